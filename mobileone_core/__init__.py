@@ -1,0 +1,29 @@
+"""The ablation studies of MobileOne (CVPR 2023): the network, its training, its studies and their tables."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mobileone_core.model.cost import model_cost
+    from mobileone_core.model.network import build_model
+    from mobileone_core.model.reparam import reparameterize
+    from mobileone_core.model.spec import ModelSpec
+    from mobileone_core.model.weights import export_weights, load_weights
+
+__all__ = ["ModelSpec", "build_model", "export_weights", "load_weights", "model_cost", "reparameterize"]
+
+_HOMES = {
+    "ModelSpec": "mobileone_core.model.spec",
+    "build_model": "mobileone_core.model.network",
+    "reparameterize": "mobileone_core.model.reparam",
+    "load_weights": "mobileone_core.model.weights",
+    "export_weights": "mobileone_core.model.weights",
+    "model_cost": "mobileone_core.model.cost",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: torch takes seconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

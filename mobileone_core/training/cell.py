@@ -1,0 +1,91 @@
+"""A cell: one network, one data set, one recipe, one seed; and the key that names it. No torch here."""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.errors import InputError, require
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.training.recipe import Recipe
+
+SCHEMA = 1  # raised when a default changes; a new field with a default needs no new schema
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """What a cell is. How it runs (device, threads, workers, memory format, compilation) is no part of it."""
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    data: DataSpec = field(default_factory=DataSpec)
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "an integer of 0 or more")
+
+    @property
+    def key(self) -> str:
+        """The cell's name: a hash of the fields that differ from the defaults, and of the schema's version."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """The canonical text that the key hashes; from_json reads it back."""
+        content = {"schema": SCHEMA, **_differences(self)}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "CellSpec":
+        """Read a cell; InputError where a newer schema wrote it."""
+        content = json.loads(text)
+        schema = content.pop("schema", None)
+        require(schema == SCHEMA, "schema", schema, f"this version reads records of schema {SCHEMA}")
+        return typing.cast("CellSpec", _rebuild(cls, content))
+
+
+def _differences(value: Any) -> dict[str, Any]:  # noqa: ANN401
+    default = type(value)()
+    hints = typing.get_type_hints(type(value))
+    changed: dict[str, Any] = {}
+    for name in (item.name for item in dataclasses.fields(value)):
+        mine, usual = getattr(value, name), getattr(default, name)
+        if mine == usual:
+            continue
+        changed[name] = _differences(mine) if dataclasses.is_dataclass(mine) else _plain(mine, hints[name])
+    return changed
+
+
+def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401
+    """A value as JSON holds it; an integer given for a float becomes one, so that 1 and 1.0 are the same cell."""
+    if isinstance(value, tuple):
+        return [dataclasses.asdict(item) if dataclasses.is_dataclass(item) else item for item in value]
+    is_float = hint is float or float in typing.get_args(hint)
+    return float(value) if is_float and isinstance(value, int) else value
+
+
+def _rebuild(kind: type, content: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(content) - set(hints))
+    if unknown:
+        raise InputError.of(kind.__name__, ", ".join(unknown), f"this version knows {', '.join(hints)}")
+    return kind(**{name: _value(hints[name], item) for name, item in content.items()})
+
+
+def _value(hint: Any, item: Any) -> Any:  # noqa: ANN401
+    if dataclasses.is_dataclass(hint) and isinstance(item, dict):
+        return _rebuild(typing.cast("type", hint), item)
+    if isinstance(item, list):
+        inner = _tuple_item(hint)
+        return tuple(_value(inner, part) for part in item)
+    return item
+
+
+def _tuple_item(hint: Any) -> Any:  # noqa: ANN401
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    options = typing.get_args(hint) if is_union else (hint,)
+    return next(typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple)

@@ -1,0 +1,105 @@
+"""How a network is trained, as data: no torch here."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mobileone_core.errors import require
+
+Optimizer = Literal["sgd", "adamw"]
+Precision = Literal["32", "bf16-mixed", "16-mixed"]
+Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of training with a resolution (pixels) and an AutoAugment strength (0: none, 1: as published).
+
+    until is the fraction of training at which the phase ends; the last phase ends at 1.
+    """
+
+    until: float
+    image_size: int
+    autoaugment: float
+
+    def __post_init__(self) -> None:
+        require(0 < self.until <= 1, "until", self.until, "a fraction of training above 0, 1 at most")
+        require(self.image_size >= 1, "image_size", self.image_size, "an integer of 1 or more")
+        require(0 <= self.autoaugment <= 1, "autoaugment", self.autoaugment, "a strength from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train; the defaults are the paper's ImageNet recipe for S0 and S1 (section 4.1, appendix).
+
+    Learning rate: linear warm-up, then cosine to 0. Weight decay: cosine from weight_decay to weight_decay_end,
+    constant where that is None. ema_decay 0 switches the averaged weights off, clip_norm 0 the gradient clipping.
+    """
+
+    epochs: int = 300
+    batch_size: int = 256
+    optimizer: Optimizer = "sgd"
+    lr: float = 0.1
+    warmup_epochs: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    weight_decay_end: float | None = 1e-5
+    decay_norm_and_bias: bool = False
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.9995
+    clip_norm: float = 0.0
+    precision: Precision = "32"
+    augmentation: Augmentation = "resized_crop_flip"
+    phases: tuple[Phase, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            require(isinstance(value, int) and value >= 1, name, value, "an integer of 1 or more")
+        require(self.lr > 0, "lr", self.lr, "a number above 0")
+        for name in ("warmup_epochs", "weight_decay", "clip_norm"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "a number of 0 or more")
+        for name in ("momentum", "label_smoothing", "ema_decay"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a number from 0 to below 1")
+        end = self.weight_decay_end
+        require(end is None or end >= 0, "weight_decay_end", end, "none, or a number of 0 or more")
+        self._check_choices()
+        self._check_phases()
+
+    def _check_choices(self) -> None:
+        for name, choices in (
+            ("optimizer", Optimizer),
+            ("precision", Precision),
+            ("augmentation", Augmentation),
+        ):
+            value = getattr(self, name)
+            require(value in get_args(choices), name, value, f"one of {', '.join(get_args(choices))}")
+        allowed = "the number of epochs at most"
+        require(self.warmup_epochs <= self.epochs, "warmup_epochs", self.warmup_epochs, allowed)
+
+    def _check_phases(self) -> None:
+        ends = [phase.until for phase in self.phases]
+        rising = ends == sorted(set(ends)) and (not ends or ends[-1] == 1)
+        require(rising, "phases", ends, "rising ends, the last of them 1")
+
+
+RECIPES: tuple[str, ...] = ("digits", "cifar", "paper")
+
+
+def recipe_preset(name: str) -> Recipe:
+    """A recipe by name: paper (ImageNet, S0 and S1), cifar, or digits for the embedded data."""
+    require(name in RECIPES, "recipe", name, f"one of {', '.join(RECIPES)}")
+    if name == "digits":
+        return Recipe(epochs=16, batch_size=64, warmup_epochs=2, nesterov=True, ema_decay=0.95, augmentation="crop")
+    if name == "cifar":
+        return Recipe(
+            epochs=100,
+            batch_size=128,
+            warmup_epochs=5,
+            nesterov=True,
+            weight_decay=5e-4,
+            weight_decay_end=None,
+            ema_decay=0.999,
+            augmentation="crop_flip",
+        )
+    return Recipe()
