@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import require
 
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -14,7 +14,10 @@ SMALL_IMAGE = 64  # pixels; CIFAR's convention for strides starts here and below
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One MobileOne block: k conv-BN branches, a scale and a skip branch where its shape allows."""
+    """One MobileOne block: k conv-BN branches, a scale and a skip branch where its shape allows.
+
+    The padding is kernel_size // 2, so kernel_size is odd. Raises InputError.
+    """
 
     in_channels: int
     out_channels: int
@@ -24,6 +27,10 @@ class BlockSpec:
     k: int
     reparam: bool
     se: bool
+
+    def __post_init__(self) -> None:
+        fits = _is_count(self.kernel_size) and self.kernel_size % 2 == 1
+        require(fits, "kernel_size", self.kernel_size, "an odd integer of 1 or more")
 
     @property
     def scale(self) -> bool:
@@ -40,10 +47,12 @@ class BlockSpec:
 class ModelSpec:
     """A MobileOne network; the defaults are the released S0 with k = 1.
 
-    widths and depths are output channels and blocks (a depthwise and a pointwise one each) a stage.
-    k counts the parallel conv-BN branches (section 3.3), stem_k those of the first block: 1 in the released
-    code, the stage's k in table 7. se is "none", "paper" (S4's placement: the last half of the third stage and
-    all of the fourth) or the number of blocks with SE at the end of each stage.
+    widths and depths are output channels and blocks (a depthwise and a pointwise one each) a stage: the
+    released code's four stages, of which the third holds stages 4 and 5 of table 7. k counts the parallel
+    conv-BN branches (section 3.3), stem_k those of the first block, one dense 3x3: 1 in the released code
+    and so in the released weights, the stage's k (4 for S0) in table 7. se is "none", "paper" (S4's
+    placement: the last half of the third stage and all of the fourth) or the number of blocks with SE at the
+    end of each stage.
     Raises InputError (a ValueError) naming the field, the value and what is allowed.
     """
 
@@ -60,9 +69,10 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name in ("widths", "depths", "stage_strides"):
-            _check_stages(name, getattr(self, name), len(self.widths))
+            _check_stages(name, getattr(self, name), self.widths)
         for name in ("stem_stride", "in_channels"):
             require(_is_count(getattr(self, name)), name, getattr(self, name), "an integer of 1 or more")
+        require(isinstance(self.reparam, bool), "reparam", self.reparam, "True or False")
         for name in ("k", "stem_k"):
             value = getattr(self, name)
             require(_is_count(value) and value <= MAX_K, name, value, f"an integer from 1 to {MAX_K}")
@@ -147,10 +157,11 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _check_stages(name: str, value: object, stages: int) -> None:
-    fits = isinstance(value, tuple) and 1 <= len(value) == stages and all(_is_count(item) for item in value)
-    if not fits:
-        raise InputError.of(name, value, f"a tuple of {stages} integers of 1 or more, one a stage")
+def _check_stages(name: str, value: object, widths: object) -> None:
+    fits = isinstance(value, tuple) and len(value) >= 1 and all(_is_count(item) for item in value)
+    require(fits, name, value, "a tuple of integers of 1 or more, one a stage")
+    if isinstance(value, tuple) and isinstance(widths, tuple):
+        require(len(value) == len(widths), name, value, f"as many integers as widths: {len(widths)}")
 
 
 PRESETS: dict[str, ModelSpec] = {

@@ -1,0 +1,93 @@
+"""The data sets that can be asked for by name. No torch here, and nothing is decoded, downloaded or written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobileone_core.data.folders import class_folders, fingerprint, read_folder
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.errors import InputError, require
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set by name: mean and std are those of training pixels in [0, 1], a channel each.
+
+    classes is 0 where the folder says how many. directory is what torchvision downloads to, under the data root;
+    empty where it downloads nothing.
+    """
+
+    channels: int
+    classes: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    in_memory: bool
+    directory: str = ""
+    val_fraction: float = 0.1
+
+
+DATA_SETS: dict[str, DataSet] = {
+    "digits": DataSet(1, 10, 32, (0.3053,), (0.3760,), in_memory=True),
+    "cifar10": DataSet(
+        3, 10, 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), in_memory=True, directory="cifar-10-batches-py"
+    ),
+    "cifar100": DataSet(
+        3, 100, 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), in_memory=True, directory="cifar-100-python"
+    ),
+    "imagenette": DataSet(3, 10, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, directory="imagenette2"),
+    # Validation is 1 % of ImageNet's train split, as in big_vision's "minival".
+    "imagenet": DataSet(3, 1000, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, val_fraction=0.01),
+    "folder": DataSet(3, 0, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False),
+}
+
+IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
+
+
+def resolve_data(name: str, root: Path | None, image_size: int | None = None) -> DataSpec:
+    """The DataSpec of a set by name, at its own resolution (pixels) unless another is asked for.
+
+    root is the directory given as --data-root; digits needs none. Lists directories, reads no image.
+    Raises InputError for an unknown name, a missing root, or a root without the data where it cannot be downloaded.
+    """
+    require(name in DATA_SETS, "data", name, f"one of {', '.join(DATA_SETS)}")
+    entry = DATA_SETS[name]
+    classes, mark = entry.classes, ""
+    if name != "digits":
+        root = check_root(name, root)
+        if name == "imagenet":
+            check_imagenet(root)
+        elif name == "folder":
+            splits = read_folder(root)
+            classes, mark = int(splits["train"].labels[-1]) + 1, fingerprint(splits)
+    size = entry.image_size if image_size is None else image_size
+    return DataSpec(name, size, classes, entry.channels, entry.val_fraction, mark)
+
+
+def check_root(name: str, root: Path | None) -> Path:
+    """The data root as an existing directory, or InputError."""
+    if root is None:
+        raise InputError(f"data_root: {name} needs the directory of its images; give it with --data-root DIR")
+    root = root.expanduser()
+    require(root.is_dir(), "data_root", str(root), "an existing directory")
+    return root
+
+
+def check_imagenet(root: Path) -> None:
+    """InputError unless root holds ImageNet's train/ and val/ with 1000 classes each, or the archives of them."""
+    if all((root / archive).is_file() for archive in IMAGENET_ARCHIVES):
+        return
+    for split in ("train", "val"):
+        count = len(class_folders(root / split))
+        if count == 0:
+            raise InputError(
+                f"data_root: {root} holds no ImageNet, which cannot be downloaded; expected train/ and val/ with a "
+                f"folder a class, or the archives {', '.join(IMAGENET_ARCHIVES)}"
+            )
+        if count != DATA_SETS["imagenet"].classes:
+            raise InputError(
+                f"data_root: {root / split} holds {count} classes, ImageNet has 1000; read a part of it with "
+                "--data folder"
+            )

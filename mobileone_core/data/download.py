@@ -1,0 +1,56 @@
+"""Fetching and unpacking by torchvision, made whole or not at all."""
+
+import tarfile
+import tempfile
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+
+from mobileone_core.data.catalog import DATA_SETS, IMAGENET_ARCHIVES, check_root
+from mobileone_core.errors import InputError
+
+ARCHIVES = {
+    "cifar10": ("cifar-10-python.tar.gz",),
+    "cifar100": ("cifar-100-python.tar.gz",),
+    "imagenette": ("imagenette2.tgz",),
+    "imagenet": (*IMAGENET_ARCHIVES, "meta.bin"),
+}
+
+
+def prepare_data(name: str, root: Path | None) -> None:
+    """Fetch or unpack what is not there yet, into a directory aside that is then renamed; cheap where all is there.
+
+    To be called once before several processes open the set. Raises InputError in one line where it cannot be done.
+    """
+    if name not in ARCHIVES:
+        return
+    root = check_root(name, root)
+    wanted = ("train", "val") if name == "imagenet" else (DATA_SETS[name].directory,)
+    missing = [directory for directory in wanted if not (root / directory).is_dir()]
+    if not missing:
+        return
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=root) as aside:
+            for archive in ARCHIVES[name]:
+                if (root / archive).exists():
+                    (Path(aside) / archive).symlink_to((root / archive).absolute())
+            for directory in missing:
+                _builder(name, directory)(aside)
+                (Path(aside) / directory).rename(root / directory)
+    except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
+        if all((root / directory).is_dir() for directory in missing):  # another process was faster
+            return
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"data_root: {root} holds no {name} and it could not be fetched ({reason}); "
+            f"put {' or '.join(missing)} or {ARCHIVES[name][0]} there"
+        ) from error
+
+
+def _builder(name: str, directory: str) -> Callable[[str], object]:
+    from torchvision import datasets  # takes a second
+
+    if name == "imagenet":
+        return lambda root: datasets.ImageNet(root, split=directory)
+    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "imagenette": datasets.Imagenette}[name]
+    return lambda root: kind(root, download=True)

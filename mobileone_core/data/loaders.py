@@ -1,0 +1,114 @@
+"""Loaders of one cell: what training iterates over."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from mobileone_core.data.augment import AUGMENTATIONS, Normalize
+from mobileone_core.data.catalog import DATA_SETS
+from mobileone_core.data.epochs import EpochPlan, PhaseLike
+from mobileone_core.data.memory import ImageTensor, MemoryLoader
+from mobileone_core.data.sets import Source, Splits, open_splits
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.errors import require
+
+
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How images are batched and augmented, where batches are wanted, and how many processes decode (0: this one).
+
+    augmentation is "none", "crop", "crop_flip" or "resized_crop_flip".
+    """
+
+    batch_size: int
+    augmentation: str
+    phases: Sequence[PhaseLike] = ()
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "an integer of 1 or more")
+        require(self.workers >= 0, "workers", self.workers, "an integer of 0 or more")
+        allowed = f"one of {', '.join(AUGMENTATIONS)}"
+        require(self.augmentation in AUGMENTATIONS, "augmentation", self.augmentation, allowed)
+
+
+class BatchLoader(Protocol):
+    """Batches of images, float32 normalized (B, C, S, S), and labels, int64 (B,), on the device."""
+
+    def set_epoch(self, epoch: int, progress: float) -> None:
+        """Choose the epoch (from 0) that the next iteration reads, and the phase by its progress in [0, 1)."""
+
+    def close(self) -> None:
+        """End the worker processes, if there are any."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
+class Loaders:
+    """Train, validation and test batches. Training is shuffled and augmented; the others have a fixed order.
+
+    To be closed when done with: its worker processes end then.
+    """
+
+    def __init__(self, spec: DataSpec, splits: Splits, seed: int, options: LoaderOptions) -> None:
+        self._spec, self._splits, self._seed, self._options = spec, splits, seed, options
+
+    def close(self) -> None:
+        """End the worker processes of what was opened."""
+        for loader in (vars(self).get(name) for name in ("train", "val", "test")):
+            if loader is not None:
+                loader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def train(self) -> BatchLoader:
+        """Drops the last incomplete batch, unless it is the only one."""
+        return self._loader(self._splits.train, training=True)
+
+    @cached_property
+    def val(self) -> BatchLoader:
+        """Drops nothing."""
+        return self._loader(self._splits.val, training=False)
+
+    @cached_property
+    def test(self) -> BatchLoader:
+        """Drops nothing; opened when first asked for."""
+        return self._loader(self._splits.test(), training=False)
+
+    def _loader(self, source: Source, *, training: bool) -> BatchLoader:
+        options, entry = self._options, DATA_SETS[self._spec.name]
+        plan = EpochPlan(
+            len(source),
+            self._seed,
+            options.batch_size,
+            self._spec.image_size,
+            phases=options.phases if training else (),
+            shuffle=training,
+        )
+        normalize = Normalize(entry.mean, entry.std, options.device)
+        augmentation = options.augmentation if training else "none"
+        if isinstance(source, ImageTensor):
+            return MemoryLoader(source.to(options.device), normalize, augmentation, plan)
+        from mobileone_core.data.stream import StreamLoader  # torchvision takes a second
+
+        return StreamLoader(source, normalize, augmentation, plan, options.device, options.workers)
+
+
+def open_loaders(spec: DataSpec, root: Path | None, seed: int, options: LoaderOptions) -> Loaders:
+    """The loaders of a cell: all draws derive from seed, so cells of one seed share split, order and augmentation.
+
+    root is the data root (digits needs none). Raises InputError where the data are missing or broken.
+    """
+    return Loaders(spec, open_splits(spec, root, seed), seed, options)

@@ -1,0 +1,71 @@
+"""The MobileOne network: a stem, stages of depthwise and pointwise blocks, a linear classifier."""
+
+from torch import Tensor, nn
+
+from mobileone_core.errors import InputError, require
+from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.spec import ModelSpec
+
+
+class ClassifierHead(nn.Module):
+    """Global average pool and a linear layer: (N, C, H, W) -> (N, num_classes)."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.pool(x).flatten(1))
+        return logits
+
+
+class MobileOne(nn.Module):
+    """MobileOne (Vasu et al., CVPR 2023) as the authors' released code builds it.
+
+    Where that differs from table 7 of the paper: the stem is one dense 3x3 block with a scale branch, no skip
+    and k = spec.stem_k, and stages 4 and 5 of the table are one stage. Parameters start as PyTorch's layers do,
+    again as released: convolutions and linear layers uniform within 1 / sqrt(fan_in), BN with weight 1 and
+    bias 0. Before BN has seen data an evaluation-mode forward therefore grows from block to block.
+    """
+
+    def __init__(self, spec: ModelSpec, num_classes: int = 1000, deployed: bool = False) -> None:
+        super().__init__()
+        require(
+            isinstance(num_classes, int) and num_classes >= 1, "num_classes", num_classes, "an integer of 1 or more"
+        )
+        self.spec = spec
+        self.num_classes = num_classes
+        self.stem = MobileOneBlock(spec.stem(), spec.activation, deployed)
+        stages = ([MobileOneBlock(block, spec.activation, deployed) for block in stage] for stage in spec.stages())
+        self.stages = nn.ModuleList(nn.Sequential(*stage) for stage in stages)
+        self.head = ClassifierHead(spec.widths[-1], num_classes)
+
+    @property
+    def deployed(self) -> bool:
+        """Whether this is the deployed form: one convolution a block."""
+        return self.stem.deployed
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """The stem's and every stage's output, (N, C_i, H / r_i, W / r_i): r = 2, 4, 8, 16, 32 for s0 to s4."""
+        maps = [self.stem(x)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, in_channels, H, W) to logits (N, num_classes)."""
+        logits: Tensor = self.head(self.forward_features(x)[-1])
+        return logits
+
+
+def build_model(spec: ModelSpec | str, num_classes: int = 1000) -> MobileOne:
+    """A freshly initialized network in train form, from a spec or a variant's name (s0 to s4, tiny).
+
+    Raises InputError for an unknown variant or a num_classes below 1.
+    """
+    if isinstance(spec, str):
+        spec = ModelSpec.preset(spec)
+    if not isinstance(spec, ModelSpec):
+        raise InputError.of("spec", spec, "a ModelSpec or a variant's name")
+    return MobileOne(spec, num_classes)

@@ -1,0 +1,190 @@
+"""Image folders through workers: splits, independence of the number of workers, phases, corrupt files."""
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from mobileone_core.data.catalog import IMAGENET_MEAN, IMAGENET_STD, resolve_data
+from mobileone_core.data.epochs import Moment
+from mobileone_core.data.folders import ImageFiles
+from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders
+from mobileone_core.data.sets import open_splits
+from mobileone_core.errors import InputError
+
+FolderMaker = Callable[[Mapping[str, int]], Path]
+Opener = Callable[..., Loaders]
+SIZE = 16
+
+
+@dataclass(frozen=True)
+class Phase:
+    until: float
+    image_size: int
+    autoaugment: float
+
+
+@pytest.fixture
+def folder_loaders() -> Iterator[Opener]:
+    """Opens the loaders of a folder, and closes them after the test."""
+    with ExitStack() as stack:
+
+        def opened(root: Path, seed: int = 0, augmentation: str = "resized_crop_flip", **changes: object) -> Loaders:
+            spec = resolve_data("folder", root, image_size=SIZE)
+            return stack.enter_context(open_loaders(spec, root, seed, LoaderOptions(4, augmentation, **changes)))
+
+        yield opened
+
+
+def epoch(loaders: Loaders, number: int, progress: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+    loaders.train.set_epoch(number, progress)
+    batches = list(loaders.train)
+    assert len(batches) == len(loaders.train)
+    return torch.cat([images for images, _ in batches]), torch.cat([labels for _, labels in batches])
+
+
+def names(source: object) -> set[bytes]:
+    assert isinstance(source, ImageFiles)
+    return set(source.names.tolist())
+
+
+def splits(root: Path, seed: int = 0):
+    return open_splits(resolve_data("folder", root, image_size=SIZE), root, seed)
+
+
+def test_without_test_directory_val_is_the_test_set(make_folder: FolderMaker):
+    root = make_folder({"train": 10, "val": 3})
+    first, other = splits(root, 0), splits(root, 1)
+    assert first.test().directory == other.test().directory == root / "val"
+    assert len(first.test()) == 6
+    assert first.train.directory == first.val.directory == root / "train"
+    assert (len(first.train), len(first.val)) == (18, 2)
+    assert not names(first.train) & names(first.val)
+    assert len(names(first.train) | names(first.val)) == 20
+    assert len({frozenset(names(splits(root, seed).val)) for seed in range(8)}) > 1
+    assert names(splits(root, 0).val) == names(first.val)
+
+
+def test_with_test_directory_val_is_validation(make_folder: FolderMaker):
+    root = make_folder({"train": 4, "val": 3, "test": 2})
+    for seed in (0, 1):
+        found = splits(root, seed)
+        assert [part.directory.name for part in (found.train, found.val, found.test())] == ["train", "val", "test"]
+        assert [len(part) for part in (found.train, found.val, found.test())] == [8, 6, 4]
+
+
+def test_train_and_test_alone_carve_validation(make_folder: FolderMaker):
+    root = make_folder({"train": 10, "test": 2})
+    found = splits(root)
+    assert (len(found.train), len(found.val), len(found.test())) == (18, 2, 4)
+    assert found.test().directory == root / "test"
+
+
+def test_a_changed_folder_is_refused(make_folder: FolderMaker):
+    root = make_folder({"train": 4, "val": 2})
+    spec = resolve_data("folder", root)
+    (root / "train" / "ant" / "00.jpeg").rename(root / "train" / "ant" / "99.jpeg")
+    with pytest.raises(InputError, match="not the folder that was planned"):
+        open_splits(spec, root, 0)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop", "crop_flip", "resized_crop_flip"])
+def test_an_epoch_depends_on_seed_and_number_alone(make_folder: FolderMaker, augmentation: str, folder_loaders: Opener):
+    root = make_folder({"train": 6, "val": 2})
+    before = torch.get_rng_state()
+    loaders = folder_loaders(root, 0, augmentation)
+    first, second = epoch(loaders, 0), epoch(loaders, 1)
+    assert first[0].shape == (8, 3, SIZE, SIZE)
+    assert first[0].dtype == torch.float32
+    assert not torch.equal(first[0], second[0])
+    assert torch.equal(epoch(folder_loaders(root, 0, augmentation), 1)[0], second[0])
+    assert not torch.equal(epoch(folder_loaders(root, 5, augmentation), 0)[0], first[0])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_workers_change_nothing_and_live_through_phases(make_folder: FolderMaker, folder_loaders: Opener):
+    root = make_folder({"train": 8, "val": 3})
+    phases = (Phase(0.5, 8, 0.0), Phase(1.0, SIZE, 1.0))
+    here, away = folder_loaders(root, phases=phases), folder_loaders(root, phases=phases, workers=2)
+    for number, progress, size in ((0, 0.0, 8), (1, 0.25, 8), (2, 0.5, SIZE), (3, 0.75, SIZE)):
+        ours, theirs = epoch(here, number, progress), epoch(away, number, progress)
+        assert ours[0].shape[-2:] == (size, size)
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+    for one, other in zip(here.val, away.val, strict=True):
+        assert one[0].shape[-1] == SIZE
+        assert torch.equal(one[0], other[0])
+
+
+def test_workers_are_not_restarted(make_folder: FolderMaker, folder_loaders: Opener):
+    loaders = folder_loaders(make_folder({"train": 8, "val": 3}), workers=1)
+    processes = []
+    for number in range(2):
+        epoch(loaders, number)
+        processes.append([worker.pid for worker in loaders.train.loader._iterator._workers])
+    assert processes[0] == processes[1]
+    workers = loaders.train.loader._iterator._workers
+    loaders.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_the_data_set_travels_to_a_spawned_worker(make_folder: FolderMaker, folder_loaders: Opener):
+    dataset = folder_loaders(make_folder({"train": 4, "val": 2})).train.loader.dataset
+    request = (3, Moment(2, SIZE, 0.5))
+    assert torch.equal(pickle.loads(pickle.dumps(dataset))[request][0], dataset[request][0])
+
+
+def test_an_iteration_left_early_leaves_nothing_behind(make_folder: FolderMaker, folder_loaders: Opener):
+    loaders = folder_loaders(make_folder({"train": 8, "val": 3}), workers=1)
+    expected = epoch(loaders, 1)
+    loaders.train.set_epoch(0, 0.0)
+    next(iter(loaders.train))
+    assert torch.equal(epoch(loaders, 1)[0], expected[0])
+
+
+def test_evaluation_resizes_crops_and_normalizes(make_folder: FolderMaker, folder_loaders: Opener):
+    root = make_folder({"train": 4, "val": 3})
+    loaders = folder_loaders(root)
+    images = torch.cat([images for images, _ in loaders.test])
+    labels = torch.cat([labels for _, labels in loaders.test])
+    assert labels.tolist() == [0, 0, 0, 1, 1, 1]
+    pipeline = v2.Compose([v2.Resize(18), v2.CenterCrop(SIZE), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+    normalize = v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    files = sorted((root / "val").rglob("*.*"))
+    expected = torch.stack([normalize(pipeline(Image.open(path).convert("RGB"))) for path in files])
+    assert torch.allclose(images, expected, rtol=0, atol=1e-5)
+
+
+def test_labels_follow_the_images(make_folder: FolderMaker, folder_loaders: Opener):
+    images, labels = epoch(folder_loaders(make_folder({"train": 12, "val": 2}), augmentation="crop"), 0)
+    assert np.array_equal((images.mean((1, 2, 3)) > 0).numpy(), labels.numpy() == 1)  # bees are bright
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0 no JPEG", b"", b"truncated"])
+def test_a_corrupt_image_is_named(make_folder: FolderMaker, workers: int, content: bytes, folder_loaders: Opener):
+    root = make_folder({"train": 6, "val": 2})
+    victim = root / "val" / "bee" / "00.jpeg"
+    victim.write_bytes(victim.read_bytes()[:400] if content == b"truncated" else content)
+    loaders = folder_loaders(root, workers=workers)
+    with pytest.raises(InputError) as caught:
+        list(loaders.test)
+    assert str(caught.value).startswith(f"data_root: {victim} is not a readable image (")
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_vanished_image_is_named(make_folder: FolderMaker, folder_loaders: Opener):
+    loaders = folder_loaders(make_folder({"train": 6, "val": 2}))
+    batches = loaders.test
+    victim = next((batches.loader.dataset.files.directory / "ant").iterdir())
+    victim.unlink()
+    with pytest.raises(InputError, match=victim.name):
+        list(batches)

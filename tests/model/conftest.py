@@ -1,0 +1,88 @@
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+from mobileone_core.model.spec import ACTIVATIONS, BlockSpec, ModelSpec
+
+torch.set_num_threads(1)
+
+
+def draw_statistics(module, seed=0, spread=1.0):
+    """Give every BN random statistics, affine parameters and eps: fresh ones are nearly the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    for index, bn in enumerate(m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
+        with torch.no_grad():
+            bn.running_mean.normal_(0, spread, generator=generator)
+            bn.running_var.uniform_(-spread, spread, generator=generator).exp_()
+            bn.weight.uniform_(-2, 2, generator=generator)
+            bn.bias.normal_(generator=generator)
+        bn.eps = (1e-5, 1e-3, 0.1)[index % 3]
+    return module
+
+
+@st.composite
+def draw_block_spec(draw):
+    width = draw(st.integers(1, 6))
+    out_factor = draw(st.sampled_from([1, 1, 2]))
+    groups = draw(st.sampled_from([g for g in range(1, width + 1) if width % g == 0]))
+    reparam = draw(st.booleans())
+    return BlockSpec(
+        in_channels=width,
+        out_channels=width * out_factor,
+        kernel_size=draw(st.sampled_from([1, 3, 5, 7])),
+        stride=draw(st.integers(1, 3)),
+        groups=groups,
+        k=draw(st.integers(1, 5)) if reparam else 1,
+        reparam=reparam,
+        se=draw(st.booleans()),
+    )
+
+
+@st.composite
+def draw_model_spec(draw):
+    stages = draw(st.integers(1, 3))
+
+    def per_stage(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(stages))
+
+    depths, reparam = per_stage(1, 2), draw(st.booleans())
+    return ModelSpec(
+        widths=per_stage(1, 40),
+        depths=depths,
+        k=draw(st.integers(1, 4)) if reparam else 1,
+        reparam=reparam,
+        activation=draw(st.sampled_from(ACTIVATIONS)),
+        se=tuple(draw(st.integers(0, depth)) for depth in depths),
+        stem_k=draw(st.integers(1, 3)) if reparam else 1,
+        stem_stride=draw(st.integers(1, 3)),
+        stage_strides=per_stage(1, 3),
+        in_channels=draw(st.integers(1, 4)),
+    )
+
+
+@pytest.fixture(scope="session")
+def block_specs():
+    return draw_block_spec()
+
+
+@pytest.fixture(scope="session")
+def model_specs():
+    return draw_model_spec()
+
+
+@pytest.fixture(scope="session")
+def randomize():
+    return draw_statistics
+
+
+@pytest.fixture(scope="session")
+def relative_error():
+    """The largest difference over the largest magnitude of what is expected."""
+
+    def measure(actual, expected):
+        assert actual.shape == expected.shape
+        scale = expected.abs().max().item()
+        return (actual - expected).abs().max().item() / (scale or 1.0)
+
+    return measure

@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mobileone_core.errors import InputError
+from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.network import build_model
+from mobileone_core.model.spec import BlockSpec, ModelSpec
+
+
+@pytest.mark.parametrize("variant", ["s0", "s4", "tiny"])
+def test_feature_maps_at_every_stride(variant):
+    spec = ModelSpec.preset(variant)
+    model = build_model(spec, num_classes=7).eval()
+    with torch.no_grad():
+        maps = model.forward_features(torch.randn(1, 3, 64, 64))
+    strides = (2, 4, 8, 16, 16 if variant == "tiny" else 32)
+    widths = (spec.stem_width, *spec.widths)
+    assert [tuple(m.shape) for m in maps] == [(1, w, 64 // s, 64 // s) for w, s in zip(widths, strides, strict=True)]
+
+
+def test_logits_come_from_the_last_map():
+    model = build_model("tiny", num_classes=7).eval()
+    x = torch.randn(2, 3, 32, 32)
+    logits = F.linear(model.forward_features(x)[-1].mean((2, 3)), model.head.fc.weight, model.head.fc.bias)
+    torch.testing.assert_close(model(x), logits)
+    assert logits.shape == (2, 7)
+
+
+def test_other_input_channels():
+    model = build_model(ModelSpec.preset("tiny", in_channels=1), num_classes=10)
+    assert model(torch.randn(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_a_variant_name_is_its_preset():
+    assert build_model("tiny", 10).spec == ModelSpec.preset("tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("s9",), "variant: 's9' is not allowed"),
+        ((None,), "spec: None is not allowed"),
+        (("tiny", 0), "num_classes: 0 is not allowed; an integer of 1 or more"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(InputError, match=message):
+        build_model(*arguments)
+
+
+@pytest.mark.parametrize("with_se", [False, True])
+def test_a_block_sums_its_branches_then_se_then_the_activation(with_se, relative_error):
+    torch.manual_seed(0)
+    spec = BlockSpec(16, 16, 3, 1, 16, k=3, reparam=True, se=with_se)
+    block, x = MobileOneBlock(spec, "silu").double().train(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
+
+    def normalized(values, bn):
+        return F.batch_norm(values, None, None, bn.weight, bn.bias, training=True, eps=bn.eps)
+
+    total = normalized(x, block.identity)
+    total = total + normalized(F.conv2d(x, block.conv_scale.conv.weight, groups=16), block.conv_scale.bn)
+    for branch in block.conv_kxk:
+        total = total + normalized(F.conv2d(x, branch.conv.weight, padding=1, groups=16), branch.bn)
+    gated = block.attn(total) if with_se else total
+    assert relative_error(block(x), gated * gated.sigmoid()) < 1e-12
+
+
+def test_reparam_off_is_one_conv_bn_a_block():
+    model = build_model(ModelSpec.preset("tiny", reparam=False))
+    convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    blocks = [m for m in model.modules() if isinstance(m, MobileOneBlock)]
+    assert len(convs) == len(norms) == len(blocks) == 1 + 2 * 6
+
+
+def test_initial_values_are_pytorchs_own():
+    torch.manual_seed(0)
+    model = build_model("tiny")
+    branch = model.stages[2][1].conv_kxk[0]  # pointwise, 32 to 64 channels
+    assert 0.95 < branch.conv.weight.abs().max().item() * 32**0.5 <= 1
+    assert torch.equal(branch.bn.weight, torch.ones(64))
+    assert 0.95 < model.head.fc.weight.abs().max().item() * 128**0.5 <= 1
