@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.model.cost import model_cost
 from mobileone_core.training.cell import CellSpec
 
 Level = str | int | float | bool
@@ -26,8 +27,6 @@ class Factor:
     def __post_init__(self) -> None:
         once = len(set(self.levels)) == len(self.levels) >= 1
         require(once, self.name, list(self.levels), "one or more levels, each once")
-        allowed = f"it must hold the baseline level {self.baseline!r}"
-        require(self.baseline in self.levels, self.name, list(self.levels), allowed)
 
     def applied(self, spec: CellSpec, level: Level) -> CellSpec:
         """The cell with this factor at a level; InputError where the field refuses it."""
@@ -90,6 +89,12 @@ class PlannedCell:
     def seed(self) -> int:
         return self.spec.seed
 
+    @property
+    def cost(self) -> int:
+        """Multiply-adds of an image's forward pass in training, times the epochs: for order and forecasts."""
+        data = self.spec.data
+        return model_cost(self.spec.model, data.image_size, data.num_classes).train.macs * self.spec.recipe.epochs
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -103,6 +108,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", tuple(self._resolve()))
+        for factor in self.study.factors:
+            allowed = f"the baseline level {factor.baseline!r} must be among the levels"
+            require(factor.baseline in factor.levels, factor.name, list(factor.levels), allowed)
 
     def _resolve(self) -> Iterator[PlannedCell]:
         for seed, arm in itertools.product(range(self.study.seeds), self.study.arms):

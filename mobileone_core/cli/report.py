@@ -1,0 +1,94 @@
+"""From the record to reports: a study's own at its end, or all of them again."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from mobileone_core.cli.guard import COMPLETE
+from mobileone_core.cli.home import home, reports_home, runs_home
+from mobileone_core.errors import require
+from mobileone_core.reporting.cells import read_cells
+from mobileone_core.reporting.readme import update_readme
+from mobileone_core.reporting.report import read_problems, report_name, write_index, write_report
+from mobileone_core.reporting.terminal import terminal_table
+from mobileone_core.study.declaration import Plan
+from mobileone_core.study.rows import CellRow
+from mobileone_core.study.sqlite import is_there, sqlite_path
+from mobileone_core.study.state import cell_states
+from mobileone_core.study.workspace import Workspace
+
+Source = tuple[Plan, Sequence[CellRow], Sequence[str], Path]  # the last: the directory that holds the reports
+
+
+def report_directory(plan: Plan, workspace: Workspace, asked: Path | None) -> Path:
+    """Only a default study in the workspace's own runs directory reports into reports/ unasked."""
+    if asked is not None:
+        return asked.expanduser().absolute()
+    is_own = plan.default and workspace.runs == runs_home()
+    return reports_home() if is_own else workspace.runs / "reports"
+
+
+def report_plan(plan: Plan, workspace: Workspace, directory: Path) -> str:
+    """Write one study's report, where its record changed, and give its table as text."""
+    rows, problems = _read(plan, workspace, directory)
+    page = _write((plan, rows, problems, directory))
+    return f"{terminal_table(plan, rows, problems)}\n\nreport: {page}"
+
+
+def report(workspace: Workspace, studies: Collection[str], asked: Path | None) -> int:
+    """Write the reports of the studies named, or of all: from the record, else from the cells kept in reports."""
+    reports = asked.expanduser().absolute() if asked else reports_home()
+    found = list(_recorded(workspace, asked)) if _has_record(workspace) else []
+    told = {report_name(source[0]) for source in found}
+    found += [source for source in _kept(reports) if report_name(source[0]) not in told]
+    known = sorted({source[0].study.name for source in found})
+    for name in studies:
+        require(name in known, "study", name, f"studies with a record or a report: {', '.join(known) or 'none'}")
+    for source in found:
+        if not studies or source[0].study.name in studies:
+            print(_write(source))
+    return COMPLETE
+
+
+def _recorded(workspace: Workspace, asked: Path | None) -> Iterator[Source]:
+    from mobileone_core.study.record import read_plans, read_rows, recorded_studies
+
+    for study in recorded_studies(workspace.tracking):
+        for plan in read_plans(workspace.tracking, study):
+            rows, problems = read_rows(workspace.tracking, study, [cell.key for cell in plan.cells])
+            yield plan, rows, problems, report_directory(plan, workspace, asked)
+
+
+def _kept(reports: Path) -> Iterator[Source]:
+    for path in sorted(reports.glob("*/plan.json")):
+        yield *read_cells(path.parent), read_problems(path.parent), reports
+
+
+def _has_record(workspace: Workspace) -> bool:
+    path = sqlite_path(workspace.tracking)
+    return path is None or is_there(path)
+
+
+def _read(plan: Plan, workspace: Workspace, directory: Path) -> tuple[Sequence[CellRow], Sequence[str]]:
+    """A plan's rows: those of the report where they are all of the finished runs, else the record's."""
+    kept = directory / report_name(plan)
+    runs = sorted(item.run_id for item in cell_states(workspace, plan) if item.state == "complete")
+    if (kept / "plan.json").is_file():
+        _, rows = read_cells(kept)
+        problems = read_problems(kept)
+        if not problems and sorted(row.run_id for row in rows) == runs:
+            return rows, problems
+    from mobileone_core.study.record import read_rows
+
+    return read_rows(workspace.tracking, plan.study.name, [cell.key for cell in plan.cells])
+
+
+def _write(source: Source) -> Path:
+    """Write a report and the index beside it; the README of this workspace shows its own reports' tables."""
+    plan, rows, problems, directory = source
+    files = write_report(plan, rows, problems, directory)
+    if files.rendered:
+        write_index(directory)
+    readme = home() / "README.md"
+    if directory == reports_home() and readme.is_file() and f"<!-- table:{plan.study.name} -->" in readme.read_text():
+        update_readme(readme, files.page)
+    return files.page

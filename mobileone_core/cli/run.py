@@ -1,0 +1,79 @@
+"""One study's command: plan, run what is missing, report."""
+
+import sys
+from collections.abc import Sequence
+
+from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
+from mobileone_core.cli.options import Command, own_recipe, parse
+from mobileone_core.data.catalog import resolve_data
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.declaration import Plan, Study
+from mobileone_core.study.runner import Outcome, join, run_study
+from mobileone_core.study.state import cell_states
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.recipe import recipe_preset
+
+
+def main(study: Study, arguments: Sequence[str] | None = None) -> None:
+    """Run a study from its command line and exit: 0 complete, 1 cells missing, 2 bad input, 130 interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    sys.exit(guarded(lambda: _run(study, parse(study, given))))
+
+
+def default_plan(study: Study) -> Plan:
+    """The study with none of its settings changed."""
+    data = resolve_data(study.data, None)
+    model = ModelSpec.preset(study.variant, in_channels=data.channels).fitted_to(data.image_size)
+    recipe = recipe_preset(own_recipe(study, study.data), study.variant)
+    return Plan(study, CellSpec(model, data, recipe), default=True)
+
+
+def asked_plan(study: Study, command: Command) -> Plan:
+    """The plan of a command line; default where it comes to the study's own settings."""
+    usual = default_plan(study)
+    asked = Plan(command.study, CellSpec(command.model, command.data, command.recipe))
+    return usual if (asked.study, asked.base) == (usual.study, usual.base) else asked
+
+
+def _run(study: Study, command: Command) -> int:
+    running = command.running
+    workers, execution = running.worker_count, running.execution
+    plan = asked_plan(study, command)
+    if running.plan:
+        from mobileone_core.study.status import plan_lines
+
+        print("\n".join(plan_lines(plan, cell_states(running.workspace, plan))))
+        return COMPLETE
+    outcome = _work(plan, command, workers, execution)
+    if outcome.interrupted:
+        return INTERRUPTED
+    if not running.join:
+        from mobileone_core.cli.report import report_directory, report_plan
+
+        print(report_plan(plan, running.workspace, report_directory(plan, running.workspace, running.reports)))
+    return COMPLETE if outcome.is_complete else INCOMPLETE
+
+
+def _work(plan: Plan, command: Command, workers: int, execution: Execution) -> Outcome:
+    from mobileone_core.study.progress import Progress
+
+    running, workspace = command.running, command.running.workspace
+    display = Progress({cell.key: cell.cost for cell in plan.cells})
+    if running.join:
+        return join(
+            plan.study.name,
+            workspace,
+            workers=workers,
+            execution=execution,
+            data_root=command.presets.data_root,
+            display=display,
+        )
+    return run_study(
+        plan,
+        workspace,
+        workers=workers,
+        execution=execution,
+        data_root=command.presets.data_root,
+        display=display,
+    )
