@@ -138,4 +138,4 @@ class Plan:
         content = json.loads(text)
         study: dict[str, Any] = content["study"]
         factors = tuple(Factor(**{**item, "levels": tuple(item["levels"])}) for item in study.pop("factors"))
-        return cls(Study(factors=factors, **study), CellSpec.from_json(content["base"]), content["default"])
+        return cls(Study(factors=factors, **study), CellSpec.from_json(json.dumps(content["base"])), content["default"])

@@ -63,7 +63,7 @@ def _differences(value: Any) -> dict[str, Any]:  # noqa: ANN401
 def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """A value as JSON holds it; an integer given for a float becomes one, so that 1 and 1.0 are the same cell."""
     if isinstance(value, tuple):
-        return [dataclasses.asdict(item) if dataclasses.is_dataclass(item) else item for item in value]
+        return [vars(item) if dataclasses.is_dataclass(item) else item for item in value]
     is_float = hint is float or float in typing.get_args(hint)
     return float(value) if is_float and isinstance(value, int) else value
 

@@ -1,0 +1,56 @@
+"""How a recorded metric is shown: unit, digits, and which way is better. No torch here."""
+
+from dataclasses import dataclass
+
+from mobileone_core.errors import require
+
+EXACT = 1e-9  # a difference below this is 0 and rounding
+FRACTIONS = ("top1", "top5", "accuracy")
+LOWER = {"loss": ("", 4), "seconds": ("s", 2), "ms": ("ms", 3), "bytes": ("MiB", 1), "error": ("", 4)}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A record's value times scale is a report's value, in unit; differences of percentages are points."""
+
+    name: str
+    unit: str
+    scale: float
+    decimals: int
+    higher_is_better: bool
+
+    @property
+    def label(self) -> str:
+        """The name in words: test top-1."""
+        return self.name.replace("/", " ").replace("_", " ").replace("top1", "top-1").replace("top5", "top-5")
+
+    @property
+    def difference_unit(self) -> str:
+        return "points" if self.unit == "%" else self.unit
+
+    def number(self, value: float) -> str:
+        """A value with its digits."""
+        return f"{value:.{self.decimals}f}"
+
+    def signed(self, value: float) -> str:
+        """A difference with its sign; one that rounding would put at 0 keeps a digit that shows its side."""
+        if abs(value) < EXACT:
+            return self.number(0)
+        text = f"{value:+.{self.decimals}f}"
+        return text if float(text) else f"{value:+.1g}"
+
+    def amount(self, value: float) -> str:
+        """A difference's size with its unit: 0.42 points."""
+        return f"{self.number(value)} {self.difference_unit}".rstrip()
+
+
+def metric_of(name: str) -> Metric:
+    """How a metric of the record is shown; InputError where its name does not tell."""
+    last = name.rpartition("/")[2]
+    if last in FRACTIONS:
+        return Metric(name, "%", 100.0, 2, higher_is_better=True)
+    ending = last.rpartition("_")[2]
+    allowed = f"a name that ends in {', '.join((*FRACTIONS, *LOWER))}"
+    require(ending in LOWER, "metric", name, allowed)
+    unit, decimals = LOWER[ending]
+    return Metric(name, unit, 1 / 2**20 if unit == "MiB" else 1.0, decimals, higher_is_better=False)
