@@ -1,9 +1,14 @@
+import copy
+
 import pytest
 import torch
 from hypothesis import strategies as st
 from torch import nn
 
+from mobileone_core.errors import InputError
+from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ACTIVATIONS, BlockSpec, ModelSpec
+from mobileone_core.model.weights import load_weights
 
 torch.set_num_threads(1)
 
@@ -86,3 +91,45 @@ def relative_error():
         return (actual - expected).abs().max().item() / (scale or 1.0)
 
     return measure
+
+
+def have_same_state(first, second):
+    pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+def tiny_spec(**changes):
+    return ModelSpec.preset("tiny", **{"se": "paper", **changes})
+
+
+def message_of_refusal(source, target=None):
+    """Load into a network, expect a refusal that leaves it as it was, and return the message."""
+    target = target or build_model(tiny_spec(), 10)
+    before = copy.deepcopy(target)
+    with pytest.raises(InputError) as error:
+        load_weights(target, source)
+    assert have_same_state(target, before)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    return tiny_spec
+
+
+@pytest.fixture(scope="session")
+def same():
+    return have_same_state
+
+
+@pytest.fixture(scope="session")
+def refused():
+    return message_of_refusal
+
+
+@pytest.fixture
+def model():
+    """tiny with SE, 10 classes, random statistics, in evaluation mode."""
+    torch.manual_seed(0)
+    return draw_statistics(build_model(tiny_spec(), 10)).eval()

@@ -1,0 +1,107 @@
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mobileone_core.model.network import build_model
+from mobileone_core.model.weights import load_weights
+
+
+def wrapped(state):
+    return {"epoch": 3, "state_dict": {f"model.{key}": value for key, value in state.items()}}
+
+
+WRAPPINGS = {
+    "bare": lambda state: state,
+    "state_dict": wrapped,
+    "model": lambda state: {"model": state, "optimizer": {"lr": 0.1}},
+    "module": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "compiled": lambda state: {"model": {f"module._orig_mod.{key}": value for key, value in state.items()}},
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.ckpt", "w.pth.tar"])
+def test_files_of_torch_with_common_wrappers(model, tmp_path, wrapping, name, same):
+    torch.save(WRAPPINGS[wrapping](model.state_dict()), tmp_path / name)
+    target = build_model(model.spec, 10)
+    load_weights(target, tmp_path / name)
+    assert same(target, model)
+
+
+def test_safetensors_by_path_or_text(model, tmp_path, tiny, same):
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    target = build_model(tiny(), 10)
+    load_weights(target, str(tmp_path / "w.safetensors"))
+    assert same(target, model)
+
+
+def test_a_sparse_tensor_is_refused_before_anything_is_loaded(model, refused):
+    state = model.state_dict() | {"head.fc.bias": torch.ones(10).to_sparse()}
+    assert refused(state) == "the state dict: under 'head.fc.bias' it holds a Tensor, not a dense tensor with a name"
+
+
+def test_a_file_of_another_width_is_named(tmp_path, tiny, refused):
+    torch.save(build_model("tiny", 10).state_dict(), tmp_path / "other.pt")
+    message = refused(tmp_path / "other.pt", build_model(tiny(widths=(16, 32, 64, 96)), 10))
+    assert message.startswith(f"{tmp_path / 'other.pt'} does not fit the model: ")
+
+
+class Malicious:
+    """What a hostile checkpoint looks like: unpickling it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("protocol", ["torch", "pickle"])
+def test_code_in_a_file_is_not_executed(tmp_path, protocol, refused):
+    trace, path = tmp_path / "executed", tmp_path / "hostile.pt"
+    content = {"state_dict": {"head.fc.weight": Malicious(trace)}}
+    if protocol == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    assert refused(path).startswith(f"{path}: not a readable weight file; it is broken, or holds more than weights")
+    assert not trace.exists()
+    if protocol == "pickle":
+        pickle.loads(path.read_bytes())  # the file would have done it
+        assert trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"PK\x03\x04 cut off", b"\x80\x02"])
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_broken_files_are_named(tmp_path, name, content, refused):
+    (tmp_path / name).write_bytes(content)
+    assert refused(tmp_path / name).startswith(f"{tmp_path / name}: not a readable weight file")
+
+
+def test_a_truncated_file_is_named(model, tmp_path, refused):
+    path = tmp_path / "w.pt"
+    torch.save(model.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert refused(path).startswith(f"{path}: not a readable weight file")
+
+
+def test_missing_files_and_folders_are_named(tmp_path, refused):
+    assert refused(tmp_path / "none.pt") == f"{tmp_path / 'none.pt'}: there is no such file"
+    assert refused(tmp_path) == f"{tmp_path}: there is no such file"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "it holds a list, not a state dict"),
+        (torch.zeros(3), "it holds a Tensor, not a state dict"),
+        ({"epoch": 3}, "under 'epoch' it holds a int, not a dense tensor with a name"),
+        ({7: torch.zeros(1)}, "under 7 it holds a Tensor, not a dense tensor with a name"),
+    ],
+)
+def test_files_without_a_state_dict(tmp_path, content, message, refused):
+    torch.save(content, tmp_path / "w.pt")
+    assert refused(tmp_path / "w.pt") == f"{tmp_path / 'w.pt'}: {message}"
