@@ -21,7 +21,7 @@ def guarded(command: Callable[[], int]) -> int:
         place = f": {error.filename}" if error.filename else ""
         return _complain(f"{error.strerror or error}{place}")
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
 from mobileone_core.cli.options import Command, own_recipe, parse
 from mobileone_core.data.catalog import resolve_data
+from mobileone_core.data.download import prepare_data
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Plan, Study
 from mobileone_core.study.runner import Outcome, join, run_study
@@ -47,11 +48,14 @@ def _run(study: Study, command: Command) -> int:
         return COMPLETE
     outcome = _work(plan, command, workers, execution)
     if outcome.interrupted:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     if not running.join:
         from mobileone_core.cli.report import report_directory, report_plan
 
         print(report_plan(plan, running.workspace, report_directory(plan, running.workspace, running.reports)))
+    for item in outcome.failures:
+        print(f"failed: {item.label}: {item.error}; the same command tries it again", file=sys.stderr)
     return COMPLETE if outcome.is_complete else INCOMPLETE
 
 
@@ -59,6 +63,7 @@ def _work(plan: Plan, command: Command, workers: int, execution: Execution) -> O
     from mobileone_core.study.progress import Progress
 
     running, workspace = command.running, command.running.workspace
+    prepare_data(plan.base.data.name, command.presets.data_root)
     display = Progress({cell.key: cell.cost for cell in plan.cells})
     if running.join:
         return join(

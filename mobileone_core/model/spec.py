@@ -170,5 +170,5 @@ PRESETS: dict[str, ModelSpec] = {
     "s2": ModelSpec(widths=(96, 256, 640, 2048)),
     "s3": ModelSpec(widths=(128, 320, 768, 2048)),
     "s4": ModelSpec(widths=(192, 448, 896, 2048), se="paper"),
-    "tiny": ModelSpec(widths=(16, 32, 64, 128), depths=(1, 2, 2, 1), k=4, stage_strides=(2, 2, 2, 1)),
+    "tiny": ModelSpec(widths=(16, 32, 64, 128), depths=(1, 1, 2, 1), k=4, stage_strides=(1, 2, 2, 1)),
 }

@@ -128,7 +128,7 @@ class Plan:
         """The declaration as recorded; from_json resolves the same cells from it."""
         content = {
             "study": dataclasses.asdict(self.study),
-            "base": self.base.to_json(),
+            "base": json.loads(self.base.to_json()),
             "default": self.default,
         }
         return json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -63,9 +63,16 @@ def _differences(value: Any) -> dict[str, Any]:  # noqa: ANN401
 def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401
     """A value as JSON holds it; an integer given for a float becomes one, so that 1 and 1.0 are the same cell."""
     if isinstance(value, tuple):
-        return [vars(item) if dataclasses.is_dataclass(item) else item for item in value]
+        return [_required_and_changed(item) if dataclasses.is_dataclass(item) else item for item in value]
     is_float = hint is float or float in typing.get_args(hint)
     return float(value) if is_float and isinstance(value, int) else value
+
+
+def _required_and_changed(item: Any) -> dict[str, Any]:  # noqa: ANN401
+    """An item of a tuple (a Phase), for which there is no default to differ from."""
+    hints = typing.get_type_hints(type(item))
+    values = {entry.name: (getattr(item, entry.name), entry.default) for entry in dataclasses.fields(item)}
+    return {name: _plain(mine, hints[name]) for name, (mine, usual) in values.items() if mine != usual}
 
 
 def _rebuild(kind: type, content: Mapping[str, Any]) -> Any:  # noqa: ANN401

@@ -1,0 +1,80 @@
+"""Where and how a cell runs, as the tags of its run: device, processor, versions, git revision."""
+
+import functools
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+from mobileone_core.training.execution import Execution
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {
+    "mobileone": "mobileone-ablations",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "pytorch-lightning": "pytorch-lightning",
+    "optuna": "optuna",
+    "mlflow": "mlflow",
+}
+VERSION = "version."
+SAID = ("device", "processor", "system", "threads", "execution", "git")  # what a table's footnote repeats
+
+
+def environment_tags(execution: Execution) -> dict[str, str]:
+    """The tags: SAID, and a version.<package> for every package that decides what is computed."""
+    switches = [name for name in ("channels_last", "compile") if getattr(execution, name)]
+    return {
+        "device": device_name(execution.device),
+        "processor": processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": str(execution.threads),
+        "execution": ", ".join(switches) or "default",
+        "git": git_revision(),
+        **versions(),
+    }
+
+
+def device_name(device: str) -> str:
+    """cpu, or a GPU with its model."""
+    if device == "cpu":
+        return device
+    import torch
+
+    if device == "auto" and not torch.cuda.is_available():
+        return "cpu"
+    index = torch.device("cuda" if device == "auto" else device).index or 0
+    return f"cuda:{index} {torch.cuda.get_device_name(index)}" if index < torch.cuda.device_count() else device
+
+
+@functools.cache
+def processor() -> str:
+    """The processor's model."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """version.<package> for Python and the packages that decide what is computed."""
+    found = {VERSION + name: importlib.metadata.version(package) for name, package in PACKAGES.items()}
+    return {VERSION + "python": platform.python_version(), **found}
+
+
+@functools.cache
+def git_revision() -> str:
+    """The checkout's commit, with -dirty where code differs from it; empty where this is no checkout."""
+    if _git("rev-parse", "--show-toplevel") != str(ROOT):
+        return ""
+    changed = _git("status", "--porcelain", "--", "mobileone_core", "studies", "pyproject.toml")
+    return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

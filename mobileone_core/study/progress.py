@@ -1,0 +1,134 @@
+"""How a run shows itself: one live display on a terminal, plain lines elsewhere. No optuna, no mlflow here."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mobileone_core.study.state import STATES, CellState
+
+OFTEN = 30.0  # seconds between two summaries where output is no terminal
+
+
+class Progress:
+    """Shows the cells of a run; costs weigh them, by key, for the time that is left."""
+
+    def __init__(self, costs: Mapping[str, float] | None = None, console: Console | None = None) -> None:
+        self.costs = costs or {}
+        self.console = console or Console()
+        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        self.before: dict[str, CellState] = {}
+        self.done_at_start: frozenset[str] = frozenset()
+        self.started = self.summed_up = time.monotonic()
+        self.has_forecast = False
+
+    def begin(self, states: Sequence[CellState], workers: int) -> None:
+        """Say how much there is to do."""
+        self.started = self.summed_up = time.monotonic()
+        self.done_at_start = frozenset(item.key for item in states if item.state == "complete")
+        self.before = {item.key: item for item in states if item.state == "complete"}
+        todo, done = len(states) - len(self.done_at_start), len(self.done_at_start)
+        kept = f", {done} already complete" if done else ""
+        self.say(f"{_count(todo, 'cell')} to run on {_count(workers, 'worker')}{kept}")
+        if self.live:
+            self.live.start()
+
+    def update(self, states: Sequence[CellState]) -> None:
+        """Show where the cells stand now."""
+        news = [item for item in states if self._is_new(item)]
+        self.before |= {item.key: item for item in states}
+        left = self.seconds_left(states)
+        if self.live:
+            self.live.update(self._view(states, left), refresh=True)
+        for item in news:
+            if self.live is None or item.state == "failed":
+                self.say(_news(item))
+        if left is not None and not self.has_forecast:
+            self.has_forecast = True
+            self.say(f"first cell done; about {duration(left)} to go")
+        if self.live is None and time.monotonic() - self.summed_up > OFTEN:
+            self.summed_up = time.monotonic()
+            self.say(summary(states, left))
+
+    def say(self, line: str) -> None:
+        """One line above the display."""
+        self.console.print(Text(line), soft_wrap=True)
+
+    def end(self) -> None:
+        """Leave the last view on the screen."""
+        if self.live and self.live.is_started:
+            self.live.stop()
+
+    def seconds_left(self, states: Sequence[CellState]) -> float | None:
+        """Time left at the pace so far; None before the first cell of this run is done."""
+        done = sum(self._weight(item) for item in states if item.state == "complete" and self._is_ours(item))
+        if not done:
+            return None
+        begun = {item.key: item.epoch / item.epochs for item in states if item.state == "running" and item.epochs}
+        part = sum(begun.get(item.key, 0.0) * self._weight(item) for item in states)
+        todo = sum(self._weight(item) for item in states if item.state in ("waiting", "running")) - part
+        return (time.monotonic() - self.started) / (done + part) * todo
+
+    def _is_ours(self, item: CellState) -> bool:
+        return item.key not in self.done_at_start
+
+    def _weight(self, item: CellState) -> float:
+        return self.costs.get(item.key, 1.0)
+
+    def _is_new(self, item: CellState) -> bool:
+        then = self.before.get(item.key)
+        is_told = item.state in ("running", "complete", "failed")
+        return is_told and (then is None or (then.state, then.trial) != (item.state, item.trial))
+
+    def _view(self, states: Sequence[CellState], left: float | None) -> Group:
+        share = sum(item.epoch / item.epochs for item in states if item.epochs and item.state == "running")
+        bar = ProgressBar(len(states), _counts(states)["complete"] + share, width=40)
+        table = Table.grid(padding=(0, 2))
+        for item in (item for item in states if item.state == "running"):
+            table.add_row(item.label, f"epoch {item.epoch}/{item.epochs}", value_text(item), attempt_text(item))
+        return Group(bar, Text(summary(states, left)), table)
+
+
+def summary(states: Sequence[CellState], left: float | None) -> str:
+    """12 complete, 2 running, 11 waiting, about 2 min left."""
+    words = [f"{number} {state}" for state, number in _counts(states).items() if number]
+    return ", ".join([*words, f"about {duration(left)} left"] if left else words)
+
+
+def duration(seconds: float) -> str:
+    """40 s, 3 min, 2 h 10 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def value_text(item: CellState) -> str:
+    """A cell's metric as shown beside it."""
+    return "" if item.value is None else f"{item.value:.4f}"
+
+
+def attempt_text(item: CellState) -> str:
+    return f"attempt {item.attempt}" if item.attempt > 1 else ""
+
+
+def _news(item: CellState) -> str:
+    attempt = f" ({attempt_text(item)})" if item.attempt > 1 else ""
+    if item.state == "failed":
+        return f"failed: {item.label}{attempt}: {item.error}"
+    if item.state == "running":
+        return f"started: {item.label}{attempt}"
+    seconds = (item.ended - item.started).total_seconds() if item.ended and item.started else 0.0
+    return f"complete: {item.label}: {value_text(item)} after {duration(seconds)}"
+
+
+def _counts(states: Sequence[CellState]) -> dict[str, int]:
+    return {state: sum(item.state == state for item in states) for state in STATES}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

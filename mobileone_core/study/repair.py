@@ -1,0 +1,88 @@
+"""Mending: what a crash left between two steps is brought to a state that the engine goes on from."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.job import QueueTiming, one_line
+from mobileone_core.study.queue import QUEUE_ERRORS, Queue
+from mobileone_core.study.record import RECORD_ERRORS, Record
+from mobileone_core.study.sqlite import is_there, sqlite_path
+from mobileone_core.study.state import TrialView, study_names
+from mobileone_core.study.workspace import Workspace
+
+
+def repair(workspace: Workspace, timing: QueueTiming | None = None, studies: Sequence[str] = ()) -> list[str]:
+    """Mend the studies named, or all of a workspace; what was done, in words."""
+    paths = [sqlite_path(url) for url in (workspace.queue, workspace.tracking)]
+    if any(path is not None and not is_there(path) for path in paths):
+        return []
+    lines = []
+    with plainly(workspace):
+        record = Record(workspace.tracking)
+        for study in studies or study_names(workspace):
+            queue = Queue(workspace.queue, study, timing or QueueTiming(), kill_run(record))
+            lines += [f"{study}: {line}" for line in mend(queue, record, workspace)]
+    return lines
+
+
+@contextlib.contextmanager
+def plainly(workspace: Workspace) -> Iterator[None]:
+    """What a database refuses becomes an InputError in one line."""
+    try:
+        yield
+    except QUEUE_ERRORS as error:
+        raise InputError(f"queue {workspace.queue}: {one_line(error)}") from error
+    except RECORD_ERRORS as error:
+        raise InputError(f"record {workspace.tracking}: {one_line(error)}") from error
+
+
+def kill_run(record: Record) -> Callable[[TrialView], None]:
+    """What happens to the run of an attempt that died."""
+
+    def kill(trial: TrialView) -> None:
+        run = trial.attributes.get("run")
+        if run and record.is_active(run):
+            record.end(run, "KILLED")
+
+    return kill
+
+
+def mend(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
+    """Mend one study; safe beside workers that are alive. What was done, in words."""
+    lines = [f"trial {trial.number} was left by a dead process: its cell is queued again" for trial in queue.sweep()]
+    runs = record.open_runs(queue.study.study_name)  # before the trials: a run read as open had a live trial then
+    finished = record.finished_runs(queue.study.study_name)
+    trials = queue.trials()
+    for trial in queue.lost():
+        queue.requeue(trial)
+        lines.append(f"trial {trial.number} ended without a result: its cell is queued again")
+    for trial in (item for item in trials if item.state == "COMPLETE"):
+        lines += _finish(trial, record, workspace, finished)
+    by_number = {trial.number: trial for trial in trials}
+    for run in runs:
+        trial_of_run = by_number.get(run.trial)
+        if not _holds(trial_of_run, run.run_id):
+            record.end(run.run_id, "KILLED")
+            lines.append(f"run {run.run_id} was left open by trial {run.trial}: KILLED")
+    return lines
+
+
+def _finish(trial: TrialView, record: Record, workspace: Workspace, finished: set[str]) -> list[str]:
+    """A complete trial has a FINISHED run, and no checkpoint."""
+    shutil.rmtree(workspace.checkpoints(trial.attributes["cell"]), ignore_errors=True)
+    run = trial.attributes["run"]
+    if run in finished:
+        return []
+    if not record.is_active(run):
+        return [f"cell {trial.attributes['cell']} is complete, but its run {run} is gone from the record"]
+    record.end(run, "FINISHED")
+    return [f"run {run} had its result but no end: FINISHED"]
+
+
+def _holds(trial: TrialView | None, run_id: str) -> bool:
+    """Whether a trial is still at work on a run, or has finished it."""
+    return (
+        trial is not None and trial.state in ("RUNNING", "COMPLETE") and trial.attributes.get("run", run_id) == run_id
+    )

@@ -1,0 +1,186 @@
+"""A run as its parent sees it: plan, start workers, watch them, and leave everything so that it can go on."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mobileone_core.errors import InputError, require
+from mobileone_core.study.declaration import Plan
+from mobileone_core.study.job import Engine, Job
+from mobileone_core.study.state import CellState, State, cell_states, is_settled, study_names, study_states
+from mobileone_core.study.team import Team
+from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.execution import Execution
+
+POLL = 0.3  # seconds between looks at the queue
+LINGER = 30.0  # seconds that a worker may outlive the last cell
+
+ENGINE = Engine()
+
+Read = Callable[[], list[CellState]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the states of its cells, whether it was interrupted, and what else is to be told."""
+
+    states: tuple[CellState, ...]
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+
+    def count(self, state: State) -> int:
+        """Cells in a state."""
+        return sum(item.state == state for item in self.states)
+
+    @property
+    def failures(self) -> tuple[CellState, ...]:
+        """The failed cells, each with its error."""
+        return tuple(item for item in self.states if item.state == "failed")
+
+    @property
+    def is_complete(self) -> bool:
+        return self.count("complete") == len(self.states)
+
+
+class Display(Protocol):
+    """Shows a run while it goes on."""
+
+    def begin(self, states: Sequence[CellState], workers: int) -> None:
+        """Before the first worker starts."""
+
+    def update(self, states: Sequence[CellState]) -> None:
+        """A few times a second."""
+
+    def say(self, line: str) -> None:
+        """Something happened that is worth a line."""
+
+    def end(self) -> None:
+        """At the end, whatever the end is."""
+
+
+def run_study(  # noqa: PLR0913
+    plan: Plan,
+    workspace: Workspace,
+    *,
+    workers: int,
+    execution: Execution,
+    data_root: Path | None,
+    display: Display,
+    engine: Engine = ENGINE,
+) -> Outcome:
+    """Run what is missing of a plan; nothing is imported, written or started where nothing is missing.
+
+    An interrupted run ends in order and is told by its outcome; InputError for what a person must mend.
+    """
+    require(workers >= 1, "workers", workers, "an integer of 1 or more")
+    states = cell_states(workspace, plan)
+    if is_settled(workspace, plan, states):
+        return Outcome(tuple(states))
+    job = Job(workspace, plan.study.name, execution, data_root, engine)
+    run = Run(job, lambda: cell_states(workspace, plan), display)
+
+    def prepare() -> list[str]:
+        from mobileone_core.study.planner import plan_cells
+
+        return plan_cells(plan, workspace, engine.timing)
+
+    return run(workers, prepare)
+
+
+def join(  # noqa: PLR0913
+    study: str,
+    workspace: Workspace,
+    *,
+    workers: int,
+    execution: Execution,
+    data_root: Path | None,
+    display: Display,
+    engine: Engine = ENGINE,
+) -> Outcome:
+    """Work on a study that is in the queue already, planning nothing: what a second machine runs."""
+    require(workers >= 1, "workers", workers, "an integer of 1 or more")
+    if not study_states(workspace, study):
+        raise InputError.of("study", study, f"it is not in the queue {workspace.queue}; plan it first")
+    job = Job(workspace, study, execution, data_root, engine)
+    return Run(job, lambda: study_states(workspace, study), display)(workers, list)
+
+
+class Run:
+    """One run of a job: read tells where its cells stand."""
+
+    def __init__(self, job: Job, read: Read, display: Display) -> None:
+        self.job = job
+        self.read = read
+        self.display = display
+        self.notes: list[str] = []
+
+    def __call__(self, workers: int, prepare: Callable[[], list[str]]) -> Outcome:
+        """Prepare while the workers' imports go on, work until all is done, mend what was left behind."""
+        is_interrupted = False
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_interruptible())
+            stack.callback(self.display.end)
+            team = Team(self.job)
+            stack.callback(team.stop)
+            try:
+                for line in prepare():
+                    self._note(line)
+                self._work(team, workers)
+            except KeyboardInterrupt:
+                is_interrupted = True
+                self.display.say("stopping; cells at work go on from their last epoch next time")
+            team.stop()
+            self._mend()
+            states = self.read()
+            self.display.update(states)
+        return Outcome(tuple(states), is_interrupted, tuple(self.notes))
+
+    def _work(self, team: Team, workers: int) -> None:
+        states = self.read()
+        todo = sum(item.state in ("waiting", "running") for item in states)
+        workers = min(workers, todo)
+        self.display.begin(states, workers)
+        team.start(workers)
+        last_seen = time.monotonic()
+        while team.members and time.monotonic() - last_seen < LINGER:
+            team.rest(POLL)
+            dead = team.bury()
+            for line in dead:
+                self._note(line)
+            states = self.read()
+            if any(item.state in ("waiting", "running") for item in states):
+                last_seen = time.monotonic()
+                team.replace(len(dead))
+            self.display.update(states)
+
+    def _mend(self) -> None:
+        """Bring back the cells of workers that were killed."""
+        from mobileone_core.study.repair import repair
+
+        if self.job.study in study_names(self.job.workspace):
+            for line in repair(self.job.workspace, self.job.engine.timing, (self.job.study,)):
+                self._note(line)
+
+    def _note(self, line: str) -> None:
+        self.notes.append(line)
+        self.display.say(line)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does."""
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, _interrupt) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

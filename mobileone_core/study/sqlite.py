@@ -1,0 +1,85 @@
+"""SQLite files read as they are: nothing is created, changed or locked for long. No optuna and no mlflow here."""
+
+import contextlib
+import importlib.util
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mobileone_core.errors import InputError
+
+PREFIX = "sqlite:///"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file behind a sqlite:/// URL; None for any other database."""
+    return Path(url.removeprefix(PREFIX)).absolute() if url.startswith(PREFIX) else None
+
+
+def is_there(path: Path) -> bool:
+    """Whether a database was ever written to a file; an empty file holds none."""
+    return path.exists() and path.stat().st_size > 0
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection; InputError where the file is no SQLite database."""
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = stack.enter_context(contextlib.closing(_connect(path, "ro")))
+            _touch(connection)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY or not _journal(path).exists():
+                raise InputError(f"{path}: {error}") from error
+            connection = stack.enter_context(_rolled_back(path))
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{path}: not a database; move it away or name another") from error
+        yield connection
+
+
+def check_revision(connection: sqlite3.Connection, path: Path, package: str, folder: str) -> None:
+    """InputError unless the installed package knows the schema that a database was written with."""
+    found = (
+        [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
+        if has(connection, "alembic_version")
+        else []
+    )
+    spec = importlib.util.find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    known = [item.stem for place in places or () for item in (Path(place) / folder).glob("*.py")]
+    if not found:
+        raise InputError(f"{path}: not a database of {package}; move it away or name another")
+    if not any(name.startswith(found[0]) for name in known):
+        raise InputError(f"{path}: {package} schema {found[0]!r} is newer than the installed {package}; update it")
+
+
+def has(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether a table is there."""
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return connection.execute(query, (table,)).fetchone() is not None
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=30)
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-journal")
+
+
+@contextlib.contextmanager
+def _rolled_back(path: Path) -> Iterator[sqlite3.Connection]:
+    """A copy without the transaction that a killed writer left half done: undoing it in place would be writing."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / path.name
+        shutil.copyfile(path, copy)
+        shutil.copyfile(_journal(path), _journal(copy))
+        with contextlib.closing(_connect(copy, "rw")) as connection:
+            _touch(connection)
+            yield connection

@@ -1,0 +1,46 @@
+"""Where the cells of studies stand, as text. Reads only; no optuna, no mlflow here."""
+
+from collections.abc import Sequence
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.declaration import Plan
+from mobileone_core.study.progress import summary, value_text
+from mobileone_core.study.state import CellState, study_names, study_states
+from mobileone_core.study.workspace import Workspace
+
+HEADS = ("cell", "what", "state", "attempt", "epoch", "metric", "host", "run")
+
+
+def status_lines(workspace: Workspace, studies: Sequence[str] = ()) -> list[str]:
+    """Every cell of the studies named, or of all; InputError for a study that was never planned."""
+    known = study_names(workspace)
+    for name in studies:
+        if name not in known:
+            raise InputError.of("study", name, f"planned are {', '.join(known) or 'none yet'}")
+    if not known:
+        return [f"no study was planned in {workspace.queue}"]
+    lines: list[str] = []
+    for name in studies or known:
+        states = study_states(workspace, name)
+        lines += [f"{name}: {summary(states, None) or 'no cells'}", *_table(states), ""]
+    return lines[:-1]
+
+
+def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
+    """Every cell of a plan and its state."""
+    return [f"{plan.study.name}: {len(states)} cells; {summary(states, None)}", *_table(states)]
+
+
+def _table(states: Sequence[CellState]) -> list[str]:
+    rows = [HEADS, *(_row(item) for item in states)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    errors = [f"{item.key} failed: {item.error}" for item in states if item.state == "failed"]
+    return [*lines, *errors]
+
+
+def _row(item: CellState) -> tuple[str, ...]:
+    host = f"{item.host}:{item.pid}" if item.host else ""
+    epoch = f"{item.epoch}/{item.epochs}" if item.trial is not None else ""
+    attempt = str(item.attempt) if item.attempt else ""
+    return (item.key, item.label, item.state, attempt, epoch, value_text(item), host, item.run_id)

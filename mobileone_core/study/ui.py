@@ -1,0 +1,61 @@
+"""MLflow's UI over the record, on this machine alone."""
+
+import os
+import socket
+import subprocess
+import sys
+
+from mobileone_core.errors import InputError, require
+from mobileone_core.study.sqlite import is_there, reading, sqlite_path
+from mobileone_core.study.workspace import Workspace
+
+HOST = "127.0.0.1"
+TRIED = 20  # ports, from the first on
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def serve(workspace: Workspace, port: int) -> int:
+    """Serve the record until Ctrl-C and print its address; the server's exit status, 0 after Ctrl-C.
+
+    The first free port from port on is taken. Raises InputError where there is no record or no free port.
+    """
+    path = sqlite_path(workspace.tracking)
+    if path is not None:
+        if not is_there(path):
+            raise InputError(f"{path}: no record here yet; run a study first")
+        with reading(path):
+            pass
+    chosen = free_port(port)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
+    command += ["--backend-store-uri", workspace.tracking, "--artifacts-destination", workspace.artifacts.as_uri()]
+    print(f"http://{HOST}:{chosen}  (Ctrl-C ends it)", flush=True)
+    process = subprocess.Popen(command, env={**os.environ, **QUIET})
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _end(process)
+
+
+def free_port(first: int) -> int:
+    """The first port from first on that nobody listens at."""
+    require(1 <= first <= 65535, "port", first, "from 1 to 65535")
+    for port in range(first, min(first + TRIED, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        return port
+    raise InputError.of("port", first, f"a port that is free; {first} to {first + TRIED - 1} are taken")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+        process.wait()

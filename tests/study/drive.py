@@ -1,0 +1,30 @@
+"""One study as a command of its own: python drive.py SETTINGS, a JSON file; prints the outcome as JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+from study_fakes import Engine, QueueTiming, small_plan
+
+from mobileone_core.study.progress import Progress
+from mobileone_core.study.runner import run_study
+from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.execution import Execution
+
+
+def main() -> None:
+    asked = json.loads(Path(sys.argv[1]).read_text())
+    outcome = run_study(
+        small_plan(**asked["plan"]),
+        Workspace.at(Path(asked["runs"])),
+        workers=asked["workers"],
+        execution=Execution("cpu"),
+        data_root=Path(asked["data_root"]) if asked.get("data_root") else None,
+        display=Progress(),
+        engine=Engine(QueueTiming(**asked.get("timing", {})), asked["train"]),
+    )
+    print(json.dumps({"states": [item.state for item in outcome.states], "interrupted": outcome.interrupted}))
+
+
+if __name__ == "__main__":
+    main()

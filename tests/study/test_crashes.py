@@ -1,0 +1,162 @@
+"""A process that dies between any two steps leaves nothing that the next run does not mend."""
+
+import os
+
+import pytest
+from study_fakes import metric, script, small_plan
+from study_proof import assert_exactly_once, die, give_databases, in_child, plan_and_work, run_statuses
+
+from mobileone_core.study import worker as workers
+from mobileone_core.study.queue import Claim, Queue
+from mobileone_core.study.record import Record, RunWriter
+from mobileone_core.study.state import cell_states, is_settled
+
+
+def before(owner, name, when=lambda *_: True):
+    """Die instead of taking a step, where when says so."""
+    step = getattr(owner, name)
+
+    def dying(*arguments, **options):
+        if when(*arguments, *options.values()):
+            die()
+        return step(*arguments, **options)
+
+    setattr(owner, name, dying)
+
+
+def after(owner, name, when=lambda *_: True):
+    """Die right after a step."""
+    step = getattr(owner, name)
+
+    def dying(*arguments, **options):
+        result = step(*arguments, **options)
+        if when(*arguments, *options.values()):
+            die()
+        return result
+
+    setattr(owner, name, dying)
+
+
+def says(word):
+    return lambda *arguments: word in arguments
+
+
+def third_call():
+    calls = []
+    return lambda *_: calls.append(0) or len(calls) == 7
+
+
+POINTS = {
+    "claimed, no owner yet": lambda: before(Claim, "note", says("owner")),
+    "owned, no run yet": lambda: after(Claim, "note", says("owner")),
+    "run made, not noted": lambda: after(Record, "start"),
+    "run noted": lambda: after(Claim, "note", says("run")),
+    "in the middle of an epoch": lambda: before(workers.Watch, "batch_finished", third_call()),
+    "epoch logged, no checkpoint": lambda: after(workers.Watch, "epoch_finished"),
+    "trained, nothing final logged": lambda: before(RunWriter, "result"),
+    "trained and logged, not told": lambda: after(RunWriter, "result"),
+    "told, not FINISHED": lambda: before(Record, "end", says("FINISHED")),
+    "FINISHED, checkpoint still there": lambda: after(Record, "end", says("FINISHED")),
+}
+
+
+def crash_and_work(plan, workspace, arrange, data_root=None):
+    arrange()
+    plan_and_work(plan, workspace, data_root)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_that_dies_between_two_steps_is_mended(databases, workspace, point):
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=3)
+    give_databases(databases, workspace)
+    assert in_child(crash_and_work, plan, workspace, POINTS[point]) == -9
+    assert not is_settled(workspace, plan, cell_states(workspace, plan))
+    assert in_child(plan_and_work, plan, workspace) == 0
+    assert_exactly_once(plan, workspace)
+    statuses = run_statuses(Record(workspace.tracking), plan.study.name)
+    assert set(statuses.values()) <= {"FINISHED", "KILLED"}
+
+
+PLANNING = {
+    "plan not recorded": lambda: before(Record, "keep_plan"),
+    "plan recorded, nothing queued": lambda: before(Queue, "enqueue"),
+    "one cell queued": lambda: after(Queue, "enqueue"),
+}
+
+
+@pytest.mark.parametrize("point", PLANNING)
+def test_a_planner_that_dies_is_mended(databases, workspace, point):
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    assert in_child(crash_and_work, plan, workspace, PLANNING[point]) == -9
+    assert in_child(plan_and_work, plan, workspace) == 0
+    assert_exactly_once(plan, workspace)
+
+
+MENDING = {
+    "swept, run still open": lambda: before(Record, "end", says("KILLED")),
+    "swept, not queued again": lambda: before(Queue, "requeue"),
+}
+
+
+@pytest.mark.parametrize("point", MENDING)
+def test_a_mender_that_dies_is_mended(databases, workspace, point):
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=3)
+    give_databases(databases, workspace)
+    assert in_child(crash_and_work, plan, workspace, POINTS["epoch logged, no checkpoint"]) == -9
+    assert in_child(crash_and_work, plan, workspace, MENDING[point]) == -9
+    assert in_child(plan_and_work, plan, workspace) == 0
+    assert_exactly_once(plan, workspace)
+
+
+FAILING = {
+    "error noted, run still open": lambda: before(Record, "end", says("FAILED")),
+    "run FAILED, not told": lambda: after(Record, "end", says("FAILED")),
+}
+
+
+@pytest.mark.parametrize("point", FAILING)
+def test_a_cell_that_raises_while_its_worker_dies_is_tried_again(databases, workspace, tmp_path, point):
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=3)
+    give_databases(databases, workspace)
+    raising = script(tmp_path / "data", raising=[plan.cells[0].key])
+    assert in_child(crash_and_work, plan, workspace, FAILING[point], raising) == -9
+    assert in_child(plan_and_work, plan, workspace) == 0
+    assert_exactly_once(plan, workspace)
+
+
+def test_a_resumed_attempt_logs_the_epochs_of_the_one_before_with_their_times(databases, workspace):
+    plan = small_plan(levels=(1,), seeds=1, epochs=3)
+    give_databases(databases, workspace)
+    assert in_child(crash_and_work, plan, workspace, POINTS["in the middle of an epoch"]) == -9
+    assert in_child(plan_and_work, plan, workspace) == 0
+    record = Record(workspace.tracking)
+    runs = {run.data.tags["attempt"]: run.info.run_id for run in record.runs(plan.study.name, "")}
+    first, second = (record.client.get_metric_history(runs[attempt], "val/top1") for attempt in "12")
+    assert [point.value for point in second] == [metric(plan.cells[0].key, epoch) for epoch in (1, 2, 3)]
+    assert [(p.step, p.value, p.timestamp) for p in first] == [(p.step, p.value, p.timestamp) for p in second][:1]
+
+
+def test_a_failed_cell_says_why_and_the_study_goes_on(databases, workspace, tmp_path):
+    plan = small_plan(levels=(1, 2, 3), seeds=1, epochs=3)
+    give_databases(databases, workspace)
+    bad = plan.cells[2].key
+    assert in_child(plan_and_work, plan, workspace, script(tmp_path / "data", raising=[bad])) == 0
+    assert_exactly_once(plan, workspace, failed=[bad])
+    state = cell_states(workspace, plan)[2]
+    assert (state.state, state.error) == ("failed", "ValueError: the loss went away for ever")
+    run = Record(workspace.tracking).client.get_run(state.run_id)
+    assert (run.info.status, run.data.tags["error"]) == ("FAILED", state.error)
+
+
+def test_a_full_disk_fails_the_cell_in_one_line(databases, workspace, monkeypatch):
+    plan = small_plan(levels=(1,), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+
+    def full(*_):
+        raise OSError(28, os.strerror(28), "weights.safetensors")
+
+    monkeypatch.setattr(RunWriter, "result", full)
+    assert in_child(plan_and_work, plan, workspace) == 0
+    state = cell_states(workspace, plan)[0]
+    assert state.error == "OSError: [Errno 28] No space left on device: 'weights.safetensors'"

@@ -1,0 +1,108 @@
+"""Planning twice, at once, or after a crash comes to the same as planning once."""
+
+import os
+import signal
+import time
+
+import pytest
+from study_fakes import FAST, small_plan
+from study_proof import give_databases, in_child, plan_and_work, start_child, status_of
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.declaration import Factor, Plan, Study
+from mobileone_core.study.planner import in_order, plan_cells
+from mobileone_core.study.queue import Queue
+from mobileone_core.study.record import Record, read_plans, recorded_studies
+from mobileone_core.study.repair import repair
+from mobileone_core.study.state import cell_states
+from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.cell import CellSpec
+
+PLAN = small_plan(levels=(1, 2, 3), seeds=2, epochs=1)
+
+
+def plan_once(workspace, plan=PLAN):
+    plan_cells(plan, workspace, FAST.timing)
+
+
+def trials(workspace):
+    return Queue(workspace.queue, PLAN.study.name, FAST.timing, lambda _: None).trials()
+
+
+def test_planning_again_adds_nothing(databases, workspace):
+    give_databases(databases, workspace)
+    assert in_child(plan_once, workspace) == in_child(plan_once, workspace) == 0
+    assert [trial.attributes["cell"] for trial in trials(workspace)] == [cell.key for cell in in_order(PLAN.cells)]
+    assert read_plans(workspace.tracking, PLAN.study.name) == [PLAN]
+    assert recorded_studies(workspace.tracking) == [PLAN.study.name]
+
+
+def test_a_larger_plan_adds_only_what_it_has_more(databases, workspace):
+    give_databases(databases, workspace)
+    assert in_child(plan_and_work, PLAN, workspace) == 0
+    larger = small_plan(levels=(1, 2, 3, 4), seeds=2, epochs=1)
+    assert in_child(plan_once, workspace, larger) == 0
+    waiting = [trial.attributes["cell"] for trial in trials(workspace) if trial.state == "WAITING"]
+    new = [cell for cell in larger.cells if cell.factors["k"] == 4]
+    assert waiting == [cell.key for cell in new]
+    assert {plan.id for plan in read_plans(workspace.tracking, PLAN.study.name)} == {PLAN.id, larger.id}
+
+
+def test_every_level_gets_its_first_seed_before_any_its_second_and_the_dear_ones_come_first():
+    order = [(cell.seed, cell.factors["k"]) for cell in in_order(PLAN.cells)]
+    assert order == [(0, 3), (0, 2), (0, 1), (1, 3), (1, 2), (1, 1)]
+
+
+def test_two_planners_at_once_on_nothing_at_all(workspace):
+    pids = [start_child(plan_once, workspace) for _ in range(2)]
+    assert [status_of(pid) for pid in pids] == [0, 0]
+    assert sorted(trial.attributes["cell"] for trial in trials(workspace)) == sorted(cell.key for cell in PLAN.cells)
+    assert read_plans(workspace.tracking, PLAN.study.name) == [PLAN]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.6])
+def test_a_planner_killed_while_it_creates_the_databases_breaks_nothing(workspace, seconds):
+    pid = start_child(plan_once, workspace)
+    time.sleep(seconds)  # anywhere between the first table and the last cell
+    os.kill(pid, signal.SIGKILL)
+    assert status_of(pid) in (-9, 0)
+    assert in_child(plan_once, workspace) == 0
+    assert [item.state for item in cell_states(workspace, PLAN)] == ["waiting"] * len(PLAN.cells)
+    assert not list(workspace.runs.glob(".*.new*"))
+
+
+def test_a_study_over_strings_and_switches_keeps_its_levels(databases, workspace):
+    give_databases(databases, workspace)
+    factors = (
+        Factor("activation", "model.activation", ("relu", "gelu"), "relu"),
+        Factor("reparam", "model.reparam", (True, False), True),
+    )
+    plan = Plan(Study("grid", "?", "", factors, seeds=1), CellSpec())
+    assert in_child(plan_once, workspace, plan) == 0
+    assert [item.factors for item in cell_states(workspace, plan)] == [dict(cell.factors) for cell in plan.cells]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    workspace = Workspace.at(tmp_path / "file" / "runs")
+    with pytest.raises(InputError, match="runs: cannot write to"):
+        plan_once(workspace)
+
+
+def test_a_record_of_a_newer_schema_is_left_alone(databases, workspace):
+    give_databases(databases, workspace)
+
+    def make_newer():
+        plan_once(workspace)
+        client = Record(workspace.tracking).client
+        client.set_experiment_tag(client.get_experiment_by_name(PLAN.study.name).experiment_id, "schema", "99")
+
+    assert in_child(make_newer) == 0
+    with pytest.raises(InputError, match="written by a newer version"):
+        plan_once(workspace)
+
+
+def test_there_is_nothing_to_mend_where_nothing_is(workspace):
+    assert repair(workspace) == []
+    assert not workspace.runs.exists()

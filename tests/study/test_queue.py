@@ -1,0 +1,164 @@
+"""Claims are atomic, a cell is run once however often it is queued, and dead processes are found."""
+
+import os
+import signal
+
+import pytest
+from study_fakes import FAST, small_plan
+from study_proof import give_databases, in_child, start_child, status_of
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.process import Owner
+from mobileone_core.study.queue import Queue, open_storage, trial_views
+from mobileone_core.study.state import fold, study_names, study_states
+
+PLAN = small_plan(levels=(1, 2), seeds=20)
+
+
+@pytest.fixture
+def queue(databases, workspace):
+    give_databases(databases, workspace)
+    return opened(workspace)
+
+
+def opened(workspace, on_dead=lambda _: None):
+    return Queue(workspace.queue, PLAN.study.name, FAST.timing, on_dead, create=True)
+
+
+def fill(queue, cells=PLAN.cells):
+    for cell in cells:
+        queue.enqueue(cell, "test/top1", 1)
+
+
+def pop_all(workspace):
+    queue = opened(workspace)
+    while queue.trials("WAITING"):
+        queue.claim(lambda _: float(os.getpid()))
+
+
+def test_four_processes_pop_forty_trials_once_each(databases, workspace):
+    give_databases(databases, workspace)
+    assert in_child(lambda: fill(opened(workspace))) == 0
+    assert [status_of(pid) for pid in [start_child(pop_all, workspace) for _ in range(4)]] == [0] * 4
+    queue = opened(workspace)
+    complete = queue.trials("COMPLETE")
+    assert sorted(trial.attributes["cell"] for trial in complete) == sorted(cell.key for cell in PLAN.cells)
+    assert all(trial.value == trial.attributes["owner"]["pid"] for trial in complete)
+    assert len({trial.value for trial in complete}) > 1
+    extra = [item for item in queue.study.get_trials() if item.state.name != "COMPLETE"]
+    assert all(item.state.name == "PRUNED" and "cell" not in item.user_attrs for item in extra)
+
+
+def test_a_cell_queued_twice_runs_once(queue):
+    fill(queue, [PLAN.cells[0]] * 3)
+    ran = []
+    while queue.trials("WAITING"):
+        queue.claim(lambda claim: ran.append(claim.number) or 1.0)
+    assert ran == [0]
+
+
+def test_of_two_trials_of_a_cell_the_earlier_one_counts(queue, workspace):
+    fill(queue, [PLAN.cells[0]] * 2)
+    nested = []
+
+    def attempt(claim):
+        nested.append(opened(workspace).claim(lambda _: 2.0))
+        return 1.0
+
+    assert queue.claim(attempt).value == 1.0
+    assert nested == [None]
+
+
+def test_an_empty_queue_gives_nothing(queue):
+    assert queue.claim(lambda _: 1.0) is None
+    assert queue.trials() == []
+
+
+def test_an_attempt_whose_process_died_is_queued_again_at_once(queue, workspace):
+    fill(queue, PLAN.cells[:1])
+    assert in_child(lambda: opened(workspace).claim(lambda _: os.kill(os.getpid(), signal.SIGKILL))) == -9
+    told = []
+    queue.on_dead = told.append
+    assert [trial.number for trial in queue.sweep()] == [0]
+    assert [trial.number for trial in told] == [0]
+    (waiting,) = queue.trials("WAITING")
+    assert (waiting.attributes["attempt"], waiting.attributes["after"]) == (2, 0)
+    assert "owner" not in waiting.attributes
+    assert queue.sweep() == []
+
+
+def test_a_silent_attempt_is_taken_away_and_its_tell_refused(queue, workspace):
+    fill(queue, PLAN.cells[:1])
+    other = opened(workspace)
+
+    def attempt(claim):
+        with queue.study._storage._backend.engine.begin() as connection:  # a heartbeat of long ago
+            connection.exec_driver_sql("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+        assert [trial.number for trial in other.sweep()] == [0]
+        assert not claim.report(1, 0.5)
+        assert not claim.note("run", "r")
+        return 1.0
+
+    assert queue.claim(attempt) is None
+    assert [(trial.number, trial.state) for trial in queue.trials()] == [(0, "FAIL"), (1, "WAITING")]
+
+
+def test_a_living_attempt_is_left_alone(queue, workspace):
+    fill(queue, PLAN.cells[:1])
+    swept = []
+
+    def attempt(claim):
+        swept.extend(opened(workspace).sweep())
+        return 1.0
+
+    assert queue.claim(attempt).state == "COMPLETE"
+    assert swept == []
+
+
+def test_the_fast_reader_sees_what_optuna_sees(queue, workspace):
+    fill(queue, PLAN.cells[:6])
+
+    def attempt(claim):
+        claim.report(1, 0.25)
+        claim.report(2, 0.5)
+        if claim.number == 1:
+            claim.note("error", "it broke")
+            raise ValueError
+        if claim.number == 2:
+            queue_seen.append(
+                (study_states(workspace, "branch_count"), fold(trial_views(workspace.queue, "branch_count")))
+            )
+            raise ValueError
+        return 0.75
+
+    queue_seen = []
+    for _ in range(4):
+        queue.claim(attempt)
+    queue_seen.append((study_states(workspace, "branch_count"), fold(trial_views(workspace.queue, "branch_count"))))
+    for fast, slow in queue_seen:
+        assert fast == slow
+    assert [item.state for item in queue_seen[0][0]] == ["complete", "failed", "running", *["waiting"] * 3]
+    assert [item.state for item in queue_seen[1][0]] == ["complete", "failed", "missing", "complete", *["waiting"] * 2]
+    assert study_names(workspace) == ["branch_count"]
+
+
+def test_a_study_that_was_never_planned_is_named(queue, workspace):
+    with pytest.raises(InputError, match="'other' is not allowed; it is not in this queue"):
+        Queue(workspace.queue, "other", FAST.timing, lambda _: None)
+
+
+def test_a_queue_that_cannot_be_opened_is_one_line():
+    with pytest.raises(InputError, match="queue nonsense"):
+        open_storage("nonsense", FAST.timing)
+
+
+def test_owners():
+    here = Owner.here()
+    assert not here.is_gone
+    assert Owner(here.host, here.pid, here.created - 100).is_gone
+    assert Owner(here.host, 2**22 + 1, here.created).is_gone
+    assert not Owner("elsewhere.example", 2**22 + 1, 0.0).is_gone
+    pid = start_child(lambda: None)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # dead, not yet buried
+    assert Owner(here.host, pid, here.created).is_gone
+    status_of(pid)

@@ -1,0 +1,110 @@
+"""What the record holds of a finished cell, and what it says where something is wrong with it."""
+
+import json
+import platform
+
+import pytest
+from study_fakes import metric, small_plan
+from study_proof import give_databases, in_child, plan_and_work
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.record import Record, read_plans, read_rows
+from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.cell import CellSpec
+
+PLAN = small_plan(levels=(1, 2), seeds=2, epochs=3)
+KEYS = [cell.key for cell in PLAN.cells]
+STUDY = PLAN.study.name
+
+
+@pytest.fixture(scope="module")
+def finished(databases, tmp_path_factory):
+    workspace = Workspace.at(tmp_path_factory.mktemp("finished"))
+    give_databases(databases, workspace)
+    assert in_child(plan_and_work, PLAN, workspace) == 0
+    return workspace
+
+
+@pytest.fixture
+def copy(finished, workspace):
+    give_databases(finished.runs, workspace)
+    return workspace
+
+
+def test_rows_hold_what_a_table_needs(finished):
+    rows, problems = read_rows(finished.tracking, STUDY, KEYS)
+    assert problems == []
+    assert [(row.key, row.seed, row.factors) for row in rows] == [(c.key, c.seed, c.factors) for c in PLAN.cells]
+    for row in rows:
+        assert row.metrics["test/top1"] == metric(row.key, 3) + 0.5
+        assert row.metrics["val/top1"] == metric(row.key, 3)
+        assert row.environment["device"] == "cpu"
+        assert row.environment["threads"] == "1"
+        assert row.environment["version.python"] == platform.python_version()
+        assert {"processor", "git", "execution", "version.torch", "version.mlflow"} <= set(row.environment)
+        assert not {"host", "pid"} & set(row.environment)
+
+
+def test_rows_come_in_the_order_asked_and_no_others(finished):
+    asked = [KEYS[3], "not a key", KEYS[0]]
+    rows, _ = read_rows(finished.tracking, STUDY, asked)
+    assert [row.key for row in rows] == [KEYS[3], KEYS[0]]
+    assert read_rows(finished.tracking, "another", KEYS) == ([], [])
+
+
+def test_a_run_has_the_tags_params_and_files_of_the_contract(finished):
+    record = Record(finished.tracking)
+    for cell in PLAN.cells:
+        (row,) = read_rows(finished.tracking, STUDY, [cell.key])[0]
+        run = record.client.get_run(row.run_id)
+        tags = run.data.tags
+        expected = {"study": STUDY, "cell": cell.key, "seed": str(cell.seed), "data": "digits", "variant": "tiny"}
+        expected |= {"factor.k": str(cell.factors["k"]), "attempt": "1"}
+        assert expected.items() <= tags.items()
+        assert {"trial", "host", "pid"} <= set(tags)
+        assert run.data.params["model.k"] == str(cell.factors["k"])
+        assert run.data.params["recipe.epochs"] == "3"
+        files = {item.path for item in record.client.list_artifacts(row.run_id)}
+        assert files == {"cell.json", "weights.safetensors"}
+        place = finished.artifacts / STUDY / row.run_id / "artifacts"
+        text = (place / "cell.json").read_text()
+        assert CellSpec.from_json(text) == cell.spec
+        assert json.loads(text)["recipe"]["momentum"] == cell.spec.recipe.momentum
+        assert (place / "weights.safetensors").read_bytes() == cell.key.encode()
+
+
+def test_only_active_finished_runs_count(copy):
+    record = Record(copy.tracking)
+    rows, _ = read_rows(copy.tracking, STUDY, KEYS)
+    record.client.delete_run(rows[0].run_id)
+    record.start(PLAN.cells[1], {})
+    record.end(record.start(PLAN.cells[2], {}).run_id, "FAILED", "it broke")
+    assert [row.key for row in read_rows(copy.tracking, STUDY, KEYS)[0]] == KEYS[1:]
+
+
+def test_two_finished_runs_of_a_cell_are_a_problem_that_names_both(copy):
+    record = Record(copy.tracking)
+    second = record.start(PLAN.cells[0], {}).run_id
+    record.end(second, "FINISHED")
+    rows, (problem,) = read_rows(copy.tracking, STUDY, KEYS)
+    assert len(rows) == 5
+    assert all(word in problem for word in (KEYS[0], "2 finished runs", *(row.run_id for row in rows[:2])))
+
+
+def test_runs_are_read_page_by_page(finished, monkeypatch):
+    monkeypatch.setattr("mobileone_core.study.record.PAGE", 1)
+    assert [row.key for row in read_rows(finished.tracking, STUDY, KEYS)[0]] == KEYS
+
+
+def test_a_metric_that_is_no_number_is_kept_as_such(copy):
+    record = Record(copy.tracking)
+    rows, _ = read_rows(copy.tracking, STUDY, KEYS)
+    record.client.log_metric(rows[0].run_id, "test/top1", float("nan"), step=9)
+    value = read_rows(copy.tracking, STUDY, KEYS)[0][0].metrics["test/top1"]
+    assert value != value  # noqa: PLR0124
+
+
+def test_a_record_that_is_not_there_is_named_and_not_made(workspace):
+    with pytest.raises(InputError, match=r"mlflow.db: no record here yet"):
+        read_plans(workspace.tracking, STUDY)
+    assert not workspace.runs.exists()

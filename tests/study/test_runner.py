@@ -1,0 +1,129 @@
+"""A run in its parent: nothing to do costs nothing, dying workers are replaced up to a bound, others can join."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from study_fakes import FAST, Lines, script, small_plan
+from study_proof import assert_exactly_once, give_databases, in_child, plan_and_work
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.planner import plan_cells
+from mobileone_core.study.runner import join, run_study
+from mobileone_core.study.team import SPARE
+from mobileone_core.training.execution import Execution
+
+DRIVE = Path(__file__).with_name("drive.py")
+
+
+def run(plan, workspace, data_root=None, workers=2, engine=FAST):
+    display = Lines()
+    outcome = run_study(
+        plan,
+        workspace,
+        workers=workers,
+        execution=Execution("cpu"),
+        data_root=data_root,
+        display=display,
+        engine=engine,
+    )
+    return outcome, display
+
+
+def test_a_run_completes_then_has_nothing_to_do(databases, workspace):
+    plan = small_plan(levels=(1, 2), seeds=2, epochs=2)
+    give_databases(databases, workspace)
+    outcome, display = run(plan, workspace)
+    assert outcome.is_complete
+    assert outcome.notes == ()
+    assert display.workers == 2
+    assert_exactly_once(plan, workspace)
+    before = {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")}
+    again, silent = run(plan, workspace)
+    assert again.states == outcome.states
+    assert silent.seen == silent.lines == []
+    assert {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")} == before
+
+
+def test_nothing_to_do_imports_nothing_heavy(databases, workspace, tmp_path):
+    plan = small_plan(levels=(1,), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    assert in_child(plan_and_work, plan, workspace) == 0
+    asked = {"plan": {"levels": [1], "seeds": 1, "epochs": 1}, "runs": str(workspace.runs), "workers": 2}
+    (tmp_path / "settings.json").write_text(json.dumps({**asked, "train": "no.such:function"}))
+    code = (
+        f"import sys; sys.path.insert(0, {str(DRIVE.parent)!r}); sys.argv = ['', {str(tmp_path / 'settings.json')!r}]; "
+        "import drive; drive.main(); print(sorted({'torch', 'optuna', 'mlflow', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_failed_cell_is_listed_and_tried_again(databases, workspace, tmp_path):
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=2)
+    give_databases(databases, workspace)
+    bad = plan.cells[0].key
+    outcome, _ = run(plan, workspace, script(tmp_path / "data", raising=[bad]))
+    assert [(item.key, item.error) for item in outcome.failures] == [(bad, "ValueError: the loss went away for ever")]
+    assert not outcome.is_complete
+    outcome, display = run(plan, workspace)
+    assert outcome.is_complete
+    assert display.workers == 1
+    assert outcome.states[0].attempt == 2
+
+
+def test_a_cell_that_kills_its_workers_ends_the_run_not_the_study(databases, workspace, tmp_path):
+    plan = small_plan(levels=(1, 2, 3), seeds=1, epochs=2)
+    give_databases(databases, workspace)
+    deadly = plan.cells[2].key
+    outcome, _ = run(plan, workspace, script(tmp_path / "data", deadly=[deadly]), workers=1)
+    assert [item.state for item in outcome.states] == ["complete", "complete", "waiting"]
+    assert sum("died (SIGKILL)" in note for note in outcome.notes) == 1 + SPARE
+    outcome, _ = run(plan, workspace)
+    assert outcome.is_complete
+    assert_exactly_once(plan, workspace)
+
+
+def test_a_worker_that_cannot_start_says_why(databases, workspace):
+    plan = small_plan(levels=(1,), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    outcome, _ = run(plan, workspace, engine=replace(FAST, train="study_fakes:no_such_function"), workers=1)
+    assert "no_such_function" in outcome.notes[0]
+    assert outcome.count("waiting") == 1
+
+
+def test_joining_takes_cells_and_plans_nothing(databases, workspace):
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=2)
+    options = {"workers": 1, "execution": Execution("cpu"), "data_root": None, "display": Lines(), "engine": FAST}
+    with pytest.raises(InputError, match="'branch_count' is not allowed; it is not in the queue"):
+        join(plan.study.name, workspace, **options)
+    assert not workspace.runs.exists()
+    give_databases(databases, workspace)
+    assert in_child(plan_cells, plan, workspace, FAST.timing) == 0
+    assert join(plan.study.name, workspace, **options).is_complete
+    assert_exactly_once(plan, workspace)
+
+
+def test_no_workers_is_refused(workspace):
+    with pytest.raises(InputError, match="workers: 0 is not allowed"):
+        run(small_plan(), workspace, workers=0)
+
+
+def test_two_commands_at_once_share_the_cells(databases, workspace, tmp_path):
+    asked = {"levels": [1, 2, 3], "seeds": 2, "epochs": 2}
+    plan = small_plan(**asked)
+    give_databases(databases, workspace)
+    settings = {"plan": asked, "runs": str(workspace.runs), "workers": 1, "train": "study_fakes:train"}
+    settings |= {"data_root": str(script(tmp_path / "data", seconds=0.1))}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    command = [sys.executable, str(DRIVE), str(tmp_path / "settings.json")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    for process in both:
+        out, _ = process.communicate(timeout=100)
+        assert process.returncode == 0, out
+        assert json.loads(out.splitlines()[-1])["states"] == ["complete"] * 6
+    assert_exactly_once(plan, workspace)

@@ -1,0 +1,154 @@
+"""Reading leaves no trace, needs nothing heavy, and says in one line what cannot be read."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from study_fakes import small_plan
+from study_proof import give_databases, in_child, plan_and_work
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.sqlite import reading
+from mobileone_core.study.state import cell_states, is_settled, study_names, study_states
+from mobileone_core.study.status import plan_lines, status_lines
+from mobileone_core.study.workspace import Workspace
+
+PLAN = small_plan(levels=(1, 2), seeds=1, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def finished(databases, tmp_path_factory):
+    workspace = Workspace.at(tmp_path_factory.mktemp("finished"))
+    give_databases(databases, workspace)
+    assert in_child(plan_and_work, PLAN, workspace) == 0
+    return workspace
+
+
+@pytest.fixture
+def copy(finished, workspace):
+    give_databases(finished.runs, workspace)
+    return workspace
+
+
+def change(path, *statements):
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def test_nothing_there_yet_is_all_missing_and_stays_so(tmp_path):
+    workspace = Workspace.at(tmp_path / "not" / "there")
+    states = cell_states(workspace, PLAN)
+    assert [item.state for item in states] == ["missing"] * 2
+    assert not is_settled(workspace, PLAN, states)
+    assert study_states(workspace, "branch_count") == study_names(workspace) == []
+    assert status_lines(workspace) == [f"no study was planned in {workspace.queue}"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_changes_no_file(finished):
+    def traces():
+        return {
+            path: (path.read_bytes(), path.stat().st_mtime_ns) for path in finished.runs.rglob("*") if path.is_file()
+        }
+
+    before = traces()
+    states = cell_states(finished, PLAN)
+    assert is_settled(finished, PLAN, states)
+    assert len(status_lines(finished)) == len(plan_lines(PLAN, states)) == 4
+    assert traces() == before
+
+
+def test_status_shows_every_cell(finished):
+    states = cell_states(finished, PLAN)
+    lines = status_lines(finished, ["branch_count"])
+    assert lines[0] == "branch_count: 2 complete"
+    for state in states:
+        (line,) = [line for line in lines if state.key in line]
+        assert all(word in line for word in (state.label, "complete", "1/1", f"{state.value:.4f}", state.run_id))
+    with pytest.raises(InputError, match=r"study: 'other' .* planned are branch_count"):
+        status_lines(finished, ["other"])
+
+
+def test_the_readers_import_nothing_heavy(finished):
+    code = (
+        "import sys; from pathlib import Path; from mobileone_core.study.workspace import Workspace; "
+        "from mobileone_core.study import progress, runner, state, status, team, ui; "
+        f"status.status_lines(Workspace.at(Path({str(finished.runs)!r}))); "
+        "print(sorted({'torch', 'optuna', 'mlflow', 'sqlalchemy', 'pandas', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE runs SET status = 'RUNNING'",
+        "UPDATE runs SET lifecycle_stage = 'deleted' WHERE name LIKE 'k=1%'",
+        "DELETE FROM experiment_tags WHERE key LIKE 'plan.%'",
+    ],
+)
+def test_complete_cells_without_a_whole_record_are_not_settled(copy, statement):
+    change(copy.runs / "mlflow.db", statement)
+    assert not is_settled(copy, PLAN, cell_states(copy, PLAN))
+
+
+@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
+def test_a_file_that_is_no_database_is_named(copy, name):
+    (copy.runs / name).write_text("these are my notes, not a database\n" * 100)
+    with pytest.raises(InputError, match=f"{name}: not a database"):
+        is_settled(copy, PLAN, cell_states(copy, PLAN))
+
+
+@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
+def test_another_programs_database_is_named(copy, name):
+    (copy.runs / name).unlink()
+    change(copy.runs / name, "CREATE TABLE recipes (name)")
+    with pytest.raises(InputError, match=rf"{name}: not a database of \w+"):
+        is_settled(copy, PLAN, cell_states(copy, PLAN))
+
+
+@pytest.mark.parametrize(
+    ("name", "statement", "words"),
+    [
+        ("optuna.db", "UPDATE alembic_version SET version_num = 'v9.9.9.a'", "optuna schema 'v9.9.9.a' is newer"),
+        ("mlflow.db", "UPDATE alembic_version SET version_num = 'ffffffffffff'", "mlflow schema .* is newer"),
+        ("mlflow.db", "UPDATE experiment_tags SET value = '99' WHERE key = 'schema'", "written by a newer version"),
+    ],
+)
+def test_a_newer_schema_is_refused(copy, name, statement, words):
+    change(copy.runs / name, statement)
+    with pytest.raises(InputError, match=words):
+        is_settled(copy, PLAN, cell_states(copy, PLAN))
+
+
+def test_a_transaction_that_a_killed_writer_left_is_read_past_and_not_undone_in_place(copy):
+    path = copy.runs / "optuna.db"
+    before = cell_states(copy, PLAN)
+
+    def die_writing():
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("PRAGMA cache_spill = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE trials SET state = 'WAITING'")
+        for number in range(200):
+            connection.execute("INSERT INTO studies (study_name) VALUES (?)", (f"{number}-" + "x" * 500,))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(die_writing) == -9
+    journal = path.with_name("optuna.db-journal")
+    assert journal.exists()
+    content = path.read_bytes(), journal.read_bytes()
+    assert cell_states(copy, PLAN) == before
+    assert (path.read_bytes(), journal.read_bytes()) == content
+
+
+def test_a_directory_in_place_of_a_database_is_named(tmp_path):
+    with pytest.raises(InputError, match=tmp_path.name), reading(tmp_path):
+        pass

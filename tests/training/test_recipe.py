@@ -1,0 +1,106 @@
+"""What a recipe refuses, and what the presets are."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from mobileone_core.errors import InputError
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.recipe import RECIPES, Phase, Recipe, recipe_preset
+
+REFUSED = [
+    ("epochs", 0),
+    ("epochs", -3),
+    ("epochs", 2.5),
+    ("batch_size", 0),
+    ("lr", 0.0),
+    ("lr", math.nan),
+    ("lr", math.inf),
+    ("warmup_epochs", -1),
+    ("warmup_epochs", 301),
+    ("momentum", 1.0),
+    ("label_smoothing", -0.1),
+    ("ema_decay", 1.0),
+    ("weight_decay", -1e-4),
+    ("weight_decay", math.nan),
+    ("weight_decay_end", -1e-4),
+    ("clip_norm", math.inf),
+    ("optimizer", "adam"),
+    ("precision", "16"),
+    ("augmentation", "mixup"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), REFUSED)
+def test_refused_values_are_named(name, value):
+    with pytest.raises(InputError) as caught:
+        replace(Recipe(), **{name: value})
+    assert str(caught.value).startswith(f"{name}: {value!r} is not allowed; ")
+
+
+@pytest.mark.parametrize("changes", [{"momentum": 0.0}, {"optimizer": "adamw"}])
+def test_nesterov_needs_sgd_with_momentum(changes):
+    assert Recipe(nesterov=True).nesterov
+    with pytest.raises(InputError, match="nesterov: True"):
+        Recipe(nesterov=True, **changes)
+
+
+@pytest.mark.parametrize("ends", [(0.5,), (0.5, 0.5, 1.0), (0.7, 0.3, 1.0)])
+def test_phases_must_rise_to_the_end(ends):
+    with pytest.raises(InputError, match="phases"):
+        Recipe(phases=tuple(Phase(end, 32, 0.0) for end in ends))
+
+
+@pytest.mark.parametrize("values", [(0.0, 32, 0.0), (1.1, 32, 0.0), (1.0, 0, 0.0), (1.0, 32, 1.5)])
+def test_a_phase_refuses_what_it_cannot_be(values):
+    with pytest.raises(InputError):
+        Phase(*values)
+
+
+@pytest.mark.parametrize("changes", [{"threads": 0}, {"device": "gpu"}, {"device": "cuda:x"}, {"device": "cpu:1"}])
+def test_execution_refuses(changes):
+    with pytest.raises(InputError, match=next(iter(changes))):
+        Execution(**changes)
+
+
+def test_the_papers_recipe_is_pinned():
+    """Section 4.1: 300 epochs, batch 256, SGD, lr 0.1, decay 1e-4 to 1e-5, smoothing 0.1, EMA 0.9995."""
+    assert recipe_preset("paper", "s1") == Recipe(
+        epochs=300,
+        batch_size=256,
+        optimizer="sgd",
+        lr=0.1,
+        warmup_epochs=0.0,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=1e-4,
+        weight_decay_end=1e-5,
+        decay_norm_and_bias=False,
+        label_smoothing=0.1,
+        ema_decay=0.9995,
+        clip_norm=0.0,
+        precision="32",
+        augmentation="resized_crop_flip",
+        phases=(),
+    )
+
+
+@pytest.mark.parametrize("variant", ["s2", "s3", "s4"])
+def test_the_papers_phases(variant):
+    recipe = recipe_preset("paper", variant)
+    assert [phase.image_size for phase in recipe.phases] == [160, 192, 224]
+    assert [phase.autoaugment for phase in recipe.phases] == [0.3, 0.7, 1.0]
+    starts = [next(e for e in range(300) if e / 300 >= phase.until) for phase in recipe.phases[:-1]]
+    assert starts == [39, 114]
+    assert replace(recipe, phases=()) == recipe_preset("paper", "s0")
+
+
+@pytest.mark.parametrize("variant", ["tiny", "s0", "s1"])
+def test_small_variants_have_no_phases(variant):
+    assert all(recipe_preset(name, variant).phases == () for name in RECIPES)
+
+
+def test_unknown_recipe():
+    with pytest.raises(InputError, match="recipe: 'imagenet' is not allowed; one of digits, cifar, paper"):
+        recipe_preset("imagenet")

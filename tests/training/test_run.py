@@ -1,0 +1,218 @@
+"""A whole cell: what it reports, does, refuses and learns."""
+
+import math
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mobileone_core.data.loaders import LoaderOptions, open_loaders
+from mobileone_core.data.seeding import derive_seed
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.errors import InputError
+from mobileone_core.model.network import build_model
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.training.averaging import warn_of_long_horizon
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.module import ClassificationModule
+from mobileone_core.training.observer import TrainingFailed, TrainingStopped
+from mobileone_core.training.recipe import recipe_preset
+from mobileone_core.training.schedules import learning_rate, weight_decay
+
+pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
+
+
+def test_what_a_cell_reports(train, memory, cell):
+    observer = memory()
+    result = train(observer=observer, epochs=2)
+    accuracies = {"val/loss", "val/top1", "val/top5"}
+    rates = {"train/loss", "train/learning_rate", "train/weight_decay", "time/epoch_seconds"}
+    assert [(record.epoch, record.step) for record in observer.records] == [(1, 4), (2, 8)]
+    assert all(record.metrics.keys() == accuracies | rates for record in observer.records)
+    assert observer.records[0].time_ms <= observer.records[1].time_ms
+    assert observer.batches == 8
+    test = {"test/loss", "test/top1", "test/top5"}
+    assert result.metrics.keys() == accuracies | test | {"train/loss", "time/train_seconds"}
+    last = observer.records[-1].metrics
+    assert {name: result.metrics[name] for name in accuracies} == {name: last[name] for name in accuracies}
+    recipe = replace(cell.recipe, epochs=2)
+    assert last["train/learning_rate"] == learning_rate(recipe, 7 / 8)
+    assert last["train/weight_decay"] == weight_decay(recipe, 7 / 8)
+
+
+def test_kept_weights_are_those_that_were_tested(train, cell):
+    result = train()
+    network = build_model(cell.model, 10)
+    network.load_state_dict(load_file(result.weights))
+    options = LoaderOptions(256, "none")
+    hits = total = loss = 0.0
+    for images, labels in open_loaders(cell.data, None, cell.seed, options).test:
+        logits = network.eval()(images)
+        hits += (logits.argmax(1) == labels).sum().item()
+        loss += torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1, reduction="sum").item()
+        total += len(labels)
+    assert result.metrics["test/top1"] == pytest.approx(hits / total, abs=1e-6)
+    assert result.metrics["test/loss"] == pytest.approx(loss / total, rel=1e-5)
+
+
+def test_training_follows_a_plain_loop(train, cell):
+    """One epoch against a loop written out: schedule, smoothing, momentum, decay groups, average."""
+    recipe = replace(cell.recipe, epochs=1, ema_decay=0.5)
+    result = train(epochs=1)
+    torch.manual_seed(derive_seed(cell.seed, "init"))
+    network = build_model(cell.model, 10)
+    average = {name: value.clone().double() for name, value in network.state_dict().items()}
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim < 2]
+    groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+    batches = open_loaders(cell.data, None, cell.seed, LoaderOptions(recipe.batch_size, "crop")).train
+    batches.set_epoch(0, 0.0)
+    for step, (images, labels) in enumerate(batches):
+        optimizer.param_groups[0]["weight_decay"] = 1e-5 + 9e-5 * (1 + math.cos(math.pi * step / 4)) / 2
+        lr = 0.1 * step / 2 if step <= 2 else 0.1 * (1 + math.cos(math.pi * (step / 4 - 0.5) / 0.5)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), labels, label_smoothing=0.1).backward()
+        optimizer.step()
+        for name, value in network.state_dict().items():
+            average[name] = 0.5 * average[name] + 0.5 * value
+    for name, value in load_file(result.weights).items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), average[name], rtol=2e-4, atol=2e-5, msg=name)
+
+
+def test_without_an_average_the_raw_weights_are_kept(train, tmp_path):
+    result = train(ema_decay=0.0)
+    state = torch.load(tmp_path / "cell" / "last.ckpt", weights_only=True)["state_dict"]
+    kept = load_file(result.weights)
+    assert state.keys() == {f"network.{name}" for name in kept}
+    assert all(torch.equal(state[f"network.{name}"], value) for name, value in kept.items())
+
+
+def test_seeds_differ(train, cell):
+    results = [train(str(seed), spec=replace(cell, seed=seed), epochs=1) for seed in (0, 1)]
+    first, second = (load_file(result.weights)["head.fc.weight"] for result in results)
+    assert not torch.equal(first, second)
+
+
+def test_clipping_bounds_the_gradient(train, monkeypatch):
+    norms = []
+
+    def note(module, optimizer):
+        norms.append(torch.nn.utils.get_total_norm([p.grad for p in module.network.parameters()]).item())
+
+    monkeypatch.setattr(ClassificationModule, "on_before_optimizer_step", note, raising=False)
+    plain = train("plain", epochs=1)
+    free = list(norms)
+    clipped = train("clipped", epochs=1, clip_norm=0.1)
+    assert min(free) > 0.2
+    assert all(norm > 0.1 for norm in norms[: len(free)])
+    assert plain.metrics["train/loss"] != clipped.metrics["train/loss"]
+
+
+def test_bf16_trains_close_to_float32(train):
+    half, full = (train(name, precision=name) for name in ("bf16-mixed", "32"))
+    assert half.metrics["train/loss"] == pytest.approx(full.metrics["train/loss"], rel=0.05)
+    assert half.metrics["train/loss"] != full.metrics["train/loss"]
+    assert all(value.dtype != torch.bfloat16 for value in load_file(half.weights).values())
+
+
+def test_adamw_trains(train, memory):
+    observer = memory()
+    train(observer=observer, optimizer="adamw", nesterov=False, lr=1e-2, epochs=3)
+    losses = [record.metrics["train/loss"] for record in observer.records]
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_loss_that_is_not_finite_fails_with_epoch_and_step(train, memory, monkeypatch, tmp_path, step):
+    original, calls = ClassificationModule._loss, []
+
+    def poisoned(self, logits, labels, **options):
+        calls.append(self.training)
+        loss = original(self, logits, labels, **options)
+        return loss * math.nan if sum(calls) == 4 + step and self.training else loss
+
+    monkeypatch.setattr(ClassificationModule, "_loss", poisoned)
+    observer = memory()
+    with pytest.raises(TrainingFailed, match=f"epoch 2, step {step}: the training loss is nan"):
+        train(observer=observer)
+    assert [record.epoch for record in observer.records] == [1]
+    history = torch.load(tmp_path / "cell" / "last.ckpt", weights_only=True)["history"]
+    assert [record["epoch"] for record in history] == [1]
+
+
+def test_a_diverged_run_fails(train):
+    with pytest.raises(TrainingFailed, match=r"epoch 1, step \d"):
+        train(lr=1e38, warmup_epochs=0)
+
+
+def test_a_long_average_warns(train):
+    with pytest.warns(
+        UserWarning, match="ema_decay 0.9995 averages over 2000 steps, more than a tenth of this run's 8"
+    ):
+        train(ema_decay=0.9995)
+
+
+def test_interrupt_stays_an_interrupt(train, memory):
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(observer=memory(after_batch=2, error=KeyboardInterrupt))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_nothing_is_printed(train, capfd, caplog):
+    train(epochs=1)
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+def test_the_test_set_is_read_once_and_last(train, memory, monkeypatch):
+    order = []
+    monkeypatch.setattr(ClassificationModule, "on_test_epoch_end", lambda _: order.append("test"))
+    observer = memory()
+    observer.epoch_finished = lambda record: order.append(record.epoch)
+    train(observer=observer)
+    assert order == [1, 2, "test"]
+
+
+@pytest.mark.parametrize(
+    ("execution", "changes", "field"),
+    [
+        (Execution("cuda:99"), {}, "device"),
+        (Execution("cpu"), {"precision": "16-mixed"}, "precision"),
+        (Execution("cpu", channels_last=True), {}, "channels_last"),
+    ],
+)
+def test_what_a_device_cannot_do_is_said(train, execution, changes, field):
+    with pytest.raises(InputError, match=f"^{field}: "):
+        train(execution=execution, **changes)
+
+
+def test_an_observer_that_stops_is_not_held_back(train, memory):
+    observer = memory(after_epoch=1)
+    with pytest.raises(TrainingStopped):
+        train(observer=observer)
+    assert observer.batches == 4
+
+
+def test_the_embedded_default_learns(train, memory):
+    """Half of the default's epochs; chance is 0.1."""
+    observer = memory()
+    spec = CellSpec(ModelSpec.preset("tiny", k=1, in_channels=1), DataSpec(), recipe_preset("digits"))
+    result = train(observer=observer, spec=spec, epochs=6)
+    losses = [record.metrics["train/loss"] for record in observer.records]
+    assert losses == sorted(losses, reverse=True)
+    assert result.metrics["test/top1"] > 0.9
+
+
+@pytest.mark.filterwarnings("error:ema_decay")
+def test_the_embedded_default_has_a_fitting_average():
+    recipe = recipe_preset("digits")
+    steps = len(open_loaders(DataSpec(), None, 0, LoaderOptions(recipe.batch_size, recipe.augmentation)).train)
+    warn_of_long_horizon(recipe.ema_decay, recipe.epochs * steps)
