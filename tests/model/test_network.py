@@ -72,7 +72,7 @@ def test_reparam_off_is_one_conv_bn_a_block():
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     blocks = [m for m in model.modules() if isinstance(m, MobileOneBlock)]
-    assert len(convs) == len(norms) == len(blocks) == 1 + 2 * 6
+    assert len(convs) == len(norms) == len(blocks) == 1 + 2 * 5
 
 
 def test_initial_values_are_pytorchs_own():
