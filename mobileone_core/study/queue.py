@@ -18,7 +18,7 @@ from mobileone_core.study.declaration import PlannedCell
 from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.process import Owner
 from mobileone_core.study.sqlite import is_there, sqlite_path
-from mobileone_core.study.state import TrialView
+from mobileone_core.study.state import VOID, TrialView
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 
@@ -99,10 +99,17 @@ class Queue:
         self.study.enqueue_trial({}, user_attrs=kept)
 
     def trials(self, *states: str) -> list[TrialView]:
-        """All attempts in the order of their numbers, or those in the states named; spare trials left out."""
+        """All attempts in the order of their numbers, or those in the states named; spare and void ones left out."""
         wanted = tuple(TrialState[name] for name in states) or None
         views = [_view(trial) for trial in self.study.get_trials(deepcopy=False, states=wanted)]
-        return [item for item in views if "cell" in item.attributes and item.state != "PRUNED"]
+        void = self.study.user_attrs.get(VOID, ())
+        return [
+            item for item in views if "cell" in item.attributes and item.state != "PRUNED" and item.number not in void
+        ]
+
+    def void(self, trial: TrialView) -> None:
+        """Let a complete trial count no more: its result is lost."""
+        self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), trial.number])
 
     def claim(self, attempt: Callable[[Claim], float]) -> TrialView | None:
         """Pop one cell and run attempt on it; the trial as it ended, None where it was spare or no longer ours."""
@@ -230,8 +237,9 @@ def trial_views(url: str, study: str) -> list[TrialView]:
     storage = open_storage(url, QueueTiming())
     if study not in {item.study_name for item in storage.get_all_studies()}:
         return []
-    trials = storage.get_all_trials(storage.get_study_id_from_name(study), deepcopy=False)
-    return [_view(trial) for trial in trials]
+    number = storage.get_study_id_from_name(study)
+    void = storage.get_study_user_attrs(number).get(VOID, ())
+    return [_view(trial) for trial in storage.get_all_trials(number, deepcopy=False) if trial.number not in void]
 
 
 def study_names_of(url: str) -> list[str]:

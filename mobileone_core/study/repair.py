@@ -2,10 +2,10 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import QueueTiming, one_line
+from mobileone_core.study.job import Job, QueueTiming, one_line
 from mobileone_core.study.queue import QUEUE_ERRORS, Queue
 from mobileone_core.study.record import RECORD_ERRORS, Record
 from mobileone_core.study.sqlite import is_there, sqlite_path
@@ -13,17 +13,17 @@ from mobileone_core.study.state import TrialView, study_names
 from mobileone_core.study.workspace import Workspace
 
 
-def repair(workspace: Workspace, timing: QueueTiming | None = None, studies: Sequence[str] = ()) -> list[str]:
-    """Mend the studies named, or all of a workspace; what was done, in words."""
+def repair(workspace: Workspace, timing: QueueTiming | None = None) -> list[str]:
+    """Mend every study of a workspace, lost results included; what was done, in words."""
     paths = [sqlite_path(url) for url in (workspace.queue, workspace.tracking)]
     if any(path is not None and not is_there(path) for path in paths):
         return []
     lines = []
     with plainly(workspace):
         record = Record(workspace.tracking)
-        for study in studies or study_names(workspace):
+        for study in study_names(workspace):
             queue = Queue(workspace.queue, study, timing or QueueTiming(), kill_run(record))
-            lines += [f"{study}: {line}" for line in mend(queue, record, workspace)]
+            lines += [f"{study}: {line}" for line in (*mend(queue, record, workspace), *_give_up(queue, record))]
     return lines
 
 
@@ -47,6 +47,14 @@ def kill_run(record: Record) -> Callable[[TrialView], None]:
             record.end(run, "KILLED")
 
     return kill
+
+
+def mend_study(job: Job) -> list[str]:
+    """Mend the study of a run that ends."""
+    with plainly(job.workspace):
+        record = Record(job.workspace.tracking)
+        queue = Queue(job.workspace.queue, job.study, job.engine.timing, kill_run(record))
+        return mend(queue, record, job.workspace)
 
 
 def mend(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
@@ -76,9 +84,18 @@ def _finish(trial: TrialView, record: Record, workspace: Workspace, finished: se
     if run in finished:
         return []
     if not record.is_active(run):
-        return [f"cell {trial.attributes['cell']} is complete, but its run {run} is gone from the record"]
+        lost = f"cell {trial.attributes['cell']} is complete, but its run {run} is not in the record"
+        return [f"{lost}; `mobileone status --repair` lets it be run again"]
     record.end(run, "FINISHED")
     return [f"run {run} had its result but no end: FINISHED"]
+
+
+def _give_up(queue: Queue, record: Record) -> list[str]:
+    """Complete trials whose runs are not in the record count no more; only on demand, it may be the wrong record."""
+    lost = [trial for trial in queue.trials("COMPLETE") if not record.is_active(trial.attributes["run"])]
+    for trial in lost:
+        queue.void(trial)
+    return [f"cell {trial.attributes['cell']} is missing again" for trial in lost]
 
 
 def _holds(trial: TrialView | None, run_id: str) -> bool:

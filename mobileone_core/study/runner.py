@@ -159,10 +159,10 @@ class Run:
 
     def _mend(self) -> None:
         """Bring back the cells of workers that were killed."""
-        from mobileone_core.study.repair import repair
+        from mobileone_core.study.repair import mend_study
 
         if self.job.study in study_names(self.job.workspace):
-            for line in repair(self.job.workspace, self.job.engine.timing, (self.job.study,)):
+            for line in mend_study(self.job):
                 self._note(line)
 
     def _note(self, line: str) -> None:

@@ -18,6 +18,7 @@ from mobileone_core.training.cell import SCHEMA
 State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
 SHOWN = ("cell", "seed", "factors", "variant", "epochs", "attempt", "run", "error", "owner")  # all but the spec
+VOID = "void"  # attribute of a study: numbers of trials whose results were lost
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 
 
@@ -182,10 +183,16 @@ def _views(connection: sqlite3.Connection, study: str) -> Iterator[TrialView]:
     epochs = {trial: (step, value) for trial, step, value in connection.execute(query, (study,))}
     values = dict(connection.execute(f"SELECT trial_id, value FROM trial_values {of_study}", (study,)))
     query = (
+        "SELECT value_json FROM study_user_attributes JOIN studies USING (study_id) WHERE study_name = ? AND key = ?"
+    )
+    void = connection.execute(query, (study, VOID)).fetchone()
+    query = (
         "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials JOIN studies USING (study_id) "
         "WHERE study_name = ? ORDER BY number"
     )
-    for trial, number, state, started, ended in connection.execute(query, (study,)).fetchall():
+    gone = json.loads(void[0]) if void else ()
+    rows = connection.execute(query, (study,)).fetchall()
+    for trial, number, state, started, ended in (row for row in rows if row[1] not in gone):
         epoch, value = epochs.get(trial, (0, None))
         value = values.get(trial, value)
         yield TrialView(number, state, attributes.get(trial, {}), epoch, value, _time(started), _time(ended))

@@ -38,25 +38,21 @@ def train_cell(
     if history:
         observer.resumed(history)
     directory.mkdir(parents=True, exist_ok=True)
-    recipe = spec.recipe
-    options = LoaderOptions(
-        batch_size=recipe.batch_size,
-        augmentation=recipe.augmentation,
-        phases=recipe.phases,
-        device=device,
-        workers=execution.threads,
-    )
-    loaders = open_loaders(spec.data, data_root, spec.seed, options)
-    module = _module(spec, execution, steps=len(loaders.train))
-    recorder = EpochRecorder(path, observer, history)
-    with quiet():
-        trainer = build_trainer(recipe, device, [recorder], directory)
-        train = EpochBatches(loaders.train, module, recipe.epochs)
+    with open_loaders(spec.data, data_root, spec.seed, _options(spec, execution, device)) as loaders, quiet():
+        module = _module(spec, execution, steps=len(loaders.train))
+        recorder = EpochRecorder(path, observer, history)
+        trainer = build_trainer(spec.recipe, device, [recorder], directory)
+        train = EpochBatches(loaders.train, module, spec.recipe.epochs)
         trainer.fit(module, train, loaders.val, ckpt_path=path if history else None, weights_only=True)
         trainer.test(module, loaders.test, verbose=False)
     weights = directory / "weights.safetensors"
     write_whole(weights, lambda aside: save_file(_plain_state(module.final), aside))
     return CellResult(_final_metrics(recorder.history, module.results), weights)
+
+
+def _options(spec: CellSpec, execution: Execution, device: torch.device) -> LoaderOptions:
+    recipe = spec.recipe
+    return LoaderOptions(recipe.batch_size, recipe.augmentation, recipe.phases, device, workers=execution.threads)
 
 
 def _module(spec: CellSpec, execution: Execution, steps: int) -> ClassificationModule:

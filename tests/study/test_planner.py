@@ -11,10 +11,10 @@ from study_proof import give_databases, in_child, plan_and_work, start_child, st
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Factor, Plan, Study
 from mobileone_core.study.planner import in_order, plan_cells
-from mobileone_core.study.queue import Queue
-from mobileone_core.study.record import Record, read_plans, recorded_studies
+from mobileone_core.study.queue import Queue, trial_views
+from mobileone_core.study.record import Record, read_plans, read_rows, recorded_studies
 from mobileone_core.study.repair import repair
-from mobileone_core.study.state import cell_states
+from mobileone_core.study.state import cell_states, fold, is_settled, study_states
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 
@@ -106,3 +106,24 @@ def test_a_record_of_a_newer_schema_is_left_alone(databases, workspace):
 def test_there_is_nothing_to_mend_where_nothing_is(workspace):
     assert repair(workspace) == []
     assert not workspace.runs.exists()
+
+
+def test_a_result_that_was_deleted_is_told_and_measured_again_on_demand(databases, workspace):
+    give_databases(databases, workspace)
+    assert in_child(plan_and_work, PLAN, workspace) == 0
+    gone = cell_states(workspace, PLAN)[0]
+    client = Record(workspace.tracking).client
+    client.delete_run(gone.run_id)
+    (line,) = plan_cells(PLAN, workspace, FAST.timing)
+    assert all(word in line for word in (gone.key, gone.run_id, "not in the record", "--repair"))
+    assert cell_states(workspace, PLAN)[0] == gone
+    assert any(line.endswith(f"cell {gone.key} is missing again") for line in repair(workspace))
+    assert cell_states(workspace, PLAN)[0].state == "missing"
+    assert fold(trial_views(workspace.queue, PLAN.study.name)) == study_states(workspace, PLAN.study.name)
+    assert in_child(plan_and_work, PLAN, workspace) == 0
+    rows, problems = read_rows(workspace.tracking, PLAN.study.name, [cell.key for cell in PLAN.cells])
+    assert problems == []
+    assert len(rows) == len(PLAN.cells)
+    states = cell_states(workspace, PLAN)
+    assert is_settled(workspace, PLAN, states)
+    assert states[0].run_id != gone.run_id

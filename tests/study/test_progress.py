@@ -1,0 +1,107 @@
+"""What a run shows: plain lines into a file, one live display on a terminal."""
+
+import io
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from mobileone_core.study import progress as module
+from mobileone_core.study.progress import Progress, duration, summary
+from mobileone_core.study.state import CellState
+
+START = datetime(2026, 1, 1)
+
+
+def cell(number, state="waiting", **changes):
+    factors = {"k": number}
+    return CellState(f"key{number}", 0, factors, state, epochs=4, **{"trial": number, "attempt": 1, **changes})
+
+
+def complete(number, value=0.5):
+    return cell(number, "complete", epoch=4, value=value, started=START, ended=START + timedelta(seconds=20))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def shown(is_terminal=False):
+    out = io.StringIO()
+    return out, Console(
+        file=out, force_terminal=is_terminal, width=100, color_system=None, force_interactive=is_terminal
+    )
+
+
+def test_plain_lines_tell_every_start_and_end_once(clock):
+    out, console = shown()
+    progress = Progress(console=console)
+    progress.begin([complete(1), cell(2), cell(3)], 2)
+    for states in (
+        [complete(1), cell(2, "running"), cell(3)],
+        [complete(1), cell(2, "running", epoch=1, value=0.25), cell(3)],
+        [complete(1), complete(2, 0.75), cell(3, "running", attempt=2)],
+        [complete(1), complete(2, 0.75), cell(3, "failed", error="ValueError: it broke")],
+    ):
+        clock[0] += 10.0
+        progress.update(states)
+    progress.end()
+    assert out.getvalue().splitlines() == [
+        "2 cells to run on 2 workers, 1 already complete",
+        "started: k=2 seed 0",
+        "complete: k=2 seed 0: 0.7500 after 20 s",
+        "started: k=3 seed 0 (attempt 2)",
+        "first cell done; about 30 s to go",
+        "failed: k=3 seed 0: ValueError: it broke",
+        "2 complete, 1 failed",
+    ]
+
+
+def test_a_summary_comes_every_so_often(clock):
+    out, console = shown()
+    progress = Progress(console=console)
+    progress.begin([cell(1), cell(2)], 1)
+    for _ in range(100):
+        clock[0] += 1.0
+        progress.update([cell(1, "running"), cell(2)])
+    assert out.getvalue().count("1 running, 1 waiting") == 3
+
+
+def test_a_terminal_shows_the_running_cells_with_epoch_and_metric(clock):
+    out, console = shown(is_terminal=True)
+    progress = Progress(console=console)
+    progress.begin([cell(1), cell(2)], 2)
+    progress.update([cell(1, "running", epoch=3, value=0.875), cell(2, "running", attempt=2)])
+    progress.end()
+    text = out.getvalue()
+    assert "2 cells to run on 2 workers" in text
+    assert "2 running" in text
+    assert "k=1 seed 0  epoch 3/4  0.8750" in text
+    assert "attempt 2" in text
+
+
+def test_time_left_weighs_cells_by_cost_and_counts_epochs_done(clock):
+    progress = Progress({"key1": 1.0, "key2": 3.0, "key3": 2.0}, shown()[1])
+    progress.begin([cell(1), cell(2), cell(3)], 1)
+    assert progress.seconds_left([cell(1, "running", epoch=2), cell(2), cell(3)]) is None
+    clock[0] = 10.0
+    assert progress.seconds_left([complete(1), cell(2), cell(3)]) == pytest.approx(50.0)
+    clock[0] = 25.0
+    half = cell(2, "running", epoch=2)
+    assert progress.seconds_left([complete(1), half, cell(3)]) == pytest.approx(25.0 / 2.5 * 3.5)
+    assert progress.seconds_left([complete(1), complete(2), replace(cell(3), state="failed")]) == 0.0
+
+
+def test_words():
+    assert [duration(seconds) for seconds in (1.2, 89, 100, 5399, 7800)] == [
+        "1 s",
+        "89 s",
+        "2 min",
+        "1 h 30 min",
+        "2 h 10 min",
+    ]
+    assert summary([complete(1), cell(2)], 30.0) == "1 complete, 1 waiting, about 30 s left"
