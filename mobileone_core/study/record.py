@@ -1,6 +1,7 @@
 """The record: one MLflow experiment a study, one flat run an attempt. MLflow is imported here alone."""
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -8,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
@@ -22,7 +23,7 @@ from mobileone_core.study.declaration import Plan, PlannedCell
 from mobileone_core.study.environment import SAID, VERSION
 from mobileone_core.study.job import one_line
 from mobileone_core.study.rows import CellRow
-from mobileone_core.study.sqlite import is_there, reading, sqlite_path
+from mobileone_core.study.sqlite import is_there, require_database, sqlite_path
 from mobileone_core.study.state import check_schema
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import SCHEMA
@@ -49,6 +50,27 @@ class OpenRun:
     trial: int
 
 
+def _patiently(step: Callable[Step, Result], /, *arguments: Step.args, **options: Step.kwargs) -> Result:
+    """Take a step again while another process, stopped perhaps, holds the database; MLflow waits 20 s each time."""
+    end = time.monotonic() + LOCKED
+    while True:
+        try:
+            return step(*arguments, **options)
+        except MlflowException as error:
+            if "database is locked" not in str(error) or time.monotonic() > end:
+                raise
+
+
+class Patient:
+    """A client whose every call waits for a locked database."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return functools.partial(_patiently, getattr(self._client, name))
+
+
 class Record:
     """The runs of a tracking server or database; InputError where it cannot be used."""
 
@@ -57,10 +79,10 @@ class Record:
         if path is not None:
             if not is_there(path):
                 raise InputError(f"{path}: no record here yet")
-            with reading(path):
-                pass
+            require_database(path)
         try:
-            self.client = MlflowClient(tracking)
+            client = _patiently(MlflowClient, tracking)
+            self.client = cast("MlflowClient", Patient(client))
             self.client.get_experiment_by_name("Default")
         except MlflowException as error:
             raise InputError(f"record {tracking}: {one_line(error)}") from error
@@ -102,16 +124,16 @@ class Record:
         }
         words = [*(f"{name}={level}" for name, level in cell.factors.items()), f"seed={cell.seed}"]
         tags = {**named, **factors, **tags}
-        run = _patiently(self.client.create_run, experiment.experiment_id, tags=tags, run_name=" ".join(words))
+        run = self.client.create_run(experiment.experiment_id, tags=tags, run_name=" ".join(words))
         params = [Param(name, str(value)) for name, value in _flat(dataclasses.asdict(cell.spec))]
-        _patiently(self.client.log_batch, run.info.run_id, params=params)
+        self.client.log_batch(run.info.run_id, params=params)
         return RunWriter(self.client, run.info.run_id)
 
     def end(self, run_id: str, status: str, error: str = "") -> None:
         """Set a run FINISHED, FAILED (with its error) or KILLED."""
         if error:
-            _patiently(self.client.set_tag, run_id, "error", error)
-        _patiently(self.client.set_terminated, run_id, status)
+            self.client.set_tag(run_id, "error", error)
+        self.client.set_terminated(run_id, status)
 
     def is_active(self, run_id: str) -> bool:
         """Whether a run is in the record and was not deleted there."""
@@ -169,7 +191,7 @@ class RunWriter:
 
     def _log(self, metrics: Sequence[Metric]) -> None:
         for start in range(0, len(metrics), BATCH):
-            _patiently(self.client.log_batch, self.run_id, metrics[start : start + BATCH])
+            self.client.log_batch(self.run_id, metrics[start : start + BATCH])
 
 
 def create_record(workspace: Workspace) -> None:
@@ -210,17 +232,6 @@ def recorded_studies(tracking: str) -> list[str]:
     """The studies that have a plan in the record."""
     found = Record(tracking).client.search_experiments(order_by=["experiment_id ASC"])
     return [item.name for item in found if any(name.startswith(PLAN) for name in item.tags)]
-
-
-def _patiently(step: Callable[Step, Result], *arguments: Step.args, **options: Step.kwargs) -> Result:
-    """Take a step again while another process, stopped perhaps, holds the database; MLflow waits 20 s each time."""
-    end = time.monotonic() + LOCKED
-    while True:
-        try:
-            return step(*arguments, **options)
-        except MlflowException as error:
-            if "database is locked" not in str(error) or time.monotonic() > end:
-                raise
 
 
 def _row(run: Run) -> CellRow:

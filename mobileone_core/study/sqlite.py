@@ -11,6 +11,8 @@ from pathlib import Path
 from mobileone_core.errors import InputError
 
 PREFIX = "sqlite:///"
+HEADER = b"SQLite format 3\0"
+LOCKED = 120.0  # seconds that a locked database is waited for
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -23,33 +25,40 @@ def is_there(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
+def require_database(path: Path) -> None:
+    """InputError where a file is no SQLite database."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(HEADER))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    if header != HEADER:
+        raise InputError(f"{path}: not a database; move it away or name another")
+
+
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A read-only connection; InputError where the file is no SQLite database."""
+    require_database(path)
     with contextlib.ExitStack() as stack:
         try:
             connection = stack.enter_context(contextlib.closing(_connect(path, "ro")))
             _touch(connection)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY or not _journal(path).exists():
                 raise InputError(f"{path}: {error}") from error
             connection = stack.enter_context(_rolled_back(path))
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"{path}: not a database; move it away or name another") from error
         yield connection
 
 
 def check_revision(connection: sqlite3.Connection, path: Path, package: str, folder: str) -> None:
     """InputError unless the installed package knows the schema that a database was written with."""
-    found = (
-        [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
-        if has(connection, "alembic_version")
-        else []
-    )
+    is_ours = has(connection, "alembic_version")
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone() if is_ours else None
     spec = importlib.util.find_spec(package)
     places = spec.submodule_search_locations if spec else None
     known = [item.stem for place in places or () for item in (Path(place) / folder).glob("*.py")]
-    if not found:
+    if found is None:
         raise InputError(f"{path}: not a database of {package}; move it away or name another")
     if not any(name.startswith(found[0]) for name in known):
         raise InputError(f"{path}: {package} schema {found[0]!r} is newer than the installed {package}; update it")
@@ -62,7 +71,7 @@ def has(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=30)
+    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=LOCKED)
 
 
 def _touch(connection: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.study.sqlite import is_there, reading, sqlite_path
+from mobileone_core.study.sqlite import is_there, require_database, sqlite_path
 from mobileone_core.study.workspace import Workspace
 
 HOST = "127.0.0.1"
@@ -23,8 +23,7 @@ def serve(workspace: Workspace, port: int) -> int:
     if path is not None:
         if not is_there(path):
             raise InputError(f"{path}: no record here yet; run a study first")
-        with reading(path):
-            pass
+        require_database(path)
     chosen = free_port(port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking, "--artifacts-destination", workspace.artifacts.as_uri()]

@@ -23,18 +23,24 @@ TIMING = {"heartbeat": 1, "grace": 3, "claim": 1.0}
 PATIENCE = 90.0  # seconds
 
 
-def drive(tmp_path, **settings):
-    """Start a study as a command in a process group of its own."""
-    path = tmp_path / "settings.json"
-    path.write_text(json.dumps({"timing": TIMING, **settings}))
-    return subprocess.Popen(
-        [sys.executable, str(DRIVE), str(path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+@pytest.fixture
+def drive(tmp_path):
+    """Starts a study as a command in a process group of its own, and leaves none behind."""
+    started = []
+
+    def start(**settings):
+        path = tmp_path / "settings.json"
+        path.write_text(json.dumps({"timing": TIMING, **settings}))
+        command = [sys.executable, str(DRIVE), str(path)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, start_new_session=True, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def until(condition, process):
@@ -47,13 +53,13 @@ def until(condition, process):
     return found
 
 
-def running(workspace, plan, epoch):
-    """Cells at work that have finished an epoch or more, by process."""
-    return {s.pid: s for s in cell_states(workspace, plan) if s.state == "running" and epoch <= s.epoch < s.epochs}
+def at_work(workspace, plan):
+    """Cells well before their end that have finished an epoch, by process."""
+    return {s.pid: s for s in cell_states(workspace, plan) if s.state == "running" and 1 <= s.epoch <= s.epochs // 3}
 
 
 def stop_between_writes(workspace, pid):
-    """SIGSTOP, but not while the process holds a database: nobody could write until it wakes."""
+    """SIGSTOP, but not while the process reads or writes a database: nobody could write until it wakes."""
     while True:
         os.kill(pid, signal.SIGSTOP)
         if all(is_free(workspace.runs / name) for name in ("optuna.db", "mlflow.db")):
@@ -62,10 +68,10 @@ def stop_between_writes(workspace, pid):
 
 
 def is_free(path):
-    """Whether the write lock can be had within a second."""
+    """Whether a database can be had for oneself within a second."""
     with contextlib.closing(sqlite3.connect(path, timeout=1.0, isolation_level=None)) as connection:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
             return False
         connection.execute("ROLLBACK")
@@ -81,8 +87,8 @@ def outcome_of(process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("train", ["mobileone_core.training.run:train_cell", "study_fakes:train"])
-def test_killed_stopped_and_raising_cells(tmp_path, workspace, databases, train):
-    asked = {"levels": [1, 2, 3, 4], "seeds": 3, "epochs": 4}
+def test_killed_stopped_and_raising_cells(drive, tmp_path, workspace, databases, train):
+    asked = {"levels": [1, 2, 3, 4], "seeds": 3, "epochs": 6}
     plan = small_plan(**asked)
     give_databases(databases, workspace)
     bad = plan.cells[9]
@@ -91,12 +97,10 @@ def test_killed_stopped_and_raising_cells(tmp_path, workspace, databases, train)
         workspace.checkpoints(bad.key).mkdir(parents=True)
         (workspace.checkpoints(bad.key) / "last.ckpt").write_bytes(b"broken")
         data = None
-    process = drive(
-        tmp_path, plan=asked, runs=str(workspace.runs), workers=3, train=train, data_root=data and str(data)
-    )
-    killed = next(iter(until(lambda: running(workspace, plan, 1), process).values()))
+    process = drive(plan=asked, runs=str(workspace.runs), workers=3, train=train, data_root=data and str(data))
+    killed = next(iter(until(lambda: at_work(workspace, plan), process).values()))
     os.kill(killed.pid, signal.SIGKILL)
-    others = until(lambda: {p: s for p, s in running(workspace, plan, 1).items() if s.key != killed.key}, process)
+    others = until(lambda: {p: s for p, s in at_work(workspace, plan).items() if s.key != killed.key}, process)
     stopped = next(iter(others.values()))
     stop_between_writes(workspace, stopped.pid)
     until(lambda: state_of(workspace, plan, stopped.key).trial != stopped.trial, process)
@@ -116,43 +120,43 @@ def state_of(workspace, plan, key):
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_everything_resumable(tmp_path, workspace, databases):
-    asked = {"levels": [1, 2, 3], "seeds": 2, "epochs": 4}
+def test_ctrl_c_leaves_everything_resumable(drive, tmp_path, workspace, databases):
+    asked = {"levels": [1, 2, 3], "seeds": 2, "epochs": 6}
     plan = small_plan(**asked)
     give_databases(databases, workspace)
     settings = {"plan": asked, "runs": str(workspace.runs), "workers": 2, "train": "study_fakes:train"}
     slow = script(tmp_path / "data", seconds=0.3)
-    process = drive(tmp_path, data_root=str(slow), **settings)
+    process = drive(data_root=str(slow), **settings)
     until(lambda: any(item.state == "complete" for item in cell_states(workspace, plan)), process)
-    at_work = until(lambda: running(workspace, plan, 1), process)
+    busy = until(lambda: at_work(workspace, plan), process)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
     result = outcome_of(process)
     assert result["interrupted"]
     assert "running" not in result["states"]
     done = {item.key: item.run_id for item in cell_states(workspace, plan) if item.state == "complete"}
     assert done
-    assert not [pid for pid in at_work if psutil.pid_exists(pid)]
+    assert not [pid for pid in busy if psutil.pid_exists(pid)]
     statuses = run_statuses(Record(workspace.tracking), plan.study.name)
     assert set(statuses.values()) == {"FINISHED", "KILLED"}
-    assert outcome_of(drive(tmp_path, **settings))["states"] == ["complete"] * 6
+    assert outcome_of(drive(**settings))["states"] == ["complete"] * 6
     assert_exactly_once(plan, workspace)
     again = {item.key: item.run_id for item in cell_states(workspace, plan)}
     assert {key: again[key] for key in done} == done
 
 
 @pytest.mark.slow
-def test_workers_end_when_the_command_is_killed(tmp_path, workspace, databases):
-    asked = {"levels": [1, 2], "seeds": 1, "epochs": 4}
+def test_workers_end_when_the_command_is_killed(drive, tmp_path, workspace, databases):
+    asked = {"levels": [1, 2], "seeds": 1, "epochs": 6}
     plan = small_plan(**asked)
     give_databases(databases, workspace)
     settings = {"plan": asked, "runs": str(workspace.runs), "workers": 2, "train": "study_fakes:train"}
-    process = drive(tmp_path, data_root=str(script(tmp_path / "data", seconds=0.5)), **settings)
-    at_work = until(lambda: running(workspace, plan, 1), process)
+    process = drive(data_root=str(script(tmp_path / "data", seconds=0.5)), **settings)
+    busy = until(lambda: at_work(workspace, plan), process)
     process.kill()
     process.communicate()
-    for pid in at_work:
+    for pid in busy:
         psutil.Process(pid).wait(timeout=PATIENCE) if psutil.pid_exists(pid) else None
     states = [item.state for item in cell_states(workspace, plan)]
     assert set(states) <= {"waiting", "complete"}
-    assert outcome_of(drive(tmp_path, **settings))["states"] == ["complete"] * 2
+    assert outcome_of(drive(**settings))["states"] == ["complete"] * 2
     assert_exactly_once(plan, workspace)

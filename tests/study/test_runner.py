@@ -76,6 +76,7 @@ def test_a_failed_cell_is_listed_and_tried_again(databases, workspace, tmp_path)
     assert outcome.states[0].attempt == 2
 
 
+@pytest.mark.slow
 def test_a_cell_that_kills_its_workers_ends_the_run_not_the_study(databases, workspace, tmp_path):
     plan = small_plan(levels=(1, 2, 3), seeds=1, epochs=2)
     give_databases(databases, workspace)
@@ -113,6 +114,7 @@ def test_no_workers_is_refused(workspace):
         run(small_plan(), workspace, workers=0)
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_share_the_cells(databases, workspace, tmp_path):
     asked = {"levels": [1, 2, 3], "seeds": 2, "epochs": 2}
     plan = small_plan(**asked)
