@@ -149,7 +149,7 @@ def _command_line(study: Study, presets: Presets, model: ModelSpec, recipe: Reci
 
 
 def _levels(study: Study) -> Any:  # noqa: ANN401
-    fields = [(item.name, tuple.__class_getitem__((_level_type(item), ...)), field(default=item.levels)) for item in study.factors]
+    fields = [(item.name, _level_type(item), field(default=item.levels)) for item in study.factors]
     kind = dataclasses.make_dataclass("Levels", [*fields, ("seeds", int, study.seeds)], frozen=True)
     kind.__doc__ = "What the study varies: levels, and seeds a level."
     return kind()
@@ -157,7 +157,8 @@ def _levels(study: Study) -> Any:  # noqa: ANN401
 
 def _level_type(factor: Factor) -> Any:  # noqa: ANN401
     part, _, name = factor.field.partition(".")
-    return get_type_hints({"model": ModelSpec, "recipe": Recipe}[part])[name]
+    level = get_type_hints({"model": ModelSpec, "recipe": Recipe}[part])[name]
+    return tuple[level, ...]  # type: ignore[valid-type]
 
 
 def _names(varied: Collection[str], part: str) -> set[str]:

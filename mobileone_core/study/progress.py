@@ -25,6 +25,7 @@ class Progress:
         self.done_at_start: frozenset[str] = frozenset()
         self.started = self.summed_up = time.monotonic()
         self.has_forecast = False
+        self.warned: set[str] = set()
 
     def begin(self, states: Sequence[CellState], workers: int) -> None:
         """Say how much there is to do."""
@@ -47,7 +48,10 @@ class Progress:
         for item in news:
             if self.live is None or item.state == "failed":
                 self.say(_news(item))
-        if left is not None and not self.has_forecast:
+        for text in {item.warning for item in states if item.warning and self._is_ours(item)} - self.warned:
+            self.warned.add(text)
+            self.say(f"warning: {text}")
+        if left and not self.has_forecast:
             self.has_forecast = True
             self.say(f"first cell done; about {duration(left)} to go")
         if self.live is None and time.monotonic() - self.summed_up > OFTEN:
@@ -86,11 +90,12 @@ class Progress:
 
     def _view(self, states: Sequence[CellState], left: float | None) -> Group:
         share = sum(item.epoch / item.epochs for item in states if item.epochs and item.state == "running")
-        bar = ProgressBar(len(states), _counts(states)["complete"] + share, width=40)
+        head = Table.grid(padding=(0, 1))
+        head.add_row(ProgressBar(len(states), _counts(states)["complete"] + share, width=40), summary(states, left))
         table = Table.grid(padding=(0, 2))
         for item in (item for item in states if item.state == "running"):
             table.add_row(item.label, f"epoch {item.epoch}/{item.epochs}", value_text(item), attempt_text(item))
-        return Group(bar, Text(summary(states, left)), table)
+        return Group(head, table)
 
 
 def summary(states: Sequence[CellState], left: float | None) -> str:

@@ -22,7 +22,7 @@ from mobileone_core.study.state import VOID, TrialView
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 
-OF_ATTEMPT = ("owner", "run", "error")  # what one attempt leaves on its trial; the rest names the cell
+OF_ATTEMPT = ("owner", "run", "error", "warning")  # what one attempt leaves on its trial; the rest names the cell
 QUEUE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 LIVE = ("WAITING", "RUNNING", "COMPLETE")
 

@@ -17,7 +17,8 @@ from mobileone_core.training.cell import SCHEMA
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
-SHOWN = ("cell", "seed", "factors", "variant", "epochs", "attempt", "run", "error", "owner")  # all but the spec
+# attributes of a trial that are shown: all but the spec
+SHOWN = ("cell", "seed", "factors", "variant", "epochs", "attempt", "run", "error", "warning", "owner")
 VOID = "void"  # attribute of a study: numbers of trials whose results were lost
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 
@@ -43,6 +44,7 @@ class CellState:
     host: str = ""
     pid: int = 0
     error: str = ""
+    warning: str = ""
     started: datetime | None = None
     ended: datetime | None = None
 
@@ -148,6 +150,7 @@ def _of_cell(key: str, trials: Sequence[TrialView]) -> CellState:
         host=owner.get("host", ""),
         pid=owner.get("pid", 0),
         error=of.get("error", ""),
+        warning=of.get("warning", ""),
         started=chosen.started,
         ended=chosen.ended,
     )

@@ -1,12 +1,14 @@
 """A worker process: takes cells from the queue, trains them, writes the record, until nothing is left to take."""
 
+import contextlib
 import importlib
 import math
 import multiprocessing
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -97,7 +99,8 @@ class Worker:
             writer = self.record.start(cell, self.tags | tags)
             run_id = writer.run_id
             claim.note("run", run_id)
-            return self._trained(cell, Watch(claim, writer, self.stop, claim.attributes["metric"]))
+            with _noting(claim):
+                return self._trained(cell, Watch(claim, writer, self.stop, claim.attributes["metric"]))
         except (Exception, SystemExit) as error:  # Lightning answers SIGTERM with SystemExit
             is_stopped = bool(self.stop) or isinstance(error, TrainingStopped)
             message = "" if is_stopped else one_line(error)
@@ -158,6 +161,20 @@ class Watch:
         if not self.claim.report(self.last.epoch, self.last.metrics.get(self.shown, float("nan"))):
             raise TrainingStopped
         self.writer.epochs(history)
+
+
+@contextlib.contextmanager
+def _noting(claim: Claim) -> Iterator[None]:
+    """Warnings that are meant for people go to the queue, and so to the display, instead of standard error."""
+
+    def note(message: Warning | str, category: type[Warning], *_: object) -> None:
+        if issubclass(category, UserWarning):
+            claim.note("warning", " ".join(str(message).split()))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = note  # type: ignore[assignment]
+        yield
 
 
 def _cell(attributes: Mapping[str, Any]) -> PlannedCell:

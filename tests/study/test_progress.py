@@ -105,3 +105,14 @@ def test_words():
         "2 h 10 min",
     ]
     assert summary([complete(1), cell(2)], 30.0) == "1 complete, 1 waiting, about 30 s left"
+
+
+def test_a_warning_is_said_once_however_many_cells_have_it(clock):
+    out, console = shown()
+    progress = Progress(console=console)
+    progress.begin([replace(complete(1), warning="an old one"), cell(2), cell(3)], 2)
+    for _ in range(2):
+        states = [replace(complete(1), warning="an old one"), *(cell(n, "running", warning="too long") for n in (2, 3))]
+        progress.update(states)
+    assert out.getvalue().count("warning: too long") == 1
+    assert "an old one" not in out.getvalue()
