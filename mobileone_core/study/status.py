@@ -28,7 +28,13 @@ def status_lines(workspace: Workspace, studies: Sequence[str] = ()) -> list[str]
 
 def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
     """Every cell of a plan and its state."""
-    return [f"{plan.study.name}: {len(states)} cells; {summary(states, None)}", *_table(states)]
+    study, recipe, data = plan.study, plan.base.recipe, plan.base.data
+    return [
+        f"{study.name}: {len(states)} cells; {summary(states, None)}",
+        f"{study.variant} on {data.name} at {data.image_size} px; recipe {study.recipe}: {recipe.epochs} epochs, "
+        f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}",
+        *_table(states),
+    ]
 
 
 def _table(states: Sequence[CellState]) -> list[str]:

@@ -167,7 +167,7 @@ def test_corrupt_image_fails_its_cell_and_names_the_file(tmp_path):
 @pytest.mark.slow
 def test_broken_checkpoint_fails_its_cell_and_says_what_to_do(tmp_path):
     planned = study(*SMALL, "--plan", "--runs", tmp_path)
-    key = planned.stdout.splitlines()[2].split()[0]
+    key = planned.stdout.splitlines()[3].split()[0]
     checkpoint = tmp_path / "checkpoints" / key / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"not a checkpoint")
