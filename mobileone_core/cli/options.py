@@ -5,24 +5,24 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
 from mobileone_core.cli.home import runs_home
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DataSpec
-from mobileone_core.errors import require
+from mobileone_core.errors import InputError, require
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study.declaration import Factor, Study, preset_cell
 from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.recipe import Recipe, recipe_preset
+from mobileone_core.training.recipe import Recipe
 
 RECIPE_OF_DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"}  # the others take the paper's
 FOLLOWING = {"in_channels", "phases"}  # these follow from the data and from the recipe's name
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-Spec = TypeVar("Spec", ModelSpec, Recipe)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Running:
     join: bool = False
     """Take cells from an existing queue and plan nothing: what a second machine runs."""
     workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Processes that train side by side; cores / threads where not given."""
+    """Processes that train side by side; one a GPU, else cores / threads, where not given."""
     threads: int = 1
     """Threads a cell."""
     device: str = "auto"
@@ -76,9 +76,9 @@ class Running:
 
     @property
     def worker_count(self) -> int:
-        """Workers asked for, or as many as the cores carry."""
+        """Workers asked for, or one a GPU that may be used, or as many as the cores carry."""
         if self.workers is None:
-            return max(1, _cores() // self.execution.threads)
+            return _gpus(self.device) or max(1, _cores() // self.execution.threads)
         require(self.workers >= 1, "workers", self.workers, "an integer of 1 or more")
         return self.workers
 
@@ -88,6 +88,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _gpus(device: str) -> int:
+    """GPUs that cells may spread over, as the driver lists them: asking torch takes seconds."""
+    if device == "cpu":
+        return 0
+    listed = Path("/proc/driver/nvidia/gpus")
+    found = len(list(listed.iterdir())) if listed.is_dir() else 0
+    return min(found, 1) if ":" in device else found
+
+
 @dataclass(frozen=True)
 class Command:
     """A parsed command line: what to study, and how to run it."""
@@ -95,9 +104,7 @@ class Command:
     presets: Presets
     running: Running
     study: Study
-    data: DataSpec
-    model: ModelSpec
-    recipe: Recipe
+    base: CellSpec
 
 
 def parse(study: Study, arguments: Sequence[str]) -> Command:
@@ -113,21 +120,30 @@ def parse(study: Study, arguments: Sequence[str]) -> Command:
         add_help=False,
         config=CONFIG,
     )
-    data = resolve_data(presets.data, presets.data_root)
-    recipe_name = presets.recipe or own_recipe(study, presets.data)
-    model = ModelSpec.preset(presets.variant, in_channels=data.channels).fitted_to(data.image_size)
-    recipe = recipe_preset(recipe_name, presets.variant)
+    recipe = presets.recipe or own_recipe(study, presets.data)
+    preset = preset_cell(presets.variant, _data(presets, arguments), recipe)
     line: Any = tyro.cli(
-        _command_line(study, presets, model, recipe),
+        _command_line(study, presets, preset),
         args=arguments,
         description=f"{study.question} (MobileOne, {study.reference})",
         config=CONFIG,
     )
     factors = tuple(replace(item, levels=getattr(line.levels, item.name)) for item in study.factors)
-    asked = replace(
-        study, factors=factors, seeds=line.levels.seeds, variant=presets.variant, data=presets.data, recipe=recipe_name
-    )
-    return Command(presets, line.running, asked, data, _filled(model, line.network), _filled(recipe, line.training))
+    named = {"variant": presets.variant, "data": presets.data, "recipe": recipe}
+    asked = replace(study, factors=factors, seeds=line.levels.seeds, **named)
+    network = preset.model.changed(**_differing(preset.model, line.network))
+    training = replace(preset.recipe, **_differing(preset.recipe, line.training))
+    return Command(presets, line.running, asked, CellSpec(network, preset.data, training))
+
+
+def _data(presets: Presets, arguments: Sequence[str]) -> DataSpec:
+    """The data set named; the help does without one that is not there."""
+    try:
+        return resolve_data(presets.data, presets.data_root)
+    except InputError:
+        if {"-h", "--help"} & set(arguments):
+            return DataSpec()
+        raise
 
 
 def own_recipe(study: Study, data: str) -> str:
@@ -135,13 +151,13 @@ def own_recipe(study: Study, data: str) -> str:
     return study.recipe if data == study.data else RECIPE_OF_DATA.get(data, "paper")
 
 
-def _command_line(study: Study, presets: Presets, model: ModelSpec, recipe: Recipe) -> type:
+def _command_line(study: Study, presets: Presets, preset: CellSpec) -> type:
     varied = {factor.field for factor in study.factors}
     groups = {
         "presets": presets,
         "levels": _levels(study),
-        "network": _fields(model, "Fields of the network.", _names(varied, "model")),
-        "training": _fields(recipe, "Fields of the recipe.", _names(varied, "recipe")),
+        "network": _fields(preset.model, "Fields of the network.", _names(varied, "model")),
+        "training": _fields(preset.recipe, "Fields of the recipe.", _names(varied, "recipe")),
         "running": Running(),
     }
     fields = [(name, type(group), field(default=group)) for name, group in groups.items()]
@@ -174,5 +190,6 @@ def _fields(spec: ModelSpec | Recipe, text: str, without: Collection[str]) -> An
     return kind()
 
 
-def _filled(spec: Spec, options: Any) -> Spec:  # noqa: ANN401
-    return replace(spec, **dataclasses.asdict(options))
+def _differing(preset: ModelSpec | Recipe, options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The options that are not as the preset has them."""
+    return {name: value for name, value in vars(options).items() if value != getattr(preset, name)}

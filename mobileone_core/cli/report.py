@@ -19,17 +19,20 @@ from mobileone_core.study.workspace import Workspace
 Source = tuple[Plan, Sequence[CellRow], Sequence[str], Path]  # the last: the directory that holds the reports
 
 
-def report_directory(plan: Plan, workspace: Workspace, asked: Path | None) -> Path:
-    """Only a default study in the workspace's own runs directory reports into reports/ unasked."""
+def report_directory(plan: Plan, workspace: Workspace, asked: Path | None, is_complete: bool) -> Path:
+    """Only a default study, complete, in the workspace's own runs directory reports into reports/ unasked."""
     if asked is not None:
         return asked.expanduser().absolute()
-    is_own = plan.default and workspace.runs == runs_home()
+    is_own = plan.default and is_complete and workspace.runs == runs_home()
     return reports_home() if is_own else workspace.runs / "reports"
 
 
-def report_plan(plan: Plan, workspace: Workspace, directory: Path) -> str:
+def report_plan(plan: Plan, workspace: Workspace, asked: Path | None) -> str:
     """Write one study's report, where its record changed, and give its table as text."""
-    rows, problems = _read(plan, workspace, directory)
+    states = cell_states(workspace, plan)
+    runs = [item.run_id for item in states if item.state == "complete"]
+    directory = report_directory(plan, workspace, asked, len(runs) == len(states))
+    rows, problems = _read(plan, workspace, directory / report_name(plan), runs)
     page = _write((plan, rows, problems, directory))
     return f"{terminal_table(plan, rows, problems)}\n\nreport: {page}"
 
@@ -55,7 +58,7 @@ def _recorded(workspace: Workspace, asked: Path | None) -> Iterator[Source]:
     for study in recorded_studies(workspace.tracking):
         for plan in read_plans(workspace.tracking, study):
             rows, problems = read_rows(workspace.tracking, study, [cell.key for cell in plan.cells])
-            yield plan, rows, problems, report_directory(plan, workspace, asked)
+            yield plan, rows, problems, report_directory(plan, workspace, asked, len(rows) == len(plan.cells))
 
 
 def _kept(reports: Path) -> Iterator[Source]:
@@ -68,14 +71,14 @@ def _has_record(workspace: Workspace) -> bool:
     return path is None or is_there(path)
 
 
-def _read(plan: Plan, workspace: Workspace, directory: Path) -> tuple[Sequence[CellRow], Sequence[str]]:
-    """A plan's rows: those of the report where they are all of the finished runs, else the record's."""
-    kept = directory / report_name(plan)
-    runs = sorted(item.run_id for item in cell_states(workspace, plan) if item.state == "complete")
+def _read(
+    plan: Plan, workspace: Workspace, kept: Path, runs: Collection[str]
+) -> tuple[Sequence[CellRow], Sequence[str]]:
+    """A plan's rows: those of its report where they are all of the finished runs, else the record's."""
     if (kept / "plan.json").is_file():
         _, rows = read_cells(kept)
         problems = read_problems(kept)
-        if not problems and sorted(row.run_id for row in rows) == runs:
+        if not problems and sorted(row.run_id for row in rows) == sorted(runs):
             return rows, problems
     from mobileone_core.study.record import read_rows
 
@@ -86,8 +89,7 @@ def _write(source: Source) -> Path:
     """Write a report and the index beside it; the README of this workspace shows its own reports' tables."""
     plan, rows, problems, directory = source
     files = write_report(plan, rows, problems, directory)
-    if files.rendered:
-        write_index(directory)
+    write_index(directory)
     readme = home() / "README.md"
     if directory == reports_home() and readme.is_file() and f"<!-- table:{plan.study.name} -->" in readme.read_text():
         update_readme(readme, files.page)

@@ -7,13 +7,10 @@ from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
 from mobileone_core.cli.options import Command, own_recipe, parse
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
-from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.declaration import Plan, Study
+from mobileone_core.study.declaration import Plan, Study, preset_cell
 from mobileone_core.study.runner import Outcome, join, run_study
 from mobileone_core.study.state import cell_states
-from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.recipe import recipe_preset
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> None:
@@ -24,16 +21,13 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> None:
 
 def default_plan(study: Study) -> Plan:
     """The study with none of its settings changed."""
-    data = resolve_data(study.data, None)
-    model = ModelSpec.preset(study.variant, in_channels=data.channels).fitted_to(data.image_size)
-    recipe = recipe_preset(own_recipe(study, study.data), study.variant)
-    return Plan(study, CellSpec(model, data, recipe), default=True)
+    preset = preset_cell(study.variant, resolve_data(study.data, None), own_recipe(study, study.data))
+    return Plan(study, preset, default=True)
 
 
 def asked_plan(study: Study, command: Command) -> Plan:
     """The plan of a command line; default where it comes to the study's own settings."""
-    usual = default_plan(study)
-    asked = Plan(command.study, CellSpec(command.model, command.data, command.recipe))
+    usual, asked = default_plan(study), Plan(command.study, command.base)
     return usual if (asked.study, asked.base) == (usual.study, usual.base) else asked
 
 
@@ -51,9 +45,9 @@ def _run(study: Study, command: Command) -> int:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
     if not running.join:
-        from mobileone_core.cli.report import report_directory, report_plan
+        from mobileone_core.cli.report import report_plan
 
-        print(report_plan(plan, running.workspace, report_directory(plan, running.workspace, running.reports)))
+        print(report_plan(plan, running.workspace, running.reports))
     for item in outcome.failures:
         print(f"failed: {item.label}: {item.error}; the same command tries it again", file=sys.stderr)
     return COMPLETE if outcome.is_complete else INCOMPLETE

@@ -96,9 +96,13 @@ class ModelSpec:
         require(variant in PRESETS, "variant", variant, f"one of {', '.join(PRESETS)}")
         unknown = sorted(set(changes) - set(cls.__dataclass_fields__))
         require(not unknown, "field", ", ".join(unknown), f"one of {', '.join(cls.__dataclass_fields__)}")
+        return PRESETS[variant].changed(**changes)
+
+    def changed(self, **changes: Any) -> "ModelSpec":  # noqa: ANN401
+        """This network with other fields; reparam=False brings k = 1 with it."""
         if changes.get("reparam") is False:
             changes = {"k": 1, "stem_k": 1, **changes}
-        return replace(PRESETS[variant], **changes)
+        return replace(self, **changes)
 
     def fitted_to(self, image_size: int) -> "ModelSpec":
         """The same network with CIFAR's strides for small images: no reduction in the stem and first stage.

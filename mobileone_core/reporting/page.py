@@ -30,7 +30,8 @@ def setting(plan: Plan) -> str:
     """What was trained on what: tiny on digits, 5 seeds a level."""
     study = plan.study
     plural = "seed" if study.seeds == 1 else "seeds"
-    return f"{study.variant} on {study.data}, recipe {study.recipe}, {study.seeds} {plural} a level"
+    changes = "".join(f", {name.partition('.')[2]} {level_text(value)}" for name, value in plan.changes.items())
+    return f"{study.variant} on {study.data}, recipe {study.recipe}{changes}, {study.seeds} {plural} a level"
 
 
 def block_text(result: Result) -> str:

@@ -69,7 +69,7 @@ def test_how_it_runs_names_no_other_cells():
 
 def test_a_paper_variant_on_small_images_keeps_cifars_resolution():
     model = plan("--variant", "s0").base.model
-    assert model == replace(ModelSpec.preset("s0", in_channels=1), stem_stride=1, stage_strides=(1, 2, 2, 2))
+    assert model == replace(ModelSpec.preset("s0", k=1, in_channels=1), stem_stride=1, stage_strides=(1, 2, 2, 2))
     assert plan("--variant", "s0", "--stem-stride", "2").base.model.stem_stride == 2
 
 
@@ -81,6 +81,17 @@ def test_data_brings_its_recipe(tmp_path):
     assert asked.base.model.in_channels == 3
     named = plan("--data", "cifar10", "--data-root", str(tmp_path), "--recipe", "paper", "--variant", "s2")
     assert named.base.recipe == recipe_preset("paper", "s2")
+
+
+def test_without_branches_k_is_1():
+    asked = plan("--no-reparam", "--k", "1")
+    assert {(cell.spec.model.reparam, cell.spec.model.k) for cell in asked.cells} == {(False, 1)}
+
+
+def test_help_needs_no_data(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(STUDY, ["--data", "folder", "--help"])
+    assert ended.value.code == 0
 
 
 def test_help_shows_the_values_of_the_presets_named(capsys):
@@ -108,10 +119,11 @@ def test_workers_follow_the_cores(monkeypatch):
 def test_only_the_default_study_in_its_own_runs_reports_into_reports(tmp_path):
     usual, other = default_plan(STUDY), plan("--seeds", "2")
     own, elsewhere = Workspace.at(runs_home()), Workspace.at(tmp_path)
-    assert report_directory(usual, own, None) == reports_home()
-    assert report_directory(other, own, None) == runs_home() / "reports"
-    assert report_directory(usual, elsewhere, None) == tmp_path / "reports"
-    assert report_directory(other, own, tmp_path / "mine") == tmp_path / "mine"
+    assert report_directory(usual, own, None, True) == reports_home()
+    assert report_directory(usual, own, None, False) == runs_home() / "reports"
+    assert report_directory(other, own, None, True) == runs_home() / "reports"
+    assert report_directory(usual, elsewhere, None, True) == tmp_path / "reports"
+    assert report_directory(other, own, tmp_path / "mine", False) == tmp_path / "mine"
 
 
 def test_parsing_imports_nothing_heavy():

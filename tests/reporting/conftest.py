@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone_core.study.declaration import Factor, Plan, Study
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.study.declaration import Factor, Plan, Study, preset_cell
 from mobileone_core.study.rows import CellRow
-from mobileone_core.training.cell import CellSpec
 
 PERCENT = {1: (96.0, 96.5, 97.0), 2: (96.1, 96.4, 97.3), 4: (98.0, 98.6, 98.9)}
 STUDY = Study(
@@ -38,7 +38,9 @@ def make_plan():
     """The study's plan, with changes to the study."""
 
     def make(default=True, **changes):
-        return Plan(replace(STUDY, **changes), CellSpec(), default=default)
+        preset = preset_cell("tiny", DataSpec(), "digits")
+        base = replace(preset, model=replace(preset.model, activation="gelu"))
+        return Plan(replace(STUDY, **changes), base, default=default)
 
     return make
 

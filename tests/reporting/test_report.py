@@ -12,7 +12,7 @@ import pytest
 
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.cells import read_cells
-from mobileone_core.reporting.files import write_whole
+from mobileone_core.reporting.files import write_content
 from mobileone_core.reporting.report import read_problems, report_name, write_index, write_report
 from mobileone_core.study.declaration import Plan
 
@@ -20,7 +20,7 @@ REGENERATE = """
 import sys
 from pathlib import Path
 from mobileone_core.reporting.cells import read_cells
-from mobileone_core.reporting.files import write_whole
+from mobileone_core.reporting.files import write_content
 from mobileone_core.reporting.report import read_problems, write_index, write_report
 from mobileone_core.reporting.terminal import terminal_table
 home, target = map(Path, sys.argv[1:])
@@ -95,10 +95,10 @@ def test_page_is_written_last(plan, rows, tmp_path, monkeypatch):
     def stop_at_page(path, content):
         if path.name == "README.md":
             raise KeyboardInterrupt
-        write_whole(path, content)
+        write_content(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr("mobileone_core.reporting.report.write_whole", stop_at_page)
+        patch.setattr("mobileone_core.reporting.report.write_content", stop_at_page)
         with pytest.raises(KeyboardInterrupt):
             write_report(plan, rows[1:], [], tmp_path)
     assert (directory / "README.md").read_bytes() == page
@@ -182,7 +182,7 @@ def test_directory_that_cannot_be_written(plan, rows, tmp_path):
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_broken_write_leaves_the_old_file_whole(tmp_path, monkeypatch, error):
     path = tmp_path / "page.md"
-    write_whole(path, "old")
+    write_content(path, "old")
 
     def half(self, content):
         with self.open("wb") as stream:
@@ -191,5 +191,5 @@ def test_broken_write_leaves_the_old_file_whole(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises((InputError, KeyboardInterrupt)):
-        write_whole(path, "new")
+        write_content(path, "new")
     assert {item.name: item.read_text() for item in tmp_path.iterdir()} == {"page.md": "old"}
