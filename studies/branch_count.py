@@ -13,8 +13,8 @@ from mobileone_core.study.declaration import Factor, Study
 STUDY = Study(
     name="branch_count",
     question="Does accuracy rise with the over-parameterization factor k?",
-    reference="table 6",
     factors=(Factor("k", "model.k", levels=(1, 2, 3, 4, 5), baseline=1),),
+    reference="table 6",
     seeds=5,
     metric="test/top1",
     published="table6_branch_count_top1",

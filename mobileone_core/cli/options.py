@@ -125,7 +125,7 @@ def parse(study: Study, arguments: Sequence[str]) -> Command:
     line: Any = tyro.cli(
         _command_line(study, presets, preset),
         args=arguments,
-        description=f"{study.question} (MobileOne, {study.reference})",
+        description=f"{study.question} ({study.source})",
         config=CONFIG,
     )
     factors = tuple(replace(item, levels=getattr(line.levels, item.name)) for item in study.factors)

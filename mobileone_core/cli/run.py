@@ -9,7 +9,7 @@ from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
 from mobileone_core.study.declaration import Plan, Study, preset_cell
 from mobileone_core.study.runner import Outcome, join, run_study
-from mobileone_core.study.state import cell_states
+from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.training.execution import Execution
 
 
@@ -40,6 +40,8 @@ def _run(study: Study, command: Command) -> int:
 
         print("\n".join(plan_lines(plan, cell_states(running.workspace, plan))))
         return COMPLETE
+    if not running.join and is_settled(running.workspace, plan, cell_states(running.workspace, plan)):
+        print(f"all {len(plan.cells)} cells are complete: nothing to do")
     outcome = _work(plan, command, workers, execution)
     if outcome.interrupted:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)

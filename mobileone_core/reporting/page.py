@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mobileone_core.reporting.result import Result, level_text, told
+from mobileone_core.reporting.trained import cost_rows, recipe_words
 from mobileone_core.reporting.words import Table, table_of, verdict
 from mobileone_core.study.declaration import Plan
 
@@ -13,11 +14,13 @@ def page_text(result: Result, fingerprint: str) -> str:
     parts = [
         f"# {study.question}",
         f"<!-- Written by `mobileone report`; record {fingerprint}. -->",
-        f"Study `{study.name}`, MobileOne (CVPR 2023), {study.reference}. Measured: {setting(result.plan)}.",
+        f"Study `{study.name}`, {study.source}. Measured: {setting(result.plan)}.",
         block_text(result),
         _legend(result),
         _list("Errors in the record", result.problems),
         _list("Missing cells", missing_lines(result)),
+        "## What was trained",
+        _trained(result),
         "## Environment",
         _environment(result),
         "## Cells",
@@ -91,6 +94,12 @@ def missing_lines(result: Result) -> list[str]:
         for level, cells in result.missing.items()
         if cells
     ]
+
+
+def _trained(result: Result) -> str:
+    head, *rows = cost_rows(result)
+    lines = [_line(head), _line(["--:"] * len(head)), *map(_line, rows)]
+    return "\n".join([f"{recipe_words(result.plan)}.", "", *lines])
 
 
 def _environment(result: Result) -> str:

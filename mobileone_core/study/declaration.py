@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,8 +57,8 @@ class Study:
 
     name: str
     question: str
-    reference: str
     factors: tuple[Factor, ...]
+    reference: str = ""
     seeds: int = 5
     metric: str = "test/top1"
     published: str = ""
@@ -66,8 +67,15 @@ class Study:
     recipe: str = "digits"
 
     def __post_init__(self) -> None:
+        allowed = "letters, digits, '_' and '-': it names directories"
+        require(re.fullmatch(r"[\w-]+", self.name) is not None, "name", self.name, allowed)
         fits = isinstance(self.seeds, int) and self.seeds >= 1
         require(fits, "seeds", self.seeds, "an integer of 1 or more")
+
+    @property
+    def source(self) -> str:
+        """Where the paper asks the question."""
+        return f"MobileOne (CVPR 2023), {self.reference}" if self.reference else "not in the paper"
 
     @property
     def arms(self) -> Iterator[dict[str, Level]]:

@@ -20,7 +20,7 @@ FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN)
 
 def small_plan(levels=(1, 2, 3, 4), seeds=3, epochs=4, name="branch_count"):
     """A study over k; 12 cells unless told otherwise."""
-    study = Study(name, "Does k matter?", "table 6", (Factor("k", "model.k", tuple(levels), levels[0]),), seeds)
+    study = Study(name, "Does k matter?", (Factor("k", "model.k", tuple(levels), levels[0]),), "table 6", seeds)
     spec = ModelSpec(widths=(8, 8), depths=(1, 1), stage_strides=(2, 2), in_channels=1)
     recipe = Recipe(epochs=epochs, batch_size=256, augmentation="none", ema_decay=0.0)
     return Plan(study, CellSpec(model=spec, recipe=recipe))

@@ -31,7 +31,7 @@ def test_a_plan_has_every_level_with_every_seed_once_and_survives_json(levels, s
 
 def test_two_factors_make_a_grid():
     factors = (Factor("k", "model.k", (1, 2), 1), Factor("activation", "model.activation", ("relu", "gelu"), "relu"))
-    plan = Plan(Study("grid", "?", "", factors, seeds=2), CellSpec())
+    plan = Plan(Study("grid", "?", factors, seeds=2), CellSpec())
     assert len(plan.cells) == 8
     assert {(c.spec.model.k, c.spec.model.activation) for c in plan.cells} == {
         (k, a) for k in (1, 2) for a in ("relu", "gelu")
@@ -106,7 +106,7 @@ def test_what_differs_from_the_presets_is_named():
 def test_levels_may_be_switches_and_tuples():
     reparam = Factor("reparam", "model.reparam", (True, False), True)
     se = Factor("se", "model.se", ("none", (0, 1, 1, 1)), "none")
-    plan = Plan(Study("both", "?", "", (reparam, se), seeds=1), preset_cell("tiny", DataSpec(), "digits"))
+    plan = Plan(Study("both", "?", (reparam, se), seeds=1), preset_cell("tiny", DataSpec(), "digits"))
     assert [(c.spec.model.k, c.spec.model.se) for c in plan.cells] == [
         (4, "none"),
         (4, (0, 1, 1, 1)),
