@@ -13,7 +13,7 @@ from mobileone_core.reporting.terminal import terminal_table
 from mobileone_core.study.declaration import Plan
 from mobileone_core.study.rows import CellRow
 from mobileone_core.study.sqlite import is_there, sqlite_path
-from mobileone_core.study.state import cell_states
+from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 
 Source = tuple[Plan, Sequence[CellRow], Sequence[str], Path]  # the last: the directory that holds the reports
@@ -30,8 +30,9 @@ def report_directory(plan: Plan, workspace: Workspace, asked: Path | None, is_co
 def report_plan(plan: Plan, workspace: Workspace, asked: Path | None) -> str:
     """Write one study's report, where its record changed, and give its table as text."""
     states = cell_states(workspace, plan)
-    runs = [item.run_id for item in states if item.state == "complete"]
-    directory = report_directory(plan, workspace, asked, len(runs) == len(states))
+    settled = is_settled(workspace, plan, states)
+    directory = report_directory(plan, workspace, asked, all(item.state == "complete" for item in states))
+    runs = {item.run_id for item in states} if settled else set()
     rows, problems = _read(plan, workspace, directory / report_name(plan), runs)
     page = _write((plan, rows, problems, directory))
     return f"{terminal_table(plan, rows, problems)}\n\nreport: {page}"
@@ -41,11 +42,13 @@ def report(workspace: Workspace, studies: Collection[str], asked: Path | None) -
     """Write the reports of the studies named, or of all: from the record, else from the cells kept in reports."""
     reports = asked.expanduser().absolute() if asked else reports_home()
     found = list(_recorded(workspace, asked)) if _has_record(workspace) else []
-    told = {report_name(source[0]) for source in found}
-    found += [source for source in _kept(reports) if report_name(source[0]) not in told]
+    told = {(source[3], report_name(source[0])) for source in found}
+    found += [source for source in _kept(reports) if (source[3], report_name(source[0])) not in told]
     known = sorted({source[0].study.name for source in found})
     for name in studies:
         require(name in known, "study", name, f"studies with a record or a report: {', '.join(known) or 'none'}")
+    if not found:
+        print("no study is recorded and no report is kept: run a study first")
     for source in found:
         if not studies or source[0].study.name in studies:
             print(_write(source))
@@ -71,14 +74,12 @@ def _has_record(workspace: Workspace) -> bool:
     return path is None or is_there(path)
 
 
-def _read(
-    plan: Plan, workspace: Workspace, kept: Path, runs: Collection[str]
-) -> tuple[Sequence[CellRow], Sequence[str]]:
-    """A plan's rows: those of its report where they are all of the finished runs, else the record's."""
+def _read(plan: Plan, workspace: Workspace, kept: Path, runs: set[str]) -> tuple[Sequence[CellRow], Sequence[str]]:
+    """A plan's rows: those of its report where they are just these runs, else the record's."""
     if (kept / "plan.json").is_file():
         _, rows = read_cells(kept)
         problems = read_problems(kept)
-        if not problems and sorted(row.run_id for row in rows) == sorted(runs):
+        if runs and not problems and {row.run_id for row in rows} == runs:
             return rows, problems
     from mobileone_core.study.record import read_rows
 

@@ -63,7 +63,7 @@ def _work(plan: Plan, command: Command, workers: int, execution: Execution) -> O
     display = Progress({cell.key: cell.cost for cell in plan.cells})
     if running.join:
         return join(
-            plan.study.name,
+            plan,
             workspace,
             workers=workers,
             execution=execution,

@@ -13,7 +13,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set by name: mean and std are those of training pixels in [0, 1], a channel each.
+    """A data set by name: mean and std are those of pixels in [0, 1], a channel each, test images apart.
 
     classes is 0 where the folder says how many. directory is what torchvision downloads to, under the data root;
     empty where it downloads nothing.
@@ -30,7 +30,8 @@ class DataSet:
 
 
 DATA_SETS: dict[str, DataSet] = {
-    "digits": DataSet(1, 10, 32, (0.3053,), (0.3760,), in_memory=True),
+    # Of the scans at 32 px: the bilinear resizing lowers the std.
+    "digits": DataSet(1, 10, 32, (0.3053,), (0.3235,), in_memory=True),
     "cifar10": DataSet(
         3, 10, 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), in_memory=True, directory="cifar-10-batches-py"
     ),

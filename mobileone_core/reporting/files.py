@@ -1,23 +1,16 @@
-"""Files that are whole or not there."""
+"""Files of a report."""
 
-import os
 from pathlib import Path
 
 from mobileone_core.errors import InputError
+from mobileone_core.files import write_whole
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write aside and rename, so that a reader or an interruption never meets half a file.
-
-    Makes the directory; raises InputError where it cannot be written to.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+def write_content(path: Path, content: str | bytes) -> None:
+    """Write a file whole and make its directory; InputError where it cannot be written."""
+    data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(content.encode() if isinstance(content, str) else content)
-        aside.replace(path)
+        write_whole(path, lambda aside: aside.write_bytes(data))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        if aside.exists():
-            aside.unlink()

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.files import write_whole
+from mobileone_core.reporting.files import write_content
 
 START = re.compile(r"<!-- table:(\S+) -->")
 
@@ -26,7 +26,7 @@ def update_readme(readme: Path, page: Path) -> bool:
     start, end = _span(text, name, readme)
     updated = text[:start] + block + text[end:]
     if updated != text:
-        write_whole(readme, updated)
+        write_content(readme, updated)
     return updated != text
 
 

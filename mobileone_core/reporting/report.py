@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileone_core.reporting.cells import cells_text, plan_text, read_cells
-from mobileone_core.reporting.files import write_whole
+from mobileone_core.reporting.files import write_content
 from mobileone_core.reporting.page import page_text, setting
 from mobileone_core.reporting.result import analyse
 from mobileone_core.reporting.tables import table_csv, table_tex
@@ -58,13 +58,13 @@ def write_report(plan: Plan, rows: Sequence[CellRow], problems: Sequence[str], d
 
     result = analyse(plan, rows, problems)
     figure = draw(result)
-    caption = f"{plan.study.question} {setting(plan)}; {plan.study.reference}."
+    caption = f"{plan.study.question} {setting(plan)}; {plan.study.source}."
     contents: dict[str, str | bytes] = dict(record)
     contents |= {"table.csv": table_csv(result), "table.tex": table_tex(table_of(result), caption)}
     contents |= {"figure.png": figure.png, "figure.svg": figure.svg, "README.md": page_text(result, fingerprint)}
     for name, content in contents.items():  # the page last: it vouches for the others
         if content:
-            write_whole(home / name, content)
+            write_content(home / name, content)
         else:
             (home / name).unlink(missing_ok=True)
     return ReportFiles(home, rendered=True)
@@ -95,5 +95,5 @@ def write_index(directory: Path) -> Path:
         lines.append(f"| [{home.name}]({home.name}/README.md) | {plan.study.question} | {told} ({setting(plan)}) |")
     index, text = directory / "README.md", "\n".join(lines) + "\n"
     if _text(index) != text:
-        write_whole(index, text)
+        write_content(index, text)
     return index

@@ -50,6 +50,8 @@ def device_name(device: str) -> str:
 @functools.cache
 def processor() -> str:
     """The processor's model."""
+    if platform.system() == "Darwin":
+        return _told_by("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -66,15 +68,17 @@ def versions() -> dict[str, str]:
 @functools.cache
 def git_revision() -> str:
     """The checkout's commit, with -dirty where code differs from it; empty where this is no checkout."""
-    if _git("rev-parse", "--show-toplevel") != str(ROOT):
+    git = ("git", "-C", str(ROOT))
+    if _told_by(*git, "rev-parse", "--show-toplevel") != str(ROOT):
         return ""
-    changed = _git("status", "--porcelain", "--", "mobileone_core", "studies", "pyproject.toml")
-    return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    changed = _told_by(*git, "status", "--porcelain", "--", "mobileone_core", "studies", "pyproject.toml")
+    return _told_by(*git, "rev-parse", "HEAD") + ("-dirty" if changed else "")
 
 
-def _git(*arguments: str) -> str:
+def _told_by(*command: str) -> str:
+    """What a command prints; empty where it fails or is not there."""
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -32,10 +32,11 @@ class Engine:
 
 @dataclass(frozen=True)
 class Job:
-    """Train the cells of a study that a workspace's queue holds."""
+    """Train the cells that wait in one queue of a workspace: those named, or all."""
 
     workspace: Workspace
-    study: str
+    queue: str
+    cells: frozenset[str] | None = None
     execution: Execution = field(default_factory=Execution)
     data_root: Path | None = None
     engine: Engine = field(default_factory=Engine)

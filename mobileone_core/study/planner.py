@@ -8,9 +8,11 @@ from pathlib import Path
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Plan, PlannedCell
 from mobileone_core.study.job import QueueTiming
-from mobileone_core.study.queue import Queue, create_queue
+from mobileone_core.study.queue import Queue
+from mobileone_core.study.queue_storage import create_queue
 from mobileone_core.study.record import Record, create_record
 from mobileone_core.study.repair import kill_run, mend, plainly
+from mobileone_core.study.server import planning_alone
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.workspace import Workspace
 
@@ -19,12 +21,12 @@ QUEUED = ("waiting", "running", "complete")
 
 def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[str]:
     """Make the queue hold every cell of a plan that is not done; what was mended on the way, in words."""
-    with planning(workspace), plainly(workspace):
+    with planning(workspace), plainly(workspace), planning_alone(workspace.queue):
         create_queue(workspace.queue)
         create_record(workspace)
         record = Record(workspace.tracking)
         record.keep_plan(plan, workspace.artifacts)
-        queue = Queue(workspace.queue, plan.study.name, timing, kill_run(record), create=True)
+        queue = Queue(workspace.queue, plan.queue, timing, kill_run(record), create=True)
         mended = mend(queue, record, workspace)
         states = cell_states(workspace, plan)
         attempts = {item.key: item.attempt for item in states if item.state not in QUEUED}

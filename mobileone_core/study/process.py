@@ -1,9 +1,12 @@
 """Which process holds a cell, and whether it is gone."""
 
+import contextlib
+import functools
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,16 +16,17 @@ CLOCK_SLACK = 2.0  # seconds; the start of a process is counted from a boot time
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: host name, process id and the time it was created (seconds since 1970)."""
+    """A process: host name, process id, the time it was created (seconds since 1970), and what machine() gave it."""
 
     host: str
     pid: int
     created: float
+    machine: str = ""
 
     @classmethod
     def here(cls) -> "Owner":
         """The process that asks."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time(), machine())
 
     @classmethod
     def read(cls, attributes: Mapping[str, Any] | None) -> "Owner | None":
@@ -31,8 +35,8 @@ class Owner:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was a process of this host and is no more; of another host nobody here can tell."""
-        if self.host != socket.gethostname():
+        """Whether it was a process of this machine and is no more; of another one nobody here can tell."""
+        if (self.host, self.machine) != (socket.gethostname(), machine()):
             return False
         try:
             process = psutil.Process(self.pid)
@@ -40,3 +44,12 @@ class Owner:
             return shift > CLOCK_SLACK or bool(process.status() == psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return True
+
+
+@functools.cache
+def machine() -> str:
+    """Tells machines, their boots and their containers apart where host names do not; on Linux alone."""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    return ""

@@ -1,29 +1,23 @@
-"""The queue: one Optuna study a study, one trial an attempt at a cell. Optuna is imported here alone."""
+"""The queue: one Optuna study a setting of a study, one trial an attempt at a cell."""
 
+import contextlib
 import dataclasses
-import os
+import time
 import warnings
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Collection
 
 import optuna
-import sqlalchemy
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import PlannedCell
 from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.process import Owner
-from mobileone_core.study.sqlite import is_there, sqlite_path
+from mobileone_core.study.queue_storage import open_storage, trial_view
 from mobileone_core.study.state import VOID, TrialView
 
-optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-
 OF_ATTEMPT = ("owner", "run", "error", "warning")  # what one attempt leaves on its trial; the rest names the cell
-QUEUE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 LIVE = ("WAITING", "RUNNING", "COMPLETE")
 
 
@@ -53,7 +47,7 @@ class Claim:
 
 
 class Queue:
-    """The trials of one study. on_dead is told of every attempt that another process left behind.
+    """The trials of one queue, an Optuna study. on_dead is told of every attempt that a process left behind.
 
     Of several trials of a cell the lowest number that is waiting, running or complete is the one that counts:
     numbers are given in a transaction, so that all processes agree without a lock.
@@ -65,7 +59,8 @@ class Queue:
         self.timing = timing
         self.on_dead = on_dead
         self._stale: list[TrialView] = []
-        storage = open_storage(url, timing, self._after_stale)
+        self._seen: dict[tuple[int, str], float] = {}
+        storage = open_storage(url, timing, self._after_stale, create=create)
         sampler = optuna.samplers.RandomSampler()
         if create:
             self.study = optuna.create_study(
@@ -76,6 +71,11 @@ class Queue:
             self.study = optuna.load_study(storage=storage, study_name=study, sampler=sampler)
         except KeyError as error:
             raise InputError.of("study", study, "it is not in this queue; plan it first") from error
+
+    @property
+    def study_name(self) -> str:
+        """The study whose cells these are."""
+        return next((str(trial.attributes["study"]) for trial in self.trials()), self.study.study_name)
 
     def enqueue(self, cell: PlannedCell, metric: str, attempt: int) -> None:
         """Add a cell; metric names the value that its trial returns, attempt counts from 1."""
@@ -101,7 +101,7 @@ class Queue:
     def trials(self, *states: str) -> list[TrialView]:
         """All attempts in the order of their numbers, or those in the states named; spare and void ones left out."""
         wanted = tuple(TrialState[name] for name in states) or None
-        views = [_view(trial) for trial in self.study.get_trials(deepcopy=False, states=wanted)]
+        views = [trial_view(trial) for trial in self.study.get_trials(deepcopy=False, states=wanted)]
         void = self.study.user_attrs.get(VOID, ())
         return [
             item for item in views if "cell" in item.attributes and item.state != "PRUNED" and item.number not in void
@@ -111,8 +111,11 @@ class Queue:
         """Let a complete trial count no more: its result is lost."""
         self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), trial.number])
 
-    def claim(self, attempt: Callable[[Claim], float]) -> TrialView | None:
-        """Pop one cell and run attempt on it; the trial as it ended, None where it was spare or no longer ours."""
+    def claim(self, attempt: Callable[[Claim], float], cells: Collection[str] | None = None) -> TrialView | None:
+        """Pop one cell, of those named or of all, and run attempt on it.
+
+        Gives the trial as it ended, None where it was spare or no longer ours.
+        """
         ended: list[FrozenTrial] = []
         taken: list[Claim] = []
 
@@ -123,6 +126,7 @@ class Queue:
                 raise optuna.TrialPruned
             return attempt(claim)
 
+        self.study._pop_waiting_trial_id = lambda: self._pop(cells)  # type: ignore[method-assign]
         try:
             self.study.optimize(
                 objective, n_trials=1, catch=(Exception,), callbacks=[lambda _, trial: ended.append(trial)]
@@ -130,7 +134,18 @@ class Queue:
         except Exception:  # a trial that others ended refuses to be told
             if not taken or self._is_running(taken[0].number):
                 raise
-        return next((_view(item) for item in ended if item.state != TrialState.PRUNED), None)
+        return next((trial_view(item) for item in ended if item.state != TrialState.PRUNED), None)
+
+    def _pop(self, cells: Collection[str] | None) -> int | None:
+        """Claim the first waiting trial of these cells; Optuna's own method, which this stands for, takes any."""
+        storage, study_id = self.study._storage, self.study._study_id
+        for trial in self.trials("WAITING"):
+            if cells is None or trial.attributes["cell"] in cells:
+                number = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    if storage.set_trial_state_values(number, state=TrialState.RUNNING):
+                        return number
+        return None
 
     def sweep(self) -> list[TrialView]:
         """Fail and requeue every attempt whose process is gone or silent; these attempts."""
@@ -141,17 +156,16 @@ class Queue:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(self.study)
-        for trial in self.lost(self.timing.claim):
+        for trial in filter(self._stays, self.lost()):
             self.requeue(trial)
         return [*swept, *self._stale]
 
-    def lost(self, age: float = 0.0) -> list[TrialView]:
-        """Attempts without result or error that ended age seconds ago or earlier, their cells not queued again."""
+    def lost(self) -> list[TrialView]:
+        """Attempts that ended without result or error, their cells not queued again."""
         trials = self.trials()
         last = {trial.attributes["cell"]: trial for trial in trials}
         live = {trial.attributes["cell"] for trial in trials if trial.state in LIVE}
-        stopped = [item for cell, item in last.items() if cell not in live and "error" not in item.attributes]
-        return [item for item in stopped if _seconds_since(item.ended) >= age]
+        return [item for cell, item in last.items() if cell not in live and "error" not in item.attributes]
 
     def _is_spare(self, claim: Claim) -> bool:
         """Whether this trial names no cell, or one that another trial has."""
@@ -162,9 +176,12 @@ class Queue:
 
     def _is_dead(self, trial: TrialView) -> bool:
         owner = Owner.read(trial.attributes.get("owner"))
-        if owner is not None:
-            return owner.is_gone
-        return _seconds_since(trial.started) > self.timing.claim
+        return owner.is_gone if owner is not None else self._stays(trial)
+
+    def _stays(self, trial: TrialView) -> bool:
+        """Whether this process has seen a trial stay between two steps too long: clocks of hosts may differ."""
+        first = self._seen.setdefault((trial.number, trial.state), time.monotonic())
+        return time.monotonic() - first > self.timing.claim
 
     def _fail(self, number: int) -> bool:
         """End a trial of another process; False where it has ended meanwhile."""
@@ -175,7 +192,7 @@ class Queue:
         return True
 
     def _after_stale(self, study: optuna.Study, trial: FrozenTrial) -> None:  # noqa: ARG002
-        view = _view(trial)
+        view = trial_view(trial)
         if "cell" in view.attributes:
             self._stale.append(view)
             self._after_death(view)
@@ -187,72 +204,3 @@ class Queue:
     def _is_running(self, number: int) -> bool:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return any(item.number == number for item in trials)
-
-
-def create_queue(url: str) -> None:
-    """Create the database where there is none: aside and renamed, so that a half-made one is never seen."""
-    path = sqlite_path(url)
-    if path is None or is_there(path):
-        return
-    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    storage = open_storage(f"sqlite:///{aside}", QueueTiming())
-    storage.engine.dispose()
-    aside.replace(path)
-
-
-def open_storage(
-    url: str, timing: QueueTiming, on_stale: Callable[[optuna.Study, FrozenTrial], None] | None = None
-) -> RDBStorage:
-    """Optuna's storage; on SQLite every transaction takes the write lock at its start, so that a claim is atomic."""
-    is_sqlite = url.startswith("sqlite")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            storage = RDBStorage(
-                url.replace("{", "{{").replace("}", "}}"),
-                engine_kwargs={"connect_args": {"timeout": timing.busy}} if is_sqlite else None,
-                heartbeat_interval=timing.heartbeat,
-                grace_period=timing.grace,
-                heartbeat_stale_trial_callback=on_stale,
-            )
-    except (RuntimeError, ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise InputError(f"queue {url}: {str(error).splitlines()[0]}") from error
-    if is_sqlite:
-        storage.engine.dispose()
-        sqlalchemy.event.listen(storage.engine, "connect", _leave_transactions_to_us)
-        sqlalchemy.event.listen(storage.engine, "begin", _lock_at_once)
-    return storage
-
-
-def _leave_transactions_to_us(connection: Any, record: object) -> None:  # noqa: ANN401, ARG001
-    connection.isolation_level = None
-
-
-def _lock_at_once(connection: sqlalchemy.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def trial_views(url: str, study: str) -> list[TrialView]:
-    """The trials of a study as the reader of states takes them, for databases that are no SQLite files."""
-    storage = open_storage(url, QueueTiming())
-    if study not in {item.study_name for item in storage.get_all_studies()}:
-        return []
-    number = storage.get_study_id_from_name(study)
-    void = storage.get_study_user_attrs(number).get(VOID, ())
-    return [_view(trial) for trial in storage.get_all_trials(number, deepcopy=False) if trial.number not in void]
-
-
-def study_names_of(url: str) -> list[str]:
-    """The studies of a queue."""
-    return [item.study_name for item in open_storage(url, QueueTiming()).get_all_studies()]
-
-
-def _seconds_since(time: datetime | None) -> float:
-    return (datetime.now() - time).total_seconds() if time else 0.0
-
-
-def _view(trial: FrozenTrial) -> TrialView:
-    epoch = trial.last_step or 0
-    value = trial.value if trial.state == TrialState.COMPLETE else trial.intermediate_values.get(epoch)
-    times = (trial.datetime_start, trial.datetime_complete)
-    return TrialView(trial.number, trial.state.name, trial.user_attrs, epoch, value, *times)

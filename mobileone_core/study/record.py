@@ -1,5 +1,6 @@
 """The record: one MLflow experiment a study, one flat run an attempt. MLflow is imported here alone."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, ViewType
@@ -21,11 +23,11 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Plan, PlannedCell
 from mobileone_core.study.environment import SAID, VERSION
-from mobileone_core.study.job import one_line
 from mobileone_core.study.rows import CellRow
+from mobileone_core.study.server import has_table, refusal
 from mobileone_core.study.sqlite import is_there, require_database, sqlite_path
 from mobileone_core.study.state import check_schema
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Workspace, is_server, shown
 from mobileone_core.training.cell import SCHEMA
 from mobileone_core.training.observer import EpochRecord
 
@@ -40,6 +42,7 @@ RECORD_ERRORS = (MlflowException,)
 Step = ParamSpec("Step")
 Result = TypeVar("Result")
 FINISHED = "attributes.status = 'FINISHED'"
+FIRST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,19 @@ def _patiently(step: Callable[Step, Result], /, *arguments: Step.args, **options
                 raise
 
 
+@contextlib.contextmanager
+def _first_contact() -> Iterator[None]:
+    """Tell within seconds that no server answers; later calls have MLflow's own patience, minutes."""
+    before = {name: os.environ.get(name) for name in FIRST}
+    os.environ.update(FIRST)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            os.environ.pop(name)
+            os.environ.update({} if text is None else {name: text})
+
+
 class Patient:
     """A client whose every call waits for a locked database."""
 
@@ -80,26 +96,31 @@ class Record:
             if not is_there(path):
                 raise InputError(f"{path}: no record here yet")
             require_database(path)
+        elif not is_server(tracking) and not has_table("record", tracking, "experiments"):
+            raise InputError(f"{shown(tracking)}: no record here yet")
         try:
             client = _patiently(MlflowClient, tracking)
             self.client = cast("MlflowClient", Patient(client))
-            self.client.get_experiment_by_name("Default")
+            with _first_contact():
+                self.client.get_experiment_by_name("Default")
         except MlflowException as error:
-            raise InputError(f"record {tracking}: {one_line(error)}") from error
+            if "failed with exception" in str(error):
+                raise InputError(f"record {shown(tracking)}: no MLflow server answers") from error
+            raise refusal("record", tracking, error) from error
         self.tracking = tracking
 
     def experiment(self, study: str) -> Experiment | None:
         """A study's experiment; InputError where a newer schema wrote it."""
         found = self.client.get_experiment_by_name(study)
         if found is not None:
-            check_schema(found.tags.get("schema"), f"record {self.tracking}, study {study}")
+            check_schema(found.tags.get("schema"), f"record {shown(self.tracking)}, study {study}")
         return found
 
     def keep_plan(self, plan: Plan, artifacts: Path) -> None:
         """Record a plan among the tags of its study's experiment, which is created where it is missing."""
         found = self.experiment(plan.study.name)
         if found is None:
-            location = (artifacts / plan.study.name).as_uri()
+            location = None if is_server(self.tracking) else (artifacts / plan.study.name).as_uri()
             number = self.client.create_experiment(plan.study.name, location, tags={"schema": str(SCHEMA)})
         else:
             number = found.experiment_id
@@ -112,7 +133,7 @@ class Record:
         """A new run of a cell, with its tags from the first moment."""
         experiment = self.experiment(cell.study)
         if experiment is None:
-            raise InputError.of("study", cell.study, f"it is not in the record {self.tracking}; plan it first")
+            raise InputError.of("study", cell.study, f"it is not in the record {shown(self.tracking)}; plan it first")
         factors = {f"factor.{name}": str(level) for name, level in cell.factors.items()}
         named = {
             "study": cell.study,
@@ -142,14 +163,14 @@ class Record:
         except MlflowException:
             return False
 
-    def open_runs(self, study: str) -> list[OpenRun]:
-        """Runs of a study that say RUNNING."""
-        runs = self.runs(study, "attributes.status = 'RUNNING'")
+    def open_runs(self, study: str, queue: str) -> list[OpenRun]:
+        """Runs of a study's queue that say RUNNING."""
+        runs = self.runs(study, f"attributes.status = 'RUNNING' AND tags.queue = '{queue}'")
         return [OpenRun(run.info.run_id, int(run.data.tags.get("trial", -1))) for run in runs]
 
-    def finished_runs(self, study: str) -> set[str]:
-        """Ids of a study's FINISHED runs."""
-        return {run.info.run_id for run in self.runs(study, FINISHED)}
+    def finished_runs(self, study: str, queue: str) -> set[str]:
+        """Ids of the FINISHED runs of a study's queue."""
+        return {run.info.run_id for run in self.runs(study, f"{FINISHED} AND tags.queue = '{queue}'")}
 
     def runs(self, study: str, condition: str) -> Iterator[Run]:
         """Runs of a study that meet a condition in MLflow's search language, page by page."""
@@ -195,8 +216,11 @@ class RunWriter:
 
 
 def create_record(workspace: Workspace) -> None:
-    """Create MLflow's database where there is none: aside and renamed, so that a half-made one is never seen."""
-    path = sqlite_path(workspace.tracking)
+    """Create MLflow's tables where there are none; a file aside and renamed, so that a half-made one is never seen."""
+    tracking = workspace.tracking
+    path = sqlite_path(tracking)
+    if path is None and not is_server(tracking) and not has_table("record", tracking, "experiments"):
+        SqlAlchemyStore(tracking, workspace.artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
     if path is None or is_there(path):
         return
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -219,6 +243,18 @@ def read_rows(tracking: str, study: str, keys: Collection[str]) -> tuple[list[Ce
         if len(ids) > 1
     ]
     return rows, problems
+
+
+def holds(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
+    """Whether the plan is recorded, these and no others of its runs are FINISHED, and none of its queue is open."""
+    record = Record(tracking)
+    experiment = record.experiment(plan.study.name)
+    if experiment is None or experiment.tags.get(PLAN + plan.id) != plan.to_json():
+        return False
+    finished = record.runs(plan.study.name, FINISHED)
+    keys = {cell.key for cell in plan.cells}
+    found = {run.info.run_id for run in finished if run.data.tags["cell"] in keys}
+    return found == set(runs) and not record.open_runs(plan.study.name, plan.queue)
 
 
 def read_plans(tracking: str, study: str) -> list[Plan]:

@@ -3,11 +3,13 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from mobileone_core.errors import InputError
-from mobileone_core.study.job import Job, QueueTiming, one_line
-from mobileone_core.study.queue import QUEUE_ERRORS, Queue
+from mobileone_core.study.job import Job, QueueTiming
+from mobileone_core.study.queue import Queue
+from mobileone_core.study.queue_storage import QUEUE_ERRORS
 from mobileone_core.study.record import RECORD_ERRORS, Record
+from mobileone_core.study.server import refusal
 from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.state import TrialView, study_names
 from mobileone_core.study.workspace import Workspace
@@ -33,9 +35,9 @@ def plainly(workspace: Workspace) -> Iterator[None]:
     try:
         yield
     except QUEUE_ERRORS as error:
-        raise InputError(f"queue {workspace.queue}: {one_line(error)}") from error
+        raise refusal("queue", workspace.queue, error) from error
     except RECORD_ERRORS as error:
-        raise InputError(f"record {workspace.tracking}: {one_line(error)}") from error
+        raise refusal("record", workspace.tracking, error) from error
 
 
 def kill_run(record: Record) -> Callable[[TrialView], None]:
@@ -53,21 +55,25 @@ def mend_study(job: Job) -> list[str]:
     """Mend the study of a run that ends."""
     with plainly(job.workspace):
         record = Record(job.workspace.tracking)
-        queue = Queue(job.workspace.queue, job.study, job.engine.timing, kill_run(record))
+        queue = Queue(job.workspace.queue, job.queue, job.engine.timing, kill_run(record))
         return mend(queue, record, job.workspace)
 
 
 def mend(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
     """Mend one study; safe beside workers that are alive. What was done, in words."""
     lines = [f"trial {trial.number} was left by a dead process: its cell is queued again" for trial in queue.sweep()]
-    runs = record.open_runs(queue.study.study_name)  # before the trials: a run read as open had a live trial then
-    finished = record.finished_runs(queue.study.study_name)
+    runs = record.open_runs(
+        queue.study_name, queue.study.study_name
+    )  # before the trials: a run read as open had a live trial then
+    finished = record.finished_runs(queue.study_name, queue.study.study_name)
     trials = queue.trials()
     for trial in queue.lost():
         queue.requeue(trial)
         lines.append(f"trial {trial.number} ended without a result: its cell is queued again")
     for trial in (item for item in trials if item.state == "COMPLETE"):
-        lines += _finish(trial, record, workspace, finished)
+        lines += _finish(
+            trial, record, workspace.checkpoints(queue.study.study_name, trial.attributes["cell"]), finished
+        )
     by_number = {trial.number: trial for trial in trials}
     for run in runs:
         trial_of_run = by_number.get(run.trial)
@@ -77,9 +83,9 @@ def mend(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
     return lines
 
 
-def _finish(trial: TrialView, record: Record, workspace: Workspace, finished: set[str]) -> list[str]:
+def _finish(trial: TrialView, record: Record, checkpoint: Path, finished: set[str]) -> list[str]:
     """A complete trial has a FINISHED run, and no checkpoint."""
-    shutil.rmtree(workspace.checkpoints(trial.attributes["cell"]), ignore_errors=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
     run = trial.attributes["run"]
     if run in finished:
         return []

@@ -10,11 +10,12 @@ from typing import Protocol
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.study.declaration import Plan
-from mobileone_core.study.job import Engine, Job
+from mobileone_core.study.job import TRAIN, Engine, Job
 from mobileone_core.study.state import CellState, State, cell_states, is_settled, study_names, study_states
 from mobileone_core.study.team import Team
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Workspace, shown
 from mobileone_core.training.execution import Execution
+from mobileone_core.training.recipe import Precision
 
 POLL = 0.3  # seconds between looks at the queue
 LINGER = 30.0  # seconds that a worker may outlive the last cell
@@ -80,8 +81,8 @@ def run_study(  # noqa: PLR0913
     states = cell_states(workspace, plan)
     if is_settled(workspace, plan, states):
         return Outcome(tuple(states))
-    job = Job(workspace, plan.study.name, execution, data_root, engine)
-    run = Run(job, lambda: cell_states(workspace, plan), display)
+    job = Job(workspace, plan.queue, frozenset(cell.key for cell in plan.cells), execution, data_root, engine)
+    run = Run(job, lambda: cell_states(workspace, plan), display, precisions(plan))
 
     def prepare() -> list[str]:
         from mobileone_core.study.planner import plan_cells
@@ -92,7 +93,7 @@ def run_study(  # noqa: PLR0913
 
 
 def join(  # noqa: PLR0913
-    study: str,
+    plan: Plan,
     workspace: Workspace,
     *,
     workers: int,
@@ -101,18 +102,24 @@ def join(  # noqa: PLR0913
     display: Display,
     engine: Engine = ENGINE,
 ) -> Outcome:
-    """Work on a study that is in the queue already, planning nothing: what a second machine runs."""
+    """Work on what waits in a plan's queue, planning nothing: what a second machine runs."""
     require(workers >= 1, "workers", workers, "an integer of 1 or more")
-    if not study_states(workspace, study):
-        raise InputError.of("study", study, f"it is not in the queue {workspace.queue}; plan it first")
-    job = Job(workspace, study, execution, data_root, engine)
-    return Run(job, lambda: study_states(workspace, study), display)(workers, list)
+    if not study_states(workspace, plan.queue):
+        raise InputError.of("queue", plan.queue, f"nothing of it is in {shown(workspace.queue)}; plan it first")
+    job = Job(workspace, plan.queue, None, execution, data_root, engine)
+    return Run(job, lambda: study_states(workspace, plan.queue), display, precisions(plan))(workers, list)
+
+
+def precisions(plan: Plan) -> list[Precision]:
+    """The precisions that a plan's cells train in."""
+    return sorted({cell.spec.recipe.precision for cell in plan.cells})
 
 
 class Run:
     """One run of a job: read tells where its cells stand."""
 
-    def __init__(self, job: Job, read: Read, display: Display) -> None:
+    def __init__(self, job: Job, read: Read, display: Display, precisions: Sequence[Precision]) -> None:
+        self.precisions = precisions
         self.job = job
         self.read = read
         self.display = display
@@ -129,6 +136,8 @@ class Run:
             try:
                 for line in prepare():
                     self._note(line)
+                if self.job.engine.train == TRAIN:
+                    team.check(self.precisions)
                 self._work(team, workers)
             except KeyboardInterrupt:
                 is_interrupted = True
@@ -161,7 +170,7 @@ class Run:
         """Bring back the cells of workers that were killed."""
         from mobileone_core.study.repair import mend_study
 
-        if self.job.study in study_names(self.job.workspace):
+        if self.job.queue in study_names(self.job.workspace):
             for line in mend_study(self.job):
                 self._note(line)
 

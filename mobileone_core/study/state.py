@@ -69,7 +69,7 @@ class TrialView:
 
 def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
     """Every cell of a plan, in its order; InputError where the queue or the record cannot be read."""
-    found = {item.key: item for item in study_states(workspace, plan.study.name)}
+    found = {item.key: item for item in study_states(workspace, plan.queue)}
     return [found.get(cell.key) or _missing(cell) for cell in plan.cells]
 
 
@@ -77,7 +77,7 @@ def study_states(workspace: Workspace, study: str) -> list[CellState]:
     """Every cell of a study that was ever queued, in the order of queueing."""
     path = sqlite_path(workspace.queue)
     if path is None:
-        from mobileone_core.study.queue import trial_views
+        from mobileone_core.study.queue_storage import trial_views
 
         return fold(trial_views(workspace.queue, study))
     with _opened(path) as connection:
@@ -88,7 +88,7 @@ def study_names(workspace: Workspace) -> list[str]:
     """The studies in the queue, in the order of their first plan."""
     path = sqlite_path(workspace.queue)
     if path is None:
-        from mobileone_core.study.queue import study_names_of
+        from mobileone_core.study.queue_storage import study_names_of
 
         return study_names_of(workspace.queue)
     with _opened(path) as connection:
@@ -98,17 +98,24 @@ def study_names(workspace: Workspace) -> list[str]:
 
 def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) -> bool:
     """Whether nothing is left to do: all cells complete, their runs FINISHED, no run left open, the plan recorded."""
+    if any(item.state != "complete" for item in states):
+        return False
     path = sqlite_path(workspace.tracking)
-    if path is None or not is_there(path) or any(item.state != "complete" for item in states):
+    if path is None:
+        from mobileone_core.study.record import holds
+
+        return holds(workspace.tracking, plan, [item.run_id for item in states])
+    if not is_there(path):
         return False
     with reading(path) as connection:
         check_revision(connection, path, "mlflow", "store/db_migrations/versions")
         check_schema(_experiment_tag(connection, plan.study.name, "schema"), path)
         if _experiment_tag(connection, plan.study.name, f"plan.{plan.id}") != plan.to_json():
             return False
-        runs = _run_states(connection, plan.study.name)
-    is_open = any(status == "RUNNING" for status in runs.values())
-    return not is_open and all(runs.get(item.run_id) == "FINISHED" for item in states)
+        runs = _run_states(connection, plan.study.name, plan.queue)
+    keys = {cell.key for cell in plan.cells}
+    finished = {run for run, status, key in runs if status == "FINISHED" and key in keys}
+    return finished == {item.run_id for item in states} and not any(status == "RUNNING" for _, status, _ in runs)
 
 
 def check_schema(found: str | None, place: object) -> None:
@@ -211,9 +218,12 @@ def _experiment_tag(connection: sqlite3.Connection, study: str, key: str) -> str
     return row[0] if row else None
 
 
-def _run_states(connection: sqlite3.Connection, study: str) -> dict[str, str]:
+def _run_states(connection: sqlite3.Connection, study: str, queue: str) -> list[tuple[str, str, str]]:
+    """Id, status and cell of every run of a study's queue."""
     query = (
-        "SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id) "
-        "WHERE experiments.name = ? AND runs.lifecycle_stage = 'active'"
+        "SELECT runs.run_uuid, status, cell.value FROM runs JOIN experiments USING (experiment_id) "
+        "JOIN tags AS cell ON cell.run_uuid = runs.run_uuid AND cell.key = 'cell' "
+        "JOIN tags AS queue ON queue.run_uuid = runs.run_uuid AND queue.key = 'queue' "
+        "WHERE experiments.name = ? AND queue.value = ? AND runs.lifecycle_stage = 'active'"
     )
-    return dict(connection.execute(query, (study,)))
+    return connection.execute(query, (study, queue)).fetchall()

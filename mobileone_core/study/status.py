@@ -6,24 +6,28 @@ from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Plan
 from mobileone_core.study.progress import summary, value_text
 from mobileone_core.study.state import CellState, study_names, study_states
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Workspace, shown
 
 HEADS = ("cell", "what", "state", "attempt", "epoch", "metric", "host", "run")
 
 
 def status_lines(workspace: Workspace, studies: Sequence[str] = ()) -> list[str]:
-    """Every cell of the studies named, or of all; InputError for a study that was never planned."""
+    """Every cell of the studies named, or of all, by queue; InputError for a study that was never planned."""
     known = study_names(workspace)
     for name in studies:
-        if name not in known:
+        if not any(_is_of(queue, name) for queue in known):
             raise InputError.of("study", name, f"planned are {', '.join(known) or 'none yet'}")
     if not known:
-        return [f"no study was planned in {workspace.queue}"]
+        return [f"no study was planned in {shown(workspace.queue)}"]
     lines: list[str] = []
-    for name in studies or known:
-        states = study_states(workspace, name)
-        lines += [f"{name}: {summary(states, None) or 'no cells'}", *_table(states), ""]
+    for queue in (item for item in known if not studies or any(_is_of(item, name) for name in studies)):
+        states = study_states(workspace, queue)
+        lines += [f"{queue}: {summary(states, None) or 'no cells'}", *_table(states), ""]
     return lines[:-1]
+
+
+def _is_of(queue: str, study: str) -> bool:
+    return queue == study or queue.startswith(f"{study}-")
 
 
 def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:

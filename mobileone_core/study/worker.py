@@ -25,6 +25,7 @@ from mobileone_core.study.state import TrialView
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
+from mobileone_core.training.recipe import Precision
 
 IDLE = 0.5  # seconds between looks at a queue whose last cells others are running
 
@@ -56,6 +57,18 @@ def work(job: Job, index: int, words: Connection) -> None:
         raise SystemExit(1) from None
 
 
+def probe(job: Job, precisions: Sequence[Precision], words: Connection) -> None:
+    """Say what keeps every cell of a job from running on this machine; nothing where they can."""
+    from mobileone_core.training.device import resolve_device
+
+    try:
+        for precision in precisions:
+            resolve_device(_placed(job.execution, 0), precision)
+        words.send("")
+    except Exception as error:
+        words.send(one_line(error))
+
+
 class Worker:
     """Takes one cell after the other."""
 
@@ -63,22 +76,26 @@ class Worker:
         self.job = job
         self.stop = stop
         self.record = Record(job.workspace.tracking)
-        self.queue = Queue(job.workspace.queue, job.study, job.engine.timing, kill_run(self.record))
+        self.queue = Queue(job.workspace.queue, job.queue, job.engine.timing, kill_run(self.record))
         module, _, name = job.engine.train.partition(":")
         self.train = getattr(importlib.import_module(module), name)
-        self.tags = {name: str(value) for name, value in vars(Owner.here()).items() if name != "created"}
-        self.tags |= environment_tags(job.execution)
+        here = Owner.here()
+        self.tags = {"queue": job.queue, "host": here.host, "pid": str(here.pid), **environment_tags(job.execution)}
 
     def run(self) -> None:
         """Work until nothing waits and nobody else's cell could come back."""
         while not self.stop:
             self.queue.sweep()
-            if self.queue.trials("WAITING"):
-                self._end(self.queue.claim(self._attempt))
-            elif self.queue.trials("RUNNING"):
+            if self._ours("WAITING"):
+                self._end(self.queue.claim(self._attempt, self.job.cells))
+            elif self._ours("RUNNING"):
                 time.sleep(IDLE)
             else:
                 return
+
+    def _ours(self, state: str) -> bool:
+        cells = self.job.cells
+        return any(cells is None or trial.attributes["cell"] in cells for trial in self.queue.trials(state))
 
     def _end(self, trial: TrialView | None) -> None:
         """After the queue was told: the run of a complete cell is FINISHED, a stopped cell is queued again."""
@@ -119,7 +136,7 @@ class Worker:
             cell.spec,
             execution=self.job.execution,
             data_root=self.job.data_root,
-            directory=self.job.workspace.checkpoints(cell.key),
+            directory=self.job.workspace.checkpoints(self.job.queue, cell.key),
             observer=watch,
         )
         value = result.metrics.get(watch.metric)
@@ -129,7 +146,7 @@ class Worker:
         return value
 
     def _directory(self, attributes: Mapping[str, Any]) -> Path:
-        return self.job.workspace.checkpoints(attributes["cell"])
+        return self.job.workspace.checkpoints(self.job.queue, attributes["cell"])
 
 
 class Watch:

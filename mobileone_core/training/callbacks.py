@@ -7,7 +7,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from mobileone_core.training.checkpoint import pack_history, write_whole
+from mobileone_core.files import write_whole
+from mobileone_core.training.checkpoint import pack_history
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import EpochRecord, Observer
 

@@ -1,7 +1,6 @@
-"""last.ckpt: everything a cell needs to go on, whole or not at all."""
+"""The history in last.ckpt, which holds everything a cell needs to go on."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,6 @@ import torch
 
 from mobileone_core.errors import InputError
 from mobileone_core.training.observer import EpochRecord
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write aside and rename: the file is the old one or the new one, never half of one."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        write(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def pack_history(history: Sequence[EpochRecord]) -> list[dict[str, Any]]:

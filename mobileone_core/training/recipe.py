@@ -11,6 +11,16 @@ Precision = Literal["32", "bf16-mixed", "16-mixed"]
 Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
 
 
+def is_number(value: object) -> bool:
+    """Whether a value is an integer or a float; True and False are neither."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is an integer of 1 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
 @dataclass(frozen=True)
 class Phase:
     """A part of training with a resolution (pixels) and an AutoAugment strength (0: none, 1: as published).
@@ -23,9 +33,11 @@ class Phase:
     autoaugment: float
 
     def __post_init__(self) -> None:
-        require(0 < self.until <= 1, "until", self.until, "a fraction of training above 0, 1 at most")
-        require(self.image_size >= 1, "image_size", self.image_size, "an integer of 1 or more")
-        require(0 <= self.autoaugment <= 1, "autoaugment", self.autoaugment, "a strength from 0 to 1")
+        fits = is_number(self.until) and 0 < self.until <= 1
+        require(fits, "until", self.until, "a fraction of training above 0, 1 at most")
+        require(is_count(self.image_size), "image_size", self.image_size, "an integer of 1 or more")
+        fits = is_number(self.autoaugment) and 0 <= self.autoaugment <= 1
+        require(fits, "autoaugment", self.autoaugment, "a strength from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -57,14 +69,17 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
-            require(isinstance(value, int) and value >= 1, name, value, "an integer of 1 or more")
-        require(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
+            require(is_count(value), name, value, "an integer of 1 or more")
+        require(is_number(self.lr) and 0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
         for name in ("warmup_epochs", "weight_decay", "clip_norm"):
-            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number of 0 or more")
+            value = getattr(self, name)
+            require(is_number(value) and 0 <= value < math.inf, name, value, "a number of 0 or more")
         for name in ("momentum", "label_smoothing", "ema_decay"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "a number from 0 to below 1")
+            value = getattr(self, name)
+            require(is_number(value) and 0 <= value < 1, name, value, "a number from 0 to below 1")
         end = self.weight_decay_end
-        require(end is None or 0 <= end < math.inf, "weight_decay_end", end, "none, or a number of 0 or more")
+        fits = end is None or (is_number(end) and 0 <= end < math.inf)
+        require(fits, "weight_decay_end", end, "none, or a number of 0 or more")
         self._check_choices()
         self._check_phases()
 

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.data.seeding import derive_seed
+from mobileone_core.files import write_whole
 from mobileone_core.model.network import build_model
 from mobileone_core.training.averaging import warn_of_long_horizon
 from mobileone_core.training.batches import EpochBatches
 from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.checkpoint import read_history, write_whole
+from mobileone_core.training.checkpoint import read_history
 from mobileone_core.training.device import build_trainer, quiet, resolve_device
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.module import ClassificationModule

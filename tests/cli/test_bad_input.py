@@ -1,6 +1,5 @@
 """What a person gets wrong: one short message that names it, a non-zero status, no traceback, nothing lost."""
 
-import json
 import os
 import resource
 import runpy
@@ -13,6 +12,9 @@ import pytest
 from PIL import Image
 
 from mobileone_core.cli import main
+from mobileone_core.study.record import read_rows
+from mobileone_core.study.state import study_names, study_states
+from mobileone_core.study.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "studies" / "branch_count.py"
@@ -176,13 +178,28 @@ def test_broken_checkpoint_fails_its_cell_and_says_what_to_do(tmp_path):
     assert study(*SMALL, "--runs", tmp_path).returncode == 0
 
 
+def complete_rows(runs):
+    """Run id and metrics of every complete cell, by cell."""
+    place = Workspace.at(runs)
+    keys = [item.key for item in study_states(place, study_names(place)[0]) if item.state == "complete"]
+    rows, problems = read_rows(place.tracking, "branch_count", keys)
+    assert problems == []
+    return {row.key: (row.run_id, row.metrics) for row in rows}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("limit_bytes", [50_000, 700_000], ids=["databases", "record"])
-def test_full_disk_loses_nothing(limit_bytes, tmp_path):
-    done = study(*SMALL, "--runs", tmp_path, limit_bytes=limit_bytes)
-    told = done.stdout + done.stderr
-    assert done.returncode in (1, 2), told
-    assert "Traceback" not in told, told
+@pytest.mark.parametrize(("full_at", "status"), [("planning", 2), ("work", 1)])
+def test_full_disk_loses_nothing(full_at, status, tmp_path):
+    """One cell is complete; there is no room to plan another level, or none for its weights (1.3 MB)."""
     assert study(*SMALL, "--runs", tmp_path).returncode == 0
-    report = next((tmp_path / "reports").glob("*/plan.json"))
-    assert json.loads(report.read_text())["study"]["seeds"] == 1
+    before = complete_rows(tmp_path)
+    assert len(before) == 1
+    options = (*SMALL, "--k", "1", "16", "--runs", tmp_path)
+    limit_bytes = 50_000 if full_at == "planning" else (tmp_path / "mlflow.db").stat().st_size
+    assert_refused(study(*options, limit_bytes=limit_bytes), status=status)
+    assert complete_rows(tmp_path) == before
+    done = study(*options)
+    assert done.returncode == 0, done.stderr
+    after = complete_rows(tmp_path)
+    assert len(after) == 2
+    assert after.items() >= before.items()

@@ -1,10 +1,15 @@
 """Children that really die, and what must hold afterwards."""
 
+import multiprocessing
 import os
+import pickle
 import shutil
 import signal
-import traceback
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 
+import cloudpickle
 from study_fakes import FAST
 
 from mobileone_core.study.job import Job
@@ -15,26 +20,32 @@ from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.worker import Stop, Worker
 from mobileone_core.training.execution import Execution
 
+CHILDREN = multiprocessing.get_context("forkserver")  # forks of a process without threads, unlike this one
+CHILDREN.set_forkserver_preload(["mobileone_core.study.worker", "mobileone_core.study.planner", "pytest"])
+
 
 def in_child(function, *arguments) -> int:
     """Run a function in a process of its own; its exit status, negative where a signal ended it."""
     return status_of(start_child(function, *arguments))
 
 
-def start_child(function, *arguments) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        function(*arguments)
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+def start_child(function, *arguments) -> BaseProcess:
+    module = sys.modules[function.__module__]
+    if Path(module.__file__).name.startswith("test_"):  # which no other process can import by name
+        cloudpickle.register_pickle_by_value(module)
+    child = CHILDREN.Process(target=run_pickled, args=(cloudpickle.dumps((function, arguments)),))
+    child.start()
+    return child
 
 
-def status_of(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def run_pickled(call: bytes) -> None:
+    function, arguments = pickle.loads(call)
+    function(*arguments)
+
+
+def status_of(child: BaseProcess) -> int:
+    child.join()
+    return child.exitcode
 
 
 def die() -> None:
@@ -44,7 +55,7 @@ def die() -> None:
 def plan_and_work(plan, workspace, data_root=None, engine=FAST) -> None:
     """What one command with one worker does, in this process."""
     plan_cells(plan, workspace, engine.timing)
-    Worker(Job(workspace, plan.study.name, Execution("cpu"), data_root, engine), Stop()).run()
+    Worker(Job(workspace, plan.queue, None, Execution("cpu"), data_root, engine), Stop()).run()
 
 
 def give_databases(template, workspace) -> None:
@@ -57,7 +68,7 @@ def give_databases(template, workspace) -> None:
 def assert_exactly_once(plan, workspace, failed=()) -> None:
     """Every cell but the failed has one COMPLETE trial and one FINISHED run that agree; nothing is left open."""
     record = Record(workspace.tracking)
-    queue = Queue(workspace.queue, plan.study.name, FAST.timing, lambda _: None)
+    queue = Queue(workspace.queue, plan.queue, FAST.timing, lambda _: None)
     keys = [cell.key for cell in plan.cells if cell.key not in failed]
     complete = queue.trials("COMPLETE")
     assert sorted(trial.attributes["cell"] for trial in complete) == sorted(keys)
@@ -70,7 +81,7 @@ def assert_exactly_once(plan, workspace, failed=()) -> None:
         trial = by_cell[row.key]
         assert row.run_id == trial.attributes["run"]
         assert row.metrics[plan.study.metric] == trial.value
-        assert not (workspace.checkpoints(row.key) / "last.ckpt").exists()
+        assert not (workspace.checkpoints(plan.queue, row.key) / "last.ckpt").exists()
     statuses = run_statuses(record, plan.study.name)
     assert "RUNNING" not in statuses.values()
     epochs = {cell.key: cell.spec.recipe.epochs for cell in plan.cells}

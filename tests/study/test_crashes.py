@@ -41,7 +41,7 @@ def says(word):
     return lambda *arguments: word in arguments
 
 
-def third_call():
+def seventh_call():
     calls = []
     return lambda *_: calls.append(0) or len(calls) == 7
 
@@ -51,13 +51,20 @@ POINTS = {
     "owned, no run yet": lambda: after(Claim, "note", says("owner")),
     "run made, not noted": lambda: after(Record, "start"),
     "run noted": lambda: after(Claim, "note", says("run")),
-    "in the middle of an epoch": lambda: before(workers.Watch, "batch_finished", third_call()),
+    "in the middle of an epoch": lambda: before(workers.Watch, "batch_finished", seventh_call()),
     "epoch logged, no checkpoint": lambda: after(workers.Watch, "epoch_finished"),
     "trained, nothing final logged": lambda: before(RunWriter, "result"),
     "trained and logged, not told": lambda: after(RunWriter, "result"),
     "told, not FINISHED": lambda: before(Record, "end", says("FINISHED")),
     "FINISHED, checkpoint still there": lambda: after(Record, "end", says("FINISHED")),
 }
+
+
+def fill_disk():
+    def full(*_):
+        raise OSError(28, os.strerror(28), "weights.safetensors")
+
+    RunWriter.result = full
 
 
 def crash_and_work(plan, workspace, arrange, data_root=None):
@@ -149,14 +156,9 @@ def test_a_failed_cell_says_why_and_the_study_goes_on(databases, workspace, tmp_
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", state.error)
 
 
-def test_a_full_disk_fails_the_cell_in_one_line(databases, workspace, monkeypatch):
+def test_a_full_disk_fails_the_cell_in_one_line(databases, workspace):
     plan = small_plan(levels=(1,), seeds=1, epochs=1)
     give_databases(databases, workspace)
-
-    def full(*_):
-        raise OSError(28, os.strerror(28), "weights.safetensors")
-
-    monkeypatch.setattr(RunWriter, "result", full)
-    assert in_child(plan_and_work, plan, workspace) == 0
+    assert in_child(crash_and_work, plan, workspace, fill_disk) == 0
     state = cell_states(workspace, plan)[0]
     assert state.error == "OSError: [Errno 28] No space left on device: 'weights.safetensors'"

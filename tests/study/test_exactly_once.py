@@ -94,8 +94,8 @@ def test_killed_stopped_and_raising_cells(drive, tmp_path, workspace, databases,
     bad = plan.cells[9]
     data = script(tmp_path / "data", seconds=0.3, raising=[bad.key])
     if train.startswith("mobileone_core"):  # a broken checkpoint makes the real training raise
-        workspace.checkpoints(bad.key).mkdir(parents=True)
-        (workspace.checkpoints(bad.key) / "last.ckpt").write_bytes(b"broken")
+        workspace.checkpoints(plan.queue, bad.key).mkdir(parents=True)
+        (workspace.checkpoints(plan.queue, bad.key) / "last.ckpt").write_bytes(b"broken")
         data = None
     process = drive(plan=asked, runs=str(workspace.runs), workers=3, train=train, data_root=data and str(data))
     killed = next(iter(until(lambda: at_work(workspace, plan), process).values()))

@@ -1,7 +1,5 @@
 """Planning twice, at once, or after a crash comes to the same as planning once."""
 
-import os
-import signal
 import time
 
 import pytest
@@ -11,7 +9,8 @@ from study_proof import give_databases, in_child, plan_and_work, start_child, st
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Factor, Plan, Study
 from mobileone_core.study.planner import in_order, plan_cells
-from mobileone_core.study.queue import Queue, trial_views
+from mobileone_core.study.queue import Queue
+from mobileone_core.study.queue_storage import trial_views
 from mobileone_core.study.record import Record, read_plans, read_rows, recorded_studies
 from mobileone_core.study.repair import repair
 from mobileone_core.study.state import cell_states, fold, is_settled, study_states
@@ -26,7 +25,7 @@ def plan_once(workspace, plan=PLAN):
 
 
 def trials(workspace):
-    return Queue(workspace.queue, PLAN.study.name, FAST.timing, lambda _: None).trials()
+    return Queue(workspace.queue, PLAN.queue, FAST.timing, lambda _: None).trials()
 
 
 def test_planning_again_adds_nothing(databases, workspace):
@@ -54,8 +53,8 @@ def test_every_level_gets_its_first_seed_before_any_its_second_and_the_dear_ones
 
 
 def test_two_planners_at_once_on_nothing_at_all(workspace):
-    pids = [start_child(plan_once, workspace) for _ in range(2)]
-    assert [status_of(pid) for pid in pids] == [0, 0]
+    children = [start_child(plan_once, workspace) for _ in range(2)]
+    assert [status_of(child) for child in children] == [0, 0]
     assert sorted(trial.attributes["cell"] for trial in trials(workspace)) == sorted(cell.key for cell in PLAN.cells)
     assert read_plans(workspace.tracking, PLAN.study.name) == [PLAN]
 
@@ -63,10 +62,10 @@ def test_two_planners_at_once_on_nothing_at_all(workspace):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.8, 1.6])
 def test_a_planner_killed_while_it_creates_the_databases_breaks_nothing(workspace, seconds):
-    pid = start_child(plan_once, workspace)
+    child = start_child(plan_once, workspace)
     time.sleep(seconds)  # anywhere between the first table and the last cell
-    os.kill(pid, signal.SIGKILL)
-    assert status_of(pid) in (-9, 0)
+    child.kill()
+    assert status_of(child) in (-9, 0)
     assert in_child(plan_once, workspace) == 0
     assert [item.state for item in cell_states(workspace, PLAN)] == ["waiting"] * len(PLAN.cells)
     assert not list(workspace.runs.glob(".*.new*"))
@@ -78,7 +77,7 @@ def test_a_study_over_strings_and_switches_keeps_its_levels(databases, workspace
         Factor("activation", "model.activation", ("relu", "gelu"), "relu"),
         Factor("reparam", "model.reparam", (True, False), True),
     )
-    plan = Plan(Study("grid", "?", "", factors, seeds=1), CellSpec())
+    plan = Plan(Study("grid", "?", factors, seeds=1), CellSpec())
     assert in_child(plan_once, workspace, plan) == 0
     assert [item.factors for item in cell_states(workspace, plan)] == [dict(cell.factors) for cell in plan.cells]
 
@@ -119,7 +118,7 @@ def test_a_result_that_was_deleted_is_told_and_measured_again_on_demand(database
     assert cell_states(workspace, PLAN)[0] == gone
     assert any(line.endswith(f"cell {gone.key} is missing again") for line in repair(workspace))
     assert cell_states(workspace, PLAN)[0].state == "missing"
-    assert fold(trial_views(workspace.queue, PLAN.study.name)) == study_states(workspace, PLAN.study.name)
+    assert fold(trial_views(workspace.queue, PLAN.queue)) == study_states(workspace, PLAN.queue)
     assert in_child(plan_and_work, PLAN, workspace) == 0
     rows, problems = read_rows(workspace.tracking, PLAN.study.name, [cell.key for cell in PLAN.cells])
     assert problems == []

@@ -2,14 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import pytest
 from study_fakes import FAST, small_plan
-from study_proof import give_databases, in_child, start_child, status_of
+from study_proof import CHILDREN, give_databases, in_child, start_child, status_of
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.process import Owner
-from mobileone_core.study.queue import Queue, open_storage, trial_views
+from mobileone_core.study.queue import Queue
+from mobileone_core.study.queue_storage import open_storage, trial_views
 from mobileone_core.study.state import fold, study_names, study_states
 
 PLAN = small_plan(levels=(1, 2), seeds=20)
@@ -22,7 +26,7 @@ def queue(databases, workspace):
 
 
 def opened(workspace, on_dead=lambda _: None):
-    return Queue(workspace.queue, PLAN.study.name, FAST.timing, on_dead, create=True)
+    return Queue(workspace.queue, PLAN.queue, FAST.timing, on_dead, create=True)
 
 
 def fill(queue, cells=PLAN.cells):
@@ -30,21 +34,32 @@ def fill(queue, cells=PLAN.cells):
         queue.enqueue(cell, "test/top1", 1)
 
 
-def pop_all(workspace):
+def pop_all(workspace, barrier):
+    """Pop until nothing is left; all processes hold their first trial at the same time."""
     queue = opened(workspace)
+    met = []
+
+    def attempt(_):
+        if not met:
+            met.append(barrier.wait(60))
+        return float(os.getpid())
+
     while queue.trials("WAITING"):
-        queue.claim(lambda _: float(os.getpid()))
+        queue.claim(attempt)
 
 
 def test_four_processes_pop_forty_trials_once_each(databases, workspace):
     give_databases(databases, workspace)
-    assert in_child(lambda: fill(opened(workspace))) == 0
-    assert [status_of(pid) for pid in [start_child(pop_all, workspace) for _ in range(4)]] == [0] * 4
+    fill(opened(workspace))
+    with CHILDREN.Manager() as manager:
+        barrier = manager.Barrier(4)
+        children = [start_child(pop_all, workspace, barrier) for _ in range(4)]
+        assert [status_of(child) for child in children] == [0] * 4
     queue = opened(workspace)
     complete = queue.trials("COMPLETE")
     assert sorted(trial.attributes["cell"] for trial in complete) == sorted(cell.key for cell in PLAN.cells)
     assert all(trial.value == trial.attributes["owner"]["pid"] for trial in complete)
-    assert len({trial.value for trial in complete}) > 1
+    assert {trial.value for trial in complete} == {child.pid for child in children}
     extra = [item for item in queue.study.get_trials() if item.state.name != "COMPLETE"]
     assert all(item.state.name == "PRUNED" and "cell" not in item.user_attrs for item in extra)
 
@@ -125,21 +140,31 @@ def test_the_fast_reader_sees_what_optuna_sees(queue, workspace):
             claim.note("error", "it broke")
             raise ValueError
         if claim.number == 2:
-            queue_seen.append(
-                (study_states(workspace, "branch_count"), fold(trial_views(workspace.queue, "branch_count")))
-            )
+            queue_seen.append((study_states(workspace, PLAN.queue), fold(trial_views(workspace.queue, PLAN.queue))))
             raise ValueError
         return 0.75
 
     queue_seen = []
     for _ in range(4):
         queue.claim(attempt)
-    queue_seen.append((study_states(workspace, "branch_count"), fold(trial_views(workspace.queue, "branch_count"))))
+    queue_seen.append((study_states(workspace, PLAN.queue), fold(trial_views(workspace.queue, PLAN.queue))))
     for fast, slow in queue_seen:
         assert fast == slow
     assert [item.state for item in queue_seen[0][0]] == ["complete", "failed", "running", *["waiting"] * 3]
     assert [item.state for item in queue_seen[1][0]] == ["complete", "failed", "missing", "complete", *["waiting"] * 2]
-    assert study_names(workspace) == ["branch_count"]
+    assert study_names(workspace) == [PLAN.queue]
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_an_attempt_between_claim_and_owner_is_judged_by_this_process_alone_whatever_the_clocks_say(queue, workspace):
+    fill(queue, PLAN.cells[:1])
+    number = queue.study.ask().number
+    with queue.study._storage._backend.engine.begin() as connection:  # as a host of another time zone has it
+        connection.exec_driver_sql("UPDATE trials SET datetime_start = '2020-01-01 00:00:00'")
+    other = opened(workspace)
+    assert other.sweep() == []
+    other.timing = replace(other.timing, claim=0.0)
+    assert [trial.number for trial in other.sweep()] == [number]
 
 
 def test_a_study_that_was_never_planned_is_named(queue, workspace):
@@ -154,11 +179,13 @@ def test_a_queue_that_cannot_be_opened_is_one_line():
 
 def test_owners():
     here = Owner.here()
+    nobody = replace(here, pid=2**22 + 1)
     assert not here.is_gone
-    assert Owner(here.host, here.pid, here.created - 100).is_gone
-    assert Owner(here.host, 2**22 + 1, here.created).is_gone
-    assert not Owner("elsewhere.example", 2**22 + 1, 0.0).is_gone
-    pid = start_child(lambda: None)
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # dead, not yet buried
-    assert Owner(here.host, pid, here.created).is_gone
-    status_of(pid)
+    assert replace(here, created=here.created - 100).is_gone
+    assert nobody.is_gone
+    assert not replace(nobody, host="elsewhere.example").is_gone
+    assert not replace(nobody, machine="another of the same name").is_gone
+    assert Owner.read(asdict(here)) == here
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, not yet buried
+        assert replace(here, pid=child.pid).is_gone

@@ -11,8 +11,10 @@ from study_fakes import FAST, Lines, script, small_plan
 from study_proof import assert_exactly_once, give_databases, in_child, plan_and_work
 
 from mobileone_core.errors import InputError
+from mobileone_core.study.job import Engine
 from mobileone_core.study.planner import plan_cells
 from mobileone_core.study.runner import join, run_study
+from mobileone_core.study.state import cell_states
 from mobileone_core.study.team import SPARE
 from mobileone_core.training.execution import Execution
 
@@ -100,12 +102,12 @@ def test_a_worker_that_cannot_start_says_why(databases, workspace):
 def test_joining_takes_cells_and_plans_nothing(databases, workspace):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=2)
     options = {"workers": 1, "execution": Execution("cpu"), "data_root": None, "display": Lines(), "engine": FAST}
-    with pytest.raises(InputError, match="'branch_count' is not allowed; it is not in the queue"):
-        join(plan.study.name, workspace, **options)
+    with pytest.raises(InputError, match=r"'branch_count-.*' is not allowed; nothing of it is in"):
+        join(plan, workspace, **options)
     assert not workspace.runs.exists()
     give_databases(databases, workspace)
     assert in_child(plan_cells, plan, workspace, FAST.timing) == 0
-    assert join(plan.study.name, workspace, **options).is_complete
+    assert join(plan, workspace, **options).is_complete
     assert_exactly_once(plan, workspace)
 
 
@@ -129,3 +131,42 @@ def test_two_commands_at_once_share_the_cells(databases, workspace, tmp_path):
         assert process.returncode == 0, out
         assert json.loads(out.splitlines()[-1])["states"] == ["complete"] * 6
     assert_exactly_once(plan, workspace)
+
+
+def test_a_command_trains_its_own_cells_alone(databases, workspace):
+    """Cells of another plan wait on, be it of the same queue or of another."""
+    give_databases(databases, workspace)
+    own = small_plan(levels=(1, 2), seeds=1, epochs=2)
+    more_seeds, longer = small_plan(levels=(1, 2), seeds=3, epochs=2), small_plan(levels=(1, 2), seeds=1, epochs=3)
+    assert own.queue == more_seeds.queue != longer.queue
+    for other in (more_seeds, longer):
+        assert in_child(plan_cells, other, workspace, FAST.timing) == 0
+    outcome, _ = run(own, workspace)
+    assert outcome.is_complete
+    assert [item.state for item in cell_states(workspace, more_seeds)] == ["complete"] * 2 + ["waiting"] * 4
+    assert [item.state for item in cell_states(workspace, longer)] == ["waiting"] * 2
+
+
+def test_studies_that_share_a_cell_do_not_share_its_checkpoint(databases, workspace):
+    give_databases(databases, workspace)
+    one, other = (small_plan(levels=(1,), seeds=1, epochs=2, name=name) for name in ("one", "other"))
+    assert one.cells[0].key == other.cells[0].key
+    half_done = workspace.checkpoints(other.queue, other.cells[0].key) / "last.ckpt"
+    half_done.parent.mkdir(parents=True)
+    half_done.write_text(json.dumps([{"epoch": 1, "step": 10, "time_ms": 1, "metrics": {"val/top1": 0.5}}]))
+    assert run(one, workspace)[0].is_complete
+    assert half_done.exists()
+    assert run(other, workspace)[0].is_complete
+    assert not half_done.exists()
+
+
+@pytest.mark.slow
+def test_a_device_that_is_not_there_fails_no_cell(databases, workspace):
+    """Said once, before any cell is tried."""
+    plan = small_plan(levels=(1,), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    with pytest.raises(InputError, match="device: 'cuda:99' is not allowed"):
+        run_study(
+            plan, workspace, workers=1, execution=Execution("cuda:99"), data_root=None, display=Lines(), engine=Engine()
+        )
+    assert [item.state for item in cell_states(workspace, plan)] == ["waiting"]

@@ -45,7 +45,7 @@ def test_nothing_there_yet_is_all_missing_and_stays_so(tmp_path):
     states = cell_states(workspace, PLAN)
     assert [item.state for item in states] == ["missing"] * 2
     assert not is_settled(workspace, PLAN, states)
-    assert study_states(workspace, "branch_count") == study_names(workspace) == []
+    assert study_states(workspace, PLAN.queue) == study_names(workspace) == []
     assert status_lines(workspace) == [f"no study was planned in {workspace.queue}"]
     assert list(tmp_path.iterdir()) == []
 
@@ -66,12 +66,12 @@ def test_reading_changes_no_file(finished):
 
 def test_status_shows_every_cell(finished):
     states = cell_states(finished, PLAN)
-    lines = status_lines(finished, ["branch_count"])
-    assert lines[0] == "branch_count: 2 complete"
+    lines = status_lines(finished, [PLAN.queue])
+    assert lines[0] == f"{PLAN.queue}: 2 complete"
     for state in states:
         (line,) = [line for line in lines if state.key in line]
         assert all(word in line for word in (state.label, "complete", "1/1", f"{state.value:.4f}", state.run_id))
-    with pytest.raises(InputError, match=r"study: 'other' .* planned are branch_count"):
+    with pytest.raises(InputError, match=r"study: 'other' .* planned are branch_count-tiny-digits-"):
         status_lines(finished, ["other"])
 
 

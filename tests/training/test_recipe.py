@@ -13,18 +13,27 @@ REFUSED = [
     ("epochs", 0),
     ("epochs", -3),
     ("epochs", 2.5),
+    ("epochs", True),
+    ("epochs", "3"),
     ("batch_size", 0),
+    ("batch_size", True),
     ("lr", 0.0),
     ("lr", math.nan),
     ("lr", math.inf),
+    ("lr", "0.1"),
+    ("lr", True),
+    ("lr", None),
     ("warmup_epochs", -1),
     ("warmup_epochs", 301),
+    ("warmup_epochs", "1"),
     ("momentum", 1.0),
+    ("momentum", False),
     ("label_smoothing", -0.1),
     ("ema_decay", 1.0),
     ("weight_decay", -1e-4),
     ("weight_decay", math.nan),
     ("weight_decay_end", -1e-4),
+    ("weight_decay_end", "0"),
     ("clip_norm", math.inf),
     ("optimizer", "adam"),
     ("precision", "16"),
@@ -52,7 +61,13 @@ def test_phases_must_rise_to_the_end(ends):
         Recipe(phases=tuple(Phase(end, 32, 0.0) for end in ends))
 
 
-@pytest.mark.parametrize("values", [(0.0, 32, 0.0), (1.1, 32, 0.0), (1.0, 0, 0.0), (1.0, 32, 1.5)])
+NO_PHASES = [
+    *[(0.0, 32, 0.0), (1.1, 32, 0.0), (1.0, 0, 0.0), (1.0, 32, 1.5)],
+    *[("1", 32, 0.0), (True, 32, 0.0), (1.0, 32.5, 0.0), (1.0, "32", 0.0), (1.0, 32, "0"), (1.0, 32, True)],
+]
+
+
+@pytest.mark.parametrize("values", NO_PHASES)
 def test_a_phase_refuses_what_it_cannot_be(values):
     with pytest.raises(InputError):
         Phase(*values)

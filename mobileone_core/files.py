@@ -1,0 +1,30 @@
+"""Files that are whole or not there."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write aside, flush and rename: a reader, an interruption or a power loss meets the old file or the new one.
+
+    write is given the path to write to, in the same directory.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(aside)
+        _flush(aside)
+        aside.replace(path)
+        with contextlib.suppress(OSError):  # not every file system can flush a directory
+            _flush(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Workers by index: a new one takes a dead one's place, so that every GPU keeps as many."""
+
+import multiprocessing
+from types import SimpleNamespace
+
+import pytest
+from study_fakes import FAST, Lines, small_plan
+from study_proof import assert_exactly_once, give_databases
+
+from mobileone_core.study import team
+from mobileone_core.study.job import Job
+from mobileone_core.study.runner import run_study
+from mobileone_core.study.team import SPARE, Team
+from mobileone_core.training.execution import Execution
+
+
+class Context:
+    """Starts processes that live until they are given an exit code."""
+
+    Pipe = staticmethod(multiprocessing.Pipe)
+
+    def __init__(self):
+        self.started = []
+
+    def Process(self, args, **_):  # noqa: N802
+        process = SimpleNamespace(index=args[1], pid=len(self.started) + 1, exitcode=None, start=lambda: None)
+        process.is_alive = lambda: process.exitcode is None
+        self.started.append(process)
+        return process
+
+
+@pytest.fixture
+def context(monkeypatch):
+    context = Context()
+    monkeypatch.setattr(team, "_context", lambda _: context)
+    return context
+
+
+def indices(context):
+    """Of the living workers, by age."""
+    return [process.index for process in context.started if process.is_alive()]
+
+
+def test_new_workers_take_the_places_of_dead_ones(context, workspace):
+    members = Team(Job(workspace, "study"))
+    members.start(4)
+    assert indices(context) == [0, 1, 2, 3]
+    for number in (1, 2):
+        context.started[number].exitcode = -9
+    assert members.bury() == ["worker 2 died (SIGKILL)", "worker 3 died (SIGKILL)"]
+    members.replace(2)
+    assert indices(context) == [0, 3, 1, 2]
+    context.started[0].exitcode = -9
+    members.replace(len(members.bury()))
+    assert indices(context) == [3, 1, 2, 0]
+
+
+def test_only_so_many_are_replaced(context, workspace):
+    members = Team(Job(workspace, "study"))
+    members.start(1)
+    for _ in range(SPARE + 2):
+        for process in context.started:
+            process.exitcode = 1
+        members.replace(len(members.bury()))
+    assert len(context.started) == 1 + SPARE
+    assert members.members == {}
+
+
+@pytest.mark.slow
+def test_where_a_fork_is_not_safe_workers_are_started_afresh(databases, workspace, monkeypatch):
+    monkeypatch.setattr(team, "sys", SimpleNamespace(platform="darwin"))
+    assert Team(Job(workspace, "study"))._context.get_start_method() == "spawn"
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    outcome = run_study(
+        plan, workspace, workers=1, execution=Execution("cpu"), data_root=None, display=Lines(), engine=FAST
+    )
+    assert outcome.is_complete
+    assert outcome.notes == ()
+    assert_exactly_once(plan, workspace)

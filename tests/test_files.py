@@ -1,0 +1,72 @@
+"""A file is the old one or the new one, and the new one is on the disk before anything relies on it."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mobileone_core.files import write_whole
+
+
+def test_the_file_is_flushed_before_its_rename_and_the_directory_after(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("old")
+    flushed, fsync, directory = [], os.fsync, tmp_path.stat().st_ino
+
+    def note(descriptor):
+        inode = os.fstat(descriptor).st_ino
+        fresh = [item.read_text() for item in tmp_path.iterdir() if item.stat().st_ino == inode]
+        flushed.append(("directory" if inode == directory else fresh, path.read_text()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_whole(path, lambda aside: aside.write_text("new"))
+    assert flushed == [(["new"], "old"), ("directory", "new")]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["write", "flush"])
+def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path, monkeypatch, error, step):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(*_):
+        raise error
+
+    def half(aside):
+        aside.write_text("ne")
+        if step == "write":
+            fail()
+
+    if step == "flush":
+        monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(type(error)):
+        write_whole(path, half)
+    assert {item.name: item.read_text() for item in tmp_path.iterdir()} == {"file": "old"}
+
+
+def test_a_file_system_that_cannot_flush_directories_is_written_to(tmp_path, monkeypatch):
+    fsync, directory = os.fsync, tmp_path.stat().st_ino
+
+    def refuse(descriptor):
+        if os.fstat(descriptor).st_ino == directory:
+            raise OSError(22, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_whole(tmp_path / "file", lambda aside: aside.write_text("new"))
+    assert {item.name: item.read_text() for item in tmp_path.iterdir()} == {"file": "new"}
+
+
+def test_a_killed_write_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    code = (
+        "import os, sys; from pathlib import Path; from mobileone_core.files import write_whole; "
+        "write_whole(Path(sys.argv[1]), lambda aside: (aside.write_text('ne'), os.kill(os.getpid(), 9)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
