@@ -17,7 +17,7 @@ ALLOWED = {
     "training": {"model", "data"},
     "coreml": {"model", "latency"},
     "study": {"model", "data", "training", "latency"},
-    "reporting": {"study", "training"},
+    "reporting": {"model", "study", "training"},
     "cli": {"model", "data", "training", "study", "reporting"},
 }
 HOMES = {"optuna": "study/queue", "mlflow": "study/record.py", "coremltools": "coreml", "seaborn": "reporting"}

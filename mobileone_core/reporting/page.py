@@ -99,7 +99,7 @@ def missing_lines(result: Result) -> list[str]:
 def _trained(result: Result) -> str:
     head, *rows = cost_rows(result)
     lines = [_line(head), _line(["--:"] * len(head)), *map(_line, rows)]
-    return "\n".join([f"{recipe_words(result.plan)}.", "", *lines])
+    return "\n".join([f"{recipe_words(result)}.", "", *lines])
 
 
 def _environment(result: Result) -> str:

@@ -2,17 +2,18 @@
 
 from mobileone_core.model.cost import model_cost
 from mobileone_core.reporting.result import Result, level_text
-from mobileone_core.study.declaration import Plan
 
 
-def recipe_words(plan: Plan) -> str:
+def recipe_words(result: Result) -> str:
     """The base's recipe and images in a line."""
-    recipe, data = plan.base.recipe, plan.base.data
+    recipe, data = result.plan.base.recipe, result.plan.base.data
+    tested = sorted({row.metrics["test/images"] for row in result.rows.values() if "test/images" in row.metrics})
+    images = "".join(f" on {count:,.0f} images" for count in tested)
     averaged = f"averaged weights (EMA {recipe.ema_decay:g})" if recipe.ema_decay else "last weights"
     return (
         f"Trained for {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer} at {recipe.lr:g}, "
         f"augmentation {recipe.augmentation}; {data.image_size} px, {data.num_classes} classes; "
-        f"the {averaged} are tested, in train form"
+        f"the {averaged} are tested{images}, in train form"
     )
 
 

@@ -47,23 +47,24 @@ class Team:
             words, mouth = self._context.Pipe(duplex=False)
             process = self._context.Process(target=work, args=(self.job, index, mouth))
             self.members[index] = Member(process, words)
-            with _deaf_to_interrupts() if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
-                process.start()
+            self._launch(process)
             mouth.close()
+
+    def _launch(self, process: BaseProcess) -> None:
+        with _deaf_to_interrupts() if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
+            process.start()
 
     def check(self, precisions: Sequence[Precision]) -> None:
         """InputError where no cell could run on this machine, before one is tried."""
         from mobileone_core.study.worker import probe
 
         words, mouth = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=probe, args=(self.job, precisions, mouth))
-        process.start()
+        self._launch(self._context.Process(target=probe, args=(self.job, precisions, mouth)))
         mouth.close()
         with contextlib.suppress(EOFError):
             message = words.recv()
             if message:
                 raise InputError(message)
-        process.join()
 
     def rest(self, seconds: float) -> None:
         """Wait until a worker ends, seconds at most."""

@@ -90,6 +90,7 @@ class ClassificationModule(LightningModule):
         self._measure(batch)
 
     def on_test_epoch_end(self) -> None:
+        self.results["test/images"] = float(self.mean_loss.weight)
         self._report("test")
 
     def epoch_metrics(self) -> dict[str, float]:

@@ -36,7 +36,7 @@ def test_what_a_cell_reports(train, memory, cell):
     assert all(record.metrics.keys() == accuracies | rates for record in observer.records)
     assert observer.records[0].time_ms <= observer.records[1].time_ms
     assert observer.batches == 8
-    test = {"test/loss", "test/top1", "test/top5"}
+    test = {"test/loss", "test/top1", "test/top5", "test/images"}
     assert result.metrics.keys() == accuracies | test | {"train/loss", "time/train_seconds"}
     last = observer.records[-1].metrics
     assert {name: result.metrics[name] for name in accuracies} == {name: last[name] for name in accuracies}
@@ -56,6 +56,7 @@ def test_kept_weights_are_those_that_were_tested(train, cell):
         hits += (logits.argmax(1) == labels).sum().item()
         loss += torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1, reduction="sum").item()
         total += len(labels)
+    assert result.metrics["test/images"] == total
     assert result.metrics["test/top1"] == pytest.approx(hits / total, abs=1e-6)
     assert result.metrics["test/loss"] == pytest.approx(loss / total, rel=1e-5)
 
