@@ -1,12 +1,13 @@
 """How a command ends: one short line for what went wrong, a status, and no traceback."""
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable
 
 from mobileone_core.errors import InputError
 
-COMPLETE, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+COMPLETE, INCOMPLETE, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -17,6 +18,9 @@ def guarded(command: Callable[[], int]) -> int:
         return _complain(str(error))
     except sqlite3.Error as error:
         return _complain(f"database: {error}")
+    except BrokenPipeError:  # the reader, head or less, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         return _complain(f"{error.strerror or error}{place}")

@@ -33,10 +33,11 @@ def _is_of(queue: str, study: str) -> bool:
 def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
     """Every cell of a plan and its state."""
     study, recipe, data = plan.study, plan.base.recipe, plan.base.data
+    changes = "".join(f"; {name} {value}" for name, value in plan.changes.items())
     return [
         f"{study.name}: {len(states)} cells; {summary(states, None)}",
         f"{study.variant} on {data.name} at {data.image_size} px; recipe {study.recipe}: {recipe.epochs} epochs, "
-        f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}",
+        f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}{changes}",
         *_table(states),
     ]
 

@@ -91,7 +91,7 @@ class Recipe:
         ):
             value = getattr(self, name)
             require(value in get_args(choices), name, value, f"one of {', '.join(get_args(choices))}")
-        allowed = "the number of epochs at most"
+        allowed = f"at most epochs, which is {self.epochs}"
         require(self.warmup_epochs <= self.epochs, "warmup_epochs", self.warmup_epochs, allowed)
         fits = self.optimizer == "sgd" and self.momentum > 0
         require(fits or not self.nesterov, "nesterov", self.nesterov, "it is for sgd with a momentum above 0")

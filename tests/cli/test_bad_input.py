@@ -203,3 +203,13 @@ def test_full_disk_loses_nothing(full_at, status, tmp_path):
     after = complete_rows(tmp_path)
     assert len(after) == 2
     assert after.items() >= before.items()
+
+
+def test_a_reader_that_leaves_is_no_error():
+    pipe = subprocess.Popen(
+        [sys.executable, str(STUDY), "--plan"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    pipe.stdout.close()
+    assert pipe.stderr.read() == ""
+    assert pipe.wait() == 141
+    pipe.stderr.close()
