@@ -61,16 +61,8 @@ def _work(plan: Plan, command: Command, workers: int, execution: Execution) -> O
     running, workspace = command.running, command.running.workspace
     prepare_data(plan.base.data.name, command.presets.data_root)
     display = Progress({cell.key: cell.cost for cell in plan.cells})
-    if running.join:
-        return join(
-            plan,
-            workspace,
-            workers=workers,
-            execution=execution,
-            data_root=command.presets.data_root,
-            display=display,
-        )
-    return run_study(
+    work = join if running.join else run_study
+    return work(
         plan,
         workspace,
         workers=workers,

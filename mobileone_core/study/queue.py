@@ -15,7 +15,7 @@ from mobileone_core.study.declaration import PlannedCell
 from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue_storage import open_storage, trial_view
-from mobileone_core.study.state import VOID, TrialView
+from mobileone_core.study.trials import VOID, TrialView
 
 OF_ATTEMPT = ("owner", "run", "error", "warning")  # what one attempt leaves on its trial; the rest names the cell
 LIVE = ("WAITING", "RUNNING", "COMPLETE")

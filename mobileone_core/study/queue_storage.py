@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.server import SERVER, has_table, refusal
 from mobileone_core.study.sqlite import is_there, sqlite_path
-from mobileone_core.study.state import VOID, TrialView
+from mobileone_core.study.trials import VOID, TrialView
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 

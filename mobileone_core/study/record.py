@@ -26,7 +26,7 @@ from mobileone_core.study.environment import SAID, VERSION
 from mobileone_core.study.rows import CellRow
 from mobileone_core.study.server import has_table, refusal
 from mobileone_core.study.sqlite import is_there, require_database, sqlite_path
-from mobileone_core.study.state import check_schema
+from mobileone_core.study.trials import check_schema
 from mobileone_core.study.workspace import Workspace, is_server, shown
 from mobileone_core.training.cell import SCHEMA
 from mobileone_core.training.observer import EpochRecord

@@ -11,7 +11,8 @@ from mobileone_core.study.queue_storage import QUEUE_ERRORS
 from mobileone_core.study.record import RECORD_ERRORS, Record
 from mobileone_core.study.server import refusal
 from mobileone_core.study.sqlite import is_there, sqlite_path
-from mobileone_core.study.state import TrialView, study_names
+from mobileone_core.study.state import study_names
+from mobileone_core.study.trials import TrialView
 from mobileone_core.study.workspace import Workspace
 
 

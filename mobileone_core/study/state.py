@@ -4,22 +4,20 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Level, Plan, PlannedCell
 from mobileone_core.study.sqlite import check_revision, is_there, reading, sqlite_path
+from mobileone_core.study.trials import VOID, TrialView, check_schema
 from mobileone_core.study.workspace import Workspace
-from mobileone_core.training.cell import SCHEMA
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
 # attributes of a trial that are shown: all but the spec
 SHOWN = ("cell", "seed", "factors", "variant", "epochs", "attempt", "run", "error", "warning", "owner")
-VOID = "void"  # attribute of a study: numbers of trials whose results were lost
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 
 
@@ -52,19 +50,6 @@ class CellState:
     def label(self) -> str:
         """The cell in words: k=4 seed 2."""
         return " ".join([*(f"{name}={level}" for name, level in self.factors.items()), f"seed {self.seed}"])
-
-
-@dataclass(frozen=True)
-class TrialView:
-    """A trial as any storage tells it: state is Optuna's, attributes are ours."""
-
-    number: int
-    state: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    epoch: int = 0
-    value: float | None = None
-    started: datetime | None = None
-    ended: datetime | None = None
 
 
 def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
@@ -116,12 +101,6 @@ def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) ->
     keys = {cell.key for cell in plan.cells}
     finished = {run for run, status, key in runs if status == "FINISHED" and key in keys}
     return finished == {item.run_id for item in states} and not any(status == "RUNNING" for _, status, _ in runs)
-
-
-def check_schema(found: str | None, place: object) -> None:
-    """InputError where a newer version wrote a record."""
-    if found is not None and (not found.isdigit() or int(found) > SCHEMA):
-        raise InputError(f"{place}: written by a newer version (schema {found}); this one reads schema {SCHEMA}")
 
 
 def fold(trials: Iterable[TrialView]) -> list[CellState]:

@@ -21,7 +21,7 @@ from mobileone_core.study.process import Owner
 from mobileone_core.study.queue import Claim, Queue
 from mobileone_core.study.record import Record, RunWriter
 from mobileone_core.study.repair import kill_run
-from mobileone_core.study.state import TrialView
+from mobileone_core.study.trials import TrialView
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped

@@ -1,0 +1,30 @@
+"""A trial as any storage tells it, and whether this version can read what wrote it. No optuna, no mlflow here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from mobileone_core.errors import InputError
+from mobileone_core.training.cell import SCHEMA
+
+VOID = "void"  # attribute of a study: numbers of trials whose results were lost
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """A trial as any storage tells it: state is Optuna's, attributes are ours."""
+
+    number: int
+    state: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+    value: float | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+
+
+def check_schema(found: str | None, place: object) -> None:
+    """InputError where a newer version wrote a record."""
+    if found is not None and (not found.isdigit() or int(found) > SCHEMA):
+        raise InputError(f"{place}: written by a newer version (schema {found}); this one reads schema {SCHEMA}")
