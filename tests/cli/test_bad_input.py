@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from mobileone_core.cli import main
+from mobileone_core.cli.options import parse
+from mobileone_core.cli.run import asked_plan
 from mobileone_core.study.record import read_rows
 from mobileone_core.study.state import study_names, study_states
 from mobileone_core.study.workspace import Workspace
@@ -168,9 +170,9 @@ def test_corrupt_image_fails_its_cell_and_names_the_file(tmp_path):
 
 @pytest.mark.slow
 def test_broken_checkpoint_fails_its_cell_and_says_what_to_do(tmp_path):
-    planned = study(*SMALL, "--plan", "--runs", tmp_path)
-    key = planned.stdout.splitlines()[3].split()[0]
-    checkpoint = tmp_path / "checkpoints" / key / "last.ckpt"
+    declared = runpy.run_path(str(STUDY))["STUDY"]
+    plan = asked_plan(declared, parse(declared, SMALL))
+    checkpoint = Workspace.at(tmp_path).checkpoints(plan.queue, plan.cells[0].key) / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"not a checkpoint")
     assert_refused(study(*SMALL, "--runs", tmp_path), checkpoint, status=1)
