@@ -124,12 +124,13 @@ class Run:
         self.read = read
         self.display = display
         self.notes: list[str] = []
+        self.interrupt = Interrupt()
 
     def __call__(self, workers: int, prepare: Callable[[], list[str]]) -> Outcome:
         """Prepare while the workers' imports go on, work until all is done, mend what was left behind."""
         is_interrupted = False
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_interruptible())
+            stack.enter_context(self.interrupt.listening())
             stack.callback(self.display.end)
             team = Team(self.job)
             stack.callback(team.stop)
@@ -157,6 +158,7 @@ class Run:
         last_seen = time.monotonic()
         while team.members and time.monotonic() - last_seen < LINGER:
             team.rest(POLL)
+            self.interrupt.check()
             dead = team.bury()
             for line in dead:
                 self._note(line)
@@ -179,17 +181,31 @@ class Run:
         self.display.say(line)
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does."""
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, _interrupt) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+class Interrupt:
+    """What Ctrl-C, SIGTERM and SIGHUP do: they raise KeyboardInterrupt, and are remembered.
 
+    Python drops an exception that a signal raises inside a destructor or a callback of the garbage collector.
+    """
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self.told = False
+
+    def __call__(self, *_: object) -> None:
+        self.told = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise what was dropped."""
+        if self.told:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Answer the signals, and put back who answered them before."""
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [signal.signal(number, self) for number in signals]
+        try:
+            yield
+        finally:
+            for number, handler in zip(signals, before, strict=True):
+                signal.signal(number, handler)

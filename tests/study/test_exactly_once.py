@@ -131,7 +131,7 @@ def test_ctrl_c_leaves_everything_resumable(drive, tmp_path, workspace, database
     busy = until(lambda: at_work(workspace, plan), process)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
     result = outcome_of(process)
-    assert result["interrupted"]
+    assert result["interrupted"], result
     assert "running" not in result["states"]
     done = {item.key: item.run_id for item in cell_states(workspace, plan) if item.state == "complete"}
     assert done

@@ -1,6 +1,8 @@
 """A run in its parent: nothing to do costs nothing, dying workers are replaced up to a bound, others can join."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +15,7 @@ from study_proof import assert_exactly_once, give_databases, in_child, plan_and_
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import Engine
 from mobileone_core.study.planner import plan_cells
-from mobileone_core.study.runner import join, run_study
+from mobileone_core.study.runner import Interrupt, join, run_study
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.team import SPARE
 from mobileone_core.training.execution import Execution
@@ -170,3 +172,23 @@ def test_a_device_that_is_not_there_fails_no_cell(databases, workspace):
             plan, workspace, workers=1, execution=Execution("cuda:99"), data_root=None, display=Lines(), engine=Engine()
         )
     assert [item.state for item in cell_states(workspace, plan)] == ["waiting"]
+
+
+def test_an_interrupt_that_python_dropped_is_raised_later(monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda event: dropped.append(event.exc_type))
+
+    class Falling:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):  # the handler runs between two instructions of this method
+                pass
+
+    interrupt, before = Interrupt(), signal.getsignal(signal.SIGINT)
+    with interrupt.listening():
+        interrupt.check()
+        Falling()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt.check()
+    assert dropped == [KeyboardInterrupt]
+    assert signal.getsignal(signal.SIGINT) is before
