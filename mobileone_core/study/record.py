@@ -25,7 +25,7 @@ from mobileone_core.study.declaration import Plan, PlannedCell
 from mobileone_core.study.environment import SAID, VERSION
 from mobileone_core.study.rows import CellRow
 from mobileone_core.study.server import has_table, refusal
-from mobileone_core.study.sqlite import is_there, require_database, sqlite_path
+from mobileone_core.study.sqlite import LOCKED, is_there, require_database, sqlite_path
 from mobileone_core.study.trials import check_schema
 from mobileone_core.study.workspace import Workspace, is_server, shown
 from mobileone_core.training.cell import SCHEMA
@@ -36,7 +36,6 @@ for _name in ("mlflow", "alembic"):
 
 BATCH = 900  # metrics in one call; MLflow takes 1000
 PAGE = 1000
-LOCKED = 120.0  # seconds
 PLAN = "plan."
 RECORD_ERRORS = (MlflowException,)
 Step = ParamSpec("Step")

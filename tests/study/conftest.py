@@ -32,3 +32,12 @@ def databases(tmp_path_factory):
 
     assert in_child(create) == 0
     return directory
+
+
+@pytest.fixture
+def copy(finished, workspace):
+    """The databases of a module's finished workspace, to change."""
+    from study_proof import give_databases
+
+    give_databases(finished.runs, workspace)
+    return workspace

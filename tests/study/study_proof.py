@@ -18,6 +18,7 @@ from mobileone_core.study.queue import Queue
 from mobileone_core.study.record import Record, read_rows
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.worker import Stop, Worker
+from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
 
 CHILDREN = multiprocessing.get_context("forkserver")  # forks of a process without threads, unlike this one
@@ -95,3 +96,11 @@ def assert_exactly_once(plan, workspace, failed=()) -> None:
 
 def run_statuses(record, study) -> dict[str, str]:
     return {run.info.run_id: run.info.status for run in record.runs(study, "")}
+
+
+def finished_workspace(plan, databases, runs: Path) -> Workspace:
+    """A workspace in which every cell of a plan is complete."""
+    workspace = Workspace.at(runs)
+    give_databases(databases, workspace)
+    assert in_child(plan_and_work, plan, workspace) == 0
+    return workspace

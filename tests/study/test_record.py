@@ -5,11 +5,10 @@ import platform
 
 import pytest
 from study_fakes import metric, small_plan
-from study_proof import give_databases, in_child, plan_and_work
+from study_proof import finished_workspace
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.record import Record, read_plans, read_rows
-from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 
 PLAN = small_plan(levels=(1, 2), seeds=2, epochs=3)
@@ -19,16 +18,7 @@ STUDY = PLAN.study.name
 
 @pytest.fixture(scope="module")
 def finished(databases, tmp_path_factory):
-    workspace = Workspace.at(tmp_path_factory.mktemp("finished"))
-    give_databases(databases, workspace)
-    assert in_child(plan_and_work, PLAN, workspace) == 0
-    return workspace
-
-
-@pytest.fixture
-def copy(finished, workspace):
-    give_databases(finished.runs, workspace)
-    return workspace
+    return finished_workspace(PLAN, databases, tmp_path_factory.mktemp("finished"))
 
 
 def test_rows_hold_what_a_table_needs(finished):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from study_fakes import small_plan
-from study_proof import give_databases, in_child, plan_and_work
+from study_proof import finished_workspace, in_child
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.sqlite import reading
@@ -21,16 +21,7 @@ PLAN = small_plan(levels=(1, 2), seeds=1, epochs=1)
 
 @pytest.fixture(scope="module")
 def finished(databases, tmp_path_factory):
-    workspace = Workspace.at(tmp_path_factory.mktemp("finished"))
-    give_databases(databases, workspace)
-    assert in_child(plan_and_work, PLAN, workspace) == 0
-    return workspace
-
-
-@pytest.fixture
-def copy(finished, workspace):
-    give_databases(finished.runs, workspace)
-    return workspace
+    return finished_workspace(PLAN, databases, tmp_path_factory.mktemp("finished"))
 
 
 def change(path, *statements):
