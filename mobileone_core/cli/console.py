@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from mobileone_core.cli.evaluate import Evaluate
 from mobileone_core.cli.guard import COMPLETE, guarded
 from mobileone_core.cli.home import runs_home
 from mobileone_core.study.workspace import Workspace
@@ -86,7 +87,7 @@ def console(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
     command = tyro.extras.subcommand_cli_from_dict(
-        {"status": Status, "report": Report, "ui": Ui},
+        {"status": Status, "report": Report, "ui": Ui, "evaluate": Evaluate},
         args=given,
         prog="mobileone",
         description="What spans the studies of this workspace.",

@@ -2,26 +2,36 @@
 
 import dataclasses
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import tyro
 
+from mobileone_core.cli.fields import (
+    FOLLOWING,
+    differing,
+    field_options,
+    level_options,
+    read_levels,
+    recipe_by_name,
+    training_asked,
+)
 from mobileone_core.cli.home import runs_home
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.declaration import Factor, Study, preset_cell
+from mobileone_core.study.declaration import Study
+from mobileone_core.study.factor import fields_of
+from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.recipe import Recipe
+from mobileone_core.training.recipe import Recipe, Teacher
 
 RECIPE_OF_DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"}  # the others take the paper's
-FOLLOWING = {"in_channels", "phases"}  # these follow from the data and from the recipe's name
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 
 
@@ -30,7 +40,7 @@ class Presets:
     """The presets that the remaining options start from."""
 
     variant: str
-    """Network: s0 to s4 as published, or tiny, ours for laptops."""
+    """Network: s0 to s4 as published; tiny and small, ours, for laptops."""
     data: str
     """Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder."""
     data_root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -48,9 +58,11 @@ class Running:
     join: bool = False
     """Take cells from an existing queue and plan nothing: what a second machine runs."""
     workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Processes that train side by side; one a GPU, else cores / threads, where not given."""
+    """Cells that train side by side; GPUs, else cores / threads, divided by processes, where not given."""
+    processes: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Processes that train one cell together, data-parallel; each has a GPU of its own, or a CPU."""
     threads: int = 1
-    """Threads a cell."""
+    """Threads a process."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     channels_last: bool = False
@@ -68,7 +80,7 @@ class Running:
 
     @property
     def execution(self) -> Execution:
-        return Execution(self.device, self.threads, self.channels_last, self.compile)
+        return Execution(self.device, self.threads, self.channels_last, self.compile, self.processes)
 
     @property
     def workspace(self) -> Workspace:
@@ -76,9 +88,9 @@ class Running:
 
     @property
     def worker_count(self) -> int:
-        """Workers asked for, or one a GPU that may be used, or as many as the cores carry."""
+        """Workers asked for, or as many as the GPUs that may be used, or else the cores, carry."""
         if self.workers is None:
-            return _gpus(self.device) or max(1, _cores() // self.execution.threads)
+            return max(1, (_gpus(self.device) or _cores() // self.execution.threads) // self.execution.processes)
         require(self.workers >= 1, "workers", self.workers, "an integer of 1 or more")
         return self.workers
 
@@ -99,12 +111,13 @@ def _gpus(device: str) -> int:
 
 @dataclass(frozen=True)
 class Command:
-    """A parsed command line: what to study, and how to run it."""
+    """A parsed command line: what to study, and how to run it; teachers names the files of their weights."""
 
     presets: Presets
     running: Running
     study: Study
     base: CellSpec
+    teachers: Mapping[Teacher, Path]
 
 
 def parse(study: Study, arguments: Sequence[str]) -> Command:
@@ -121,19 +134,19 @@ def parse(study: Study, arguments: Sequence[str]) -> Command:
         config=CONFIG,
     )
     recipe = presets.recipe or own_recipe(study, presets.data)
-    preset = preset_cell(presets.variant, _data(presets, arguments), recipe)
+    preset = preset_cell(presets.variant, _data(presets, arguments), recipe, study.base)
     line: Any = tyro.cli(
         _command_line(study, presets, preset),
         args=arguments,
         description=f"{study.question} ({study.source})",
         config=CONFIG,
     )
-    factors = tuple(replace(item, levels=getattr(line.levels, item.name)) for item in study.factors)
-    named = {"variant": presets.variant, "data": presets.data, "recipe": recipe}
-    asked = replace(study, factors=factors, seeds=line.levels.seeds, **named)
-    network = preset.model.changed(**_differing(preset.model, line.network))
-    training = replace(preset.recipe, **_differing(preset.recipe, line.training))
-    return Command(presets, line.running, asked, CellSpec(network, preset.data, training))
+    factors = tuple(replace(item, levels=read_levels(getattr(line.levels, item.name))) for item in study.factors)
+    named = replace(study, variant=presets.variant, data=presets.data, recipe=recipe)
+    asked = replace(named, factors=factors, seeds=line.levels.seeds)
+    network = preset.model.changed(**differing(fields_of(preset.model), line.network))
+    training, files = training_asked(preset, line.training)
+    return Command(presets, line.running, asked, CellSpec(network, preset.data, training), files)
 
 
 def _data(presets: Presets, arguments: Sequence[str]) -> DataSpec:
@@ -152,44 +165,17 @@ def own_recipe(study: Study, data: str) -> str:
 
 
 def _command_line(study: Study, presets: Presets, preset: CellSpec) -> type:
-    varied = {factor.field for factor in study.factors}
+    varied = {name for factor in study.factors for name in factor.fields}
     groups = {
         "presets": presets,
-        "levels": _levels(study),
-        "network": _fields(preset.model, "Fields of the network.", _names(varied, "model")),
-        "training": _fields(preset.recipe, "Fields of the recipe.", _names(varied, "recipe")),
+        "levels": level_options(study),
+        "network": field_options(ModelSpec, "Fields of the network.", fields_of(preset.model), _names(varied, "model")),
+        "training": field_options(Recipe, "Fields of the recipe.", recipe_by_name(preset), _names(varied, "recipe")),
         "running": Running(),
     }
     fields = [(name, type(group), field(default=group)) for name, group in groups.items()]
     return dataclasses.make_dataclass("CommandLine", fields, frozen=True)
 
 
-def _levels(study: Study) -> Any:  # noqa: ANN401
-    fields = [(item.name, _level_type(item), field(default=item.levels)) for item in study.factors]
-    kind = dataclasses.make_dataclass("Levels", [*fields, ("seeds", int, study.seeds)], frozen=True)
-    kind.__doc__ = "What the study varies: levels, and seeds a level."
-    return kind()
-
-
-def _level_type(factor: Factor) -> Any:  # noqa: ANN401
-    part, _, name = factor.field.partition(".")
-    level = get_type_hints({"model": ModelSpec, "recipe": Recipe}[part])[name]
-    return tuple[level, ...]  # type: ignore[valid-type]
-
-
 def _names(varied: Collection[str], part: str) -> set[str]:
     return FOLLOWING | {name.removeprefix(f"{part}.") for name in varied if name.startswith(f"{part}.")}
-
-
-def _fields(spec: ModelSpec | Recipe, text: str, without: Collection[str]) -> Any:  # noqa: ANN401
-    """The fields of a spec as options of their own, their values as defaults."""
-    hints = get_type_hints(type(spec))
-    fields = [(name, hint, field(default=getattr(spec, name))) for name, hint in hints.items() if name not in without]
-    kind = dataclasses.make_dataclass(type(spec).__name__, fields, frozen=True)
-    kind.__doc__ = text
-    return kind()
-
-
-def _differing(preset: ModelSpec | Recipe, options: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The options that are not as the preset has them."""
-    return {name: value for name, value in vars(options).items() if value != getattr(preset, name)}

@@ -1,6 +1,6 @@
 """From the record to reports: a study's own at its end, or all of them again."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
@@ -8,15 +8,15 @@ from mobileone_core.cli.home import home, reports_home, runs_home
 from mobileone_core.errors import require
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.readme import update_readme
-from mobileone_core.reporting.report import read_problems, report_name, write_index, write_report
+from mobileone_core.reporting.report import report_name, write_index, write_report
 from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.study.declaration import Plan
-from mobileone_core.study.rows import CellRow
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 
-Source = tuple[Plan, Sequence[CellRow], Sequence[str], Path]  # the last: the directory that holds the reports
+Source = tuple[Plan, StudyRecord, Path]  # the last: the directory that holds the reports
 
 
 def report_directory(plan: Plan, workspace: Workspace, asked: Path | None, is_complete: bool) -> Path:
@@ -32,18 +32,18 @@ def report_plan(plan: Plan, workspace: Workspace, asked: Path | None) -> str:
     states = cell_states(workspace, plan)
     settled = is_settled(workspace, plan, states)
     directory = report_directory(plan, workspace, asked, all(item.state == "complete" for item in states))
-    runs = {item.run_id for item in states} if settled else set()
-    rows, problems = _read(plan, workspace, directory / report_name(plan), runs)
-    page = _write((plan, rows, problems, directory))
-    return f"{terminal_table(plan, rows, problems)}\n\nreport: {page}"
+    runs = {run for item in states for run in item.runs} if settled else set()
+    record = _read(plan, workspace, directory / report_name(plan), runs)
+    page = _write((plan, record, directory))
+    return f"{terminal_table(plan, record)}\n\nreport: {page}"
 
 
 def report(workspace: Workspace, studies: Collection[str], asked: Path | None) -> int:
     """Write the reports of the studies named, or of all: from the record, else from the cells kept in reports."""
     reports = asked.expanduser().absolute() if asked else reports_home()
     found = list(_recorded(workspace, asked)) if _has_record(workspace) else []
-    told = {(source[3], report_name(source[0])) for source in found}
-    found += [source for source in _kept(reports) if (source[3], report_name(source[0])) not in told]
+    told = {(source[2], report_name(source[0])) for source in found}
+    found += [source for source in _kept(reports) if (source[2], report_name(source[0])) not in told]
     known = sorted({source[0].study.name for source in found})
     for name in studies:
         require(name in known, "study", name, f"studies with a record or a report: {', '.join(known) or 'none'}")
@@ -56,17 +56,19 @@ def report(workspace: Workspace, studies: Collection[str], asked: Path | None) -
 
 
 def _recorded(workspace: Workspace, asked: Path | None) -> Iterator[Source]:
-    from mobileone_core.study.record import read_plans, read_rows, recorded_studies
+    from mobileone_core.study.record_reading import read_plans, read_record, recorded_studies
 
     for study in recorded_studies(workspace.tracking):
         for plan in read_plans(workspace.tracking, study):
-            rows, problems = read_rows(workspace.tracking, study, [cell.key for cell in plan.cells])
-            yield plan, rows, problems, report_directory(plan, workspace, asked, len(rows) == len(plan.cells))
+            record = read_record(workspace.tracking, plan)
+            keys = {row.key for row in (*record.rows, *record.comparison)}
+            is_complete = keys == {item.key for item in plan.queued}
+            yield plan, record, report_directory(plan, workspace, asked, is_complete)
 
 
 def _kept(reports: Path) -> Iterator[Source]:
     for path in sorted(reports.glob("*/plan.json")):
-        yield *read_cells(path.parent), read_problems(path.parent), reports
+        yield *read_cells(path.parent), reports
 
 
 def _has_record(workspace: Workspace) -> bool:
@@ -74,22 +76,23 @@ def _has_record(workspace: Workspace) -> bool:
     return path is None or is_there(path)
 
 
-def _read(plan: Plan, workspace: Workspace, kept: Path, runs: set[str]) -> tuple[Sequence[CellRow], Sequence[str]]:
-    """A plan's rows: those of its report where they are just these runs, else the record's."""
-    if (kept / "plan.json").is_file():
-        _, rows = read_cells(kept)
-        problems = read_problems(kept)
-        if runs and not problems and {row.run_id for row in rows} == runs:
-            return rows, problems
-    from mobileone_core.study.record import read_rows
+def _read(plan: Plan, workspace: Workspace, kept: Path, runs: set[str]) -> StudyRecord:
+    """A plan's record: that of its report where it is just of these runs, else the record itself."""
+    if runs and (kept / "plan.json").is_file():
+        _, record = read_cells(kept)
+        found = {row.run_id for row in (*record.rows, *record.comparison)}
+        has_curves = {point.metric for point in record.curves} == set(plan.study.curves)
+        if found == runs and has_curves and not record.problems:
+            return record
+    from mobileone_core.study.record_reading import read_record
 
-    return read_rows(workspace.tracking, plan.study.name, [cell.key for cell in plan.cells])
+    return read_record(workspace.tracking, plan)
 
 
 def _write(source: Source) -> Path:
     """Write a report and the index beside it; the README of this workspace shows its own reports' tables."""
-    plan, rows, problems, directory = source
-    files = write_report(plan, rows, problems, directory)
+    plan, record, directory = source
+    files = write_report(plan, record, directory)
     write_index(directory)
     readme = home() / "README.md"
     if directory == reports_home() and readme.is_file() and f"<!-- table:{plan.study.name} -->" in readme.read_text():

@@ -7,7 +7,10 @@ from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
 from mobileone_core.cli.options import Command, own_recipe, parse
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
-from mobileone_core.study.declaration import Plan, Study, preset_cell
+from mobileone_core.study.declaration import Study
+from mobileone_core.study.job import Setup
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.runner import Outcome, join, run_study
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.training.execution import Execution
@@ -21,7 +24,7 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> None:
 
 def default_plan(study: Study) -> Plan:
     """The study with none of its settings changed."""
-    preset = preset_cell(study.variant, resolve_data(study.data, None), own_recipe(study, study.data))
+    preset = preset_cell(study.variant, resolve_data(study.data, None), own_recipe(study, study.data), study.base)
     return Plan(study, preset, default=True)
 
 
@@ -60,13 +63,6 @@ def _work(plan: Plan, command: Command, workers: int, execution: Execution) -> O
 
     running, workspace = command.running, command.running.workspace
     prepare_data(plan.base.data.name, command.presets.data_root)
-    display = Progress({cell.key: cell.cost for cell in plan.cells})
-    work = join if running.join else run_study
-    return work(
-        plan,
-        workspace,
-        workers=workers,
-        execution=execution,
-        data_root=command.presets.data_root,
-        display=display,
-    )
+    setup = Setup(workspace, workers, execution, command.presets.data_root, command.teachers)
+    display = Progress({cell.key: cell.cost for cell in plan.queued})
+    return (join if running.join else run_study)(plan, setup, display)

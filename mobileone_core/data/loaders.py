@@ -2,27 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self, get_args
 
 import torch
 from torch import Tensor
 
 from mobileone_core.data.augment import AUGMENTATIONS, Normalize
 from mobileone_core.data.catalog import DATA_SETS
-from mobileone_core.data.epochs import EpochPlan, PhaseLike
+from mobileone_core.data.epochs import WHOLE, EpochPlan, PhaseLike, Share
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.sets import Source, Splits, open_splits
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import require
+
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)
 class LoaderOptions:
     """How images are batched and augmented, where batches are wanted, and how many processes decode (0: this one).
 
-    augmentation is "none", "crop", "crop_flip" or "resized_crop_flip".
+    augmentation is "none", "crop", "crop_flip" or "resized_crop_flip". Of a batch of batch_size a share is read.
+    Validation and test images of a folder are resized with interpolation, and crop is the share of the shorter side
+    that the centre crop then takes.
     """
 
     batch_size: int
@@ -30,16 +34,24 @@ class LoaderOptions:
     phases: Sequence[PhaseLike] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     workers: int = 0
+    share: Share = WHOLE
+    crop: float = 0.875
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "an integer of 1 or more")
         require(self.workers >= 0, "workers", self.workers, "an integer of 0 or more")
         allowed = f"one of {', '.join(AUGMENTATIONS)}"
         require(self.augmentation in AUGMENTATIONS, "augmentation", self.augmentation, allowed)
+        require(0 < self.crop <= 1, "crop", self.crop, "a share above 0, and 1 at most")
+        names = get_args(Interpolation)
+        require(self.interpolation in names, "interpolation", self.interpolation, f"one of {', '.join(names)}")
 
 
 class BatchLoader(Protocol):
-    """Batches of images, float32 normalized (B, C, S, S), and labels, int64 (B,), on the device."""
+    """Batches of images, float32 normalized (B, C, S, S), and labels, int64 (B,), on the device; plan orders them."""
+
+    plan: EpochPlan
 
     def set_epoch(self, epoch: int, progress: float) -> None:
         """Choose the epoch (from 0) that the next iteration reads, and the phase by its progress in [0, 1)."""
@@ -96,14 +108,18 @@ class Loaders:
             self._spec.image_size,
             phases=options.phases if training else (),
             shuffle=training,
+            share=options.share,
         )
         normalize = Normalize(entry.mean, entry.std, options.device)
         augmentation = options.augmentation if training else "none"
         if isinstance(source, ImageTensor):
             return MemoryLoader(source.to(options.device), normalize, augmentation, plan)
-        from mobileone_core.data.stream import StreamLoader  # torchvision takes a second
+        from mobileone_core.data.stream import StreamLoader, image_transform  # torchvision takes a second
 
-        return StreamLoader(source, normalize, augmentation, plan, options.device, options.workers)
+        transform = partial(image_transform, augmentation)
+        if not training:
+            transform = partial(transform, crop=options.crop, interpolation=options.interpolation)
+        return StreamLoader(source, normalize, transform, plan, options.device, options.workers)
 
 
 def open_loaders(spec: DataSpec, root: Path | None, seed: int, options: LoaderOptions) -> Loaders:

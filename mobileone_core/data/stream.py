@@ -1,9 +1,10 @@
 """Big sets: images are decoded and augmented by worker processes with torchvision's transforms."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -14,15 +15,35 @@ from torchvision.transforms import InterpolationMode, v2
 
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.autoaugment import autoaugment, seeded
+from mobileone_core.data.buffers import ImageSlots, SpareFloats
 from mobileone_core.data.epochs import EpochPlan, Moment
 from mobileone_core.data.folders import ImageFiles
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError
 
-INTERPOLATION = InterpolationMode.BILINEAR  # of every resize; antialiased, as PIL does it
 EVAL_CROP = 0.875  # the centre crop's share of the resized shorter side: 224 of 256
+PREFETCH = 2  # batches asked of each worker ahead; PyTorch's default
 
-Request = tuple[int, Moment]  # the moment travels with the index, so that workers live through a phase's end
+ImageTransform = Callable[[int, float], v2.Compose]  # of a resolution (pixels) and a strength of AutoAugment
+
+
+class Request(NamedTuple):
+    """A batch to be read by one worker, and the slot to write it to.
+
+    The moment travels with the indices, so that workers live through a phase's end.
+    """
+
+    indices: list[int]
+    moment: Moment
+    slot: int
+
+
+class Filled(NamedTuple):
+    """A slot that holds a batch of images, and their labels."""
+
+    slot: int
+    image_size: int
+    labels: list[int]
 
 
 @dataclass(frozen=True)
@@ -35,39 +56,59 @@ class Unreadable:
 
 
 Item = tuple[Tensor, int] | Unreadable
-Batch = tuple[Tensor, Tensor] | Unreadable
+Batch = Filled | Unreadable
 
 
-class StreamDataset(Dataset[Item]):
-    """Decodes and augments one image a request: uint8 (3, S, S) and its label.
+class StreamDataset(Dataset[Batch]):
+    """Decodes and augments a batch of images a request, and writes them to the request's slot.
 
     Draws depend on (seed, epoch, index) alone, not on which worker serves the request.
     """
 
-    def __init__(self, files: ImageFiles, augmentation: str, seed: int) -> None:
-        self.files, self.augmentation, self.seed = files, augmentation, seed
+    def __init__(self, files: ImageFiles, transform: ImageTransform, seed: int, slots: ImageSlots) -> None:
+        self.files, self.transform, self.seed, self.slots = files, transform, seed, slots
 
-    def __getitem__(self, request: Request) -> Item:
-        index, moment = request
+    def __getitem__(self, request: Request) -> Batch:
+        """The first unreadable image stands for its whole batch."""
+        indices, moment, slot = request
+        labels = []
+        for row, index in zip(self.slots.images(slot, len(indices), moment.image_size), indices, strict=True):
+            item = self.item(index, moment)
+            if isinstance(item, Unreadable):
+                return item
+            row.copy_(item[0])
+            labels.append(item[1])
+        return Filled(slot, moment.image_size, labels)
+
+    def item(self, index: int, moment: Moment) -> Item:
+        """One image, uint8 (3, S, S), and its label."""
         path = self.files.path(index)
         try:
             with Image.open(path) as image:
-                decoded = image.convert("RGB")
+                image.load()
+                decoded = image if image.mode == "RGB" else image.convert("RGB")  # which would copy
         except Exception as error:  # decoders raise nearly every type there is
             return Unreadable(path, " ".join(str(error).split()) or type(error).__name__)
-        transform = image_transform(self.augmentation, moment.image_size, moment.autoaugment)
+        transform = self.transform(moment.image_size, moment.autoaugment)
         with seeded(derive_seed(self.seed, "augmentation", moment.epoch, index)):
             return transform(decoded), int(self.files.labels[index])
 
 
 @lru_cache(maxsize=8)
-def image_transform(augmentation: str, image_size: int, strength: float) -> v2.Compose:
-    """A PIL image to uint8 (3, image_size, image_size); "none" is the evaluation's resize and centre crop."""
+def image_transform(
+    augmentation: str, image_size: int, strength: float, crop: float = EVAL_CROP, interpolation: str = "bilinear"
+) -> v2.Compose:
+    """A PIL image to uint8 (3, image_size, image_size); "none" is the evaluation's resize and centre crop.
+
+    crop is what image_size is of the resized shorter side, which is rounded to whole pixels. Resizing is antialiased,
+    as PIL does it.
+    """
+    mode = InterpolationMode(interpolation)
     if augmentation == "resized_crop_flip":
-        steps = [v2.RandomResizedCrop(image_size, interpolation=INTERPOLATION)]
+        steps = [v2.RandomResizedCrop(image_size, interpolation=mode)]
     else:
-        crop = v2.CenterCrop if augmentation == "none" else v2.RandomCrop
-        steps = [v2.Resize(round(image_size / EVAL_CROP), interpolation=INTERPOLATION), crop(image_size)]
+        cut = v2.CenterCrop if augmentation == "none" else v2.RandomCrop
+        steps = [v2.Resize(round(image_size / crop), interpolation=mode), cut(image_size)]
     if augmentation.endswith("flip"):
         steps.append(v2.RandomHorizontalFlip())
     if strength:
@@ -75,30 +116,19 @@ def image_transform(augmentation: str, image_size: int, strength: float) -> v2.C
     return v2.Compose([*steps, v2.PILToTensor()])
 
 
-def collate(items: Sequence[Item]) -> Batch:
-    """Images stacked to (B, 3, S, S) and labels to (B,); the first unreadable image stands for its whole batch."""
-    images, labels = [], []
-    for item in items:
-        if isinstance(item, Unreadable):
-            return item
-        images.append(item[0])
-        labels.append(item[1])
-    return torch.stack(images), torch.tensor(labels)
-
-
 class _Requests:
-    """A plan's batches as a DataLoader's batch_sampler."""
+    """A plan's batches as a DataLoader's sampler; their slots in turn."""
 
-    def __init__(self, plan: EpochPlan) -> None:
-        self.plan = plan
+    def __init__(self, plan: EpochPlan, slots: int) -> None:
+        self.plan, self.slots = plan, slots
 
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __iter__(self) -> Iterator[list[Request]]:
+    def __iter__(self) -> Iterator[Request]:
         moment = self.plan.moment
-        for batch in self.plan.batches():
-            yield [(index, moment) for index in batch.tolist()]
+        for number, batch in enumerate(self.plan.batches()):
+            yield Request(batch.tolist(), moment, number % self.slots)
 
 
 class StreamLoader:
@@ -111,18 +141,23 @@ class StreamLoader:
         self,
         files: ImageFiles,
         normalize: Normalize,
-        augmentation: str,
+        transform: ImageTransform,
         plan: EpochPlan,
         device: torch.device,
         workers: int,
     ) -> None:
         self.normalize, self.plan, self.device = normalize, plan, device
-        self.loader: DataLoader[Item] = DataLoader(
-            StreamDataset(files, augmentation, plan.seed),
-            batch_sampler=_Requests(plan),
+        count = PREFETCH * workers + 1  # all that workers may be writing, and the one that is being read
+        largest = max([plan.image_size, *(phase.image_size for phase in plan.phases)])
+        batch_size = min(plan.batch_size // plan.share.ranks, plan.count)
+        self.slots = ImageSlots(count, batch_size, largest, shared=workers > 0)
+        self.floats = SpareFloats()
+        self.loader: DataLoader[Batch] = DataLoader(
+            StreamDataset(files, transform, plan.seed, self.slots),
+            sampler=_Requests(plan, count),
+            batch_size=None,
             num_workers=workers,
-            collate_fn=collate,
-            pin_memory=device.type == "cuda",
+            prefetch_factor=PREFETCH if workers else None,
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # it would draw the workers' seeds from the global one
         )
@@ -145,5 +180,13 @@ class StreamLoader:
             if isinstance(batch, Unreadable):
                 self.close()
                 raise InputError(f"data_root: {batch.path} is not a readable image ({batch.reason})")
-            images, labels = (item.to(self.device, non_blocking=True) for item in batch)
-            yield self.normalize(images), labels
+            images = self.slots.images(batch.slot, len(batch.labels), batch.image_size)
+            yield self._normalized(images), torch.tensor(batch.labels).to(self.device, non_blocking=True)
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        """Leaves nothing in the slot, which the next request may overwrite."""
+        if self.device.type == "cpu":
+            return self.normalize.into(self.floats.empty(*images.shape), images)
+        if is_cuda := self.device.type == "cuda":
+            images = images.pin_memory()
+        return self.normalize(images.to(self.device, non_blocking=is_cuda).contiguous())

@@ -60,7 +60,7 @@ class MobileOne(nn.Module):
 
 
 def build_model(spec: ModelSpec | str, num_classes: int = 1000) -> MobileOne:
-    """A freshly initialized network in train form, from a spec or a variant's name (s0 to s4, tiny).
+    """A freshly initialized network in train form, from a spec or a variant's name (s0 to s4, tiny, small).
 
     Raises InputError for an unknown variant or a num_classes below 1.
     """

@@ -9,6 +9,7 @@ from mobileone_core.errors import require
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 MAX_K = 16
+MAX_SCALE = 100
 SMALL_IMAGE = 64  # pixels; CIFAR's convention for strides starts here and below
 
 
@@ -50,9 +51,9 @@ class ModelSpec:
     widths and depths are output channels and blocks (a depthwise and a pointwise one each) a stage: the
     released code's four stages, of which the third holds stages 4 and 5 of table 7. k counts the parallel
     conv-BN branches (section 3.3), stem_k those of the first block, one dense 3x3: 1 in the released code
-    and so in the released weights, the stage's k (4 for S0) in table 7. se is "none", "paper" (S4's
-    placement: the last half of the third stage and all of the fourth) or the number of blocks with SE at the
-    end of each stage.
+    and so in the released weights, the stage's k (4 for S0) in table 7. se is "none", "all" (every block
+    of every stage), "paper" (S4's placement: the last half of the third stage and all of the fourth) or the
+    number of blocks with SE at the end of each stage.
     Raises InputError (a ValueError) naming the field, the value and what is allowed.
     """
 
@@ -61,7 +62,7 @@ class ModelSpec:
     k: int = 1
     reparam: bool = True
     activation: Activation = "relu"
-    se: Literal["none", "paper"] | tuple[int, ...] = "none"
+    se: Literal["none", "paper", "all"] | tuple[int, ...] = "none"
     stem_k: int = 1
     stem_stride: int = 2
     stage_strides: tuple[int, ...] = (2, 2, 2, 2)
@@ -82,9 +83,9 @@ class ModelSpec:
         self._check_se()
 
     def _check_se(self) -> None:
-        allowed = "'none', 'paper' (four stages) or blocks with SE a stage, each from 0 to the stage's depth"
+        allowed = "'none', 'all', 'paper' (four stages) or blocks with SE a stage, each from 0 to the stage's depth"
         if isinstance(self.se, str):
-            fits = self.se == "none" or (self.se == "paper" and len(self.depths) == 4)
+            fits = self.se in ("none", "all") or (self.se == "paper" and len(self.depths) == 4)
         else:
             fits = isinstance(self.se, tuple) and len(self.se) == len(self.depths)
             fits = fits and all(isinstance(n, int) and 0 <= n <= d for n, d in zip(self.se, self.depths, strict=True))
@@ -92,7 +93,7 @@ class ModelSpec:
 
     @classmethod
     def preset(cls, variant: str, **changes: Any) -> "ModelSpec":  # noqa: ANN401
-        """A variant (s0 to s4, or tiny) and what differs from it; reparam=False brings k = 1 with it."""
+        """A variant (s0 to s4; tiny and small are ours) and what differs; reparam=False brings k = 1 with it."""
         require(variant in PRESETS, "variant", variant, f"one of {', '.join(PRESETS)}")
         unknown = sorted(set(changes) - set(cls.__dataclass_fields__))
         require(not unknown, "field", ", ".join(unknown), f"one of {', '.join(cls.__dataclass_fields__)}")
@@ -103,6 +104,15 @@ class ModelSpec:
         if changes.get("reparam") is False:
             changes = {"k": 1, "stem_k": 1, **changes}
         return replace(self, **changes)
+
+    def scaled(self, width: float = 1, depth: float = 1) -> "ModelSpec":
+        """Multiples of every stage's channels, rounded to a multiple of 8, and of its blocks; none becomes 0."""
+        for name, value in (("width", width), ("depth", depth)):
+            fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MAX_SCALE
+            require(fits, name, value, f"a multiple above 0 and below {MAX_SCALE}")
+        widths = self.widths if width == 1 else tuple(max(8, 8 * round(item * width / 8)) for item in self.widths)
+        depths = tuple(max(1, round(item * depth)) for item in self.depths)
+        return replace(self, widths=widths, depths=depths)
 
     def fitted_to(self, image_size: int) -> "ModelSpec":
         """The same network with CIFAR's strides for small images: no reduction in the stem and first stage.
@@ -132,6 +142,8 @@ class ModelSpec:
         """Blocks with SE at the end of each stage."""
         if self.se == "none":
             return (0,) * len(self.depths)
+        if self.se == "all":
+            return self.depths
         if self.se == "paper":
             return (0, 0, self.depths[2] // 2, self.depths[3])
         return tuple(self.se)
@@ -175,4 +187,6 @@ PRESETS: dict[str, ModelSpec] = {
     "s3": ModelSpec(widths=(128, 320, 768, 2048)),
     "s4": ModelSpec(widths=(192, 448, 896, 2048), se="paper"),
     "tiny": ModelSpec(widths=(16, 32, 64, 128), depths=(1, 1, 2, 1), k=4, stage_strides=(1, 2, 2, 1)),
+    # tiny's teacher: twice as wide. No network of the paper either.
+    "small": ModelSpec(widths=(32, 64, 128, 256), depths=(1, 1, 2, 1), stage_strides=(1, 2, 2, 1)),
 }

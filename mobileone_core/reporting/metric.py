@@ -1,8 +1,10 @@
 """How a recorded metric is shown: unit, digits, and which way is better. No torch here."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mobileone_core.errors import require
+from mobileone_core.study.statistics import Contrast
 
 EXACT = 1e-9  # a difference below this is 0 and rounding
 FRACTIONS = ("top1", "top5", "accuracy")
@@ -42,6 +44,22 @@ class Metric:
     def amount(self, value: float) -> str:
         """A difference's size with its unit: 0.42 points."""
         return f"{self.number(value)} {self.difference_unit}".rstrip()
+
+    def difference(self, row: Contrast, unit: str = "") -> str:
+        """A contrast's estimate, unit and interval: +2.00 points [+1.56, +2.44]; nothing where there is none."""
+        if row.difference is None:
+            return ""
+        text = f"{self.signed(row.difference)} {unit}".rstrip()
+        if row.low is None or row.high is None:
+            return text
+        return f"{text} [{self.signed(row.low)}, {self.signed(row.high)}]"
+
+    def could_find(self, rows: Iterable[Contrast]) -> str:
+        """What the contrasts' detectable differences say: a true one of 0.42 to 0.57 points would be found ..."""
+        sizes = sorted(row.detectable for row in rows if row.detectable is not None)
+        least, most = self.number(sizes[0]), self.amount(sizes[-1])
+        size = most if self.amount(sizes[0]) == most else f"{least} to {most}"
+        return f"a true one of {size} would be found with 80 % power"
 
 
 def metric_of(name: str) -> Metric:

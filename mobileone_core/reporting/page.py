@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
-from mobileone_core.reporting.result import Result, level_text, told
-from mobileone_core.reporting.trained import cost_rows, recipe_words
-from mobileone_core.reporting.words import Table, table_of, verdict
-from mobileone_core.study.declaration import Plan
+from mobileone_core.reporting.markdown import markdown, plain_table
+from mobileone_core.reporting.published import CAVEATS
+from mobileone_core.reporting.result import Result, told
+from mobileone_core.reporting.sections import comparison_section, curves_section, effects_section, trained_section
+from mobileone_core.reporting.trained import field_words
+from mobileone_core.reporting.words import table_of, verdict
+from mobileone_core.study.factor import level_text
+from mobileone_core.study.plan import Plan
 
 
 def page_text(result: Result, fingerprint: str) -> str:
@@ -17,10 +21,13 @@ def page_text(result: Result, fingerprint: str) -> str:
         f"Study `{study.name}`, {study.source}. Measured: {setting(result.plan)}.",
         block_text(result),
         _legend(result),
+        effects_section(result),
         _list("Errors in the record", result.problems),
         _list("Missing cells", missing_lines(result)),
+        curves_section(result),
+        comparison_section(result),
         "## What was trained",
-        _trained(result),
+        trained_section(result),
         "## Environment",
         _environment(result),
         "## Cells",
@@ -33,7 +40,7 @@ def setting(plan: Plan) -> str:
     """What was trained on what: tiny on digits, 5 seeds a level."""
     study = plan.study
     plural = "seed" if study.seeds == 1 else "seeds"
-    changes = "".join(f", {name.partition('.')[2]} {level_text(value)}" for name, value in plan.changes.items())
+    changes = "".join(f", {field_words(name.partition('.')[2], value)}" for name, value in plan.changes.items())
     return f"{study.variant} on {study.data}, recipe {study.recipe}{changes}, {study.seeds} {plural} a level"
 
 
@@ -43,17 +50,6 @@ def block_text(result: Result) -> str:
     figure = f"![{result.plan.study.question}](figure.png)"
     body = [f"**Verdict.** {verdict(result)}", markdown(table_of(result)), figure]
     return "\n\n".join([f"<!-- table:{name} -->", *body, f"<!-- end table:{name} -->"])
-
-
-def markdown(table: Table) -> str:
-    """A table in GitHub's Markdown; text left, numbers right."""
-    heads = [f"{title}<br>{note}" if note else title for title, note in table.columns]
-    signs = ["---" if title == "verdict" else "--:" for title, _ in table.columns]
-    return "\n".join(_line(cells) for cells in (heads, signs, *table.rows))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _legend(result: Result) -> str:
@@ -70,7 +66,8 @@ def _legend(result: Result) -> str:
     if result.published:
         source = "; ".join(dict.fromkeys(value.source for value in result.published))
         lines.append(
-            f"- *Published*: printed in the paper ({source}; ImageNet; no seeds, no spread), never mixed with ours."
+            f"- *Published*: printed in the paper ({source}; ImageNet; no seeds, no spread), never mixed with ours. "
+            f"{CAVEATS[study.published]}"
         )
     lines.append(
         f"- The same table with paired t tests and wins: `table.csv`, `table.tex`; {study.metric} is the metric."
@@ -96,12 +93,6 @@ def missing_lines(result: Result) -> list[str]:
     ]
 
 
-def _trained(result: Result) -> str:
-    head, *rows = cost_rows(result)
-    lines = [_line(head), _line(["--:"] * len(head)), *map(_line, rows)]
-    return "\n".join([f"{recipe_words(result)}.", "", *lines])
-
-
 def _environment(result: Result) -> str:
     """One line a tag; cells that differ are counted, not averaged away."""
     tags = [told(row) for row in result.rows.values()]
@@ -111,11 +102,10 @@ def _environment(result: Result) -> str:
         counts[name] = {text: texts.count(text) for text in dict.fromkeys(texts)}
     if not counts:
         return "Nothing is recorded."
-    lines = [_line(["tag", "value"]), _line(["---", "---"])]
-    lines += [_line([name, _values(texts)]) for name, texts in counts.items()]
+    table = plain_table(("tag", "value"), [(name, _values(texts)) for name, texts in counts.items()])
     differing = [name for name, texts in counts.items() if len(texts) > 1]
     warning = f"**The cells were not all measured alike: {', '.join(differing)} differ.**\n\n" if differing else ""
-    return warning + "\n".join(lines)
+    return warning + table
 
 
 def _values(texts: dict[str, int]) -> str:
@@ -128,12 +118,11 @@ def _cells(result: Result) -> str:
     """Every cell with its run, and its final metrics in cells.csv."""
     names = [factor.name for factor in result.plan.study.factors]
     metric = result.metric
-    heads = [*names, "seed", f"{metric.label}, {metric.unit}".rstrip(", "), "cell", "run"]
-    lines = [_line(heads), _line(["--:"] * (len(heads) - 2) + ["---", "---"])]
+    lines = []
     for cell in result.plan.cells:
         row = result.rows.get(cell.key)
         value, run = ("missing", "") if row is None else (metric.number(result.value(cell.key)), f"`{row.run_id}`")
-        lines.append(
-            _line([*(level_text(cell.factors[name]) for name in names), str(cell.seed), value, f"`{cell.key}`", run])
-        )
-    return "\n".join(["<details><summary>All cells with their runs</summary>", "", *lines, "", "</details>"])
+        levels = (level_text(cell.factors[name]) for name in names)
+        lines.append((*levels, str(cell.seed), value, f"`{cell.key}`", run))
+    table = plain_table([*names, "seed", result.axis_label, "cell", "run"], lines)
+    return f"<details><summary>All cells with their runs</summary>\n\n{table}\n\n</details>"

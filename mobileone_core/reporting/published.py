@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.study.declaration import Level
+from mobileone_core.study.factor import level_label
 
 # SHA-256 of each file's text as shipped, its first sixteen digits.
 SHIPPED: Mapping[str, str] = {
@@ -35,14 +35,22 @@ Row = dict[str, str | None]
 
 @dataclass(frozen=True)
 class PublishedValue:
-    """One printed number: the variant it belongs to, the study's level, value, unit, where it stands, its digits."""
+    """One printed number: the variant it belongs to, the study's level by its printed label, value, unit, where it
+    stands, its digits, and what it is where it is not the study's metric.
+    """
 
     variant: str
-    level: Level
+    level: str
     value: float
     unit: str
     source: str
     printed: str
+    what: str = ""
+
+    @property
+    def column(self) -> tuple[str, str]:
+        """Title and unit of the column it belongs to: published S2, %."""
+        return f"published {f'{self.what}, ' if self.what else ''}{self.variant.upper()}", self.unit
 
 
 def read_published(name: str) -> tuple[Row, ...]:
@@ -71,15 +79,77 @@ def published_values(name: str) -> tuple[PublishedValue, ...]:
 
 def _branch_count(rows: tuple[Row, ...]) -> list[PublishedValue]:
     """Table 6: a row a variant, a column a k."""
+    return [
+        PublishedValue(str(row["variant"]), column.removeprefix("k"), float(cell), "%", "table 6, published", cell)
+        for row in rows
+        for column, cell in row.items()
+        if column != "variant" and cell is not None
+    ]
+
+
+def _reparam_branches(rows: tuple[Row, ...]) -> list[PublishedValue]:
+    """Table 5: with and without branches, a column a variant; with them its k is that of table 7."""
+    stem = read_published("table7_architecture")[0]
+    return [
+        PublishedValue(variant, level, float(cell), "%", "table 5, published", cell)
+        for row in rows
+        for variant, cell in row.items()
+        if variant != "reparam" and cell is not None
+        for level in ("none" if row["reparam"] == "without" else str(stem[f"{variant}_k"]),)
+    ]
+
+
+def _training_settings(rows: tuple[Row, ...]) -> list[PublishedValue]:
+    """Table 8: every row keeps the settings of the rows above it and adds its own."""
+    names = {"progressive_learning": "progressive", "weight_decay_annealing": "annealing", "ema": "ema"}
+    arm = dict.fromkeys(names.values(), "off")
     values = []
     for row in rows:
-        for column, cell in row.items():
-            if column != "variant" and cell is not None:
-                level = int(column.removeprefix("k"))
-                values.append(PublishedValue(str(row["variant"]), level, float(cell), "%", "table 6, published", cell))
+        if row["setting"] in names:
+            arm = {**arm, names[str(row["setting"])]: "on"}
+        for column, unit, what in (
+            ("top1", "%", ""),
+            ("gain_over_previous", "points", "gain over the previous row of table 8"),
+        ):
+            cell = row[column]
+            if cell is not None:
+                place = ("s2", level_label(arm), float(cell), unit, "table 8, published")
+                values.append(PublishedValue(*place, f"+{cell}" if what else cell, what))
     return values
 
 
+def _distillation(rows: tuple[Row, ...]) -> list[PublishedValue]:
+    """Table 10: MobileOne's rows alone; the other networks are no level of ours."""
+    own = [(str(row["model"]), row) for row in rows if str(row["model"]).startswith("MobileOne-")]
+    return [
+        PublishedValue(model.removeprefix("MobileOne-").lower(), level, float(cell), "%", "table 10, published", cell)
+        for model, row in own
+        for level, cell in (("off", row["baseline"]), ("on", row["distilled"]))
+        if cell is not None
+    ]
+
+
 LONG_FORMS: Mapping[str, Callable[[tuple[Row, ...]], list[PublishedValue]]] = {
+    "table5_reparam_branches_top1": _reparam_branches,
     "table6_branch_count_top1": _branch_count,
+    "table8_training_settings_s2_top1": _training_settings,
+    "table10_distillation_top1": _distillation,
+}
+
+# What a reader has to know of a table's numbers, beside where they stand.
+CAVEATS: Mapping[str, str] = {
+    "table5_reparam_branches_top1": (
+        "Only S0, S1 and S3 were printed; read from one source. With branches S0 has k = 4, S1 and S3 have k = 1 "
+        "(table 7)."
+    ),
+    "table6_branch_count_top1": "Read from one source, which agrees with the paper's text.",
+    "table8_training_settings_s2_top1": (
+        "The paper adds one setting after the other: progressive learning, weight-decay annealing, EMA. So its rows "
+        "are four of these combinations, and a gain is that over its own row before. Two gains and the final value "
+        "could be sourced; the other values could not and stay empty."
+    ),
+    "table10_distillation_top1": (
+        "Distilled by MEAL V2's recipe; the settings used for MobileOne were not published. The table's other "
+        "networks are left out."
+    ),
 }

@@ -4,8 +4,8 @@ import csv
 import io
 import re
 
-from mobileone_core.reporting.result import Result, level_text
-from mobileone_core.reporting.words import Table
+from mobileone_core.reporting.result import Result
+from mobileone_core.reporting.words import Table, level_texts, published_columns
 from mobileone_core.study.statistics import Comparison
 
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
@@ -13,14 +13,20 @@ LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 
 def table_csv(result: Result) -> str:
-    """One line a level, in the metric's shown unit; what is missing stays empty."""
+    """One line a level, in the metric's shown unit; what is missing stays empty.
+
+    Studies of several factors have one more column a factor: factor.k and so on.
+    """
     text = io.StringIO()
-    variants = list(dict.fromkeys(value.variant for value in result.published))
-    printed = {(value.variant, level_text(value.level)): value.printed for value in result.published}
+    others = published_columns(result)
+    printed = {(value.column, value.level): value.printed for value in result.published}
+    factors = [f"factor.{factor.name}" for factor in result.plan.study.factors]
+    levels = level_texts(result)
     lines = []
     for row in result.analysis.comparisons:
-        others = {f"published_{variant}": printed.get((variant, row.level)) for variant in variants}
-        lines.append({"level": row.level, **_measured(result, row), **others})
+        place = dict(zip(factors, levels[row.level], strict=True)) if len(factors) > 1 else {}
+        published = {_column(*column): printed.get((column, row.level)) for column in others}
+        lines.append({"level": row.level, **place, **_measured(result, row), **published})
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _cell(value) for name, value in line.items()} for line in lines)
@@ -46,6 +52,12 @@ def _measured(result: Result, row: Comparison) -> dict[str, str | float | None]:
         "verdict": row.verdict,
         **against,
     }
+
+
+def _column(title: str, unit: str) -> str:
+    """published_s2; published_gain_over_the_row_before_s2_points."""
+    name = title.lower().replace(", ", "_").replace(" ", "_")
+    return name if unit == "%" else f"{name}_{unit}"
 
 
 def _cell(value: str | float | None) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mobileone_core.reporting.metric import Metric
-from mobileone_core.reporting.result import Result, level_text
-from mobileone_core.study.statistics import Comparison
+from mobileone_core.reporting.effects import effect_sentences, effects_of, joined, seeds_words
+from mobileone_core.reporting.result import Result
+from mobileone_core.study.factor import level_label, level_text
+from mobileone_core.study.statistics import Comparison, Contrast
 
 MISSING = "-"
 
@@ -19,26 +20,57 @@ class Table:
 
 
 def table_of(result: Result) -> Table:
-    """Measured columns first, then one column a published variant."""
-    metric, baseline = result.metric, result.level_words(result.analysis.baseline)
-    unit = metric.difference_unit
-    variants = list(dict.fromkeys(value.variant for value in result.published))
+    """A column a factor, the measured columns, then one column a published variant."""
+    several = len(result.plan.study.factors) > 1
+    baseline = "the baseline" if several else result.level_words(result.analysis.baseline)
+    metric = result.metric
     columns = [
-        (result.factor_names, ""),
+        *((factor.name, "") for factor in result.plan.study.factors),
         (f"measured {_with_unit(metric.label, metric.unit)}", "mean ± 95 % interval"),
         ("n", "seeds"),
-        ("sd", unit),
-        (_with_unit("difference", unit), "[simultaneous 95 %]"),
-        ("verdict", f"against {baseline}"),
-        (_with_unit("detectable", unit), "80 % power"),
+        ("sd", metric.difference_unit),
+        *_contrast_columns(result, "difference", f"against {baseline}"),
     ]
-    columns += [(f"published {variant.upper()}", metric.unit) for variant in variants]
-    printed = {(value.variant, level_text(value.level)): value.printed for value in result.published}
-    rows = []
-    for row in result.analysis.comparisons:
-        others = (printed.get((variant, row.level), MISSING) for variant in variants)
-        rows.append((row.level, *_measured(result, row), *others))
-    return Table(tuple(columns), tuple(rows))
+    printed = {(value.column, value.level): value.printed for value in result.published}
+    others = published_columns(result)
+    levels = level_texts(result)
+    rows = [
+        (*levels[row.level], *_measured(result, row), *(printed.get((column, row.level), MISSING) for column in others))
+        for row in result.analysis.comparisons
+    ]
+    return Table((*columns, *others), tuple(rows))
+
+
+def published_columns(result: Result) -> list[tuple[str, str]]:
+    """Title and unit of every published column, those in the metric's unit first."""
+    columns = dict.fromkeys(value.column for value in result.published)
+    return sorted(columns, key=lambda column: column[1] != result.metric.unit)
+
+
+def level_texts(result: Result) -> dict[str, tuple[str, ...]]:
+    """The printed levels of every arm, factor by factor, by the arm's label."""
+    return {level_label(arm): tuple(map(level_text, arm.values())) for arm in result.plan.study.arms}
+
+
+def effects_table(result: Result) -> Table | None:
+    """Main effects and interactions; None where the study varies fewer than two factors."""
+    rows = effects_of(result)
+    columns = (("effect", ""), *_contrast_columns(result, "estimate", f"on {result.metric.label}"))
+    return Table(columns, tuple((row.label, *_contrast(result, row)) for row in rows)) if rows else None
+
+
+def _contrast_columns(result: Result, title: str, of_verdict: str) -> tuple[tuple[str, str], ...]:
+    unit = result.metric.difference_unit
+    return (
+        (_with_unit(title, unit), "[simultaneous 95 %]"),
+        ("verdict", of_verdict),
+        (_with_unit("detectable", unit), "80 % power"),
+    )
+
+
+def _contrast(result: Result, row: Contrast) -> tuple[str, str, str]:
+    detectable = MISSING if row.detectable is None else result.metric.number(row.detectable)
+    return result.metric.difference(row) or MISSING, row.verdict, detectable
 
 
 def _measured(result: Result, row: Comparison) -> tuple[str, ...]:
@@ -46,33 +78,36 @@ def _measured(result: Result, row: Comparison) -> tuple[str, ...]:
     mean = MISSING if summary.mean is None else metric.number(summary.mean)
     if summary.mean is not None and summary.high is not None:
         mean += f" ± {metric.number(summary.high - summary.mean)}"
-    return (
-        mean,
-        str(summary.n) if summary.n == planned else f"{summary.n} of {planned}",
-        MISSING if summary.sd is None else metric.number(summary.sd),
-        _difference(metric, row),
-        row.verdict,
-        MISSING if row.detectable is None else metric.number(row.detectable),
-    )
-
-
-def _difference(metric: Metric, row: Comparison) -> str:
-    if row.difference is None:
-        return MISSING
-    if row.low is None or row.high is None:
-        return metric.signed(row.difference)
-    return f"{metric.signed(row.difference)} [{metric.signed(row.low)}, {metric.signed(row.high)}]"
+    count = str(summary.n) if summary.n == planned else f"{summary.n} of {planned}"
+    return (mean, count, MISSING if summary.sd is None else metric.number(summary.sd), *_contrast(result, row))
 
 
 def verdict(result: Result) -> str:
-    """The answer in words: what is better or worse than the baseline, what n seeds cannot show, what is open."""
+    """The answer in words: what shows, what n seeds cannot show, what is open; effects where factors are several."""
+    effects = effect_sentences(result)
+    sentences = [*effects, *_counted(result)] if effects else _by_level(result)
+    if any(result.missing.values()):
+        sentences.append(f"Not complete: {len(result.rows)} of {len(result.plan.cells)} cells are in.")
+    return " ".join(sentences)
+
+
+def _counted(result: Result) -> list[str]:
+    """How many combinations are better or worse than the baseline: the table says which."""
+    verdicts = [row.verdict for row in result.compared]
+    counts = [f"{verdicts.count(kind)} {kind}" for kind in dict.fromkeys(verdicts)]
+    return [f"Of {len(verdicts)} combinations against {result.analysis.baseline}: {', '.join(counts)}."]
+
+
+def _by_level(result: Result) -> list[str]:
+    """Every level against the baseline."""
     kinds: dict[str, list[Comparison]] = {}
     for row in result.compared:
         kinds.setdefault(row.verdict, []).append(row)
     baseline = result.level_words(result.analysis.baseline)
-    told = [*kinds.get("better", []), *kinds.get("worse", [])]
     sentences = [
-        f"{result.level_words(row.level)} is {row.verdict} than {baseline}: {_shown(result, row)}." for row in told
+        f"{result.level_words(row.level)} is {row.verdict} than {baseline}: "
+        f"{result.metric.difference(row, result.metric.difference_unit)}."
+        for row in (*kinds.get("better", []), *kinds.get("worse", []))
     ]
     if not result.compared:
         sentences.append("One level alone: nothing to compare.")
@@ -80,10 +115,10 @@ def verdict(result: Result) -> str:
         sentences.append("No effect shown.")
     sentences += [f"{_levels(result, rows)}: {_OPEN[kind]}" for kind, rows in kinds.items() if kind in _OPEN]
     if "no difference shown" in kinds:
-        sentences.append(_not_shown(result, kinds["no difference shown"]))
-    if any(result.missing.values()):
-        sentences.append(f"Not complete: {len(result.rows)} of {len(result.plan.cells)} cells are in.")
-    return " ".join(sentences)
+        rows = kinds["no difference shown"]
+        shown = f"no difference from {baseline} that {seeds_words(rows)} can show ({result.metric.could_find(rows)})"
+        sentences.append(f"{_levels(result, rows)}: {shown}.")
+    return sentences
 
 
 _OPEN = {
@@ -93,32 +128,11 @@ _OPEN = {
 }
 
 
-def _shown(result: Result, row: Comparison) -> str:
-    text = _difference(result.metric, row)
-    return text.replace(" [", f" {result.metric.difference_unit} [" if result.metric.difference_unit else " [")
-
-
-def _not_shown(result: Result, rows: Sequence[Comparison]) -> str:
-    metric, seeds = result.metric, _seeds([row.summary.n for row in rows])
-    sizes = sorted(row.detectable for row in rows if row.detectable is not None)
-    least, most = metric.number(sizes[0]), metric.amount(sizes[-1])
-    size = most if metric.amount(sizes[0]) == most else f"{least} to {most}"
-    baseline = result.level_words(result.analysis.baseline)
-    able = f"a true one of {size} would be found with 80 % power"
-    return f"{_levels(result, rows)}: no difference from {baseline} that {seeds} can show ({able})."
-
-
 def _levels(result: Result, rows: Sequence[Comparison]) -> str:
     names = [row.level for row in rows]
     if len(result.plan.study.factors) > 1:
         return "; ".join(names)
-    joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{result.factor_names} = {joined}"
-
-
-def _seeds(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
-    return f"{low} seeds" if low == high else f"{low} to {high} seeds"
+    return f"{result.factor_names} = {joined(names)}"
 
 
 def _with_unit(text: str, unit: str) -> str:

@@ -1,15 +1,18 @@
 """What the workers of a run do, as data, and how they say what went wrong. No optuna, no mlflow, no torch here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed
+from mobileone_core.training.recipe import Teacher
 
 OURS = (InputError, TrainingFailed)
 TRAIN = "mobileone_core.training.run:train_cell"
+COMPARE = "mobileone_core.training.step_cost:compare_forms"
 
 
 @dataclass(frozen=True)
@@ -24,22 +27,39 @@ class QueueTiming:
 
 @dataclass(frozen=True)
 class Engine:
-    """How the queue is kept, and which function trains a cell, as module:function."""
+    """How the queue is kept, and which functions train a cell and measure a comparison, as module:function."""
 
     timing: QueueTiming = field(default_factory=QueueTiming)
     train: str = TRAIN
+    compare: str = COMPARE
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where a run works and how: processes at once, the device, the data, and the files of teachers' weights."""
+
+    workspace: Workspace
+    workers: int = 1
+    execution: Execution = field(default_factory=Execution)
+    data_root: Path | None = None
+    teachers: Mapping[Teacher, Path] = field(default_factory=dict)
+    engine: Engine = field(default_factory=Engine)
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 1, "workers", self.workers, "an integer of 1 or more")
 
 
 @dataclass(frozen=True)
 class Job:
-    """Train the cells that wait in one queue of a workspace: those named, or all."""
+    """Work on what waits in one queue: the keys named, or all."""
 
-    workspace: Workspace
+    setup: Setup
     queue: str
     cells: frozenset[str] | None = None
-    execution: Execution = field(default_factory=Execution)
-    data_root: Path | None = None
-    engine: Engine = field(default_factory=Engine)
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.setup.workspace
 
 
 def one_line(error: BaseException) -> str:

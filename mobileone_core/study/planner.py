@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.declaration import Plan, PlannedCell
 from mobileone_core.study.job import QueueTiming
+from mobileone_core.study.plan import Plan, Queued
 from mobileone_core.study.queue import Queue
 from mobileone_core.study.queue_storage import create_queue
 from mobileone_core.study.record import Record, create_record
@@ -20,7 +20,7 @@ QUEUED = ("waiting", "running", "complete")
 
 
 def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[str]:
-    """Make the queue hold every cell of a plan that is not done; what was mended on the way, in words."""
+    """Make the queue hold all of a plan that is not done; what was mended on the way, in words."""
     with planning(workspace), plainly(workspace), planning_alone(workspace.queue):
         create_queue(workspace.queue)
         create_record(workspace)
@@ -30,14 +30,17 @@ def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[st
         mended = mend(queue, record, workspace)
         states = cell_states(workspace, plan)
         attempts = {item.key: item.attempt for item in states if item.state not in QUEUED}
-        for cell in in_order([cell for cell in plan.cells if cell.key in attempts]):
+        for cell in in_order([cell for cell in plan.queued if cell.key in attempts]):
             queue.enqueue(cell, plan.study.metric, attempts[cell.key] + 1)
     return mended
 
 
-def in_order(cells: Sequence[PlannedCell]) -> list[PlannedCell]:
-    """Every level's first seed before any second one; within a seed the dearer cells first."""
-    return sorted(cells, key=lambda cell: (cell.seed, -cell.cost))
+def in_order(cells: Sequence[Queued]) -> list[Queued]:
+    """Every level's first seed before any second one; of a seed teachers first, then the dearer cells.
+
+    A comparison comes last.
+    """
+    return sorted(cells, key=lambda cell: (cell.role == "comparison", cell.seed, cell.role != "teacher", -cell.cost))
 
 
 @contextlib.contextmanager

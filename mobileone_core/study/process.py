@@ -34,9 +34,14 @@ class Owner:
         return cls(**attributes) if attributes else None
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is, or was, a process of this machine."""
+        return (self.host, self.machine) == (socket.gethostname(), machine())
+
+    @property
     def is_gone(self) -> bool:
         """Whether it was a process of this machine and is no more; of another one nobody here can tell."""
-        if (self.host, self.machine) != (socket.gethostname(), machine()):
+        if not self.is_here:
             return False
         try:
             process = psutil.Process(self.pid)
@@ -44,6 +49,16 @@ class Owner:
             return shift > CLOCK_SLACK or bool(process.status() == psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return True
+
+    @property
+    def is_sibling(self) -> bool:
+        """Whether it is a process of this machine that whoever started this one started too."""
+        if not self.is_here:
+            return False
+        try:
+            return bool(psutil.Process(self.pid).ppid() == os.getppid())
+        except psutil.NoSuchProcess:
+            return False
 
 
 @functools.cache

@@ -94,7 +94,8 @@ class Progress:
         head.add_row(ProgressBar(len(states), _counts(states)["complete"] + share, width=40), summary(states, left))
         table = Table.grid(padding=(0, 2))
         for item in (item for item in states if item.state == "running"):
-            table.add_row(item.label, f"epoch {item.epoch}/{item.epochs}", value_text(item), attempt_text(item))
+            unit = "round" if item.role == "comparison" else "epoch"
+            table.add_row(item.label, f"{unit} {item.epoch}/{item.epochs}", value_text(item), attempt_text(item))
         return Group(head, table)
 
 
@@ -113,8 +114,8 @@ def duration(seconds: float) -> str:
 
 
 def value_text(item: CellState) -> str:
-    """A cell's metric as shown beside it."""
-    return "" if item.value is None else f"{item.value:.4f}"
+    """A cell's metric as shown beside it; a comparison has none."""
+    return "" if item.value is None or item.role == "comparison" else f"{item.value:.4f}"
 
 
 def attempt_text(item: CellState) -> str:
@@ -128,7 +129,7 @@ def _news(item: CellState) -> str:
     if item.state == "running":
         return f"started: {item.label}{attempt}"
     seconds = (item.ended - item.started).total_seconds() if item.ended and item.started else 0.0
-    return f"complete: {item.label}: {value_text(item)} after {duration(seconds)}"
+    return f"complete: {': '.join(filter(None, [item.label, value_text(item)]))} after {duration(seconds)}"
 
 
 def _counts(states: Sequence[CellState]) -> dict[str, int]:

@@ -4,20 +4,26 @@ import contextlib
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.declaration import PlannedCell
 from mobileone_core.study.job import QueueTiming
+from mobileone_core.study.plan import Queued
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue_storage import open_storage, trial_view
 from mobileone_core.study.trials import VOID, TrialView
 
-OF_ATTEMPT = ("owner", "run", "error", "warning")  # what one attempt leaves on its trial; the rest names the cell
+OF_ATTEMPT = (
+    "owner",
+    "runs",
+    "run",
+    "error",
+    "warning",
+)  # what one attempt leaves on its trial; the rest names the cell
 LIVE = ("WAITING", "RUNNING", "COMPLETE")
 
 
@@ -77,16 +83,18 @@ class Queue:
         """The study whose cells these are."""
         return next((str(trial.attributes["study"]) for trial in self.trials()), self.study.study_name)
 
-    def enqueue(self, cell: PlannedCell, metric: str, attempt: int) -> None:
-        """Add a cell; metric names the value that its trial returns, attempt counts from 1."""
+    def enqueue(self, cell: Queued, metric: str, attempt: int) -> None:
+        """Add a cell or a comparison; metric names the value that a cell's trial returns, attempt counts from 1."""
         attributes = {
             "cell": cell.key,
+            "role": cell.role,
+            "needs": list(cell.needs),
             "seed": cell.seed,
             "study": cell.study,
             "variant": cell.variant,
             "factors": dict(cell.factors),
             "metric": metric,
-            "epochs": cell.spec.recipe.epochs,
+            "epochs": cell.epochs,
             "spec": cell.spec.to_json(),
             "attempt": attempt,
         }
@@ -106,6 +114,18 @@ class Queue:
         return [
             item for item in views if "cell" in item.attributes and item.state != "PRUNED" and item.number not in void
         ]
+
+    def claimable(self, trials: Sequence[TrialView], cells: Collection[str] | None = None) -> list[TrialView]:
+        """Of all trials those of the cells named, or of all, that wait for nobody: what they need is complete."""
+        complete = {trial.key for trial in trials if trial.state == "COMPLETE"}
+
+        def can_begin(trial: TrialView) -> bool:
+            needs = set(trial.needs)
+            if trial.is_comparison and cells is not None:  # a plan of more seeds may have queued it
+                needs.intersection_update(cells)
+            return trial.state == "WAITING" and (cells is None or trial.key in cells) and needs <= complete
+
+        return list(filter(can_begin, trials))
 
     def void(self, trial: TrialView) -> None:
         """Let a complete trial count no more: its result is lost."""
@@ -137,14 +157,13 @@ class Queue:
         return next((trial_view(item) for item in ended if item.state != TrialState.PRUNED), None)
 
     def _pop(self, cells: Collection[str] | None) -> int | None:
-        """Claim the first waiting trial of these cells; Optuna's own method, which this stands for, takes any."""
+        """Claim the first of these cells that can begin; Optuna's own method, which this stands for, takes any."""
         storage, study_id = self.study._storage, self.study._study_id
-        for trial in self.trials("WAITING"):
-            if cells is None or trial.attributes["cell"] in cells:
-                number = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-                with contextlib.suppress(UpdateFinishedTrialError):
-                    if storage.set_trial_state_values(number, state=TrialState.RUNNING):
-                        return number
+        for trial in self.claimable(self.trials(), cells):
+            number = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
+            with contextlib.suppress(UpdateFinishedTrialError):
+                if storage.set_trial_state_values(number, state=TrialState.RUNNING):
+                    return number
         return None
 
     def sweep(self) -> list[TrialView]:
@@ -163,14 +182,14 @@ class Queue:
     def lost(self) -> list[TrialView]:
         """Attempts that ended without result or error, their cells not queued again."""
         trials = self.trials()
-        last = {trial.attributes["cell"]: trial for trial in trials}
-        live = {trial.attributes["cell"] for trial in trials if trial.state in LIVE}
+        last = {trial.key: trial for trial in trials}
+        live = {trial.key for trial in trials if trial.state in LIVE}
         return [item for cell, item in last.items() if cell not in live and "error" not in item.attributes]
 
     def _is_spare(self, claim: Claim) -> bool:
         """Whether this trial names no cell, or one that another trial has."""
         cell = claim.attributes.get("cell")
-        others = [item for item in self.trials(*LIVE) if item.attributes["cell"] == cell]
+        others = [item for item in self.trials(*LIVE) if item.key == cell]
         earlier = [item for item in others if item.number < claim.number or item.state == "COMPLETE"]
         return cell is None or bool(earlier)
 

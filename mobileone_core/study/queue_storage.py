@@ -1,6 +1,7 @@
 """Optuna's databases: opened so that a claim is atomic, made whole or not at all, and read by others' URLs."""
 
 import contextlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -107,5 +108,6 @@ def trial_view(trial: FrozenTrial) -> TrialView:
     """A trial as all readers of states see it."""
     epoch = trial.last_step or 0
     value = trial.value if trial.state == TrialState.COMPLETE else trial.intermediate_values.get(epoch)
+    value = None if value is None or math.isnan(value) else value
     times = (trial.datetime_start, trial.datetime_complete)
     return TrialView(trial.number, trial.state.name, trial.user_attrs, epoch, value, *times)

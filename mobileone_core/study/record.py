@@ -1,4 +1,7 @@
-"""The record: one MLflow experiment a study, one flat run an attempt. MLflow is imported here alone."""
+"""The record: one MLflow experiment a study, one flat run an attempt at a cell, one a level and form of a comparison.
+
+MLflow is imported here, and in the half that reads.
+"""
 
 import contextlib
 import dataclasses
@@ -7,10 +10,12 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
@@ -21,14 +26,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.declaration import Plan, PlannedCell
-from mobileone_core.study.environment import SAID, VERSION
-from mobileone_core.study.rows import CellRow
+from mobileone_core.study.factor import Level
+from mobileone_core.study.job import one_line
+from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.server import has_table, refusal
 from mobileone_core.study.sqlite import LOCKED, is_there, require_database, sqlite_path
 from mobileone_core.study.trials import check_schema
 from mobileone_core.study.workspace import Workspace, is_server, shown
 from mobileone_core.training.cell import SCHEMA
+from mobileone_core.training.comparison import ArmResult
 from mobileone_core.training.observer import EpochRecord
 
 for _name in ("mlflow", "alembic"):
@@ -37,6 +43,8 @@ for _name in ("mlflow", "alembic"):
 BATCH = 900  # metrics in one call; MLflow takes 1000
 PAGE = 1000
 PLAN = "plan."
+WEIGHTS = "weights.safetensors"
+COUNT = "comparison.runs"  # tag: how many runs the comparison has
 RECORD_ERRORS = (MlflowException,)
 Step = ParamSpec("Step")
 Result = TypeVar("Result")
@@ -130,24 +138,50 @@ class Record:
 
     def start(self, cell: PlannedCell, tags: Mapping[str, str]) -> "RunWriter":
         """A new run of a cell, with its tags from the first moment."""
-        experiment = self.experiment(cell.study)
-        if experiment is None:
-            raise InputError.of("study", cell.study, f"it is not in the record {shown(self.tracking)}; plan it first")
-        factors = {f"factor.{name}": str(level) for name, level in cell.factors.items()}
-        named = {
-            "study": cell.study,
-            "cell": cell.key,
-            "seed": str(cell.seed),
-            "data": cell.spec.data.name,
-            "variant": cell.variant,
-            "factors": json.dumps(dict(cell.factors)),
-        }
-        words = [*(f"{name}={level}" for name, level in cell.factors.items()), f"seed={cell.seed}"]
-        tags = {**named, **factors, **tags}
-        run = self.client.create_run(experiment.experiment_id, tags=tags, run_name=" ".join(words))
+        writer = self._started(cell, cell.factors, {"data": cell.spec.data.name, **tags})
         params = [Param(name, str(value)) for name, value in _flat(dataclasses.asdict(cell.spec))]
-        self.client.log_batch(run.info.run_id, params=params)
+        self.client.log_batch(writer.run_id, params=params)
+        return writer
+
+    def start_arm(self, comparison: PlannedComparison, result: ArmResult, tags: Mapping[str, str]) -> "RunWriter":
+        """A new run of one form of one level of a comparison."""
+        said = {"comparison": comparison.key, "level": result.label, "form": result.form}
+        said["data"] = comparison.spec.arms[0].spec.data.name
+        return self._started(comparison, {**result.factors, "form": result.form}, {**said, **tags})
+
+    def _started(self, queued: Queued, factors: Mapping[str, Level], tags: Mapping[str, str]) -> "RunWriter":
+        experiment = self.experiment(queued.study)
+        if experiment is None:
+            raise InputError.of("study", queued.study, f"it is not in the record {shown(self.tracking)}; plan it first")
+        named = {
+            "study": queued.study,
+            "cell": queued.key,
+            "seed": str(queued.seed),
+            "variant": queued.variant,
+            "factors": json.dumps(dict(factors)),
+            **{f"factor.{name}": str(level) for name, level in factors.items()},
+        }
+        words = [*(f"{name}={level}" for name, level in factors.items()), f"seed={queued.seed}"]
+        run = self.client.create_run(experiment.experiment_id, tags={**named, **tags}, run_name=" ".join(words))
         return RunWriter(self.client, run.info.run_id)
+
+    def file(self, run_id: str, name: str, directory: Path) -> Path:
+        """One of a run's artifacts: where it lies, or fetched from a server into a directory.
+
+        Raises InputError where it cannot be had.
+        """
+        try:
+            place = urlsplit(self.client.get_run(run_id).info.artifact_uri)
+            if place.scheme == "file":
+                path = Path(url2pathname(place.path)) / name
+            else:
+                directory.mkdir(parents=True, exist_ok=True)
+                path = Path(self.client.download_artifacts(run_id, name, str(directory)))
+        except RECORD_ERRORS as error:
+            raise InputError(f"{name} of run {run_id}: {one_line(error)}") from error
+        if not path.is_file():
+            raise InputError(f"{name} of run {run_id}: {path} is not there; machines share files by an MLflow server")
+        return path
 
     def end(self, run_id: str, status: str, error: str = "") -> None:
         """Set a run FINISHED, FAILED (with its error) or KILLED."""
@@ -209,6 +243,13 @@ class RunWriter:
         self.client.log_text(self.run_id, json.dumps(spec, indent=2) + "\n", "cell.json")
         self.client.log_artifact(self.run_id, str(weights))
 
+    def arm(self, comparison: PlannedComparison, result: ArmResult) -> None:
+        """Log the metrics of one form of a level, all its samples (samples.json) and what was compared."""
+        now = time.time_ns() // 1_000_000
+        self._log([Metric(name, value, now, 0) for name, value in result.metrics.items()])
+        self.client.log_text(self.run_id, json.dumps(result.samples) + "\n", "samples.json")
+        self.client.log_text(self.run_id, comparison.spec.to_json() + "\n", "comparison.json")
+
     def _log(self, metrics: Sequence[Metric]) -> None:
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(self.run_id, metrics[start : start + BATCH])
@@ -226,54 +267,6 @@ def create_record(workspace: Workspace) -> None:
     store = SqlAlchemyStore(f"sqlite:///{aside}", workspace.artifacts.as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
     aside.replace(path)
-
-
-def read_rows(tracking: str, study: str, keys: Collection[str]) -> tuple[list[CellRow], list[str]]:
-    """The FINISHED runs of these cells, in the order of keys, and what is wrong with the record in words."""
-    wanted = {key: number for number, key in enumerate(keys)}
-    runs = Record(tracking).runs(study, FINISHED)
-    rows = sorted((row for row in map(_row, runs) if row.key in wanted), key=lambda row: (wanted[row.key], row.run_id))
-    by_key: dict[str, list[str]] = {}
-    for row in rows:
-        by_key.setdefault(row.key, []).append(row.run_id)
-    problems = [
-        f"cell {key} has {len(ids)} finished runs, where one is allowed: {', '.join(ids)}"
-        for key, ids in by_key.items()
-        if len(ids) > 1
-    ]
-    return rows, problems
-
-
-def holds(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
-    """Whether the plan is recorded, these and no others of its runs are FINISHED, and none of its queue is open."""
-    record = Record(tracking)
-    experiment = record.experiment(plan.study.name)
-    if experiment is None or experiment.tags.get(PLAN + plan.id) != plan.to_json():
-        return False
-    finished = record.runs(plan.study.name, FINISHED)
-    keys = {cell.key for cell in plan.cells}
-    found = {run.info.run_id for run in finished if run.data.tags["cell"] in keys}
-    return found == set(runs) and not record.open_runs(plan.study.name, plan.queue)
-
-
-def read_plans(tracking: str, study: str) -> list[Plan]:
-    """The plans recorded for a study."""
-    experiment = Record(tracking).experiment(study)
-    tags = experiment.tags if experiment else {}
-    return [Plan.from_json(text) for name, text in sorted(tags.items()) if name.startswith(PLAN)]
-
-
-def recorded_studies(tracking: str) -> list[str]:
-    """The studies that have a plan in the record."""
-    found = Record(tracking).client.search_experiments(order_by=["experiment_id ASC"])
-    return [item.name for item in found if any(name.startswith(PLAN) for name in item.tags)]
-
-
-def _row(run: Run) -> CellRow:
-    tags = run.data.tags
-    environment = {name: text for name, text in tags.items() if name in SAID or name.startswith(VERSION)}
-    factors = json.loads(tags["factors"])
-    return CellRow(tags["cell"], int(tags["seed"]), factors, run.info.run_id, dict(run.data.metrics), environment)
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

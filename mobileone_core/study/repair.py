@@ -42,11 +42,10 @@ def plainly(workspace: Workspace) -> Iterator[None]:
 
 
 def kill_run(record: Record) -> Callable[[TrialView], None]:
-    """What happens to the run of an attempt that died."""
+    """What happens to the runs of an attempt that died."""
 
     def kill(trial: TrialView) -> None:
-        run = trial.attributes.get("run")
-        if run and record.is_active(run):
+        for run in filter(record.is_active, trial.runs):
             record.end(run, "KILLED")
 
     return kill
@@ -56,7 +55,7 @@ def mend_study(job: Job) -> list[str]:
     """Mend the study of a run that ends."""
     with plainly(job.workspace):
         record = Record(job.workspace.tracking)
-        queue = Queue(job.workspace.queue, job.queue, job.engine.timing, kill_run(record))
+        queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_run(record))
         return mend(queue, record, job.workspace)
 
 
@@ -72,9 +71,7 @@ def mend(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
         queue.requeue(trial)
         lines.append(f"trial {trial.number} ended without a result: its cell is queued again")
     for trial in (item for item in trials if item.state == "COMPLETE"):
-        lines += _finish(
-            trial, record, workspace.checkpoints(queue.study.study_name, trial.attributes["cell"]), finished
-        )
+        lines += _finish(trial, record, workspace.checkpoints(queue.study.study_name, trial.key), finished)
     by_number = {trial.number: trial for trial in trials}
     for run in runs:
         trial_of_run = by_number.get(run.trial)
@@ -85,28 +82,31 @@ def mend(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
 
 
 def _finish(trial: TrialView, record: Record, checkpoint: Path, finished: set[str]) -> list[str]:
-    """A complete trial has a FINISHED run, and no checkpoint."""
+    """The runs of a complete trial are FINISHED, and it has no checkpoint."""
     shutil.rmtree(checkpoint, ignore_errors=True)
-    run = trial.attributes["run"]
-    if run in finished:
-        return []
-    if not record.is_active(run):
-        lost = f"cell {trial.attributes['cell']} is complete, but its run {run} is not in the record"
-        return [f"{lost}; `mobileone status --repair` lets it be run again"]
-    record.end(run, "FINISHED")
-    return [f"run {run} had its result but no end: FINISHED"]
+    unfinished = [run for run in trial.runs if run not in finished]
+    for run in unfinished:
+        if not record.is_active(run):
+            lost = f"cell {trial.key} is complete, but its run {run} is not in the record"
+            return [f"{lost}; `mobileone status --repair` lets it be run again"]
+    for run in unfinished:
+        record.end(run, "FINISHED")
+    return [f"run {run} had its result but no end: FINISHED" for run in unfinished]
 
 
 def _give_up(queue: Queue, record: Record) -> list[str]:
-    """Complete trials whose runs are not in the record count no more; only on demand, it may be the wrong record."""
-    lost = [trial for trial in queue.trials("COMPLETE") if not record.is_active(trial.attributes["run"])]
+    """Complete trials whose runs are not in the record count no more; only on demand, it may be the wrong record.
+
+    What is left of a comparison is KILLED first: it must not stand beside the next one.
+    """
+    lost = [trial for trial in queue.trials("COMPLETE") if not all(map(record.is_active, trial.runs))]
     for trial in lost:
+        for run in filter(record.is_active, trial.runs):
+            record.end(run, "KILLED")
         queue.void(trial)
-    return [f"cell {trial.attributes['cell']} is missing again" for trial in lost]
+    return [f"cell {trial.key} is missing again" for trial in lost]
 
 
 def _holds(trial: TrialView | None, run_id: str) -> bool:
     """Whether a trial is still at work on a run, or has finished it."""
-    return (
-        trial is not None and trial.state in ("RUNNING", "COMPLETE") and trial.attributes.get("run", run_id) == run_id
-    )
+    return trial is not None and trial.state in ("RUNNING", "COMPLETE") and run_id in (trial.runs or (run_id,))

@@ -1,15 +1,18 @@
-"""One finished cell as the record tells it."""
+"""What the record tells of a study: finished cells, their curves, and what was measured side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mobileone_core.study.declaration import Level
+from mobileone_core.study.factor import Level
 
 
 @dataclass(frozen=True)
 class CellRow:
     """A FINISHED run: accuracies are fractions, times seconds. environment holds the tags that say where and how
-    (device, processor, threads, versions, git revision)."""
+    (device, processor, threads, versions, git revision).
+
+    Of a comparison it is one arm in one form, its key the comparison's; the form is among the factors.
+    """
 
     key: str
     seed: int
@@ -17,3 +20,23 @@ class CellRow:
     run_id: str
     metrics: Mapping[str, float]
     environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One epoch (from 1) of one metric of a finished run."""
+
+    key: str
+    metric: str
+    epoch: int
+    value: float
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """All that a report shows of a plan: rows of its cells and teachers, and what is wrong with the record in words."""
+
+    rows: Sequence[CellRow] = ()
+    problems: Sequence[str] = ()
+    comparison: Sequence[CellRow] = ()
+    curves: Sequence[CurvePoint] = ()

@@ -5,22 +5,27 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from mobileone_core.errors import InputError, require
-from mobileone_core.study.declaration import Plan
-from mobileone_core.study.job import TRAIN, Engine, Job
-from mobileone_core.study.state import CellState, State, cell_states, is_settled, study_names, study_states
+from mobileone_core.errors import InputError
+from mobileone_core.study.job import TRAIN, Job, Setup
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.state import (
+    CellState,
+    State,
+    cell_states,
+    is_settled,
+    study_names,
+    study_states,
+    waiting_for_failed,
+)
 from mobileone_core.study.team import Team
-from mobileone_core.study.workspace import Workspace, shown
-from mobileone_core.training.execution import Execution
+from mobileone_core.study.workspace import shown
 from mobileone_core.training.recipe import Precision
 
 POLL = 0.3  # seconds between looks at the queue
+QUIET = 3.0  # the same while a comparison is measured
 LINGER = 30.0  # seconds that a worker may outlive the last cell
-
-ENGINE = Engine()
 
 Read = Callable[[], list[CellState]]
 
@@ -63,56 +68,44 @@ class Display(Protocol):
         """At the end, whatever the end is."""
 
 
-def run_study(  # noqa: PLR0913
-    plan: Plan,
-    workspace: Workspace,
-    *,
-    workers: int,
-    execution: Execution,
-    data_root: Path | None,
-    display: Display,
-    engine: Engine = ENGINE,
-) -> Outcome:
+def run_study(plan: Plan, setup: Setup, display: Display) -> Outcome:
     """Run what is missing of a plan; nothing is imported, written or started where nothing is missing.
 
     An interrupted run ends in order and is told by its outcome; InputError for what a person must mend.
     """
-    require(workers >= 1, "workers", workers, "an integer of 1 or more")
+    workspace = setup.workspace
     states = cell_states(workspace, plan)
     if is_settled(workspace, plan, states):
         return Outcome(tuple(states))
-    job = Job(workspace, plan.queue, frozenset(cell.key for cell in plan.cells), execution, data_root, engine)
+    job = Job(setup, plan.queue, frozenset(cell.key for cell in plan.queued))
     run = Run(job, lambda: cell_states(workspace, plan), display, precisions(plan))
 
     def prepare() -> list[str]:
         from mobileone_core.study.planner import plan_cells
 
-        return plan_cells(plan, workspace, engine.timing)
+        return plan_cells(plan, workspace, setup.engine.timing)
 
-    return run(workers, prepare)
+    return run(prepare)
 
 
-def join(  # noqa: PLR0913
-    plan: Plan,
-    workspace: Workspace,
-    *,
-    workers: int,
-    execution: Execution,
-    data_root: Path | None,
-    display: Display,
-    engine: Engine = ENGINE,
-) -> Outcome:
+def join(plan: Plan, setup: Setup, display: Display) -> Outcome:
     """Work on what waits in a plan's queue, planning nothing: what a second machine runs."""
-    require(workers >= 1, "workers", workers, "an integer of 1 or more")
+    workspace = setup.workspace
     if not study_states(workspace, plan.queue):
         raise InputError.of("queue", plan.queue, f"nothing of it is in {shown(workspace.queue)}; plan it first")
-    job = Job(workspace, plan.queue, None, execution, data_root, engine)
-    return Run(job, lambda: study_states(workspace, plan.queue), display, precisions(plan))(workers, list)
+    job = Job(setup, plan.queue)
+    return Run(job, lambda: study_states(workspace, plan.queue), display, precisions(plan))(list)
 
 
 def precisions(plan: Plan) -> list[Precision]:
     """The precisions that a plan's cells train in."""
-    return sorted({cell.spec.recipe.precision for cell in plan.cells})
+    return sorted({cell.spec.recipe.precision for cell in (*plan.teachers, *plan.cells)})
+
+
+def is_measuring(states: Sequence[CellState]) -> bool:
+    """Whether a comparison is all that runs."""
+    roles = {item.role for item in states if item.state == "running"}
+    return roles == {"comparison"}
 
 
 class Run:
@@ -126,7 +119,7 @@ class Run:
         self.notes: list[str] = []
         self.interrupt = Interrupt()
 
-    def __call__(self, workers: int, prepare: Callable[[], list[str]]) -> Outcome:
+    def __call__(self, prepare: Callable[[], list[str]]) -> Outcome:
         """Prepare while the workers' imports go on, work until all is done, mend what was left behind."""
         is_interrupted = False
         with contextlib.ExitStack() as stack:
@@ -137,9 +130,9 @@ class Run:
             try:
                 for line in prepare():
                     self._note(line)
-                if self.job.engine.train == TRAIN:
+                if self.job.setup.engine.train == TRAIN:
                     team.check(self.precisions)
-                self._work(team, workers)
+                self._work(team)
             except KeyboardInterrupt:
                 is_interrupted = True
                 self.display.say("stopping; cells at work go on from their last epoch next time")
@@ -147,17 +140,18 @@ class Run:
             self._mend()
             states = self.read()
             self.display.update(states)
+            self._tell_stuck(states)
         return Outcome(tuple(states), is_interrupted, tuple(self.notes))
 
-    def _work(self, team: Team, workers: int) -> None:
+    def _work(self, team: Team) -> None:
         states = self.read()
         todo = sum(item.state in ("waiting", "running") for item in states)
-        workers = min(workers, todo)
+        workers = min(self.job.setup.workers, todo)
         self.display.begin(states, workers)
         team.start(workers)
         last_seen = time.monotonic()
         while team.members and time.monotonic() - last_seen < LINGER:
-            team.rest(POLL)
+            team.rest(QUIET if is_measuring(states) else POLL)
             self.interrupt.check()
             dead = team.bury()
             for line in dead:
@@ -175,6 +169,12 @@ class Run:
         if self.job.queue in study_names(self.job.workspace):
             for line in mend_study(self.job):
                 self._note(line)
+
+    def _tell_stuck(self, states: Sequence[CellState]) -> None:
+        stuck = waiting_for_failed(states)
+        if stuck:
+            number = "1 waits" if len(stuck) == 1 else f"{len(stuck)} wait"
+            self._note(f"{number} for a failed cell: {stuck[0].label}{', ...' if len(stuck) > 1 else ''}")
 
     def _note(self, line: str) -> None:
         self.notes.append(line)

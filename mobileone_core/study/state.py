@@ -9,7 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mobileone_core.study.declaration import Level, Plan, PlannedCell
+from mobileone_core.study.factor import Level
+from mobileone_core.study.plan import Plan, Queued, Role
+from mobileone_core.study.process import Owner
 from mobileone_core.study.sqlite import check_revision, is_there, reading, sqlite_path
 from mobileone_core.study.trials import VOID, TrialView, check_schema
 from mobileone_core.study.workspace import Workspace
@@ -17,15 +19,18 @@ from mobileone_core.study.workspace import Workspace
 State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
 # attributes of a trial that are shown: all but the spec
-SHOWN = ("cell", "seed", "factors", "variant", "epochs", "attempt", "run", "error", "warning", "owner")
+OF_CELL = ("cell", "role", "needs", "seed", "factors", "variant", "epochs", "attempt")
+SHOWN = (*OF_CELL, "runs", "run", "error", "warning", "owner")
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 
 
 @dataclass(frozen=True)
 class CellState:
-    """A cell and its latest attempt; value is the last epoch's validation metric, or the final metric where complete.
+    """A cell, a teacher or a comparison, and its latest attempt.
 
-    started and ended are local times without a zone, as Optuna stores them.
+    needs are the keys to be complete first; runs are those of the record; owner is the process at work. value is the
+    last epoch's validation metric, or the final metric where complete; epochs are a comparison's rounds. started and
+    ended are local times without a zone, as Optuna stores them.
     """
 
     key: str
@@ -33,14 +38,15 @@ class CellState:
     factors: Mapping[str, Level]
     state: State = "missing"
     variant: str = ""
+    role: Role = "cell"
+    needs: tuple[str, ...] = ()
     trial: int | None = None
     attempt: int = 0
-    run_id: str = ""
+    runs: tuple[str, ...] = ()
     epoch: int = 0
     epochs: int = 0
     value: float | None = None
-    host: str = ""
-    pid: int = 0
+    owner: Owner | None = None
     error: str = ""
     warning: str = ""
     started: datetime | None = None
@@ -48,14 +54,32 @@ class CellState:
 
     @property
     def label(self) -> str:
-        """The cell in words: k=4 seed 2."""
-        return " ".join([*(f"{name}={level}" for name, level in self.factors.items()), f"seed {self.seed}"])
+        """The cell in words: k=4 seed 2; a comparison has no seed."""
+        words = [f"{name}={level}" for name, level in self.factors.items()]
+        return " ".join(words if self.role == "comparison" else [*words, f"seed {self.seed}"])
+
+    @property
+    def run_id(self) -> str:
+        """The run, or the first of several; empty before there is one."""
+        return self.runs[0] if self.runs else ""
 
 
 def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
-    """Every cell of a plan, in its order; InputError where the queue or the record cannot be read."""
+    """Teachers, cells and the comparison of a plan, in its order; InputError where the queue cannot be read."""
     found = {item.key: item for item in study_states(workspace, plan.queue)}
-    return [found.get(cell.key) or _missing(cell) for cell in plan.cells]
+    return [found.get(cell.key) or _missing(cell) for cell in plan.queued]
+
+
+def waiting_for_failed(states: Sequence[CellState]) -> list[CellState]:
+    """What waits for a failed cell, or for one that itself waits for a failed one."""
+    stuck = {item.key for item in states if item.state == "failed"}
+    found: dict[str, CellState] = {}
+    while new := [
+        item for item in states if item.state == "waiting" and item.key not in found and stuck & {*item.needs}
+    ]:
+        found |= {item.key: item for item in new}
+        stuck |= set(found)
+    return list(found.values())
 
 
 def study_states(workspace: Workspace, study: str) -> list[CellState]:
@@ -82,14 +106,15 @@ def study_names(workspace: Workspace) -> list[str]:
 
 
 def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) -> bool:
-    """Whether nothing is left to do: all cells complete, their runs FINISHED, no run left open, the plan recorded."""
+    """Whether nothing is left to do: all complete, their runs FINISHED, no run left open, the plan recorded."""
     if any(item.state != "complete" for item in states):
         return False
+    wanted = {run for item in states for run in item.runs}
     path = sqlite_path(workspace.tracking)
     if path is None:
-        from mobileone_core.study.record import holds
+        from mobileone_core.study.record_reading import holds
 
-        return holds(workspace.tracking, plan, [item.run_id for item in states])
+        return holds(workspace.tracking, plan, wanted)
     if not is_there(path):
         return False
     with reading(path) as connection:
@@ -98,9 +123,9 @@ def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) ->
         if _experiment_tag(connection, plan.study.name, f"plan.{plan.id}") != plan.to_json():
             return False
         runs = _run_states(connection, plan.study.name, plan.queue)
-    keys = {cell.key for cell in plan.cells}
+    keys = {cell.key for cell in plan.queued}
     finished = {run for run, status, key in runs if status == "FINISHED" and key in keys}
-    return finished == {item.run_id for item in states} and not any(status == "RUNNING" for _, status, _ in runs)
+    return finished == wanted and not any(status == "RUNNING" for _, status, _ in runs)
 
 
 def fold(trials: Iterable[TrialView]) -> list[CellState]:
@@ -108,7 +133,7 @@ def fold(trials: Iterable[TrialView]) -> list[CellState]:
     attempts: dict[str, list[TrialView]] = {}
     for trial in trials:
         if "cell" in trial.attributes and trial.state != "PRUNED":
-            attempts.setdefault(trial.attributes["cell"], []).append(trial)
+            attempts.setdefault(trial.key, []).append(trial)
     return [_of_cell(key, items) for key, items in attempts.items()]
 
 
@@ -120,21 +145,21 @@ def _of_cell(key: str, trials: Sequence[TrialView]) -> CellState:
     else:
         chosen = trials[-1]
     of = chosen.attributes
-    owner = of.get("owner") or {}
     return CellState(
         key=key,
         seed=of["seed"],
         factors=of["factors"],
         state=OF_TRIAL.get(chosen.state, "failed" if "error" in of else "missing"),
         variant=of["variant"],
+        role=of.get("role", "cell"),
+        needs=chosen.needs,
         trial=chosen.number,
         attempt=of["attempt"],
-        run_id=of.get("run", ""),
+        runs=chosen.runs,
         epoch=chosen.epoch,
         epochs=of["epochs"],
         value=chosen.value,
-        host=owner.get("host", ""),
-        pid=owner.get("pid", 0),
+        owner=Owner.read(of.get("owner")),
         error=of.get("error", ""),
         warning=of.get("warning", ""),
         started=chosen.started,
@@ -142,8 +167,10 @@ def _of_cell(key: str, trials: Sequence[TrialView]) -> CellState:
     )
 
 
-def _missing(cell: PlannedCell) -> CellState:
-    return CellState(cell.key, cell.seed, cell.factors, variant=cell.variant, epochs=cell.spec.recipe.epochs)
+def _missing(cell: Queued) -> CellState:
+    return CellState(
+        cell.key, cell.seed, cell.factors, "missing", cell.variant, cell.role, cell.needs, epochs=cell.epochs
+    )
 
 
 @contextlib.contextmanager

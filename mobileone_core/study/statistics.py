@@ -5,12 +5,13 @@ the cells that exist, one pooled residual. Decisions are Holm's over the levels;
 (each at 1 - alpha / (levels - 1), Bonferroni). Holm rejects a little more than such intervals do, and intervals that
 fit Holm exactly say no more than a sign. So a level is called better or worse only where both agree: its interval
 then leaves out 0 and its Holm p is alpha at most. Where one of them reaches and the other does not, it is borderline.
+The effects of factors (effects.py) are contrasts of the same model, decided by the same rule.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from scipy.special import nctdtrinc, stdtr, stdtrit
@@ -18,7 +19,12 @@ from scipy.special import nctdtrinc, stdtr, stdtrit
 from mobileone_core.errors import require
 
 Sample = Mapping[str, Mapping[int, float]]  # level, seed, value
-Verdict = Literal["baseline", "better", "worse", "borderline", "no difference shown", "no spread", "not enough seeds"]
+Verdict = Literal[
+    "baseline", "better", "worse", "no difference shown",
+    "raises", "lowers", "no effect shown",
+    "borderline", "no spread", "not enough seeds", "not estimable",
+]  # fmt: skip
+Answers = tuple[Verdict, Verdict, Verdict]  # for a contrast above 0, below 0, and told from 0 by neither test
 
 ALPHA = 0.05
 POWER = 0.80
@@ -49,16 +55,13 @@ class Paired:
     ties: int = 0
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A level's row. difference, low, high, p, p_holm and detectable belong to the block model.
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """A weighted sum of level means in the block model; None where there is nothing to estimate or test with.
 
     detectable is the smallest true difference whose interval leaves out 0, on the right side, at 80 % power.
     """
 
-    level: str
-    summary: Summary
-    paired: Paired
     verdict: Verdict
     difference: float | None = None
     low: float | None = None
@@ -66,6 +69,15 @@ class Comparison:
     p: float | None = None
     p_holm: float | None = None
     detectable: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison(Contrast):
+    """A level's row: alone, against the baseline in pairs, and as the contrast of the two."""
+
+    level: str
+    summary: Summary
+    paired: Paired
 
 
 @dataclass(frozen=True)
@@ -131,25 +143,39 @@ def compare(sample: Sample, baseline: str, *, higher_is_better: bool = True) -> 
     Raises InputError where the baseline is no level of the sample or a value is not finite.
     """
     require(baseline in sample, "baseline", baseline, f"one of {', '.join(sample)}")
+    model = BlockModel(sample)
+    others = [level for level in sample if level != baseline]
+    each = ALPHA / max(1, len(others))
+    answers: Answers = ("better", "worse", "no difference shown")
+    if not higher_is_better:
+        answers = ("worse", "better", "no difference shown")
+    contrasts = decided([model.contrast({level: 1.0, baseline: -1.0}, each) for level in others], answers)
+    found = dict(zip(others, contrasts, strict=True))
+    rows = []
     for level, values in sample.items():
-        for value in values.values():
-            require(math.isfinite(value), f"value at {level}", value, "a finite number")
-    each = ALPHA / max(1, len(sample) - 1)
-    fit = _BlockModel(sample)
-    rows = [_compared(fit, level, baseline, higher_is_better, each) for level in sample]
-    adjusted = iter(holm([1.0 if row.p is None else row.p for row in rows if row.level != baseline]))
-    rows = [row if row.level == baseline else _decided(row, next(adjusted), higher_is_better) for row in rows]
-    return Analysis(tuple(rows), baseline, 1 - each, fit.residual_sd, fit.df)
+        pairs = Paired(0) if level == baseline else paired(values, sample[baseline], higher_is_better)
+        contrast = found.get(level, Contrast(verdict="baseline"))
+        rows.append(Comparison(level, summarize(values.values()), pairs, **vars(contrast)))
+    return Analysis(tuple(rows), baseline, 1 - each, model.residual_sd, model.df)
 
 
-class _BlockModel:
-    """Least squares of y = level + seed on the cells that exist."""
+def decided(contrasts: Sequence[Contrast], answers: Answers) -> list[Contrast]:
+    """A whole family of contrasts with Holm's p and the verdict that it and the interval allow."""
+    adjusted = holm([1.0 if row.p is None else row.p for row in contrasts])
+    return [_decided(row, p_holm, answers) for row, p_holm in zip(contrasts, adjusted, strict=True)]
+
+
+class BlockModel:
+    """Least squares of y = level + seed on the cells that exist; InputError where a value is not finite."""
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
         self.levels = list(sample)
         cells = [(level, seed, value) for level in sample for seed, value in sorted(sample[level].items())]
+        for level, _, value in cells:
+            require(math.isfinite(value), f"value at {level}", value, "a finite number")
         seeds = sorted({seed for _, seed, _ in cells})
+        self.seeds = len(seeds)
         design = np.zeros((len(cells), len(self.levels) + len(seeds)))
         for row, (level, seed, _) in enumerate(cells):
             design[row, self.levels.index(level)] = 1
@@ -168,46 +194,46 @@ class _BlockModel:
             sd = math.sqrt(float(residual @ residual) / self.df)
             self.residual_sd = _unless_rounding(sd, self.scale)
 
-    def difference(self, level: str, baseline: str) -> tuple[float, float] | None:
-        """Estimate and its variance in units of the residual variance; None where no seeds connect the two."""
-        contrast = np.zeros(len(self.coefficients))
-        contrast[self.levels.index(level)] += 1
-        contrast[self.levels.index(baseline)] -= 1
+    def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
+        """The sum of weight times level, with its interval at 1 - alpha; levels without a weight count nothing.
+
+        Tested where every weighted level has two values and seeds connect them.
+        """
+        found = self._estimate(weights)
+        if found is None:
+            return Contrast(verdict="not enough seeds")
+        row = Contrast(verdict="not enough seeds", difference=found[0])
+        if self.residual_sd is None or min(len(self.sample[level]) for level in weights) < 2:
+            return row
+        if self.residual_sd == 0:
+            return replace(row, verdict="no spread")
+        error = self.residual_sd * math.sqrt(found[1])
+        half = _critical(self.df, alpha) * error
+        return replace(
+            row,
+            low=found[0] - half,
+            high=found[0] + half,
+            p=_two_sided(found[0] / error, self.df),
+            detectable=detectable_effect(error, self.df, alpha),
+        )
+
+    def _estimate(self, weights: Mapping[str, float]) -> tuple[float, float] | None:
+        """Estimate and its variance in units of the residual variance; None where no seeds connect the levels."""
+        contrast = np.array([*(weights.get(level, 0.0) for level in self.levels), *[0.0] * self.seeds])
         if not np.allclose(contrast @ self.projection, contrast, atol=1e-8):
             return None
         estimate = _unless_rounding(float(contrast @ self.coefficients), self.scale)
         return estimate, float(contrast @ self.inverse @ contrast)
 
 
-def _compared(fit: _BlockModel, level: str, baseline: str, higher_is_better: bool, alpha: float) -> Comparison:
-    """A level's row up to its own p; the decision needs those of all levels."""
-    values, base = fit.sample[level], fit.sample[baseline]
-    row = Comparison(level, summarize(values.values()), Paired(0), "baseline")
-    if level == baseline:
-        return row
-    row = replace(row, paired=paired(values, base, higher_is_better), verdict="not enough seeds")
-    estimate = fit.difference(level, baseline)
-    if estimate is None:
-        return row
-    row = replace(row, difference=estimate[0])
-    if min(len(values), len(base)) < 2 or fit.residual_sd is None:
-        return row
-    if fit.residual_sd == 0:
-        return replace(row, verdict="no spread")
-    error = fit.residual_sd * math.sqrt(estimate[1])
-    half = _critical(fit.df, alpha) * error
-    interval: dict[str, Any] = {"low": estimate[0] - half, "high": estimate[0] + half}
-    detectable = detectable_effect(error, fit.df, alpha)
-    return replace(row, **interval, p=_two_sided(estimate[0] / error, fit.df), detectable=detectable)
-
-
-def _decided(row: Comparison, p_holm: float, higher_is_better: bool) -> Comparison:
+def _decided(row: Contrast, p_holm: float, answers: Answers) -> Contrast:
     if row.p is None or row.difference is None or row.low is None or row.high is None:
         return row
     rejected, excluded = p_holm <= ALPHA, row.low > 0 or row.high < 0
-    verdict: Verdict = "borderline" if rejected or excluded else "no difference shown"
+    above, below, neither = answers
+    verdict: Verdict = "borderline" if rejected or excluded else neither
     if rejected and excluded:
-        verdict = "better" if (row.difference > 0) == higher_is_better else "worse"
+        verdict = above if row.difference > 0 else below
     return replace(row, p_holm=p_holm, verdict=verdict)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.declaration import Plan
+from mobileone_core.study.plan import Plan
 from mobileone_core.study.progress import summary, value_text
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.workspace import Workspace, shown
@@ -51,7 +51,8 @@ def _table(states: Sequence[CellState]) -> list[str]:
 
 
 def _row(item: CellState) -> tuple[str, ...]:
-    host = f"{item.host}:{item.pid}" if item.host else ""
+    host = f"{item.owner.host}:{item.owner.pid}" if item.owner else ""
     epoch = f"{item.epoch}/{item.epochs}" if item.trial is not None else ""
     attempt = str(item.attempt) if item.attempt else ""
-    return (item.key, item.label, item.state, attempt, epoch, value_text(item), host, item.run_id)
+    runs = f"{item.run_id} and {len(item.runs) - 1} more" if len(item.runs) > 1 else item.run_id
+    return (item.key, item.label, item.state, attempt, epoch, value_text(item), host, runs)

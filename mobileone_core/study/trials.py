@@ -23,6 +23,26 @@ class TrialView:
     started: datetime | None = None
     ended: datetime | None = None
 
+    @property
+    def key(self) -> str:
+        """The cell that was attempted."""
+        return str(self.attributes["cell"])
+
+    @property
+    def is_comparison(self) -> bool:
+        return self.attributes.get("role") == "comparison"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the cells to be complete first."""
+        return tuple(self.attributes.get("needs", ()))
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The attempt's runs in the record: one of a cell, one a level and form of a comparison; none at first."""
+        of = self.attributes
+        return tuple(of.get("runs") or filter(None, [of.get("run")]))  # earlier versions noted one
+
 
 def check_schema(found: str | None, place: object) -> None:
     """InputError where a newer version wrote a record."""

@@ -1,33 +1,27 @@
-"""A worker process: takes cells from the queue, trains them, writes the record, until nothing is left to take."""
+"""A worker process: takes cells from the queue, one attempt after the other, until nothing is left to take."""
 
-import contextlib
-import importlib
-import math
 import multiprocessing
 import shutil
 import signal
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
 
-from mobileone_core.study.declaration import PlannedCell
+from mobileone_core.study.attempt import Attempt, require_function
 from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.job import Job, one_line
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue import Claim, Queue
-from mobileone_core.study.record import Record, RunWriter
+from mobileone_core.study.record import Record
 from mobileone_core.study.repair import kill_run
 from mobileone_core.study.trials import TrialView
-from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
+from mobileone_core.training.observer import TrainingStopped
 from mobileone_core.training.recipe import Precision
 
 IDLE = 0.5  # seconds between looks at a queue whose last cells others are running
+QUIET = 5.0  # the same while another command measures a comparison
 
 
 class Stop:
@@ -51,7 +45,8 @@ def work(job: Job, index: int, words: Connection) -> None:
     """Body of worker number index; its last words, where it cannot go on, go through the connection."""
     stop = Stop()
     try:
-        Worker(replace(job, execution=_placed(job.execution, index)), stop).run()
+        setup = replace(job.setup, execution=_placed(job.setup.execution, index))
+        Worker(replace(job, setup=setup), stop).run()
     except Exception as error:
         words.send(one_line(error))
         raise SystemExit(1) from None
@@ -63,7 +58,7 @@ def probe(job: Job, precisions: Sequence[Precision], words: Connection) -> None:
 
     try:
         for precision in precisions:
-            resolve_device(_placed(job.execution, 0), precision)
+            resolve_device(_placed(job.setup.execution, 0), precision)
         words.send("")
     except Exception as error:
         words.send(one_line(error))
@@ -76,134 +71,67 @@ class Worker:
         self.job = job
         self.stop = stop
         self.record = Record(job.workspace.tracking)
-        self.queue = Queue(job.workspace.queue, job.queue, job.engine.timing, kill_run(self.record))
-        module, _, name = job.engine.train.partition(":")
-        self.train = getattr(importlib.import_module(module), name)
-        here = Owner.here()
-        self.tags = {"queue": job.queue, "host": here.host, "pid": str(here.pid), **environment_tags(job.execution)}
+        self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_run(self.record))
+        require_function(job.setup.engine.train)
+        here, said = Owner.here(), environment_tags(job.setup.execution)
+        self.tags = {"queue": job.queue, "host": here.host, "pid": str(here.pid), **said}
 
     def run(self) -> None:
-        """Work until nothing waits and nobody else's cell could come back."""
+        """Work until nothing can be begun and nobody else's cell could come back."""
         while not self.stop:
             self.queue.sweep()
-            if self._ours("WAITING"):
+            trials = self.queue.trials()
+            if self.queue.claimable(trials, self.job.cells):
                 self._end(self.queue.claim(self._attempt, self.job.cells))
-            elif self._ours("RUNNING"):
-                time.sleep(IDLE)
-            else:
+                continue
+            pause = self._pause(trials)
+            if pause is None:
                 return
+            time.sleep(pause)
 
-    def _ours(self, state: str) -> bool:
+    def _pause(self, trials: Sequence[TrialView]) -> float | None:
+        """Seconds until the next look; None where others run nothing of this job, or a comparison beside it alone.
+
+        That one wants a quiet machine, and whoever started it starts a new worker where it dies.
+        """
         cells = self.job.cells
-        return any(cells is None or trial.attributes["cell"] in cells for trial in self.queue.trials(state))
+        running = [item for item in trials if item.state == "RUNNING" and (cells is None or item.key in cells)]
+        if any(not item.is_comparison for item in running):
+            return IDLE
+        owners = [Owner.read(item.attributes.get("owner")) for item in running]
+        return QUIET if any(owner is None or not owner.is_sibling for owner in owners) else None
 
     def _end(self, trial: TrialView | None) -> None:
-        """After the queue was told: the run of a complete cell is FINISHED, a stopped cell is queued again."""
+        """After the queue was told: the runs of a complete cell are FINISHED, a stopped cell is queued again."""
         if trial is None:
             return
         if trial.state == "COMPLETE":
-            self.record.end(trial.attributes["run"], "FINISHED")
-            shutil.rmtree(self._directory(trial.attributes), ignore_errors=True)
+            for run in trial.runs:
+                self.record.end(run, "FINISHED")
+            shutil.rmtree(self.job.workspace.checkpoints(self.job.queue, trial.key), ignore_errors=True)
         elif "error" not in trial.attributes:
             self.queue.requeue(trial)
 
     def _attempt(self, claim: Claim) -> float:
-        """Train the cell of a claim and give its metric; where there is none, the run says how it ended."""
-        run_id = ""
+        """The value of a claimed trial; where there is none, the runs say how it ended."""
+        attempt = Attempt(self.job, self.queue, self.record, claim, self.stop)
         try:
-            cell = _cell(claim.attributes)
-            tags = {"trial": str(claim.number), "attempt": str(claim.attributes["attempt"])}
-            writer = self.record.start(cell, self.tags | tags)
-            run_id = writer.run_id
-            claim.note("run", run_id)
-            with _noting(claim):
-                return self._trained(cell, Watch(claim, writer, self.stop, claim.attributes["metric"]))
+            return attempt(self.tags)
         except (Exception, SystemExit) as error:  # Lightning answers SIGTERM with SystemExit
             is_stopped = bool(self.stop) or isinstance(error, TrainingStopped)
             message = "" if is_stopped else one_line(error)
-            if message and claim.note("error", message):
-                self._end_run(run_id, "FAILED", message)
-            else:
-                self._end_run(run_id, "KILLED")
+            is_told = bool(message) and claim.note("error", message)
+            for run in attempt.runs:
+                self.record.end(run, "FAILED" if is_told else "KILLED", message if is_told else "")
             raise TrainingStopped from None
-
-    def _end_run(self, run_id: str, status: str, error: str = "") -> None:
-        if run_id:
-            self.record.end(run_id, status, error)
-
-    def _trained(self, cell: PlannedCell, watch: "Watch") -> float:
-        result: CellResult = self.train(
-            cell.spec,
-            execution=self.job.execution,
-            data_root=self.job.data_root,
-            directory=self.job.workspace.checkpoints(self.job.queue, cell.key),
-            observer=watch,
-        )
-        value = result.metrics.get(watch.metric)
-        if value is None or not math.isfinite(value):
-            raise TrainingFailed(f"{watch.metric} is {value}")
-        watch.writer.result(cell, result.metrics, watch.last, result.weights)
-        return value
-
-    def _directory(self, attributes: Mapping[str, Any]) -> Path:
-        return self.job.workspace.checkpoints(self.job.queue, attributes["cell"])
-
-
-class Watch:
-    """The observer of one attempt: logs epochs, shows how far it is, and stops it where it must."""
-
-    def __init__(self, claim: Claim, writer: RunWriter, stop: Stop, metric: str) -> None:
-        self.claim = claim
-        self.writer = writer
-        self.stop = stop
-        self.metric = metric
-        self.shown = metric.replace("test/", "val/")
-        self.last = EpochRecord(0, 0, time.time_ns() // 1_000_000, {})
-
-    def resumed(self, history: Sequence[EpochRecord]) -> None:
-        """Log the epochs of earlier attempts again, so that this run's curves are whole."""
-        self._take(history)
-
-    def epoch_finished(self, record: EpochRecord) -> None:
-        """Log an epoch; stop before its checkpoint where the trial is another's or the worker is to end."""
-        self._take([record])
-
-    def batch_finished(self) -> None:
-        if self.stop:
-            raise TrainingStopped
-
-    def _take(self, history: Sequence[EpochRecord]) -> None:
-        self.batch_finished()
-        self.last = history[-1]
-        if not self.claim.report(self.last.epoch, self.last.metrics.get(self.shown, float("nan"))):
-            raise TrainingStopped
-        self.writer.epochs(history)
-
-
-@contextlib.contextmanager
-def _noting(claim: Claim) -> Iterator[None]:
-    """Warnings that are meant for people go to the queue, and so to the display, instead of standard error."""
-
-    def note(message: Warning | str, category: type[Warning], *_: object) -> None:
-        if issubclass(category, UserWarning):
-            claim.note("warning", " ".join(str(message).split()))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = note  # type: ignore[assignment]
-        yield
-
-
-def _cell(attributes: Mapping[str, Any]) -> PlannedCell:
-    spec = CellSpec.from_json(attributes["spec"])
-    return PlannedCell(spec, attributes["study"], attributes["variant"], attributes["factors"])
 
 
 def _placed(execution: Execution, index: int) -> Execution:
-    """A GPU of its own for each worker, where there are several and none is named."""
+    """A GPU of its own for each worker, or one a process of its cells, where there are several and none is named."""
     if execution.device not in ("auto", "cuda"):
         return execution
     import torch
 
     count = torch.cuda.device_count()
-    return replace(execution, device=f"cuda:{index % count}") if count > 1 else execution
+    places = max(1, count // execution.processes)
+    return replace(execution, device=f"cuda:{index % places * execution.processes}") if count > 1 else execution

@@ -2,25 +2,48 @@
 
 from collections.abc import Iterator
 
-from pytorch_lightning import LightningModule
+import torch
+from torch import Tensor
 
+from mobileone_core.data.epochs import Share
 from mobileone_core.data.loaders import BatchLoader
-from mobileone_core.training.module import Batch
+from mobileone_core.training.module import Batch, ClassificationModule, SoftBatch
 
 
 class EpochBatches:
     """Tells the loader which epoch it is when the first batch is drawn.
 
-    Lightning makes an epoch's iterator before it knows, after a resume, which epoch that is.
+    Lightning makes an epoch's iterator before it knows, after a resume, which epoch that is. Where an image never
+    changes (no augmentation, no phases) the teachers see each once, before the first batch; their probabilities,
+    float32 (N, classes) in main memory, then travel with the batches.
     """
 
-    def __init__(self, batches: BatchLoader, module: LightningModule, epochs: int) -> None:
+    def __init__(self, batches: BatchLoader, module: ClassificationModule, epochs: int) -> None:
         self.batches, self.module, self.epochs = batches, module, epochs
+        recipe = module.recipe
+        self.once = module.teachers is not None and recipe.augmentation == "none" and not recipe.phases
+        self._soft_labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | SoftBatch]:
+        if self.once and self._soft_labels is None:
+            self._soft_labels = self._all_soft_labels()
         epoch = self.module.current_epoch
         self.batches.set_epoch(epoch, epoch / self.epochs)
-        yield from self.batches
+        if self._soft_labels is None:
+            yield from self.batches
+            return
+        for (images, labels), indices in zip(self.batches, self.batches.plan.batches(), strict=True):
+            yield images, labels, self._soft_labels[indices]
+
+    def _all_soft_labels(self) -> Tensor:
+        """One pass over all training images, in order, whatever this process's share of them is."""
+        plan = self.batches.plan
+        share, batch_size = plan.share, plan.batch_size
+        plan.shuffle, plan.share, plan.batch_size = False, Share(), batch_size // share.ranks
+        try:
+            return torch.cat([self.module.soft_labels(images).cpu() for images, _ in self.batches])
+        finally:
+            plan.shuffle, plan.share, plan.batch_size = True, share, batch_size

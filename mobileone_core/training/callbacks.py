@@ -16,10 +16,10 @@ from mobileone_core.training.observer import EpochRecord, Observer
 class EpochRecorder(Callback):
     """At an epoch's end, after its validation: record, tell the observer, write last.ckpt, in this order.
 
-    An observer that raises keeps the checkpoint of the epoch before.
+    An observer that raises keeps the checkpoint of the epoch before. Without a path nothing is written.
     """
 
-    def __init__(self, path: Path, observer: Observer, history: Sequence[EpochRecord]) -> None:
+    def __init__(self, path: Path | None, observer: Observer, history: Sequence[EpochRecord]) -> None:
         self.path = path
         self.observer = observer
         self.history = list(history)
@@ -38,7 +38,8 @@ class EpochRecorder(Callback):
         record = EpochRecord(trainer.current_epoch + 1, trainer.global_step, now, metrics)
         self.observer.epoch_finished(record)
         self.history.append(record)
-        write_whole(self.path, trainer.save_checkpoint)
+        if self.path is not None:
+            write_whole(self.path, trainer.save_checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         checkpoint["history"] = pack_history(self.history)

@@ -12,20 +12,26 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.training.averaging import AveragedNetwork
+from mobileone_core.training.distillation import Teachers, divergence, widened
+from mobileone_core.training.forms import FormDifference
 from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.optimizer import build_optimizer
+from mobileone_core.training.parallel import data_parallel, mean_of_all, take_buffers
 from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.schedules import learning_rate, weight_decay
 
 Batch = tuple[Tensor, Tensor]  # images [B, C, H, W], labels [B]
+SoftBatch = tuple[Tensor, Tensor, Tensor]  # and the teachers' probabilities [B, classes]
 
 
 class ClassificationModule(LightningModule):
-    """Cross entropy with label smoothing, schedules by step, metrics by epoch.
+    """Cross entropy with label smoothing, or its mixture with soft labels; schedules by step, metrics by epoch.
 
-    The averaged network is validated and tested where the recipe has one. train/loss is the mean over an epoch's
-    steps; val/loss and test/loss are the same smoothed loss over the images, as in figure 4.
-    steps counts the batches of an epoch.
+    The averaged network is validated and tested where the recipe has one. train/loss is what is minimized, its mean
+    over an epoch's steps; val/loss and test/loss are the smoothed cross entropy over the images, as in figure 4, with
+    teachers too. test/form_difference compares the tested network with its deployed form, in the recipe's precision.
+    steps counts the batches of an epoch. Of a cell's several processes each has its share of every batch: gradients
+    are averaged and metrics cover all images; BatchNorm sees each share by itself, the running statistics are rank 0's.
     """
 
     def __init__(  # noqa: PLR0913
@@ -37,12 +43,15 @@ class ClassificationModule(LightningModule):
         steps: int,
         seed: int,
         layout: torch.memory_format = torch.contiguous_format,
+        teachers: Teachers | None = None,
     ) -> None:
         super().__init__()
         self.network = network.to(memory_format=layout)
         self.layout = layout
         self.averaged = AveragedNetwork(network, recipe.ema_decay) if recipe.ema_decay else None
         self.recipe, self.steps, self.seed = recipe, steps, seed
+        self.teachers = teachers
+        self.forms: FormDifference | None = None
         self.mean_loss = MeanMetric(nan_strategy="disable")  # the default leaves NaN out; this one, weights
         self.accuracies = MetricCollection(
             {f"top{k}": MulticlassAccuracy(num_classes, k, "micro", validate_args=False) for k in ranks(num_classes)},
@@ -50,6 +59,7 @@ class ClassificationModule(LightningModule):
         )
         self.results: dict[str, float] = {}  # val/... of the last epoch, test/... once tested
         self._losses: list[Tensor] = []
+        self._forward = self.network.__call__  # in training; with other processes their DDP's
 
     @property
     def final(self) -> nn.Module:
@@ -60,25 +70,43 @@ class ClassificationModule(LightningModule):
         return build_optimizer(self.network, self.recipe)
 
     def on_fit_start(self) -> None:
+        self._forward = data_parallel(self.network)
         if self.averaged is not None:
             self.averaged.follow(self.network)
+        if self.teachers is not None:
+            self.teachers.to(self.device, next(self.network.parameters()).dtype, self.layout)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_start(self, batch: Batch | SoftBatch, batch_idx: int) -> None:  # noqa: ARG002
         # here, not at the start of the epoch: Lightning draws random numbers in between
         if batch_idx == 0:
             torch.manual_seed(derive_seed(self.seed, "epoch", self.current_epoch))
             self._losses = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, labels = batch
+    def training_step(self, batch: Batch | SoftBatch, batch_idx: int) -> Tensor:
+        images, labels, *soft = batch
         self._schedule((self.current_epoch * self.steps + batch_idx) / (self.recipe.epochs * self.steps))
-        loss = self._loss(self.network(images.contiguous(memory_format=self.layout)), labels)
+        logits = self._forward(images.contiguous(memory_format=self.layout))
+        loss = self._loss(logits, labels)
+        if self.teachers is not None:
+            probabilities = soft[0] if soft else self.soft_labels(images)
+            distance = divergence(logits, probabilities, self.recipe.temperature).mean()
+            loss = self.recipe.hard_label_weight * loss + (1 - self.recipe.hard_label_weight) * distance
         self._losses.append(loss.detach())
         return loss
 
-    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+    def soft_labels(self, images: Tensor) -> Tensor:
+        """What the teachers say of images (B, C, H, W), in the recipe's precision: probabilities (B, classes)."""
+        assert self.teachers is not None
+        precision = self.trainer.precision_plugin
+        with precision.forward_context():
+            return self.teachers(precision.convert_input(images).contiguous(memory_format=self.layout))
+
+    def on_train_batch_end(self, outputs: object, batch: Batch | SoftBatch, batch_idx: int) -> None:  # noqa: ARG002
         if self.averaged is not None:
             self.averaged.update()
+
+    def on_validation_start(self) -> None:
+        take_buffers(self.final)
 
     def validation_step(self, batch: Batch) -> None:
         self._measure(batch)
@@ -86,16 +114,25 @@ class ClassificationModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._report("val")
 
+    def on_test_start(self) -> None:
+        take_buffers(self.final)
+        self.forms = FormDifference(self.final, self.layout)
+
     def test_step(self, batch: Batch) -> None:
-        self._measure(batch)
+        logits = self._measure(batch)
+        assert self.forms is not None
+        self.forms.update(batch[0].contiguous(memory_format=self.layout), logits)
 
     def on_test_epoch_end(self) -> None:
-        self.results["test/images"] = float(self.mean_loss.weight)
+        with self.mean_loss.sync_context():
+            self.results["test/images"] = float(self.mean_loss.weight)
         self._report("test")
+        assert self.forms is not None
+        self.results |= {f"test/{name}": value for name, value in self.forms.compute().items()}
 
     def epoch_metrics(self) -> dict[str, float]:
         """What the epoch just finished measured; TrainingFailed names the first step whose loss is not finite."""
-        losses = torch.stack(self._losses).tolist()  # the epoch's one wait for the device
+        losses = mean_of_all(torch.stack(self._losses)).tolist()  # the epoch's one wait for the device
         for step, loss in enumerate(losses, start=1):
             if not math.isfinite(loss):
                 raise TrainingFailed(f"epoch {self.current_epoch + 1}, step {step}: the training loss is {loss}")
@@ -118,13 +155,14 @@ class ClassificationModule(LightningModule):
 
     def _loss(self, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
         smoothing = self.recipe.label_smoothing
-        return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing, reduction=reduction)
+        return F.cross_entropy(widened(logits), labels, label_smoothing=smoothing, reduction=reduction)
 
-    def _measure(self, batch: Batch) -> None:
+    def _measure(self, batch: Batch) -> Tensor:
         images, labels = batch
-        logits = self.final(images.contiguous(memory_format=self.layout))
+        logits: Tensor = self.final(images.contiguous(memory_format=self.layout))
         self.mean_loss.update(self._loss(logits, labels, reduction="none"))
         self.accuracies.update(logits, labels)
+        return logits
 
     def _report(self, stage: str) -> None:
         measured = {"loss": self.mean_loss.compute(), **self.accuracies.compute()}

@@ -37,6 +37,14 @@ class Observer(Protocol):
         """Called after each training batch; cheap."""
 
 
+class Nobody:
+    """An observer that wants to know nothing."""
+
+    def resumed(self, history: Sequence[EpochRecord]) -> None: ...
+    def epoch_finished(self, record: EpochRecord) -> None: ...
+    def batch_finished(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class CellResult:
     """Final metrics (test/top1, val/top1, time/train_seconds and so on) and the file of the final weights."""

@@ -1,43 +1,62 @@
 """How a network is trained, as data: no torch here."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mobileone_core.errors import require
+from mobileone_core.model.spec import PRESETS
+from mobileone_core.training.phases import PROGRESSIVE_VARIANTS, Phase, is_count, is_number, paper_phases
 
+__all__ = [
+    "RECIPES",
+    "Augmentation",
+    "Optimizer",
+    "Phase",
+    "Precision",
+    "Recipe",
+    "Teacher",
+    "paper_phases",
+    "recipe_preset",
+]
+
+LIBRARIES = ("timm", "torchvision")
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is an integer or a float; True and False are neither."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_count(value: object) -> bool:
-    """Whether a value is an integer of 1 or more."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
 @dataclass(frozen=True)
-class Phase:
-    """A part of training with a resolution (pixels) and an AutoAugment strength (0: none, 1: as published).
+class Teacher:
+    """Whose outputs a student imitates: a variant of ModelSpec.PRESETS, timm:NAME or torchvision:NAME.
 
-    until is the fraction of training at which the phase ends; the last phase ends at 1.
+    weights names the file that holds its weights, by the first 16 hex digits of the SHA-256. A variant may leave it
+    empty: it is then trained first, on the student's data, seed and recipe, without teachers.
     """
 
-    until: float
-    image_size: int
-    autoaugment: float
+    network: str
+    weights: str = ""
 
     def __post_init__(self) -> None:
-        fits = is_number(self.until) and 0 < self.until <= 1
-        require(fits, "until", self.until, "a fraction of training above 0, 1 at most")
-        require(is_count(self.image_size), "image_size", self.image_size, "an integer of 1 or more")
-        fits = is_number(self.autoaugment) and 0 <= self.autoaugment <= 1
-        require(fits, "autoaugment", self.autoaugment, "a strength from 0 to 1")
+        known = isinstance(self.network, str) and (self.network in PRESETS or bool(self.library and self.name))
+        allowed = f"a variant ({', '.join(PRESETS)}), timm:NAME or torchvision:NAME"
+        require(known, "teachers", self.network, allowed)
+        named = isinstance(self.weights, str) and re.fullmatch(r"[0-9a-f]{16}", self.weights) is not None
+        require(named or self.weights == "", "teachers", self.weights, "the first 16 hex digits of a file's SHA-256")
+        allowed = "it needs a file of weights: only a variant is trained first"
+        require(named or not self.library, "teachers", self.network, allowed)
+
+    @property
+    def library(self) -> str:
+        """timm or torchvision; empty for a variant of ours."""
+        library, colon, _ = self.network.partition(":")
+        return library if colon and library in LIBRARIES else ""
+
+    @property
+    def name(self) -> str:
+        """The network's name in its library, or the variant."""
+        return self.network.partition(":")[2] if self.library else self.network
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,10 @@ class Recipe:
     Learning rate: linear warm-up, then cosine to 0. Weight decay: cosine from weight_decay to weight_decay_end,
     constant where that is None. momentum is AdamW's first beta where that is the optimizer. ema_decay 0 switches
     the averaged weights off, clip_norm 0 (the largest gradient norm) the clipping.
+
+    With teachers the loss is hard_label_weight times the cross entropy plus the rest times the squared temperature
+    times the divergence from the teachers' mean probabilities, both sides softened by the temperature (Hinton et
+    al., 2015). hard_label_weight 0 and temperature 1 are MEAL V2 (2020) without its discriminator.
     """
 
     epochs: int = 300
@@ -65,12 +88,17 @@ class Recipe:
     precision: Precision = "32"
     augmentation: Augmentation = "resized_crop_flip"
     phases: tuple[Phase, ...] = ()
+    teachers: tuple[Teacher, ...] = ()
+    temperature: float = 4.0
+    hard_label_weight: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
             require(is_count(value), name, value, "an integer of 1 or more")
-        require(is_number(self.lr) and 0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
+        for name in ("lr", "temperature"):
+            value = getattr(self, name)
+            require(is_number(value) and 0 < value < math.inf, name, value, "a number above 0")
         for name in ("warmup_epochs", "weight_decay", "clip_norm"):
             value = getattr(self, name)
             require(is_number(value) and 0 <= value < math.inf, name, value, "a number of 0 or more")
@@ -82,6 +110,7 @@ class Recipe:
         require(fits, "weight_decay_end", end, "none, or a number of 0 or more")
         self._check_choices()
         self._check_phases()
+        self._check_teachers()
 
     def _check_choices(self) -> None:
         for name, choices in (
@@ -101,20 +130,20 @@ class Recipe:
         rising = ends == sorted(set(ends)) and (not ends or ends[-1] == 1)
         require(rising, "phases", ends, "rising ends, the last of them 1")
 
+    def _check_teachers(self) -> None:
+        weight, names = self.hard_label_weight, self.teachers
+        require(is_number(weight) and 0 <= weight <= 1, "hard_label_weight", weight, "a number from 0 to 1")
+        fits = isinstance(names, tuple) and all(isinstance(teacher, Teacher) for teacher in names)
+        require(fits and len(set(names)) == len(names), "teachers", names, "a tuple of teachers, each once")
+
 
 RECIPES: tuple[str, ...] = ("digits", "cifar", "paper")
-PROGRESSIVE_VARIANTS = ("s2", "s3", "s4")
-
-# Epochs 0-38, 39-113 and 114-299 of 300: re-implementations, and the jumps of figure 4. Resolutions: the same.
-# Strengths: the paper says that they rise. MMPretrain uses 0.3, 0.7 and 1.0 (of RandAugment where the paper has
-# AutoAugment); elsewhere the middle one is 0.6. Which of the two the authors used is not known.
-PAPER_PHASES = (Phase(0.13, 160, 0.3), Phase(0.38, 192, 0.7), Phase(1.0, 224, 1.0))
 
 
-def recipe_preset(name: str, variant: str = "s0") -> Recipe:
-    """A recipe by name for a variant: paper (ImageNet), cifar, or digits for the embedded data.
+def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Recipe:
+    """A recipe by name for a variant and the data's resolution: paper (ImageNet), cifar, or digits (embedded).
 
-    paper (section 4.1): s2 to s4 add AutoAugment with strength and resolution rising in phases (PAPER_PHASES).
+    paper (section 4.1): s2 to s4 add AutoAugment with strength and resolution rising in phases (paper_phases).
     Momentum 0.9 and no decay on norm layers are from re-implementations. cifar and digits are ours.
     """
     require(name in RECIPES, "recipe", name, f"one of {', '.join(RECIPES)}")
@@ -133,4 +162,4 @@ def recipe_preset(name: str, variant: str = "s0") -> Recipe:
             ema_decay=0.999,
             augmentation="crop_flip",
         )
-    return Recipe(phases=PAPER_PHASES if variant in PROGRESSIVE_VARIANTS else ())
+    return Recipe(phases=paper_phases(image_size) if variant in PROGRESSIVE_VARIANTS else ())

@@ -17,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobileone_core.cli.run import default_plan
-from mobileone_core.study.declaration import Plan
+from mobileone_core.study.job import Setup
+from mobileone_core.study.plan import Plan
 from mobileone_core.study.runner import run_study
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.workspace import Workspace
@@ -63,7 +64,7 @@ def engine(plan: Plan, workers: int) -> float:
     """Seconds of the same cells as a study, from the first claim to the last cell's end."""
     with tempfile.TemporaryDirectory() as directory:
         workspace = Workspace.at(Path(directory))
-        run_study(plan, workspace, workers=workers, execution=Execution(), data_root=None, display=Silent())
+        run_study(plan, Setup(workspace, workers), Silent())
         states = cell_states(workspace, plan)
     starts = [item.started for item in states if item.started]
     ends = [item.ended for item in states if item.ended]

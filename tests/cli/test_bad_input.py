@@ -14,7 +14,7 @@ from PIL import Image
 from mobileone_core.cli import main
 from mobileone_core.cli.options import parse
 from mobileone_core.cli.run import asked_plan
-from mobileone_core.study.record import read_rows
+from mobileone_core.study.record_reading import read_rows
 from mobileone_core.study.state import study_names, study_states
 from mobileone_core.study.workspace import Workspace
 

@@ -1,5 +1,6 @@
 """What a command line resolves to."""
 
+import hashlib
 import runpy
 import subprocess
 import sys
@@ -17,13 +18,18 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.recipe import recipe_preset
-
-STUDY = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "branch_count.py"))["STUDY"]
+from mobileone_core.training.recipe import Teacher, recipe_preset
 
 
-def plan(*options):
-    return asked_plan(STUDY, parse(STUDY, options))
+def declared(name):
+    return runpy.run_path(str(Path(__file__).parents[2] / "studies" / f"{name}.py"))["STUDY"]
+
+
+STUDY = declared("branch_count")
+
+
+def plan(*options, study=STUDY):
+    return asked_plan(study, parse(study, options))
 
 
 def test_no_option_is_the_default_study():
@@ -69,7 +75,7 @@ def test_how_it_runs_names_no_other_cells():
 
 def test_a_paper_variant_on_small_images_keeps_cifars_resolution():
     model = plan("--variant", "s0").base.model
-    assert model == replace(ModelSpec.preset("s0", k=1, in_channels=1), stem_stride=1, stage_strides=(1, 2, 2, 2))
+    assert model == replace(ModelSpec.preset("s0", in_channels=1), stem_stride=1, stage_strides=(1, 2, 2, 2))
     assert plan("--variant", "s0", "--stem-stride", "2").base.model.stem_stride == 2
 
 
@@ -80,12 +86,80 @@ def test_data_brings_its_recipe(tmp_path):
     assert asked.base.data == DataSpec("cifar10", 32, 10, 3)
     assert asked.base.model.in_channels == 3
     named = plan("--data", "cifar10", "--data-root", str(tmp_path), "--recipe", "paper", "--variant", "s2")
-    assert named.base.recipe == recipe_preset("paper", "s2")
+    assert named.base.recipe == recipe_preset("paper", "s2", image_size=32)
 
 
 def test_without_branches_k_is_1():
     asked = plan("--no-reparam", "--k", "1")
     assert {(cell.spec.model.reparam, cell.spec.model.k) for cell in asked.cells} == {(False, 1)}
+
+
+def test_levels_of_several_fields_are_chosen_by_name():
+    asked = plan("--branches", "none", "4", "--seeds", "1", study=declared("reparam_effect"))
+    assert [(cell.spec.model.reparam, cell.spec.model.k) for cell in asked.cells] == [(False, 1), (True, 4)]
+
+
+def test_on_is_what_the_recipe_has_and_its_fields_stay_options():
+    strategy = declared("training_strategy")
+    asked = plan("--ema", "off", "on", "--ema-decay", "0.9", "--annealing", "off", "--seeds", "1", study=strategy)
+    assert [(bool(c.spec.recipe.phases), c.spec.recipe.ema_decay) for c in asked.cells] == [
+        (False, 0.0),
+        (False, 0.9),
+        (True, 0.0),
+        (True, 0.9),
+    ]
+    assert asked.queue != default_plan(strategy).queue
+
+
+def test_progressive_learning_follows_the_datas_resolution():
+    on = plan("--progressive", "off", "on", study=declared("training_strategy")).cells[-1].spec.recipe.phases
+    assert [(phase.until, phase.image_size) for phase in on] == [(0.13, 24), (0.38, 28), (1.0, 32)]
+    assert plan("--phases", "paper").base.recipe.phases == on
+    assert plan("--phases", "paper").changes == {"recipe.phases": on}
+
+
+def test_a_switch_with_nothing_to_switch_is_refused():
+    with pytest.raises(InputError, match="come to the same cells"):
+        plan("--phases", "none", study=declared("training_strategy"))
+
+
+def test_multiples_are_of_the_variants_own():
+    asked = plan("--variant", "s0", "--width", "1", "0.5", "--depth", "1", study=declared("width_and_depth"))
+    assert [cell.spec.model.widths for cell in asked.cells[:2]] == [(48, 128, 256, 1024), (24, 64, 128, 512)]
+
+
+def test_placements_of_se_are_levels_too():
+    asked = plan("--se", "none", "0,0,1,1", "--seeds", "1", study=declared("se_usage"))
+    assert [cell.spec.model.se for cell in asked.cells] == ["none", (0, 0, 1, 1)]
+
+
+def test_teachers_are_variants_or_files_known_by_content(tmp_path):
+    study = declared("distillation")
+    assert {item.network for cell in plan(study=study).cells for item in cell.spec.recipe.teachers} == {"small"}
+    assert plan("--variant", "s0", study=study).teachers[0].spec.model == plan("--variant", "s1").base.model
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()[:16]
+    command = parse(study, ["--teachers", f"timm:resnet18={file}", "s1"])
+    named = Teacher("timm:resnet18", digest)
+    assert command.base.recipe.teachers == (named, Teacher("s1"))
+    assert command.teachers == {named: file}
+    assert len(asked_plan(study, command).teachers) == study.seeds
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--teachers", "s1=/nowhere/at/all"), "/nowhere/at/all"),
+        (("--teachers", "s7"), "teachers.*s7"),
+        (("--teachers", "timm:resnet18"), "teachers.*resnet18"),
+        (("--temperature", "0"), "temperature"),
+        (("--hard-label-weight", "2"), "hard_label_weight"),
+    ],
+)
+def test_teachers_that_cannot_be(options, words):
+    with pytest.raises(InputError, match=words):
+        plan(*options, study=declared("distillation"))
 
 
 def test_help_needs_no_data(capsys):
@@ -114,6 +188,15 @@ def test_workers_follow_the_cores(monkeypatch):
     monkeypatch.setattr("mobileone_core.cli.options._cores", lambda: 8)
     assert parse(STUDY, ["--threads", "3"]).running.worker_count == 2
     assert parse(STUDY, ["--threads", "9"]).running.worker_count == 1
+    assert parse(STUDY, ["--threads", "2", "--processes", "2"]).running.worker_count == 2
+    assert parse(STUDY, ["--processes", "9"]).running.worker_count == 1
+
+
+def test_workers_follow_the_gpus(monkeypatch):
+    monkeypatch.setattr("mobileone_core.cli.options._gpus", lambda _: 5)
+    assert parse(STUDY, []).running.worker_count == 5
+    asked = parse(STUDY, ["--processes", "2"]).running
+    assert (asked.worker_count, asked.execution) == (2, Execution(processes=2))
 
 
 def test_only_the_default_study_in_its_own_runs_reports_into_reports(tmp_path):

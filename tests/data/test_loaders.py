@@ -134,6 +134,10 @@ def test_another_image_size():
         ({"batch_size": 0}, "batch_size: 0 is not allowed"),
         ({"augmentation": "mixup"}, "augmentation: 'mixup' is not allowed; one of none, crop"),
         ({"workers": -1}, "workers: -1 is not allowed"),
+        ({"crop": 0.0}, "crop: 0.0 is not allowed; a share above 0"),
+        ({"crop": 1.01}, "crop: 1.01 is not allowed"),
+        ({"crop": float("nan")}, "crop: nan is not allowed"),
+        ({"interpolation": "nearest"}, "interpolation: 'nearest' is not allowed; one of bilinear, bicubic"),
     ],
 )
 def test_bad_options(changes: dict[str, object], message: str):

@@ -1,6 +1,7 @@
 """Image folders through workers: splits, independence of the number of workers, phases, corrupt files."""
 
 import pickle
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,13 +11,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import v2
+from timm.data import create_transform
+from torchvision.transforms import InterpolationMode, v2
 
+from mobileone_core.data.autoaugment import autoaugment
 from mobileone_core.data.catalog import IMAGENET_MEAN, IMAGENET_STD, resolve_data
 from mobileone_core.data.epochs import Moment
 from mobileone_core.data.folders import ImageFiles
 from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders
+from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.sets import open_splits
+from mobileone_core.data.stream import image_transform
 from mobileone_core.errors import InputError
 
 FolderMaker = Callable[[Mapping[str, int]], Path]
@@ -123,6 +128,35 @@ def test_workers_change_nothing_and_live_through_phases(make_folder: FolderMaker
         assert torch.equal(one[0], other[0])
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_draws_come_from_seed_epoch_and_index_alone(make_folder: FolderMaker, folder_loaders: Opener, workers: int):
+    loaders = folder_loaders(make_folder({"train": 8, "val": 3}), 4, phases=(Phase(1.0, SIZE, 0.5),), workers=workers)
+    images, labels = epoch(loaders, 2)
+    files = splits(loaders._splits.train.directory.parent, 4).train
+    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(derive_seed(4, "order", 2)))
+    steps = [v2.RandomResizedCrop(SIZE), v2.RandomHorizontalFlip(), autoaugment(0.5), v2.PILToTensor()]
+    normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    for number, index in enumerate(order[: len(images)].tolist()):
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(4, "augmentation", 2, index))
+            expected = v2.Compose(steps)(Image.open(files.path(index)).convert("RGB"))
+        assert torch.allclose(images[number], normalize(expected), rtol=0, atol=1e-5)
+        assert labels[number] == files.labels[index]
+
+
+def test_workers_ahead_of_a_slow_reader_spoil_nothing(make_folder: FolderMaker, folder_loaders: Opener):
+    root = make_folder({"train": 20, "val": 3})
+    here, away = folder_loaders(root), folder_loaders(root, workers=2)
+    assert len(here.train) == 9  # more than the batches that are under way at once
+    kept, copies = [], []
+    for (images, _), (expected, _) in zip(away.train, here.train, strict=True):
+        time.sleep(0.05)  # lets the workers run ahead as far as they can
+        kept.append(images)
+        copies.append(images.clone())
+        assert torch.equal(images, expected)
+    assert all(map(torch.equal, kept, copies))
+
+
 def test_workers_are_not_restarted(make_folder: FolderMaker, folder_loaders: Opener):
     loaders = folder_loaders(make_folder({"train": 8, "val": 3}), workers=1)
     processes = []
@@ -138,7 +172,7 @@ def test_workers_are_not_restarted(make_folder: FolderMaker, folder_loaders: Ope
 def test_the_data_set_travels_to_a_spawned_worker(make_folder: FolderMaker, folder_loaders: Opener):
     dataset = folder_loaders(make_folder({"train": 4, "val": 2})).train.loader.dataset
     request = (3, Moment(2, SIZE, 0.5))
-    assert torch.equal(pickle.loads(pickle.dumps(dataset))[request][0], dataset[request][0])
+    assert torch.equal(pickle.loads(pickle.dumps(dataset)).item(*request)[0], dataset.item(*request)[0])
 
 
 def test_an_iteration_left_early_leaves_nothing_behind(make_folder: FolderMaker, folder_loaders: Opener):
@@ -160,6 +194,41 @@ def test_evaluation_resizes_crops_and_normalizes(make_folder: FolderMaker, folde
     files = sorted((root / "val").rglob("*.*"))
     expected = torch.stack([normalize(pipeline(Image.open(path).convert("RGB"))) for path in files])
     assert torch.allclose(images, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("crop", "resized"), [(0.875, 18), (0.95, 17), (0.5, 32), (1.0, 16)])
+def test_evaluation_options(
+    make_folder: FolderMaker, folder_loaders: Opener, interpolation: str, crop: float, resized: int
+):
+    root = make_folder({"train": 4, "val": 3})
+    loaders = folder_loaders(root, augmentation="none", crop=crop, interpolation=interpolation)
+    steps = [v2.Resize(resized, InterpolationMode(interpolation)), v2.CenterCrop(SIZE), v2.PILToTensor()]
+    normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    for loader in (loaders.val, loaders.test):
+        files = loader.loader.dataset.files
+        pictures = [Image.open(files.path(index)).convert("RGB") for index in range(len(files))]
+        expected = torch.stack([normalize(v2.Compose(steps)(picture)) for picture in pictures])
+        assert torch.allclose(torch.cat([images for images, _ in loader]), expected, rtol=0, atol=1e-5)
+
+
+def test_evaluation_options_leave_training_alone(make_folder: FolderMaker, folder_loaders: Opener):
+    root = make_folder({"train": 6, "val": 2})
+    for augmentation in ("crop", "resized_crop_flip"):
+        usual = folder_loaders(root, augmentation=augmentation)
+        other = folder_loaders(root, augmentation=augmentation, crop=0.5, interpolation="bicubic")
+        assert torch.equal(epoch(usual, 0)[0], epoch(other, 0)[0])
+        assert not torch.equal(next(iter(usual.val))[0], next(iter(other.val))[0])
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "crop"), [(224, 0.875), (192, 0.96), (99, 0.9), (160, 1.0), (240, 0.75)])
+@pytest.mark.parametrize("shape", [(375, 500), (501, 333), (97, 211), (224, 224)])
+def test_evaluation_equals_timm(shape: tuple[int, int], size: int, crop: float, interpolation: str):
+    pixels = np.random.RandomState(0).randint(0, 256, (*shape, 3)).astype(np.uint8)
+    theirs = create_transform(size, interpolation=interpolation, crop_pct=crop, normalize=False)
+    ours = image_transform("none", size, 0.0, crop, interpolation)
+    assert torch.equal(ours(Image.fromarray(pixels)), theirs(Image.fromarray(pixels)))
 
 
 def test_labels_follow_the_images(make_folder: FolderMaker, folder_loaders: Opener):

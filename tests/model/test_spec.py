@@ -1,6 +1,7 @@
 import pytest
 
 from mobileone_core.errors import InputError
+from mobileone_core.model.layouts import require_representable
 from mobileone_core.model.spec import ACTIVATIONS, PRESETS, BlockSpec, ModelSpec
 
 BAD = [
@@ -21,11 +22,11 @@ BAD = [
     ({"stage_strides": (2, 2, 2)}, "stage_strides: (2, 2, 2) is not allowed; as many integers as widths: 4"),
     ({"stem_stride": 0}, "stem_stride: 0 is not allowed; an integer of 1 or more"),
     ({"in_channels": -3}, "in_channels: -3 is not allowed; an integer of 1 or more"),
-    ({"se": "all"}, "se: 'all' is not allowed; 'none', 'paper'"),
-    ({"se": (0, 0, 11, 0)}, "se: (0, 0, 11, 0) is not allowed; 'none', 'paper'"),
-    ({"se": (0, 0, -1, 0)}, "se: (0, 0, -1, 0) is not allowed; 'none', 'paper'"),
-    ({"se": (1, 1)}, "se: (1, 1) is not allowed; 'none', 'paper'"),
-    ({"se": None}, "se: None is not allowed; 'none', 'paper'"),
+    ({"se": "some"}, "se: 'some' is not allowed; 'none', 'all', 'paper'"),
+    ({"se": (0, 0, 11, 0)}, "se: (0, 0, 11, 0) is not allowed; 'none', 'all', 'paper'"),
+    ({"se": (0, 0, -1, 0)}, "se: (0, 0, -1, 0) is not allowed; 'none', 'all', 'paper'"),
+    ({"se": (1, 1)}, "se: (1, 1) is not allowed; 'none', 'all', 'paper'"),
+    ({"se": None}, "se: None is not allowed; 'none', 'all', 'paper'"),
 ]
 
 
@@ -44,6 +45,28 @@ def test_paper_placement_of_se_needs_four_stages():
     assert ModelSpec(**three, se=(1, 0, 1)).se_blocks == (1, 0, 1)
 
 
+@pytest.mark.parametrize("stages", [4, 2])
+def test_se_everywhere(stages):
+    shape = {"widths": (8, 16, 8, 8), "depths": (1, 3, 2, 1), "stage_strides": (2, 2, 2, 1)}
+    spec = ModelSpec(**{name: value[:stages] for name, value in shape.items()}, se="all")
+    assert spec.se_blocks == spec.depths
+    assert all(block.se for stage in spec.stages() for block in stage)
+    assert not spec.stem().se
+
+
+@pytest.mark.parametrize("deployed", [False, True])
+def test_the_authors_layout_has_no_place_for_se_everywhere(deployed):
+    spec = ModelSpec.preset("s0", se="all")
+    require_representable(spec, deployed, "timm")
+    with pytest.raises(InputError, match="se: 'all' is not allowed; the apple layout needs 'none' or 'paper'"):
+        require_representable(spec, deployed, "apple")
+
+
+def test_small_is_tiny_twice_as_wide():
+    tiny, small = ModelSpec.preset("tiny", k=1), ModelSpec.preset("small")
+    assert small == tiny.changed(widths=tuple(2 * width for width in tiny.widths))
+
+
 def test_preset_takes_a_variant_and_what_differs():
     spec = ModelSpec.preset("s0", k=1, activation="gelu")
     assert (spec.widths, spec.k, spec.activation) == (PRESETS["s0"].widths, 1, "gelu")
@@ -51,7 +74,7 @@ def test_preset_takes_a_variant_and_what_differs():
 
 
 def test_preset_refuses_unknown_names():
-    with pytest.raises(InputError, match="variant: 's5' is not allowed; one of s0, s1, s2, s3, s4, tiny"):
+    with pytest.raises(InputError, match="variant: 's5' is not allowed; one of s0, s1, s2, s3, s4, tiny, small"):
         ModelSpec.preset("s5")
     with pytest.raises(InputError, match="field: 'kk' is not allowed; one of widths, depths, k"):
         ModelSpec.preset("s0", kk=3)

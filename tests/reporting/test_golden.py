@@ -10,6 +10,7 @@ import pytest
 
 from mobileone_core.reporting.report import write_report
 from mobileone_core.reporting.terminal import terminal_table
+from mobileone_core.study.rows import StudyRecord
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -19,9 +20,9 @@ def test_files_are_as_read(plan, rows, tmp_path, monkeypatch, name):
     from mobileone_core.reporting import figure
 
     monkeypatch.setattr(figure, "draw", lambda _: figure.Drawing(b"png", b"svg"))
-    files = write_report(plan, rows, [], tmp_path)
+    files = write_report(plan, StudyRecord(rows), tmp_path)
     assert (files.directory / name).read_text(encoding="utf-8") == (GOLDEN / name).read_text(encoding="utf-8")
 
 
 def test_terminal_is_as_read(plan, rows):
-    assert terminal_table(plan, rows) + "\n" == (GOLDEN / "terminal.txt").read_text(encoding="utf-8")
+    assert terminal_table(plan, StudyRecord(rows)) + "\n" == (GOLDEN / "terminal.txt").read_text(encoding="utf-8")

@@ -1,10 +1,14 @@
 """The published numbers are those of the paper, and stay missing where nothing was published."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from mobileone_core.errors import InputError
 from mobileone_core.reporting import published
-from mobileone_core.reporting.published import published_values, read_published
+from mobileone_core.reporting.published import CAVEATS, LONG_FORMS, published_values, read_published
+from mobileone_core.study.factor import level_label
 
 TABLE_6 = {"s0": ("70.9", "70.7", "71.3", "71.4", "71.1"), "s1": ("75.9", "75.7", "75.6", "75.6", "75.2")}
 
@@ -12,9 +16,59 @@ TABLE_6 = {"s0": ("70.9", "70.7", "71.3", "71.4", "71.1"), "s1": ("75.9", "75.7"
 def test_table_6_in_long_form():
     values = published_values("table6_branch_count_top1")
     found = [(value.variant, value.level, value.printed) for value in values]
-    assert found == [(variant, k, text) for variant, row in TABLE_6.items() for k, text in enumerate(row, start=1)]
+    expected = [(variant, str(k), text) for variant, row in TABLE_6.items() for k, text in enumerate(row, start=1)]
+    assert found == expected
     assert {(value.unit, value.source) for value in values} == {("%", "table 6, published")}
     assert [value.value for value in values] == [float(text) for row in TABLE_6.values() for text in row]
+
+
+def told(name):
+    """Variant, level and digits of every value, without what they are."""
+    return {(value.variant, value.level): value.printed for value in published_values(name)}
+
+
+def test_table_5_has_each_variant_at_its_own_k():
+    """S0 has k = 4 in table 7, S1 and S3 have k = 1; S2 and S4 were not printed."""
+    assert told("table5_reparam_branches_top1") == {
+        ("s0", "none"): "69.6", ("s1", "none"): "74.6", ("s3", "none"): "77.2",
+        ("s0", "4"): "71.4", ("s1", "1"): "75.9", ("s3", "1"): "78.1",
+    }  # fmt: skip
+
+
+def test_table_8_has_gains_in_points_and_one_value():
+    values = published_values("table8_training_settings_s2_top1")
+    gain = "gain over the previous row of table 8"
+    assert [(value.level, value.value, value.unit, value.printed, value.what) for value in values] == [
+        ("progressive = on, annealing = off, ema = off", 0.4, "points", "+0.4", gain),
+        ("progressive = on, annealing = on, ema = off", 0.5, "points", "+0.5", gain),
+        ("progressive = on, annealing = on, ema = on", 77.4, "%", "77.4", ""),
+    ]
+    assert [value.column for value in values][1:] == [(f"published {gain}, S2", "points"), ("published S2", "%")]
+
+
+def test_table_10_has_mobileone_alone():
+    assert told("table10_distillation_top1") == {
+        ("s0", "off"): "71.4", ("s0", "on"): "72.5", ("s1", "off"): "75.9", ("s1", "on"): "77.4",
+        ("s2", "off"): "77.4", ("s2", "on"): "79.1", ("s3", "off"): "78.1", ("s3", "on"): "80.0",
+        ("s4", "off"): "79.4", ("s4", "on"): "81.4",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(LONG_FORMS))
+def test_every_table_beside_ours_says_how_sure_it_is(name):
+    assert CAVEATS[name].endswith(".")
+    assert CAVEATS.keys() == LONG_FORMS.keys()
+    table = name.removeprefix("table").partition("_")[0]
+    assert {value.source for value in published_values(name)} == {f"table {table}, published"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "studies").glob("*.py")), ids=lambda path: path.stem
+)
+def test_every_published_value_has_its_level_in_the_study(path):
+    study = runpy.run_path(str(path))["STUDY"]
+    arms = {level_label(arm) for arm in study.arms}
+    assert {value.level for value in published_values(study.published)} <= arms
 
 
 @pytest.mark.parametrize("name", sorted(published.SHIPPED))
@@ -46,6 +100,8 @@ def test_changed_file_is_refused(monkeypatch):
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="published: 'table99' is not allowed; one of cost, table10"):
         read_published("table99")
-    with pytest.raises(InputError, match="published: 'cost' is not allowed; one of table6_branch_count_top1"):
+    with pytest.raises(
+        InputError, match="published: 'cost' is not allowed; one of table5_reparam_branches_top1, table6"
+    ):
         published_values("cost")
     assert published_values("") == ()

@@ -5,13 +5,14 @@ import pytest
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.readme import update_readme
 from mobileone_core.reporting.report import write_report
+from mobileone_core.study.rows import StudyRecord
 
 MARKERS = "<!-- table:branches -->{}<!-- end table:branches -->"
 
 
 @pytest.fixture(scope="module")
 def page(plan, rows, tmp_path_factory):
-    return write_report(plan, rows, [], tmp_path_factory.mktemp("clone") / "reports").page
+    return write_report(plan, StudyRecord(rows), tmp_path_factory.mktemp("clone") / "reports").page
 
 
 @pytest.fixture

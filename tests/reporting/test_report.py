@@ -13,21 +13,22 @@ import pytest
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.files import write_content
-from mobileone_core.reporting.report import read_problems, report_name, write_index, write_report
-from mobileone_core.study.declaration import Plan
+from mobileone_core.reporting.report import report_name, write_index, write_report
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.rows import StudyRecord
 
 REGENERATE = """
 import sys
 from pathlib import Path
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.files import write_content
-from mobileone_core.reporting.report import read_problems, write_index, write_report
+from mobileone_core.reporting.report import write_index, write_report
 from mobileone_core.reporting.terminal import terminal_table
 home, target = map(Path, sys.argv[1:])
-plan, rows = read_cells(home)
-files = write_report(plan, rows, read_problems(home), target)
+plan, record = read_cells(home)
+files = write_report(plan, record, target)
 write_index(target)
-terminal_table(plan, rows)
+terminal_table(plan, record)
 found = {name.partition(".")[0] for name in sys.modules}
 print(files.rendered, *sorted(found & {"torch", "mlflow", "optuna", "lightning", "seaborn", "matplotlib", "pandas"}))
 """
@@ -46,7 +47,7 @@ def regenerate(home, target):
 
 def test_same_record_gives_the_same_bytes(plan, rows, tmp_path):
     """In another process, from cells.csv and plan.json alone, and without the heavy packages."""
-    files = write_report(plan, rows, ["run r1 of cell abc has\nno metric"], tmp_path / "one")
+    files = write_report(plan, StudyRecord(rows, ["run r1 of cell abc has\nno metric"]), tmp_path / "one")
     assert files.rendered
     first = contents(files.directory)
     assert sorted(first) == sorted([*NAMES, "problems.txt"])
@@ -56,32 +57,59 @@ def test_same_record_gives_the_same_bytes(plan, rows, tmp_path):
     assert contents(tmp_path / "two" / "branches") == first
 
 
+def test_curves_and_comparison_are_regenerated_too(branches, measured, tmp_path):
+    files = write_report(branches, measured, tmp_path / "one")
+    first = contents(files.directory)
+    assert sorted(first) == sorted([*NAMES, "curves.csv", "curves.png", "curves.svg", "comparison.csv"])
+    assert regenerate(files.directory, tmp_path / "two")[0] == "True"
+    assert contents(tmp_path / "two" / branches.study.name) == first
+    assert regenerate(files.directory, tmp_path / "one") == ["False"]
+
+
+@pytest.mark.parametrize("part", ["curves", "comparison", "problems"])
+def test_every_part_of_the_record_counts(branches, measured, tmp_path, part):
+    """A part that changes is rendered; one that is gone leaves no file behind."""
+    write_report(branches, measured, tmp_path)
+    files = write_report(branches, replace(measured, **{part: ["wrong"] if part == "problems" else ()}), tmp_path)
+    assert files.rendered
+    kept = {path.name.partition(".")[0] for path in files.directory.iterdir()}
+    assert (part in kept) == (part == "problems")
+    assert write_report(branches, measured, tmp_path).rendered
+    assert not write_report(branches, measured, tmp_path).rendered
+
+
+def test_order_of_curves_and_forms_changes_nothing(branches, measured, tmp_path):
+    turned = replace(measured, curves=measured.curves[::-1], comparison=measured.comparison[::-1])
+    first = write_report(branches, measured, tmp_path / "one").directory
+    assert contents(write_report(branches, turned, tmp_path / "two").directory) == contents(first)
+
+
 def test_row_order_changes_nothing(plan, rows, tmp_path):
-    first = write_report(plan, rows, [], tmp_path / "one").directory
-    assert contents(write_report(plan, rows[::-1], [], tmp_path / "two").directory) == contents(first)
+    first = write_report(plan, StudyRecord(rows), tmp_path / "one").directory
+    assert contents(write_report(plan, StudyRecord(rows[::-1]), tmp_path / "two").directory) == contents(first)
 
 
 def test_unchanged_record_renders_nothing(plan, rows, tmp_path):
-    directory = write_report(plan, rows, [], tmp_path).directory
+    directory = write_report(plan, StudyRecord(rows), tmp_path).directory
     write_index(tmp_path)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert regenerate(directory, tmp_path) == ["False"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
 
 
-@pytest.mark.parametrize("name", ["figure.svg", "cells.csv"])
-def test_lost_file_is_written_again(plan, rows, tmp_path, name):
-    directory = write_report(plan, rows, [], tmp_path).directory
+@pytest.mark.parametrize("name", ["figure.svg", "cells.csv", "curves.png", "comparison.csv"])
+def test_lost_file_is_written_again(branches, measured, tmp_path, name):
+    directory = write_report(branches, measured, tmp_path).directory
     before = contents(directory)
     (directory / name).unlink()
-    assert write_report(plan, rows, [], tmp_path).rendered
+    assert write_report(branches, measured, tmp_path).rendered
     assert contents(directory) == before
 
 
 def test_changed_record_is_rendered_again(plan, rows, tmp_path):
-    before = contents(write_report(plan, rows, [], tmp_path).directory)
+    before = contents(write_report(plan, StudyRecord(rows), tmp_path).directory)
     changed = [replace(rows[0], metrics={**rows[0].metrics, "test/top1": 0.961}), *rows[1:]]
-    files = write_report(plan, changed, [], tmp_path)
+    files = write_report(plan, StudyRecord(changed), tmp_path)
     assert files.rendered
     after = contents(files.directory)
     assert {name for name in NAMES if before[name] != after[name]} == set(NAMES) - {"plan.json"}
@@ -89,7 +117,7 @@ def test_changed_record_is_rendered_again(plan, rows, tmp_path):
 
 def test_page_is_written_last(plan, rows, tmp_path, monkeypatch):
     """An interruption leaves a page that does not vouch for the new record, so the next run renders again."""
-    directory = write_report(plan, rows, [], tmp_path).directory
+    directory = write_report(plan, StudyRecord(rows), tmp_path).directory
     page = (directory / "README.md").read_bytes()
 
     def stop_at_page(path, content):
@@ -100,24 +128,23 @@ def test_page_is_written_last(plan, rows, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("mobileone_core.reporting.report.write_content", stop_at_page)
         with pytest.raises(KeyboardInterrupt):
-            write_report(plan, rows[1:], [], tmp_path)
+            write_report(plan, StudyRecord(rows[1:]), tmp_path)
     assert (directory / "README.md").read_bytes() == page
-    assert write_report(plan, rows[1:], [], tmp_path).rendered
+    assert write_report(plan, StudyRecord(rows[1:]), tmp_path).rendered
 
 
 def test_record_read_back(plan, rows, tmp_path):
-    directory = write_report(plan, rows, [], tmp_path).directory
-    read_plan, read_rows = read_cells(directory)
+    directory = write_report(plan, StudyRecord(rows), tmp_path).directory
+    read_plan, record = read_cells(directory)
     assert read_plan == plan
     private = ("host", "pid", "home")
     kept = [replace(row, environment={k: v for k, v in row.environment.items() if k not in private}) for row in rows]
-    assert read_rows == kept
+    assert record == StudyRecord(tuple(kept))
     assert Plan.from_json((directory / "plan.json").read_text()) == plan
-    assert read_problems(directory) == []
 
 
 def test_nobodys_host_process_or_paths_are_told(plan, rows, tmp_path):
-    directory = write_report(plan, rows, [], tmp_path).directory
+    directory = write_report(plan, StudyRecord(rows), tmp_path).directory
     for name, content in contents(directory).items():
         assert b"somebody" not in content, name
         assert b"4711" not in content, name
@@ -130,8 +157,8 @@ def test_settings_of_ones_own_get_a_directory_of_their_own(make_plan):
 
 
 def test_index_lists_every_study(plan, rows, make_plan, tmp_path):
-    write_report(plan, rows, [], tmp_path)
-    write_report(make_plan(name="another", question="Is it so?"), rows[:2], [], tmp_path)
+    write_report(plan, StudyRecord(rows), tmp_path)
+    write_report(make_plan(name="another", question="Is it so?"), StudyRecord(rows[:2]), tmp_path)
     text = write_index(tmp_path).read_text()
     lines = text.splitlines()
     assert lines[4].startswith("| [another](another/README.md) | Is it so? | k = 2 and 4: not enough seeds.")
@@ -139,7 +166,7 @@ def test_index_lists_every_study(plan, rows, make_plan, tmp_path):
 
 
 def test_figure_is_readable_and_undated(plan, rows, tmp_path):
-    directory = write_report(plan, rows, [], tmp_path).directory
+    directory = write_report(plan, StudyRecord(rows), tmp_path).directory
     png = (directory / "figure.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert b"Software" not in png
@@ -150,7 +177,7 @@ def test_figure_is_readable_and_undated(plan, rows, tmp_path):
 
 @pytest.mark.parametrize("kept", [0, 1, 4])
 def test_figure_of_little(plan, rows, tmp_path, kept):
-    files = write_report(plan, rows[:kept], [], tmp_path)
+    files = write_report(plan, StudyRecord(rows[:kept]), tmp_path)
     assert (files.directory / "figure.png").stat().st_size > 1000
 
 
@@ -158,25 +185,25 @@ def test_figure_leaves_settings_alone(plan, rows, tmp_path):
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    write_report(plan, rows, [], tmp_path)
+    write_report(plan, StudyRecord(rows), tmp_path)
     assert dict(mpl.rcParams) == before
 
 
 def test_refuses_a_record_that_is_none(tmp_path, plan, rows):
     with pytest.raises(InputError, match=r"no report here, plan\.json is missing"):
         read_cells(tmp_path)
-    directory = write_report(plan, rows, [], tmp_path).directory
+    directory = write_report(plan, StudyRecord(rows), tmp_path).directory
     declared = json.loads((directory / "plan.json").read_text())
     declared["study"]["seeds"] = 2
     (directory / "plan.json").write_text(json.dumps(declared))
-    with pytest.raises(InputError, match=r"cells\.csv and plan\.json cannot be read as one record"):
+    with pytest.raises(InputError, match=r"its files cannot be read as one record"):
         read_cells(directory)
 
 
 def test_directory_that_cannot_be_written(plan, rows, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(plan, rows, [], tmp_path / "file")
+        write_report(plan, StudyRecord(rows), tmp_path / "file")
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

@@ -4,8 +4,9 @@ import json
 import sys
 from pathlib import Path
 
-from study_fakes import Engine, QueueTiming, small_plan
+from study_fakes import COMPARE, Engine, QueueTiming, small_plan
 
+from mobileone_core.study.job import Setup
 from mobileone_core.study.progress import Progress
 from mobileone_core.study.runner import run_study
 from mobileone_core.study.workspace import Workspace
@@ -14,15 +15,14 @@ from mobileone_core.training.execution import Execution
 
 def main() -> None:
     asked = json.loads(Path(sys.argv[1]).read_text())
-    outcome = run_study(
-        small_plan(**asked["plan"]),
+    setup = Setup(
         Workspace.at(Path(asked["runs"])),
         workers=asked["workers"],
         execution=Execution("cpu"),
         data_root=Path(asked["data_root"]) if asked.get("data_root") else None,
-        display=Progress(),
-        engine=Engine(QueueTiming(**asked.get("timing", {})), asked["train"]),
+        engine=Engine(QueueTiming(**asked.get("timing", {})), asked["train"], COMPARE),
     )
+    outcome = run_study(small_plan(**asked["plan"]), setup, Progress())
     print(json.dumps({"states": [item.state for item in outcome.states], "interrupted": outcome.interrupted}))
 
 

@@ -7,22 +7,35 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
+
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.declaration import Factor, Plan, Study
+from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.job import Engine, QueueTiming
+from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.comparison import ArmResult
 from mobileone_core.training.observer import CellResult, EpochRecord
-from mobileone_core.training.recipe import Recipe
+from mobileone_core.training.recipe import Recipe, Teacher
+from mobileone_core.training.teachers import teacher_cell
 
-TRAIN = "study_fakes:train"
-FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN)
+TRAIN, COMPARE = "study_fakes:train", "study_fakes:compare"
+FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, COMPARE)
+CONTROL = 1.01  # what the stand-in measures of the baseline's twin
 
 
-def small_plan(levels=(1, 2, 3, 4), seeds=3, epochs=4, name="branch_count"):
-    """A study over k; 12 cells unless told otherwise."""
-    study = Study(name, "Does k matter?", (Factor("k", "model.k", tuple(levels), levels[0]),), "table 6", seeds)
+def small_plan(levels=(1, 2, 3, 4), seeds=3, epochs=4, name="branch_count", *, teachers=(), compares="", curves=()):
+    """A study over k; 12 cells unless told otherwise, the cells of a seed with the same teachers."""
+    factors = (Factor("k", "model.k", tuple(levels), levels[0]),)
+    study = Study(name, "Does k matter?", factors, "table 6", seeds, compares=compares, curves=tuple(curves))
     spec = ModelSpec(widths=(8, 8), depths=(1, 1), stage_strides=(2, 2), in_channels=1)
-    recipe = Recipe(epochs=epochs, batch_size=256, augmentation="none", ema_decay=0.0)
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=256,
+        augmentation="none",
+        ema_decay=0.0,
+        teachers=tuple(item if isinstance(item, Teacher) else Teacher(item) for item in teachers),
+    )
     return Plan(study, CellSpec(model=spec, recipe=recipe))
 
 
@@ -38,9 +51,29 @@ def metric(key: str, epoch: int) -> float:
     return int(key[:6], 16) / 16**6 + epoch
 
 
-def train(spec, *, execution, data_root, directory, observer):
-    """Epochs that sleep; resumes from last.ckpt, writes it whole after each epoch, leaves weights.safetensors."""
-    settings = json.loads((data_root / "settings.json").read_text()) if data_root else {}
+def read_settings(data_root):
+    return json.loads((data_root / "settings.json").read_text()) if data_root else {}
+
+
+def keep_time(data_root, key, begin, **more):
+    """A line of data_root/times: when something was done, in seconds since 1970."""
+    with (data_root / "times").open("a") as file:
+        file.write(json.dumps({"key": key, "begin": begin, "end": time.time(), **more}) + "\n")
+
+
+def kept_times(data_root):
+    return [json.loads(line) for line in (data_root / "times").read_text().splitlines()]
+
+
+def train(spec, *, execution, data_root, directory, observer, teachers):
+    """Epochs that sleep; resumes from last.ckpt, writes it whole after each epoch, leaves weights.safetensors.
+
+    A teacher's weights name the cell that trained them.
+    """
+    settings, begin = read_settings(data_root), time.time()
+    for teacher in spec.recipe.teachers:
+        expected = teacher.weights or teacher_cell(spec, teacher).key
+        assert teachers[teacher].read_text() == expected
     path, history = directory / "last.ckpt", []
     if path.exists():
         history = [EpochRecord(**item) for item in json.loads(path.read_text())]
@@ -61,10 +94,36 @@ def train(spec, *, execution, data_root, directory, observer):
         aside = path.with_name(f"{path.name}.{os.getpid()}")
         aside.write_text(json.dumps([asdict(item) for item in history]))
         aside.replace(path)
+    if data_root:
+        keep_time(data_root, spec.key, begin)
     weights = directory / "weights.safetensors"
     weights.write_bytes(spec.key.encode())
     last = history[-1].metrics["val/top1"]
     return CellResult({"test/top1": last + 0.5, "val/top1": last, "time/train_seconds": 1.0}, weights)
+
+
+def compare(spec, *, execution, data_root, observer):
+    """Rounds that sleep; two forms of every arm, the baseline with a control."""
+    settings, begin = read_settings(data_root), time.time()
+    for number in range(1, spec.protocol.rounds + 1):
+        time.sleep(settings.get("seconds", 0.0) / 2)
+        observer.batch_finished()
+        observer.epoch_finished(EpochRecord(number, 0, time.time_ns() // 1_000_000, {}))
+    if data_root:
+        beside = psutil.Process(os.getppid()).children()
+        keep_time(data_root, spec.key, begin, beside=[item.pid for item in beside if item.pid != os.getpid()])
+    control = {"control/step_ratio": CONTROL}
+    return [
+        ArmResult(
+            arm.label,
+            arm.factors,
+            form,
+            {"time/step_ms": float(arm.spec.model.k), **(control if arm.label == spec.baseline else {})},
+            {"step": [[1.0, 2.0]] * spec.protocol.rounds},
+        )
+        for arm in reversed(spec.arms)
+        for form in ("deployed", "train")
+    ]
 
 
 class Lines:

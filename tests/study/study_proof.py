@@ -10,12 +10,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import cloudpickle
-from study_fakes import FAST
+from study_fakes import FAST, Lines
 
-from mobileone_core.study.job import Job
+from mobileone_core.study.job import Job, Setup
 from mobileone_core.study.planner import plan_cells
 from mobileone_core.study.queue import Queue
-from mobileone_core.study.record import Record, read_rows
+from mobileone_core.study.record import Record
+from mobileone_core.study.record_reading import read_record
+from mobileone_core.study.runner import run_study
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.worker import Stop, Worker
 from mobileone_core.study.workspace import Workspace
@@ -53,10 +55,52 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def plan_and_work(plan, workspace, data_root=None, engine=FAST) -> None:
+def before(owner, name, when=lambda *_: True):
+    """Die instead of taking a step, where when says so."""
+    step = getattr(owner, name)
+
+    def dying(*arguments, **options):
+        if when(*arguments, *options.values()):
+            die()
+        return step(*arguments, **options)
+
+    setattr(owner, name, dying)
+
+
+def after(owner, name, when=lambda *_: True):
+    """Die right after a step."""
+    step = getattr(owner, name)
+
+    def dying(*arguments, **options):
+        result = step(*arguments, **options)
+        if when(*arguments, *options.values()):
+            die()
+        return result
+
+    setattr(owner, name, dying)
+
+
+def says(word):
+    return lambda *arguments: word in arguments
+
+
+def nth(number, when=lambda *_: True):
+    calls = []
+    return lambda *arguments: when(*arguments) and (calls.append(0) or len(calls) == number)
+
+
+def run_plan(plan, workspace, data_root=None, workers=2, engine=FAST):
+    """A command's outcome, and the display that listened."""
+    display = Lines()
+    setup = Setup(workspace, workers, Execution("cpu"), data_root, engine=engine)
+    return run_study(plan, setup, display), display
+
+
+def plan_and_work(plan, workspace, data_root=None, engine=FAST, cells=None) -> None:
     """What one command with one worker does, in this process."""
     plan_cells(plan, workspace, engine.timing)
-    Worker(Job(workspace, plan.queue, None, Execution("cpu"), data_root, engine), Stop()).run()
+    setup = Setup(workspace, execution=Execution("cpu"), data_root=data_root, engine=engine)
+    Worker(Job(setup, plan.queue, cells), Stop()).run()
 
 
 def give_databases(template, workspace) -> None:
@@ -66,31 +110,39 @@ def give_databases(template, workspace) -> None:
         shutil.copy(template / name, workspace.runs / name)
 
 
-def assert_exactly_once(plan, workspace, failed=()) -> None:
-    """Every cell but the failed has one COMPLETE trial and one FINISHED run that agree; nothing is left open."""
+def assert_exactly_once(plan, workspace, failed=(), waiting=()) -> None:
+    """All but the failed and waiting has one COMPLETE trial and FINISHED runs that agree; nothing is left open."""
     record = Record(workspace.tracking)
     queue = Queue(workspace.queue, plan.queue, FAST.timing, lambda _: None)
-    keys = [cell.key for cell in plan.cells if cell.key not in failed]
+    undone = {*failed, *waiting}
+    trained = [cell for cell in (*plan.cells, *plan.teachers) if cell.key not in undone]
     complete = queue.trials("COMPLETE")
-    assert sorted(trial.attributes["cell"] for trial in complete) == sorted(keys)
-    assert queue.trials("RUNNING") == queue.trials("WAITING") == []
-    rows, problems = read_rows(workspace.tracking, plan.study.name, [cell.key for cell in plan.cells])
-    assert [row.key for row in rows] == keys
-    assert problems == []
-    by_cell = {trial.attributes["cell"]: trial for trial in complete}
-    for row in rows:
+    assert sorted(trial.key for trial in complete) == sorted(item.key for item in plan.queued if item.key not in undone)
+    assert queue.trials("RUNNING") == []
+    assert sorted(trial.key for trial in queue.trials("WAITING")) == sorted(waiting)
+    told = read_record(workspace.tracking, plan)
+    assert [row.key for row in told.rows] == [cell.key for cell in trained]
+    assert told.problems == []
+    by_cell = {trial.key: trial for trial in complete}
+    for row in told.rows:
         trial = by_cell[row.key]
-        assert row.run_id == trial.attributes["run"]
+        assert trial.runs == (row.run_id,)
         assert row.metrics[plan.study.metric] == trial.value
-        assert not (workspace.checkpoints(plan.queue, row.key) / "last.ckpt").exists()
+        assert not workspace.checkpoints(plan.queue, row.key).exists()
+    if plan.comparison and plan.comparison.key not in undone:
+        assert {row.run_id for row in told.comparison} == {*by_cell[plan.comparison.key].runs}
+        levels = [(row.factors["k"], row.factors["form"]) for row in told.comparison]
+        assert levels == [
+            (arm.factors["k"], form) for arm in plan.comparison.spec.arms for form in ("train", "deployed")
+        ]
     statuses = run_statuses(record, plan.study.name)
     assert "RUNNING" not in statuses.values()
-    epochs = {cell.key: cell.spec.recipe.epochs for cell in plan.cells}
-    for row in rows:
+    epochs = {cell.key: cell.epochs for cell in trained}
+    for row in told.rows:
         curve = record.client.get_metric_history(row.run_id, "val/top1")
         assert [point.step for point in curve] == list(range(1, epochs[row.key] + 1))
         assert [point.timestamp for point in curve] == sorted(point.timestamp for point in curve)
-    if not failed:
+    if not undone:
         assert is_settled(workspace, plan, cell_states(workspace, plan))
 
 
@@ -98,9 +150,9 @@ def run_statuses(record, study) -> dict[str, str]:
     return {run.info.run_id: run.info.status for run in record.runs(study, "")}
 
 
-def finished_workspace(plan, databases, runs: Path) -> Workspace:
-    """A workspace in which every cell of a plan is complete."""
+def finished_workspace(plan, databases, runs: Path, cells=None) -> Workspace:
+    """A workspace in which every cell of a plan, or those of these keys, is complete."""
     workspace = Workspace.at(runs)
     give_databases(databases, workspace)
-    assert in_child(plan_and_work, plan, workspace) == 0
+    assert in_child(plan_and_work, plan, workspace, None, FAST, cells) == 0
     return workspace

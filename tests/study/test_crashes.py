@@ -4,55 +4,30 @@ import os
 
 import pytest
 from study_fakes import metric, script, small_plan
-from study_proof import assert_exactly_once, die, give_databases, in_child, plan_and_work, run_statuses
+from study_proof import (
+    after,
+    assert_exactly_once,
+    before,
+    give_databases,
+    in_child,
+    nth,
+    plan_and_work,
+    run_statuses,
+    says,
+)
 
-from mobileone_core.study import worker as workers
+from mobileone_core.study import attempt as attempts
 from mobileone_core.study.queue import Claim, Queue
 from mobileone_core.study.record import Record, RunWriter
 from mobileone_core.study.state import cell_states, is_settled
-
-
-def before(owner, name, when=lambda *_: True):
-    """Die instead of taking a step, where when says so."""
-    step = getattr(owner, name)
-
-    def dying(*arguments, **options):
-        if when(*arguments, *options.values()):
-            die()
-        return step(*arguments, **options)
-
-    setattr(owner, name, dying)
-
-
-def after(owner, name, when=lambda *_: True):
-    """Die right after a step."""
-    step = getattr(owner, name)
-
-    def dying(*arguments, **options):
-        result = step(*arguments, **options)
-        if when(*arguments, *options.values()):
-            die()
-        return result
-
-    setattr(owner, name, dying)
-
-
-def says(word):
-    return lambda *arguments: word in arguments
-
-
-def seventh_call():
-    calls = []
-    return lambda *_: calls.append(0) or len(calls) == 7
-
 
 POINTS = {
     "claimed, no owner yet": lambda: before(Claim, "note", says("owner")),
     "owned, no run yet": lambda: after(Claim, "note", says("owner")),
     "run made, not noted": lambda: after(Record, "start"),
-    "run noted": lambda: after(Claim, "note", says("run")),
-    "in the middle of an epoch": lambda: before(workers.Watch, "batch_finished", seventh_call()),
-    "epoch logged, no checkpoint": lambda: after(workers.Watch, "epoch_finished"),
+    "run noted": lambda: after(Claim, "note", says("runs")),
+    "in the middle of an epoch": lambda: before(attempts.Watch, "batch_finished", nth(7)),
+    "epoch logged, no checkpoint": lambda: after(attempts.Watch, "epoch_finished"),
     "trained, nothing final logged": lambda: before(RunWriter, "result"),
     "trained and logged, not told": lambda: after(RunWriter, "result"),
     "told, not FINISHED": lambda: before(Record, "end", says("FINISHED")),
@@ -82,6 +57,16 @@ def test_a_worker_that_dies_between_two_steps_is_mended(databases, workspace, po
     assert_exactly_once(plan, workspace)
     statuses = run_statuses(Record(workspace.tracking), plan.study.name)
     assert set(statuses.values()) <= {"FINISHED", "KILLED"}
+
+
+@pytest.mark.parametrize("point", ["in the middle of an epoch", "trained and logged, not told", "told, not FINISHED"])
+def test_a_worker_that_dies_with_a_teacher_is_mended_and_its_students_follow(databases, workspace, point):
+    plan = small_plan(levels=(1,), seeds=1, epochs=3, teachers=("small",))
+    give_databases(databases, workspace)
+    assert in_child(crash_and_work, plan, workspace, POINTS[point]) == -9
+    assert cell_states(workspace, plan)[1].state == "waiting"
+    assert in_child(plan_and_work, plan, workspace) == 0
+    assert_exactly_once(plan, workspace)
 
 
 PLANNING = {

@@ -5,15 +5,24 @@ import sys
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_fakes import small_plan
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
-from mobileone_core.study.declaration import Factor, Plan, Study, preset_cell
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study.factor import fields_of
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.presets import preset_cell
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.recipe import Teacher, paper_phases
 
+SWITCH = Factor("ema", settings={"on": {}, "off": {"recipe.ema_decay": 0.0}}, baseline="on")
+TAUGHT = Factor("distillation", settings={"off": {"recipe.teachers": ()}, "on": {}}, baseline="off")
+WIDTH = Factor("width", "model.width", (0.5, 1.0, 2.0), 1.0)
+K = Factor("k", "model.k", (1, 4), 1)
 levels_of_k = st.lists(st.integers(1, 16), min_size=1, max_size=5, unique=True)
 
 
@@ -27,6 +36,135 @@ def test_a_plan_has_every_level_with_every_seed_once_and_survives_json(levels, s
     assert again == plan
     assert again.id == plan.id
     assert [cell.key for cell in again.cells] == [cell.key for cell in plan.cells]
+
+
+def tiny_plan(*factors, base=None, seeds=1, **changes):
+    """A plan on the presets; changes are of the recipe."""
+    study = Study("study", "?", factors, seeds=seeds, base=base or {})
+    preset = preset_cell("tiny", DataSpec(), "digits", study.base)
+    return Plan(study, replace(preset, recipe=replace(preset.recipe, **changes)))
+
+
+@settings(max_examples=30)
+@given(
+    factors=st.lists(st.sampled_from([SWITCH, TAUGHT, WIDTH, K]), min_size=1, unique_by=lambda item: item.name),
+    base=st.fixed_dictionaries(
+        {"recipe.teachers": st.just(("larger",))},
+        optional={
+            "recipe.lr": st.floats(0.001, 1),
+            "recipe.phases": st.sampled_from(["none", "paper"]),
+            "model.activation": st.just("gelu"),
+        },
+    ),
+    more=st.fixed_dictionaries(
+        {
+            "seeds": st.integers(1, 3),
+            "compares": st.sampled_from(["", "forms"]),
+            "figure": st.sampled_from(["levels", "cost"]),
+            "curves": st.sampled_from([(), ("val/top1",), ("val/top1", "train/loss")]),
+        }
+    ),
+)
+def test_a_plan_of_any_declaration_survives_json(factors, base, more):
+    study = Study("study", "?", tuple(factors), base=base, **more)
+    plan = Plan(study, preset_cell("tiny", DataSpec(), "digits", base))
+    again = Plan.from_json(plan.to_json())
+    assert again == plan
+    assert (again.id, again.queue) == (plan.id, plan.queue)
+    for mine, other in zip(plan.queued, again.queued, strict=True):
+        assert (mine.key, mine.role, mine.needs) == (other.key, other.role, other.needs)
+        assert mine.factors == other.factors
+
+
+def test_a_level_may_set_several_fields_or_leave_the_cell_as_it_is():
+    sets = {"none": {}, "both": {"recipe.ema_decay": 0.0, "model.activation": "gelu"}}
+    factor = Factor("tricks", settings=sets, baseline="none")
+    plan = tiny_plan(factor)
+    plain, both = (cell.spec for cell in plan.cells)
+    assert factor.levels == ("none", "both")
+    assert plain == replace(plan.base, seed=0)
+    assert both == replace(
+        plain, model=replace(plain.model, activation="gelu"), recipe=replace(plain.recipe, ema_decay=0.0)
+    )
+    assert factor.fields == set()
+    assert Factor("se", settings={"a": {"model.se": "none"}, "b": {"model.se": "paper"}}).fields == {"model.se"}
+
+
+def test_multiples_are_of_the_variants_own_widths_and_depths():
+    tiny = tiny_plan(K).base.model
+    widths = [cell.spec.model.widths for cell in tiny_plan(WIDTH).cells]
+    assert widths[1] == tiny.widths
+    assert widths[2] == tuple(2 * item for item in tiny.widths)
+    assert all(abs(half - item / 2) <= 4 and half % 8 == 0 for half, item in zip(widths[0], tiny.widths, strict=True))
+    depths = [cell.spec.model.depths for cell in tiny_plan(Factor("depth", "model.depth", (1, 3), 1)).cells]
+    assert depths == [tiny.depths, tuple(3 * item for item in tiny.depths)]
+
+
+def test_the_base_of_a_study_holds_at_every_level_and_is_no_change():
+    base = {"recipe.lr": 0.05, "recipe.teachers": ("larger",), "recipe.phases": "paper"}
+    plan = tiny_plan(K, base=base)
+    assert {cell.spec.recipe.lr for cell in plan.cells} == {0.05}
+    assert {cell.spec.recipe.teachers for cell in plan.cells} == {(Teacher("small"),)}
+    assert {cell.spec.recipe.phases for cell in plan.cells} == {paper_phases(plan.base.data.image_size)}
+    assert plan.changes == {}
+    assert plan.queue == "study"
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        Factor("width", "model.width", (1.0, 1.001), 1.0),
+        Factor("ema", settings={"on": {}, "same": {"recipe.ema_decay": 0.95}}, baseline="on"),
+    ],
+)
+def test_levels_that_come_to_the_same_cells_are_refused(factor):
+    one, other = map(str, factor.levels)
+    with pytest.raises(InputError, match=f"'{one}' and '{other}' come to the same cells"):
+        tiny_plan(factor, seeds=2)
+
+
+def test_teachers_are_shared_by_key():
+    plan = tiny_plan(K, TAUGHT, base={"recipe.teachers": ("larger",)}, seeds=2)
+    assert len(plan.cells) == 8
+    assert [(item.seed, item.role, item.factors) for item in plan.teachers] == [
+        (seed, "teacher", {"teacher": "small"}) for seed in (0, 1)
+    ]
+    for cell in plan.cells:
+        expected = (plan.teachers[cell.seed].key,) if cell.factors["distillation"] == "on" else ()
+        assert cell.needs == expected
+    for teacher in plan.teachers:
+        assert teacher.spec.recipe.teachers == teacher.needs == ()
+        assert teacher.spec.model.widths == ModelSpec.preset("small").widths
+    assert plan.queued == (*plan.teachers, *plan.cells)
+
+
+def test_a_teacher_that_is_a_level_of_the_study_is_trained_as_that():
+    small = ModelSpec.preset("small", in_channels=1).fitted_to(DataSpec().image_size)
+    of_small = {f"model.{name}": value for name, value in fields_of(small).items()} | {"recipe.teachers": ()}
+    factor = Factor("network", settings={"tiny": {}, "small": of_small}, baseline="tiny")
+    plan = tiny_plan(factor, base={"recipe.teachers": ("larger",)})
+    student, teacher = plan.cells
+    assert student.needs == (teacher.key,)
+    assert plan.teachers == ()
+
+
+def test_a_comparison_needs_all_else_and_does_not_depend_on_the_seeds():
+    plan, more = (small_plan(levels=(1, 2), seeds=seeds, teachers=("small",), compares="forms") for seeds in (1, 3))
+    assert plan.comparison.key == more.comparison.key
+    assert plan.queued[-1] == plan.comparison
+    assert set(more.comparison.needs) == {item.key for item in (*more.teachers, *more.cells)}
+    assert [(arm.label, arm.spec) for arm in plan.comparison.spec.arms] == [
+        (str(cell.factors["k"]), cell.spec) for cell in plan.cells
+    ]
+
+
+def test_a_field_that_a_switch_leaves_alone_makes_another_queue():
+    """Its value at the level that sets nothing is a command line's; one that every level sets is the factor's own."""
+    plans = [tiny_plan(SWITCH, ema_decay=decay) for decay in (0.95, 0.9)]
+    assert plans[1].changes == {"recipe.ema_decay": 0.9}
+    assert len({plan.queue for plan in plans}) == 2
+    plans = [tiny_plan(Factor("ema", "recipe.ema_decay", (0.0, 0.9), 0.0), ema_decay=decay) for decay in (0.95, 0.9)]
+    assert len({plan.queue for plan in plans}) == 1
 
 
 def test_two_factors_make_a_grid():

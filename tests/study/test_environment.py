@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from mobileone_core.study import environment
+from mobileone_core.training.execution import Execution
 
 
 @pytest.fixture
@@ -42,3 +43,15 @@ def missing():
 def test_a_macs_processor_is_what_sysctl_calls_it(on_mac, sysctl, name):
     on_mac(sysctl)
     assert environment.processor() == name
+
+
+@pytest.mark.parametrize(
+    ("execution", "said"),
+    [
+        (Execution("cpu"), "default"),
+        (Execution("cpu", compile=True), "compile"),
+        (Execution("cpu", compile=True, processes=2), "compile, 2 processes"),
+    ],
+)
+def test_how_a_cell_ran_is_said(execution, said):
+    assert environment.environment_tags(execution)["execution"] == said

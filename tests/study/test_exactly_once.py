@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from study_fakes import script, small_plan
+from study_fakes import kept_times, script, small_plan
 from study_proof import assert_exactly_once, give_databases, run_statuses
 
 from mobileone_core.study.record import Record
@@ -55,7 +55,8 @@ def until(condition, process):
 
 def at_work(workspace, plan):
     """Cells well before their end that have finished an epoch, by process."""
-    return {s.pid: s for s in cell_states(workspace, plan) if s.state == "running" and 1 <= s.epoch <= s.epochs // 3}
+    states = [item for item in cell_states(workspace, plan) if item.state == "running" and item.owner]
+    return {s.owner.pid: s for s in states if 1 <= s.epoch <= s.epochs // 3}
 
 
 def stop_between_writes(workspace, pid):
@@ -99,12 +100,12 @@ def test_killed_stopped_and_raising_cells(drive, tmp_path, workspace, databases,
         data = None
     process = drive(plan=asked, runs=str(workspace.runs), workers=3, train=train, data_root=data and str(data))
     killed = next(iter(until(lambda: at_work(workspace, plan), process).values()))
-    os.kill(killed.pid, signal.SIGKILL)
+    os.kill(killed.owner.pid, signal.SIGKILL)
     others = until(lambda: {p: s for p, s in at_work(workspace, plan).items() if s.key != killed.key}, process)
     stopped = next(iter(others.values()))
-    stop_between_writes(workspace, stopped.pid)
+    stop_between_writes(workspace, stopped.owner.pid)
     until(lambda: state_of(workspace, plan, stopped.key).trial != stopped.trial, process)
-    os.kill(stopped.pid, signal.SIGCONT)
+    os.kill(stopped.owner.pid, signal.SIGCONT)
     states = outcome_of(process)["states"]
     assert states == ["failed" if cell == bad else "complete" for cell in plan.cells]
     assert_exactly_once(plan, workspace, failed=[bad.key])
@@ -117,6 +118,32 @@ def test_killed_stopped_and_raising_cells(drive, tmp_path, workspace, databases,
 
 def state_of(workspace, plan, key):
     return next(item for item in cell_states(workspace, plan) if item.key == key)
+
+
+@pytest.mark.slow
+def test_killed_teachers_and_comparisons(drive, tmp_path, workspace, databases):
+    asked = {"levels": [1, 2], "seeds": 1, "epochs": 6, "teachers": ["small"], "compares": "forms"}
+    plan = small_plan(**asked)
+    give_databases(databases, workspace)
+    data = script(tmp_path / "data", seconds=0.3)
+    settings = {"runs": str(workspace.runs), "train": "study_fakes:train", "data_root": str(data)}
+    process = drive(plan=asked, workers=2, **settings)
+    for key in (plan.teachers[0].key, plan.comparison.key):
+        victim = until(lambda key=key: at_work_on(workspace, plan, key), process)
+        os.kill(victim.owner.pid, signal.SIGKILL)
+    assert outcome_of(process)["states"] == ["complete"] * 4
+    assert_exactly_once(plan, workspace)
+    attempts = {item.key: item.attempt for item in cell_states(workspace, plan)}
+    assert attempts == {item.key: 1 + (item.role != "cell") for item in plan.queued}
+    (measured,) = [item for item in kept_times(data) if item["key"] == plan.comparison.key]
+    assert measured["beside"] == []  # workers with nothing to do have ended
+    assert all(item["end"] <= measured["begin"] for item in kept_times(data) if item != measured)
+
+
+def at_work_on(workspace, plan, key):
+    """The state of a cell that is at work, once it has finished an epoch or a round."""
+    state = state_of(workspace, plan, key)
+    return state if state.state == "running" and state.epoch else None
 
 
 @pytest.mark.slow

@@ -7,11 +7,13 @@ from study_fakes import FAST, small_plan
 from study_proof import give_databases, in_child, plan_and_work, start_child, status_of
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.declaration import Factor, Plan, Study
+from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study.plan import Plan
 from mobileone_core.study.planner import in_order, plan_cells
 from mobileone_core.study.queue import Queue
 from mobileone_core.study.queue_storage import trial_views
-from mobileone_core.study.record import Record, read_plans, read_rows, recorded_studies
+from mobileone_core.study.record import Record
+from mobileone_core.study.record_reading import read_plans, read_rows, recorded_studies
 from mobileone_core.study.repair import repair
 from mobileone_core.study.state import cell_states, fold, is_settled, study_states
 from mobileone_core.study.workspace import Workspace

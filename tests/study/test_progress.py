@@ -84,6 +84,23 @@ def test_a_terminal_shows_the_running_cells_with_epoch_and_metric(clock):
     assert "attempt 2" in text
 
 
+def test_a_comparison_counts_rounds_and_has_no_metric(clock):
+    def comparison(state, **more):
+        return CellState("key", 0, {"comparison": "forms"}, state, role="comparison", epochs=20, value=0.01, **more)
+
+    out, console = shown(is_terminal=True)
+    progress = Progress(console=console)
+    progress.begin([comparison("waiting")], 1)
+    progress.update([comparison("running", epoch=7)])
+    progress.end()
+    assert "comparison=forms  round 7/20" in out.getvalue()
+    out, console = shown()
+    progress = Progress({"key": 0}, console)
+    progress.begin([comparison("waiting")], 1)
+    progress.update([comparison("complete", started=START, ended=START + timedelta(seconds=20))])
+    assert out.getvalue().splitlines()[1:] == ["complete: comparison=forms after 20 s"]
+
+
 def test_time_left_weighs_cells_by_cost_and_counts_epochs_done(clock):
     progress = Progress({"key1": 1.0, "key2": 3.0, "key3": 2.0}, shown()[1])
     progress.begin([cell(1), cell(2), cell(3)], 1)

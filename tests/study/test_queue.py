@@ -84,6 +84,43 @@ def test_of_two_trials_of_a_cell_the_earlier_one_counts(queue, workspace):
     assert nested == [None]
 
 
+def roles_of(queue):
+    """Tells the roles of what can be begun, of the cells named or of all."""
+    return lambda *cells: [item.attributes["role"] for item in queue.claimable(queue.trials(), *cells)]
+
+
+def test_what_needs_another_cell_waits_until_it_is_complete(queue):
+    plan = small_plan(levels=(1, 2), seeds=1, teachers=("small",), compares="forms")
+    fill(queue, [*reversed(plan.cells), plan.comparison, *plan.teachers])
+    can_begin, popped = roles_of(queue), []
+
+    def attempt(claim):
+        popped.append(claim.attributes["cell"])
+        assert claim.attributes["needs"] == list(next(c for c in plan.queued if c.key == popped[-1]).needs)
+        assert can_begin() == ["cell"] * (len(popped) == 2)  # while the first cell runs, the second
+        if len(popped) == 2:
+            raise ValueError
+        return 1.0
+
+    assert can_begin() == ["teacher"]
+    while can_begin():
+        queue.claim(attempt)
+    assert popped == [plan.teachers[0].key, plan.cells[1].key, plan.cells[0].key]
+    assert [trial.attributes["role"] for trial in queue.trials("WAITING")] == ["comparison"]
+    assert queue.claim(lambda _: 1.0) is None
+
+
+def test_a_comparison_of_fewer_seeds_does_not_wait_for_the_others(queue):
+    plan, fewer = (small_plan(levels=(1, 2), seeds=seeds, compares="forms") for seeds in (2, 1))
+    assert plan.comparison.key == fewer.comparison.key
+    fill(queue, plan.queued)
+    for _ in fewer.cells:
+        queue.claim(lambda _: 1.0, [cell.key for cell in fewer.cells])
+    can_begin = roles_of(queue)
+    assert can_begin([item.key for item in fewer.queued]) == ["comparison"]
+    assert can_begin() == ["cell"] * 2
+
+
 def test_an_empty_queue_gives_nothing(queue):
     assert queue.claim(lambda _: 1.0) is None
     assert queue.trials() == []
@@ -107,11 +144,14 @@ def test_a_silent_attempt_is_taken_away_and_its_tell_refused(queue, workspace):
     other = opened(workspace)
 
     def attempt(claim):
-        with queue.study._storage._backend.engine.begin() as connection:  # a heartbeat of long ago
-            connection.exec_driver_sql("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
-        assert [trial.number for trial in other.sweep()] == [0]
+        swept = []
+        while not swept:  # it beats once a second
+            with queue.study._storage._backend.engine.begin() as connection:  # a heartbeat of long ago
+                connection.exec_driver_sql("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
+            swept = other.sweep()
+        assert [trial.number for trial in swept] == [0]
         assert not claim.report(1, 0.5)
-        assert not claim.note("run", "r")
+        assert not claim.note("runs", ["r"])
         return 1.0
 
     assert queue.claim(attempt) is None

@@ -5,13 +5,14 @@ import platform
 
 import pytest
 from study_fakes import metric, small_plan
-from study_proof import finished_workspace
+from study_proof import finished_workspace, give_databases, in_child, plan_and_work
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.record import Record, read_plans, read_rows
+from mobileone_core.study.record import Record
+from mobileone_core.study.record_reading import read_plans, read_record, read_rows
 from mobileone_core.training.cell import CellSpec
 
-PLAN = small_plan(levels=(1, 2), seeds=2, epochs=3)
+PLAN = small_plan(levels=(1, 2), seeds=2, epochs=3, curves=("val/top1", "train/loss", "no/such"))
 KEYS = [cell.key for cell in PLAN.cells]
 STUDY = PLAN.study.name
 
@@ -33,6 +34,36 @@ def test_rows_hold_what_a_table_needs(finished):
         assert row.environment["version.python"] == platform.python_version()
         assert {"processor", "git", "execution", "version.torch", "version.mlflow"} <= set(row.environment)
         assert not {"host", "pid"} & set(row.environment)
+
+
+def test_a_whole_record_holds_rows_and_the_curves_asked_for(finished):
+    told = read_record(finished.tracking, PLAN)
+    assert (told.rows, told.problems, told.comparison) == (*read_rows(finished.tracking, STUDY, KEYS), [])
+    assert [(item.key, item.metric, item.epoch, item.value) for item in told.curves] == [
+        (key, name, epoch, value(key, epoch))
+        for key in KEYS
+        for name, value in (("val/top1", metric), ("train/loss", lambda _, epoch: 1.0 / epoch))
+        for epoch in (1, 2, 3)
+    ]
+
+
+def test_of_an_epoch_that_was_logged_twice_the_later_value_counts(copy):
+    (row,), _ = read_rows(copy.tracking, STUDY, KEYS[:1])
+    Record(copy.tracking).client.log_metric(row.run_id, "val/top1", 0.125, step=2)
+    curve = [item.value for item in read_record(copy.tracking, PLAN).curves if item.metric == "val/top1"]
+    assert curve[:3] == [metric(KEYS[0], 1), 0.125, metric(KEYS[0], 3)]
+
+
+def test_a_teachers_row_comes_after_those_of_the_cells_and_without_a_curve(databases, workspace):
+    plan = small_plan(levels=(1,), seeds=1, epochs=1, teachers=("small",), curves=("val/top1",))
+    give_databases(databases, workspace)
+    assert in_child(plan_and_work, plan, workspace) == 0
+    told = read_record(workspace.tracking, plan)
+    assert [(row.key, row.factors) for row in told.rows] == [
+        (plan.cells[0].key, {"k": 1}),
+        (plan.teachers[0].key, {"teacher": "small"}),
+    ]
+    assert [point.key for point in told.curves] == [plan.cells[0].key]
 
 
 def test_rows_come_in_the_order_asked_and_no_others(finished):

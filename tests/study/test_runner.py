@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from study_fakes import FAST, Lines, script, small_plan
+from study_fakes import FAST, Lines, kept_times, script, small_plan
 from study_proof import assert_exactly_once, give_databases, in_child, plan_and_work
+from study_proof import run_plan as run
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import Engine
+from mobileone_core.study.job import Setup
 from mobileone_core.study.planner import plan_cells
 from mobileone_core.study.runner import Interrupt, join, run_study
 from mobileone_core.study.state import cell_states
@@ -21,20 +22,6 @@ from mobileone_core.study.team import SPARE
 from mobileone_core.training.execution import Execution
 
 DRIVE = Path(__file__).with_name("drive.py")
-
-
-def run(plan, workspace, data_root=None, workers=2, engine=FAST):
-    display = Lines()
-    outcome = run_study(
-        plan,
-        workspace,
-        workers=workers,
-        execution=Execution("cpu"),
-        data_root=data_root,
-        display=display,
-        engine=engine,
-    )
-    return outcome, display
 
 
 def test_a_run_completes_then_has_nothing_to_do(databases, workspace):
@@ -103,24 +90,19 @@ def test_a_worker_that_cannot_start_says_why(databases, workspace):
 
 def test_joining_takes_cells_and_plans_nothing(databases, workspace):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=2)
-    options = {"workers": 1, "execution": Execution("cpu"), "data_root": None, "display": Lines(), "engine": FAST}
+    setup = Setup(workspace, execution=Execution("cpu"), engine=FAST)
     with pytest.raises(InputError, match=r"'branch_count-.*' is not allowed; nothing of it is in"):
-        join(plan, workspace, **options)
+        join(plan, setup, Lines())
     assert not workspace.runs.exists()
     give_databases(databases, workspace)
     assert in_child(plan_cells, plan, workspace, FAST.timing) == 0
-    assert join(plan, workspace, **options).is_complete
+    assert join(plan, setup, Lines()).is_complete
     assert_exactly_once(plan, workspace)
 
 
-def test_no_workers_is_refused(workspace):
-    with pytest.raises(InputError, match="workers: 0 is not allowed"):
-        run(small_plan(), workspace, workers=0)
-
-
 @pytest.mark.slow
-def test_two_commands_at_once_share_the_cells(databases, workspace, tmp_path):
-    asked = {"levels": [1, 2, 3], "seeds": 2, "epochs": 2}
+def test_two_commands_at_once_share_the_cells_and_neither_measures_beside_the_other(databases, workspace, tmp_path):
+    asked = {"levels": [1, 2], "seeds": 2, "epochs": 2, "teachers": ["small"], "compares": "forms"}
     plan = small_plan(**asked)
     give_databases(databases, workspace)
     settings = {"plan": asked, "runs": str(workspace.runs), "workers": 1, "train": "study_fakes:train"}
@@ -131,8 +113,12 @@ def test_two_commands_at_once_share_the_cells(databases, workspace, tmp_path):
     for process in both:
         out, _ = process.communicate(timeout=100)
         assert process.returncode == 0, out
-        assert json.loads(out.splitlines()[-1])["states"] == ["complete"] * 6
+        assert json.loads(out.splitlines()[-1])["states"] == ["complete"] * 7
     assert_exactly_once(plan, workspace)
+    times = kept_times(tmp_path / "data")
+    assert sorted(item["key"] for item in times) == sorted(item.key for item in plan.queued)
+    assert times[-1]["key"] == plan.comparison.key
+    assert max(item["end"] for item in times[:-1]) <= times[-1]["begin"]
 
 
 def test_a_command_trains_its_own_cells_alone(databases, workspace):
@@ -168,9 +154,7 @@ def test_a_device_that_is_not_there_fails_no_cell(databases, workspace):
     plan = small_plan(levels=(1,), seeds=1, epochs=1)
     give_databases(databases, workspace)
     with pytest.raises(InputError, match="device: 'cuda:99' is not allowed"):
-        run_study(
-            plan, workspace, workers=1, execution=Execution("cuda:99"), data_root=None, display=Lines(), engine=Engine()
-        )
+        run_study(plan, Setup(workspace, execution=Execution("cuda:99")), Lines())
     assert [item.state for item in cell_states(workspace, plan)] == ["waiting"]
 
 

@@ -18,6 +18,7 @@ from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases, in_child, plan_and_work
 
 from mobileone_core.errors import InputError
+from mobileone_core.study.job import Setup
 from mobileone_core.study.record import Record
 from mobileone_core.study.runner import join
 from mobileone_core.study.server import planning_alone
@@ -172,10 +173,16 @@ def test_machines_share_a_server_which_keeps_what_they_make(databases, as_server
     assert_exactly_once(PLAN, one)
     larger = small_plan(levels=(1, 2, 3), seeds=1, epochs=2)
     assert in_child(plan_and_work, larger, other) == 0
-    options = {"workers": 1, "execution": Execution("cpu"), "data_root": None, "display": Lines(), "engine": FAST}
-    assert join(PLAN, other, **options).is_complete
+    assert join(PLAN, Setup(other, execution=Execution("cpu"), engine=FAST), Lines()).is_complete
     assert_exactly_once(larger, other)
-    assert names_below(kept) == ["cell.json"] * 3 + ["weights.safetensors"] * 3
+    taught = small_plan(levels=(1,), seeds=1, epochs=2, teachers=("small",))
+    for place, cells in (
+        (one, {taught.teachers[0].key}),
+        (other, None),
+    ):  # one trains the teacher, the other fetches it
+        assert in_child(plan_and_work, taught, place, None, FAST, cells) == 0
+    assert_exactly_once(taught, other)
+    assert names_below(kept) == ["cell.json"] * 5 + ["weights.safetensors"] * 5
     assert not one.artifacts.exists()
     assert not other.artifacts.exists()
     assert serve(one, 5000) == 0

@@ -12,7 +12,7 @@ from study_proof import finished_workspace, in_child
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.sqlite import reading
-from mobileone_core.study.state import cell_states, is_settled, study_names, study_states
+from mobileone_core.study.state import CellState, cell_states, is_settled, study_names, study_states, waiting_for_failed
 from mobileone_core.study.status import plan_lines, status_lines
 from mobileone_core.study.workspace import Workspace
 
@@ -139,6 +139,24 @@ def test_a_transaction_that_a_killed_writer_left_is_read_past_and_not_undone_in_
     content = path.read_bytes(), journal.read_bytes()
     assert cell_states(copy, PLAN) == before
     assert (path.read_bytes(), journal.read_bytes()) == content
+
+
+def test_what_waits_for_a_failed_cell():
+    def state(key, name, *needs):
+        return CellState(key, 0, {}, name, needs=needs)
+
+    states = [
+        state("comparison", "waiting", "a", "c", "free"),
+        state("a", "waiting", "teacher"),
+        state("b", "complete", "teacher"),
+        state("c", "running", "teacher"),
+        state("free", "waiting", "other"),
+        state("last", "waiting", "comparison"),
+        state("teacher", "failed"),
+        state("other", "waiting"),
+    ]
+    assert sorted(item.key for item in waiting_for_failed(states)) == ["a", "comparison", "last"]
+    assert waiting_for_failed(states[:-2]) == []
 
 
 def test_a_directory_in_place_of_a_database_is_named(tmp_path):

@@ -8,7 +8,7 @@ from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases
 
 from mobileone_core.study import team
-from mobileone_core.study.job import Job
+from mobileone_core.study.job import Job, Setup
 from mobileone_core.study.runner import run_study
 from mobileone_core.study.team import SPARE, Team
 from mobileone_core.training.execution import Execution
@@ -42,7 +42,7 @@ def indices(context):
 
 
 def test_new_workers_take_the_places_of_dead_ones(context, workspace):
-    members = Team(Job(workspace, "study"))
+    members = Team(Job(Setup(workspace), "study"))
     members.start(4)
     assert indices(context) == [0, 1, 2, 3]
     for number in (1, 2):
@@ -56,7 +56,7 @@ def test_new_workers_take_the_places_of_dead_ones(context, workspace):
 
 
 def test_only_so_many_are_replaced(context, workspace):
-    members = Team(Job(workspace, "study"))
+    members = Team(Job(Setup(workspace), "study"))
     members.start(1)
     for _ in range(SPARE + 2):
         for process in context.started:
@@ -69,12 +69,10 @@ def test_only_so_many_are_replaced(context, workspace):
 @pytest.mark.slow
 def test_where_a_fork_is_not_safe_workers_are_started_afresh(databases, workspace, monkeypatch):
     monkeypatch.setattr(team, "sys", SimpleNamespace(platform="darwin"))
-    assert Team(Job(workspace, "study"))._context.get_start_method() == "spawn"
+    assert Team(Job(Setup(workspace), "study"))._context.get_start_method() == "spawn"
     plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
     give_databases(databases, workspace)
-    outcome = run_study(
-        plan, workspace, workers=1, execution=Execution("cpu"), data_root=None, display=Lines(), engine=FAST
-    )
+    outcome = run_study(plan, Setup(workspace, execution=Execution("cpu"), engine=FAST), Lines())
     assert outcome.is_complete
     assert outcome.notes == ()
     assert_exactly_once(plan, workspace)

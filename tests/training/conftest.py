@@ -1,9 +1,13 @@
-"""A cell that trains in a fraction of a second, and an observer that remembers."""
+"""A cell that trains in a fraction of a second, and an observer that remembers; helpers are imported by name."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.model.spec import ModelSpec
@@ -63,13 +67,14 @@ def cell():
 def train(tmp_path):
     """train("name of a directory", observer=..., execution=..., spec=..., **changes of the recipe) -> CellResult."""
 
-    def run(directory="cell", observer=None, execution=None, spec=CELL, **changes):
+    def run(directory="cell", observer=None, execution=None, spec=CELL, files=None, **changes):
         return train_cell(
             replace(spec, recipe=replace(spec.recipe, **changes)),
             execution=execution or Execution("cpu"),
             data_root=None,
             directory=tmp_path / directory,
             observer=observer or Memory(),
+            teachers=files or {},
         )
 
     threads = torch.get_num_threads()

@@ -12,7 +12,7 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ACTIVATIONS, ModelSpec
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import Phase, Recipe, recipe_preset
+from mobileone_core.training.recipe import Phase, Recipe, Teacher, recipe_preset
 
 DIGITS = CellSpec(ModelSpec.preset("tiny", k=3, in_channels=1), DataSpec(), recipe_preset("digits"), seed=2)
 PAPER = CellSpec(
@@ -39,6 +39,18 @@ PINNED = [
         '"schema":1}',
         "cfb063bfe490",
     ),
+    (
+        CellSpec(
+            recipe=Recipe(
+                teachers=(Teacher("s1"), Teacher("timm:resnet18", "0123456789abcdef")),
+                temperature=1,
+                hard_label_weight=0,
+            )
+        ),
+        '{"recipe":{"hard_label_weight":0.0,"teachers":[{"network":"s1"},'
+        '{"network":"timm:resnet18","weights":"0123456789abcdef"}],"temperature":1.0},"schema":1}',
+        "a7cbcd2cc60e",
+    ),
 ]
 
 
@@ -55,13 +67,18 @@ recipes = st.builds(
     warmup_epochs=numbers(0, 10) | st.integers(0, 10),
     weight_decay_end=st.none() | numbers(0, 1),
     ema_decay=numbers(0, 0.9999),
+    teachers=st.lists(
+        st.sampled_from([Teacher("small"), Teacher("s1", "0123456789abcdef"), Teacher("timm:x", "f" * 16)]), unique=True
+    ).map(tuple),
+    temperature=numbers(0.5, 8) | st.integers(1, 8),
+    hard_label_weight=numbers(0, 1) | st.integers(0, 1),
     phases=st.just(()) | st.just((Phase(0.25, 16, 0.5), Phase(1.0, 32, 1.0))),
 )
 models = st.builds(
     ModelSpec,
     k=st.integers(1, 16),
     activation=st.sampled_from(ACTIVATIONS),
-    se=st.sampled_from(["none", "paper", (0, 1, 2, 1)]),
+    se=st.sampled_from(["none", "paper", "all", (0, 1, 2, 1)]),
     in_channels=st.integers(1, 4),
 )
 cells = st.builds(

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from mobileone_core.model.network import build_model
 from mobileone_core.training.execution import Execution
+from mobileone_core.training.recipe import Teacher
+from mobileone_core.training.teachers import teacher_model
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,6 +27,27 @@ def test_a_cell_learns(train, memory, precision, channels_last):
     weights = load_file(result.weights).values()
     assert {value.dtype for value in weights} == {torch.float32, torch.int64}
     assert all(value.isfinite().all() for value in weights)
+
+
+@layouts
+@pytest.mark.parametrize("precision", ["32", "16-mixed", "bf16-mixed"])
+@pytest.mark.parametrize("augmentation", ["crop", "none"])
+def test_a_student_learns(  # noqa: PLR0917
+    train, memory, cell, tmp_path, precision, channels_last, augmentation
+):
+    """From a teacher asked in every step, or once."""
+    teacher, observer = Teacher("tiny"), memory()
+    path = tmp_path / "teacher.safetensors"
+    save_file(build_model(teacher_model(cell, teacher), 10).state_dict(), path)
+    result = train(
+        observer=observer,
+        execution=Execution("cuda", channels_last=channels_last),
+        files={teacher: path},
+        **{"precision": precision, "augmentation": augmentation, "epochs": 3, "teachers": (teacher,)},
+    )
+    losses = [record.metrics["train/loss"] for record in observer.records]
+    assert losses[-1] < losses[0]
+    assert result.metrics["test/form_difference_relative"] < 0.1
 
 
 @layouts

@@ -4,10 +4,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.recipe import RECIPES, Phase, Recipe, recipe_preset
+from mobileone_core.training.recipe import RECIPES, Phase, Recipe, Teacher, paper_phases, recipe_preset
 
 REFUSED = [
     ("epochs", 0),
@@ -38,6 +40,31 @@ REFUSED = [
     ("optimizer", "adam"),
     ("precision", "16"),
     ("augmentation", "mixup"),
+    ("temperature", 0.0),
+    ("temperature", math.inf),
+    ("temperature", True),
+    ("hard_label_weight", -0.1),
+    ("hard_label_weight", 1.1),
+    ("hard_label_weight", "1"),
+    ("teachers", ("s0",)),
+    ("teachers", [Teacher("s0")]),
+    ("teachers", (Teacher("s0"), Teacher("s0"))),
+]
+
+HEX = "0123456789abcdef"
+NO_TEACHERS = [
+    ("s9", "", "s9"),
+    ("", "", ""),
+    (None, "", None),
+    ("keras:ResNet50", HEX, "keras:ResNet50"),
+    ("timm:", HEX, "timm:"),
+    ("timm", HEX, "timm"),
+    ("timm:resnet18", "", "timm:resnet18"),
+    ("torchvision:resnet18", "", "torchvision:resnet18"),
+    ("s0", HEX[:-1], HEX[:-1]),
+    ("s0", HEX.upper(), HEX.upper()),
+    ("s0", HEX + "\n", HEX + "\n"),
+    ("s0", None, None),
 ]
 
 
@@ -46,6 +73,27 @@ def test_refused_values_are_named(name, value):
     with pytest.raises(InputError) as caught:
         replace(Recipe(), **{name: value})
     assert str(caught.value).startswith(f"{name}: {value!r} is not allowed; ")
+
+
+@pytest.mark.parametrize(("network", "weights", "value"), NO_TEACHERS)
+def test_a_teacher_refuses_what_it_cannot_be(network, weights, value):
+    with pytest.raises(InputError) as caught:
+        Teacher(network, weights)
+    assert str(caught.value).startswith(f"teachers: {value!r} is not allowed; ")
+
+
+@pytest.mark.parametrize(
+    ("network", "weights", "library", "name"),
+    [
+        ("s0", "", "", "s0"),
+        ("small", HEX, "", "small"),
+        ("timm:resnet18.a1_in1k", HEX, "timm", "resnet18.a1_in1k"),
+        ("torchvision:resnet18", HEX, "torchvision", "resnet18"),
+    ],
+)
+def test_where_a_teacher_comes_from(network, weights, library, name):
+    teacher = Teacher(network, weights)
+    assert (teacher.library, teacher.name) == (library, name)
 
 
 @pytest.mark.parametrize("changes", [{"momentum": 0.0}, {"optimizer": "adamw"}])
@@ -109,6 +157,30 @@ def test_the_papers_phases(variant):
     starts = [next(e for e in range(300) if e / 300 >= phase.until) for phase in recipe.phases[:-1]]
     assert starts == [39, 114]
     assert replace(recipe, phases=()) == recipe_preset("paper", "s0")
+
+
+def test_the_papers_phases_at_the_papers_resolution():
+    assert paper_phases() == paper_phases(224) == recipe_preset("paper", "s2").phases
+    assert paper_phases() == (Phase(0.13, 160, 0.3), Phase(0.38, 192, 0.7), Phase(1.0, 224, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("image_size", "sizes"), [(32, [24, 28, 32]), (64, [44, 56, 64]), (256, [184, 220, 256]), (8, [4, 8, 8])]
+)
+def test_phases_fit_the_data(image_size, sizes):
+    phases = recipe_preset("paper", "s3", image_size).phases
+    assert [phase.image_size for phase in phases] == sizes
+    assert [replace(phase, image_size=224) for phase in phases] == [replace(p, image_size=224) for p in paper_phases()]
+
+
+@given(st.integers(1, 1000))
+def test_phases_rise_to_the_images_own_size_and_stay_near_the_papers_fractions(image_size):
+    sizes = [phase.image_size for phase in paper_phases(image_size)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == image_size
+    for size, fraction in zip(sizes, (160 / 224, 192 / 224), strict=False):
+        assert size == image_size or size % 4 == 0
+        assert abs(size - fraction * image_size) <= max(2, 4 - fraction * image_size)
 
 
 @pytest.mark.parametrize("variant", ["tiny", "s0", "s1"])

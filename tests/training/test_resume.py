@@ -1,15 +1,20 @@
 """The same cell gives the same numbers, whatever interrupted it."""
 
 import contextlib
+from functools import partial
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mobileone_core.errors import InputError
+from mobileone_core.model.network import build_model
 from mobileone_core.training.observer import TrainingStopped
+from mobileone_core.training.recipe import Phase, Teacher
+from mobileone_core.training.teachers import teacher_model
 
 EPOCHS = 3
+TEACHER = Teacher("tiny")
 pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
 
@@ -100,11 +105,19 @@ def test_resuming_adds_up_the_time_of_all_attempts(train, memory):
     [
         {"optimizer": "adamw", "nesterov": False, "lr": 1e-2, "momentum": 0.8, "ema_decay": 0.0},
         {"clip_norm": 0.5, "precision": "bf16-mixed", "decay_norm_and_bias": True},
+        {"epochs": EPOCHS, "augmentation": "resized_crop_flip", "phases": (Phase(0.5, 12, 0.3), Phase(1.0, 16, 1.0))},
+        {"teachers": (TEACHER,)},
+        {"teachers": (TEACHER,), "augmentation": "none"},
     ],
-    ids=["adamw without average", "bf16 with clipping"],
+    ids=["adamw without average", "bf16 with clipping", "inside a phase", "a teacher", "a teacher asked once"],
 )
-def test_other_recipes_resume_as_exactly(train, memory, changes):
+def test_other_recipes_resume_as_exactly(train, memory, changes, cell, tmp_path):
     results = []
+    if "teachers" in changes:
+        torch.manual_seed(0)
+        path = tmp_path / "teacher.safetensors"
+        save_file(build_model(teacher_model(cell, TEACHER), 10).state_dict(), path)
+        train = partial(train, files={TEACHER: path})
     for name, stop in (("whole", {}), ("halves", {"after_batch": 6})):
         observer = memory(**stop)
         if stop:

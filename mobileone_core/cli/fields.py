@@ -1,0 +1,86 @@
+"""Options made from data: a study's levels, and every field of the network and the recipe. Imports nothing heavy."""
+
+import dataclasses
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mobileone_core.cli.teachers import named_teachers
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.declaration import Study
+from mobileone_core.study.factor import MULTIPLES, Factor, Level, fields_of
+from mobileone_core.study.presets import Phases, phases_named
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.recipe import Recipe, Teacher
+
+FOLLOWING = {"in_channels"}  # it follows from the data
+NAMED = {"phases": Phases, "teachers": tuple[str, ...]}  # fields of the recipe whose options are names
+
+
+def read_levels(texts: Sequence[Level]) -> tuple[Level, ...]:
+    """Levels as given; those of several integers are written 0,0,1,1."""
+    return tuple(map(_read, texts))
+
+
+def _read(text: Level) -> Level:
+    if isinstance(text, str) and re.fullmatch(r"\d+(,\d+)+", text):
+        return tuple(map(int, text.split(",")))
+    return text
+
+
+def level_options(study: Study) -> Any:  # noqa: ANN401
+    fields = [(item.name, _level_type(item), field(default=_written(item.levels))) for item in study.factors]
+    kind = dataclasses.make_dataclass("Levels", [*fields, ("seeds", int, study.seeds)], frozen=True)
+    kind.__doc__ = "What the study varies: levels, and seeds a level."
+    return kind()
+
+
+def _written(levels: Sequence[Level]) -> tuple[Level, ...]:
+    return tuple(",".join(map(str, level)) if isinstance(level, tuple) else level for level in levels)
+
+
+def _level_type(factor: Factor) -> Any:  # noqa: ANN401
+    part, _, name = factor.field.partition(".")
+    if factor.settings:
+        level: Any = Literal[tuple(factor.settings)]
+    elif factor.field in MULTIPLES:
+        level = float
+    else:
+        level = get_type_hints({"model": ModelSpec, "recipe": Recipe}[part])[name]
+        level = str if any(get_origin(item) is tuple for item in (level, *get_args(level))) else level
+    return tuple[level, ...]
+
+
+def recipe_by_name(preset: CellSpec) -> dict[str, Any]:
+    """The recipe's fields as their options have them: phases and teachers by name."""
+    recipe = preset.recipe
+    is_paper = recipe.phases and recipe.phases == phases_named("paper", preset.data.image_size)
+    named = {"phases": "paper" if is_paper else "none", "teachers": tuple(item.network for item in recipe.teachers)}
+    return fields_of(recipe) | named
+
+
+def training_asked(preset: CellSpec, options: Any) -> tuple[Recipe, Mapping[Teacher, Path]]:  # noqa: ANN401
+    """The recipe asked for, and the files of its teachers' weights."""
+    changes = differing(recipe_by_name(preset), options)
+    files: Mapping[Teacher, Path] = {}
+    if "phases" in changes:
+        changes["phases"] = phases_named(changes["phases"], preset.data.image_size)
+    if "teachers" in changes:
+        changes["teachers"], files = named_teachers(changes["teachers"])
+    return replace(preset.recipe, **changes), files
+
+
+def field_options(kind: type, text: str, values: Mapping[str, Any], without: Collection[str]) -> Any:  # noqa: ANN401
+    """The fields of a spec as options of their own, with values as defaults."""
+    hints = {name: NAMED.get(name, hint) for name, hint in get_type_hints(kind).items() if name not in without}
+    fields = [(name, hint, field(default=values[name])) for name, hint in hints.items()]
+    options = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
+    options.__doc__ = text
+    return options()
+
+
+def differing(preset: Mapping[str, Any], options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The options that are not as the preset has them."""
+    return {name: value for name, value in vars(options).items() if value != preset[name]}

@@ -1,0 +1,80 @@
+"""Times measured side by side, and what they say: medians, intervals and ratios over rounds. No torch here."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mobileone_core.errors import require
+
+CONFIDENCE = 0.95
+
+Times = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@cache
+def interval_rank(n: int, confidence: float = CONFIDENCE) -> int:
+    """The largest j for which the j-th smallest and the j-th largest of n values hold the median with confidence.
+
+    Exact for any continuous distribution: the values below the median are Binomial(n, 1/2). Raises InputError where
+    even the smallest and the largest (j = 1) do not.
+    """
+    outside = 0  # of 2**n: the j-th smallest lies above the median
+    rank = 0
+    while 2 * (outside + math.comb(n, rank)) <= (1 - confidence) * 2**n:
+        outside += math.comb(n, rank)
+        rank += 1
+    require(rank >= 1, "rounds", n, f"as many as order statistics need for {confidence:.0%}")
+    return rank
+
+
+def median_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estimate:
+    """The median of independent values with its order-statistic interval."""
+    data = np.sort(np.asarray(values, dtype=np.float64))
+    rank = interval_rank(len(data), confidence)
+    return Estimate(float(np.median(data)), float(data[rank - 1]), float(data[-rank]))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Every call's time by label, as (rounds, burst) milliseconds. Rounds are the independent units, calls are not."""
+
+    times: Mapping[str, Times]
+
+    def round_medians(self, label: str) -> Times:
+        """The median of each round's burst: (rounds,) milliseconds."""
+        medians: Times = np.median(self.times[label], axis=1)
+        return medians
+
+    def median(self, label: str) -> Estimate:
+        """The median of the rounds' medians, with its interval over rounds: milliseconds."""
+        return median_interval(self.round_medians(label))
+
+    def minimum(self, label: str) -> float:
+        """The fastest call: milliseconds."""
+        return float(self.times[label].min())
+
+    def p90(self, label: str) -> float:
+        """What nine of ten calls stay below: milliseconds."""
+        return float(np.quantile(self.times[label], 0.9))
+
+    def ratio(self, label: str, to: str) -> Estimate:
+        """The ratio of two labels' medians round by round: its median, with its interval over rounds."""
+        return median_interval(self.round_medians(label) / self.round_medians(to))
+
+    def lists(self, label: str) -> list[list[float]]:
+        """Every time as plain numbers: rounds of bursts, milliseconds."""
+        listed: list[list[float]] = self.times[label].tolist()
+        return listed

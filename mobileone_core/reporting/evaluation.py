@@ -1,0 +1,58 @@
+"""An evaluation as plain text for a terminal: measured beside published, each in its own column. No torch here."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mobileone_core.reporting.published import read_published
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was evaluated, and how its images were read; is_preset where the network is the variant's own."""
+
+    variant: str
+    is_preset: bool
+    data: str
+    split: str
+    form: str
+    crop: str
+    interpolation: str
+    image_size: int
+
+
+def evaluation_table(setting: Setting, metrics: Mapping[str, float]) -> str:
+    """One row under its heads; accuracies in percent, the published one where the paper has it."""
+    top1, images = metrics[f"{setting.split}/top1"], metrics[f"{setting.split}/images"]
+    top5 = metrics.get(f"{setting.split}/top5")
+    row = {
+        "variant": setting.variant if setting.is_preset else f"{setting.variant}, changed",
+        "data": f"{setting.data} {setting.split}",
+        "form": setting.form,
+        "crop": setting.crop,
+        "interpolation": setting.interpolation,
+        "px": str(setting.image_size),
+        "images": f"{images:.0f}",
+        "top-1, %": f"{100 * top1:.2f}",
+        "standard error": f"{100 * standard_error(top1, images):.2f}",
+        "top-5, %": "-" if top5 is None else f"{100 * top5:.2f}",
+    }
+    printed = published_top1(setting)
+    if printed:
+        row["published top-1, %"] = f"{printed} (table 9)"
+    widths = [max(len(head), len(cell)) for head, cell in row.items()]
+    lines = ["  ".join(map(str.rjust, line, widths)) for line in (row.keys(), row.values())]
+    return "\n".join([lines[0], "-" * len(lines[0]), lines[1]])
+
+
+def standard_error(accuracy: float, images: float) -> float:
+    """Of a fraction of independent images: binomial."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def published_top1(setting: Setting) -> str:
+    """Table 9's top-1 as printed: of a variant of the paper as the paper has it, on ImageNet's test set alone."""
+    if (setting.data, setting.split) != ("imagenet", "test") or not setting.is_preset:
+        return ""
+    name = f"MobileOne-{setting.variant.upper()}"
+    return next((str(row["top1"]) for row in read_published("table9_imagenet") if row["model"] == name), "")

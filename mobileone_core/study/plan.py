@@ -1,0 +1,211 @@
+"""The plan that a study resolves to: all its cells, the teachers that they need, and the measurement beside them."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from mobileone_core.errors import InputError
+from mobileone_core.model.cost import model_cost
+from mobileone_core.study.declaration import Study
+from mobileone_core.study.factor import Factor, Level, fields_of, level_label
+from mobileone_core.study.presets import preset_cell
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec
+from mobileone_core.training.teachers import teacher_cell
+
+Role = Literal["cell", "teacher", "comparison"]
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell with its place in a study; a teacher is no level of it."""
+
+    spec: CellSpec
+    study: str
+    variant: str
+    factors: Mapping[str, Level]
+    role: Role = "cell"
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    @property
+    def seed(self) -> int:
+        return self.spec.seed
+
+    @property
+    def epochs(self) -> int:
+        return self.spec.recipe.epochs
+
+    @property
+    def cost(self) -> int:
+        """Multiply-adds of an image's forward pass in training, times the epochs: for order and forecasts."""
+        data = self.spec.data
+        return model_cost(self.spec.model, data.image_size, data.num_classes).train.macs * self.spec.recipe.epochs
+
+    @property
+    def teachers(self) -> tuple["PlannedCell", ...]:
+        """The cells to be trained first."""
+        untrained = [item for item in self.spec.recipe.teachers if not item.weights]
+        return tuple(
+            PlannedCell(teacher_cell(self.spec, item), self.study, item.network, {"teacher": item.network}, "teacher")
+            for item in untrained
+        )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the cells to be complete first."""
+        return tuple(item.key for item in self.teachers)
+
+
+@dataclass(frozen=True)
+class PlannedComparison:
+    """The one exclusive measurement of a plan: it needs all its cells to be complete, so that nothing else runs."""
+
+    spec: ComparisonSpec
+    study: str
+    variant: str
+    needs: tuple[str, ...] = field(compare=False)
+    role: Role = "comparison"
+    seed: int = 0
+    cost: int = 0
+
+    @property
+    def key(self) -> str:
+        return self.spec.key
+
+    @property
+    def factors(self) -> Mapping[str, Level]:
+        return {"comparison": self.spec.kind}
+
+    @property
+    def epochs(self) -> int:
+        """Rounds, as progress counts."""
+        return self.spec.protocol.rounds
+
+
+Queued = PlannedCell | PlannedComparison
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study resolved: all its cells. base is the cell that the factors vary; default says whether it is the study's
+    own default settings.
+
+    cells are compared; teachers are trained first; comparison is measured last; queued holds them all.
+    """
+
+    study: Study
+    base: CellSpec
+    default: bool = False
+    cells: tuple[PlannedCell, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", tuple(self._resolve()))
+        for factor in self.study.factors:
+            if factor.baseline not in factor.levels:
+                allowed = f"the baseline level {factor.baseline!r} must be among the levels"
+                raise InputError.of(factor.name, list(factor.levels), allowed)
+        arms: dict[str, str] = {}
+        for cell in self.cells:
+            other = arms.setdefault(cell.key, level_label(cell.factors))
+            if other != level_label(cell.factors):
+                raise InputError(f"levels: {other!r} and {level_label(cell.factors)!r} come to the same cells")
+
+    def _resolve(self) -> Iterator[PlannedCell]:
+        for seed, arm in itertools.product(range(self.study.seeds), self.study.arms):
+            yield PlannedCell(self._at(arm, seed), self.study.name, self.study.variant, arm)
+
+    def _at(self, arm: Mapping[str, Level], seed: int) -> CellSpec:
+        spec = replace(self.base, seed=seed)
+        for factor in self.study.factors:
+            spec = factor.applied(spec, arm[factor.name])
+        return spec
+
+    @property
+    def teachers(self) -> tuple[PlannedCell, ...]:
+        """Every cell to be trained first, once; one that is a level of the study is no other."""
+        own = {cell.key for cell in self.cells}
+        found = {teacher.key: teacher for cell in self.cells for teacher in cell.teachers}
+        return tuple(teacher for key, teacher in found.items() if key not in own)
+
+    @property
+    def comparison(self) -> PlannedComparison | None:
+        """The measurement of all levels side by side, where the study has one."""
+        if not self.study.compares:
+            return None
+        first = [cell for cell in self.cells if cell.seed == 0]
+        arms = tuple(ComparisonArm(level_label(cell.factors), cell.factors, cell.spec) for cell in first)
+        spec = ComparisonSpec(self.study.compares, arms, level_label(self.study.baseline))
+        needs = tuple(cell.key for cell in (*self.teachers, *self.cells))
+        return PlannedComparison(spec, self.study.name, self.study.variant, needs)
+
+    @property
+    def queued(self) -> tuple[Queued, ...]:
+        """All that waits in a queue: teachers, cells, and the comparison."""
+        return (*self.teachers, *self.cells, *filter(None, [self.comparison]))
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Fields of the base that differ from the presets named, by name: model.activation and so on."""
+        preset = preset_cell(self.study.variant, self.base.data, self.study.recipe, self.study.base)
+        varied = {name for factor in self.study.factors for name in factor.fields}
+        return {
+            f"{part}.{name}": value
+            for part in ("model", "recipe")
+            for name, value in fields_of(getattr(self.base, part)).items()
+            if value != getattr(getattr(preset, part), name) and f"{part}.{name}" not in varied
+        }
+
+    @property
+    def queue(self) -> str:
+        """Where its cells wait: plans of one study that differ in levels or seeds alone share a queue.
+
+        So a command trains no cell of another data set or recipe. Usual settings have the study's own name.
+        """
+        usual = [(name, Study.__dataclass_fields__[name].default) for name in ("variant", "data", "recipe")]
+        if not self.changes and all(getattr(self.study, name) == value for name, value in usual):
+            return self.study.name
+        spec = self.base
+        for factor in (factor for factor in self.study.factors if factor.field and not factor.settings):
+            spec = factor.applied(spec, factor.baseline)
+        mark = hashlib.sha256(spec.to_json().encode()).hexdigest()[:6]
+        return f"{self.study.name}-{self.study.variant}-{self.study.data}-{mark}"
+
+    @property
+    def id(self) -> str:
+        """The plan's name: a hash of all it declares."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
+
+    def to_json(self) -> str:
+        """The declaration as recorded; from_json resolves the same cells from it."""
+        content = {
+            "study": dataclasses.asdict(self.study),
+            "base": json.loads(self.base.to_json()),
+            "default": self.default,
+        }
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Read a plan; InputError where another version wrote it."""
+        content = json.loads(text)
+        study: dict[str, Any] = _frozen(content["study"])
+        try:
+            factors = tuple(Factor(**item) for item in study.pop("factors"))
+            resolved = Study(factors=factors, **study)
+        except TypeError as error:
+            raise InputError(f"plan: written by another version ({error})") from error
+        return cls(resolved, CellSpec.from_json(json.dumps(content["base"])), content["default"])
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401
+    """JSON's lists as tuples."""
+    if isinstance(value, dict):
+        return {name: _frozen(item) for name, item in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

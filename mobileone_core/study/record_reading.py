@@ -1,0 +1,96 @@
+"""The record as reports read it: finished cells, their curves, and what was measured side by side."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+
+from mlflow.entities import Run
+
+from mobileone_core.study.environment import SAID, VERSION
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.record import COUNT, FINISHED, PLAN, Record
+from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
+
+
+def read_record(tracking: str, plan: Plan) -> StudyRecord:
+    """All that a report shows of a plan: rows in its order, teachers last; a gap where nothing is finished."""
+    record = Record(tracking)
+    found = list(record.runs(plan.study.name, FINISHED))
+    rows, problems = _rows_of(found, [cell.key for cell in (*plan.cells, *plan.teachers)])
+    comparison, more = _compared(found, plan)
+    own = {cell.key for cell in plan.cells}
+    curves = [point for row in rows if row.key in own for point in _curves(record, row, plan.study.curves)]
+    return StudyRecord(rows, [*problems, *more], comparison, curves)
+
+
+def read_rows(tracking: str, study: str, keys: Collection[str]) -> tuple[list[CellRow], list[str]]:
+    """The FINISHED runs of these cells, in the order of keys, and what is wrong with the record in words."""
+    return _rows_of(Record(tracking).runs(study, FINISHED), keys)
+
+
+def read_plans(tracking: str, study: str) -> list[Plan]:
+    """The plans recorded for a study."""
+    experiment = Record(tracking).experiment(study)
+    tags = experiment.tags if experiment else {}
+    return [Plan.from_json(text) for name, text in sorted(tags.items()) if name.startswith(PLAN)]
+
+
+def recorded_studies(tracking: str) -> list[str]:
+    """The studies that have a plan in the record."""
+    found = Record(tracking).client.search_experiments(order_by=["experiment_id ASC"])
+    return [item.name for item in found if any(name.startswith(PLAN) for name in item.tags)]
+
+
+def holds(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
+    """Whether the plan is recorded, these and no others of its runs are FINISHED, and none of its queue is open."""
+    record = Record(tracking)
+    experiment = record.experiment(plan.study.name)
+    if experiment is None or experiment.tags.get(PLAN + plan.id) != plan.to_json():
+        return False
+    finished = record.runs(plan.study.name, FINISHED)
+    keys = {cell.key for cell in plan.queued}
+    found = {run.info.run_id for run in finished if run.data.tags["cell"] in keys}
+    return found == set(runs) and not record.open_runs(plan.study.name, plan.queue)
+
+
+def _rows_of(runs: Iterator[Run] | Sequence[Run], keys: Collection[str]) -> tuple[list[CellRow], list[str]]:
+    wanted = {key: number for number, key in enumerate(keys)}
+    rows = sorted((row for row in map(_row, runs) if row.key in wanted), key=lambda row: (wanted[row.key], row.run_id))
+    by_key: dict[str, list[str]] = {}
+    for row in rows:
+        by_key.setdefault(row.key, []).append(row.run_id)
+    problems = [
+        f"cell {key} has {len(ids)} finished runs, where one is allowed: {', '.join(ids)}"
+        for key, ids in by_key.items()
+        if len(ids) > 1
+    ]
+    return rows, problems
+
+
+def _compared(runs: Sequence[Run], plan: Plan) -> tuple[list[CellRow], list[str]]:
+    """The rows of a plan's comparison, levels in its order and the train form first; none of a part of one."""
+    if plan.comparison is None:
+        return [], []
+    key = plan.comparison.key
+    of_key = [run for run in runs if run.data.tags["cell"] == key]
+    attempts = {run.data.tags["trial"] for run in of_key}
+    count = int(of_key[0].data.tags[COUNT]) if of_key else 0
+    if len(attempts) > 1 or len(of_key) != count:
+        return [], [f"comparison {key} has {len(of_key)} finished runs of {len(attempts)} attempts, not {count} of one"]
+    order = {arm.label: number for number, arm in enumerate(plan.comparison.spec.arms)}
+    place = {run.info.run_id: (order[run.data.tags["level"]], run.data.tags["form"] != "train") for run in of_key}
+    return sorted(map(_row, of_key), key=lambda row: place[row.run_id]), []
+
+
+def _curves(record: Record, row: CellRow, metrics: Sequence[str]) -> Iterator[CurvePoint]:
+    """The last value of every epoch; a metric that was not logged has no points."""
+    for name in metrics:
+        history = record.client.get_metric_history(row.run_id, name)
+        values = {point.step: point.value for point in sorted(history, key=lambda point: point.timestamp)}
+        yield from (CurvePoint(row.key, name, epoch, value) for epoch, value in sorted(values.items()))
+
+
+def _row(run: Run) -> CellRow:
+    tags = run.data.tags
+    environment = {name: text for name, text in tags.items() if name in SAID or name.startswith(VERSION)}
+    factors = json.loads(tags["factors"])
+    return CellRow(tags["cell"], int(tags["seed"]), factors, run.info.run_id, dict(run.data.metrics), environment)

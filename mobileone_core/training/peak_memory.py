@@ -1,0 +1,39 @@
+"""The most memory that a call holds at once, counted from torch's own allocations: the same number every time."""
+
+import itertools
+import os
+from collections.abc import Callable
+
+import torch
+from torch.autograd import profiler
+
+from mobileone_core.latency.interleave import collection_off
+
+
+def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
+    """Bytes that torch allocates on the device during a call, at their peak, above what it held before.
+
+    Working buffers of torch's own kernels count; those that a library takes from the system by itself do not.
+    """
+    with collection_off():
+        return _peak_on_gpu(call, device) if device.type == "cuda" else _peak_on_cpu(call)
+
+
+def _peak_on_gpu(call: Callable[[], object], device: torch.device) -> int:
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def _peak_on_cpu(call: Callable[[], object]) -> int:
+    """The highest running sum of the profiler's allocations (positive) and releases (negative)."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it notes its start and stop on standard error
+    with profiler.profile(profile_memory=True) as profile:
+        call()
+    assert profile.kineto_results is not None
+    events = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return max(itertools.accumulate((int(event.nbytes()) for event in events), initial=0))

@@ -1,0 +1,84 @@
+"""A report from the record, or from the cells kept in it where they are of just the same runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobileone_core.cli import report
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.errors import InputError
+from mobileone_core.reporting.report import write_report
+from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.presets import preset_cell
+from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
+from mobileone_core.study.state import CellState
+from mobileone_core.study.workspace import Workspace
+
+STUDY = Study(
+    name="branches",
+    question="Does accuracy rise with k?",
+    factors=(Factor("k", "model.k", levels=(1, 4), baseline=1),),
+    seeds=2,
+    curves=("val/loss",),
+    compares="forms",
+)
+
+
+@pytest.fixture
+def plan():
+    return Plan(STUDY, preset_cell("tiny", DataSpec(), "digits"))
+
+
+@pytest.fixture
+def record(plan):
+    """A whole record, with a run a cell and two forms a level."""
+    rows = [CellRow(cell.key, cell.seed, cell.factors, f"run{n}", {"test/top1": 0.95 + n / 100}, {})
+            for n, cell in enumerate(plan.cells)]  # fmt: skip
+    curves = [CurvePoint(cell.key, "val/loss", 12, 0.5) for cell in plan.cells]
+    forms = [CellRow(plan.comparison.key, 0, {**arm.factors, "form": form}, f"{arm.label}{form}", {"params": 1.0}, {})
+             for arm in plan.comparison.spec.arms for form in ("train", "deployed")]  # fmt: skip
+    return StudyRecord(tuple(rows), (), tuple(forms), tuple(curves))
+
+
+@pytest.fixture
+def settled(plan, record, monkeypatch):
+    """Nothing is left to do: the queue says which runs are complete. There is no record to read."""
+    states = [CellState(row.key, row.seed, row.factors, "complete", runs=(row.run_id,)) for row in record.rows]
+    forms = tuple(row.run_id for row in record.comparison)
+    states.append(CellState(plan.comparison.key, 0, {}, "complete", role="comparison", runs=forms))
+    monkeypatch.setattr(report, "cell_states", lambda *_: states)
+    monkeypatch.setattr(report, "is_settled", lambda *_: True)
+
+
+def test_kept_cells_of_the_same_runs_are_shown_without_the_record(plan, record, settled, tmp_path):
+    page = write_report(plan, record, tmp_path).page
+    before = page.stat().st_mtime_ns
+    told = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+    assert told.endswith(f"report: {page}")
+    assert page.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("part", ["rows", "comparison", "curves", "problems"])
+def test_kept_cells_that_are_not_whole_are_not_trusted(plan, record, settled, tmp_path, part):
+    less = ("something",) if part == "problems" else getattr(record, part)[1:] if part != "curves" else ()
+    write_report(plan, replace(record, **{part: less}), tmp_path)
+    with pytest.raises(InputError, match="no record here yet"):
+        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+
+
+def test_kept_cells_of_other_runs_are_not_trusted(plan, record, settled, tmp_path):
+    others = [replace(record.rows[0], run_id="another"), *record.rows[1:]]
+    write_report(plan, replace(record, rows=others), tmp_path)
+    with pytest.raises(InputError, match="no record here yet"):
+        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+
+
+def test_kept_reports_are_rendered_again_without_a_record(plan, record, tmp_path, capsys):
+    page = write_report(plan, record, tmp_path).page
+    text = page.read_text()
+    page.unlink()
+    assert report.report(Workspace.at(tmp_path / "runs"), [], tmp_path) == 0
+    assert Path(capsys.readouterr().out.strip()) == page
+    assert page.read_text() == text

@@ -1,0 +1,89 @@
+"""Memory used again: never while a tensor over it lives, always afterwards."""
+
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from mobileone_core.data.augment import Normalize
+from mobileone_core.data.buffers import SPARES, ImageSlots, SpareFloats
+from mobileone_core.data.catalog import IMAGENET_MEAN, IMAGENET_STD
+
+HOLDERS = {
+    "itself": lambda tensor: tensor,
+    "a view": lambda tensor: tensor[1:, 0],
+    "a detached tensor": lambda tensor: tensor.detach(),
+    "an array": lambda tensor: tensor.numpy(),
+    "a graph": lambda tensor: (tensor * torch.ones((), requires_grad=True)).sum(),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_memory_is_lent_again_only_when_nobody_holds_it(holder: str):
+    floats = SpareFloats()
+    first = floats.empty(4, 3)
+    address = first.data_ptr()
+    held = HOLDERS[holder](first)
+    del first
+    second = floats.empty(4, 3)
+    assert second.data_ptr() != address
+    del held
+    assert floats.empty(4, 3).data_ptr() == address
+
+
+def test_a_gradient_is_right_after_its_input_was_let_go():
+    floats, scale = SpareFloats(), torch.ones((), requires_grad=True)
+    losses = []
+    for number in range(4):
+        losses.append((floats.empty(5).fill_(number) * scale).sum())
+        floats.empty(5).fill_(99)
+    torch.stack(losses).sum().backward()
+    assert scale.grad == 5 * (0 + 1 + 2 + 3)
+
+
+def test_sizes_may_change_and_few_arrays_are_kept():
+    floats = SpareFloats()
+    large = floats.empty(8, 3)
+    address = large.data_ptr()
+    del large
+    assert floats.empty(2, 3).data_ptr() == address
+    assert floats.empty(9, 3).shape == (9, 3)
+    lent = [floats.empty(9, 3) for _ in range(3 * SPARES)]
+    assert len({tensor.data_ptr() for tensor in lent}) == len(lent)
+    del lent
+    gc.collect()
+    assert len(floats._spares) == SPARES
+
+
+def test_lending_from_several_threads():
+    floats = SpareFloats()
+
+    def use(value: int) -> bool:
+        lent = floats.empty(1000).fill_(value)
+        return bool((lent == value).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, range(500)))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_slots_do_not_overlap(shared: bool):
+    slots = ImageSlots(3, 4, 8, shared=shared)
+    whole = [slots.images(number, 4, 8) for number in range(3)]
+    for number, images in enumerate(whole):
+        assert images.shape == (4, 3, 8, 8)
+        images.fill_(number)
+    slots.images(1, 2, 5).fill_(9)
+    assert [images.unique().tolist() for images in whole] == [[0], [1, 9], [2]]
+    assert slots.memory.is_shared() == shared
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalizing_into_memory_gives_the_same_numbers(layout: torch.memory_format):
+    normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    images: Tensor = torch.randint(256, (3, 3, 17, 17), dtype=torch.uint8, generator=generator)
+    out = torch.full(images.shape, torch.nan)
+    assert torch.equal(normalize.into(out, images.contiguous(memory_format=layout)), normalize(images))

@@ -1,0 +1,111 @@
+"""Who is called when, what is timed, and that garbage collection is left as it was. The clock is ours."""
+
+import gc
+from itertools import groupby
+
+import pytest
+
+from mobileone_core.errors import InputError
+from mobileone_core.latency import interleave as module
+from mobileone_core.latency.interleave import interleave
+from mobileone_core.latency.protocol import Protocol
+
+PROTOCOL = Protocol(rounds=7, burst=3, warmup=2, untimed=1)
+
+
+class Clock:
+    """Nanoseconds that only calls spend."""
+
+    def __init__(self):
+        self.now = 0
+        self.called = []
+
+    def call(self, label, nanoseconds):
+        def spend():
+            self.called.append(label)
+            self.now += nanoseconds
+
+        return spend
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module.time, "perf_counter_ns", lambda: clock.now)
+    return clock
+
+
+def test_every_round_holds_every_level_once_in_another_order(clock):
+    calls = {label: clock.call(label, 1) for label in "abcd"}
+    ends = []
+    interleave(calls, PROTOCOL, lambda number: ends.append((number, len(clock.called))))
+    warmup, per_round = 4 * PROTOCOL.warmup, 4 * (PROTOCOL.untimed + PROTOCOL.burst)
+    assert "".join(clock.called[:warmup]) == "aabbccdd"
+    assert ends == [(number, warmup + number * per_round) for number in range(1, PROTOCOL.rounds + 1)]
+    orders = []
+    for start in range(warmup, len(clock.called), per_round):
+        blocks = [(label, len(list(group))) for label, group in groupby(clock.called[start : start + per_round])]
+        assert sorted(blocks) == [(label, 4) for label in "abcd"]
+        orders.append(tuple(label for label, _ in blocks))
+    assert len(set(orders)) > PROTOCOL.rounds / 2
+
+
+def test_the_seed_decides_the_orders(clock):
+    def order(seed):
+        clock.called.clear()
+        protocol = Protocol(rounds=6, burst=1, seed=seed)
+        interleave({label: clock.call(label, 1) for label in "abcd"}, protocol, lambda _: None)
+        return "".join(clock.called)
+
+    assert order(1) == order(1) != order(2)
+
+
+def test_times_are_milliseconds_of_single_calls(clock):
+    calls = {"short": clock.call("short", 250_000), "long": clock.call("long", 3_000_000)}
+    samples = interleave(calls, PROTOCOL, lambda _: clock.call("between", 10**9)())
+    assert {label: times.shape for label, times in samples.times.items()} == {"short": (7, 3), "long": (7, 3)}
+    assert samples.lists("short") == [[0.25] * 3] * 7
+    assert samples.lists("long") == [[3.0] * 3] * 7
+
+
+def test_a_device_is_waited_for_inside_the_time(clock):
+    """Work that is only queued is finished by synchronize; none of it falls into a neighbour's time."""
+    queued = []
+
+    def finish():
+        clock.now += sum(queued)
+        queued.clear()
+
+    calls = {label: (lambda work=work: queued.append(work)) for label, work in (("a", 10**6), ("b", 5 * 10**6))}
+    samples = interleave(calls, PROTOCOL, lambda _: None, finish)
+    assert samples.lists("a") == [[1.0] * 3] * 7
+    assert samples.lists("b") == [[5.0] * 3] * 7
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_collection_is_off_inside_and_as_before_after(enabled):
+    states = []
+    was = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        interleave({"a": lambda: states.append(gc.isenabled())}, PROTOCOL, lambda _: None)
+        assert set(states) == {False}
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was else gc.disable)()
+
+
+def test_what_between_raises_ends_the_measurement(clock):
+    def stop(number):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interleave({"a": clock.call("a", 1)}, PROTOCOL, stop)
+    assert len(clock.called) == PROTOCOL.warmup + 2 * (PROTOCOL.untimed + PROTOCOL.burst)
+    assert gc.isenabled()
+
+
+def test_nothing_to_time_is_refused():
+    with pytest.raises(InputError, match="calls"):
+        interleave({}, PROTOCOL, lambda _: None)

@@ -1,0 +1,192 @@
+"""A study of several factors: its page, terminal, files and verdict speak of effects first.
+
+By hand for the rows below: residual sum of squares 8 x 0.02 - 0.02 / 8 = 0.1575 over 14 degrees of freedom, so the
+standard error of a main effect is 0.0433 points; t at 99.64 % is 3.146, the half width 0.14, an interaction's 0.27.
+"""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from mobileone_core.reporting import effects as effects_module
+from mobileone_core.reporting import figure
+from mobileone_core.reporting.effects import effect_sentences, effects_csv, effects_of
+from mobileone_core.reporting.page import page_text
+from mobileone_core.reporting.report import write_report
+from mobileone_core.reporting.result import analyse
+from mobileone_core.reporting.style import Drawing
+from mobileone_core.reporting.tables import table_csv
+from mobileone_core.reporting.terminal import terminal_table
+from mobileone_core.reporting.words import effects_table, table_of, verdict
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.effects import Effect
+from mobileone_core.study.rows import CellRow, StudyRecord
+
+FACTORS = (
+    Factor("progressive", settings={"off": {"recipe.nesterov": False}, "on": {}}, baseline="off"),
+    Factor("annealing", settings={"off": {"recipe.momentum": 0.5}, "on": {}}, baseline="off"),
+    Factor("ema", settings={"off": {"recipe.ema_decay": 0.0}, "on": {}}, baseline="off"),
+)  # fmt: skip
+NOISE = (0.1, -0.1, 0.0)  # a seed's place in it turns with the arm
+ALL_OFF = "progressive = off, annealing = off, ema = off"
+
+
+def row_of(cell, place):
+    """ema adds 2 points, progressive and annealing together half a point more than nothing; seeds half a point each."""
+    on = {name for name, level in cell.factors.items() if level == "on"}
+    percent = 95 + 2.0 * ("ema" in on) + 0.5 * ({"progressive", "annealing"} <= on)
+    percent += 0.5 * cell.seed + NOISE[(cell.seed + place) % 3]
+    return CellRow(cell.key, cell.seed, cell.factors, f"run{place}{cell.seed}", {"test/top1": percent / 100}, {})
+
+
+@pytest.fixture(scope="module")
+def cube(make_plan):
+    return make_plan(name="cube", factors=FACTORS, published="table8_training_settings_s2_top1")
+
+
+@pytest.fixture(scope="module")
+def record(cube):
+    return StudyRecord([row_of(cell, index % 8) for index, cell in enumerate(cube.cells)])
+
+
+@pytest.fixture(scope="module")
+def result(cube, record):
+    return analyse(cube, record)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures take seconds and say nothing of effects."""
+    monkeypatch.setattr(figure, "draw", lambda _: Drawing(b"png", b"svg"))
+
+
+def test_effects_are_in_the_shown_unit(result):
+    found = {row.label: row.difference for row in effects_of(result)}
+    expected = {"progressive": 0.25, "annealing": 0.25, "ema": 2.0, "progressive x annealing": 0.5}
+    nothing = dict.fromkeys(["progressive x ema", "annealing x ema", "progressive x annealing x ema"], 0.0)
+    assert found == pytest.approx(expected | nothing, abs=1e-9)
+    assert [row.verdict for row in effects_of(result)] == ["raises"] * 4 + ["no effect shown"] * 3
+
+
+def test_verdict_speaks_of_effects_first(result):
+    told = verdict(result)
+    assert told.startswith("progressive raises test top-1: +0.25 points [+0.11, +0.39]. annealing raises test top-1: ")
+    assert "ema raises test top-1: +2.00 points [+1.86, +2.14]. The interaction progressive x annealing raises " in told
+    assert (
+        "No interaction of progressive x ema, annealing x ema and progressive x annealing x ema that 3 seeds " in told
+    )
+    assert told.endswith(f"Of 7 combinations against {ALL_OFF}: 5 better, 2 no difference shown.")
+    assert told.count(ALL_OFF) == 1
+
+
+def test_page_has_a_section_of_effects(result):
+    text = page_text(result, "0")
+    assert "## Main effects and interactions\n\n| effect | estimate, points<br>[simultaneous 95 %] |" in text
+    assert "| progressive x annealing | +0.50 [+0.23, +0.77] | raises | 0.35 |" in text
+    assert "(each at 99.29 %) hold over these 7 effects" in text
+    assert "by how much the effect of a changes when b is set too" in text
+
+
+def test_arms_have_a_column_a_factor(result):
+    table = table_of(result)
+    assert [title for title, _ in table.columns[:4]] == ["progressive", "annealing", "ema", "measured test top-1, %"]
+    assert table.rows[5][:3] == ("on", "off", "on")
+    assert table.columns[7] == ("verdict", "against the baseline")
+    line = list(csv.DictReader(io.StringIO(table_csv(result))))[5]
+    assert line["level"] == "progressive = on, annealing = off, ema = on"
+    assert [line[f"factor.{factor.name}"] for factor in FACTORS] == ["on", "off", "on"]
+
+
+def test_published_gains_have_a_column_of_their_own(result):
+    gain = "published gain over the previous row of table 8, S2"
+    assert table_of(result).columns[-2:] == (("published S2", "%"), (gain, "points"))
+    shown = {row[:3]: row[-2:] for row in table_of(result).rows if row[-2:] != ("-", "-")}
+    assert shown == {("on", "off", "off"): ("-", "+0.4"), ("on", "on", "off"): ("-", "+0.5"),
+                     ("on", "on", "on"): ("77.4", "-")}  # fmt: skip
+    lines = list(csv.DictReader(io.StringIO(table_csv(result))))
+    assert [line["published_gain_over_the_previous_row_of_table_8_s2_points"] for line in lines][4:7:2] == [
+        "+0.4",
+        "+0.5",
+    ]
+    assert [line["published_s2"] for line in lines] == [""] * 7 + ["77.4"]
+
+
+def test_csv_has_the_plain_numbers(result):
+    lines = list(csv.DictReader(io.StringIO(effects_csv(result))))
+    assert len(lines) == 7
+    for line, row in zip(lines, effects_of(result), strict=True):
+        assert (line["effect"], line["order"], line["verdict"]) == (row.label, str(row.order), row.verdict)
+        for name in ("difference", "low", "high", "p", "p_holm", "detectable"):
+            assert float(line[name]) == pytest.approx(getattr(row, name), rel=1e-5)
+        assert (line["metric"], line["unit"], line["confidence"]) == ("test/top1", "points", "0.992857")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_report_keeps_effects_csv(cube, record, tmp_path):
+    home = write_report(cube, record, tmp_path).directory
+    before = (home / "effects.csv").read_text()
+    assert not write_report(cube, record, tmp_path).rendered
+    (home / "effects.csv").unlink()
+    assert write_report(cube, record, tmp_path).rendered
+    assert (home / "effects.csv").read_text() == before == effects_csv(analyse(cube, record))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_study_of_one_factor_has_none(plan, rows, tmp_path):
+    result = analyse(plan, StudyRecord(rows))
+    assert (effects_of(result), effects_csv(result), effects_table(result), effect_sentences(result)) == (
+        (),
+        "",
+        None,
+        [],
+    )
+    assert "Main effects" not in page_text(result, "0")
+    assert not (write_report(plan, StudyRecord(rows), tmp_path).directory / "effects.csv").exists()
+
+
+def test_terminal_shows_both_tables(cube, record):
+    text = terminal_table(cube, record)
+    assert "progressive x annealing  +0.50 [+0.23, +0.77]           raises         0.35" in text
+    assert text.index("published") < text.index("[+0.23, +0.77]") < text.index("progressive raises test top-1")
+    assert all(len(line) <= 150 for line in text.splitlines()[:-1])
+
+
+def test_marginal_effects_where_levels_are_more(make_plan):
+    factors = (Factor("width", "model.width", (0.5, 1.0, 2.0), 1.0), Factor("depth", "model.depth", (1.0, 2.0), 1.0))
+    plan = make_plan(factors=factors, published="")
+    rows = [row_of(replace(cell, factors=cell.factors), index % 6) for index, cell in enumerate(plan.cells)]
+    result = analyse(plan, StudyRecord(rows))
+    assert [row.label for row in effects_of(result)] == ["width = 0.5", "width = 2.0", "depth = 2.0"]
+    text = page_text(result, "0")
+    assert "## Main effects\n" in text
+    assert "Interactions are estimated where every factor has two levels." in text
+    assert verdict(result).startswith(
+        "No main effect of width = 0.5, width = 2.0 and depth = 2.0 that 3 seeds can show"
+    )
+
+
+def test_what_is_missing_is_said(cube, record):
+    one = analyse(cube, StudyRecord([row for row in record.rows if row.seed == 0]))
+    assert verdict(one).startswith("No main effect is tested: not enough seeds. Of 7 combinations")
+    assert verdict(one).endswith("Not complete: 8 of 24 cells are in.")
+    none = analyse(cube, StudyRecord())
+    assert verdict(none).startswith("No main effect is tested: not estimable, a combination has no value.")
+    assert all(line.endswith(",,,,,,not estimable") for line in effects_csv(none).splitlines()[1:])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            "borderline",
+            "a and b (main effects): borderline, of Holm's test and the simultaneous interval, one tells it",
+        ),
+        ("no spread", "No main effect is tested: no test, the values have no spread."),
+    ],
+)
+def test_open_effects_are_named(monkeypatch, result, kind, words):
+    rows = [Effect({name: "on"}, verdict=kind, difference=0.3, low=0.1, high=0.5, detectable=0.2) for name in "ab"]
+    monkeypatch.setattr(effects_module, "effects_of", lambda _: rows)
+    assert effect_sentences(result)[0].startswith(words)

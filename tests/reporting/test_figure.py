@@ -1,0 +1,103 @@
+"""Figures of many levels: names that fit, the same bytes, missing seeds named."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from mobileone_core.reporting.figure import draw, fitted_ticks, levels_figure
+from mobileone_core.reporting.published import PublishedValue
+from mobileone_core.reporting.result import analyse
+from mobileone_core.reporting.style import fitted, style
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.rows import CellRow, StudyRecord
+
+ROOM = 500.0  # points
+SWITCHES = tuple(
+    Factor(name, settings={"off": {field: value}, "on": {}}, baseline="off")
+    for name, field, value in (
+        ("progressive", "recipe.augmentation", "none"),
+        ("annealing", "recipe.weight_decay_end", None),
+        ("ema", "recipe.ema_decay", 0.0),
+    )
+)
+
+
+def result_of(plan, left_out=()):
+    rows = [
+        CellRow(cell.key, cell.seed, cell.factors, f"run{n}", {"test/top1": 0.95 + n / 1000}, {})
+        for n, cell in enumerate(plan.cells)
+        if n not in left_out
+    ]
+    return analyse(plan, StudyRecord(rows))
+
+
+@pytest.fixture(scope="module")
+def switches(make_plan):
+    return make_plan(name="switches", factors=SWITCHES, published="")
+
+
+def test_levels_of_several_factors_have_a_line_each(switches):
+    ticks, size = fitted_ticks(result_of(switches, left_out=(7,)), ROOM)
+    assert ticks[0] == "off\noff\noff"
+    assert ticks[3] == "off\non\non"
+    assert ticks[7] == "on\non\non\n2 of 3"
+    assert size == 9
+
+
+def test_ticks_do_not_overlap(switches):
+    """Drawn: every tick's label ends before the next begins, and stays inside the figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    activations = ("relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max")
+    of_one = replace(switches, study=replace(switches.study, factors=(
+        Factor("activation", "model.activation", activations, "relu"),)))  # fmt: skip
+    for plan in (switches, of_one):
+        with style():
+            figure = levels_figure(result_of(plan))
+            renderer = FigureCanvasAgg(figure).get_renderer()
+            axes = figure.axes[0]
+            boxes = [label.get_window_extent(renderer) for label in axes.get_xticklabels()]
+            names = [text.get_window_extent(renderer) for text in axes.texts]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+        assert all(box.y0 >= 0 for box in boxes)
+        assert all(box.x0 >= 0 and box.x1 < boxes[0].x0 for box in names)
+
+
+def test_long_words_become_smaller_and_sentences_lines():
+    assert fitted(["a", "b"], ROOM) == (["a", "b"], 9)
+    names, size = fitted(["weight decay annealing"] * 8, ROOM)
+    assert names[0].count("\n") >= 1
+    assert size <= 9
+    assert fitted(["x" * 40] * 8, ROOM)[1] == 5
+
+
+@pytest.mark.parametrize("left_out", [(), (0, 3, 6), range(24)])
+def test_same_result_same_bytes(switches, left_out):
+    result = result_of(switches, left_out)
+    assert draw(result) == draw(result)
+
+
+def published(level, variant, value):
+    return PublishedValue(variant, str(level), value, "%", "table 6, published", str(value))
+
+
+def test_published_value_alone_is_left_to_the_table(plan, rows):
+    result = analyse(plan, StudyRecord(rows))
+    alone = replace(result, published=(*result.published, published(4, "s2", 77.4)))
+    assert draw(alone) == draw(result)
+
+
+def test_many_published_variants_share_axes_of_their_own_scale(plan, rows):
+    """The measured values keep the scale that they have alone."""
+    result = analyse(plan, StudyRecord(rows))
+    values = tuple(published(k, f"s{n}", 60.0 + 5 * n + k) for n in range(4) for k in (4, 1))
+    with style():
+        many, alone = levels_figure(replace(result, published=values)), levels_figure(replace(result, published=()))
+    measured, of_paper = many.axes
+    assert measured.get_ylim() == alone.axes[0].get_ylim()
+    low, high = of_paper.get_ylim()
+    assert low < 61
+    assert high > 79
+    assert {text.get_text() for text in of_paper.texts} >= {"S0", "S1", "S2", "S3", "61.0", "79.0"}
+    assert [list(line.get_xdata()) for line in of_paper.lines] == [[0, 2]] * 4

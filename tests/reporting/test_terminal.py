@@ -1,0 +1,47 @@
+"""The terminal's tables are aligned, and say what the page says."""
+
+import pytest
+
+from mobileone_core.reporting.result import analyse
+from mobileone_core.reporting.terminal import terminal_table
+from mobileone_core.reporting.words import effects_table, table_of, verdict
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.rows import StudyRecord
+
+FACTORS = (Factor("k", "model.k", (1, 4), 1), Factor("nesterov", "recipe.nesterov", (False, True), False))
+
+
+@pytest.fixture(scope="module", params=["one factor", "two factors"])
+def shown(request, plan, rows, make_plan, make_row):
+    """A result and its text."""
+    if request.param == "two factors":
+        plan = make_plan(factors=FACTORS, published="")
+        rows = [make_row(cell, 95 + cell.seed + (index % 5) / 10) for index, cell in enumerate(plan.cells)]
+    record = StudyRecord(rows)
+    return analyse(plan, record), terminal_table(plan, record)
+
+
+def tables(result):
+    return [table for table in (table_of(result), effects_table(result)) if table is not None]
+
+
+def test_rows_are_as_wide_as_their_rule(shown):
+    result, text = shown
+    lines = text.splitlines()
+    rules = [place for place, line in enumerate(lines) if line and set(line) == {"-"}]
+    assert len(rules) == 2 * len(tables(result))
+    for table, top, bottom in zip(tables(result), rules[::2], rules[1::2], strict=True):
+        assert bottom - top - 1 == len(table.rows)
+        assert {len(line) for line in lines[top : bottom + 1]} == {len(lines[top])}
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_every_cell_and_head_is_there_in_order(shown):
+    result, text = shown
+    said = text.split()
+    for table in tables(result):
+        for row in table.rows:
+            assert " ".join(" ".join(row).split()) in " ".join(said)
+        for title, note in table.columns:
+            assert set(f"{title} {note}".split()) <= set(said)
+    assert verdict(result) in text

@@ -1,0 +1,58 @@
+"""Every study runs from its command to its report, in small, and a second time does nothing."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mobileone_core.cli.run import default_plan
+from mobileone_core.reporting.cells import read_cells
+from mobileone_core.study.state import cell_states
+from mobileone_core.study.workspace import Workspace
+
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.py"))
+SMALL = ("--seeds", "1", "--epochs", "2")
+
+
+def run(study, *options):
+    command = [sys.executable, str(ROOT / "studies" / f"{study}.py"), *SMALL, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_runs_to_its_report(study, tmp_path):
+    declared = runpy.run_path(str(ROOT / "studies" / f"{study}.py"))["STUDY"]
+    arms = len(list(declared.arms))
+    told = run(study, "--runs", str(tmp_path))
+    assert declared.question in told
+    page = Path(told.rpartition("report: ")[2].strip())
+    plan, record = read_cells(page.parent)
+    assert len(plan.cells) == arms
+    assert {cell.key for cell in (*plan.teachers, *plan.cells)} == {row.key for row in record.rows}
+    assert bool(record.comparison) == bool(declared.compares)
+    assert {point.metric for point in record.curves} == set(declared.curves)
+    assert not record.problems
+    assert all(item.state == "complete" for item in cell_states(Workspace.at(tmp_path), plan))
+    kept = {path.name: path.read_bytes() for path in page.parent.iterdir()}
+    again = run(study, "--runs", str(tmp_path))
+    assert "nothing to do" in again
+    assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == kept
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_says_how_it_is_run(study):
+    """Its docstring names the paper's place, or that there is none, and the command; its plan is no other's."""
+    path = ROOT / "studies" / f"{study}.py"
+    text = runpy.run_path(str(path))["__doc__"]
+    assert f"python studies/{study}.py" in text
+    assert "MobileOne" in text
+    assert 15 <= len(path.read_text().splitlines()) <= 80
+    plan = default_plan(runpy.run_path(str(path))["STUDY"])
+    assert plan.study.name == plan.queue == study

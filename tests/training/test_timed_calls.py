@@ -1,0 +1,118 @@
+"""The timed step is a training step, the timed inference changes nothing, and both work on the same network."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.timed_calls import LEARNING_RATE, TrainingStep, build_calls, build_forms, calibrate
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def forms(cell):
+    return build_forms(cell, Execution("cpu"), CPU)
+
+
+def changed(network, before):
+    return {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def copied(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("form", ["train", "deployed"])
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "nesterov": False, "lr": 0.01}, {"clip_norm": 1.0}])
+def test_a_step_trains(cell, forms, form, changes):
+    recipe = replace(cell.recipe, **{"lr": 0.02, **changes})
+    step = build_calls(forms[form], replace(cell, recipe=recipe), Execution("cpu"))["step"]
+    step = TrainingStep(step.network, recipe, step.images, step.labels)
+    before, losses = copied(step.network), []
+    for _ in range(12):
+        step()
+        losses.append(float(step.loss))
+    assert losses[-1] < losses[0] - 0.01
+    assert {name for name, _ in step.network.named_parameters()} <= changed(step.network, before)
+    assert all(parameter.grad is None for parameter in step.network.parameters())
+
+
+def test_a_step_is_plain_gradient_descent(cell, forms):
+    """Against the update written out: without momentum and decay, w - lr * gradient of the smoothed loss."""
+    recipe = replace(cell.recipe, momentum=0.0, nesterov=False, weight_decay=0.0, lr=0.1)
+    step = build_calls(forms["deployed"], cell, Execution("cpu"))["step"]
+    step = TrainingStep(step.network, recipe, step.images, step.labels)
+    weight = step.network.head.fc.weight
+    classes = weight.shape[0]
+    features = step.network.forward_features(step.images)[-1].mean((2, 3)).detach()
+    targets = nn.functional.one_hot(step.labels, classes) * 0.9 + 0.1 / classes
+    error = step.network(step.images).softmax(1).detach() - targets
+    expected = weight.detach() - 0.1 * error.T @ features / len(features)
+    step()
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["train", "deployed"])
+def test_timed_steps_repeat_the_same_work(cell, forms, form):
+    """Hundreds of them leave the loss where it was."""
+    step = build_calls(forms[form], cell, Execution("cpu"))["step"]
+    assert step.recipe == replace(cell.recipe, lr=LEARNING_RATE)
+    step()
+    first = float(step.loss)
+    for _ in range(30):
+        step()
+    assert float(step.loss) == pytest.approx(first, rel=1e-4)
+
+
+def test_calls_leave_the_network_and_each_other_alone(cell, forms):
+    for network in forms.values():
+        before, calls = copied(network), build_calls(network, cell, Execution("cpu"))
+        reader = copied(calls["inference"].network)
+        for call in (*calls.values(), *calls.values()):
+            call()
+        assert changed(network, before) == set()
+        assert changed(calls["inference"].network, reader) == set()
+        assert not calls["inference"].network.training
+        assert calls["step"].network.training
+
+
+def test_shapes_are_those_of_the_cell(cell, forms):
+    calls = build_calls(forms["train"], cell, Execution("cpu"))
+    assert calls["step"].images.shape == (256, 1, 16, 16)
+    assert calls["inference"].images.shape == (1, 1, 16, 16)
+    assert calls["step"].labels.unique().tolist() == list(range(10))
+
+
+def test_the_forms_are_one_network(cell, forms):
+    images = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert forms["deployed"].deployed
+    assert not forms["train"].deployed
+    with torch.inference_mode():
+        torch.testing.assert_close(forms["deployed"](images), forms["train"](images), rtol=1e-3, atol=1e-4)
+
+
+def test_calibration_gives_the_statistics_of_its_batches():
+    norm = nn.BatchNorm2d(3)
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(8, 3, 5, 5, generator=generator) * 7 + 3 for _ in range(3)]
+    calibrate(norm, batches)
+    mean = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
+    variance = torch.stack([batch.var((0, 2, 3)) for batch in batches]).mean(0)
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, variance)
+    assert norm.momentum == 0.1
+    assert not norm.training
+
+
+def test_bfloat16_is_used_where_the_recipe_says_so(cell, forms):
+    recipe = replace(cell.recipe, precision="bf16-mixed")
+    calls = build_calls(forms["train"], replace(cell, recipe=recipe), Execution("cpu"))
+    seen = []
+    for call in calls.values():
+        call.network.head.fc.register_forward_hook(lambda *call: seen.append(call[-1].dtype))
+        call()
+    assert seen == [torch.bfloat16, torch.bfloat16]
+    assert calls["step"].loss.isfinite()
