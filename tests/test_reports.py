@@ -86,5 +86,5 @@ def test_side_by_side_measurements_were_at_rest():
     """The baseline timed twice differs by 3 % at most, in every committed report that shows times."""
     for study in STUDIES:
         for row in read_cells(REPORTS / study)[1].comparison:
-            controls = [value for name, value in row.metrics.items() if name.startswith("control/step")]
+            controls = [value for name, value in row.metrics.items() if name.startswith("control/")]
             assert all(abs(value - 1) <= CONTROL_TOLERANCE for value in controls)

@@ -30,8 +30,8 @@ class Network:
     reparam: bool = True
     """The plain network, one conv-BN a block; it implies k = 1."""
     activation: Activation | None = None
-    se: Literal["none", "paper"] | tuple[int, ...] | None = None
-    """Squeeze-and-excitation: none, paper (S4's placement) or blocks at the end of each stage."""
+    se: Literal["none", "paper", "all"] | tuple[int, ...] | None = None
+    """Squeeze-and-excitation: none, paper (S4's placement), all or blocks at the end of each stage."""
     widths: tuple[int, ...] | None = None
     depths: tuple[int, ...] | None = None
     stem_stride: int | None = None
@@ -56,7 +56,8 @@ class Images:
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels; the data's own where not given, 224 for ImageNet and image folders."""
     split: Literal["test", "val"] = "test"
-    """With train/ and val/ alone, as ImageNet has them, val/ is the test set, and val is carved from train/."""
+    """With train/ and val/ alone, as ImageNet has them, val/ is the test set, which needs no train/, and val is carved
+    from train/."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class Evaluate:
 
     def _resolved(self) -> tuple[DataSpec, ModelSpec]:
         """Data and network; InputError for what they refuse."""
-        data = resolve_data(self.data, self.data_root, self.images.image_size)
+        test_only = self.images.split == "test"
+        data = resolve_data(self.data, self.data_root, self.images.image_size, test_only=test_only)
         for name in ("crop", "interpolation"):
             value = getattr(self.images, name)
             is_read = not DATA_SETS[self.data].in_memory or value == getattr(Images(), name)

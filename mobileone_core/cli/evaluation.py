@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from mobileone_core.cli.evaluate import Evaluate
-from mobileone_core.data.loaders import LoaderOptions, open_loaders
+from mobileone_core.data.loaders import BatchLoader, LoaderOptions, open_loaders, open_test
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.spec import ModelSpec
@@ -37,8 +37,8 @@ def run(asked: Evaluate, data: DataSpec, spec: ModelSpec, workspace: Workspace) 
     network = read_network(spec, data.num_classes, asked.weights, asked.form)
     setting = _setting(asked, data, spec, network)
     interrupt = Interrupt()
-    with interrupt.listening(), open_loaders(data, asked.data_root, SEED, _options(asked, execution, device)) as opened:
-        batches = opened.test if asked.images.split == "test" else opened.val
+    options = _options(asked, execution, device)
+    with interrupt.listening(), contextlib.closing(_open(asked, data, options)) as batches:
         name = f"{asked.variant} {data.name} {asked.weights.name}"
         with evaluation_run(workspace, name, _tags(asked, setting, execution), _params(asked, data, spec)) as writing:
             with Display(batches.plan.count, interrupt) as display:
@@ -54,6 +54,12 @@ def run(asked: Evaluate, data: DataSpec, spec: ModelSpec, workspace: Workspace) 
             writing.log(metrics)
     print(f"\n{evaluation_table(setting, metrics)}")
     print(f"\nrun {writing.run_id}: {metrics['time/images_per_second']:.0f} images a second, decoding included")
+
+
+def _open(asked: Evaluate, data: DataSpec, options: LoaderOptions) -> BatchLoader:
+    if asked.images.split == "test":
+        return open_test(data, asked.data_root, options)
+    return open_loaders(data, asked.data_root, SEED, options).val
 
 
 def _options(asked: Evaluate, execution: Execution, device: torch.device) -> LoaderOptions:

@@ -44,7 +44,7 @@ def _run(study: Study, command: Command) -> int:
         print("\n".join(plan_lines(plan, cell_states(running.workspace, plan))))
         return COMPLETE
     if not running.join and is_settled(running.workspace, plan, cell_states(running.workspace, plan)):
-        print(f"all {len(plan.cells)} cells are complete: nothing to do")
+        print(f"all {len(plan.queued)} cells are complete: nothing to do")
     outcome = _work(plan, command, workers, execution)
     if outcome.interrupted:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)

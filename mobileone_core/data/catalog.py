@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobileone_core.data.folders import class_folders, fingerprint, read_folder
+from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError, require
 
@@ -47,10 +47,11 @@ DATA_SETS: dict[str, DataSet] = {
 IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
-def resolve_data(name: str, root: Path | None, image_size: int | None = None) -> DataSpec:
+def resolve_data(name: str, root: Path | None, image_size: int | None = None, *, test_only: bool = False) -> DataSpec:
     """The DataSpec of a set by name, at its own resolution (pixels) unless another is asked for.
 
-    root is the directory given as --data-root; digits needs none. Lists directories, reads no image.
+    root is the directory given as --data-root; digits needs none. Lists directories, reads no image. With test_only
+    the spec is for open_test: the test set may lie there alone, and a folder's fingerprint is that of its test set.
     Raises InputError for an unknown name, a missing root, or a root without the data where it cannot be downloaded.
     """
     require(name in DATA_SETS, "data", name, f"one of {', '.join(DATA_SETS)}")
@@ -59,10 +60,10 @@ def resolve_data(name: str, root: Path | None, image_size: int | None = None) ->
     if name != "digits":
         root = check_root(name, root)
         if name == "imagenet":
-            check_imagenet(root)
+            check_imagenet(root, test_only=test_only)
         elif name == "folder":
-            splits = read_folder(root)
-            classes, mark = int(splits["train"].labels[-1]) + 1, fingerprint(splits)
+            splits = read_test(root) if test_only else read_folder(root)
+            classes, mark = int(next(iter(splits.values())).labels[-1]) + 1, fingerprint(splits)
     size = entry.image_size if image_size is None else image_size
     return DataSpec(name, size, classes, entry.channels, entry.val_fraction, mark)
 
@@ -76,16 +77,21 @@ def check_root(name: str, root: Path | None) -> Path:
     return root
 
 
-def check_imagenet(root: Path) -> None:
-    """InputError unless root holds ImageNet's train/ and val/ with 1000 classes each, or the archives of them."""
-    if all((root / archive).is_file() for archive in IMAGENET_ARCHIVES):
+def check_imagenet(root: Path, *, test_only: bool = False) -> None:
+    """InputError unless root holds ImageNet's train/ and val/ with 1000 classes each, or the archives of them.
+
+    With test_only the test set is enough.
+    """
+    archives = [archive for archive in IMAGENET_ARCHIVES if not (test_only and "train" in archive)]
+    if all((root / archive).is_file() for archive in archives):
         return
-    for split in ("train", "val"):
+    splits = (find_test(root),) if test_only else ("train", "val")
+    for split in splits:
         count = len(class_folders(root / split))
         if count == 0:
             raise InputError(
-                f"data_root: {root} holds no ImageNet, which cannot be downloaded; expected train/ and val/ with a "
-                f"folder a class, or the archives {', '.join(IMAGENET_ARCHIVES)}"
+                f"data_root: {root} holds no ImageNet, which cannot be downloaded; expected {'/ and '.join(splits)}/ "
+                f"with a folder a class, or the archives {', '.join(archives)}"
             )
         if count != DATA_SETS["imagenet"].classes:
             raise InputError(

@@ -7,6 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from mobileone_core.data.catalog import DATA_SETS, IMAGENET_ARCHIVES, check_root
+from mobileone_core.data.folders import find_test
 from mobileone_core.errors import InputError
 
 ARCHIVES = {
@@ -17,15 +18,18 @@ ARCHIVES = {
 }
 
 
-def prepare_data(name: str, root: Path | None) -> None:
+def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> None:
     """Fetch or unpack what is not there yet, into a directory aside that is then renamed; cheap where all is there.
 
-    To be called once before several processes open the set. Raises InputError in one line where it cannot be done.
+    To be called once before several processes open the set. Of ImageNet test_only unpacks nothing else.
+    Raises InputError in one line where it cannot be done.
     """
     if name not in ARCHIVES:
         return
     root = check_root(name, root)
-    wanted = ("train", "val") if name == "imagenet" else (DATA_SETS[name].directory,)
+    wanted: tuple[str, ...] = (DATA_SETS[name].directory,)
+    if name == "imagenet":
+        wanted = (find_test(root),) if test_only else ("train", "val")
     missing = [directory for directory in wanted if not (root / directory).is_dir()]
     if not missing:
         return

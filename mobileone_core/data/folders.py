@@ -14,6 +14,7 @@ from mobileone_core.errors import InputError
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 SPLITS = ("train", "val", "test")
 LAYOUT = "train/CLASS/IMAGE and val/CLASS/IMAGE, or test/ in place of val/ or beside it"
+LAYOUT_TEST = "test/CLASS/IMAGE or val/CLASS/IMAGE"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,22 @@ def read_folder(root: Path) -> dict[str, ImageFiles]:
     if len(classes) < 2 or len(present) < 2:
         raise InputError(f"data_root: {root} holds no image folder; expected {LAYOUT}, with two classes or more")
     return {split: _read_split(root / split, classes) for split in present}
+
+
+def find_test(root: Path) -> str:
+    """The split that is the test set: test where it has class folders, else val."""
+    return "test" if class_folders(root / "test") else "val"
+
+
+def read_test(root: Path) -> dict[str, ImageFiles]:
+    """The test set alone: its own class folders name the classes, and train/ must have the same where it is there.
+
+    Raises InputError where it has fewer than two classes, others than train/, or a class without images.
+    """
+    split = find_test(root)
+    if len(class_folders(root / split)) < 2:
+        raise InputError(f"data_root: {root} holds no test images; expected {LAYOUT_TEST}, with two classes or more")
+    return {split: _read_split(root / split, class_folders(root / "train") or class_folders(root / split))}
 
 
 def fingerprint(splits: Mapping[str, ImageFiles]) -> str:

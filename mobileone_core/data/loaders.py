@@ -13,7 +13,7 @@ from mobileone_core.data.augment import AUGMENTATIONS, Normalize
 from mobileone_core.data.catalog import DATA_SETS
 from mobileone_core.data.epochs import WHOLE, EpochPlan, PhaseLike, Share
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
-from mobileone_core.data.sets import Source, Splits, open_splits
+from mobileone_core.data.sets import Source, Splits, open_splits, open_test_set
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import require
 
@@ -100,26 +100,7 @@ class Loaders:
         return self._loader(self._splits.test(), training=False)
 
     def _loader(self, source: Source, *, training: bool) -> BatchLoader:
-        options, entry = self._options, DATA_SETS[self._spec.name]
-        plan = EpochPlan(
-            len(source),
-            self._seed,
-            options.batch_size,
-            self._spec.image_size,
-            phases=options.phases if training else (),
-            shuffle=training,
-            share=options.share,
-        )
-        normalize = Normalize(entry.mean, entry.std, options.device)
-        augmentation = options.augmentation if training else "none"
-        if isinstance(source, ImageTensor):
-            return MemoryLoader(source.to(options.device), normalize, augmentation, plan)
-        from mobileone_core.data.stream import StreamLoader, image_transform  # torchvision takes a second
-
-        transform = partial(image_transform, augmentation)
-        if not training:
-            transform = partial(transform, crop=options.crop, interpolation=options.interpolation)
-        return StreamLoader(source, normalize, transform, plan, options.device, options.workers)
+        return _batches(source, self._spec, self._seed, self._options, training=training)
 
 
 def open_loaders(spec: DataSpec, root: Path | None, seed: int, options: LoaderOptions) -> Loaders:
@@ -128,3 +109,34 @@ def open_loaders(spec: DataSpec, root: Path | None, seed: int, options: LoaderOp
     root is the data root (digits needs none). Raises InputError where the data are missing or broken.
     """
     return Loaders(spec, open_splits(spec, root, seed), seed, options)
+
+
+def open_test(spec: DataSpec, root: Path | None, options: LoaderOptions) -> BatchLoader:
+    """Batches of the test set alone: folders need no train/. spec is resolved with test_only; to be closed.
+
+    Raises InputError where the data are missing or broken.
+    """
+    return _batches(open_test_set(spec, root), spec, 0, options, training=False)
+
+
+def _batches(source: Source, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> BatchLoader:
+    entry = DATA_SETS[spec.name]
+    plan = EpochPlan(
+        len(source),
+        seed,
+        options.batch_size,
+        spec.image_size,
+        phases=options.phases if training else (),
+        shuffle=training,
+        share=options.share,
+    )
+    normalize = Normalize(entry.mean, entry.std, options.device)
+    augmentation = options.augmentation if training else "none"
+    if isinstance(source, ImageTensor):
+        return MemoryLoader(source.to(options.device), normalize, augmentation, plan)
+    from mobileone_core.data.stream import StreamLoader, image_transform  # torchvision takes a second
+
+    transform = partial(image_transform, augmentation)
+    if not training:
+        transform = partial(transform, crop=options.crop, interpolation=options.interpolation)
+    return StreamLoader(source, normalize, transform, plan, options.device, options.workers)

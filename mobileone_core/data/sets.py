@@ -1,6 +1,6 @@
 """Opens a data set's splits. The test set never changes; a carved validation set depends on the cell's seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mobileone_core.data.augment import resize
 from mobileone_core.data.catalog import DATA_SETS, check_root
 from mobileone_core.data.digits import load_scans
 from mobileone_core.data.download import prepare_data
-from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder
+from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder, read_test
 from mobileone_core.data.memory import ImageTensor
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.data.splits import carve
@@ -51,6 +51,24 @@ def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
     return _open_folder(spec, root / DATA_SETS[spec.name].directory, seed)
 
 
+def open_test_set(spec: DataSpec, root: Path | None) -> Source:
+    """The test set of open_splits, which is the same for every seed; folders need no train/ beside it.
+
+    spec is resolved with test_only. Raises InputError as open_splits does.
+    """
+    require(spec.name in DATA_SETS, "data", spec.name, f"one of {', '.join(DATA_SETS)}")
+    if DATA_SETS[spec.name].in_memory:
+        return open_splits(spec, root, 0).test()
+    prepare_data(spec.name, root, test_only=True)
+    directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
+    splits = read_test(directory)
+    _check_planned(spec, directory, splits)
+    [(split, files)] = splits.items()
+    allowed = f"{spec.num_classes} folders of classes in its {split}/"
+    require(int(files.labels[-1]) + 1 == spec.num_classes, "data_root", str(directory), allowed)
+    return files
+
+
 def _open_digits(spec: DataSpec, seed: int) -> Splits:
     scans, labels = load_scans()
     rest, test = carve(np.asarray(labels), DIGITS_TEST_FRACTION, DIGITS_TEST_SEED, "digits test")
@@ -73,12 +91,16 @@ def _open_cifar(spec: DataSpec, root: Path, *, train: bool) -> ImageTensor:
 
 def _open_folder(spec: DataSpec, root: Path, seed: int) -> Splits:
     splits = read_folder(root)
-    if spec.fingerprint and fingerprint(splits) != spec.fingerprint:
-        raise InputError(f"data_root: {root} is not the folder that was planned: its names or sizes have changed")
+    _check_planned(spec, root, splits)
     if "val" in splits and "test" in splits:
         return Splits(splits["train"], splits["val"], lambda: splits["test"])
     train, val = _carved(splits["train"], spec, seed)
     return Splits(train, val, lambda: splits["test" if "test" in splits else "val"])
+
+
+def _check_planned(spec: DataSpec, root: Path, splits: Mapping[str, ImageFiles]) -> None:
+    if spec.fingerprint and fingerprint(splits) != spec.fingerprint:
+        raise InputError(f"data_root: {root} is not the folder that was planned: its names or sizes have changed")
 
 
 def _carved(data: Source, spec: DataSpec, seed: int) -> tuple[Source, Source]:

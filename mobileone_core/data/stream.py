@@ -1,5 +1,6 @@
 """Big sets: images are decoded and augmented by worker processes with torchvision's transforms."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -100,15 +101,15 @@ def image_transform(
 ) -> v2.Compose:
     """A PIL image to uint8 (3, image_size, image_size); "none" is the evaluation's resize and centre crop.
 
-    crop is what image_size is of the resized shorter side, which is rounded to whole pixels. Resizing is antialiased,
-    as PIL does it.
+    crop is what image_size is of the resized shorter side, which is rounded down to whole pixels, as timm does.
+    Resizing is antialiased, as PIL does it.
     """
     mode = InterpolationMode(interpolation)
     if augmentation == "resized_crop_flip":
         steps = [v2.RandomResizedCrop(image_size, interpolation=mode)]
     else:
         cut = v2.CenterCrop if augmentation == "none" else v2.RandomCrop
-        steps = [v2.Resize(round(image_size / crop), interpolation=mode), cut(image_size)]
+        steps = [v2.Resize(math.floor(image_size / crop), interpolation=mode), cut(image_size)]
     if augmentation.endswith("flip"):
         steps.append(v2.RandomHorizontalFlip())
     if strength:

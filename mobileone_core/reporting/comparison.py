@@ -1,10 +1,8 @@
 """What was measured side by side: time and memory of every level in train and deployed form. No torch here."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from mobileone_core.latency.protocol import CONTROL_TOLERANCE
-from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.result import FORM, Result, arm_of, told
 from mobileone_core.reporting.trained import varied_fields
 from mobileone_core.reporting.words import MISSING, Table
@@ -19,7 +17,7 @@ HEAD = ("device", "processor")  # without them no time is printed
 
 
 def comparison_table(result: Result) -> Table:
-    """A row a level in train form, then a row a deployed network, shared by the levels that come to it."""
+    """A row a level in train form, then a row a level in deployed form."""
     baseline = result.level_words(result.analysis.baseline)
     against = f"to {baseline}, train form [95 %]"
     columns = (
@@ -41,28 +39,10 @@ def comparison_table(result: Result) -> Table:
 
 
 def _lines(result: Result) -> Iterator[tuple[str, str, CellRow | None]]:
-    """Levels and form of every row of the table, and what was measured of it."""
-    forms = result.compared_forms
-    levels = [row.level for row in result.analysis.comparisons]
-    for level in levels:
-        yield level, TRAIN, forms.get((level, TRAIN))
-    for group in deployed_groups(result):
-        measured = [level for level in group if (level, DEPLOYED) in forms]
-        if len(measured) > 1:  # each was timed: each is shown
-            for level in group:
-                yield level, DEPLOYED, forms.get((level, DEPLOYED))
-        else:
-            yield "; ".join(group), DEPLOYED, forms[measured[0], DEPLOYED] if measured else None
-
-
-def deployed_groups(result: Result) -> list[list[str]]:
-    """Levels by the network that they deploy: branches leave no trace in it."""
-    groups: dict[tuple[ModelSpec, int, int], list[str]] = {}
-    for cell in (cell for cell in result.plan.cells if cell.seed == 0):
-        plain = replace(cell.spec.model, k=1, stem_k=1, reparam=False)
-        network = (plain, cell.spec.data.image_size, cell.spec.data.num_classes)
-        groups.setdefault(network, []).append(level_label(cell.factors))
-    return list(groups.values())
+    """Level and form of every row of the table, and what was measured of it."""
+    for form in (TRAIN, DEPLOYED):
+        for row in result.analysis.comparisons:
+            yield row.level, form, result.compared_forms.get((row.level, form))
 
 
 def _cells(result: Result, row: CellRow | None) -> tuple[str, ...]:

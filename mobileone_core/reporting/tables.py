@@ -55,7 +55,7 @@ def _measured(result: Result, row: Comparison) -> dict[str, str | float | None]:
 
 
 def _column(title: str, unit: str) -> str:
-    """published_s2; published_gain_over_the_row_before_s2_points."""
+    """published_s2; published_gain_over_the_previous_row_of_table_8_s2_points."""
     name = title.lower().replace(", ", "_").replace(" ", "_")
     return name if unit == "%" else f"{name}_{unit}"
 

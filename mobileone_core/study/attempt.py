@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,15 +32,17 @@ class Stopping(Protocol):
 
 
 class Attempt:
-    """One attempt at a claimed trial; runs are those that it has opened in the record."""
+    """One attempt at a claimed trial; runs is given the ids of those that it opens in the record."""
 
-    def __init__(self, job: Job, queue: Queue, record: Record, claim: Claim, stop: Stopping) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917
+        self, job: Job, queue: Queue, record: Record, claim: Claim, stop: Stopping, runs: list[str]
+    ) -> None:
         self.job = job
         self.queue = queue
         self.record = record
         self.claim = claim
         self.watch = Watch(claim, stop)
-        self.runs: list[str] = []
+        self.runs = runs
         self.has_waited = False
 
     def __call__(self, tags: Mapping[str, str]) -> float:
@@ -50,7 +51,7 @@ class Attempt:
         tags = {"trial": str(self.claim.number), "attempt": str(attributes["attempt"]), **tags}
         place = {name: attributes[name] for name in ("study", "variant")}
         with _noting(self.claim):
-            if attributes["role"] == "comparison":
+            if self.watch.role == "comparison":
                 spec = ComparisonSpec.from_json(attributes["spec"])
                 return self._compared(PlannedComparison(spec, needs=(), **place), tags)
             cell = PlannedCell(CellSpec.from_json(attributes["spec"]), factors=attributes["factors"], **place)
@@ -80,7 +81,6 @@ class Attempt:
         """Measure with nothing else on the machine; the runs are opened once all is known."""
         self._await_neighbours(comparison.key)
         with measuring(self.job.workspace.runs, self._wait):
-            load = {"load": f"{os.getloadavg()[0]:.2f}"}
             results: Sequence[ArmResult] = require_function(self.job.setup.engine.compare)(
                 comparison.spec,
                 execution=self.job.setup.execution,
@@ -89,7 +89,7 @@ class Attempt:
             )
         for result in results:
             self.watch.batch_finished()
-            writer = self.record.start_arm(comparison, result, {COUNT: str(len(results)), **load, **tags})
+            writer = self.record.start_arm(comparison, result, {COUNT: str(len(results)), **tags})
             self.runs.append(writer.run_id)
             writer.arm(comparison, result)
         if not self.claim.note("runs", self.runs):
@@ -136,7 +136,7 @@ class Watch:
     def __init__(self, claim: Claim, stop: Stopping) -> None:
         self.claim = claim
         self.stop = stop
-        self.role = str(claim.attributes["role"])
+        self.role = str(claim.attributes.get("role", "cell"))
         self.metric = str(claim.attributes["metric"])
         self.shown = self.metric.replace("test/", "val/")
         self.last = EpochRecord(0, 0, time.time_ns() // 1_000_000, {})

@@ -18,7 +18,8 @@ from mobileone_core.study.workspace import Workspace
 def neighbours(workspace: Workspace, queue: str, key: str, patience: float) -> list[CellState]:
     """What a claimed cell or comparison has to wait for: attempts of this machine that it must not run beside.
 
-    One of the two is a comparison, and the other began earlier, in whatever queue: so nobody waits in a circle.
+    One of the two is a comparison, and the other began earlier, in any queue of the workspace: so nobody waits in a
+    circle. On PostgreSQL two that begin within milliseconds may miss each other; the control then tells.
     patience: seconds within which an attempt names its process.
     """
     running = [
@@ -43,11 +44,12 @@ def _is_here(item: CellState, patience: float) -> bool:
 
 @contextlib.contextmanager
 def measuring(runs: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold this machine's lock of a runs directory, whatever queue a comparison is of; it falls with its process.
+    """Hold this machine's lock of a runs directory, for comparisons whose queues are in different databases.
 
-    wait is called between two tries and sleeps; what it raises ends the waiting. A holder that was stopped (SIGSTOP)
-    is not waited for: its trial is another's by then, and it ends where it wakes.
+    It falls with its process. wait is called between two tries and sleeps; what it raises ends the waiting. A holder
+    that was stopped (SIGSTOP) is not waited for: its trial is another's by then, and it ends where it wakes.
     """
+    runs.mkdir(parents=True, exist_ok=True)
     path = runs / f".{socket.gethostname()}.lock"
     with path.open("a+") as lock:
         while not _is_taken(lock) and not _is_stopped(path):

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from dataclasses import field as item
 from typing import Any
 
-from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Recipe
 
 Level = str | int | float | bool | tuple[int, ...]
-VARIED = ("model", "data", "recipe")  # the parts of a cell whose fields a factor can set
+VARIED = ("model", "recipe")  # the parts of a cell whose fields a factor can set
+PLAIN = (str, int, float, bool, type(None))
 MULTIPLES = ("model.width", "model.depth")  # of the variant's own widths and depths
 
 
@@ -38,6 +38,9 @@ class Factor:
         known = [f"{part}.{name}" for part in VARIED for name in fields_of(getattr(CellSpec(), part))]
         for name in self._named():
             require(name in known, f"{self.name}, field", name, f"one of {', '.join(known)}")
+        for value in (value for changes in self.settings.values() for value in changes.values()):
+            plain = isinstance(value, PLAIN) or (isinstance(value, tuple) and all(isinstance(x, PLAIN) for x in value))
+            require(plain, f"{self.name}, settings", value, "text, a number, a switch, None or a tuple of these")
         once = len(set(self.levels)) == len(self.levels) >= 1
         require(once, self.name, list(self.levels), "one or more levels, each once")
         strange = [level for level in self.levels if self.settings and level not in self.settings]
@@ -79,7 +82,7 @@ def changed(spec: CellSpec, changes: Mapping[str, Any]) -> CellSpec:
     return spec
 
 
-def fields_of(spec: ModelSpec | DataSpec | Recipe) -> dict[str, Any]:
+def fields_of(spec: ModelSpec | Recipe) -> dict[str, Any]:
     """A part's fields by name."""
     return {entry.name: getattr(spec, entry.name) for entry in dataclasses.fields(spec)}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.cost import model_cost
+from mobileone_core.model.cost import ModelCost, model_cost
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Factor, Level, fields_of, level_label
 from mobileone_core.study.presets import preset_cell
@@ -44,9 +44,12 @@ class PlannedCell:
 
     @property
     def cost(self) -> int:
-        """Multiply-adds of an image's forward pass in training, times the epochs: for order and forecasts."""
-        data = self.spec.data
-        return model_cost(self.spec.model, data.image_size, data.num_classes).train.macs * self.spec.recipe.epochs
+        """Multiply-adds of an image's forward pass in training, times the epochs: for order and forecasts.
+
+        A teacher's pass counts a third: it has no backward one.
+        """
+        taught = sum(_cost(teacher.spec).deployed.macs // 3 for teacher in self.teachers)
+        return (_cost(self.spec).train.macs + taught) * self.epochs
 
     @property
     def teachers(self) -> tuple["PlannedCell", ...]:
@@ -65,7 +68,7 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class PlannedComparison:
-    """The one exclusive measurement of a plan: it needs all its cells to be complete, so that nothing else runs."""
+    """The one exclusive measurement of a plan, after all its cells; who measures sees to it that nothing else runs."""
 
     spec: ComparisonSpec
     study: str
@@ -73,7 +76,6 @@ class PlannedComparison:
     needs: tuple[str, ...] = field(compare=False)
     role: Role = "comparison"
     seed: int = 0
-    cost: int = 0
 
     @property
     def key(self) -> str:
@@ -87,6 +89,12 @@ class PlannedComparison:
     def epochs(self) -> int:
         """Rounds, as progress counts."""
         return self.spec.protocol.rounds
+
+    @property
+    def cost(self) -> int:
+        """As a cell's, roughly: four rounds of both forms take as long as an epoch of the embedded data."""
+        costs = [_cost(arm.spec) for arm in self.spec.arms]
+        return sum(cost.train.macs + cost.deployed.macs for cost in costs) * self.epochs // 4
 
 
 Queued = PlannedCell | PlannedComparison
@@ -202,6 +210,10 @@ class Plan:
         except TypeError as error:
             raise InputError(f"plan: written by another version ({error})") from error
         return cls(resolved, CellSpec.from_json(json.dumps(content["base"])), content["default"])
+
+
+def _cost(spec: CellSpec) -> ModelCost:
+    return model_cost(spec.model, spec.data.image_size, spec.data.num_classes)
 
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401

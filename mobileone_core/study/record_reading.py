@@ -14,17 +14,12 @@ from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 def read_record(tracking: str, plan: Plan) -> StudyRecord:
     """All that a report shows of a plan: rows in its order, teachers last; a gap where nothing is finished."""
     record = Record(tracking)
-    found = list(record.runs(plan.study.name, FINISHED))
+    found = list(record.runs(plan.study.name, _finished_in(plan.queue)))
     rows, problems = _rows_of(found, [cell.key for cell in (*plan.cells, *plan.teachers)])
     comparison, more = _compared(found, plan)
     own = {cell.key for cell in plan.cells}
     curves = [point for row in rows if row.key in own for point in _curves(record, row, plan.study.curves)]
     return StudyRecord(rows, [*problems, *more], comparison, curves)
-
-
-def read_rows(tracking: str, study: str, keys: Collection[str]) -> tuple[list[CellRow], list[str]]:
-    """The FINISHED runs of these cells, in the order of keys, and what is wrong with the record in words."""
-    return _rows_of(Record(tracking).runs(study, FINISHED), keys)
 
 
 def read_plans(tracking: str, study: str) -> list[Plan]:
@@ -46,13 +41,19 @@ def holds(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
     experiment = record.experiment(plan.study.name)
     if experiment is None or experiment.tags.get(PLAN + plan.id) != plan.to_json():
         return False
-    finished = record.runs(plan.study.name, FINISHED)
+    finished = record.runs(plan.study.name, _finished_in(plan.queue))
     keys = {cell.key for cell in plan.queued}
     found = {run.info.run_id for run in finished if run.data.tags["cell"] in keys}
     return found == set(runs) and not record.open_runs(plan.study.name, plan.queue)
 
 
-def _rows_of(runs: Iterator[Run] | Sequence[Run], keys: Collection[str]) -> tuple[list[CellRow], list[str]]:
+def _finished_in(queue: str) -> str:
+    """In MLflow's search language; two settings of a study may share cells, each with runs of its own."""
+    return f"{FINISHED} AND tags.queue = '{queue}'"
+
+
+def _rows_of(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[CellRow], list[str]]:
+    """The runs of these cells, in the order of keys, and what is wrong with them in words."""
     wanted = {key: number for number, key in enumerate(keys)}
     rows = sorted((row for row in map(_row, runs) if row.key in wanted), key=lambda row: (wanted[row.key], row.run_id))
     by_key: dict[str, list[str]] = {}
@@ -92,5 +93,6 @@ def _curves(record: Record, row: CellRow, metrics: Sequence[str]) -> Iterator[Cu
 def _row(run: Run) -> CellRow:
     tags = run.data.tags
     environment = {name: text for name, text in tags.items() if name in SAID or name.startswith(VERSION)}
-    factors = json.loads(tags["factors"])
+    levels = json.loads(tags["factors"])
+    factors = {name: tuple(level) if isinstance(level, list) else level for name, level in levels.items()}
     return CellRow(tags["cell"], int(tags["seed"]), factors, run.info.run_id, dict(run.data.metrics), environment)

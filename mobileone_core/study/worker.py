@@ -1,5 +1,6 @@
 """A worker process: takes cells from the queue, one attempt after the other, until nothing is left to take."""
 
+import contextlib
 import multiprocessing
 import shutil
 import signal
@@ -48,7 +49,7 @@ def work(job: Job, index: int, words: Connection) -> None:
         setup = replace(job.setup, execution=_placed(job.setup.execution, index))
         Worker(replace(job, setup=setup), stop).run()
     except Exception as error:
-        words.send(one_line(error))
+        _say(words, one_line(error))
         raise SystemExit(1) from None
 
 
@@ -59,9 +60,15 @@ def probe(job: Job, precisions: Sequence[Precision], words: Connection) -> None:
     try:
         for precision in precisions:
             resolve_device(_placed(job.setup.execution, 0), precision)
-        words.send("")
+        _say(words, "")
     except Exception as error:
-        words.send(one_line(error))
+        _say(words, one_line(error))
+
+
+def _say(words: Connection, line: str) -> None:
+    """Tell the process that started this one; nothing where Ctrl-C has ended that."""
+    with contextlib.suppress(ConnectionError):
+        words.send(line)
 
 
 class Worker:
@@ -114,14 +121,14 @@ class Worker:
 
     def _attempt(self, claim: Claim) -> float:
         """The value of a claimed trial; where there is none, the runs say how it ended."""
-        attempt = Attempt(self.job, self.queue, self.record, claim, self.stop)
+        runs: list[str] = []
         try:
-            return attempt(self.tags)
+            return Attempt(self.job, self.queue, self.record, claim, self.stop, runs)(self.tags)
         except (Exception, SystemExit) as error:  # Lightning answers SIGTERM with SystemExit
             is_stopped = bool(self.stop) or isinstance(error, TrainingStopped)
             message = "" if is_stopped else one_line(error)
             is_told = bool(message) and claim.note("error", message)
-            for run in attempt.runs:
+            for run in runs:
                 self.record.end(run, "FAILED" if is_told else "KILLED", message if is_told else "")
             raise TrainingStopped from None
 

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.training.averaging import AveragedNetwork
 from mobileone_core.training.distillation import Teachers, divergence, widened
+from mobileone_core.training.evaluate import ranks
 from mobileone_core.training.forms import FormDifference
 from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.optimizer import build_optimizer
@@ -169,8 +170,3 @@ class ClassificationModule(LightningModule):
         self.results |= {f"{stage}/{name}": float(value) for name, value in measured.items()}
         self.mean_loss.reset()
         self.accuracies.reset()
-
-
-def ranks(num_classes: int) -> tuple[int, ...]:
-    """The k of the top-k accuracies that say something: top-5 needs more than 5 classes."""
-    return (1, 5) if num_classes > 5 else (1,)

@@ -22,6 +22,7 @@ from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.parallel import Group, joined
 
 PATIENCE = 30.0  # seconds that the others may take to end once the work is done
+START = 300.0  # seconds that one may take to import
 NEWS = 5.0  # seconds from a broken connection to the words of the process that broke it
 
 Body = Callable[..., object]  # body(rank, device, *arguments)
@@ -111,7 +112,9 @@ def _end_with_parent() -> None:
 
 
 def _meet(member: Member) -> None:
-    """Wait until a process has its imports done; ChildProcessError where it died of them."""
+    """Wait until a process has its imports done; ChildProcessError where it died of them or takes minutes."""
+    if not connection.wait([member.words, member.process.sentinel], timeout=START):
+        raise ChildProcessError(f"rank {member.rank} has not started within {START:.0f} s")
     try:
         member.words.recv()
     except EOFError:

@@ -14,13 +14,13 @@ from PIL import Image
 from mobileone_core.cli import main
 from mobileone_core.cli.options import parse
 from mobileone_core.cli.run import asked_plan
-from mobileone_core.study.record_reading import read_rows
-from mobileone_core.study.state import study_names, study_states
+from mobileone_core.study.record_reading import read_record
 from mobileone_core.study.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "studies" / "branch_count.py"
 SMALL = ("--k", "1", "--seeds", "1", "--epochs", "1", "--ema-decay", "0", "--workers", "1")
+LARGER = (*SMALL, "--k", "1", "16")
 
 
 def study(*options, limit_bytes=None):
@@ -181,12 +181,11 @@ def test_broken_checkpoint_fails_its_cell_and_says_what_to_do(tmp_path):
 
 
 def complete_rows(runs):
-    """Run id and metrics of every complete cell, by cell."""
-    place = Workspace.at(runs)
-    keys = [item.key for item in study_states(place, study_names(place)[0]) if item.state == "complete"]
-    rows, problems = read_rows(place.tracking, "branch_count", keys)
-    assert problems == []
-    return {row.key: (row.run_id, row.metrics) for row in rows}
+    """Run id and metrics of every complete cell of the larger plan, by cell."""
+    declared = runpy.run_path(str(STUDY))["STUDY"]
+    told = read_record(Workspace.at(runs).tracking, asked_plan(declared, parse(declared, LARGER)))
+    assert told.problems == []
+    return {row.key: (row.run_id, row.metrics) for row in told.rows}
 
 
 @pytest.mark.slow
@@ -196,7 +195,7 @@ def test_full_disk_loses_nothing(full_at, status, tmp_path):
     assert study(*SMALL, "--runs", tmp_path).returncode == 0
     before = complete_rows(tmp_path)
     assert len(before) == 1
-    options = (*SMALL, "--k", "1", "16", "--runs", tmp_path)
+    options = (*LARGER, "--runs", tmp_path)
     limit_bytes = 50_000 if full_at == "planning" else (tmp_path / "mlflow.db").stat().st_size
     assert_refused(study(*options, limit_bytes=limit_bytes), status=status)
     assert complete_rows(tmp_path) == before

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from io import BytesIO
 
 import numpy as np
 import pytest
@@ -25,23 +24,19 @@ from mobileone_core.model.weights import export_weights, load_weights
 from mobileone_core.study.record_reading import recorded_studies
 
 COMMAND = (sys.executable, "-c", "from mobileone_core.cli import console; console()", "evaluate")
-CLASSES, PIXELS = 1000, 35  # 35 / 0.875 and 35 / 0.7 are whole
+CLASSES, PIXELS = 1000, 35
 USUAL, OTHER = (0.875, "bilinear"), (0.7, "bicubic")
 
 
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory):
-    """ImageNet's layout: 1000 classes, two images each in train/ and one in val/, 80 x 64 px."""
+    """ImageNet's layout without train/: 1000 classes with one image each in val/, 80 x 64 px."""
     root, random = tmp_path_factory.mktemp("imagenet"), np.random.default_rng(0)
     for label in range(CLASSES):
         coarse = Image.fromarray(random.integers(256, size=(5, 6, 3), dtype=np.uint8))
-        held = BytesIO()
-        coarse.resize((80, 64), Image.Resampling.BICUBIC).save(held, "JPEG")
-        for split, names in (("train", ("0.JPEG", "1.JPEG")), ("val", ("0.JPEG",))):
-            folder = root / split / f"n{label:08}"
-            folder.mkdir(parents=True)
-            for name in names:
-                (folder / name).write_bytes(held.getvalue())
+        folder = root / "val" / f"n{label:08}"
+        folder.mkdir(parents=True)
+        coarse.resize((80, 64), Image.Resampling.BICUBIC).save(folder / "0.JPEG")
     return root
 
 
@@ -214,6 +209,7 @@ def test_studies_do_not_see_evaluations(tiny, runs, capsys):
         (("--weights", __file__), ("test_evaluate.py", "not a readable weight file")),
         (("--data", "images"), ("data", "'images'", "imagenet")),
         (("--data-root", "nowhere"), ("data_root", "nowhere", "existing directory")),
+        (("--split", "val"), ("data_root", "no ImageNet", "train/ and val/")),
         (("--data", "digits", "--crop", "0.9"), ("crop", "0.9", "digits is read whole")),
         (("--crop", "1.5"), ("crop", "1.5")),
         (("--batch-size", "0"), ("batch_size", "0")),
@@ -252,8 +248,8 @@ def test_broken_image_fails_the_run(tmp_path, runs, capsys):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_run_and_the_run_of_a_killed_process_is_ended_by_the_next(imagenet, files, tmp_path):
-    arguments = options(imagenet, files["own"], tmp_path, "--image-size", "224", "--batch-size", "1")
+def test_ctrl_c_ends_the_run_and_the_run_of_a_killed_process_is_ended_by_the_next(imagenet, files, runs):
+    arguments = options(imagenet, files["own"], runs, "--image-size", "224", "--batch-size", "1")
     for number, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
         process = subprocess.Popen(
             [*COMMAND, *arguments],
@@ -267,8 +263,8 @@ def test_ctrl_c_ends_the_run_and_the_run_of_a_killed_process_is_ended_by_the_nex
         _, err = process.communicate(timeout=60)
         assert process.returncode == status
         assert err == ("" if number == signal.SIGKILL else "interrupted\n")
-        assert recorded(tmp_path)[-1].info.status == ("RUNNING" if number == signal.SIGKILL else "KILLED")
-    assert [run.info.status for run in recorded(tmp_path)] == ["KILLED", "KILLED"]
+        assert recorded(runs)[-1].info.status == ("RUNNING" if number == signal.SIGKILL else "KILLED")
+    assert [run.info.status for run in recorded(runs)[-2:]] == ["KILLED", "KILLED"]
 
 
 def test_timm_reads_the_released_weights_as_the_help_says(capsys):

@@ -1,6 +1,7 @@
 """Resolving a data set by name: cheap, without torch, and plain about what is wrong."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -111,8 +112,8 @@ def test_listing_equals_torchvisions(make_folder: FolderMaker):
     assert ours == ImageFolder(root / "train").samples
 
 
-def imagenet_folders(root: Path, classes: int) -> None:
-    for split in ("train", "val"):
+def imagenet_folders(root: Path, classes: int, splits: tuple[str, ...] = ("train", "val")) -> None:
+    for split in splits:
         for label in range(classes):
             (root / split / f"n{label:08d}").mkdir(parents=True)
 
@@ -134,6 +135,37 @@ def test_imagenet_resolves_from_folders_or_archives(tmp_path: Path):
     for archive in IMAGENET_ARCHIVES:
         (tmp_path / "archives" / archive).touch()
     assert resolve_data("imagenet", tmp_path / "archives") == spec
+
+
+def test_imagenets_test_set_alone_resolves_as_the_whole(tmp_path: Path):
+    imagenet_folders(tmp_path, 1000, ("val",))
+    assert resolve_data("imagenet", tmp_path, test_only=True) == DataSpec("imagenet", 224, 1000, 3, val_fraction=0.01)
+    with pytest.raises(InputError, match=r"holds no ImageNet, .* expected train/ and val/ with"):
+        resolve_data("imagenet", tmp_path)
+    (tmp_path / "val" / "n00000999").rmdir()
+    with pytest.raises(InputError, match=r"val holds 999 classes, ImageNet has 1000"):
+        resolve_data("imagenet", tmp_path, test_only=True)
+
+
+def test_imagenets_test_set_alone_resolves_from_its_archives(tmp_path: Path):
+    with pytest.raises(InputError, match=r"expected val/ .* archives ILSVRC2012_devkit\S+, ILSVRC2012_img_val.tar$"):
+        resolve_data("imagenet", tmp_path, test_only=True)
+    for archive in ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_val.tar"):
+        (tmp_path / archive).touch()
+    assert resolve_data("imagenet", tmp_path, test_only=True).num_classes == 1000
+
+
+def test_a_folders_test_set_alone_needs_two_classes_and_those_of_train(make_folder: FolderMaker):
+    root = make_folder({"val": 2})
+    spec = resolve_data("folder", root, test_only=True)
+    assert (spec.num_classes, len(spec.fingerprint)) == (2, 12)
+    (root / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"val and train/ differ in class 'ant'"):
+        resolve_data("folder", root, test_only=True)
+    shutil.rmtree(root / "train")
+    shutil.rmtree(root / "val" / "ant")
+    with pytest.raises(InputError, match=r"holds no test images; expected test/CLASS/IMAGE or val/CLASS/IMAGE, with"):
+        resolve_data("folder", root, test_only=True)
 
 
 def test_part_of_imagenet_is_not_imagenet(tmp_path: Path):

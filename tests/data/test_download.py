@@ -108,6 +108,17 @@ def test_broken_imagenet_archives_are_named(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(IMAGENET_ARCHIVES)
 
 
+def test_of_imagenet_the_test_set_alone_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def unpack(root: Path, split: str) -> None:
+        (Path(root) / split).mkdir()
+
+    monkeypatch.setattr(datasets, "ImageNet", unpack)
+    prepare_data("imagenet", tmp_path, test_only=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["val"]
+    prepare_data("imagenet", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "val"]
+
+
 def test_digits_and_folders_need_no_preparing(tmp_path: Path):
     prepare_data("digits", None)
     prepare_data("folder", tmp_path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mobileone_core.data.catalog import DATA_SETS, resolve_data
-from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders
+from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders, open_test
 from mobileone_core.data.sets import open_splits
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
@@ -84,6 +84,13 @@ def test_evaluation_drops_nothing_and_keeps_its_order():
         expected = (split.images / 255 - entry.mean[0]) / entry.std[0]
         assert torch.allclose(images, expected, rtol=0, atol=1e-5)
         assert torch.equal(torch.cat([images for images, _ in loader]), images)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_test_set_alone_is_that_of_every_seed(seed: int):
+    alone = open_test(DIGITS, None, LoaderOptions(64, "none"))
+    assert all(map(same, alone, digits(seed).test))
+    assert len(alone) == len(digits(seed).test)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

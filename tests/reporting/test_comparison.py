@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone_core.reporting.comparison import comparison_lines, comparison_table, deployed_groups
+from mobileone_core.reporting.comparison import comparison_lines, comparison_table
 from mobileone_core.reporting.page import page_text
 from mobileone_core.reporting.result import analyse
 
@@ -72,15 +72,6 @@ def test_missing_form_is_a_visible_gap(branches, measured):
     rows = [row for row in measured.comparison if row.run_id != "form4train"]
     found = comparison_table(analyse(branches, replace(measured, comparison=rows))).rows
     assert found[2] == ("4", "train", "-", "-", "not measured", *["-"] * 7)
-
-
-def test_levels_of_one_deployed_network_share_a_row(branches, measured):
-    rows = [row for row in measured.comparison if row.run_id not in ("form1deployed", "form4deployed")]
-    result = analyse(branches, replace(measured, comparison=rows))
-    assert deployed_groups(result) == [["none", "1", "4"]]
-    table = comparison_table(result).rows
-    assert len(table) == 4
-    assert table[-1][:5] == ("none; 1; 4", "deployed", "100", "1,234", "5.00 [4.50, 6.00]")
 
 
 def test_rows_of_another_comparison_are_left_aside(branches, measured):

@@ -153,7 +153,7 @@ def test_runs_of_a_comparison_have_the_tags_and_files_of_the_contract(copy):
         expected |= {"factor.k": str(row.factors["k"]), "factor.form": row.factors["form"]}
         expected |= {"trial": str(state.trial), "attempt": "1", "comparison.runs": str(RUNS)}
         assert expected.items() <= tags.items()
-        assert {"host", "pid", "load", "version.torch"} <= set(tags)
+        assert {"host", "pid", "version.torch"} <= set(tags)
         place = record.file(row.run_id, "samples.json", copy.runs)
         assert json.loads(place.read_text()) == {"step": [[1.0, 2.0]] * 20}
         text = place.with_name("comparison.json").read_text()

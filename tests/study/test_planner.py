@@ -13,7 +13,7 @@ from mobileone_core.study.planner import in_order, plan_cells
 from mobileone_core.study.queue import Queue
 from mobileone_core.study.queue_storage import trial_views
 from mobileone_core.study.record import Record
-from mobileone_core.study.record_reading import read_plans, read_rows, recorded_studies
+from mobileone_core.study.record_reading import read_plans, read_record, recorded_studies
 from mobileone_core.study.repair import repair
 from mobileone_core.study.state import cell_states, fold, is_settled, study_states
 from mobileone_core.study.workspace import Workspace
@@ -122,9 +122,9 @@ def test_a_result_that_was_deleted_is_told_and_measured_again_on_demand(database
     assert cell_states(workspace, PLAN)[0].state == "missing"
     assert fold(trial_views(workspace.queue, PLAN.queue)) == study_states(workspace, PLAN.queue)
     assert in_child(plan_and_work, PLAN, workspace) == 0
-    rows, problems = read_rows(workspace.tracking, PLAN.study.name, [cell.key for cell in PLAN.cells])
-    assert problems == []
-    assert len(rows) == len(PLAN.cells)
+    told = read_record(workspace.tracking, PLAN)
+    assert told.problems == []
+    assert [row.key for row in told.rows] == [cell.key for cell in PLAN.cells]
     states = cell_states(workspace, PLAN)
     assert is_settled(workspace, PLAN, states)
     assert states[0].run_id != gone.run_id

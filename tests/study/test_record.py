@@ -2,19 +2,23 @@
 
 import json
 import platform
+from dataclasses import replace
 
 import pytest
 from study_fakes import metric, small_plan
 from study_proof import finished_workspace, give_databases, in_child, plan_and_work
 
 from mobileone_core.errors import InputError
+from mobileone_core.study.declaration import Factor
 from mobileone_core.study.record import Record
-from mobileone_core.study.record_reading import read_plans, read_record, read_rows
+from mobileone_core.study.record_reading import read_plans, read_record
+from mobileone_core.study.rows import StudyRecord
 from mobileone_core.training.cell import CellSpec
 
 PLAN = small_plan(levels=(1, 2), seeds=2, epochs=3, curves=("val/top1", "train/loss", "no/such"))
 KEYS = [cell.key for cell in PLAN.cells]
 STUDY = PLAN.study.name
+OWN = {"queue": PLAN.queue}
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +27,10 @@ def finished(databases, tmp_path_factory):
 
 
 def test_rows_hold_what_a_table_needs(finished):
-    rows, problems = read_rows(finished.tracking, STUDY, KEYS)
-    assert problems == []
-    assert [(row.key, row.seed, row.factors) for row in rows] == [(c.key, c.seed, c.factors) for c in PLAN.cells]
-    for row in rows:
+    told = read_record(finished.tracking, PLAN)
+    assert told.problems == []
+    assert [(row.key, row.seed, row.factors) for row in told.rows] == [(c.key, c.seed, c.factors) for c in PLAN.cells]
+    for row in told.rows:
         assert row.metrics["test/top1"] == metric(row.key, 3) + 0.5
         assert row.metrics["val/top1"] == metric(row.key, 3)
         assert row.environment["device"] == "cpu"
@@ -36,9 +40,9 @@ def test_rows_hold_what_a_table_needs(finished):
         assert not {"host", "pid"} & set(row.environment)
 
 
-def test_a_whole_record_holds_rows_and_the_curves_asked_for(finished):
+def test_a_record_holds_the_curves_asked_for(finished):
     told = read_record(finished.tracking, PLAN)
-    assert (told.rows, told.problems, told.comparison) == (*read_rows(finished.tracking, STUDY, KEYS), [])
+    assert told.comparison == []
     assert [(item.key, item.metric, item.epoch, item.value) for item in told.curves] == [
         (key, name, epoch, value(key, epoch))
         for key in KEYS
@@ -48,7 +52,7 @@ def test_a_whole_record_holds_rows_and_the_curves_asked_for(finished):
 
 
 def test_of_an_epoch_that_was_logged_twice_the_later_value_counts(copy):
-    (row,), _ = read_rows(copy.tracking, STUDY, KEYS[:1])
+    row = read_record(copy.tracking, PLAN).rows[0]
     Record(copy.tracking).client.log_metric(row.run_id, "val/top1", 0.125, step=2)
     curve = [item.value for item in read_record(copy.tracking, PLAN).curves if item.metric == "val/top1"]
     assert curve[:3] == [metric(KEYS[0], 1), 0.125, metric(KEYS[0], 3)]
@@ -67,16 +71,26 @@ def test_a_teachers_row_comes_after_those_of_the_cells_and_without_a_curve(datab
 
 
 def test_rows_come_in_the_order_asked_and_no_others(finished):
-    asked = [KEYS[3], "not a key", KEYS[0]]
-    rows, _ = read_rows(finished.tracking, STUDY, asked)
-    assert [row.key for row in rows] == [KEYS[3], KEYS[0]]
-    assert read_rows(finished.tracking, "another", KEYS) == ([], [])
+    factor = replace(PLAN.study.factors[0], levels=(2, 3, 1))
+    asked = replace(PLAN, study=replace(PLAN.study, seeds=1, factors=(factor,)))
+    rows = read_record(finished.tracking, asked).rows
+    assert [row.key for row in rows] == [KEYS[1], KEYS[0]]  # k=3 was never trained
+    another = replace(PLAN, study=replace(PLAN.study, name="another"))
+    assert read_record(finished.tracking, another) == StudyRecord([], [], [], [])
+
+
+def test_levels_that_are_tuples_are_tuples_again(copy):
+    factor = Factor("se", "model.se", ((0, 1), (1, 1)), (0, 1))
+    plan = replace(PLAN, study=replace(PLAN.study, seeds=1, factors=(factor,)))
+    record = Record(copy.tracking)
+    for cell in plan.cells:
+        record.end(record.start(cell, {"queue": plan.queue}).run_id, "FINISHED")
+    assert [row.factors for row in read_record(copy.tracking, plan).rows] == [{"se": (0, 1)}, {"se": (1, 1)}]
 
 
 def test_a_run_has_the_tags_params_and_files_of_the_contract(finished):
     record = Record(finished.tracking)
-    for cell in PLAN.cells:
-        (row,) = read_rows(finished.tracking, STUDY, [cell.key])[0]
+    for cell, row in zip(PLAN.cells, read_record(finished.tracking, PLAN).rows, strict=True):
         run = record.client.get_run(row.run_id)
         tags = run.data.tags
         expected = {"study": STUDY, "cell": cell.key, "seed": str(cell.seed), "data": "digits", "variant": "tiny"}
@@ -96,32 +110,33 @@ def test_a_run_has_the_tags_params_and_files_of_the_contract(finished):
 
 def test_only_active_finished_runs_count(copy):
     record = Record(copy.tracking)
-    rows, _ = read_rows(copy.tracking, STUDY, KEYS)
+    rows = read_record(copy.tracking, PLAN).rows
     record.client.delete_run(rows[0].run_id)
-    record.start(PLAN.cells[1], {})
-    record.end(record.start(PLAN.cells[2], {}).run_id, "FAILED", "it broke")
-    assert [row.key for row in read_rows(copy.tracking, STUDY, KEYS)[0]] == KEYS[1:]
+    record.start(PLAN.cells[1], OWN)
+    record.end(record.start(PLAN.cells[2], OWN).run_id, "FAILED", "it broke")
+    assert read_record(copy.tracking, PLAN).rows == rows[1:]
 
 
 def test_two_finished_runs_of_a_cell_are_a_problem_that_names_both(copy):
     record = Record(copy.tracking)
-    second = record.start(PLAN.cells[0], {}).run_id
+    second = record.start(PLAN.cells[0], OWN).run_id
     record.end(second, "FINISHED")
-    rows, (problem,) = read_rows(copy.tracking, STUDY, KEYS)
-    assert len(rows) == 5
-    assert all(word in problem for word in (KEYS[0], "2 finished runs", *(row.run_id for row in rows[:2])))
+    told = read_record(copy.tracking, PLAN)
+    assert len(told.rows) == 5
+    (problem,) = told.problems
+    assert all(word in problem for word in (KEYS[0], "2 finished runs", *(row.run_id for row in told.rows[:2])))
 
 
 def test_runs_are_read_page_by_page(finished, monkeypatch):
     monkeypatch.setattr("mobileone_core.study.record.PAGE", 1)
-    assert [row.key for row in read_rows(finished.tracking, STUDY, KEYS)[0]] == KEYS
+    assert [row.key for row in read_record(finished.tracking, PLAN).rows] == KEYS
 
 
 def test_a_metric_that_is_no_number_is_kept_as_such(copy):
     record = Record(copy.tracking)
-    rows, _ = read_rows(copy.tracking, STUDY, KEYS)
+    rows = read_record(copy.tracking, PLAN).rows
     record.client.log_metric(rows[0].run_id, "test/top1", float("nan"), step=9)
-    value = read_rows(copy.tracking, STUDY, KEYS)[0][0].metrics["test/top1"]
+    value = read_record(copy.tracking, PLAN).rows[0].metrics["test/top1"]
     assert value != value  # noqa: PLR0124
 
 

@@ -7,8 +7,8 @@ import pytest
 from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases
 
-from mobileone_core.study import team
-from mobileone_core.study.job import Job, Setup
+from mobileone_core.study import team, worker
+from mobileone_core.study.job import Engine, Job, Setup
 from mobileone_core.study.runner import run_study
 from mobileone_core.study.team import SPARE, Team
 from mobileone_core.training.execution import Execution
@@ -64,6 +64,28 @@ def test_only_so_many_are_replaced(context, workspace):
         members.replace(len(members.bury()))
     assert len(context.started) == 1 + SPARE
     assert members.members == {}
+
+
+@pytest.fixture
+def mouth():
+    """The end of a pipe that a worker speaks into; whoever listened is gone."""
+    words, mouth = multiprocessing.Pipe(duplex=False)
+    words.close()
+    with mouth:
+        yield mouth
+
+
+@pytest.mark.parametrize("precision", ["32", "16-mixed"])
+def test_a_check_that_nobody_hears_ends_quietly(precision, mouth, workspace):
+    """Whether all is well or a CPU refuses the precision."""
+    worker.probe(Job(Setup(workspace, execution=Execution("cpu")), "study"), [precision], mouth)
+
+
+def test_last_words_that_nobody_hears_end_the_worker_all_the_same(mouth, monkeypatch, workspace):
+    monkeypatch.setattr(worker, "Stop", object)  # it would answer this process's signals
+    with pytest.raises(SystemExit) as ended:
+        worker.work(Job(Setup(workspace, engine=Engine(train="nowhere:nothing")), "study"), 0, mouth)
+    assert ended.value.code == 1
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def test_a_cell_equals_a_loop_by_hand(  # noqa: PLR0917
     cell, train, teacher_files, tmp_path, monkeypatch, changes
 ):
     monkeypatch.setattr(
-        "mobileone_core.training.device.Trainer", lambda **options: Trainer(**{**options, "precision": "64-true"})
+        "mobileone_core.training.trainer.Trainer", lambda **options: Trainer(**{**options, "precision": "64-true"})
     )
     files = teacher_files(changes.get("teachers", 0))
     recipe = replace(BASE, **{**changes, "teachers": tuple(files)})

@@ -160,7 +160,7 @@ def test_no_process_outlives_another(train, tmp_path, act, error):
     assert len(observer.others) == 1
     assert multiprocessing.active_children() == []
     assert not any(psutil.pid_exists(child.pid) for child in observer.others)
-    assert list((tmp_path / "cell").iterdir()) == []
+    assert {path.name for path in (tmp_path / "cell").iterdir()} <= {"last.ckpt"}
 
 
 @pytest.mark.parametrize(
