@@ -5,8 +5,9 @@
     python studies/distillation.py --temperature 1 --hard-label-weight 0         # MEAL V2's flavour
     python studies/distillation.py --variant s0 --data imagenet --data-root DIR --teachers timm:resnet50=FILE
 
-A teacher named by a variant alone is trained first, by the same recipe and seed, on the same split. NAME=FILE takes
-weights from a file: of a variant, of timm:NAME or of torchvision:NAME. Table 10 prints baseline and distilled top-1
+Unless one is named, the teacher is the next larger variant (S4's is its own kind). A teacher named by a variant alone
+is trained first, by the same recipe and seed, on the same split; NAME=FILE takes weights from a file: of a variant,
+of timm:NAME or of torchvision:NAME. Table 10 prints baseline and distilled top-1
 by the recipe of MEAL V2 (S0 gains 1.1 points, S4 2.0); MobileOne's own settings for it are not published.
 """
 

@@ -3,14 +3,17 @@
 import dataclasses
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import tyro
+
+from mobileone_core.cli.help import HELP, SEEDS, level_help
 from mobileone_core.cli.teachers import named_teachers
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.factor import MULTIPLES, Factor, Level, fields_of
+from mobileone_core.study.factor import MULTIPLES, Factor, Level, fields_of, level_text
 from mobileone_core.study.presets import Phases, phases_named
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Recipe, Teacher
@@ -31,26 +34,34 @@ def _read(text: Level) -> Level:
 
 
 def level_options(study: Study) -> Any:  # noqa: ANN401
-    fields = [(item.name, _level_type(item), field(default=_written(item.levels))) for item in study.factors]
-    kind = dataclasses.make_dataclass("Levels", [*fields, ("seeds", int, study.seeds)], frozen=True)
+    fields = [(item.name, _level_option(item), field(default=_written(item.levels))) for item in study.factors]
+    seeds = ("seeds", _explained(int, SEEDS), field(default=study.seeds))
+    kind = dataclasses.make_dataclass("Levels", [*fields, seeds], frozen=True)
     kind.__doc__ = "What the study varies: levels, and seeds a level."
     return kind()
 
 
 def _written(levels: Sequence[Level]) -> tuple[Level, ...]:
-    return tuple(",".join(map(str, level)) if isinstance(level, tuple) else level for level in levels)
+    return tuple(level_text(level) if isinstance(level, tuple) else level for level in levels)
 
 
-def _level_type(factor: Factor) -> Any:  # noqa: ANN401
+def _explained(kind: Any, text: str) -> Any:  # noqa: ANN401
+    return Annotated[kind, tyro.conf.arg(help=text)]
+
+
+def _level_option(factor: Factor) -> Any:  # noqa: ANN401
+    """The type of a factor's levels, with its help; a field that takes several integers takes words."""
     part, _, name = factor.field.partition(".")
+    typed = False
     if factor.settings:
         level: Any = Literal[tuple(factor.settings)]
     elif factor.field in MULTIPLES:
         level = float
     else:
         level = get_type_hints({"model": ModelSpec, "recipe": Recipe}[part])[name]
-        level = str if any(get_origin(item) is tuple for item in (level, *get_args(level))) else level
-    return tuple[level, ...]
+        typed = any(get_origin(item) is tuple for item in (level, *get_args(level)))
+        level = str if typed else level
+    return _explained(tuple[level, ...], level_help(factor, typed=typed))
 
 
 def recipe_by_name(preset: CellSpec) -> dict[str, Any]:
@@ -69,13 +80,13 @@ def training_asked(preset: CellSpec, options: Any) -> tuple[Recipe, Mapping[Teac
         changes["phases"] = phases_named(changes["phases"], preset.data.image_size)
     if "teachers" in changes:
         changes["teachers"], files = named_teachers(changes["teachers"])
-    return replace(preset.recipe, **changes), files
+    return preset.recipe.changed(**changes), files
 
 
 def field_options(kind: type, text: str, values: Mapping[str, Any], without: Collection[str]) -> Any:  # noqa: ANN401
     """The fields of a spec as options of their own, with values as defaults."""
     hints = {name: NAMED.get(name, hint) for name, hint in get_type_hints(kind).items() if name not in without}
-    fields = [(name, hint, field(default=values[name])) for name, hint in hints.items()]
+    fields = [(name, _explained(hint, HELP[name]), field(default=values[name])) for name, hint in hints.items()]
     options = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
     options.__doc__ = text
     return options()

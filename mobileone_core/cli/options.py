@@ -45,6 +45,8 @@ class Presets:
     """Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder."""
     data_root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Directory that holds the data set."""
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """Resolution that images are read at, to which network and phases are fitted; the data's own where not given."""
     recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Recipe: digits, cifar or paper; the data's own where not given."""
 
@@ -152,7 +154,7 @@ def parse(study: Study, arguments: Sequence[str]) -> Command:
 def _data(presets: Presets, arguments: Sequence[str]) -> DataSpec:
     """The data set named; the help does without one that is not there."""
     try:
-        return resolve_data(presets.data, presets.data_root)
+        return resolve_data(presets.data, presets.data_root, presets.image_size)
     except InputError:
         if {"-h", "--help"} & set(arguments):
             return DataSpec()

@@ -27,20 +27,24 @@ def report_directory(plan: Plan, workspace: Workspace, asked: Path | None, is_co
     return reports_home() if is_own else workspace.runs / "reports"
 
 
-def report_plan(plan: Plan, workspace: Workspace, asked: Path | None) -> str:
-    """Write one study's report, where its record changed, and give its table as text."""
+def report_plan(plan: Plan, workspace: Workspace, asked: Path | None) -> tuple[str, bool]:
+    """Write one study's report, where its record changed; its table as text, and whether the record is in order."""
     states = cell_states(workspace, plan)
     settled = is_settled(workspace, plan, states)
     directory = report_directory(plan, workspace, asked, all(item.state == "complete" for item in states))
     runs = {run for item in states for run in item.runs} if settled else set()
     record = _read(plan, workspace, directory / report_name(plan), runs)
     page = _write((plan, record, directory))
-    return f"{terminal_table(plan, record)}\n\nreport: {page}"
+    return f"{terminal_table(plan, record)}\n\nreport: {page}", not record.problems
 
 
 def report(workspace: Workspace, studies: Collection[str], asked: Path | None) -> int:
-    """Write the reports of the studies named, or of all: from the record, else from the cells kept in reports."""
-    reports = asked.expanduser().absolute() if asked else reports_home()
+    """Write the reports of the studies named, or of all: from the record, else from the cells kept in reports.
+
+    Kept reports are those of the directory asked, else reports/ of this workspace, or of another runs directory.
+    """
+    own = reports_home() if workspace.runs == runs_home() else workspace.runs / "reports"
+    reports = asked.expanduser().absolute() if asked else own
     found = list(_recorded(workspace, asked)) if _has_record(workspace) else []
     told = {(source[2], report_name(source[0])) for source in found}
     found += [source for source in _kept(reports) if (source[2], report_name(source[0])) not in told]

@@ -7,6 +7,7 @@ from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
 from mobileone_core.cli.options import Command, own_recipe, parse
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
+from mobileone_core.errors import require
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.job import Setup
 from mobileone_core.study.plan import Plan
@@ -38,6 +39,8 @@ def _run(study: Study, command: Command) -> int:
     running = command.running
     workers, execution = running.worker_count, running.execution
     plan = asked_plan(study, command)
+    size, allowed = plan.base.recipe.batch_size, f"a multiple of processes, which is {running.processes}"
+    require(size % running.processes == 0, "batch_size", size, allowed)
     if running.plan:
         from mobileone_core.study.status import plan_lines
 
@@ -49,13 +52,15 @@ def _run(study: Study, command: Command) -> int:
     if outcome.interrupted:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
+    is_sound = True
     if not running.join:
         from mobileone_core.cli.report import report_plan
 
-        print(report_plan(plan, running.workspace, running.reports))
+        text, is_sound = report_plan(plan, running.workspace, running.reports)
+        print(text)
     for item in outcome.failures:
         print(f"failed: {item.label}: {item.error}; the same command tries it again", file=sys.stderr)
-    return COMPLETE if outcome.is_complete else INCOMPLETE
+    return COMPLETE if outcome.is_complete and is_sound else INCOMPLETE
 
 
 def _work(plan: Plan, command: Command, workers: int, execution: Execution) -> Outcome:

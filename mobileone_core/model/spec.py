@@ -106,11 +106,12 @@ class ModelSpec:
         return replace(self, **changes)
 
     def scaled(self, width: float = 1, depth: float = 1) -> "ModelSpec":
-        """Multiples of every stage's channels, rounded to a multiple of 8, and of its blocks; none becomes 0."""
+        """Multiples of every stage's channels, rounded to a multiple of 8, and of its blocks, at least one each."""
         for name, value in (("width", width), ("depth", depth)):
             fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MAX_SCALE
             require(fits, name, value, f"a multiple above 0 and below {MAX_SCALE}")
-        widths = self.widths if width == 1 else tuple(max(8, 8 * round(item * width / 8)) for item in self.widths)
+        widths = self.widths if width == 1 else tuple(8 * round(item * width / 8) for item in self.widths)
+        require(min(widths) > 0, "width", width, f"a multiple that leaves 8 channels or more of {min(self.widths)}")
         depths = tuple(max(1, round(item * depth)) for item in self.depths)
         return replace(self, widths=widths, depths=depths)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from mobileone_core.latency.protocol import CONTROL_TOLERANCE
+from mobileone_core.reporting.forms import DEPLOYED, HEAD, LIMIT, TRAIN, control_ratios, has_place, is_at_rest
 from mobileone_core.reporting.result import FORM, Result, arm_of, told
 from mobileone_core.reporting.trained import varied_fields
 from mobileone_core.reporting.words import MISSING, Table
@@ -10,10 +10,7 @@ from mobileone_core.study.factor import level_label
 from mobileone_core.study.rows import CellRow
 
 MIB = 2**20
-TRAIN, DEPLOYED = "train", "deployed"
 LOAD = "host/load"  # the load average of the minute before
-CONTROLS = (("training step", "control/step_ratio"), ("inference", "control/inference_ratio"))
-HEAD = ("device", "processor")  # without them no time is printed
 
 
 def comparison_table(result: Result) -> Table:
@@ -95,11 +92,6 @@ def _bracketed(texts: list[str]) -> str:
     return texts[0] if len(texts) < 3 else f"{texts[0]} [{texts[1]}, {texts[2]}]"
 
 
-def has_place(row: CellRow) -> bool:
-    """Whether the record says where a row was measured."""
-    return all(row.environment.get(name) for name in HEAD)
-
-
 def comparison_lines(result: Result) -> list[str]:
     """Where and how the table was measured, and whether its control held."""
     rows = list(result.compared_forms.values())
@@ -137,18 +129,13 @@ def _place(result: Result, rows: list[CellRow]) -> str:
 
 def _control(result: Result) -> str:
     """The baseline timed twice: both columns should be one."""
-    found = [
-        (f"{what}, {form} form", row.metrics[name])
-        for (_, form), row in result.compared_forms.items()
-        for what, name in CONTROLS
-        if name in row.metrics
-    ]
+    found = control_ratios(result)
     if not found:
         return "**not recorded; how far the machine was at rest is not known.**"
     told_ratios = "; ".join(f"{what} {ratio:.3f}" for what, ratio in found)
-    held = all(abs(ratio - 1) <= CONTROL_TOLERANCE for _, ratio in found)
-    limit = f"{100 * CONTROL_TOLERANCE:.0f} %"
     words = (
-        f"within {limit}." if held else f"**not within {limit}: the machine was not at rest, do not trust the times.**"
+        f"within {LIMIT}."
+        if is_at_rest(found)
+        else f"**not within {LIMIT}: the machine was not at rest, do not trust the times.**"
     )
     return f"the baseline timed twice, as two levels (ratio {told_ratios}): {words}"

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from mobileone_core.model.cost import FormCost, model_cost
 from mobileone_core.reporting.labels import LETTERS, Label, place_labels
-from mobileone_core.reporting.panels import Span, draw_published, measured_words, one_scale, shown_variants
+from mobileone_core.reporting.panels import (
+    Span,
+    ceiling,
+    draw_published,
+    measured_words,
+    one_scale,
+    shown_interval,
+    shown_variants,
+)
 from mobileone_core.reporting.result import Result, cells_by_level
 from mobileone_core.reporting.style import (
     HEIGHT,
@@ -17,11 +25,11 @@ from mobileone_core.reporting.style import (
     WIDTH,
     heading,
     level_color,
+    level_places,
     note,
     title,
 )
 from mobileone_core.study.factor import level_text
-from mobileone_core.study.statistics import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,24 +46,32 @@ AXES: tuple[tuple[str, Callable[[FormCost], int]], ...] = (
 
 @dataclass(frozen=True)
 class Arm:
-    """One level: its deployed network's cost, every seed's value, and their summary."""
+    """One level: its name, colour and deployed network's cost, every seed's value, and the interval of their mean."""
 
     label: str
+    color: str
     cost: FormCost
     values: tuple[float, ...]
-    summary: Summary
+    interval: tuple[float, float] | None
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
 
 
 def arms_of(result: Result) -> list[Arm]:
     """The study's levels with their cost; the image size and the classes are the data's."""
     arms = []
-    summaries = {row.level: row.summary for row in result.analysis.comparisons}
+    intervals = {row.level: shown_interval(result, row.summary) for row in result.analysis.comparisons}
+    baseline = result.analysis.baseline
+    colors = level_places(intervals, baseline)
     for label, cells in cells_by_level(result.plan).items():
         spec = cells[0].spec
         cost = model_cost(spec.model, spec.data.image_size, spec.data.num_classes).deployed
         values = tuple(result.value(cell.key) for cell in cells if cell.key in result.rows)
         name = ", ".join(level_text(level) for level in cells[0].factors.values())
-        arms.append(Arm(name, cost, values, summaries[label]))
+        name += " (baseline)" if label == baseline else ""
+        arms.append(Arm(name, level_color(colors[label]), cost, values, intervals[label]))
     return arms
 
 
@@ -76,15 +92,23 @@ def cost_figure(result: Result) -> "Figure":
         axes.tick_params(labelleft=index == 0)
     if has_published:
         spans += draw_published(figure, grid[2], result, WIDTH * 0.24 * POINTS)
-    one_scale(spans, 100.0 if result.metric.unit == "%" else None)
+    one_scale(spans, ceiling(result))
     first = spans[0][0]
     first.set_ylabel(result.axis_label)
     for (axes, _), (_, cost) in zip(spans, AXES, strict=False):
         _label(axes, arms, [cost(arm.cost) for arm in arms])
     title(figure, result.plan.study.question, LEFT)
     heading(first, f"{measured_words(result)}; labels: {result.factor_names}", MEASURED)
-    note(first, "Faint: one seed; diamond: mean, 95 % interval; equal costs stand side by side")
+    note(first, _note_words(arms))
     return figure
+
+
+def _note_words(arms: list[Arm]) -> str:
+    """What the marks are; intervals only where there are some."""
+    interval = ", 95 % interval" if any(arm.interval for arm in arms) else ""
+    several = any(len(arm.values) > 1 for arm in arms)
+    marks = f"Faint: one seed; diamond: mean{interval}" if several else "Diamond: one seed"
+    return f"{marks}; equal costs stand side by side"
 
 
 def places(costs: list[int]) -> list[float]:
@@ -110,13 +134,13 @@ def _panel(axes: "Axes", arms: list[Arm], costs: list[int]) -> tuple[float, floa
     """Seeds, mean and interval of every arm; gives the least and greatest value."""
     x = places(costs)
     shown: list[float] = []
-    for index, (place, arm) in enumerate(zip(x, arms, strict=True)):
-        color, summary = level_color(index), arm.summary
-        axes.scatter([place] * len(arm.values), arm.values, s=14, color=color, alpha=0.3, linewidth=0)
-        if summary.mean is not None:
-            half = None if summary.high is None else summary.high - summary.mean
-            axes.errorbar(place, summary.mean, half, fmt="D", color=color, markersize=5, capsize=3)
-        shown += _extent(arm) if arm.values else ()
+    for place, arm in zip(x, arms, strict=True):
+        if not arm.values:
+            continue
+        axes.scatter([place] * len(arm.values), arm.values, s=14, color=arm.color, alpha=0.3, linewidth=0)
+        ends = [[arm.mean - arm.interval[0]], [arm.interval[1] - arm.mean]] if arm.interval else None
+        axes.errorbar(place, arm.mean, ends, fmt="D", color=arm.color, markersize=5, capsize=3)
+        shown += _extent(arm)
     _cost_axis(axes, x, costs)
     return (min(shown), max(shown)) if shown else (0.0, 1.0)
 
@@ -145,27 +169,27 @@ def _label(axes: "Axes", arms: list[Arm], costs: list[int]) -> None:
     """Every arm's name beside its mean, where it hides nothing."""
     box = axes.get_window_extent()
     scale = POINTS / axes.figure.dpi
-    shown = [(index, *item) for index, item in enumerate(zip(places(costs), arms, strict=True)) if item[1].values]
+    shown = [(place, arm) for place, arm in zip(places(costs), arms, strict=True) if arm.values]
     labels = []
-    for _, place, arm in shown:
-        heights = (statistics.fmean(arm.values), *_extent(arm))
+    for place, arm in shown:
+        heights = (arm.mean, *_extent(arm))
         pairs = axes.transData.transform([(place, height) for height in heights])
         middle, low, high = (float(y - box.y0) * scale for _, y in pairs)
         labels.append(Label(arm.label, float(pairs[0][0] - box.x0) * scale, middle, low, high))
     spots = place_labels(labels, box.width * scale, box.height * scale)
-    for (index, place, arm), label, (x, y) in zip(shown, labels, spots, strict=True):
+    for (place, arm), label, (x, y) in zip(shown, labels, spots, strict=True):
         axes.annotate(
             arm.label,
-            (place, statistics.fmean(arm.values)),
+            (place, arm.mean),
             (x - label.x, y - label.y),
             textcoords="offset points",
             fontsize=LETTERS,
-            color=level_color(index),
+            color=arm.color,
             va="center",
         )
 
 
 def _extent(arm: Arm) -> tuple[float, float]:
     """The least and the greatest value that is drawn of an arm."""
-    shown = [*arm.values, *(end for end in (arm.summary.low, arm.summary.high) if end is not None)]
+    shown = [*arm.values, *(arm.interval or ())]
     return min(shown), max(shown)

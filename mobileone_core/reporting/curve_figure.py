@@ -19,6 +19,7 @@ from mobileone_core.reporting.style import (
     left_of,
     level_color,
     level_dash,
+    level_places,
     title,
 )
 from mobileone_core.study.factor import level_text
@@ -64,6 +65,7 @@ def _figure(result: Result) -> "Figure":
 
     metrics = result.plan.study.curves
     levels = [row.level for row in result.analysis.comparisons]
+    places = level_places(levels, result.analysis.baseline)
     words = _level_words(result)
     words[levels.index(result.analysis.baseline)] += " (baseline)"
     columns = max(1, min(4, int(WIDTH * (0.98 - LEFT) * POINTS / (4.2 * max(map(len, words)) + 38))))
@@ -75,10 +77,10 @@ def _figure(result: Result) -> "Figure":
         curves = level_curves(result, metric)
         upper = figure.add_subplot(grid[0, column])
         lower = figure.add_subplot(grid[1, column], sharex=upper)
-        _values(upper, {level: curve_summaries(curves[level]) for level in levels})
+        _values(upper, places, {level: curve_summaries(curves[level]) for level in levels})
         base = curves[result.analysis.baseline]
         others = [level for level in levels if level != result.analysis.baseline]
-        _differences(lower, levels, {level: relative_summaries(curves[level], base) for level in others})
+        _differences(lower, places, {level: relative_summaries(curves[level], base) for level in others})
         upper.tick_params(labelbottom=False)
         upper.set_title(curve_label(metric), fontsize=10, loc="left")
         lower.set_xlabel("epoch")
@@ -87,8 +89,7 @@ def _figure(result: Result) -> "Figure":
             lower.set_ylabel("against baseline, %")
     first = figure.axes[0]
     labels = f"; labels: {result.factor_names}" if len(result.plan.study.factors) > 1 else ""
-    band = "mean over seeds with 95 % t interval" if len(levels) <= BANDS else "mean over seeds"
-    heading(first, f"{measured_words(result)}; {band}{labels}", MEASURED)
+    heading(first, f"{measured_words(result)}{_mean_words(result)}{labels}", MEASURED)
     title(figure, f"{result.plan.study.question} Training curves", LEFT)
     handles, _ = first.get_legend_handles_labels()
     corner = (left_of(first) - 0.01, below_top(figure, 0.58))
@@ -104,6 +105,14 @@ def _figure(result: Result) -> "Figure":
     return figure
 
 
+def _mean_words(result: Result) -> str:
+    """What the lines are; intervals only where some are drawn."""
+    seeds = [row.summary.n for row in result.analysis.comparisons]
+    if max(seeds) < 2:
+        return ""
+    return "; mean over seeds" + (" with 95 % t interval" if len(seeds) <= BANDS else "")
+
+
 def _level_words(result: Result) -> list[str]:
     """Every level's name in the legend; of several factors the levels alone."""
     if len(result.plan.study.factors) == 1:
@@ -111,11 +120,11 @@ def _level_words(result: Result) -> list[str]:
     return [", ".join(level_text(level) for level in arm.values()) for arm in result.plan.study.arms]
 
 
-def _values(axes: "Axes", levels: Mapping[str, Mapping[int, Summary]]) -> None:
+def _values(axes: "Axes", places: Mapping[str, int], levels: Mapping[str, Mapping[int, Summary]]) -> None:
     """The upper panel: the metric itself, over a logarithm where it spans more than a decade."""
     banded = len(levels) <= BANDS
-    for index, (level, summaries) in enumerate(levels.items()):
-        _line(axes, index, summaries, level, banded=banded)
+    for level, summaries in levels.items():
+        _line(axes, places[level], summaries, level, banded=banded)
     shown = [item for summaries in levels.values() for item in summaries.values()]
     means = [item.mean for item in shown if item.mean is not None]
     if means and min(means) > 0 and max(means) > DECADE * min(means):
@@ -125,13 +134,12 @@ def _values(axes: "Axes", levels: Mapping[str, Mapping[int, Summary]]) -> None:
         axes.set_ylim(*limits(shown, banded=banded))
 
 
-def _differences(axes: "Axes", levels: list[str], others: Mapping[str, Mapping[int, Summary]]) -> None:
+def _differences(axes: "Axes", places: Mapping[str, int], others: Mapping[str, Mapping[int, Summary]]) -> None:
     """The lower panel: the difference from the baseline, scaled to what is seen once training has settled."""
-    baseline = next(index for index, level in enumerate(levels) if level not in others)
-    axes.axhline(0, color=level_color(baseline), linewidth=1.2)
-    banded, shown = len(levels) <= BANDS, [Summary(1, 0.0)]
+    axes.axhline(0, color=level_color(0), linewidth=1.2)
+    banded, shown = len(places) <= BANDS, [Summary(1, 0.0)]
     for level, summaries in others.items():
-        _line(axes, levels.index(level), summaries, level, banded=banded)
+        _line(axes, places[level], summaries, level, banded=banded)
         last = max(summaries, default=0)
         shown += [item for epoch, item in summaries.items() if epoch > SETTLED * last]
     axes.set_ylim(*limits(shown, banded=banded))

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mobileone_core.reporting.cost_figure import cost_figure
-from mobileone_core.reporting.panels import Span, draw_published, level_names, measured_words, one_scale, shown_variants
+from mobileone_core.reporting.panels import (
+    Span,
+    ceiling,
+    draw_published,
+    level_names,
+    measured_words,
+    one_scale,
+    shown_interval,
+    shown_variants,
+)
 from mobileone_core.reporting.result import Result, cells_by_level
 from mobileone_core.reporting.style import (
     HEIGHT,
@@ -48,7 +57,7 @@ def levels_figure(result: Result) -> "Figure":
     _name_factors(main, result, size)
     if shown_variants(result):
         spans += draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
-    one_scale(spans, 100.0 if result.metric.unit == "%" else None)
+    one_scale(spans, ceiling(result))
     title(figure, result.plan.study.question, left)
     heading(main, measured_words(result), MEASURED)
     return figure
@@ -96,7 +105,8 @@ def _measured(axes: "Axes", result: Result) -> tuple[float, float]:
             if cell.key not in result.rows:
                 gaps[cell.seed] += 1  # a missing cell ends its seed's line
                 continue
-            x.append(position - 0.1 + 0.22 * (cell.seed / max(1, seeds - 1) - 0.5))
+            beside = 0.22 * (cell.seed / (seeds - 1) - 0.5) - 0.1 if seeds > 1 else 0.0
+            x.append(position + beside)
             y.append(result.value(cell.key))
             names.append(f"{cell.seed}, part {gaps[cell.seed]}")
     if y:
@@ -112,12 +122,13 @@ def _means(axes: "Axes", result: Result) -> Iterator[float]:
     label: str | None = "mean, 95 % interval"
     for position, row in enumerate(result.analysis.comparisons):
         summary = row.summary
-        if summary.mean is None or summary.low is None or summary.high is None:
+        interval = shown_interval(result, summary)
+        if summary.mean is None or interval is None:
             continue
-        half = summary.high - summary.mean
-        axes.errorbar(position + 0.2, summary.mean, half, fmt="D", color=MEASURED, markersize=5, capsize=3, label=label)
+        ends = [[summary.mean - interval[0]], [interval[1] - summary.mean]]
+        axes.errorbar(position + 0.2, summary.mean, ends, fmt="D", color=MEASURED, markersize=5, capsize=3, label=label)
         label = None
-        yield from (summary.low, summary.high)
+        yield from interval
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
             loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=2, frameon=False, fontsize=8, handletextpad=0.2

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from mobileone_core.reporting.words import Table
 
-TEXTS = ("verdict", "form", "teacher", "cell", "run", "tag", "value")  # columns of words; the others hold numbers
+# Columns of words; the others hold numbers.
+TEXTS = ("verdict", "form", "teacher", "weights", "role", "cell", "run", "tag", "value")
 
 
 def markdown(table: Table) -> str:

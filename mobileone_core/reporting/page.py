@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 
 from mobileone_core.reporting.markdown import markdown, plain_table
+from mobileone_core.reporting.panels import is_drawn
 from mobileone_core.reporting.published import CAVEATS
 from mobileone_core.reporting.result import Result, told
 from mobileone_core.reporting.sections import comparison_section, curves_section, effects_section, trained_section
-from mobileone_core.reporting.trained import field_words
 from mobileone_core.reporting.words import table_of, verdict
 from mobileone_core.study.factor import level_text
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.plan import Plan, PlannedCell
+from mobileone_core.study.words import field_words
+
+TEACHERS = "recipe.teachers"
 
 
 def page_text(result: Result, fingerprint: str) -> str:
@@ -40,7 +43,10 @@ def setting(plan: Plan) -> str:
     """What was trained on what: tiny on digits, 5 seeds a level."""
     study = plan.study
     plural = "seed" if study.seeds == 1 else "seeds"
-    changes = "".join(f", {field_words(name.partition('.')[2], value)}" for name, value in plan.changes.items())
+    fields = dict(plan.changes)
+    if plan.base.recipe.teachers and not any(TEACHERS in factor.fields for factor in study.factors):
+        fields.setdefault(TEACHERS, plan.base.recipe.teachers)
+    changes = "".join(f", {field_words(name.partition('.')[2], value)}" for name, value in fields.items())
     return f"{study.variant} on {study.data}, recipe {study.recipe}{changes}, {study.seeds} {plural} a level"
 
 
@@ -69,6 +75,11 @@ def _legend(result: Result) -> str:
             f"- *Published*: printed in the paper ({source}; ImageNet; no seeds, no spread), never mixed with ours. "
             f"{CAVEATS[study.published]}"
         )
+        if not all(is_drawn(result, value) for value in result.published):
+            lines.append(
+                "- The figure has a published panel only of variants with two levels or more in the metric's unit; "
+                "single values and gains stand in the table alone."
+            )
     lines.append(
         f"- The same table with paired t tests and wins: `table.csv`, `table.tex`; {study.metric} is the metric."
     )
@@ -115,14 +126,23 @@ def _values(texts: dict[str, int]) -> str:
 
 
 def _cells(result: Result) -> str:
-    """Every cell with its run, and its final metrics in cells.csv."""
-    names = [factor.name for factor in result.plan.study.factors]
-    metric = result.metric
+    """Every cell with its run, then the teachers' where there are any; final metrics are in cells.csv."""
+    plan, names = result.plan, [factor.name for factor in result.plan.study.factors]
+    roles = ["role"] if plan.teachers else []
     lines = []
-    for cell in result.plan.cells:
-        row = result.rows.get(cell.key)
-        value, run = ("missing", "") if row is None else (metric.number(result.value(cell.key)), f"`{row.run_id}`")
-        levels = (level_text(cell.factors[name]) for name in names)
-        lines.append((*levels, str(cell.seed), value, f"`{cell.key}`", run))
-    table = plain_table([*names, "seed", result.axis_label, "cell", "run"], lines)
+    for cell in (*plan.cells, *plan.teachers):
+        is_level = cell.role == "cell"
+        levels = (level_text(cell.factors[name]) if is_level else "" for name in names)
+        role = ["cell" if is_level else f"teacher {cell.variant}"] if roles else []
+        lines.append((*role, *levels, str(cell.seed), *_run(result, cell)))
+    table = plain_table([*roles, *names, "seed", result.axis_label, "cell", "run"], lines)
     return f"<details><summary>All cells with their runs</summary>\n\n{table}\n\n</details>"
+
+
+def _run(result: Result, cell: PlannedCell) -> tuple[str, str, str]:
+    """A cell's metric, key and run."""
+    row = result.rows.get(cell.key) or result.teachers.get(cell.key)
+    if row is None:
+        return "missing", f"`{cell.key}`", ""
+    value = row.metrics[result.metric.name] * result.metric.scale
+    return result.metric.number(value), f"`{cell.key}`", f"`{row.run_id}`"

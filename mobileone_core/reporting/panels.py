@@ -6,6 +6,7 @@ from mobileone_core.reporting.published import PublishedValue
 from mobileone_core.reporting.result import Result
 from mobileone_core.reporting.style import LETTER, NORMAL, PUBLISHED, SMALLEST, fitted, heading, note
 from mobileone_core.study.factor import level_text
+from mobileone_core.study.statistics import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +40,27 @@ def shown_variants(result: Result) -> list[str]:
     """
     drawn = [value.variant for value in _drawn(result)]
     return [variant for variant in dict.fromkeys(drawn) if drawn.count(variant) > 1][::-1]
+
+
+def is_drawn(result: Result, value: PublishedValue) -> bool:
+    """Whether the figure's published panel shows a value."""
+    return value in _drawn(result) and value.variant in shown_variants(result)
+
+
+def shown_interval(result: Result, summary: Summary) -> tuple[float, float] | None:
+    """The 95 % interval as figures draw it: a percentage's within 0 and 100; None where there is none."""
+    if summary.low is None or summary.high is None:
+        return None
+    return (max(0.0, summary.low), min(100.0, summary.high)) if _is_percent(result) else (summary.low, summary.high)
+
+
+def ceiling(result: Result) -> float | None:
+    """The greatest value that the metric can have, where it has one."""
+    return 100.0 if _is_percent(result) else None
+
+
+def _is_percent(result: Result) -> bool:
+    return result.metric.unit == "%"
 
 
 def _drawn(result: Result) -> list[PublishedValue]:
@@ -96,7 +118,7 @@ def _variant(axes: "Axes", result: Result, variant: str, *, beside: bool) -> tup
     return min(y), max(y)
 
 
-def one_scale(spans: list[Span], ceiling: float | None) -> None:
+def one_scale(spans: list[Span], greatest: float | None) -> None:
     """Give all axes the same units per inch and the same grid step, each centred on its own values."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
@@ -109,7 +131,7 @@ def one_scale(spans: list[Span], ceiling: float | None) -> None:
     for (axes, (low, high)), height in zip(spans, heights, strict=True):
         span = max(needs) * height
         bottom = (low + high - span) / 2
-        if ceiling is not None and high <= ceiling:
-            bottom = min(bottom, ceiling + 0.03 * span - span)
+        if greatest is not None and high <= greatest:
+            bottom = min(bottom, greatest + 0.03 * span - span)
         axes.set_ylim(bottom, bottom + span)
         axes.yaxis.set_major_locator(MultipleLocator(ticks[1] - ticks[0]))

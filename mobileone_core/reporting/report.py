@@ -19,7 +19,7 @@ from mobileone_core.study.effects import asked_effects
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import StudyRecord
 
-RENDERER = 2  # raised when a report of the same record is to look different
+RENDERER = 3  # raised when a report of the same record is to look different
 
 RENDERED = ("table.csv", "table.tex", "figure.png", "figure.svg", "README.md")
 CURVES = ("curves.png", "curves.svg")

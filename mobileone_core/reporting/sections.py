@@ -3,6 +3,7 @@
 from mobileone_core.reporting.comparison import comparison_lines, comparison_table
 from mobileone_core.reporting.curves import curve_label, curve_table, quoted_lines
 from mobileone_core.reporting.effects import effect_lines, effects_of
+from mobileone_core.reporting.forms import unrest
 from mobileone_core.reporting.markdown import markdown, plain_table
 from mobileone_core.reporting.result import Result
 from mobileone_core.reporting.trained import cost_rows, forms_line, level_lines, recipe_words, teacher_rows
@@ -44,7 +45,8 @@ def comparison_section(result: Result) -> str:
     title = "## What it costs: train form against deployed form"
     if not result.compared_forms:
         return f"{title}\n\nNot measured yet: all cells have to be complete first."
-    return "\n\n".join([title, markdown(comparison_table(result)), "\n".join(comparison_lines(result))])
+    warning = [f"**{unrest(result)} Do not trust them.**"] if unrest(result) else []
+    return "\n\n".join([title, *warning, markdown(comparison_table(result)), "\n".join(comparison_lines(result))])
 
 
 def trained_section(result: Result) -> str:
@@ -53,5 +55,6 @@ def trained_section(result: Result) -> str:
     parts = [f"{recipe_words(result)}.", "\n".join(level_lines(result.plan)), plain_table(head, rows)]
     teachers = teacher_rows(result)
     if teachers:
-        parts += ["Teachers, trained first and no level of the study:", plain_table(teachers[0], teachers[1:])]
+        told = "Teachers, no level of the study; the runs of those trained first stand among all cells below:"
+        parts += [told, plain_table(teachers[0], teachers[1:])]
     return "\n\n".join(part for part in [*parts, forms_line(result)] if part)

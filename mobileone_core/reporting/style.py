@@ -1,7 +1,7 @@
 """What all figures have in common: settings, colours, files of the same bytes."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from textwrap import wrap
@@ -52,6 +52,11 @@ def _saved(figure: "Figure", kind: str, metadata: dict[str, None]) -> bytes:
     target = io.BytesIO()
     figure.savefig(target, format=kind, dpi=200, metadata=metadata)
     return target.getvalue()
+
+
+def level_places(levels: Iterable[str], baseline: str) -> dict[str, int]:
+    """Every level's place for colour and dash: the baseline, which is black, then the others in their order."""
+    return {level: place for place, level in enumerate(sorted(levels, key=lambda level: level != baseline))}
 
 
 def level_color(index: int) -> str:

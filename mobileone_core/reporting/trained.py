@@ -1,7 +1,7 @@
 """What a study's cells are: recipe, images, teachers, and what every level costs to train and deploy. No torch here."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobileone_core.model.cost import model_cost
@@ -10,8 +10,8 @@ from mobileone_core.reporting.words import MISSING
 from mobileone_core.study.factor import Factor, changed, fields_of, level_label, level_text
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.statistics import Summary, summarize
+from mobileone_core.study.words import field_words
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import Phase, Teacher
 
 DIFFERENCE = "test/form_difference"  # of the two forms' logits over the test set
 
@@ -46,44 +46,10 @@ def recipe_words(result: Result) -> str:
         ("hard_label_weight", f"hard labels weighted {recipe.hard_label_weight:g}" if recipe.teachers else ""),
     ]
     how = ", ".join(words for name, words in told if words and f"recipe.{name}" not in varied)
-    ema = "each level's weights" if "recipe.ema_decay" in varied else f"the {_ema_words(recipe.ema_decay)}"
+    usual = f"the {field_words('ema_decay', recipe.ema_decay)}"
+    ema = "each level's weights" if "recipe.ema_decay" in varied else usual
     size = "" if "data.image_size" in varied else f"{data.image_size} px, "
     return f"Trained for {how}; {size}{data.num_classes} classes; {ema} are tested{images}, in train form"
-
-
-def field_words(name: str, value: Any) -> str:  # noqa: ANN401
-    """A field of a cell and its value in words: activation gelu, teacher small."""
-    return WORDS[name](value) if name in WORDS else f"{name} {level_text(value)}"
-
-
-def _ema_words(decay: float) -> str:
-    return f"averaged weights (EMA {decay:g})" if decay else "last weights"
-
-
-def _annealing_words(end: float | None) -> str:
-    return "constant weight decay" if end is None else f"weight decay annealed to {end:g}"
-
-
-def _phase_words(phases: Sequence[Phase]) -> str:
-    if not phases:
-        return "no progressive learning"
-    sizes = ", ".join(str(phase.image_size) for phase in phases)
-    return (
-        f"progressive learning {sizes} px with AutoAugment {', '.join(str(float(item.autoaugment)) for item in phases)}"
-    )
-
-
-def _teacher_words(teachers: Sequence[Teacher]) -> str:
-    names = ", ".join(teacher.network for teacher in teachers)
-    return f"teacher{'s' if len(teachers) > 1 else ''} {names}" if names else "no teacher"
-
-
-WORDS: Mapping[str, Callable[[Any], str]] = {
-    "phases": _phase_words,
-    "teachers": _teacher_words,
-    "weight_decay_end": _annealing_words,
-    "ema_decay": _ema_words,
-}
 
 
 def level_lines(plan: Plan) -> list[str]:
@@ -139,19 +105,20 @@ def summary_text(result: Result, summary: Summary) -> str:
 
 
 def teacher_rows(result: Result) -> list[tuple[str, ...]]:
-    """A header and a row a teacher that was trained first; nothing where there is none."""
+    """A header and a row a teacher, those from files by their hash; nothing where there is none."""
     cells: dict[str, list[str]] = {}
     for cell in result.plan.teachers:
         cells.setdefault(cell.variant, []).append(cell.key)
-    if not cells:
+    files = dict.fromkeys(item for cell in result.plan.cells for item in cell.spec.recipe.teachers if item.weights)
+    if not cells and not files:
         return []
-    rows: list[tuple[str, ...]] = [("teacher", "n", f"measured {result.axis_label}")]
+    rows: list[tuple[str, ...]] = [("teacher", "weights", f"measured {result.axis_label}", "n")]
     for name, keys in cells.items():
         found = [result.teachers[key].metrics[result.metric.name] for key in keys if key in result.teachers]
         summary = summarize(value * result.metric.scale for value in found)
         count = str(summary.n) if summary.n == len(keys) else f"{summary.n} of {len(keys)}"
-        rows.append((name, count, summary_text(result, summary)))
-    return rows
+        rows.append((name, "trained first", summary_text(result, summary), count))
+    return [*rows, *((item.network, f"file {item.weights} (SHA-256)", MISSING, MISSING) for item in files)]
 
 
 def forms_line(result: Result) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mobileone_core.reporting.effects import effect_sentences, effects_of, joined, seeds_words
+from mobileone_core.reporting.forms import cost_sentences
 from mobileone_core.reporting.result import Result
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.statistics import Comparison, Contrast
@@ -83,9 +84,13 @@ def _measured(result: Result, row: Comparison) -> tuple[str, ...]:
 
 
 def verdict(result: Result) -> str:
-    """The answer in words: what shows, what n seeds cannot show, what is open; effects where factors are several."""
+    """The answer in words: what shows, what n seeds cannot show, what is open; effects where factors are several.
+
+    What it costs stands beside where it was measured side by side.
+    """
     effects = effect_sentences(result)
     sentences = [*effects, *_counted(result)] if effects else _by_level(result)
+    sentences += cost_sentences(result)
     if any(result.missing.values()):
         sentences.append(f"Not complete: {len(result.rows)} of {len(result.plan.cells)} cells are in.")
     return " ".join(sentences)

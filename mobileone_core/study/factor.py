@@ -36,7 +36,7 @@ class Factor:
         if not self.levels:
             object.__setattr__(self, "levels", tuple(self.settings))
         known = [f"{part}.{name}" for part in VARIED for name in fields_of(getattr(CellSpec(), part))]
-        for name in self._named():
+        for name in self.named:
             require(name in known, f"{self.name}, field", name, f"one of {', '.join(known)}")
         for value in (value for changes in self.settings.values() for value in changes.values()):
             plain = isinstance(value, PLAIN) or (isinstance(value, tuple) and all(isinstance(x, PLAIN) for x in value))
@@ -46,7 +46,9 @@ class Factor:
         strange = [level for level in self.levels if self.settings and level not in self.settings]
         require(not strange, self.name, strange, f"levels are {', '.join(self.settings)}")
 
-    def _named(self) -> set[str]:
+    @property
+    def named(self) -> set[str]:
+        """The fields that its levels set, whichever they are."""
         if self.settings:
             return {name for changes in self.settings.values() for name in changes}
         return set() if self.field in MULTIPLES else {self.field}
@@ -57,7 +59,7 @@ class Factor:
         is_switch = any(not changes for changes in self.settings.values())
         if self.field in MULTIPLES or is_switch:
             return set()
-        return self._named()
+        return self.named
 
     def applied(self, spec: CellSpec, level: Level) -> CellSpec:
         """The cell with this factor at a level; InputError where a field refuses it."""
@@ -77,8 +79,7 @@ def changed(spec: CellSpec, changes: Mapping[str, Any]) -> CellSpec:
     for part in VARIED:
         named = {name.partition(".")[2]: value for name, value in changes.items() if name.partition(".")[0] == part}
         if named:
-            value = getattr(spec, part)
-            spec = replace(spec, **{part: value.changed(**named) if part == "model" else replace(value, **named)})
+            spec = replace(spec, **{part: getattr(spec, part).changed(**named)})
     return spec
 
 
@@ -87,8 +88,10 @@ def fields_of(spec: ModelSpec | Recipe) -> dict[str, Any]:
     return {entry.name: getattr(spec, entry.name) for entry in dataclasses.fields(spec)}
 
 
-def level_text(level: Level | None) -> str:
-    """One level as printed: on and off for a switch."""
+def level_text(level: Level | list[int] | None) -> str:
+    """One level as printed: on and off for a switch, several integers (JSON's list too) as they are typed, 0,0,1,1."""
+    if isinstance(level, tuple | list):
+        return ",".join(map(str, level))
     return {True: "on", False: "off"}[level] if isinstance(level, bool) else str(level)
 
 

@@ -123,7 +123,17 @@ class Plan:
         for cell in self.cells:
             other = arms.setdefault(cell.key, level_label(cell.factors))
             if other != level_label(cell.factors):
-                raise InputError(f"levels: {other!r} and {level_label(cell.factors)!r} come to the same cells")
+                raise InputError(self._alike() or f"levels: {other} and {level_label(cell.factors)} are the same cells")
+
+    def _alike(self) -> str:
+        """What is wrong where two levels of one factor come to the same cells; empty where it is two factors."""
+        for factor in self.study.factors:
+            for level, other in itertools.combinations(factor.levels, 2):
+                if factor.applied(self.base, level) == factor.applied(self.base, other):
+                    fields = ", ".join(sorted(factor.named))
+                    alike = f"{level!r} and {other!r} come to the same cells"
+                    return f"{factor.name}: {alike}; the base has {fields} so already"
+        return ""
 
     def _resolve(self) -> Iterator[PlannedCell]:
         for seed, arm in itertools.product(range(self.study.seeds), self.study.arms):
@@ -160,10 +170,17 @@ class Plan:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Fields of the base that differ from the presets named, by name: model.activation and so on."""
+        """Fields of the base that differ from the presets named, by name: model.activation and so on.
+
+        data.image_size stands first, where it is not the data's own: the presets are fitted to the one asked for.
+        """
+        from mobileone_core.data.catalog import DATA_SETS  # with numpy, which readers of stored plans do without
+
+        size = self.base.data.image_size
+        resized = {} if size == DATA_SETS[self.base.data.name].image_size else {"data.image_size": size}
         preset = preset_cell(self.study.variant, self.base.data, self.study.recipe, self.study.base)
         varied = {name for factor in self.study.factors for name in factor.fields}
-        return {
+        return resized | {
             f"{part}.{name}": value
             for part in ("model", "recipe")
             for name, value in fields_of(getattr(self.base, part)).items()

@@ -45,7 +45,7 @@ class Progress:
         left = self.seconds_left(states)
         if self.live:
             self.live.update(self._view(states, left), refresh=True)
-        for item in news:
+        for item in sorted(news, key=lambda item: item.state == "running"):  # what ended made room for what began
             if self.live is None or item.state == "failed":
                 self.say(_news(item))
         for text in {item.warning for item in states if item.warning and self._is_ours(item)} - self.warned:

@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.factor import Level
+from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.job import one_line
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.server import has_table, refusal
@@ -161,7 +161,7 @@ class Record:
             "factors": json.dumps(dict(factors)),
             **{f"factor.{name}": str(level) for name, level in factors.items()},
         }
-        words = [*(f"{name}={level}" for name, level in factors.items()), f"seed={queued.seed}"]
+        words = [*(f"{name}={level_text(level)}" for name, level in factors.items()), f"seed={queued.seed}"]
         run = self.client.create_run(experiment.experiment_id, tags={**named, **tags}, run_name=" ".join(words))
         return RunWriter(self.client, run.info.run_id)
 

@@ -21,7 +21,7 @@ from mobileone_core.study.state import (
 )
 from mobileone_core.study.team import Team
 from mobileone_core.study.workspace import shown
-from mobileone_core.training.recipe import Precision
+from mobileone_core.training.cell import CellSpec
 
 POLL = 0.3  # seconds between looks at the queue
 QUIET = 3.0  # the same while a comparison is measured
@@ -78,7 +78,7 @@ def run_study(plan: Plan, setup: Setup, display: Display) -> Outcome:
     if is_settled(workspace, plan, states):
         return Outcome(tuple(states))
     job = Job(setup, plan.queue, frozenset(cell.key for cell in plan.queued))
-    run = Run(job, lambda: cell_states(workspace, plan), display, precisions(plan))
+    run = Run(job, lambda: cell_states(workspace, plan), display, samples(plan))
 
     def prepare() -> list[str]:
         from mobileone_core.study.planner import plan_cells
@@ -94,12 +94,13 @@ def join(plan: Plan, setup: Setup, display: Display) -> Outcome:
     if not study_states(workspace, plan.queue):
         raise InputError.of("queue", plan.queue, f"nothing of it is in {shown(workspace.queue)}; plan it first")
     job = Job(setup, plan.queue)
-    return Run(job, lambda: study_states(workspace, plan.queue), display, precisions(plan))(list)
+    return Run(job, lambda: study_states(workspace, plan.queue), display, samples(plan))(list)
 
 
-def precisions(plan: Plan) -> list[Precision]:
-    """The precisions that a plan's cells train in."""
-    return sorted({cell.spec.recipe.precision for cell in (*plan.teachers, *plan.cells)})
+def samples(plan: Plan) -> list[CellSpec]:
+    """One cell of every precision and choice of teachers: what keeps one from running keeps its like."""
+    specs = [cell.spec for cell in (*plan.teachers, *plan.cells)]
+    return list({(spec.recipe.precision, spec.recipe.teachers): spec for spec in reversed(specs)}.values())
 
 
 def is_measuring(states: Sequence[CellState]) -> bool:
@@ -111,8 +112,8 @@ def is_measuring(states: Sequence[CellState]) -> bool:
 class Run:
     """One run of a job: read tells where its cells stand."""
 
-    def __init__(self, job: Job, read: Read, display: Display, precisions: Sequence[Precision]) -> None:
-        self.precisions = precisions
+    def __init__(self, job: Job, read: Read, display: Display, samples: Sequence[CellSpec]) -> None:
+        self.samples = samples
         self.job = job
         self.read = read
         self.display = display
@@ -131,7 +132,7 @@ class Run:
                 for line in prepare():
                     self._note(line)
                 if self.job.setup.engine.train == TRAIN:
-                    team.check(self.precisions)
+                    team.check(self.samples)
                 self._work(team)
             except KeyboardInterrupt:
                 is_interrupted = True

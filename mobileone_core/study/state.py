@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mobileone_core.study.factor import Level
+from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, Queued, Role
 from mobileone_core.study.process import Owner
 from mobileone_core.study.sqlite import check_revision, is_there, reading, sqlite_path
@@ -55,7 +55,7 @@ class CellState:
     @property
     def label(self) -> str:
         """The cell in words: k=4 seed 2; a comparison has no seed."""
-        words = [f"{name}={level}" for name, level in self.factors.items()]
+        words = [f"{name}={level_text(level)}" for name, level in self.factors.items()]
         return " ".join(words if self.role == "comparison" else [*words, f"seed {self.seed}"])
 
     @property

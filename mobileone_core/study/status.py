@@ -6,8 +6,10 @@ from mobileone_core.errors import InputError
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.progress import summary, value_text
 from mobileone_core.study.state import CellState, study_names, study_states
+from mobileone_core.study.words import field_words, size_words
 from mobileone_core.study.workspace import Workspace, shown
 
+NAMED = {"data.image_size", *(f"recipe.{name}" for name in ("epochs", "batch_size", "optimizer", "lr"))}
 HEADS = ("cell", "what", "state", "attempt", "epoch", "metric", "host", "run")
 
 
@@ -33,13 +35,24 @@ def _is_of(queue: str, study: str) -> bool:
 def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
     """Every cell of a plan and its state."""
     study, recipe, data = plan.study, plan.base.recipe, plan.base.data
-    changes = "".join(f"; {name} {value}" for name, value in plan.changes.items())
     return [
         f"{study.name}: {len(states)} cells; {summary(states, None)}",
         f"{study.variant} on {data.name} at {data.image_size} px; recipe {study.recipe}: {recipe.epochs} epochs, "
-        f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}{changes}",
+        f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}{_others(plan)}",
         *_table(states),
     ]
+
+
+def _others(plan: Plan) -> str:
+    """Teachers and phases of the base, and what else differs from the presets: ; teacher small; activation gelu."""
+    recipe, varied = plan.base.recipe, {name for factor in plan.study.factors for name in factor.fields}
+    always = {
+        "recipe.teachers": field_words("teachers", recipe.teachers) if recipe.teachers else "",
+        "recipe.phases": f"phases {size_words(recipe.phases)}" if recipe.phases else "",
+    }
+    changes = {name: field_words(name.partition(".")[2], value) for name, value in plan.changes.items()}
+    told = {**changes, **{name: words for name, words in always.items() if words}}
+    return "".join(f"; {words}" for name, words in told.items() if name not in varied | NAMED)
 
 
 def _table(states: Sequence[CellState]) -> list[str]:

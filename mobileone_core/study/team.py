@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import Job
-from mobileone_core.training.recipe import Precision
+from mobileone_core.training.cell import CellSpec
 
 BODY = "mobileone_core.study.worker"
 SPARE = 3  # workers that may die in one run and be replaced
@@ -54,12 +54,12 @@ class Team:
         with _deaf_to_interrupts() if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
             process.start()
 
-    def check(self, precisions: Sequence[Precision]) -> None:
-        """InputError where no cell could run on this machine, before one is tried."""
+    def check(self, cells: Sequence[CellSpec]) -> None:
+        """InputError where one of these cells could not run on this machine, before one is tried."""
         from mobileone_core.study.worker import probe
 
         words, mouth = self._context.Pipe(duplex=False)
-        self._launch(self._context.Process(target=probe, args=(self.job, precisions, mouth)))
+        self._launch(self._context.Process(target=probe, args=(self.job, cells, mouth)))
         mouth.close()
         with contextlib.suppress(EOFError):
             message = words.recv()

@@ -17,9 +17,9 @@ from mobileone_core.study.queue import Claim, Queue
 from mobileone_core.study.record import Record
 from mobileone_core.study.repair import kill_run
 from mobileone_core.study.trials import TrialView
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingStopped
-from mobileone_core.training.recipe import Precision
 
 IDLE = 0.5  # seconds between looks at a queue whose last cells others are running
 QUIET = 5.0  # the same while another command measures a comparison
@@ -53,13 +53,16 @@ def work(job: Job, index: int, words: Connection) -> None:
         raise SystemExit(1) from None
 
 
-def probe(job: Job, precisions: Sequence[Precision], words: Connection) -> None:
-    """Say what keeps every cell of a job from running on this machine; nothing where they can."""
+def probe(job: Job, cells: Sequence[CellSpec], words: Connection) -> None:
+    """Say what keeps a job from running on this machine, its device or a teacher's file; nothing where it can."""
     from mobileone_core.training.device import resolve_device
+    from mobileone_core.training.distillation import load_teachers
 
     try:
-        for precision in precisions:
-            resolve_device(_placed(job.setup.execution, 0), precision)
+        for cell in cells:
+            resolve_device(_placed(job.setup.execution, 0), cell.recipe.precision)
+            from_files = tuple(teacher for teacher in cell.recipe.teachers if teacher.weights)
+            load_teachers(replace(cell, recipe=cell.recipe.changed(teachers=from_files)), job.setup.teachers)
         _say(words, "")
     except Exception as error:
         _say(words, one_line(error))

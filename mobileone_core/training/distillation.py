@@ -77,20 +77,21 @@ def _loaded(spec: CellSpec, teacher: Teacher, path: Path | None) -> nn.Module:
 
 def _filled(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
     """The teacher's network with the weights of a file."""
+    classes, channels = spec.data.num_classes, spec.data.channels
+    network = _foreign(teacher, classes, channels) if teacher.library else None
     try:
-        if not teacher.library:
-            own = MobileOne(teacher_model(spec, teacher), spec.data.num_classes, deployed=True)
+        if network is None:
+            own = MobileOne(teacher_model(spec, teacher), classes, deployed=True)
             load_weights(own, path)
             return own
         _, state = read_state(path)
     except InputError as error:
         raise InputError(f"teachers: {teacher.network}: {error}") from error
-    network = _foreign(teacher, spec.data.num_classes, spec.data.channels)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        shape = f"{teacher.network} with {spec.data.num_classes} classes and {spec.data.channels} channels"
-        raise InputError(f"teachers: {path} does not fit {shape}: {_brief(error)}") from error
+        shape = f"{classes} classes, {channels} channel{'s' if channels > 1 else ''}"
+        raise InputError(f"teachers: {path} does not fit {teacher.network} with {shape}: {_brief(error)}") from error
     return network
 
 
@@ -128,7 +129,7 @@ def _torchvision(name: str, num_classes: int, channels: int) -> nn.Module:  # no
 @torch.no_grad()
 def _try(network: nn.Module, teacher: Teacher, shape: tuple[int, ...], num_classes: int) -> None:
     """InputError unless images of a shape (1, C, H, W) give logits (1, num_classes)."""
-    images = f"{shape[1]} channels at {shape[2]} px"
+    images = f"{shape[1]} x {shape[2]} x {shape[3]}"
     try:
         logits = network.eval()(torch.zeros(shape))
     except Exception as error:

@@ -2,8 +2,8 @@
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from mobileone_core.errors import require
 from mobileone_core.model.spec import PRESETS
@@ -91,6 +91,13 @@ class Recipe:
     teachers: tuple[Teacher, ...] = ()
     temperature: float = 4.0
     hard_label_weight: float = 0.5
+
+    def changed(self, **changes: Any) -> "Recipe":  # noqa: ANN401
+        """This recipe with other fields; without teachers the fields of distillation go back to their defaults."""
+        if changes.get("teachers") == ():
+            names = ("temperature", "hard_label_weight")
+            changes = {**{name: Recipe.__dataclass_fields__[name].default for name in names}, **changes}
+        return replace(self, **changes)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):

@@ -7,17 +7,13 @@ from pathlib import Path
 from mobileone_core.errors import require
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import Recipe, Teacher
+from mobileone_core.training.recipe import Teacher
 
 
 def teacher_cell(student: CellSpec, teacher: Teacher) -> CellSpec:
     """The cell to run before a student: its teacher, on the same data and seed, by its recipe without teachers."""
     require(not teacher.weights, "teachers", teacher.network, "its weights come from a file: there is nothing to train")
-    plain = Recipe()
-    recipe = replace(
-        student.recipe, teachers=(), temperature=plain.temperature, hard_label_weight=plain.hard_label_weight
-    )
-    return replace(student, model=teacher_model(student, teacher), recipe=recipe)
+    return replace(student, model=teacher_model(student, teacher), recipe=student.recipe.changed(teachers=()))
 
 
 def teacher_model(student: CellSpec, teacher: Teacher) -> ModelSpec:

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mobileone_core.cli.fields import read_levels
 from mobileone_core.cli.home import reports_home, runs_home
 from mobileone_core.cli.options import parse
 from mobileone_core.cli.report import report_directory
@@ -16,9 +19,11 @@ from mobileone_core.cli.run import asked_plan, default_plan
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.reporting.page import setting
+from mobileone_core.study.factor import level_text
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.recipe import Teacher, recipe_preset
+from mobileone_core.training.recipe import RECIPES, Teacher, paper_phases, recipe_preset
 
 
 def declared(name):
@@ -39,14 +44,29 @@ def test_no_option_is_the_default_study():
 
 
 @pytest.mark.parametrize(
-    "options", [("--variant", "tiny"), ("--data", "digits"), ("--k", "1", "2", "3", "4", "5"), ("--epochs", "12")]
+    "options",
+    [
+        ("--variant", "tiny"),
+        ("--data", "digits"),
+        ("--k", "1", "2", "3", "4", "5"),
+        ("--epochs", "12"),
+        ("--image-size", "32"),
+    ],
 )
 def test_default_settings_given_by_hand_are_still_the_default_study(options):
     assert plan(*options) == default_plan(STUDY)
 
 
 @pytest.mark.parametrize(
-    "options", [("--k", "1", "2"), ("--seeds", "6"), ("--lr", "0.31"), ("--activation", "gelu"), ("--variant", "s0")]
+    "options",
+    [
+        ("--k", "1", "2"),
+        ("--seeds", "6"),
+        ("--lr", "0.31"),
+        ("--activation", "gelu"),
+        ("--variant", "s0"),
+        ("--image-size", "24"),
+    ],
 )
 def test_any_other_setting_is_not(options):
     assert not plan(*options).default
@@ -111,6 +131,15 @@ def test_on_is_what_the_recipe_has_and_its_fields_stay_options():
     assert asked.queue != default_plan(strategy).queue
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_has_something_to_switch(recipe):
+    """Weight decay is annealed where annealing is on, also by a recipe that keeps it constant."""
+    asked = plan("--recipe", recipe, "--seeds", "1", study=declared("training_strategy"))
+    ends = {(cell.factors["annealing"], cell.spec.recipe.weight_decay_end) for cell in asked.cells}
+    assert ends == {("off", None), ("on", 1e-5)}
+    assert len({cell.key for cell in asked.cells}) == 8
+
+
 def test_progressive_learning_follows_the_datas_resolution():
     on = plan("--progressive", "off", "on", study=declared("training_strategy")).cells[-1].spec.recipe.phases
     assert [(phase.until, phase.image_size) for phase in on] == [(0.13, 24), (0.38, 28), (1.0, 32)]
@@ -162,19 +191,27 @@ def test_teachers_that_cannot_be(options, words):
         plan(*options, study=declared("distillation"))
 
 
-def test_help_needs_no_data(capsys):
-    with pytest.raises(SystemExit) as ended:
-        parse(STUDY, ["--data", "folder", "--help"])
-    assert ended.value.code == 0
+@given(st.lists(st.integers(0, 99), min_size=2).map(tuple))
+def test_levels_of_several_integers_are_printed_as_they_are_typed(level):
+    assert read_levels([level_text(level)]) == (level,)
 
 
-def test_help_shows_the_values_of_the_presets_named(capsys):
-    with pytest.raises(SystemExit) as ended:
-        parse(STUDY, ["--recipe", "paper", "--help"])
-    assert ended.value.code == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "--epochs INT (default: 300)" in told
-    assert STUDY.question in told
+def test_another_resolution_has_its_own_network_phases_and_queue():
+    asked = plan("--image-size", "24")
+    assert asked.base == replace(default_plan(STUDY).base, data=DataSpec(image_size=24))
+    assert asked.changes == {"data.image_size": 24}
+    assert asked.queue != default_plan(STUDY).queue
+    assert not {cell.key for cell in asked.cells} & {cell.key for cell in default_plan(STUDY).cells}
+    assert setting(asked) == "tiny on digits, recipe digits, 24 px, 5 seeds a level"
+    assert plan("--image-size", "24", "--phases", "paper").base.recipe.phases == paper_phases(24)
+    assert plan("--image-size", "160", study=declared("training_strategy")).base.recipe.phases == paper_phases(160)
+    strides = [plan("--variant", "s0", "--image-size", size).base.model.stem_stride for size in ("32", "33")]
+    assert strides == [1, 2]
+
+
+def test_a_resolution_is_a_pixel_or_more():
+    with pytest.raises(InputError, match="image_size: 0 is not allowed"):
+        plan("--image-size", "0")
 
 
 def test_execution_and_places(tmp_path):
@@ -209,11 +246,12 @@ def test_only_the_default_study_in_its_own_runs_reports_into_reports(tmp_path):
     assert report_directory(other, own, tmp_path / "mine", False) == tmp_path / "mine"
 
 
-def test_parsing_imports_nothing_heavy():
+@pytest.mark.parametrize("option", ["--plan", "--help"])
+def test_parsing_imports_nothing_heavy(option):
     """Other tests of this process did, so a fresh one is asked."""
     study = Path(__file__).parents[2] / "studies" / "branch_count.py"
     code = (
-        "import sys; sys.argv = ['x', '--plan', '--runs', '/nowhere/at/all']; import runpy\n"
+        f"import sys; sys.argv = ['x', {option!r}, '--runs', '/nowhere/at/all']; import runpy\n"
         f"try: runpy.run_path({str(study)!r}, run_name='__main__')\n"
         "except SystemExit as ended: assert ended.code == 0\n"
         "heavy = {'torch', 'torchvision', 'pytorch_lightning', 'optuna', 'mlflow', 'pandas', 'seaborn', 'scipy'}\n"

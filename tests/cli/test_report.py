@@ -55,7 +55,8 @@ def settled(plan, record, monkeypatch):
 def test_kept_cells_of_the_same_runs_are_shown_without_the_record(plan, record, settled, tmp_path):
     page = write_report(plan, record, tmp_path).page
     before = page.stat().st_mtime_ns
-    told = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+    told, is_sound = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+    assert is_sound
     assert told.endswith(f"report: {page}")
     assert page.stat().st_mtime_ns == before
 
@@ -82,3 +83,19 @@ def test_kept_reports_are_rendered_again_without_a_record(plan, record, tmp_path
     assert report.report(Workspace.at(tmp_path / "runs"), [], tmp_path) == 0
     assert Path(capsys.readouterr().out.strip()) == page
     assert page.read_text() == text
+
+
+def test_other_runs_leave_the_workspace_s_reports_alone(plan, record, tmp_path, monkeypatch, capsys):
+    """Stale kept reports lie in both places: those of the runs named are rendered, unless they are the usual runs."""
+    monkeypatch.setattr(report, "runs_home", lambda: tmp_path / "runs")
+    monkeypatch.setattr(report, "reports_home", lambda: tmp_path / "reports")
+    own, others = tmp_path / "reports", tmp_path / "others" / "reports"
+    pages = {directory: write_report(plan, record, directory).page for directory in (own, others)}
+    for page in pages.values():
+        page.write_text("stale")
+    assert report.report(Workspace.at(tmp_path / "others"), [], None) == 0
+    assert Path(capsys.readouterr().out.strip()) == pages[others]
+    assert pages[others].read_text() != "stale"
+    assert pages[own].read_text() == "stale"
+    assert report.report(Workspace.at(tmp_path / "runs"), [], None) == 0
+    assert pages[own].read_text() == pages[others].read_text()

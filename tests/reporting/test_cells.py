@@ -12,6 +12,8 @@ from mobileone_core.errors import InputError
 from mobileone_core.reporting.cells import cells_text, read_cells, record_texts
 from mobileone_core.reporting.record_csv import comparison_text, curves_text, read_comparison, read_curves
 from mobileone_core.reporting.report import write_report
+from mobileone_core.reporting.result import analyse
+from mobileone_core.reporting.trained import teacher_rows
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.training.recipe import Teacher
@@ -132,11 +134,22 @@ def test_teachers_are_told_apart_and_not_analysed(taught, tmp_path):
     rows += [CellRow(cell.key, cell.seed, cell.factors, f"teacher{cell.seed}", {"test/top1": value}, {})
              for cell, value in zip(taught.teachers, values, strict=True)]  # fmt: skip
     page = write_report(taught, StudyRecord(rows), tmp_path / "all").page.read_text()
-    assert "| small | 3 | 96.00 ± 2.48 |" in page
+    assert "| small | trained first | 96.00 ± 2.48 | 3 |" in page
+    assert f"| teacher small |  | 1 | 96.00 | `{taught.teachers[1].key}` | `teacher1` |" in page
+    assert f"| cell | off | 0 | 90.00 | `{taught.cells[0].key}` | `run0` |" in page
+    assert "Measured: tiny on digits, recipe digits, activation gelu, teacher small, 3 seeds a level." in page
     assert "- *taught* off: no teacher; on: teacher small" in page
     assert "| on | 90.00 ± 0.00 | 3 |" in page
     less = write_report(taught, StudyRecord(rows[:-2]), tmp_path / "less").page.read_text()
-    assert "| small | 1 of 3 | 95.00 |" in less
+    assert "| small | trained first | 95.00 | 1 of 3 |" in less
+    assert f"| teacher small |  | 2 | missing | `{taught.teachers[2].key}` |  |" in less
+
+
+def test_teacher_from_a_file_is_named_by_its_hash(taught):
+    teachers = (Teacher("timm:resnet50", "0123456789abcdef"),)
+    base = replace(taught.base, recipe=replace(taught.base.recipe, teachers=teachers))
+    rows = teacher_rows(analyse(replace(taught, base=base), StudyRecord()))
+    assert rows[1:] == [("timm:resnet50", "file 0123456789abcdef (SHA-256)", "-", "-")]
 
 
 @pytest.mark.parametrize("name", ["curves.csv", "comparison.csv"])

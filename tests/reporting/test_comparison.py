@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 
 from mobileone_core.reporting.comparison import comparison_lines, comparison_table
+from mobileone_core.reporting.forms import cost_sentences
 from mobileone_core.reporting.page import page_text
 from mobileone_core.reporting.result import analyse
+from mobileone_core.reporting.terminal import terminal_table
+from mobileone_core.reporting.words import verdict
 
 TITLE = "## What it costs: train form against deployed form"
 
@@ -55,6 +58,38 @@ def test_control(branches, measured, ratio, held):
     assert f"inference, train form {ratio:.3f}" in said
     assert said.endswith("): within 3 %.") is held
     assert ("**not within 3 %" in said) is not held
+
+
+def test_verdict_tells_what_training_costs(branches, measured):
+    """4 times the baseline's step in 4 times its memory; deployed forms differ in parameters, as written by hand."""
+    said = (
+        "Measured on cpu, Any CPU: a training step of branches = 4 takes 4.00 [3.60, 4.80] times that of "
+        "branches = none, in 4.00 times the memory. Deployed, the levels have 100 to 400 parameters and 1,234 "
+        "multiply-adds; an inference of one image takes 1.50 ms."
+    )
+    assert verdict(analyse(branches, measured)).endswith(said)
+    assert said in terminal_table(branches, measured)
+    same = verdict(analyse(branches, changed(measured, params=100.0)))
+    assert "Deployed, all levels have the same 100 parameters and 1,234 multiply-adds;" in same
+
+
+@pytest.mark.parametrize("ratio", [1.04, 0.9, float("nan")])
+def test_times_without_rest_are_not_told_but_warned_of(branches, measured, ratio):
+    record = changed(measured, **{"control/step_ratio": ratio})
+    warning = "Times were not measured at rest: the baseline timed twice does not agree within 3 %."
+    told = verdict(analyse(branches, record))
+    assert told.endswith(warning)
+    assert "a training step of" not in told
+    text = page(branches, record)
+    assert text.index(TITLE) < text.index(f"**{warning} Do not trust them.**") < text.index("training step, ms")
+
+
+def test_costs_are_told_of_a_known_place_and_of_whole_forms_alone(branches, measured):
+    placeless = [replace(row, environment={"processor": "Any CPU"}) for row in measured.comparison]
+    less = [row for row in measured.comparison if row.run_id not in ("form4deployed", "formnonetrain")]
+    assert cost_sentences(analyse(branches, replace(measured, comparison=placeless))) == []
+    assert cost_sentences(analyse(branches, replace(measured, comparison=()))) == []
+    assert cost_sentences(analyse(branches, replace(measured, comparison=less))) == []
 
 
 def test_control_that_was_not_recorded_is_said(branches, measured):

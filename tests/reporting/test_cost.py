@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.model.cost import model_cost
-from mobileone_core.reporting.cost_figure import arms_of, places
+from mobileone_core.reporting.cost_figure import arms_of, cost_figure, places
 from mobileone_core.reporting.figure import draw
 from mobileone_core.reporting.labels import Label, place_labels
 from mobileone_core.reporting.page import setting
 from mobileone_core.reporting.result import analyse
+from mobileone_core.reporting.style import LEVELS, style
 from mobileone_core.reporting.trained import cost_rows, level_lines, recipe_words
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
@@ -65,9 +66,25 @@ def test_figure_is_the_same_each_time_and_drawn_from_little(costs):
 
 def test_arms_carry_the_deployed_cost(costs):
     arms = arms_of(analyse(costs, record_of(costs)))
-    assert [arm.label for arm in arms] == ["none", "(0, 0, 0, 1)"]
+    assert [arm.label for arm in arms] == ["none (baseline)", "0,0,0,1"]
     assert [len(arm.values) for arm in arms] == [3, 3]
     assert arms[0].cost == model_cost(costs.cells[0].spec.model, 32, 10).deployed
+
+
+def test_baseline_is_black_wherever_it_stands(make_plan):
+    plan = make_plan(figure="cost", factors=(Factor("k", "model.k", (2, 1, 4), 1),))
+    arms = arms_of(analyse(plan, record_of(plan)))
+    assert [(arm.label, arm.color) for arm in arms] == [
+        ("2", LEVELS[1]), ("1 (baseline)", "#000000"), ("4", LEVELS[2])
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kept", "told"), [(6, True), (2, False)])
+def test_intervals_are_named_where_they_are_drawn(costs, kept, told):
+    result = analyse(costs, StudyRecord(record_of(costs).rows[:kept]))
+    with style():
+        texts = [text.get_text() for text in cost_figure(result).texts]
+    assert any("95 % interval" in text for text in texts) is told
 
 
 def test_published_values_in_percent_are_drawn_and_points_are_not(make_plan):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mobileone_core.reporting.figure import draw, fitted_ticks, levels_figure
+from mobileone_core.reporting.panels import shown_interval
 from mobileone_core.reporting.published import PublishedValue
 from mobileone_core.reporting.result import analyse
 from mobileone_core.reporting.style import fitted, style
@@ -101,3 +102,26 @@ def test_many_published_variants_share_axes_of_their_own_scale(plan, rows):
     assert high > 79
     assert {text.get_text() for text in of_paper.texts} >= {"S0", "S1", "S2", "S3", "61.0", "79.0"}
     assert [list(line.get_xdata()) for line in of_paper.lines] == [[0, 2]] * 4
+
+
+def test_one_seed_stands_over_its_tick(make_plan):
+    plan = make_plan(seeds=1, published="")
+    with style():
+        axes = levels_figure(result_of(plan)).axes[0]
+    assert [list(points.get_offsets()[:, 0]) for points in axes.collections] == [[0.0, 1.0, 2.0]]
+    assert "95 %" not in " ".join(axes.get_legend_handles_labels()[1])
+
+
+def test_intervals_of_percentages_end_at_their_bounds(make_plan, make_row):
+    """Two seeds: 12.7 standard errors of 1 % either side of 99 %."""
+    plan = make_plan(seeds=2, published="")
+    result = analyse(plan, StudyRecord([make_row(cell, 98.0 + 2 * cell.seed) for cell in plan.cells]))
+    assert result.analysis.comparisons[0].summary.high > 100
+    low, high = shown_interval(result, result.analysis.comparisons[0].summary)
+    assert low == pytest.approx(99 - 12.706, abs=1e-3)
+    assert high == 100
+    of_loss = replace(plan, study=replace(plan.study, metric="test/loss"))
+    loss = analyse(of_loss, StudyRecord(list(result.rows.values())))
+    summary = loss.analysis.comparisons[0].summary
+    assert shown_interval(loss, summary) == (summary.low, summary.high)
+    assert summary.low < 0

@@ -135,6 +135,13 @@ def test_only_published_levels_that_are_studied_are_shown(plan, rows):
     assert {value.level for value in analysed(plan, rows).published} == {"1", "2", "4"}
 
 
+def test_published_values_that_the_figure_leaves_to_the_table_are_told(make_plan, make_row, plan, rows):
+    said = "single values and gains stand in the table alone"
+    one = make_plan(factors=(Factor("k", "model.k", (4,), 4),))
+    assert said in page(one, [make_row(cell, 96.0 + cell.seed) for cell in one.cells])
+    assert said not in page(plan, rows)
+
+
 def test_a_bound_that_rounds_to_zero_keeps_its_side():
     metric = metric_of("test/top1")
     assert [metric.signed(value) for value in (0.004, -0.0004, 0.0, 1e-14, 0.5)] == [

@@ -2,6 +2,7 @@
 
 import os
 
+import optuna
 import pytest
 from study_fakes import metric, script, small_plan
 from study_proof import (
@@ -139,6 +140,38 @@ def test_a_failed_cell_says_why_and_the_study_goes_on(databases, workspace, tmp_
     assert (state.state, state.error) == ("failed", "ValueError: the loss went away for ever")
     run = Record(workspace.tracking).client.get_run(state.run_id)
     assert (run.info.status, run.data.tags["error"]) == ("FAILED", state.error)
+
+
+def forgetting(*names):
+    """Trials as a version wrote them that did not know these attributes."""
+
+    def arrange():
+        enqueue = optuna.Study.enqueue_trial
+
+        def without(study, params, user_attrs):
+            enqueue(study, params, {name: value for name, value in user_attrs.items() if name not in names})
+
+        optuna.Study.enqueue_trial = without
+        before(Queue, "requeue")  # nothing here may be tried twice
+
+    return arrange
+
+
+def test_trials_of_a_version_without_roles_are_cells(databases, workspace):
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    assert in_child(crash_and_work, plan, workspace, forgetting("role", "needs")) == 0
+    assert_exactly_once(plan, workspace)
+
+
+@pytest.mark.parametrize("name", ["metric", "spec"])
+def test_a_trial_that_cannot_be_begun_fails_once_and_says_why(databases, workspace, name):
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    assert in_child(crash_and_work, plan, workspace, forgetting(name)) == 0
+    states = cell_states(workspace, plan)
+    assert [(item.state, item.attempt, item.error) for item in states] == [("failed", 1, f"KeyError: '{name}'")] * 2
+    assert run_statuses(Record(workspace.tracking), plan.study.name) == {}
 
 
 def test_a_full_disk_fails_the_cell_in_one_line(databases, workspace):

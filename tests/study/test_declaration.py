@@ -1,5 +1,6 @@
 """A study resolves to the same cells wherever and whenever it does."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from study_fakes import small_plan
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
+from mobileone_core.model.cost import model_cost
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.factor import fields_of
@@ -118,8 +120,8 @@ def test_the_base_of_a_study_holds_at_every_level_and_is_no_change():
     ],
 )
 def test_levels_that_come_to_the_same_cells_are_refused(factor):
-    one, other = map(str, factor.levels)
-    with pytest.raises(InputError, match=f"'{one}' and '{other}' come to the same cells"):
+    one, other = map(re.escape, map(repr, factor.levels))
+    with pytest.raises(InputError, match=f"{factor.name}: {one} and {other} come to the same cells"):
         tiny_plan(factor, seeds=2)
 
 
@@ -252,6 +254,36 @@ def test_levels_may_be_switches_and_tuples():
         (1, (0, 1, 1, 1)),
     ]
     assert Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize(
+    "value", [(Teacher("small"),), paper_phases(32), {"k": 1}, [0, 1], ((0, 1), (1, 0)), Teacher("small")]
+)
+def test_settings_hold_what_json_gives_back_alone(value):
+    with pytest.raises(InputError, match=r"^switch, settings: .* is not allowed; text, a number"):
+        Factor("switch", settings={"off": {}, "on": {"recipe.teachers": value}}, baseline="off")
+
+
+def test_a_distilled_cell_costs_a_third_of_its_teachers_more():
+    """A teacher has a forward pass and no backward one."""
+    plain, taught, twice = (
+        small_plan(levels=(1,), seeds=1, epochs=6, teachers=names).cells[0]
+        for names in ((), ("small",), ("small", "s0"))
+    )
+    passes = [model_cost(teacher.spec.model, 32, 10).deployed.macs for teacher in twice.teachers]
+    assert taught.cost == pytest.approx(plain.cost + 6 * passes[0] / 3, rel=1e-6)
+    assert twice.cost == pytest.approx(plain.cost + 6 * sum(passes) / 3, rel=1e-6)
+
+
+def test_a_comparison_costs_what_its_arms_do_in_both_forms_whatever_the_seeds():
+    one, both, more = (
+        small_plan(levels=levels, seeds=seeds, epochs=1, compares="forms").comparison
+        for levels, seeds in (((1,), 1), ((1, 2), 1), ((1, 2), 3))
+    )
+    costs = [model_cost(arm.spec.model, arm.spec.data.image_size, arm.spec.data.num_classes) for arm in both.spec.arms]
+    rounds = both.spec.protocol.rounds
+    assert both.cost == pytest.approx(sum(item.train.macs + item.deployed.macs for item in costs) * rounds / 4)
+    assert 0 < one.cost < both.cost == more.cost
 
 
 @pytest.mark.parametrize("field", ["k", "model.kk", "modle.k", "seed", "execution.compile"])

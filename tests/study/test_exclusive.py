@@ -25,7 +25,7 @@ from study_proof import (
     status_of,
 )
 
-from mobileone_core.study import exclusive
+from mobileone_core.study import attempt, exclusive
 from mobileone_core.study.exclusive import measuring, neighbours
 from mobileone_core.study.planner import plan_cells
 from mobileone_core.study.process import Owner
@@ -64,9 +64,10 @@ def refuse():
 
 
 def test_one_comparison_at_a_time_whatever_its_queue(tmp_path):
-    with measuring(tmp_path, refuse), pytest.raises(Refused), measuring(tmp_path, refuse):
+    runs = tmp_path / "not" / "there"  # a machine whose databases are servers
+    with measuring(runs, refuse), pytest.raises(Refused), measuring(runs, refuse):
         pass
-    with measuring(tmp_path, refuse):
+    with measuring(runs, refuse):
         pass
 
 
@@ -259,17 +260,24 @@ def test_a_comparison_that_lost_a_run_is_told_and_measured_again_on_demand(copy)
     assert not set(comparison_state(copy).runs) & set(first.runs)
 
 
+def look_often_and_work(*arguments):
+    attempt.PAUSE = 0.1
+    plan_and_work(*arguments)
+
+
 def test_a_comparison_measures_beside_nothing_of_other_studies(copy, tmp_path):
     """It waits for a cell of another study that runs, and a cell that begins later waits for it."""
     data = script(tmp_path / "data", seconds=0.2)
-    earlier, later = (small_plan(levels=(1,), seeds=1, epochs=8, name=name) for name in ("earlier", "later"))
+    earlier, later = (
+        small_plan(levels=(1,), seeds=1, epochs=epochs, name=name) for name, epochs in (("earlier", 8), ("later", 1))
+    )
     for other in (earlier, later):
         assert in_child(plan_cells, other, copy, FAST.timing) == 0
-    children = [start_child(plan_and_work, earlier, copy, data)]
+    children = [start_child(look_often_and_work, earlier, copy, data)]
     until(lambda: cell_states(copy, earlier)[0].epoch >= 1)
-    children.append(start_child(plan_and_work, PLAN, copy, data))
+    children.append(start_child(look_often_and_work, PLAN, copy, data))
     until(lambda: comparison_state(copy).epoch >= 1)
-    children.append(start_child(plan_and_work, later, copy, data))
+    children.append(start_child(look_often_and_work, later, copy, data))
     assert [status_of(child) for child in children] == [0, 0, 0]
     spans = sorted(kept_times(data), key=lambda item: item["begin"])
     assert [item["key"] for item in spans] == [earlier.cells[0].key, KEY, later.cells[0].key]

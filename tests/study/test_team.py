@@ -1,9 +1,11 @@
 """Workers by index: a new one takes a dead one's place, so that every GPU keeps as many."""
 
 import multiprocessing
+import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases
 
@@ -11,7 +13,10 @@ from mobileone_core.study import team, worker
 from mobileone_core.study.job import Engine, Job, Setup
 from mobileone_core.study.runner import run_study
 from mobileone_core.study.team import SPARE, Team
+from mobileone_core.training import ranks
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
+from mobileone_core.training.recipe import Recipe, Teacher
 
 
 class Context:
@@ -78,7 +83,19 @@ def mouth():
 @pytest.mark.parametrize("precision", ["32", "16-mixed"])
 def test_a_check_that_nobody_hears_ends_quietly(precision, mouth, workspace):
     """Whether all is well or a CPU refuses the precision."""
-    worker.probe(Job(Setup(workspace, execution=Execution("cpu")), "study"), [precision], mouth)
+    cell = CellSpec(recipe=Recipe(precision=precision))
+    worker.probe(Job(Setup(workspace, execution=Execution("cpu")), "study"), [cell], mouth)
+
+
+@pytest.mark.parametrize("teacher", [Teacher("small", "0" * 16), Teacher("timm:no_such_network", "0" * 16)])
+def test_a_teachers_file_is_tried_before_any_cell(teacher, workspace):
+    file = workspace.runs / "teacher.pth"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("no weights")
+    words, mouth = multiprocessing.Pipe(duplex=False)
+    setup = Setup(workspace, execution=Execution("cpu"), teachers={teacher: file})
+    worker.probe(Job(setup, "study"), [CellSpec(recipe=Recipe(teachers=(teacher,)))], mouth)
+    assert words.recv().startswith("teachers: ")
 
 
 def test_last_words_that_nobody_hears_end_the_worker_all_the_same(mouth, monkeypatch, workspace):
@@ -86,6 +103,18 @@ def test_last_words_that_nobody_hears_end_the_worker_all_the_same(mouth, monkeyp
     with pytest.raises(SystemExit) as ended:
         worker.work(Job(Setup(workspace, engine=Engine(train="nowhere:nothing")), "study"), 0, mouth)
     assert ended.value.code == 1
+
+
+def test_a_rank_that_never_starts_is_given_up(monkeypatch, tmp_path):
+    words, mouth = multiprocessing.Pipe(duplex=False)
+    asleep = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(600,))
+    asleep.start()
+    monkeypatch.setattr(ranks, "START", 0.01)
+    monkeypatch.setattr(ranks, "_start", lambda group, *_: ranks.Member(group.rank, asleep, words))
+    late = pytest.raises(ChildProcessError, match="rank 1 has not started within 0 s")
+    with words, mouth, late, ranks.other_ranks(2, torch.device("cpu"), tmp_path, print, ()):
+        pytest.fail("it went on without rank 1")
+    assert asleep.exitcode == -9
 
 
 @pytest.mark.slow

@@ -211,13 +211,13 @@ def test_a_file_of_other_classes_or_channels_is_refused(refusal):
     assert "of another shape: stem.conv_kxk.0.conv.weight (given (16, 3, 3, 3), the model's (16, 1, 3, 3))" in message
     state = timm.create_model("resnet10t", num_classes=20, in_chans=1).state_dict()
     message = refusal("timm:resnet10t", state)
-    assert "does not fit timm:resnet10t with 10 classes and 1 channels: " in message
+    assert "does not fit timm:resnet10t with 10 classes, 1 channel: " in message
 
 
 def test_a_network_that_cannot_read_the_images_is_refused(refusal):
     state = torchvision.models.shufflenet_v2_x0_5(num_classes=10).state_dict()
     message = refusal("torchvision:shufflenet_v2_x0_5", state)
-    assert "cannot read images of 1 channels at 32 px: " in message
+    assert "cannot read images of 1 x 32 x 32: " in message
 
 
 def test_a_network_without_logits_is_refused(refusal):

@@ -1,0 +1,70 @@
+"""What the help says of the options that are made from data. Imports nothing heavy."""
+
+from typing import Any
+
+from mobileone_core.study.factor import MULTIPLES, Factor, level_text
+
+HELP = {
+    "widths": "Output channels of each stage.",
+    "depths": "Blocks of each stage, a depthwise and a pointwise one each.",
+    "k": "Parallel conv-BN branches of a block while it trains, 1 to 16.",
+    "reparam": "The branches of training; without them one conv-BN a block, and k = 1.",
+    "activation": "Activation of every block; the dynamic ones add layers of their own.",
+    "se": "Squeeze-and-excite: none, paper (S4's placement), all, or blocks that have it at the end of each stage.",
+    "stem_k": "Parallel conv-BN branches of the first block, 1 to 16.",
+    "stem_stride": "Stride of the first block.",
+    "stage_strides": "Stride of each stage's first block.",
+    "epochs": "Passes over the training images.",
+    "batch_size": "Images a step, over all processes of a cell.",
+    "optimizer": "Optimizer of the network's weights.",
+    "lr": "Learning rate at its peak; linear warm-up before, cosine to 0 after.",
+    "warmup_epochs": "Epochs of linear warm-up.",
+    "momentum": "Momentum of sgd; first beta of adamw.",
+    "nesterov": "Nesterov's momentum, for sgd.",
+    "weight_decay": "Weight decay at the start.",
+    "weight_decay_end": "Weight decay at the end, by a cosine; None keeps it constant.",
+    "decay_norm_and_bias": "Decay normalization and biases too.",
+    "label_smoothing": "Share of the label spread over all classes, 0 to below 1.",
+    "ema_decay": "Decay a step of the averaged weights, which are then tested; 0 tests the last ones.",
+    "clip_norm": "Largest norm of the gradient; 0 does not clip.",
+    "precision": "Arithmetic of training.",
+    "augmentation": "Augmentation of the training images.",
+    "phases": "Progressive learning: none, or the paper's three resolutions, as fractions of the data's.",
+    "teachers": "NAME, trained first, or NAME=FILE with its weights; NAME is a variant, timm:NAME or torchvision:NAME. "
+    "timm's and torchvision's need the file. Several are averaged.",
+    "temperature": "Softens the logits of teachers and student.",
+    "hard_label_weight": "Share of the labels' cross entropy in the loss, 0 to 1; the rest is the teachers'.",
+}
+SEEDS = "Cells a level, with seeds 0, 1 and so on."
+INTEGERS = "Several integers as 0,0,1,1."
+
+
+def level_help(factor: Factor, *, typed: bool) -> str:
+    """What a factor's levels set, and its baseline; typed says that a level of several integers is one word."""
+    baseline = level_text(factor.baseline)
+    if factor.settings:
+        labels = "; ".join(f"{label}: {_label_words(factor, label)}" for label in factor.settings)
+        return f"{labels}. Baseline {baseline}."
+    if factor.field in MULTIPLES:
+        name = factor.field.partition(".")[2]
+        rounded = {"width": ", rounded to a multiple of 8", "depth": ", at least one block a stage"}[name]
+        return f"Multiples of the variant's {name}s{rounded}; baseline {baseline}."
+    texts = [f"Levels of {factor.field}; baseline {baseline}.", HELP[factor.field.partition(".")[2]]]
+    return " ".join([*texts, *([INTEGERS] if typed else [])])
+
+
+def _label_words(factor: Factor, label: str) -> str:
+    """The fields that a label sets, with their values; one that sets none leaves them to their own options."""
+    sets = factor.settings[label]
+    if sets:
+        return ", ".join(f"{name.partition('.')[2]} {_value(value)}" for name, value in sets.items())
+    others = dict.fromkeys(name for changes in factor.settings.values() for name in changes)
+    options = [f"--{name.partition('.')[2].replace('_', '-')}" for name in others]
+    return f"as {' and '.join(options)} {'has' if len(options) == 1 else 'have'} it"
+
+
+def _value(value: Any) -> str:  # noqa: ANN401
+    """As printed; nothing for an empty tuple is none."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value == () else level_text(value)

@@ -1,0 +1,63 @@
+"""What the help of a study's command line says."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from mobileone_core.cli.fields import FOLLOWING
+from mobileone_core.cli.help import HELP, SEEDS
+from mobileone_core.cli.options import parse
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.training.recipe import Recipe
+
+STUDIES = {
+    path.stem: runpy.run_path(str(path))["STUDY"] for path in (Path(__file__).parents[2] / "studies").glob("*.py")
+}
+STUDY = STUDIES["branch_count"]
+
+
+def told(capsys, *options, study=STUDY):
+    """The help as one line of words."""
+    with pytest.raises(SystemExit) as ended:
+        parse(study, [*options, "--help"])
+    assert ended.value.code == 0
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_help_needs_no_data(capsys):
+    assert STUDY.question in told(capsys, "--data", "folder")
+
+
+def test_help_shows_the_values_of_the_presets_named(capsys):
+    assert f"--epochs INT {HELP['epochs']} (default: 300)" in told(capsys, "--recipe", "paper")
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_help_explains_every_field_that_is_offered(capsys, name):
+    study = STUDIES[name]
+    fields = {"model": ModelSpec.__dataclass_fields__, "recipe": Recipe.__dataclass_fields__}
+    assert set(HELP) == {*fields["model"], *fields["recipe"]} - FOLLOWING
+    varied = {field for factor in study.factors for field in factor.fields}
+    text = told(capsys, study=study)
+    for part, names in fields.items():
+        for field in set(names) - FOLLOWING:
+            assert f"{part}.{field}" in varied or f"{HELP[field]} (default: " in text, field
+    assert f"--seeds INT {SEEDS} (default: {study.seeds})" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("branch_count", f"Levels of model.k; baseline 1. {HELP['k']} (default: 1 2 3 4 5)"),
+        ("se_usage", f"Levels of model.se; baseline none. {HELP['se']} Several integers as 0,0,1,1. (default: none"),
+        ("width_and_depth", "Multiples of the variant's widths, rounded to a multiple of 8; baseline 1.0. (default"),
+        ("width_and_depth", "Multiples of the variant's depths, at least one block a stage; baseline 1.0. (default"),
+        ("reparam_effect", "none: reparam off; 1: k 1; 4: k 4. Baseline none. (default: none 1 4)"),
+        ("distillation", "off: teachers none; on: as --teachers has it. Baseline off. (default: off on)"),
+        ("training_strategy", "off: ema_decay 0; on: as --ema-decay has it. Baseline off. (default: off on)"),
+        ("training_strategy", "off: weight_decay_end None; on: as --weight-decay-end has it. Baseline off."),
+    ],
+)
+def test_help_says_what_levels_set(capsys, name, words):
+    assert words in told(capsys, study=STUDIES[name])
