@@ -72,6 +72,7 @@ def stop_between_writes(workspace, pid):
         if all(is_free(workspace.runs / name) for name in ("optuna.db", "mlflow.db")):
             return
         os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05)  # else it is stopped again where it was
 
 
 def is_free(path):
