@@ -6,8 +6,9 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
-from mobileone_core.data.catalog import DATA_SETS, IMAGENET_ARCHIVES, check_root
+from mobileone_core.data.catalog import IMAGENET_ARCHIVES, check_root
 from mobileone_core.data.folders import find_test
+from mobileone_core.data.known import DATA_SETS
 from mobileone_core.errors import InputError
 
 ARCHIVES = {

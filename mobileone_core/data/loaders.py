@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mobileone_core.data.augment import AUGMENTATIONS, Normalize
-from mobileone_core.data.catalog import DATA_SETS
 from mobileone_core.data.epochs import WHOLE, EpochPlan, PhaseLike, Share
+from mobileone_core.data.known import DATA_SETS
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.sets import Source, Splits, open_splits, open_test_set
 from mobileone_core.data.spec import DataSpec

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from mobileone_core.data.augment import resize
-from mobileone_core.data.catalog import DATA_SETS, check_root
+from mobileone_core.data.catalog import check_root
 from mobileone_core.data.digits import load_scans
 from mobileone_core.data.download import prepare_data
 from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder, read_test
+from mobileone_core.data.known import DATA_SETS
 from mobileone_core.data.memory import ImageTensor
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.data.splits import carve

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from mobileone_core.data.known import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.model.cost import ModelCost, model_cost
 from mobileone_core.study.declaration import Study
@@ -174,8 +175,6 @@ class Plan:
 
         data.image_size stands first, where it is not the data's own: the presets are fitted to the one asked for.
         """
-        from mobileone_core.data.catalog import DATA_SETS  # with numpy, which readers of stored plans do without
-
         size = self.base.data.image_size
         resized = {} if size == DATA_SETS[self.base.data.name].image_size else {"data.image_size": size}
         preset = preset_cell(self.study.variant, self.base.data, self.study.recipe, self.study.base)
