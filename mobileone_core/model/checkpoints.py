@@ -27,6 +27,11 @@ def read_state(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str,
     return name, _unwrap(name, _read_file(Path(source)))
 
 
+def holds_deployed(state: Mapping[str, Any]) -> bool:
+    """Whether tensors by name are a network in deployed form, in any of the layouts."""
+    return any("reparam_conv" in name for name in state)
+
+
 def _read_file(path: Path) -> object:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.checkpoints import State, read_state
+from mobileone_core.model.checkpoints import State, holds_deployed, read_state
 from mobileone_core.model.layouts import Layout, layout_of, rename, require_representable
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
@@ -24,7 +24,7 @@ def load_weights(model: MobileOne, source: str | os.PathLike[str] | Mapping[str,
     shape, or the file that cannot be read.
     """
     name, state = read_state(source)
-    deployed = any("reparam_conv" in key for key in state)
+    deployed = holds_deployed(state)
     if deployed and not model.deployed:
         raise InputError(f"{name}: it holds the deployed form, whose branches are gone; the model is in train form")
     if deployed == model.deployed:

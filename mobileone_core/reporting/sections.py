@@ -45,7 +45,8 @@ def comparison_section(result: Result) -> str:
     title = "## What it costs: train form against deployed form"
     if not result.compared_forms:
         return f"{title}\n\nNot measured yet: all cells have to be complete first."
-    warning = [f"**{unrest(result)} Do not trust them.**"] if unrest(result) else []
+    doubt = unrest(result)
+    warning = [f"**{doubt} Do not trust them.**"] if doubt else []
     return "\n\n".join([title, *warning, markdown(comparison_table(result)), "\n".join(comparison_lines(result))])
 
 

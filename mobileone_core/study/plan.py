@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from mobileone_core.data.known import DATA_SETS
@@ -31,7 +32,7 @@ class PlannedCell:
     factors: Mapping[str, Level]
     role: Role = "cell"
 
-    @property
+    @cached_property
     def key(self) -> str:
         return self.spec.key
 
@@ -78,7 +79,7 @@ class PlannedComparison:
     role: Role = "comparison"
     seed: int = 0
 
-    @property
+    @cached_property
     def key(self) -> str:
         return self.spec.key
 
@@ -146,14 +147,14 @@ class Plan:
             spec = factor.applied(spec, arm[factor.name])
         return spec
 
-    @property
+    @cached_property
     def teachers(self) -> tuple[PlannedCell, ...]:
         """Every cell to be trained first, once; one that is a level of the study is no other."""
         own = {cell.key for cell in self.cells}
         found = {teacher.key: teacher for cell in self.cells for teacher in cell.teachers}
         return tuple(teacher for key, teacher in found.items() if key not in own)
 
-    @property
+    @cached_property
     def comparison(self) -> PlannedComparison | None:
         """The measurement of all levels side by side, where the study has one."""
         if not self.study.compares:
@@ -164,7 +165,7 @@ class Plan:
         needs = tuple(cell.key for cell in (*self.teachers, *self.cells))
         return PlannedComparison(spec, self.study.name, self.study.variant, needs)
 
-    @property
+    @cached_property
     def queued(self) -> tuple[Queued, ...]:
         """All that waits in a queue: teachers, cells, and the comparison."""
         return (*self.teachers, *self.cells, *filter(None, [self.comparison]))

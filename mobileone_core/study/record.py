@@ -125,16 +125,21 @@ class Record:
 
     def keep_plan(self, plan: Plan, artifacts: Path) -> None:
         """Record a plan among the tags of its study's experiment, which is created where it is missing."""
-        found = self.experiment(plan.study.name)
+        found = self.opened(plan.study.name, artifacts)
+        if found.tags.get(PLAN + plan.id) != plan.to_json():
+            self.client.set_experiment_tag(found.experiment_id, PLAN + plan.id, plan.to_json())
+
+    def opened(self, name: str, artifacts: Path) -> Experiment:
+        """An experiment to write to: created where it is missing, brought back where it was deleted."""
+        found = self.experiment(name)
         if found is None:
-            location = None if is_server(self.tracking) else (artifacts / plan.study.name).as_uri()
-            number = self.client.create_experiment(plan.study.name, location, tags={"schema": str(SCHEMA)})
-        else:
-            number = found.experiment_id
-            if found.lifecycle_stage == "deleted":
-                self.client.restore_experiment(number)
-        if found is None or found.tags.get(PLAN + plan.id) != plan.to_json():
-            self.client.set_experiment_tag(number, PLAN + plan.id, plan.to_json())
+            location = None if is_server(self.tracking) else (artifacts / name).as_uri()
+            return self.client.get_experiment(
+                self.client.create_experiment(name, location, tags={"schema": str(SCHEMA)})
+            )
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return found
 
     def start(self, cell: PlannedCell, tags: Mapping[str, str]) -> "RunWriter":
         """A new run of a cell, with its tags from the first moment."""

@@ -17,8 +17,7 @@ from mobileone_core.study.planner import planning
 from mobileone_core.study.process import Owner
 from mobileone_core.study.record import PLAN, RECORD_ERRORS, Record, create_record
 from mobileone_core.study.server import planning_alone, refusal
-from mobileone_core.study.workspace import Workspace, is_server, shown
-from mobileone_core.training.cell import SCHEMA
+from mobileone_core.study.workspace import Workspace, shown
 
 EXPERIMENT = "evaluate"
 OWNER = "owner"  # the tag that tells which process writes a run
@@ -80,11 +79,6 @@ def _opened(workspace: Workspace) -> tuple[Record, str]:
 
 def _experiment(record: Record, workspace: Workspace) -> str:
     found = record.experiment(EXPERIMENT)
-    if found is None:
-        location = None if is_server(record.tracking) else (workspace.artifacts / EXPERIMENT).as_uri()
-        return str(record.client.create_experiment(EXPERIMENT, location, tags={"schema": str(SCHEMA)}))
-    if any(name.startswith(PLAN) for name in found.tags):
+    if found is not None and any(name.startswith(PLAN) for name in found.tags):
         raise InputError.of("study", EXPERIMENT, f"the record {shown(record.tracking)} has a study of this name")
-    if found.lifecycle_stage == "deleted":
-        record.client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    return str(record.opened(EXPERIMENT, workspace.artifacts).experiment_id)

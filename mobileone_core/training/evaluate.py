@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.checkpoints import read_state
+from mobileone_core.model.checkpoints import holds_deployed, read_state
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import load_weights
@@ -34,7 +34,7 @@ def read_network(spec: ModelSpec, num_classes: int, weights: Path, form: Form = 
     fit the network, or holds the deployed form where the train form is asked for.
     """
     _, state = read_state(weights)
-    is_deployed = any("reparam_conv" in name for name in state) if form == "file" else form == "deployed"
+    is_deployed = holds_deployed(state) if form == "file" else form == "deployed"
     network = MobileOne(spec, num_classes, deployed=is_deployed)
     load_weights(network, weights)
     return network.eval()
