@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mobileone_core.errors import InputError
+from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.study.exclusive import measuring, neighbours
 from mobileone_core.study.job import Job
 from mobileone_core.study.plan import PlannedCell, PlannedComparison
 from mobileone_core.study.queue import Claim, Queue
 from mobileone_core.study.record import COUNT, WEIGHTS, Record
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.comparison import ArmResult, ComparisonSpec
+from mobileone_core.training.comparison import ComparisonSpec
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Teacher
 from mobileone_core.training.teachers import teacher_cell

@@ -26,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mobileone_core.errors import InputError
+from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.job import one_line
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
@@ -34,7 +35,6 @@ from mobileone_core.study.sqlite import LOCKED, is_there, require_database, sqli
 from mobileone_core.study.trials import check_schema
 from mobileone_core.study.workspace import Workspace, is_server, shown
 from mobileone_core.training.cell import SCHEMA
-from mobileone_core.training.comparison import ArmResult
 from mobileone_core.training.observer import EpochRecord
 
 for _name in ("mlflow", "alembic"):

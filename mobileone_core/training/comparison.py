@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.latency.comparison import Plain, changed_fields, plain_levels
 from mobileone_core.latency.protocol import Protocol
 from mobileone_core.training.cell import CellSpec
 
@@ -15,7 +16,6 @@ SCHEMA = 1  # raised when a default changes; a new field with a default needs no
 
 Kind = Literal["forms"]
 Form = Literal["train", "deployed"]
-Plain = str | int | float | bool | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,12 @@ class ComparisonSpec:
 
     def to_json(self) -> str:
         """The canonical text that the key hashes; from_json reads it back. A protocol's defaults are left out."""
-        changed = {name: value for name, value in _fields(self.protocol).items() if value != _fields(Protocol())[name]}
         content = {
             "schema": SCHEMA,
             "kind": self.kind,
             "arms": [{**_fields(arm), "spec": json.loads(arm.spec.to_json())} for arm in self.arms],
             "baseline": self.baseline,
-            "protocol": changed,
+            "protocol": changed_fields(self.protocol),
         }
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -75,22 +74,9 @@ class ComparisonSpec:
             raise InputError(f"comparison: written by another version ({error})") from error
 
 
-@dataclass(frozen=True)
-class ArmResult:
-    """One form of an arm. metrics: milliseconds, bytes, counts and ratios by name; samples: every time of a call by
-    the call's name, rounds of bursts in milliseconds."""
-
-    label: str
-    factors: Mapping[str, Plain]
-    form: Form
-    metrics: Mapping[str, float]
-    samples: Mapping[str, list[list[float]]]
-
-
-def _fields(value: ComparisonArm | Protocol) -> dict[str, Any]:
+def _fields(value: ComparisonArm) -> dict[str, Any]:
     return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
 
 
 def _arm(label: str, factors: Mapping[str, Any], spec: Mapping[str, Any]) -> ComparisonArm:
-    levels = {name: tuple(level) if isinstance(level, list) else level for name, level in factors.items()}
-    return ComparisonArm(label, levels, CellSpec.from_json(json.dumps(spec)))
+    return ComparisonArm(label, plain_levels(factors), CellSpec.from_json(json.dumps(spec)))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.latency.interleave import interleave
 from mobileone_core.latency.samples import Samples
 from mobileone_core.model.cost import model_cost
-from mobileone_core.training.comparison import ArmResult, ComparisonArm, ComparisonSpec, Form
+from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec, Form
 from mobileone_core.training.device import resolve_device
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import EpochRecord, Observer, TrainingFailed

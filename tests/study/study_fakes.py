@@ -9,12 +9,12 @@ from pathlib import Path
 
 import psutil
 
+from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.job import Engine, QueueTiming
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.comparison import ArmResult
 from mobileone_core.training.observer import CellResult, EpochRecord
 from mobileone_core.training.recipe import Recipe, Teacher
 from mobileone_core.training.teachers import teacher_cell
