@@ -13,9 +13,9 @@ from mobileone_core.cli.help import HELP, SEEDS, level_help
 from mobileone_core.cli.teachers import named_teachers
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.factor import MULTIPLES, Factor, Level, fields_of, level_text
+from mobileone_core.study.factor import Factor, Level, fields_of, level_text
 from mobileone_core.study.presets import Phases, phases_named
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.cell import MULTIPLES, CellSpec
 from mobileone_core.training.recipe import Recipe, Teacher
 
 FOLLOWING = {"in_channels"}  # it follows from the data

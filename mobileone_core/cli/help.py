@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from mobileone_core.study.factor import MULTIPLES, Factor, level_text
+from mobileone_core.study.factor import Factor, level_text
+from mobileone_core.training.cell import MULTIPLES
 
 HELP = {
     "widths": "Output channels of each stage.",

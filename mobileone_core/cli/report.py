@@ -10,16 +10,16 @@ from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.readme import update_readme
 from mobileone_core.reporting.report import report_name, write_index, write_report
 from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 
-Source = tuple[Plan, StudyRecord, Path]  # the last: the directory that holds the reports
+Source = tuple[AnyPlan, StudyRecord, Path]  # the last: the directory that holds the reports
 
 
-def report_directory(plan: Plan, workspace: Workspace, asked: Path | None, is_complete: bool) -> Path:
+def report_directory(plan: AnyPlan, workspace: Workspace, asked: Path | None, is_complete: bool) -> Path:
     """Only a default study, complete, in the workspace's own runs directory reports into reports/ unasked."""
     if asked is not None:
         return asked.expanduser().absolute()
@@ -27,7 +27,7 @@ def report_directory(plan: Plan, workspace: Workspace, asked: Path | None, is_co
     return reports_home() if is_own else workspace.runs / "reports"
 
 
-def report_plan(plan: Plan, workspace: Workspace, asked: Path | None) -> tuple[str, bool]:
+def report_plan(plan: AnyPlan, workspace: Workspace, asked: Path | None) -> tuple[str, bool]:
     """Write one study's report, where its record changed; its table as text, and whether the record is in order."""
     states = cell_states(workspace, plan)
     settled = is_settled(workspace, plan, states)
@@ -80,7 +80,7 @@ def _has_record(workspace: Workspace) -> bool:
     return path is None or is_there(path)
 
 
-def _read(plan: Plan, workspace: Workspace, kept: Path, runs: set[str]) -> StudyRecord:
+def _read(plan: AnyPlan, workspace: Workspace, kept: Path, runs: set[str]) -> StudyRecord:
     """A plan's record: that of its report where it is just of these runs, else the record itself."""
     if runs and (kept / "plan.json").is_file():
         _, record = read_cells(kept)

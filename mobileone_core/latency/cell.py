@@ -1,6 +1,7 @@
 """What is timed, as data: a network, how it is run, and at which size. No torch here."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -103,12 +104,16 @@ class LatencyCell:
         _require_count("image_size", self.image_size)
         _require_count("num_classes", self.num_classes)
 
-    def changed(self, **changes: Any) -> "LatencyCell":  # noqa: ANN401
+    def changed(self, changes: Mapping[str, Any]) -> "LatencyCell":
         """This cell with other fields, by names such as network.activation, runtime.name and image_size."""
         parts: dict[str, dict[str, Any]] = {"network": {}, "runtime": {}, "": {}}
         for name, value in changes.items():
             part, _, item = name.rpartition(".")
             parts[part][item] = value
+        for part, known in (("network", self.network), ("runtime", self.runtime)):
+            names = [entry.name for entry in dataclasses.fields(known)]
+            strange = sorted(set(parts[part]) - set(names))
+            require(not strange, f"{part} field", ", ".join(strange), f"one of {', '.join(names)}")
         network, runtime = replace(self.network, **parts["network"]), replace(self.runtime, **parts["runtime"])
         return replace(self, network=network, runtime=runtime, **parts[""])
 

@@ -7,7 +7,7 @@ from typing import Any
 from mobileone_core.model.cost import model_cost
 from mobileone_core.reporting.result import Result
 from mobileone_core.reporting.words import MISSING
-from mobileone_core.study.factor import Factor, changed, fields_of, level_label, level_text
+from mobileone_core.study.factor import Factor, fields_of, level_label, level_text
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.statistics import Summary, summarize
 from mobileone_core.study.words import field_words
@@ -63,7 +63,7 @@ def level_lines(plan: Plan) -> list[str]:
 
 def _level_words(factor: Factor, base: CellSpec, level: str) -> str:
     """The fields that a level sets; of a switch that sets none, those that the others set, as the recipe has them."""
-    spec = changed(base, factor.settings[level])
+    spec = base.changed(factor.settings[level])
     names = list(factor.settings[level]) or _fields(factor)
     parts: Mapping[str, Mapping[str, Any]] = {
         part: fields_of(getattr(spec, part)) for part in ("model", "data", "recipe")

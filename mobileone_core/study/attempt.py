@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mobileone_core.errors import InputError
-from mobileone_core.latency.comparison import ArmResult
+from mobileone_core.latency.comparison import ArmResult, LatencySpec
 from mobileone_core.study.exclusive import measuring, neighbours
 from mobileone_core.study.job import Job
 from mobileone_core.study.plan import PlannedCell, PlannedComparison
+from mobileone_core.study.plans import AnyComparison, read_comparison_spec
 from mobileone_core.study.queue import Claim, Queue
 from mobileone_core.study.record import COUNT, WEIGHTS, Record
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.comparison import ComparisonSpec
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Teacher
 from mobileone_core.training.teachers import teacher_cell
@@ -53,7 +53,7 @@ class Attempt:
         place = {name: attributes[name] for name in ("study", "variant")}
         with _noting(self.claim):
             if self.watch.role == "comparison":
-                spec = ComparisonSpec.from_json(attributes["spec"])
+                spec = read_comparison_spec(attributes["spec"])
                 return self._compared(PlannedComparison(spec, needs=(), **place), tags)
             cell = PlannedCell(CellSpec.from_json(attributes["spec"]), factors=attributes["factors"], **place)
             return self._trained(cell, tags)
@@ -82,12 +82,7 @@ class Attempt:
         """Measure with nothing else on the machine; the runs are opened once all is known."""
         self._await_neighbours(comparison.key)
         with measuring(self.job.workspace.runs, self._wait):
-            results: Sequence[ArmResult] = require_function(self.job.setup.engine.compare)(
-                comparison.spec,
-                execution=self.job.setup.execution,
-                data_root=self.job.setup.data_root,
-                observer=self.watch,
-            )
+            results = self._measured(comparison.spec)
         for result in results:
             self.watch.batch_finished()
             writer = self.record.start_arm(comparison, result, {COUNT: str(len(results)), **tags})
@@ -97,6 +92,17 @@ class Attempt:
             raise TrainingStopped
         controls = [value for item in results for name, value in item.metrics.items() if name.startswith(CONTROL)]
         return max((abs(value - 1) for value in controls if math.isfinite(value)), default=0.0)
+
+    def _measured(self, spec: AnyComparison) -> Sequence[ArmResult]:
+        setup, engine = self.job.setup, self.job.setup.engine
+        results: Sequence[ArmResult]
+        if isinstance(spec, LatencySpec):
+            results = require_function(engine.latency)(spec, self.watch.round_finished)
+        else:
+            results = require_function(engine.compare)(
+                spec, execution=setup.execution, data_root=setup.data_root, observer=self.watch
+            )
+        return results
 
     def _await_neighbours(self, key: str) -> None:
         patience = self.job.setup.engine.timing.claim
@@ -150,6 +156,12 @@ class Watch:
     def epoch_finished(self, record: EpochRecord) -> None:
         """Log an epoch; stop before its checkpoint where the trial is another's or the worker is to end."""
         self._take([record])
+
+    def round_finished(self, number: int) -> None:
+        """Count a round of a measurement; number 0 is a step before the first one."""
+        self.batch_finished()
+        if number:
+            self.epoch_finished(EpochRecord(number, 0, time.time_ns() // 1_000_000, {}))
 
     def batch_finished(self) -> None:
         if self.stop:

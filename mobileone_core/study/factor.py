@@ -2,19 +2,27 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from dataclasses import field as item
-from typing import Any
+from typing import Any, TypeVar
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.latency.cell import KINDS, Chain, LatencyCell, NamedNetwork, Runtime
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.cell import MULTIPLES, VARIED, CellSpec
 from mobileone_core.training.recipe import Recipe
 
 Level = str | int | float | bool | tuple[int, ...]
-VARIED = ("model", "recipe")  # the parts of a cell whose fields a factor can set
 PLAIN = (str, int, float, bool, type(None))
-MULTIPLES = ("model.width", "model.depth")  # of the variant's own widths and depths
+AnyCell = TypeVar("AnyCell", CellSpec, LatencyCell)
+
+
+TRAINED = tuple(f"{part}.{entry.name}" for part in VARIED for entry in dataclasses.fields(getattr(CellSpec(), part)))
+MEASURED = (
+    *dict.fromkeys(f"network.{entry.name}" for kind in KINDS.values() for entry in dataclasses.fields(kind)),
+    *(f"runtime.{entry.name}" for entry in dataclasses.fields(Runtime)),
+    "image_size",
+)
 
 
 @dataclass(frozen=True)
@@ -22,8 +30,9 @@ class Factor:
     """A study variable: its name (the tag is factor.<name>), levels, baseline level and what a level sets.
 
     field names the CellSpec field that takes the level ("model.k"), or "model.width" and "model.depth", whose levels
-    multiply the variant's own. Several fields, or switches: settings gives each level, by a label, the fields that it
-    sets; {} is the cell as the variant and the recipe have it. levels are then all labels unless some are named.
+    multiply the variant's own; in a measured study it is one of a LatencyCell ("network.activation"). Several fields,
+    or switches: settings gives each level, by a label, the fields that it sets; {} is the cell as the variant and the
+    recipe have it. levels are then all labels unless some are named.
     """
 
     name: str
@@ -35,7 +44,7 @@ class Factor:
     def __post_init__(self) -> None:
         if not self.levels:
             object.__setattr__(self, "levels", tuple(self.settings))
-        known = [f"{part}.{name}" for part in VARIED for name in fields_of(getattr(CellSpec(), part))]
+        known = [*TRAINED, *MEASURED]
         for name in self.named:
             require(name in known, f"{self.name}, field", name, f"one of {', '.join(known)}")
         for value in (value for changes in self.settings.values() for value in changes.values()):
@@ -61,31 +70,24 @@ class Factor:
             return set()
         return self.named
 
-    def applied(self, spec: CellSpec, level: Level) -> CellSpec:
+    def applied(self, spec: AnyCell, level: Level) -> AnyCell:
         """The cell with this factor at a level; InputError where a field refuses it."""
         try:
-            if self.settings:
-                return changed(spec, self.settings[str(level)])
-            if self.field in MULTIPLES:
-                multiple: dict[str, Any] = {self.field.partition(".")[2]: level}
-                return replace(spec, model=spec.model.scaled(**multiple))
-            return changed(spec, {self.field: level})
+            return spec.changed(self.settings[str(level)] if self.settings else {self.field: level})
         except InputError as error:
             raise InputError(str(error) if str(error).startswith(self.name) else f"{self.name}: {error}") from error
 
 
-def changed(spec: CellSpec, changes: Mapping[str, Any]) -> CellSpec:
-    """A cell with other fields, by names such as model.k."""
-    for part in VARIED:
-        named = {name.partition(".")[2]: value for name, value in changes.items() if name.partition(".")[0] == part}
-        if named:
-            spec = replace(spec, **{part: getattr(spec, part).changed(**named)})
-    return spec
-
-
-def fields_of(spec: ModelSpec | Recipe) -> dict[str, Any]:
+def fields_of(spec: ModelSpec | Recipe | Chain | NamedNetwork | Runtime) -> dict[str, Any]:
     """A part's fields by name."""
     return {entry.name: getattr(spec, entry.name) for entry in dataclasses.fields(spec)}
+
+
+def frozen(value: Any) -> Any:  # noqa: ANN401
+    """JSON's lists as tuples."""
+    if isinstance(value, dict):
+        return {name: frozen(item) for name, item in value.items()}
+    return tuple(map(frozen, value)) if isinstance(value, list) else value
 
 
 def level_text(level: Level | list[int] | None) -> str:

@@ -13,6 +13,7 @@ from mobileone_core.training.recipe import Teacher
 OURS = (InputError, TrainingFailed)
 TRAIN = "mobileone_core.training.run:train_cell"
 COMPARE = "mobileone_core.training.step_cost:compare_forms"
+LATENCY = "mobileone_core.latency.measure:measure_latency"
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,16 @@ class QueueTiming:
 
 @dataclass(frozen=True)
 class Engine:
-    """How the queue is kept, and which functions train a cell and measure a comparison, as module:function."""
+    """How the queue is kept, and which functions train a cell and measure a comparison, as module:function.
+
+    preload is the one whose module is imported before workers are forked.
+    """
 
     timing: QueueTiming = field(default_factory=QueueTiming)
     train: str = TRAIN
     compare: str = COMPARE
+    latency: str = LATENCY
+    preload: str = TRAIN
 
 
 @dataclass(frozen=True)

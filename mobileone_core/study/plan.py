@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from mobileone_core.data.known import DATA_SETS
 from mobileone_core.errors import InputError
+from mobileone_core.latency.comparison import LatencySpec
 from mobileone_core.model.cost import ModelCost, model_cost
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.factor import Factor, Level, fields_of, level_label
+from mobileone_core.study.factor import Factor, Level, fields_of, frozen, level_label
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec
@@ -72,7 +73,7 @@ class PlannedCell:
 class PlannedComparison:
     """The one exclusive measurement of a plan, after all its cells; who measures sees to it that nothing else runs."""
 
-    spec: ComparisonSpec
+    spec: ComparisonSpec | LatencySpec
     study: str
     variant: str
     needs: tuple[str, ...] = field(compare=False)
@@ -94,9 +95,19 @@ class PlannedComparison:
 
     @property
     def cost(self) -> int:
-        """As a cell's, roughly: four rounds of both forms take as long as an epoch of the embedded data."""
+        """As a cell's, roughly: four rounds of both forms take as long as an epoch of the embedded data.
+
+        One that is measured alone weighs against nothing else.
+        """
+        if isinstance(self.spec, LatencySpec):
+            return len(self.spec.arms) * self.epochs
         costs = [_cost(arm.spec) for arm in self.spec.arms]
         return sum(cost.train.macs + cost.deployed.macs for cost in costs) * self.epochs // 4
+
+    @property
+    def data(self) -> str:
+        """What the networks are given: images of a data set's size, or of a size of their own."""
+        return "random" if isinstance(self.spec, LatencySpec) else self.spec.arms[0].spec.data.name
 
 
 Queued = PlannedCell | PlannedComparison
@@ -220,7 +231,7 @@ class Plan:
     def from_json(cls, text: str) -> "Plan":
         """Read a plan; InputError where another version wrote it."""
         content = json.loads(text)
-        study: dict[str, Any] = _frozen(content["study"])
+        study: dict[str, Any] = frozen(content["study"])
         try:
             factors = tuple(Factor(**item) for item in study.pop("factors"))
             resolved = Study(factors=factors, **study)
@@ -231,10 +242,3 @@ class Plan:
 
 def _cost(spec: CellSpec) -> ModelCost:
     return model_cost(spec.model, spec.data.image_size, spec.data.num_classes)
-
-
-def _frozen(value: Any) -> Any:  # noqa: ANN401
-    """JSON's lists as tuples."""
-    if isinstance(value, dict):
-        return {name: _frozen(item) for name, item in value.items()}
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value

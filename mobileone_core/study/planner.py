@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import QueueTiming
-from mobileone_core.study.plan import Plan, Queued
+from mobileone_core.study.plan import Queued
+from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.queue import Queue
 from mobileone_core.study.queue_storage import create_queue
 from mobileone_core.study.record import Record, create_record
@@ -19,7 +20,7 @@ from mobileone_core.study.workspace import Workspace
 QUEUED = ("waiting", "running", "complete")
 
 
-def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[str]:
+def plan_cells(plan: AnyPlan, workspace: Workspace, timing: QueueTiming) -> list[str]:
     """Make the queue hold all of a plan that is not done; what was mended on the way, in words."""
     with planning(workspace), plainly(workspace), planning_alone(workspace.queue):
         create_queue(workspace.queue)

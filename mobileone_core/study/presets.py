@@ -6,7 +6,6 @@ from typing import Any, Literal
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import require
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.factor import changed
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Phase, Teacher, paper_phases, recipe_preset
 
@@ -23,7 +22,7 @@ def preset_cell(variant: str, data: DataSpec, recipe: str, base: Mapping[str, An
         changes["recipe.phases"] = phases_named(changes["recipe.phases"], data.image_size)
     if "recipe.teachers" in changes:
         changes["recipe.teachers"] = tuple(Teacher(larger(variant, name)) for name in changes["recipe.teachers"])
-    return changed(spec, changes)
+    return spec.changed(changes)
 
 
 def phases_named(name: Phases, image_size: int) -> tuple[Phase, ...]:

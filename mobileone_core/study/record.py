@@ -29,7 +29,8 @@ from mobileone_core.errors import InputError
 from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.job import one_line
-from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
+from mobileone_core.study.plan import PlannedCell, PlannedComparison, Queued
+from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.server import has_table, refusal
 from mobileone_core.study.sqlite import LOCKED, is_there, require_database, sqlite_path
 from mobileone_core.study.trials import check_schema
@@ -123,7 +124,7 @@ class Record:
             check_schema(found.tags.get("schema"), f"record {shown(self.tracking)}, study {study}")
         return found
 
-    def keep_plan(self, plan: Plan, artifacts: Path) -> None:
+    def keep_plan(self, plan: AnyPlan, artifacts: Path) -> None:
         """Record a plan among the tags of its study's experiment, which is created where it is missing."""
         found = self.opened(plan.study.name, artifacts)
         if found.tags.get(PLAN + plan.id) != plan.to_json():
@@ -149,10 +150,12 @@ class Record:
         return writer
 
     def start_arm(self, comparison: PlannedComparison, result: ArmResult, tags: Mapping[str, str]) -> "RunWriter":
-        """A new run of one form of one level of a comparison."""
-        said = {"comparison": comparison.key, "level": result.label, "form": result.form}
-        said["data"] = comparison.spec.arms[0].spec.data.name
-        return self._started(comparison, {**result.factors, "form": result.form}, {**said, **tags})
+        """A new run of one level of a comparison, or of one form of it."""
+        form = {"form": result.form} if result.form else {}
+        said = {"comparison": comparison.key, "level": result.label, "data": comparison.data, **form, **result.tags}
+        if result.unmeasured:
+            said["unmeasured"] = result.unmeasured
+        return self._started(comparison, {**result.factors, **form}, {**tags, **said})
 
     def _started(self, queued: Queued, factors: Mapping[str, Level], tags: Mapping[str, str]) -> "RunWriter":
         experiment = self.experiment(queued.study)

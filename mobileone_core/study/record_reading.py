@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterator, Sequence
 
 from mlflow.entities import Run
 
-from mobileone_core.study.environment import SAID, VERSION
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.environment import OF_ARM, SAID, VERSION
+from mobileone_core.study.plans import AnyPlan, read_plan
 from mobileone_core.study.record import COUNT, FINISHED, PLAN, Record
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 
 
-def read_record(tracking: str, plan: Plan) -> StudyRecord:
+def read_record(tracking: str, plan: AnyPlan) -> StudyRecord:
     """All that a report shows of a plan: rows in its order, teachers last; a gap where nothing is finished."""
     record = Record(tracking)
     found = list(record.runs(plan.study.name, _finished_in(plan.queue)))
@@ -22,11 +22,11 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
     return StudyRecord(rows, [*problems, *more], comparison, curves)
 
 
-def read_plans(tracking: str, study: str) -> list[Plan]:
+def read_plans(tracking: str, study: str) -> list[AnyPlan]:
     """The plans recorded for a study."""
     experiment = Record(tracking).experiment(study)
     tags = experiment.tags if experiment else {}
-    return [Plan.from_json(text) for name, text in sorted(tags.items()) if name.startswith(PLAN)]
+    return [read_plan(text) for name, text in sorted(tags.items()) if name.startswith(PLAN)]
 
 
 def recorded_studies(tracking: str) -> list[str]:
@@ -35,7 +35,7 @@ def recorded_studies(tracking: str) -> list[str]:
     return [item.name for item in found if any(name.startswith(PLAN) for name in item.tags)]
 
 
-def holds(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
+def holds(tracking: str, plan: AnyPlan, runs: Collection[str]) -> bool:
     """Whether the plan is recorded, these and no others of its runs are FINISHED, and none of its queue is open."""
     record = Record(tracking)
     experiment = record.experiment(plan.study.name)
@@ -67,7 +67,7 @@ def _rows_of(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[CellRow], l
     return rows, problems
 
 
-def _compared(runs: Sequence[Run], plan: Plan) -> tuple[list[CellRow], list[str]]:
+def _compared(runs: Sequence[Run], plan: AnyPlan) -> tuple[list[CellRow], list[str]]:
     """The rows of a plan's comparison, levels in its order and the train form first; none of a part of one."""
     if plan.comparison is None:
         return [], []
@@ -77,8 +77,9 @@ def _compared(runs: Sequence[Run], plan: Plan) -> tuple[list[CellRow], list[str]
     count = int(of_key[0].data.tags[COUNT]) if of_key else 0
     if len(attempts) > 1 or len(of_key) != count:
         return [], [f"comparison {key} has {len(of_key)} finished runs of {len(attempts)} attempts, not {count} of one"]
-    order = {arm.label: number for number, arm in enumerate(plan.comparison.spec.arms)}
-    place = {run.info.run_id: (order[run.data.tags["level"]], run.data.tags["form"] != "train") for run in of_key}
+    labels: list[str] = [arm.label for arm in plan.comparison.spec.arms]
+    order = {label: number for number, label in enumerate(labels)}
+    place = {run.info.run_id: (order[run.data.tags["level"]], run.data.tags.get("form") != "train") for run in of_key}
     return sorted(map(_row, of_key), key=lambda row: place[row.run_id]), []
 
 
@@ -92,7 +93,7 @@ def _curves(record: Record, row: CellRow, metrics: Sequence[str]) -> Iterator[Cu
 
 def _row(run: Run) -> CellRow:
     tags = run.data.tags
-    environment = {name: text for name, text in tags.items() if name in SAID or name.startswith(VERSION)}
+    environment = {name: text for name, text in tags.items() if name in (*SAID, *OF_ARM) or name.startswith(VERSION)}
     levels = json.loads(tags["factors"])
     factors = {name: tuple(level) if isinstance(level, list) else level for name, level in levels.items()}
     return CellRow(tags["cell"], int(tags["seed"]), factors, run.info.run_id, dict(run.data.metrics), environment)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import TRAIN, Job, Setup
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.state import (
     CellState,
     State,
@@ -68,7 +68,7 @@ class Display(Protocol):
         """At the end, whatever the end is."""
 
 
-def run_study(plan: Plan, setup: Setup, display: Display) -> Outcome:
+def run_study(plan: AnyPlan, setup: Setup, display: Display) -> Outcome:
     """Run what is missing of a plan; nothing is imported, written or started where nothing is missing.
 
     An interrupted run ends in order and is told by its outcome; InputError for what a person must mend.
@@ -88,7 +88,7 @@ def run_study(plan: Plan, setup: Setup, display: Display) -> Outcome:
     return run(prepare)
 
 
-def join(plan: Plan, setup: Setup, display: Display) -> Outcome:
+def join(plan: AnyPlan, setup: Setup, display: Display) -> Outcome:
     """Work on what waits in a plan's queue, planning nothing: what a second machine runs."""
     workspace = setup.workspace
     if not study_states(workspace, plan.queue):
@@ -97,7 +97,7 @@ def join(plan: Plan, setup: Setup, display: Display) -> Outcome:
     return Run(job, lambda: study_states(workspace, plan.queue), display, samples(plan))(list)
 
 
-def samples(plan: Plan) -> list[CellSpec]:
+def samples(plan: AnyPlan) -> list[CellSpec]:
     """One cell of every precision and choice of teachers: what keeps one from running keeps its like."""
     specs = [cell.spec for cell in (*plan.teachers, *plan.cells)]
     return list({(spec.recipe.precision, spec.recipe.teachers): spec for spec in reversed(specs)}.values())

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mobileone_core.study.factor import Level, level_text
-from mobileone_core.study.plan import Plan, Queued, Role
+from mobileone_core.study.plan import Queued, Role
+from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.process import Owner
 from mobileone_core.study.sqlite import check_revision, is_there, reading, sqlite_path
 from mobileone_core.study.trials import VOID, TrialView, check_schema
@@ -64,7 +65,7 @@ class CellState:
         return self.runs[0] if self.runs else ""
 
 
-def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
+def cell_states(workspace: Workspace, plan: AnyPlan) -> list[CellState]:
     """Teachers, cells and the comparison of a plan, in its order; InputError where the queue cannot be read."""
     found = {item.key: item for item in study_states(workspace, plan.queue)}
     return [found.get(cell.key) or _missing(cell) for cell in plan.queued]
@@ -105,7 +106,7 @@ def study_names(workspace: Workspace) -> list[str]:
         return [row[0] for row in connection.execute(query)] if connection else []
 
 
-def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) -> bool:
+def is_settled(workspace: Workspace, plan: AnyPlan, states: Sequence[CellState]) -> bool:
     """Whether nothing is left to do: all complete, their runs FINISHED, no run left open, the plan recorded."""
     if any(item.state != "complete" for item in states):
         return False

@@ -106,7 +106,7 @@ def _context(job: Job) -> ForkServerContext | SpawnContext:
     if sys.platform == "darwin":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([BODY, job.setup.engine.train.partition(":")[0]])
+    context.set_forkserver_preload([BODY, job.setup.engine.preload.partition(":")[0]])
     with _deaf_to_interrupts():
         forkserver.ensure_running()
     return context

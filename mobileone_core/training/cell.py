@@ -6,7 +6,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mobileone_core.data.spec import DataSpec
@@ -14,6 +14,8 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.recipe import Recipe
 
+VARIED = ("model", "recipe")  # the parts whose fields a study can set
+MULTIPLES = ("model.width", "model.depth")  # of the variant's own widths and depths
 SCHEMA = 1  # raised when a default changes; a new field with a default needs no new schema
 
 
@@ -28,6 +30,16 @@ class CellSpec:
 
     def __post_init__(self) -> None:
         require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "an integer of 0 or more")
+
+    def changed(self, changes: Mapping[str, Any]) -> "CellSpec":
+        """This cell with other fields, by names such as model.k; model.width and model.depth multiply its own."""
+        model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})
+        parts: dict[str, Any] = {"model": model, "recipe": self.recipe}
+        for part in VARIED:
+            named = {name.partition(".")[2]: value for name, value in changes.items() if name.partition(".")[0] == part}
+            named = {name: value for name, value in named.items() if f"{part}.{name}" not in MULTIPLES}
+            parts[part] = parts[part].changed(**named) if named else parts[part]
+        return replace(self, **parts)
 
     @property
     def key(self) -> str:

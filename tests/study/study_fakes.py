@@ -27,7 +27,7 @@ CONTROL = 1.01  # what the stand-in measures of the baseline's twin
 def small_plan(levels=(1, 2, 3, 4), seeds=3, epochs=4, name="branch_count", *, teachers=(), compares="", curves=()):
     """A study over k; 12 cells unless told otherwise, the cells of a seed with the same teachers."""
     factors = (Factor("k", "model.k", tuple(levels), levels[0]),)
-    study = Study(name, "Does k matter?", factors, "table 6", seeds, compares=compares, curves=tuple(curves))
+    study = Study(name, "Does k matter?", factors, "table 6", seeds=seeds, compares=compares, curves=tuple(curves))
     spec = ModelSpec(widths=(8, 8), depths=(1, 1), stage_strides=(2, 2), in_channels=1)
     recipe = Recipe(
         epochs=epochs,

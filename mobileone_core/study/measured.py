@@ -1,0 +1,120 @@
+"""A study whose levels are measured side by side, nothing trained: its declaration, and the plan it resolves to."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Literal, get_args
+
+from mobileone_core.errors import InputError, require
+from mobileone_core.latency.cell import LatencyCell
+from mobileone_core.latency.comparison import LatencyArm, LatencySpec, changed_fields
+from mobileone_core.latency.protocol import Protocol
+from mobileone_core.study.declaration import Declaration
+from mobileone_core.study.factor import Factor, Level, frozen, level_label
+from mobileone_core.study.plan import PlannedComparison
+
+View = Literal["levels", "correlation", "backbones"]
+MARK = "measured"  # the kind of plan, in its JSON
+
+
+@dataclass(frozen=True)
+class MeasuredStudy(Declaration):
+    """A study measured in one exclusive process: its replicates are rounds, not seeds.
+
+    base is the cell that the factors vary. A row's ratio refers to the same row with the factors named in against at
+    their baselines; all of them where none is named. view is what the report shows beside the table.
+    """
+
+    base: LatencyCell = field(default_factory=LatencyCell)
+    protocol: Protocol = field(default_factory=Protocol)
+    against: tuple[str, ...] = ()
+    view: View = "levels"
+    metric: ClassVar = "latency/median_ms"
+    curves: ClassVar = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = [factor.name for factor in self.factors]
+        strange = [name for name in self.against if name not in names]
+        require(not strange, "against", strange, f"factors are {', '.join(names)}")
+        require(self.view in get_args(View), "view", self.view, f"one of {', '.join(get_args(View))}")
+
+    def reference_of(self, arm: Mapping[str, Level]) -> dict[str, Level]:
+        """The arm that another one's ratio refers to."""
+        compared = self.against or tuple(arm)
+        return {name: self.baseline[name] if name in compared else level for name, level in arm.items()}
+
+
+@dataclass(frozen=True)
+class MeasuredPlan:
+    """A measured study resolved: one comparison holds all its arms. default: its settings are the study's own."""
+
+    study: MeasuredStudy
+    default: bool = False
+    cells: tuple[()] = ()
+    teachers: tuple[()] = ()
+
+    def __post_init__(self) -> None:
+        for factor in self.study.factors:
+            if factor.baseline not in factor.levels:
+                allowed = f"the baseline level {factor.baseline!r} must be among the levels"
+                raise InputError.of(factor.name, list(factor.levels), allowed)
+        labels: dict[LatencyCell, str] = {}
+        for arm in self.spec.arms:
+            other = labels.setdefault(arm.cell, arm.label)
+            if other != arm.label:
+                raise InputError(f"levels: {other} and {arm.label} are the same network in the same runtime")
+
+    @cached_property
+    def spec(self) -> LatencySpec:
+        """All arms, in the order of the levels."""
+        return LatencySpec(tuple(map(self._arm, self.study.arms)), self.study.protocol)
+
+    def _arm(self, arm: Mapping[str, Level]) -> LatencyArm:
+        cell = self.study.base
+        for factor in self.study.factors:
+            cell = factor.applied(cell, arm[factor.name])
+        return LatencyArm(level_label(arm), arm, cell, level_label(self.study.reference_of(arm)))
+
+    @cached_property
+    def comparison(self) -> PlannedComparison:
+        """The one measurement."""
+        return PlannedComparison(self.spec, self.study.name, "", needs=())
+
+    @property
+    def queued(self) -> tuple[PlannedComparison, ...]:
+        return (self.comparison,)
+
+    @property
+    def queue(self) -> str:
+        """Where it waits: the study's own name for its own settings, else a queue a setting."""
+        return self.study.name if self.default else f"{self.study.name}-{self.comparison.key[:6]}"
+
+    @property
+    def id(self) -> str:
+        """The plan's name: a hash of all it declares."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
+
+    def to_json(self) -> str:
+        """The declaration as recorded; from_json resolves the same comparison from it."""
+        study = {item.name: getattr(self.study, item.name) for item in dataclasses.fields(self.study)}
+        study |= {"base": self.study.base.to_plain(), "protocol": changed_fields(self.study.protocol)}
+        study["factors"] = [dataclasses.asdict(factor) for factor in self.study.factors]
+        content = {"plan": MARK, "study": study, "default": self.default}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "MeasuredPlan":
+        """Read a plan; InputError where another version wrote it."""
+        content = json.loads(text)
+        study: dict[str, Any] = content["study"]
+        try:
+            study["factors"] = tuple(Factor(**frozen(item)) for item in study["factors"])
+            study |= {"base": LatencyCell.from_plain(study["base"]), "protocol": Protocol(**study["protocol"])}
+            study["against"] = tuple(study["against"])
+            return cls(MeasuredStudy(**study), content["default"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"plan: written by another version ({error})") from error

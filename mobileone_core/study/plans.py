@@ -1,0 +1,30 @@
+"""Plans of either kind, as whoever keeps, runs or reads them takes them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mobileone_core.errors import InputError
+from mobileone_core.latency.comparison import LatencySpec
+from mobileone_core.study.measured import MARK, MeasuredPlan
+from mobileone_core.study.plan import Plan
+from mobileone_core.training.comparison import ComparisonSpec
+
+AnyPlan = Plan | MeasuredPlan
+AnyComparison = ComparisonSpec | LatencySpec
+
+
+def read_plan(text: str) -> AnyPlan:
+    """A plan as recorded; InputError where another version wrote it."""
+    content: Mapping[str, Any] = json.loads(text)
+    return MeasuredPlan.from_json(text) if content.get("plan") == MARK else Plan.from_json(text)
+
+
+def read_comparison_spec(text: str) -> AnyComparison:
+    """What a comparison in the queue measures; InputError where another version wrote it."""
+    kind = json.loads(text).get("kind")
+    if kind == "latency":
+        return LatencySpec.from_json(text)
+    if kind == "forms":
+        return ComparisonSpec.from_json(text)
+    raise InputError.of("kind", kind, "this version measures forms and latency")
