@@ -11,13 +11,16 @@ import tyro
 
 from mobileone_core.cli.help import HELP, SEEDS, level_help
 from mobileone_core.cli.teachers import named_teachers
+from mobileone_core.latency.cell import Runtime
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Factor, Level, fields_of, level_text
+from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.presets import Phases, phases_named
 from mobileone_core.training.cell import MULTIPLES, CellSpec
 from mobileone_core.training.recipe import Recipe, Teacher
 
+TRAINED: Mapping[str, type] = {"model": ModelSpec, "recipe": Recipe}
 FOLLOWING = {"in_channels"}  # it follows from the data
 NAMED = {"phases": Phases, "teachers": tuple[str, ...]}  # fields of the recipe whose options are names
 
@@ -33,11 +36,15 @@ def _read(text: Level) -> Level:
     return text
 
 
-def level_options(study: Study) -> Any:  # noqa: ANN401
-    fields = [(item.name, _level_option(item), field(default=_written(item.levels))) for item in study.factors]
-    seeds = ("seeds", _explained(int, SEEDS), field(default=study.seeds))
-    kind = dataclasses.make_dataclass("Levels", [*fields, seeds], frozen=True)
-    kind.__doc__ = "What the study varies: levels, and seeds a level."
+def level_options(study: Study | MeasuredStudy) -> Any:  # noqa: ANN401
+    parts = {"network": type(study.base.network), "runtime": Runtime} if isinstance(study, MeasuredStudy) else TRAINED
+    fields: list[tuple[str, Any, Any]] = [
+        (item.name, _level_option(item, parts), field(default=_written(item.levels))) for item in study.factors
+    ]
+    if isinstance(study, Study):
+        fields.append(("seeds", _explained(int, SEEDS), field(default=study.seeds)))
+    kind = dataclasses.make_dataclass("Levels", fields, frozen=True)
+    kind.__doc__ = "What the study varies: levels" + (", and seeds a level." if isinstance(study, Study) else ".")
     return kind()
 
 
@@ -49,7 +56,7 @@ def _explained(kind: Any, text: str) -> Any:  # noqa: ANN401
     return Annotated[kind, tyro.conf.arg(help=text)]
 
 
-def _level_option(factor: Factor) -> Any:  # noqa: ANN401
+def _level_option(factor: Factor, parts: Mapping[str, type]) -> Any:  # noqa: ANN401
     """The type of a factor's levels, with its help; a field that takes several integers takes words."""
     part, _, name = factor.field.partition(".")
     typed = False
@@ -58,7 +65,7 @@ def _level_option(factor: Factor) -> Any:  # noqa: ANN401
     elif factor.field in MULTIPLES:
         level = float
     else:
-        level = get_type_hints({"model": ModelSpec, "recipe": Recipe}[part])[name]
+        level = get_type_hints(parts[part])[name] if name else int
         typed = any(get_origin(item) is tuple for item in (level, *get_args(level)))
         level = str if typed else level
     return _explained(tuple[level, ...], level_help(factor, typed=typed))
@@ -83,10 +90,12 @@ def training_asked(preset: CellSpec, options: Any) -> tuple[Recipe, Mapping[Teac
     return preset.recipe.changed(**changes), files
 
 
-def field_options(kind: type, text: str, values: Mapping[str, Any], without: Collection[str]) -> Any:  # noqa: ANN401
-    """The fields of a spec as options of their own, with values as defaults."""
+def field_options(
+    kind: type, text: str, values: Mapping[str, Any], without: Collection[str], texts: Mapping[str, str] = HELP
+) -> Any:  # noqa: ANN401
+    """The fields of a spec as options of their own, with values as defaults and texts as their help."""
     hints = {name: NAMED.get(name, hint) for name, hint in get_type_hints(kind).items() if name not in without}
-    fields = [(name, _explained(hint, HELP[name]), field(default=values[name])) for name, hint in hints.items()]
+    fields = [(name, _explained(hint, texts[name]), field(default=values[name])) for name, hint in hints.items()]
     options = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
     options.__doc__ = text
     return options()

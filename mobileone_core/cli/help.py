@@ -3,7 +3,7 @@
 from typing import Any
 
 from mobileone_core.study.factor import Factor, level_text
-from mobileone_core.training.cell import MULTIPLES
+from mobileone_core.training.cell import MULTIPLES, VARIED
 
 HELP = {
     "widths": "Output channels of each stage.",
@@ -36,6 +36,29 @@ HELP = {
     "temperature": "Softens the logits of teachers and student.",
     "hard_label_weight": "Share of the labels' cross entropy in the loss, 0 to 1; the rest is the teachers'.",
 }
+MEASURED_HELP = {
+    "model": "A network of table 9, or one of ours.",
+    "form": "With the branches of training, or deployed: one convolution a block.",
+    "k": "Parallel conv-BN branches of a block in train form, 1 to 16; 0 as the variant has it.",
+    "activation": "Activation after every convolution; _rank5 is the usual, transposed form of the dynamic ones.",
+    "block": "What stands around every convolution: nothing, SE, a skip connection, both.",
+    "depth": "Convolutions after the stem.",
+    "width": "Channels of every one.",
+    "kernel_size": "Kernel of every one, odd.",
+    "stem_stride": "Stride of the first convolution, which reads the image.",
+    "name": "What executes the network.",
+    "threads": "Threads within a call.",
+    "precision": "Numbers that weights and activations are kept in.",
+    "layout": "Memory format of activations.",
+    "image_size": "Pixels along a side of the image, of which there is one a call.",
+    "rounds": "Rounds: the replicates of a measurement, in each of which every network has its turn.",
+    "burst": "Timed calls of a turn.",
+    "warmup": "Untimed calls of every network at the start.",
+    "untimed": "Untimed calls before a turn's timed ones.",
+    "seed": "Draws the order of the turns.",
+    "trim": "Fastest and slowest calls of a turn that the trimmed statistics leave out, each.",
+    "reload": "Load the network anew at every turn.",
+}
 SEEDS = "Cells a level, with seeds 0, 1 and so on."
 INTEGERS = "Several integers as 0,0,1,1."
 
@@ -50,7 +73,9 @@ def level_help(factor: Factor, *, typed: bool) -> str:
         name = factor.field.partition(".")[2]
         rounded = {"width": ", rounded to a multiple of 8", "depth": ", at least one block a stage"}[name]
         return f"Multiples of the variant's {name}s{rounded}; baseline {baseline}."
-    texts = [f"Levels of {factor.field}; baseline {baseline}.", HELP[factor.field.partition(".")[2]]]
+    part, _, name = factor.field.rpartition(".")
+    help_texts = HELP if part in VARIED else MEASURED_HELP
+    texts = [f"Levels of {factor.field}; baseline {baseline}.", help_texts[name]]
     return " ".join([*texts, *([INTEGERS] if typed else [])])
 
 

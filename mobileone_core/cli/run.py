@@ -4,34 +4,45 @@ import sys
 from collections.abc import Sequence
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
-from mobileone_core.cli.options import Command, own_recipe, parse
+from mobileone_core.cli.measured import MeasuredCommand, MeasuredRunning, parse_measured
+from mobileone_core.cli.options import Command, Running, own_recipe, parse
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
 from mobileone_core.errors import require
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.job import Setup
+from mobileone_core.study.job import LATENCY, Engine, Setup
+from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.presets import preset_cell
-from mobileone_core.study.runner import Outcome, join, run_study
+from mobileone_core.study.runner import Display, Outcome, join, run_study
 from mobileone_core.study.state import cell_states, is_settled
-from mobileone_core.training.execution import Execution
+from mobileone_core.study.workspace import Workspace
 
 
-def main(study: Study, arguments: Sequence[str] | None = None) -> None:
+def main(study: Study | MeasuredStudy, arguments: Sequence[str] | None = None) -> None:
     """Run a study from its command line and exit: 0 complete, 1 cells missing, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
-    sys.exit(guarded(lambda: _run(study, parse(study, given))))
+    if isinstance(study, MeasuredStudy):
+        measured = study
+        sys.exit(guarded(lambda: _measure(parse_measured(measured, given))))
+    trained = study
+    sys.exit(guarded(lambda: _run(trained, parse(trained, given))))
 
 
-def default_plan(study: Study) -> Plan:
+def default_plan(study: Study | MeasuredStudy) -> AnyPlan:
     """The study with none of its settings changed."""
+    return MeasuredPlan(study, default=True) if isinstance(study, MeasuredStudy) else _default_plan(study)
+
+
+def _default_plan(study: Study) -> Plan:
     preset = preset_cell(study.variant, resolve_data(study.data, None), own_recipe(study, study.data), study.base)
     return Plan(study, preset, default=True)
 
 
 def asked_plan(study: Study, command: Command) -> Plan:
     """The plan of a command line; default where it comes to the study's own settings."""
-    usual, asked = default_plan(study), Plan(command.study, command.base)
+    usual, asked = _default_plan(study), Plan(command.study, command.base)
     return usual if (asked.study, asked.base) == (usual.study, usual.base) else asked
 
 
@@ -42,13 +53,50 @@ def _run(study: Study, command: Command) -> int:
     size, allowed = plan.base.recipe.batch_size, f"a multiple of processes, which is {running.processes}"
     require(size % running.processes == 0, "batch_size", size, allowed)
     if running.plan:
-        from mobileone_core.study.status import plan_lines
+        return _show(plan, running.workspace)
+    _say_settled(plan, running)
+    prepare_data(plan.base.data.name, command.presets.data_root)
+    setup = Setup(running.workspace, workers, execution, command.presets.data_root, command.teachers)
+    outcome = (join if running.join else run_study)(plan, setup, _display(plan))
+    return _ended(plan, running, outcome)
 
-        print("\n".join(plan_lines(plan, cell_states(running.workspace, plan))))
-        return COMPLETE
+
+def _measure(command: MeasuredCommand) -> int:
+    plan, running = command.plan, command.running
+    if running.plan:
+        return _show(plan, running.workspace)
+    _say_settled(plan, running)
+    if not is_settled(running.workspace, plan, cell_states(running.workspace, plan)):
+        from mobileone_core.latency.runtimes import require_runtime
+
+        for runtime in dict.fromkeys(arm.cell.runtime for arm in plan.spec.arms):
+            require_runtime(runtime)
+    setup = Setup(running.workspace, engine=Engine(preload=LATENCY))
+    outcome = (join if running.join else run_study)(plan, setup, _display(plan))
+    return _ended(plan, running, outcome)
+
+
+def _show(plan: AnyPlan, workspace: Workspace) -> int:
+    """Print a plan; start nothing."""
+    from mobileone_core.study.status import plan_lines
+
+    print("\n".join(plan_lines(plan, cell_states(workspace, plan))))
+    return COMPLETE
+
+
+def _say_settled(plan: AnyPlan, running: Running | MeasuredRunning) -> None:
     if not running.join and is_settled(running.workspace, plan, cell_states(running.workspace, plan)):
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
-    outcome = _work(plan, command, workers, execution)
+
+
+def _display(plan: AnyPlan) -> Display:
+    from mobileone_core.study.progress import Progress
+
+    return Progress({cell.key: cell.cost for cell in plan.queued})
+
+
+def _ended(plan: AnyPlan, running: Running | MeasuredRunning, outcome: Outcome) -> int:
+    """Report what there is, and tell what failed."""
     if outcome.interrupted:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return INTERRUPTED
@@ -61,13 +109,3 @@ def _run(study: Study, command: Command) -> int:
     for item in outcome.failures:
         print(f"failed: {item.label}: {item.error}; the same command tries it again", file=sys.stderr)
     return COMPLETE if outcome.is_complete and is_sound else INCOMPLETE
-
-
-def _work(plan: Plan, command: Command, workers: int, execution: Execution) -> Outcome:
-    from mobileone_core.study.progress import Progress
-
-    running, workspace = command.running, command.running.workspace
-    prepare_data(plan.base.data.name, command.presets.data_root)
-    setup = Setup(workspace, workers, execution, command.presets.data_root, command.teachers)
-    display = Progress({cell.key: cell.cost for cell in plan.queued})
-    return (join if running.join else run_study)(plan, setup, display)

@@ -7,10 +7,8 @@ from dataclasses import field as item
 from typing import Any, TypeVar
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.latency.cell import KINDS, Chain, LatencyCell, NamedNetwork, Runtime
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.training.cell import MULTIPLES, VARIED, CellSpec
-from mobileone_core.training.recipe import Recipe
 
 Level = str | int | float | bool | tuple[int, ...]
 PLAIN = (str, int, float, bool, type(None))
@@ -78,8 +76,8 @@ class Factor:
             raise InputError(str(error) if str(error).startswith(self.name) else f"{self.name}: {error}") from error
 
 
-def fields_of(spec: ModelSpec | Recipe | Chain | NamedNetwork | Runtime) -> dict[str, Any]:
-    """A part's fields by name."""
+def fields_of(spec: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The fields of a cell's part (a dataclass) by name."""
     return {entry.name: getattr(spec, entry.name) for entry in dataclasses.fields(spec)}
 
 

@@ -42,9 +42,14 @@ class MeasuredStudy(Declaration):
         require(not strange, "against", strange, f"factors are {', '.join(names)}")
         require(self.view in get_args(View), "view", self.view, f"one of {', '.join(get_args(View))}")
 
+    @property
+    def compared(self) -> tuple[Factor, ...]:
+        """The factors whose baselines are the references."""
+        return tuple(factor for factor in self.factors if not self.against or factor.name in self.against)
+
     def reference_of(self, arm: Mapping[str, Level]) -> dict[str, Level]:
         """The arm that another one's ratio refers to."""
-        compared = self.against or tuple(arm)
+        compared = [factor.name for factor in self.compared]
         return {name: self.baseline[name] if name in compared else level for name, level in arm.items()}
 
 
@@ -58,7 +63,7 @@ class MeasuredPlan:
     teachers: tuple[()] = ()
 
     def __post_init__(self) -> None:
-        for factor in self.study.factors:
+        for factor in self.study.compared:
             if factor.baseline not in factor.levels:
                 allowed = f"the baseline level {factor.baseline!r} must be among the levels"
                 raise InputError.of(factor.name, list(factor.levels), allowed)

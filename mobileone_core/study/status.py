@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from mobileone_core.errors import InputError
+from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.progress import summary, value_text
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.words import field_words, size_words
@@ -32,8 +34,23 @@ def _is_of(queue: str, study: str) -> bool:
     return queue == study or queue.startswith(f"{study}-")
 
 
-def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
-    """Every cell of a plan and its state."""
+def plan_lines(plan: AnyPlan, states: Sequence[CellState]) -> list[str]:
+    """Every cell of a plan and its state; of a measured one also what is measured."""
+    return _measured_lines(plan, states) if isinstance(plan, MeasuredPlan) else _trained_lines(plan, states)
+
+
+def _measured_lines(plan: MeasuredPlan, states: Sequence[CellState]) -> list[str]:
+    protocol, arms = plan.study.protocol, plan.spec.arms
+    return [
+        f"{plan.study.name}: {len(arms)} networks side by side; {summary(states, None)}",
+        f"{protocol.rounds} rounds of {protocol.burst} calls, {plan.study.base.runtime.threads} threads a call, "
+        f"{plan.study.base.image_size} px",
+        *(f"  {arm.label}" for arm in arms),
+        *_table(states),
+    ]
+
+
+def _trained_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
     study, recipe, data = plan.study, plan.base.recipe, plan.base.data
     return [
         f"{study.name}: {len(states)} cells; {summary(states, None)}",

@@ -1,0 +1,30 @@
+"""What do squeeze-and-excite blocks and skip connections cost in latency? (MobileOne, table 3)
+
+    python studies/block_latency.py                               # ONNX Runtime and torch, one thread
+    python studies/block_latency.py --runtime openvino --width 64
+
+The 30-layer network of activation_latency.py with SE, with skip connections, and with both around every convolution,
+timed side by side. The paper's numbers could not be sourced, only its finding: both raise latency, SE by its
+synchronization, skips by memory traffic. Nothing is trained; on two cores it takes about a minute.
+"""
+
+from mobileone_core.latency.cell import Chain, LatencyCell
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.measured import MeasuredStudy
+
+STUDY = MeasuredStudy(
+    name="block_latency",
+    question="What do squeeze-and-excite blocks and skip connections cost in latency?",
+    factors=(
+        Factor("block", "network.block", levels=("baseline", "se", "skip", "se_skip"), baseline="baseline"),
+        Factor("runtime", "runtime.name", levels=("onnxruntime", "torch"), baseline="onnxruntime"),
+    ),
+    reference="table 3",
+    base=LatencyCell(Chain()),
+    against=("block",),
+)
+
+if __name__ == "__main__":
+    from mobileone_core.cli import main
+
+    main(STUDY)
