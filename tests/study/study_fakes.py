@@ -9,18 +9,20 @@ from pathlib import Path
 
 import psutil
 
+from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.job import Engine, QueueTiming
+from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.observer import CellResult, EpochRecord
 from mobileone_core.training.recipe import Recipe, Teacher
 from mobileone_core.training.teachers import teacher_cell
 
-TRAIN, COMPARE = "study_fakes:train", "study_fakes:compare"
-FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, COMPARE)
+TRAIN, COMPARE, LATENCY = "study_fakes:train", "study_fakes:compare", "study_fakes:latency"
+FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, COMPARE, LATENCY, preload=TRAIN)
 CONTROL = 1.01  # what the stand-in measures of the baseline's twin
 
 
@@ -124,6 +126,36 @@ def compare(spec, *, execution, data_root, observer):
         for arm in reversed(spec.arms)
         for form in ("deployed", "train")
     ]
+
+
+def latency_study():
+    """Two activations in two runtimes."""
+    factors = (
+        Factor("activation", "network.activation", levels=("relu", "gelu"), baseline="relu"),
+        Factor("runtime", "runtime.name", levels=("onnxruntime", "torch"), baseline="onnxruntime"),
+    )
+    return MeasuredStudy(
+        "chain_latency", "What does it cost?", factors, base=LatencyCell(Chain()), against=("activation",)
+    )
+
+
+def latency(spec, tell):
+    """Rounds without work; every arm but the last has times, which count the arms."""
+    for number in range(spec.protocol.rounds + 1):
+        tell(number)
+    *taken, refused = spec.arms
+    results = [
+        ArmResult(
+            arm.label,
+            arm.factors,
+            "",
+            {"latency/median_ms": float(count), "control/latency_ratio": CONTROL},
+            {"latency": [[float(count)] * spec.protocol.burst] * spec.protocol.rounds},
+            {"runtime": arm.cell.runtime.name, "threads": str(arm.cell.runtime.threads)},
+        )
+        for count, arm in enumerate(taken, 1)
+    ]
+    return [*results, ArmResult(refused.label, refused.factors, "", {}, {}, {}, "no such operator")]
 
 
 class Lines:

@@ -1,0 +1,158 @@
+"""Studies that are measured: what their plans hold, and their way through queue and record."""
+
+import json
+import sqlite3
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from study_fakes import FAST, Lines, latency_study
+from study_proof import give_databases
+
+from mobileone_core.errors import InputError
+from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork, Runtime
+from mobileone_core.latency.comparison import LatencySpec
+from mobileone_core.latency.protocol import Protocol
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.job import Setup
+from mobileone_core.study.measured import MeasuredPlan
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.plans import read_comparison_spec, read_plan
+from mobileone_core.study.record_reading import read_plans, read_record
+from mobileone_core.study.runner import run_study
+from mobileone_core.study.state import cell_states, is_settled
+from mobileone_core.study.status import plan_lines
+
+STUDY = latency_study()
+
+
+def run(plan, workspace):
+    return run_study(plan, Setup(workspace, engine=FAST), Lines())
+
+
+def test_a_plan_has_every_arm_once_and_its_reference():
+    plan = MeasuredPlan(STUDY, default=True)
+    assert [(arm.label, arm.reference) for arm in plan.spec.arms] == [
+        ("activation = relu, runtime = onnxruntime", "activation = relu, runtime = onnxruntime"),
+        ("activation = relu, runtime = torch", "activation = relu, runtime = torch"),
+        ("activation = gelu, runtime = onnxruntime", "activation = relu, runtime = onnxruntime"),
+        ("activation = gelu, runtime = torch", "activation = relu, runtime = torch"),
+    ]
+    assert [arm.cell.network.activation for arm in plan.spec.arms] == ["relu", "relu", "gelu", "gelu"]
+    assert [arm.cell.runtime.name for arm in plan.spec.arms] == ["onnxruntime", "torch"] * 2
+    assert plan.queue == plan.study.name
+    assert plan.queued == (plan.comparison,)
+
+
+@given(
+    st.integers(6, 40),
+    st.sampled_from([NamedNetwork("mobileone_s1", "train", 4), Chain(width=8), ModelSpec.preset("tiny", k=2)]),
+    st.integers(8, 64),
+)
+def test_plans_and_their_measurement_survive_json(rounds, network, size):
+    base = LatencyCell(network, Runtime("torch", 2), size)
+    factors = (Factor("runtime", "runtime.name", levels=("torch", "openvino"), baseline="torch"),)
+    plan = MeasuredPlan(replace(STUDY, base=base, factors=factors, against=(), protocol=Protocol(rounds=rounds)))
+    again = read_plan(plan.to_json())
+    assert isinstance(again, MeasuredPlan)
+    assert again == plan
+    assert again.comparison.key == plan.comparison.key
+    assert read_comparison_spec(plan.spec.to_json()) == plan.spec
+
+
+def test_what_is_measured_moves_the_key_and_the_queue():
+    plan = MeasuredPlan(STUDY, default=True)
+    faster = MeasuredPlan(replace(STUDY, protocol=Protocol(rounds=6)))
+    wider = MeasuredPlan(replace(STUDY, base=LatencyCell(Chain(width=40))))
+    assert len({item.comparison.key for item in (plan, faster, wider)}) == 3
+    assert len({item.queue for item in (plan, faster, wider)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"against": ("k",)}, "against"),
+        ({"view": "pie"}, "view"),
+        ({"name": "evaluate"}, "name"),
+    ],
+)
+def test_a_declaration_refuses_what_it_cannot_mean(changes, words):
+    with pytest.raises(InputError, match=words):
+        replace(STUDY, **changes)
+
+
+def test_a_baseline_that_is_compared_must_be_a_level_and_another_factors_need_not():
+    activation, runtime = STUDY.factors
+    without = replace(activation, levels=("gelu",))
+    with pytest.raises(InputError, match="baseline level 'relu'"):
+        MeasuredPlan(replace(STUDY, factors=(without, runtime)))
+    plan = MeasuredPlan(replace(STUDY, factors=(activation, replace(runtime, levels=("openvino",)))))
+    assert {arm.reference for arm in plan.spec.arms} == {"activation = relu, runtime = openvino"}
+
+
+@pytest.mark.parametrize("field", ["network.k", "network.form"])
+def test_a_factor_of_another_networks_field_is_refused(field):
+    factor = Factor("strange", field, levels=(1, 2), baseline=1)
+    with pytest.raises(InputError, match="network field"):
+        MeasuredPlan(replace(STUDY, factors=(factor,), against=()))
+
+
+def test_levels_that_come_to_the_same_cell_are_refused():
+    factor = Factor("width", settings={"usual": {}, "32": {"network.width": Chain().width}}, baseline="usual")
+    with pytest.raises(InputError, match="same network in the same runtime"):
+        MeasuredPlan(replace(STUDY, factors=(factor,), against=()))
+
+
+def test_another_versions_measurement_is_refused():
+    content = json.loads(MeasuredPlan(STUDY).spec.to_json())
+    for changes, words in (({"schema": 99}, "schema"), ({"kind": "power"}, "kind"), ({"arms": [{}]}, "version")):
+        with pytest.raises(InputError, match=words):
+            read_comparison_spec(json.dumps(content | changes))
+    with pytest.raises(InputError, match="reference"):
+        LatencySpec((replace(MeasuredPlan(STUDY).spec.arms[2]),))
+
+
+def test_a_run_is_recorded_whole_and_a_second_one_does_nothing(databases, workspace):
+    plan = MeasuredPlan(STUDY, default=True)
+    give_databases(databases, workspace)
+    outcome = run(plan, workspace)
+    assert outcome.is_complete, outcome.states
+    assert is_settled(workspace, plan, cell_states(workspace, plan))
+    record = read_record(workspace.tracking, plan)
+    assert not record.rows
+    assert not record.problems
+    assert [row.factors for row in record.comparison] == [dict(arm.factors) for arm in plan.spec.arms]
+    assert [row.metrics["latency/median_ms"] for row in record.comparison[:3]] == [1.0, 2.0, 3.0]
+    assert record.comparison[3].environment["unmeasured"] == "no such operator"
+    assert "latency/median_ms" not in record.comparison[3].metrics
+    assert read_plans(workspace.tracking, STUDY.name) == [plan]
+    before = {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")}
+    assert run(plan, workspace).states == outcome.states
+    assert {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")} == before
+
+
+def test_every_sample_is_kept(databases, workspace):
+    plan = MeasuredPlan(STUDY, default=True)
+    give_databases(databases, workspace)
+    assert run(plan, workspace).is_complete
+    kept = [json.loads(path.read_text()) for path in workspace.artifacts.rglob("samples.json")]
+    assert sorted(len(item.get("latency", [])) for item in kept) == [0, 20, 20, 20]
+
+
+def test_a_trained_plan_is_read_as_one():
+    from study_fakes import small_plan
+
+    plan = small_plan(levels=(1, 2), seeds=1)
+    assert read_plan(plan.to_json()) == plan
+    assert isinstance(read_plan(plan.to_json()), Plan)
+
+
+def test_a_plan_is_shown_without_a_trace(workspace):
+    plan = MeasuredPlan(STUDY, default=True)
+    lines = plan_lines(plan, cell_states(workspace, plan))
+    assert "4 networks side by side; 1 missing" in lines[0]
+    assert not workspace.runs.exists()
+    with pytest.raises(sqlite3.OperationalError):
+        sqlite3.connect(f"file:{workspace.runs / 'optuna.db'}?mode=ro", uri=True)
