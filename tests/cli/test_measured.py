@@ -1,0 +1,110 @@
+"""What the command line of a measured study resolves to, and what it refuses."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mobileone_core.cli.measured import parse_measured
+from mobileone_core.cli.run import default_plan
+from mobileone_core.errors import InputError
+from mobileone_core.study.measured import MeasuredStudy
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+def declared(name):
+    return runpy.run_path(str(STUDIES / f"{name}.py"))["STUDY"]
+
+
+ACTIVATION = declared("activation_latency")
+NAMES = [path.stem for path in sorted(STUDIES.glob("*.py")) if isinstance(declared(path.stem), MeasuredStudy)]
+
+
+def plan(*options, study=ACTIVATION):
+    return parse_measured(study, options).plan
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_option_is_the_default_study(name):
+    study = declared(name)
+    assert plan(study=study) == default_plan(study)
+    assert plan(study=study).default
+
+
+@pytest.mark.parametrize(
+    "options", [("--rounds", "20"), ("--threads", "1"), ("--runtime", "onnxruntime", "torch"), ("--image-size", "224")]
+)
+def test_default_settings_given_by_hand_are_still_the_default_study(options):
+    assert plan(*options) == default_plan(ACTIVATION)
+
+
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        (("--rounds", "7"), lambda plan: plan.spec.protocol.rounds == 7),
+        (("--threads", "2"), lambda plan: {arm.cell.runtime.threads for arm in plan.spec.arms} == {2}),
+        (("--width", "8"), lambda plan: {arm.cell.network.width for arm in plan.spec.arms} == {8}),
+        (("--image-size", "64"), lambda plan: {arm.cell.image_size for arm in plan.spec.arms} == {64}),
+        (
+            ("--precision", "bfloat16"),
+            lambda plan: {arm.cell.runtime.precision for arm in plan.spec.arms} == {"bfloat16"},
+        ),
+        (("--runtime", "openvino"), lambda plan: {arm.cell.runtime.name for arm in plan.spec.arms} == {"openvino"}),
+        (("--activation", "relu", "gelu"), lambda plan: len(plan.spec.arms) == 4),
+    ],
+)
+def test_an_option_sets_its_field(options, read):
+    asked = plan(*options)
+    assert read(asked)
+    assert not asked.default
+    assert asked.queue != ACTIVATION.name
+
+
+def test_re_parameterization_has_levels_by_name():
+    asked = plan("--model", "mobileone_s0", "--form", "deployed", "train-k8", study=declared("reparam_latency"))
+    assert [(arm.cell.network.form, arm.cell.network.k) for arm in asked.spec.arms] == [
+        ("deployed", 0),
+        ("deployed", 0),
+        ("train", 8),
+        ("train", 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--rounds", "3"), "rounds"), (("--threads", "0"), "threads"), (("--width", "0"), "width")],
+)
+def test_a_value_that_cannot_be_is_named(options, words):
+    with pytest.raises(InputError, match=words):
+        plan(*options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--rounds", "3"), "error: rounds: 3 is not allowed; an integer of 6 or more"),
+        (("--activation", "tanh"), "tanh"),
+        (
+            ("--activation", "gelu"),
+            "error: activation: ['gelu'] is not allowed; the baseline level 'relu' must be among",
+        ),
+        (("--seeds", "3"), "--seeds"),
+    ],
+)
+def test_bad_input_is_one_message_and_leaves_no_trace(options, words, tmp_path):
+    command = [sys.executable, str(STUDIES / "activation_latency.py"), "--runs", str(tmp_path / "runs"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_is_printed_and_nothing_is_written(tmp_path):
+    command = [sys.executable, str(STUDIES / "block_latency.py"), "--plan", "--runs", str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "8 networks side by side; 1 missing" in done.stdout
+    assert not (tmp_path / "runs").exists()
