@@ -1,16 +1,16 @@
 """The calls whose cost is measured: a training step and an inference, on random images, without data loading."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone_core.data.seeding import derive_seed
+from mobileone_core.model.calibration import calibrate
 from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.training.cell import CellSpec
@@ -90,25 +90,6 @@ def build_calls(network: nn.Module, spec: CellSpec, execution: Execution) -> Cal
         reader.compile()
     step = TrainingStep(learner, replace(spec.recipe, lr=LEARNING_RATE), images, labels)
     return {"step": step, "inference": Inference(reader, spec.recipe, images[:1])}
-
-
-@torch.no_grad()
-def calibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Give every BN the statistics of some batches of images; the network ends in evaluation mode.
-
-    With fresh statistics activations grow from block to block, and slow arithmetic on denormals would be timed.
-    """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over the batches
-    network.train()
-    for batch in batches:
-        network(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
 
 
 def _images(spec: CellSpec, *purpose: str | int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.timed_calls import LEARNING_RATE, TrainingStep, build_calls, build_forms, calibrate
+from mobileone_core.training.timed_calls import LEARNING_RATE, TrainingStep, build_calls, build_forms
 
 CPU = torch.device("cpu")
 
@@ -92,19 +92,6 @@ def test_the_forms_are_one_network(cell, forms):
     assert not forms["train"].deployed
     with torch.inference_mode():
         torch.testing.assert_close(forms["deployed"](images), forms["train"](images), rtol=1e-3, atol=1e-4)
-
-
-def test_calibration_gives_the_statistics_of_its_batches():
-    norm = nn.BatchNorm2d(3)
-    generator = torch.Generator().manual_seed(0)
-    batches = [torch.randn(8, 3, 5, 5, generator=generator) * 7 + 3 for _ in range(3)]
-    calibrate(norm, batches)
-    mean = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
-    variance = torch.stack([batch.var((0, 2, 3)) for batch in batches]).mean(0)
-    torch.testing.assert_close(norm.running_mean, mean)
-    torch.testing.assert_close(norm.running_var, variance)
-    assert norm.momentum == 0.1
-    assert not norm.training
 
 
 def test_bfloat16_is_used_where_the_recipe_says_so(cell, forms):
