@@ -1,99 +1,42 @@
 """The record as committed with a report, enough to render every table and figure again."""
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.record_csv import (
-    ENVIRONMENT,
-    FACTOR,
-    columns_of,
-    comparison_text,
-    curves_text,
-    measured,
-    read_comparison,
-    read_curves,
-    read_measured,
-    table_text,
-)
-from mobileone_core.study.plan import Plan, PlannedCell
-from mobileone_core.study.rows import CellRow, StudyRecord
-
-ROLE, TEACHER = "role", "teacher"
-FIXED = {"key", "seed", "run_id", ROLE, TEACHER}
+from mobileone_core.reporting.files import kept_text
+from mobileone_core.reporting.kinds import kind_of
+from mobileone_core.study.plans import AnyPlan, read_plan
+from mobileone_core.study.rows import StudyRecord
 
 
-def record_texts(plan: Plan, record: StudyRecord) -> dict[str, str]:
+def record_texts(plan: AnyPlan, record: StudyRecord) -> dict[str, str]:
     """The record's files by name; an empty text is a file that is not there."""
     problems = (" ".join(problem.split()) for problem in record.problems)
-    return {
-        "cells.csv": cells_text(plan, record.rows),
-        "plan.json": plan_text(plan),
-        "problems.txt": "".join(f"{problem}\n" for problem in problems),
-        "curves.csv": curves_text(plan, record.curves),
-        "comparison.csv": comparison_text(plan, record.comparison),
-    }
+    first, *others = kind_of(plan).texts(plan, record).items()
+    return dict([
+        first,
+        ("plan.json", plan_text(plan)),
+        ("problems.txt", "".join(f"{problem}\n" for problem in problems)),
+        *others,
+    ])  # fmt: skip
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: AnyPlan) -> str:
     """plan.json: the declaration, indented."""
     return json.dumps(json.loads(plan.to_json()), indent=2, sort_keys=True) + "\n"
 
 
-def cells_text(plan: Plan, rows: Sequence[CellRow]) -> str:
-    """cells.csv: a line a cell in the plan's order, then its teachers, metrics as recorded (fractions, seconds).
-
-    A missing cell has its line with nothing measured in it, a cell with two finished runs has two. Where there are
-    teachers, role tells them from cells and teacher names their network.
-    """
-    teachers = plan.teachers
-    keys = {cell.key for cell in (*plan.cells, *teachers)}
-    rows = [row for row in rows if row.key in keys]
-    metrics, tags = columns_of(rows)
-    factors = [factor.name for factor in plan.study.factors]
-    by_key: dict[str, list[CellRow]] = {}
-    for row in sorted(rows, key=lambda row: row.run_id):
-        by_key.setdefault(row.key, []).append(row)
-    roles = [ROLE, TEACHER] if teachers else []
-    header = ["key", *roles, "seed", *(FACTOR + name for name in factors), "run_id"]
-    lines: list[list[object]] = [[*header, *metrics, *(ENVIRONMENT + name for name in tags)]]
-    for cell in (*plan.cells, *teachers):
-        role = [cell.role, cell.factors.get(TEACHER, "") if cell.role == TEACHER else ""] if teachers else []
-        levels = (cell.factors.get(name, "") if cell.role == "cell" else "" for name in factors)
-        start = [cell.key, *role, cell.seed, *levels]
-        runs = [measured(row, metrics, tags) for row in by_key.get(cell.key, [])]
-        lines += [[*start, *run] for run in runs or [[""] * (1 + len(metrics) + len(tags))]]
-    return table_text(lines)
-
-
-def read_cells(directory: Path) -> tuple[Plan, StudyRecord]:
+def read_cells(directory: Path) -> tuple[AnyPlan, StudyRecord]:
     """The plan and record that a report directory holds; InputError where they are not there or not readable."""
     try:
-        plan = Plan.from_json((directory / "plan.json").read_text(encoding="utf-8"))
-        lines = list(csv.DictReader(io.StringIO((directory / "cells.csv").read_text(encoding="utf-8"))))
-        known = {cell.key: cell for cell in (*plan.cells, *plan.teachers)}
-        rows = {line["run_id"]: _row(line, known[line["key"]]) for line in lines if line["run_id"]}
-        problems = tuple(kept_text(directory / "problems.txt").splitlines())
-        comparison = read_comparison(plan, kept_text(directory / "comparison.csv"))
-        return plan, StudyRecord(
-            tuple(rows.values()), problems, comparison, read_curves(kept_text(directory / "curves.csv"))
-        )
+        plan = read_plan((directory / "plan.json").read_text(encoding="utf-8"))
+        record = kind_of(plan).read(plan, directory)
+        return plan, replace(record, problems=tuple(kept_text(directory / "problems.txt").splitlines()))
     except FileNotFoundError as error:
         raise InputError(f"{directory}: no report here, {Path(error.filename).name} is missing") from error
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{directory}: its files cannot be read as one record ({error!r})") from error
-
-
-def kept_text(path: Path) -> str:
-    """A file's text; empty where there is none."""
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _row(line: Mapping[str, str], cell: PlannedCell) -> CellRow:
-    metrics, tags = read_measured(line, FIXED)
-    return CellRow(cell.key, cell.seed, cell.factors, line["run_id"], metrics, tags)

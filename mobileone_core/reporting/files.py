@@ -14,3 +14,8 @@ def write_content(path: Path, content: str | bytes) -> None:
         write_whole(path, lambda aside: aside.write_bytes(data))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def kept_text(path: Path) -> str:
+    """A file's text; empty where there is none."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

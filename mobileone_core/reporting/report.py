@@ -7,23 +7,13 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobileone_core.reporting.cells import kept_text, read_cells, record_texts
-from mobileone_core.reporting.effects import effects_csv
-from mobileone_core.reporting.files import write_content
-from mobileone_core.reporting.page import page_text, setting
-from mobileone_core.reporting.result import Result, analyse
-from mobileone_core.reporting.style import Drawing
-from mobileone_core.reporting.tables import table_csv, table_tex
-from mobileone_core.reporting.words import table_of, verdict
-from mobileone_core.study.effects import asked_effects
-from mobileone_core.study.plan import Plan
+from mobileone_core.reporting.cells import read_cells, record_texts
+from mobileone_core.reporting.files import kept_text, write_content
+from mobileone_core.reporting.kinds import kind_of
+from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.rows import StudyRecord
 
-RENDERER = 3  # raised when a report of the same record is to look different
-
-RENDERED = ("table.csv", "table.tex", "figure.png", "figure.svg", "README.md")
-CURVES = ("curves.png", "curves.svg")
-EFFECTS = ("effects.csv",)
+PAGE = "README.md"
 
 
 @dataclass(frozen=True)
@@ -42,25 +32,20 @@ class ReportFiles:
         return self.directory / "README.md"
 
 
-def report_name(plan: Plan) -> str:
+def report_name(plan: AnyPlan) -> str:
     """The report's directory: the study's name, with what differs where the settings are not its own."""
-    study = plan.study
-    return study.name if plan.default else f"{study.name}-{study.variant}-{study.data}-{plan.id}"
+    return plan.study.name if plan.default else f"{plan.study.name}-{kind_of(plan).suffix(plan)}"
 
 
-def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFiles:
+def write_report(plan: AnyPlan, record: StudyRecord, directory: Path) -> ReportFiles:
     """Write directory/<study>/, unless it shows this very record already; problems are printed as errors."""
-    home = directory / report_name(plan)
+    home, kind = directory / report_name(plan), kind_of(plan)
     texts = record_texts(plan, record)
-    fingerprint = hashlib.sha256("\0".join([str(RENDERER), *texts.values()]).encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256("\0".join([str(kind.version), *texts.values()]).encode()).hexdigest()[:16]
     if _is_current(home, plan, texts, fingerprint):
         return ReportFiles(home, rendered=False)
-    result = analyse(plan, replace(record, problems=texts["problems.txt"].splitlines()))
-    caption = f"{plan.study.question} {setting(plan)}; {plan.study.source}."
-    contents: dict[str, str | bytes] = dict(texts)
-    contents |= {"table.csv": table_csv(result), "table.tex": table_tex(table_of(result), caption)}
-    contents["effects.csv"] = effects_csv(result)
-    contents |= {**_figures(result, has_curves=bool(texts["curves.csv"])), "README.md": page_text(result, fingerprint)}
+    told = replace(record, problems=texts["problems.txt"].splitlines())
+    contents = {**texts, **kind.contents(plan, told, fingerprint)}
     for name, content in contents.items():  # the page last: it vouches for the others
         if content:
             write_content(home / name, content)
@@ -69,22 +54,11 @@ def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFile
     return ReportFiles(home, rendered=True)
 
 
-def _figures(result: Result, has_curves: bool) -> dict[str, bytes]:
-    """Every figure's files; empty where there is no such figure."""
-    from mobileone_core.reporting.curve_figure import draw_curves
-    from mobileone_core.reporting.figure import draw
-
-    main = draw(result)
-    curves = draw_curves(result) if has_curves else Drawing(b"", b"")
-    return {"figure.png": main.png, "figure.svg": main.svg, "curves.png": curves.png, "curves.svg": curves.svg}
-
-
-def _is_current(home: Path, plan: Plan, texts: dict[str, str], fingerprint: str) -> bool:
-    wanted = [*RENDERED, *(CURVES if texts["curves.csv"] else ()), *(EFFECTS if asked_effects(plan.study) else ())]
-    if not all((home / name).is_file() for name in wanted):
+def _is_current(home: Path, plan: AnyPlan, texts: dict[str, str], fingerprint: str) -> bool:
+    if not all((home / name).is_file() for name in (PAGE, *kind_of(plan).wanted(plan, texts))):
         return False
     kept = all(kept_text(home / name) == text for name, text in texts.items())
-    return kept and f"record {fingerprint}." in kept_text(home / "README.md")
+    return kept and f"record {fingerprint}." in kept_text(home / PAGE)
 
 
 def write_index(directory: Path) -> Path:
@@ -92,8 +66,9 @@ def write_index(directory: Path) -> Path:
     lines = ["# Reports", "", "| study | question | verdict |", "| --- | --- | --- |"]
     for home in sorted(path.parent for path in directory.glob("*/plan.json")):
         plan, record = read_cells(home)
-        told = verdict(analyse(plan, record))
-        lines.append(f"| [{home.name}]({home.name}/README.md) | {plan.study.question} | {told} ({setting(plan)}) |")
+        kind = kind_of(plan)
+        told = f"{kind.verdict(plan, record)} ({kind.setting(plan)})"
+        lines.append(f"| [{home.name}]({home.name}/README.md) | {plan.study.question} | {told} |")
     index, text = directory / "README.md", "\n".join(lines) + "\n"
     if kept_text(index) != text:
         write_content(index, text)

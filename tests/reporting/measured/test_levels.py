@@ -1,0 +1,150 @@
+"""A measured study's page, table and figure: what is found, what is missing, and what is not to be trusted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobileone_core.errors import InputError
+from mobileone_core.reporting.cells import read_cells
+from mobileone_core.reporting.measured.result import analyse_measured
+from mobileone_core.reporting.measured.words import levels_sentences, levels_table
+from mobileone_core.reporting.report import report_name, write_index, write_report
+from mobileone_core.reporting.terminal import terminal_table
+from mobileone_core.study.rows import StudyRecord
+
+GELU = "activation = gelu, runtime = onnxruntime"
+RELU = "activation = relu, runtime = onnxruntime"
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = ["README.md", "cells.csv", "figure.png", "figure.svg", "plan.json", "table.csv", "table.tex"]
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
+def column(table, title):
+    place = [name for name, _ in table.columns].index(title)
+    return [row[place] for row in table.rows]
+
+
+@pytest.mark.parametrize("name", ["README.md", "table.csv", "table.tex", "cells.csv"])
+def test_files_are_as_read(activations, timed, tmp_path, name):
+    directory = write_report(activations, timed, tmp_path).directory
+    assert (directory / name).read_text() == (GOLDEN / name).read_text()
+
+
+def test_a_clone_renders_the_same_and_nothing_twice(activations, timed, tmp_path):
+    first = write_report(activations, timed, tmp_path / "one")
+    assert sorted(contents(first.directory)) == NAMES
+    plan, record = read_cells(first.directory)
+    assert plan == activations
+    second = write_report(plan, record, tmp_path / "two")
+    assert contents(second.directory) == contents(first.directory)
+    assert not write_report(plan, record, tmp_path / "one").rendered
+    assert b"somebody" not in b"".join(contents(first.directory).values())
+
+
+def test_order_of_rows_changes_nothing(activations, timed, tmp_path):
+    turned = replace(timed, comparison=timed.comparison[::-1])
+    first = write_report(activations, timed, tmp_path / "one").directory
+    assert contents(write_report(activations, turned, tmp_path / "two").directory) == contents(first)
+
+
+def test_verdicts_go_by_interval_and_control(activations, timed):
+    table = levels_table(analyse_measured(activations, timed))
+    told = dict(zip(column(table, "activation")[::2], column(table, "verdict")[::2], strict=True))
+    assert told["relu"] == "reference"
+    assert told["gelu"] == "slower"
+    assert told["hardswish"] == "no difference shown"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [(0.9, "faster"), (1.1, "slower"), (1.02, "within the control's 3 %"), (0.999, "no difference shown")],
+)
+def test_one_verdict(activations, timed, change, ratio, words):
+    place = [arm.label for arm in activations.spec.arms].index(GELU)
+    ends = {"latency/ratio": ratio, "latency/ratio_low": ratio - 0.005, "latency/ratio_high": ratio + 0.005}
+    record = change(timed, GELU, activations, metrics={**timed.comparison[place].metrics, **ends})
+    result = analyse_measured(activations, record)
+    assert result.verdict(result.arms[place]) == words
+
+
+def test_broken_control_is_said_and_nothing_of_it_is_judged(activations, timed, change):
+    broken = {**timed.comparison[0].metrics, "control/latency_ratio": 1.05}
+    result = analyse_measured(activations, change(timed, RELU, activations, metrics=broken))
+    told = column(levels_table(result), "verdict")
+    assert told[2] == "not judged: control"
+    assert told[3] == "slower"
+    assert "A/A control not within 3 %" in " ".join(levels_sentences(result))
+    without = {name: value for name, value in broken.items() if not name.startswith("control/")}
+    result = analyse_measured(activations, change(timed, RELU, activations, metrics=without))
+    assert "no A/A control of every reference" in " ".join(levels_sentences(result))
+
+
+def test_unmeasured_and_missing_arms_are_gaps_with_reasons(activations, timed, change, tmp_path):
+    counts = {"params": 277_000.0, "macs": 868_000_000.0}
+    tags = {**timed.comparison[0].environment, "unmeasured": "operator X is\nnot known"}
+    record = change(timed, GELU, activations, metrics=counts, environment=tags)
+    record = change(record, "activation = silu, runtime = torch", activations)
+    files = write_report(activations, record, tmp_path)
+    page = files.page.read_text()
+    assert f"- {GELU}: operator X is not known\n" in page
+    assert "- activation = silu, runtime = torch: not in the record" in page
+    assert "| gelu | onnxruntime | 277,000 | 868,000,000 | - | - | - | - | not measured | - | 1.63 | 1.07 |" in page
+    assert "not measured: activation = silu" in terminal_table(activations, record)
+    assert not write_report(*read_cells(files.directory), tmp_path).rendered
+
+
+def test_no_time_without_its_place(activations, timed, change, tmp_path):
+    record = change(timed, GELU, activations, environment={"device": "cpu"})
+    page = write_report(activations, record, tmp_path).page.read_text()
+    assert "| gelu | onnxruntime | 277,000 | 868,000,000 | - | - | - | - |" in page
+    assert "device or processor were not recorded" in page
+
+
+def test_published_stands_apart(activations, timed):
+    table = levels_table(analyse_measured(activations, timed))
+    printed = column(table, "published, iPhone 12")
+    assert printed[::2] == ["1.53", "1.63", "2.54", "-", "2.10", "273.49", "273.49"]
+    assert column(table, "published ratio")[:4:2] == ["1.00", "1.07"]
+    changed = levels_table(analyse_measured(activations, StudyRecord()))
+    assert column(changed, "published, iPhone 12") == printed
+    assert set(column(changed, "measured median, ms")) == {"-"}
+
+
+def test_layout_is_told(activations, timed):
+    told = " ".join(levels_sentences(analyse_measured(activations, timed)))
+    assert "5.60 times ReLU in its usual, transposed form and 1.35 times as maps of rank 4" in told
+    assert "much a matter of layout" in told
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5])
+def test_drawn_from_little(activations, timed, tmp_path, kept):
+    files = write_report(activations, replace(timed, comparison=timed.comparison[:kept]), tmp_path)
+    assert (files.directory / "figure.png").stat().st_size > 1000
+
+
+def test_two_runs_of_an_arm_are_a_problem(activations, timed, tmp_path):
+    twice = replace(timed.comparison[0], run_id="again")
+    page = write_report(activations, replace(timed, comparison=(*timed.comparison, twice)), tmp_path).page.read_text()
+    assert "has 2 runs of activation = relu, runtime = onnxruntime, where one is allowed" in page
+
+
+def test_cells_of_another_comparison_are_refused(activations, timed, tmp_path):
+    directory = write_report(activations, timed, tmp_path).directory
+    path = directory / "cells.csv"
+    path.write_text(path.read_text().replace(activations.comparison.key, "0" * 12))
+    with pytest.raises(InputError, match="cannot be read as one record"):
+        read_cells(directory)
+
+
+def test_directory_and_index(activations, timed, tmp_path):
+    other = replace(activations, default=False)
+    assert report_name(activations) == "activation_latency"
+    assert report_name(other) == f"activation_latency-{other.id}"
+    write_report(activations, timed, tmp_path)
+    assert (
+        "| What does the activation cost in latency? | Measured on cpu, Any CPU." in write_index(tmp_path).read_text()
+    )
