@@ -5,6 +5,7 @@ import gc
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +14,16 @@ from mobileone_core.latency.protocol import Protocol
 from mobileone_core.latency.samples import Samples
 
 Call = Callable[[], object]
+Timer = Callable[[], float]  # milliseconds
 NANOSECONDS = 1_000_000  # a millisecond
+
+
+@dataclass(frozen=True)
+class Handling:
+    """What a call has of its own. reload opens it anew; timer makes one call and returns its milliseconds."""
+
+    reload: Call | None = None
+    timer: Timer | None = None
 
 
 def interleave(
@@ -21,25 +31,36 @@ def interleave(
     protocol: Protocol,
     between: Callable[[int], object],
     synchronize: Call | None = None,
+    handling: Mapping[str, Handling] | None = None,
 ) -> Samples:
     """Time every call by the protocol, with collection of garbage off.
 
     between is told each round's number, from 1, after it; what it raises ends the measurement. synchronize waits for
-    a device whose calls return before their work is done.
+    a device whose calls return before their work is done. handling: what calls have of their own. Raises InputError
+    where the protocol reloads and a call cannot be.
     """
     require(len(calls) >= 1, "calls", list(calls), "one or more")
     finished = {label: _finished(call, synchronize) for label, call in calls.items()}
     order = random.Random(protocol.seed)
+    own = {label: (handling or {}).get(label, Handling()) for label in calls}
+    clocks = {label: own[label].timer or _clock(call) for label, call in finished.items()}
+    reloads = {label: item.reload for label, item in own.items() if item.reload and protocol.reload}
+    require(not protocol.reload or set(reloads) == set(calls), "reload", True, "for calls that can be opened anew")
     times = {label: np.empty((protocol.rounds, protocol.burst)) for label in calls}
+    process = {label: np.empty(protocol.rounds) for label in calls}
     with collection_off():
         for call in finished.values():
             _repeat(call, protocol.warmup)
         for index in range(protocol.rounds):
             for label in order.sample(list(finished), len(finished)):
+                if protocol.reload:
+                    reloads[label]()
                 _repeat(finished[label], protocol.untimed)
-                times[label][index] = [_timed(finished[label]) for _ in range(protocol.burst)]
+                start = time.process_time_ns()
+                times[label][index] = [clocks[label]() for _ in range(protocol.burst)]
+                process[label][index] = (time.process_time_ns() - start) / protocol.burst / NANOSECONDS
             between(index + 1)
-    return Samples(times)
+    return Samples(times, process)
 
 
 @contextlib.contextmanager
@@ -70,8 +91,12 @@ def _repeat(call: Call, count: int) -> None:
         call()
 
 
-def _timed(call: Call) -> float:
-    """Milliseconds of one call."""
-    start = time.perf_counter_ns()
-    call()
-    return (time.perf_counter_ns() - start) / NANOSECONDS
+def _clock(call: Call) -> Timer:
+    """Milliseconds of one call, by the host's clock."""
+
+    def timed() -> float:
+        start = time.perf_counter_ns()
+        call()
+        return (time.perf_counter_ns() - start) / NANOSECONDS
+
+    return timed

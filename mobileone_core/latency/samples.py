@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -49,9 +49,13 @@ def median_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estima
 
 @dataclass(frozen=True)
 class Samples:
-    """Every call's time by label, as (rounds, burst) milliseconds. Rounds are the independent units, calls are not."""
+    """Every call's time by label, as (rounds, burst) milliseconds. Rounds are the independent units, calls are not.
+
+    process: the process's own time a call, of all its threads, by label: (rounds,) milliseconds.
+    """
 
     times: Mapping[str, Times]
+    process: Mapping[str, Times] = field(default_factory=dict)
 
     def round_medians(self, label: str) -> Times:
         """The median of each round's burst: (rounds,) milliseconds."""

@@ -1,0 +1,103 @@
+"""A cell's network, built, calibrated on random images and deployed; and what it costs on paper."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mobileone_core.errors import InputError, require
+from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork
+from mobileone_core.latency.chain import ChainNetwork, fold_norms
+from mobileone_core.latency.runtimes.session import UnmeasuredError
+from mobileone_core.latency.zoo import MISSING, ZooEntry, zoo_entry
+from mobileone_core.model.calibration import calibrate
+from mobileone_core.model.network import MobileOne, build_model
+from mobileone_core.model.reparam import reparameterize
+from mobileone_core.model.spec import ModelSpec
+
+CHANNELS = 3
+BATCHES, BATCH = 2, 4  # of calibration: enough for BN's statistics of one pixel a map
+SEED = 0
+
+
+def build_network(cell: LatencyCell) -> nn.Module:
+    """A cell's network in evaluation mode, on the CPU in float32: random weights, the same each time, BN calibrated on
+    random images, in the form that the cell says. The random state stays as it was.
+
+    Raises InputError, and UnmeasuredError where no library has the network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network, deploy = _built(cell)
+        calibrate(network, [_images(cell, BATCH) for _ in range(BATCHES)])
+    return _deployed(network) if deploy else network
+
+
+def build_images(cell: LatencyCell) -> Tensor:
+    """The image that is timed, normal noise: (1, C, S, S)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED + 1)
+        return _images(cell, 1)
+
+
+def count(network: nn.Module, images: Tensor) -> tuple[int, int]:
+    """Parameters, and multiply-adds of convolutions, linear layers and attention's products for these images."""
+    counted = copy.deepcopy(network).requires_grad_(False)  # the counter's hooks fail on mixed tuples with gradients
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        counted(images)
+    return sum(item.numel() for item in network.parameters()), counter.get_total_flops() // 2
+
+
+def _built(cell: LatencyCell) -> tuple[nn.Module, bool]:
+    """The network as it is calibrated, and whether it is to be folded then."""
+    network = cell.network
+    if isinstance(network, Chain):
+        return ChainNetwork(network, cell.num_classes), True
+    if isinstance(network, ModelSpec):
+        return build_model(network, cell.num_classes), True
+    entry = zoo_entry(network.model)
+    if entry.library == "mobileone":
+        spec = ModelSpec.preset(entry.entry, **({"k": network.k} if network.k else {}))
+        return build_model(spec, cell.num_classes), network.form == "deployed"
+    require(network == NamedNetwork(network.model), "form and k", f"{network.form}, {network.k}", "MobileOne's alone")
+    return _from_library(entry, cell), entry.folds
+
+
+def _from_library(entry: ZooEntry, cell: LatencyCell) -> nn.Module:
+    if not entry.library:
+        raise UnmeasuredError(f"{entry.title}: {MISSING}")
+    options: dict[str, Any] = {**entry.options, "num_classes": cell.num_classes}
+    if entry.sized:
+        options["img_size"] = cell.image_size
+    try:
+        if entry.library == "timm":
+            import timm
+
+            network: nn.Module = timm.create_model(entry.entry, pretrained=False, **options)
+        else:
+            import torchvision
+
+            network = torchvision.models.get_model(entry.entry, weights=None, **options)
+    except ImportError as error:
+        raise InputError(f"{entry.title}: {entry.library} is not installed; pip install {entry.library}") from error
+    return network
+
+
+def _deployed(network: nn.Module) -> nn.Module:
+    if isinstance(network, ChainNetwork):
+        fold_norms(network)
+        return network
+    if isinstance(network, MobileOne):
+        return reparameterize(network)
+    from timm.utils.model import reparameterize_model
+
+    folded: nn.Module = reparameterize_model(network)
+    return folded
+
+
+def _images(cell: LatencyCell, batch: int) -> Tensor:
+    channels = cell.network.in_channels if isinstance(cell.network, ModelSpec) else CHANNELS
+    return torch.randn((batch, channels, cell.image_size, cell.image_size))

@@ -1,0 +1,37 @@
+"""ONNX Runtime on the CPU: the default for deployment figures. It folds batch normalization by itself."""
+
+from mobileone_core.latency.onnx_export import export_onnx
+from mobileone_core.latency.runtimes.session import Opener, Session, Subject
+
+PROVIDER = "CPUExecutionProvider"
+
+
+def prepare(subject: Subject) -> Opener:
+    """Export once; every opening reads and optimizes the file anew."""
+    import onnxruntime
+    import torch
+
+    path = subject.folder / "network.onnx"
+    export_onnx(subject.network, subject.images, path)
+    images = subject.images.numpy()
+
+    def opened() -> Session:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = subject.runtime.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        # idle threads that still spin would slow down whoever is timed next
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+        feed = {session.get_inputs()[0].name: images}
+        tags = {
+            "runtime_version": f"onnxruntime {onnxruntime.__version__}",
+            "provider": ", ".join(session.get_providers()),
+            "threads": str(session.get_session_options().intra_op_num_threads),
+        }
+        return Session(
+            lambda: session.run(None, feed), lambda: torch.from_numpy(session.run(None, feed)[0]).float(), tags
+        )
+
+    return opened

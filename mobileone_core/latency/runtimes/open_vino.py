@@ -1,0 +1,45 @@
+"""OpenVINO on the CPU, an optional dependency. Left alone it computes in bfloat16 where the processor can."""
+
+from mobileone_core.latency.onnx_export import export_onnx
+from mobileone_core.latency.runtimes.session import Opener, Session, Subject, UnmeasuredError
+
+HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+
+
+def prepare(subject: Subject) -> Opener:
+    """Export once; every opening reads and compiles the file anew. UnmeasuredError where the precision is not taken."""
+    import openvino
+    import torch
+
+    path = subject.folder / "network.onnx"
+    export_onnx(subject.network, subject.images, path)
+    images, asked = subject.images.numpy(), subject.runtime
+    settings = {
+        "INFERENCE_PRECISION_HINT": HINTS[asked.precision],
+        "INFERENCE_NUM_THREADS": asked.threads,
+        "NUM_STREAMS": 1,
+    }
+    names = {hint: name for name, hint in HINTS.items()}
+
+    def opened() -> Session:
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if names.get(hint) != asked.precision:
+            raise UnmeasuredError(f"openvino: asked for {asked.precision}, it computes in {names.get(hint, hint)} here")
+        request = compiled.create_infer_request()
+        request.set_tensor(compiled.input(0), openvino.Tensor(images))
+        tags = {
+            "runtime_version": f"openvino {openvino.__version__.partition('-')[0]}",
+            "provider": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
+            "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+            "precision": names[hint],
+        }
+
+        def output() -> torch.Tensor:
+            request.infer()
+            return torch.from_numpy(request.get_output_tensor(0).data.copy()).float()
+
+        return Session(request.infer, output, tags)
+
+    return opened

@@ -1,0 +1,42 @@
+"""Torch on the CPU, compiled by inductor as one graph. It needs a C++ compiler."""
+
+from collections.abc import Callable
+from types import FunctionType
+
+import torch
+from torch import Tensor, nn
+
+from mobileone_core.latency.runtimes.session import Opener, Session, Subject, UnmeasuredError
+from mobileone_core.latency.runtimes.torch_eager import arranged, cpu_session
+
+
+def prepare(subject: Subject) -> Opener:
+    """Every opening compiles, at its first call. UnmeasuredError where there is no compiler."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise UnmeasuredError("torch_compile: no C++ compiler here; install g++ or clang++") from error
+
+    def opened() -> Session:
+        network, images = arranged(subject)
+        # one graph or an error: a part left to Python would be timed as if it were compiled
+        compiled = torch.compile(_apart(network), fullgraph=True, dynamic=False)
+        session = cpu_session(compiled, images, subject.runtime)
+        session.call()
+        return session
+
+    return opened
+
+
+def _apart(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A function with a code object of its own: all networks of one class share forward's, and with it the compiler's
+    cache, whose limit they would reach and whose guards they would pay for."""
+
+    def infer(images: Tensor) -> Tensor:
+        logits: Tensor = network(images)
+        return logits
+
+    return FunctionType(infer.__code__.replace(), infer.__globals__, "infer", None, infer.__closure__)

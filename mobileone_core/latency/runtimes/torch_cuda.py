@@ -1,0 +1,67 @@
+"""Torch on a CUDA device, operator by operator or as one captured graph, timed by the device's own events."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mobileone_core.latency.runtimes.session import Opener, Session, Subject
+from mobileone_core.latency.runtimes.torch_eager import arranged
+
+BEFORE_CAPTURE = 3  # calls on the capturing stream: libraries set up what a graph may not hold
+
+
+def prepare(subject: Subject) -> Opener:
+    """Every opening copies the network to the device, and captures it where a graph is asked for."""
+    return lambda: _opened(subject)
+
+
+def _opened(subject: Subject) -> Session:
+    network, images = arranged(subject, "cuda")
+
+    def infer() -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = network(images)
+        return logits
+
+    launch = _captured(infer) if subject.runtime.name == "cuda_graph" else infer
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+
+    def call() -> Tensor:
+        logits = launch()
+        torch.cuda.synchronize()
+        return logits
+
+    def timer() -> float:
+        start.record()
+        launch()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end))
+
+    tags = {
+        "runtime_version": f"torch {torch.__version__}",
+        "provider": torch.cuda.get_device_name(),
+        "precision": str(images.dtype).removeprefix("torch."),
+        "layout": subject.runtime.layout,
+    }
+    return Session(call, lambda: call().float().cpu(), tags, timer)
+
+
+def _captured(infer: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """infer as one graph; its result lies in the same memory each time."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(BEFORE_CAPTURE):
+            infer()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        logits = infer()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return logits
+
+    return replay

@@ -1,0 +1,69 @@
+"""The networks that can be timed, by name, and where each comes from. No torch here.
+
+All 30 rows of table 9 and our own two variants. Weights are never loaded: latency needs none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mobileone_core.errors import require
+
+Library = Literal["mobileone", "timm", "torchvision", ""]
+OWN = "mobileone_"
+MISSING = "no kept library has it"
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """A network. title: as in table 9's first column. library: where it is built from, empty where none has it.
+
+    entry: its name there, with options. sized: it is built for one image size (img_size). folds: it has branches that
+    timm folds for deployment. note: how the library's network differs from the published one.
+    """
+
+    title: str
+    library: Library = "timm"
+    entry: str = ""
+    options: Mapping[str, float] = field(default_factory=dict)
+    sized: bool = False
+    folds: bool = False
+    note: str = ""
+
+
+PATCHES = "published at 256 px"
+ZOO: dict[str, ZooEntry] = {
+    **{f"{OWN}s{size}": ZooEntry(f"MobileOne-S{size}", "mobileone", f"s{size}") for size in range(5)},
+    f"{OWN}tiny": ZooEntry("MobileOne tiny (ours)", "mobileone", "tiny"),
+    f"{OWN}small": ZooEntry("MobileOne small (ours)", "mobileone", "small"),
+    "mobilenet_v1": ZooEntry("MobileNetV1", entry="mobilenetv1_100"),
+    "mobilenet_v2": ZooEntry("MobileNetV2-x1.0", "torchvision", "mobilenet_v2"),
+    "mobilenet_v2_x1_4": ZooEntry("MobileNetV2-x1.4", "torchvision", "mobilenet_v2", {"width_mult": 1.4}),
+    "mobilenet_v3_large": ZooEntry("MobileNetV3-L", "torchvision", "mobilenet_v3_large"),
+    "mobilenet_v3_small": ZooEntry("MobileNetV3-S", "torchvision", "mobilenet_v3_small"),
+    "shufflenet_v2_x1_0": ZooEntry("ShuffleNetV2-1.0", "torchvision", "shufflenet_v2_x1_0"),
+    "shufflenet_v2_x2_0": ZooEntry("ShuffleNetV2-2.0", "torchvision", "shufflenet_v2_x2_0"),
+    "efficientnet_b0": ZooEntry("EfficientNet-B0", entry="efficientnet_b0"),
+    "mnasnet_a1": ZooEntry("MNASNet-A1", entry="semnasnet_100", note="torchvision's mnasnet1_0 is B1, without SE"),
+    "mixnet_s": ZooEntry("MixNet-S", entry="mixnet_s"),
+    **{
+        f"repvgg_{name}": ZooEntry(f"RepVGG-{name.upper()}", entry=f"repvgg_{name}", folds=True)
+        for name in ("a0", "a1", "a2", "b0", "b1")
+    },
+    "mobilevit_xxs": ZooEntry("MobileViT-XXS", entry="mobilevit_xxs", note=PATCHES),
+    "mobilevit_xs": ZooEntry("MobileViT-XS", entry="mobilevit_xs", note=PATCHES),
+    "mobilevit_s": ZooEntry("MobileViT-S", entry="mobilevit_s", note=PATCHES),
+    "deit_tiny": ZooEntry("DeiT-tiny", entry="deit_tiny_patch16_224", sized=True),
+    "pit_ti": ZooEntry("PiT-ti", entry="pit_ti_224", sized=True),
+    "convit_tiny": ZooEntry("ConViT-tiny", entry="convit_tiny", sized=True),
+    "mobilenext_x1_0": ZooEntry("MobileNeXt-x1.0", ""),
+    "mobilenext_x1_4": ZooEntry("MobileNeXt-x1.4", ""),
+    "mobileformer_52": ZooEntry("Mobileformer-52", ""),
+    "mobileformer_96": ZooEntry("Mobileformer-96", ""),
+}
+
+
+def zoo_entry(name: str) -> ZooEntry:
+    """A network by name. Raises InputError for an unknown one."""
+    require(name in ZOO, "model", name, f"one of {', '.join(ZOO)}")
+    return ZOO[name]
