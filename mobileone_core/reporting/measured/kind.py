@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobileone_core.reporting.measured.cells import measured_texts, read_measured_cells
+from mobileone_core.reporting.measured.correlation import CorrelationView
 from mobileone_core.reporting.measured.page import measured_page, measured_terminal
 from mobileone_core.reporting.measured.result import MeasuredResult, analyse_measured
 from mobileone_core.reporting.measured.view import LevelsView, View
@@ -17,7 +18,7 @@ from mobileone_core.reporting.words import MISSING, Table
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import StudyRecord
 
-VIEWS: Mapping[str, View] = {"levels": LevelsView()}
+VIEWS: Mapping[str, View] = {"levels": LevelsView(), "correlation": CorrelationView()}
 
 
 @dataclass(frozen=True)

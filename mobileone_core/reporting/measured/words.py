@@ -120,7 +120,7 @@ def _grouped(result: MeasuredResult, own: Sequence[MeasuredArm]) -> list[str]:
         kinds.setdefault(result.verdict(item), []).append(f"{result.name_of(item)} {ratio:.2f}")
     rounds = result.plan.spec.protocol.rounds
     words = {ALIKE: f"no difference that {rounds} rounds show"}
-    return [f"{words.get(kind, kind)} {joined(names)}" for kind, names in kinds.items()]
+    return [f"{words.get(kind, kind)}: {joined(names)}" for kind, names in kinds.items()]
 
 
 def _layout(own: Sequence[MeasuredArm]) -> list[str]:
