@@ -1,0 +1,56 @@
+"""Runs a Core ML program with torch, operator by operator: where no Mac is, nothing else executes it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobileone_core.coreml import operators_pointwise, operators_shape, operators_spatial, operators_tensor
+from mobileone_core.coreml.operators import Inputs, Value, apply
+from mobileone_core.coreml.program import Argument, Name, Operation, Program
+from mobileone_core.errors import InputError
+
+ROOMS = (operators_pointwise, operators_shape, operators_spatial, operators_tensor)  # each registers its operators
+
+
+def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = False) -> dict[str, Value]:
+    """The program's outputs by name, in single precision.
+
+    A half-precision program keeps its rounded constants and computes in single precision, so that it can be compared
+    exactly; with rounds every result that it declares as FLOAT16 is rounded too, as a device that keeps maps in half
+    precision would. A class label is a str. Raises InputError for an input that is missing and for whatever operator,
+    input or mode is not known.
+    """
+    if set(inputs) != set(program.inputs):
+        raise InputError.of("inputs", ", ".join(sorted(inputs)), f"the program takes {', '.join(program.inputs)}")
+    values: dict[str, Value] = {name: tensor.float() for name, tensor in inputs.items()}
+    with torch.inference_mode():
+        for operation in program.operations:
+            results = apply(_inputs(operation, values))
+            if len(results) != len(operation.results):
+                raise InputError(f"operator {operation.kind}: {len(operation.results)} results, {len(results)} known")
+            for name, is_half, result in zip(operation.results, operation.is_half, results, strict=True):
+                values[name] = _rounded(result) if rounds and is_half else result
+    return {name: values[name] for name in program.outputs}
+
+
+def _inputs(operation: Operation, values: Mapping[str, Value]) -> Inputs:
+    given = {name: _value(argument, values) for name, argument in operation.inputs.items()}
+    return Inputs(operation.kind, given, len(operation.results))
+
+
+def _value(argument: Argument, values: Mapping[str, Value]) -> Value:
+    if isinstance(argument, Name):
+        return values[argument.text]
+    if isinstance(argument, tuple):
+        return tuple(_value(item, values) for item in argument)
+    if argument.dtype.kind in "UO":
+        texts = [str(item) for item in argument.reshape(-1)]
+        return texts if argument.ndim else texts[0]
+    tensor = torch.from_numpy(np.array(argument))
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _rounded(value: Value) -> Value:
+    return value.half().float() if isinstance(value, Tensor) and value.is_floating_point() else value

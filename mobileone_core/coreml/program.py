@@ -1,0 +1,140 @@
+"""A Core ML program as its package holds it: read from the file itself, without the converter's own classes."""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobileone_core.coreml.package import MODEL, WEIGHTS
+from mobileone_core.coreml.quiet import import_coremltools
+from mobileone_core.errors import InputError
+
+BLOB = struct.Struct("<IIQQ")  # sentinel, type, bytes, offset: before every array of weight.bin
+SENTINEL = 0xDEADBEEF
+TYPES = {"FLOAT16": np.float16, "FLOAT32": np.float32, "INT32": np.int32, "BOOL": np.bool_, "STRING": np.str_}
+
+
+@dataclass(frozen=True)
+class Name:
+    """A value that another operation computes, or an input of the program."""
+
+    text: str
+
+
+Constant = NDArray[Any]
+Argument = Name | Constant | tuple["Argument", ...]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """kind: conv, relu and so on; inputs hold constants in place; results: names, and whether each is FLOAT16."""
+
+    kind: str
+    inputs: Mapping[str, Argument]
+    results: tuple[str, ...]
+    is_half: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """inputs and outputs by name; operations in the order in which they run, constants apart."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operations: tuple[Operation, ...]
+
+    def census(self) -> dict[str, int]:
+        """How many operations of each kind."""
+        counts: dict[str, int] = {}
+        for operation in self.operations:
+            counts[operation.kind] = counts.get(operation.kind, 0) + 1
+        return counts
+
+
+def read_spec(package: Path) -> Any:  # noqa: ANN401
+    """The package's model as a protobuf message. Raises InputError for a file that is not there or broken."""
+    ct = import_coremltools()
+    spec = ct.proto.Model_pb2.Model()
+    try:
+        spec.ParseFromString((package / MODEL).read_bytes())
+    except Exception as error:  # a broken file raises protobuf's own errors
+        raise InputError(f"{package}: not a readable Core ML package ({type(error).__name__})") from error
+    return spec
+
+
+def read_program(package: Path) -> Program:
+    """The program of a package. Raises InputError where it holds none, or more than one straight line of operations."""
+    spec = read_spec(package)
+    if spec.WhichOneof("Type") != "mlProgram" or list(spec.mlProgram.functions) != ["main"]:
+        raise InputError(f"{package}: it holds no ML program with one function, main")
+    main = spec.mlProgram.functions["main"]
+    block = main.block_specializations[main.opset]
+    weights = package / WEIGHTS
+    reader = _Reader(weights.read_bytes() if weights.is_file() else b"")
+    return Program(
+        tuple(item.name for item in main.inputs), tuple(block.outputs), tuple(reader.operations(block.operations))
+    )
+
+
+class _Reader:
+    """Decodes operations; constants are kept by name and put where they are used."""
+
+    def __init__(self, blob: bytes) -> None:
+        self.blob = blob
+        self.constants: dict[str, Constant] = {}
+
+    def operations(self, messages: Any) -> Iterator[Operation]:  # noqa: ANN401
+        for message in messages:
+            if message.type == "const":
+                self.constants[message.outputs[0].name] = self._value(message.attributes["val"])
+                continue
+            if message.blocks:
+                raise InputError(f"operator {message.type}: it holds operations of its own, which are not known here")
+            inputs = {name: self._argument(given.arguments) for name, given in message.inputs.items()}
+            inputs |= {name: self._value(value) for name, value in message.attributes.items() if name != "name"}
+            names = tuple(item.name for item in message.outputs)
+            halves = tuple(_type_name(item.type.tensorType) == "FLOAT16" for item in message.outputs)
+            yield Operation(message.type, inputs, names, halves)
+
+    def _argument(self, bindings: Any) -> Argument:  # noqa: ANN401
+        found = tuple(self._bound(binding) for binding in bindings)
+        return found[0] if len(found) == 1 else found
+
+    def _bound(self, binding: Any) -> Argument:  # noqa: ANN401
+        if binding.WhichOneof("binding") == "value":
+            return self._value(binding.value)
+        constant = self.constants.get(binding.name)
+        return Name(binding.name) if constant is None else constant
+
+    def _value(self, value: Any) -> Constant:  # noqa: ANN401
+        """An array in the shape and type that the value declares."""
+        if value.type.WhichOneof("type") == "listType":
+            items = value.immediateValue.list.values
+            return np.array([item.immediateValue.tensor.strings.values[0] for item in items])
+        kind = value.type.tensorType
+        shape = tuple(int(item.constant.size) for item in kind.dimensions)
+        dtype = TYPES.get(_type_name(kind))
+        if dtype is None:
+            raise InputError(f"a constant of type {_type_name(kind)} is not known here; known: {', '.join(TYPES)}")
+        if value.WhichOneof("value") == "blobFileValue":
+            return self._stored(value.blobFileValue.offset, dtype).reshape(shape)
+        tensor = value.immediateValue.tensor
+        field = tensor.WhichOneof("value")
+        if field == "bytes":
+            return np.frombuffer(tensor.bytes.values, dtype).reshape(shape)
+        return np.array(list(getattr(tensor, field).values), dtype).reshape(shape)
+
+    def _stored(self, offset: int, dtype: Any) -> Constant:  # noqa: ANN401
+        sentinel, _, size, start = BLOB.unpack_from(self.blob, offset)
+        if sentinel != SENTINEL:
+            raise InputError(f"weight.bin: no array at byte {offset}")
+        return np.frombuffer(self.blob[start : start + size], dtype)
+
+
+def _type_name(tensor_type: Any) -> str:  # noqa: ANN401
+    name: str = tensor_type.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[tensor_type.dataType].name
+    return name
