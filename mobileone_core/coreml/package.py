@@ -41,7 +41,8 @@ def write_package(path: Path, write: Callable[[Path], object]) -> None:
     write is given the path to write to, beside the final one. What a killed process left aside is removed first.
     """
     for left in path.parent.glob(f".{path.name}.*"):
-        shutil.rmtree(left, ignore_errors=True)
+        if not _is_alive(left.suffixes[-2].removeprefix(".")):
+            shutil.rmtree(left, ignore_errors=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
@@ -55,6 +56,17 @@ def write_package(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         for left in (aside, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_alive(process: str) -> bool:
+    """Whether a process, by its number, still runs."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _part(path: Path, part: Path) -> bytes:

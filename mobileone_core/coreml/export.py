@@ -1,0 +1,57 @@
+"""A network to a verified package: converted, read back, held against the network, and only then in its place."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mobileone_core.coreml.convert import convert, save
+from mobileone_core.coreml.options import Options
+from mobileone_core.coreml.package import package_bytes, package_hash, part_hashes, write_package
+from mobileone_core.coreml.verify import Verification, verify
+from mobileone_core.model.network import MobileOne
+
+MANIFEST = "mobileone.json"  # inside the package, beside Core ML's Manifest.json
+
+
+@dataclass(frozen=True)
+class Exported:
+    """hash names the model (package_hash); size in bytes."""
+
+    verification: Verification
+    hash: str
+    size: int
+
+
+def export_package(network: MobileOne, output: Path, options: Options, told: Mapping[str, str]) -> Exported:
+    """Convert the deployed network and verify it; output appears whole, and only if it is right.
+
+    told: facts for the model's metadata and the manifest. Raises InputError, NotVerifiedError among them.
+    """
+    found: list[Verification] = []
+
+    def write(aside: Path) -> None:
+        save(convert(network, network.spec.in_channels, options), aside, dict(told))
+        found.append(verify(aside, network, options))
+        text = json.dumps(_manifest(aside, network, options, told, found[0]), indent=2)
+        (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    write_package(output, write)
+    return Exported(found[0], package_hash(output), package_bytes(output))
+
+
+def _manifest(
+    package: Path, network: MobileOne, options: Options, told: Mapping[str, str], found: Verification
+) -> dict[str, Any]:
+    return {
+        "hash": package_hash(package),
+        "parts": part_hashes(package),
+        "network": asdict(network.spec),
+        "classes": network.num_classes,
+        "image_size": options.image_size,
+        "precision": options.precision,
+        "input": "image" if options.pixels else "tensor",
+        "told": dict(told),
+        "verified": asdict(found),
+    }
