@@ -1,0 +1,35 @@
+"""Which backbone gives most accuracy for its latency? (MobileOne, figures 1 and 11, table 9)
+
+    python studies/backbone_comparison.py                                    # the networks of table 9, ONNX Runtime
+    python studies/backbone_comparison.py --runtime onnxruntime openvino --threads 2
+    mobileone evaluate --variant s0 --weights FILE --data imagenet --data-root DIR    # accuracy of weights you have
+
+Published accuracy and latency of table 9 beside latency measured here, per runtime, and accuracy measured here where
+`mobileone evaluate` recorded it; iPhone latencies as published, imported or not measured. The figure draws accuracy
+against latency with its Pareto front. Nothing is trained; on two cores it takes some five minutes.
+Expect MobileOne and MobileNetV1 on the front of a CPU, and transformers far behind it.
+"""
+
+from mobileone_core.latency.cell import LatencyCell
+from mobileone_core.latency.zoo import TABLE_9
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.measured import MeasuredStudy
+
+STUDY = MeasuredStudy(
+    name="backbone_comparison",
+    question="Which backbone gives most accuracy for its latency?",
+    factors=(
+        Factor("model", "network.model", levels=TABLE_9, baseline="mobileone_s0"),
+        Factor("runtime", "runtime.name", levels=("onnxruntime",), baseline="onnxruntime"),
+    ),
+    reference="figures 1 and 11, table 9",
+    published="table9_imagenet",
+    base=LatencyCell(),
+    against=("model",),
+    view="backbones",
+)
+
+if __name__ == "__main__":
+    from mobileone_core.cli import main
+
+    main(STUDY)

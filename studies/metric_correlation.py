@@ -1,0 +1,35 @@
+"""Do multiply-adds and parameters tell latency? (MobileOne, figures 2 and 3, table 1)
+
+    python studies/metric_correlation.py                                     # the networks of table 9, ONNX Runtime
+    python studies/metric_correlation.py --runtime torch openvino
+    python studies/metric_correlation.py --model mobileone_s0 mobilenet_v2 efficientnet_b0 repvgg_a0 --rounds 40
+
+The networks of table 9 that torchvision and timm build, and S0 to S4, timed side by side at 224 px, batch 1, one thread:
+Spearman's correlation of latency with both counts, beside table 1 as printed and as recomputed from table 9. No library
+has MobileNeXt and Mobile-Former: they stay gaps. Nothing is trained; on two cores it takes some five minutes. Expect the
+conclusion to turn on which networks are in.
+"""
+
+from mobileone_core.latency.cell import LatencyCell
+from mobileone_core.latency.zoo import TABLE_9
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.measured import MeasuredStudy
+
+STUDY = MeasuredStudy(
+    name="metric_correlation",
+    question="Do multiply-adds and parameters tell latency?",
+    factors=(
+        Factor("model", "network.model", levels=TABLE_9, baseline="mobileone_s0"),
+        Factor("runtime", "runtime.name", levels=("onnxruntime",), baseline="onnxruntime"),
+    ),
+    reference="figures 2 and 3, table 1",
+    published="table9_imagenet",
+    base=LatencyCell(),
+    against=("model",),
+    view="correlation",
+)
+
+if __name__ == "__main__":
+    from mobileone_core.cli import main
+
+    main(STUDY)
