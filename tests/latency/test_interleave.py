@@ -7,7 +7,7 @@ import pytest
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency import interleave as module
-from mobileone_core.latency.interleave import interleave
+from mobileone_core.latency.interleave import Handling, interleave
 from mobileone_core.latency.protocol import Protocol
 
 PROTOCOL = Protocol(rounds=7, burst=3, warmup=2, untimed=1)
@@ -109,3 +109,31 @@ def test_what_between_raises_ends_the_measurement(clock):
 def test_nothing_to_time_is_refused():
     with pytest.raises(InputError, match="calls"):
         interleave({}, PROTOCOL, lambda _: None)
+
+
+def test_reloads_come_before_the_untimed_calls_and_are_not_timed(clock):
+    protocol = Protocol(rounds=6, burst=2, warmup=0, untimed=1, reload=True)
+    calls = {label: clock.call(label, 10**6) for label in "ab"}
+    handling = {label: Handling(reload=clock.call(label.upper(), 10**9)) for label in "ab"}
+    samples = interleave(calls, protocol, lambda _: None, handling=handling)
+    assert sorted({"".join(clock.called[start : start + 4]) for start in range(0, 48, 4)}) == ["Aaaa", "Bbbb"]
+    assert samples.lists("a") == [[1.0] * 2] * 6
+
+
+def test_a_protocol_that_reloads_needs_calls_that_can_be(clock):
+    protocol = Protocol(reload=True)
+    with pytest.raises(InputError, match="reload: True is not allowed; for calls that can be opened anew"):
+        interleave({"a": clock.call("a", 1)}, protocol, lambda _: None)
+
+
+def test_a_call_may_have_a_clock_of_its_own(clock):
+    calls = {"a": clock.call("a", 10**6), "b": clock.call("b", 10**6)}
+    samples = interleave(calls, PROTOCOL, lambda _: None, handling={"b": Handling(timer=lambda: 0.25)})
+    assert samples.lists("a") == [[1.0] * 3] * 7
+    assert samples.lists("b") == [[0.25] * 3] * 7
+
+
+def test_the_process_s_time_is_that_of_a_call(clock, monkeypatch):
+    monkeypatch.setattr(module.time, "process_time_ns", lambda: 2 * clock.now)  # two threads
+    samples = interleave({"a": clock.call("a", 10**6)}, PROTOCOL, lambda _: None)
+    assert samples.process["a"].tolist() == [2.0] * 7

@@ -3,6 +3,7 @@
 import pytest
 
 from mobileone_core.errors import InputError
+from mobileone_core.latency.comparison import changed_fields
 from mobileone_core.latency.protocol import LEAST_ROUNDS, Protocol
 from mobileone_core.latency.samples import interval_rank
 
@@ -20,3 +21,30 @@ def test_the_fewest_rounds_are_those_that_have_an_interval():
     assert interval_rank(Protocol(rounds=LEAST_ROUNDS).rounds) == 1
     with pytest.raises(InputError, match="rounds"):
         interval_rank(LEAST_ROUNDS - 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trim": 2}, "trim: 2 is not allowed; less than half the burst, which is 4"),
+        ({"trim": -1}, "trim: -1 is not allowed; an integer of 0 or more"),
+        ({"reload": 1}, "reload: 1 is not allowed; True or False"),
+    ],
+)
+def test_refused_trims_and_reloads(changes, message):
+    with pytest.raises(InputError, match=message):
+        Protocol(**changes)
+
+
+def test_presets():
+    assert Protocol.preset("interleaved") == Protocol()
+    app = Protocol.preset("modelbench")
+    assert (app.rounds, app.burst, app.untimed, app.trim, app.reload) == (20, 50, 1, 10, True)
+    with pytest.raises(InputError, match="protocol: 'mine' is not allowed; one of interleaved, modelbench"):
+        Protocol.preset("mine")
+
+
+def test_new_fields_move_no_key():
+    """As computed before trim and reload were there."""
+    assert changed_fields(Protocol()) == {}
+    assert changed_fields(Protocol(rounds=30)) == {"rounds": 30}

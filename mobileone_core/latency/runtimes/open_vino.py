@@ -4,6 +4,7 @@ from mobileone_core.latency.onnx_export import export_onnx
 from mobileone_core.latency.runtimes.session import Opener, Session, Subject, UnmeasuredError
 
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+NAMES = {hint: name for name, hint in HINTS.items()}
 
 
 def prepare(subject: Subject) -> Opener:
@@ -19,21 +20,21 @@ def prepare(subject: Subject) -> Opener:
         "INFERENCE_NUM_THREADS": asked.threads,
         "NUM_STREAMS": 1,
     }
-    names = {hint: name for name, hint in HINTS.items()}
 
     def opened() -> Session:
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(path), "CPU", settings)
         hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if names.get(hint) != asked.precision:
-            raise UnmeasuredError(f"openvino: asked for {asked.precision}, it computes in {names.get(hint, hint)} here")
+        computes = NAMES.get(hint, hint)
+        if computes != asked.precision:
+            raise UnmeasuredError(f"openvino: asked for {asked.precision}, it computes in {computes} here")
         request = compiled.create_infer_request()
         request.set_tensor(compiled.input(0), openvino.Tensor(images))
         tags = {
             "runtime_version": f"openvino {openvino.__version__.partition('-')[0]}",
             "provider": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
             "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
-            "precision": names[hint],
+            "precision": computes,
         }
 
         def output() -> torch.Tensor:

@@ -1,0 +1,88 @@
+"""Every network of table 9: its published size, and activations that are ordinary numbers."""
+
+import csv
+from dataclasses import replace
+from importlib.resources import files
+
+import pytest
+import torch
+from activation_range import require_ordinary
+
+from mobileone_core.errors import InputError
+from mobileone_core.latency.cell import LatencyCell, NamedNetwork
+from mobileone_core.latency.networks import build_images, build_network, count
+from mobileone_core.latency.zoo import MISSING, ZOO
+from mobileone_core.model.cost import model_cost
+from mobileone_core.model.spec import ModelSpec
+
+PUBLISHED_SIZE = 224
+MACS_TOLERANCE = 0.07  # published counts differ in what they count
+PARAMS_TOLERANCE = 0.05
+BUILT = [name for name, entry in ZOO.items() if entry.library]
+LIGHT = ["mobileone_tiny", "mobilenet_v3_small", "shufflenet_v2_x1_0"]
+
+
+def table_9():
+    text = (files("mobileone_core.reporting") / "published" / "table9_imagenet.csv").read_text()
+    return {row["model"]: row for row in csv.DictReader(text.splitlines())}
+
+
+def cell_of(name, size=64):
+    return LatencyCell(NamedNetwork(name), image_size=size)
+
+
+def slow_but(light, names):
+    return [name if name in light else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def test_all_rows_of_table_9_are_here_once():
+    titles = [entry.title for entry in ZOO.values() if "ours" not in entry.title]
+    assert sorted(titles) == sorted(table_9())
+
+
+def test_what_no_library_has_is_a_marked_gap():
+    gaps = [name for name, entry in ZOO.items() if not entry.library]
+    assert gaps == ["mobilenext_x1_0", "mobilenext_x1_4", "mobileformer_52", "mobileformer_96"]
+    for name in gaps:
+        with pytest.raises(InputError, match=f"{ZOO[name].title}: {MISSING}"):
+            build_network(cell_of(name))
+
+
+@pytest.mark.parametrize("name", slow_but(LIGHT, [name for name in BUILT if "ours" not in ZOO[name].title]))
+def test_counts_are_the_published_ones(name):
+    entry, row = ZOO[name], table_9()[ZOO[name].title]
+    cell = cell_of(name, PUBLISHED_SIZE)
+    params, macs = count(build_network(cell), build_images(cell))
+    assert params / 1e6 == pytest.approx(float(row["params_m"]), rel=PARAMS_TOLERANCE, abs=0.05)
+    if not entry.note.startswith("published at"):
+        assert macs / 1e6 == pytest.approx(float(row["flops_m"]), rel=MACS_TOLERANCE)
+
+
+@pytest.mark.parametrize("name", slow_but(LIGHT, BUILT))
+def test_activations_are_ordinary_numbers_and_the_same_each_time(name):
+    network, images = build_network(cell_of(name)), build_images(cell_of(name))
+    assert not any(module.training for module in network.modules())
+    require_ordinary(network, images)
+    with torch.no_grad():
+        assert torch.equal(network(images), build_network(cell_of(name))(images))
+
+
+@pytest.mark.parametrize("variant", ["s0", "s4", "tiny"])
+@pytest.mark.parametrize("form", ["train", "deployed"])
+def test_mobileone_is_counted_exactly(variant, form):
+    cell = replace(cell_of(f"mobileone_{variant}"), network=NamedNetwork(f"mobileone_{variant}", form))
+    cost = getattr(model_cost(variant, 64), form)
+    assert count(build_network(cell), build_images(cell)) == (cost.params, cost.macs)
+
+
+def test_k_and_specs_are_taken():
+    named = LatencyCell(NamedNetwork("mobileone_tiny", "train", k=2), image_size=32)
+    assert count(build_network(named), build_images(named))[0] == model_cost(ModelSpec.preset("tiny", k=2)).train.params
+    spec = LatencyCell(ModelSpec.preset("tiny", in_channels=1), image_size=32)
+    assert build_network(spec)(build_images(spec)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("changes", [{"form": "train"}, {"k": 2}])
+def test_only_mobileone_has_forms(changes):
+    with pytest.raises(InputError, match="MobileOne's alone"):
+        build_network(LatencyCell(NamedNetwork("mobilenet_v2", **changes)))
