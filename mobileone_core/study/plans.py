@@ -14,6 +14,11 @@ AnyPlan = Plan | MeasuredPlan
 AnyComparison = ComparisonSpec | LatencySpec
 
 
+def shows_evaluations(plan: AnyPlan) -> bool:
+    """Whether its report shows evaluations, which belong to no plan."""
+    return isinstance(plan, MeasuredPlan) and plan.study.view == "backbones"
+
+
 def read_plan(text: str) -> AnyPlan:
     """A plan as recorded; InputError where another version wrote it."""
     content: Mapping[str, Any] = json.loads(text)

@@ -12,10 +12,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from mobileone_core.errors import InputError
+from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.job import one_line
 from mobileone_core.study.planner import planning
 from mobileone_core.study.process import Owner
-from mobileone_core.study.record import PLAN, RECORD_ERRORS, Record, create_record
+from mobileone_core.study.record import FINISHED, PLAN, RECORD_ERRORS, Record, create_record
+from mobileone_core.study.rows import EvaluationRow
 from mobileone_core.study.server import planning_alone, refusal
 from mobileone_core.study.workspace import Workspace, shown
 
@@ -62,6 +64,29 @@ def evaluation_run(
         record.end(run.run_id, "FINISHED")
     except RECORD_ERRORS as error:
         raise refusal("record", workspace.tracking, error) from error
+
+
+def read_evaluations(tracking: str) -> tuple[EvaluationRow, ...]:
+    """The finished evaluations of variants as the paper has them, on the images they were read from."""
+    runs = Record(tracking).runs(EXPERIMENT, FINISHED)
+    rows = [row for run in runs for row in _row(run.info.run_id, run.data.tags, run.data.params, run.data.metrics)]
+    return tuple(sorted(rows, key=lambda row: (row.variant, row.run_id)))
+
+
+def _row(
+    run_id: str, tags: Mapping[str, str], params: Mapping[str, str], metrics: Mapping[str, float]
+) -> Iterator[EvaluationRow]:
+    """One row, or none where the network was changed or the run is of another version."""
+    texts = ("variant", "data", "split", "form", "crop", "interpolation", "image_size", "sha256")
+    numbers = [f"{tags.get('split')}/{name}" for name in ("top1", "images")]
+    if not tags.keys() >= set(texts) or not metrics.keys() >= set(numbers) or tags["variant"] not in PRESETS:
+        return
+    channels = int(params.get("data.channels", "3"))
+    preset = ModelSpec.preset(tags["variant"], in_channels=channels).fitted_to(int(tags["image_size"]))
+    wanted = {f"model.{name}": str(value) for name, value in dataclasses.asdict(preset).items()}
+    if all(params.get(name) == value for name, value in wanted.items()):
+        top1, images = (metrics[name] for name in numbers)
+        yield EvaluationRow(**{name: tags[name] for name in texts}, run_id=run_id, top1=top1, images=images)
 
 
 def _opened(workspace: Workspace) -> tuple[Record, str]:

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from mlflow.entities import Run
 
 from mobileone_core.study.environment import OF_ARM, SAID, VERSION
-from mobileone_core.study.plans import AnyPlan, read_plan
+from mobileone_core.study.plans import AnyPlan, read_plan, shows_evaluations
 from mobileone_core.study.record import COUNT, FINISHED, PLAN, Record
-from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
+from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
 
 
 def read_record(tracking: str, plan: AnyPlan) -> StudyRecord:
@@ -19,7 +19,14 @@ def read_record(tracking: str, plan: AnyPlan) -> StudyRecord:
     comparison, more = _compared(found, plan)
     own = {cell.key for cell in plan.cells}
     curves = [point for row in rows if row.key in own for point in _curves(record, row, plan.study.curves)]
-    return StudyRecord(rows, [*problems, *more], comparison, curves)
+    evaluations = _evaluations(tracking) if shows_evaluations(plan) else ()
+    return StudyRecord(rows, [*problems, *more], comparison, curves, evaluations)
+
+
+def _evaluations(tracking: str) -> Sequence[EvaluationRow]:
+    from mobileone_core.study.record_evaluation import read_evaluations
+
+    return read_evaluations(tracking)
 
 
 def read_plans(tracking: str, study: str) -> list[AnyPlan]:

@@ -33,10 +33,33 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class EvaluationRow:
+    """A FINISHED evaluation of a variant as the paper has it: how its images were read, the file by its hash, top-1 as
+    a fraction of so many images.
+    """
+
+    variant: str
+    data: str
+    split: str
+    form: str
+    crop: str
+    interpolation: str
+    image_size: str
+    sha256: str
+    run_id: str
+    top1: float
+    images: float
+
+
+@dataclass(frozen=True)
 class StudyRecord:
-    """All that a report shows of a plan: rows of its cells and teachers, and what is wrong with the record in words."""
+    """All that a report shows of a plan: rows of its cells and teachers, and what is wrong with the record in words.
+
+    evaluations belong to no plan: studies that compare backbones show them.
+    """
 
     rows: Sequence[CellRow] = ()
     problems: Sequence[str] = ()
     comparison: Sequence[CellRow] = ()
     curves: Sequence[CurvePoint] = ()
+    evaluations: Sequence[EvaluationRow] = ()

@@ -4,6 +4,8 @@ import csv
 import io
 from pathlib import Path
 
+from mobileone_core.reporting.files import kept_text
+from mobileone_core.reporting.measured.evaluations import evaluations_text, read_evaluations_csv
 from mobileone_core.reporting.record_csv import (
     ENVIRONMENT,
     FACTOR,
@@ -32,7 +34,7 @@ def measured_texts(plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
         start = [key, *(level_text(arm.factors[name]) for name in factors)]
         found = [measured(row, metrics, tags) for row in runs]
         lines += [[*start, *run] for run in found or [[""] * (1 + len(metrics) + len(tags))]]
-    return {"cells.csv": table_text(lines)}
+    return {"cells.csv": table_text(lines), "evaluations.csv": evaluations_text(record.evaluations)}
 
 
 def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
@@ -48,4 +50,5 @@ def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
         if line["run_id"]:
             metrics, tags = read_measured(line, FIXED)
             rows.append(CellRow(line["key"], 0, dict(arm.factors), line["run_id"], metrics, tags))
-    return StudyRecord((), (), tuple(rows))
+    evaluations = read_evaluations_csv(kept_text(directory / "evaluations.csv"))
+    return StudyRecord((), (), tuple(rows), evaluations=evaluations)

@@ -61,6 +61,7 @@ class CorrelationView:
         return [
             f"- *Spearman*: {METHOD}. The models were chosen, not drawn: the intervals say how far so few models can "
             "tell, not what other networks would give.",
+            "- *Figure*: a name that finds no room beside its mark is left out; the table of models has all.",
             "- *Published* rows are the paper's and never mixed with ours: table 1 as printed, and computed again from "
             "table 9's latencies for the 21 models of figure 2 and for all rows that have one. "
             f"{CAVEATS['table9_imagenet']}",

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileone_core.reporting.measured.backbones import BackbonesView
 from mobileone_core.reporting.measured.cells import measured_texts, read_measured_cells
 from mobileone_core.reporting.measured.correlation import CorrelationView
 from mobileone_core.reporting.measured.page import measured_page, measured_terminal
@@ -18,7 +19,7 @@ from mobileone_core.reporting.words import MISSING, Table
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import StudyRecord
 
-VIEWS: Mapping[str, View] = {"levels": LevelsView(), "correlation": CorrelationView()}
+VIEWS: Mapping[str, View] = {"levels": LevelsView(), "correlation": CorrelationView(), "backbones": BackbonesView()}
 
 
 @dataclass(frozen=True)

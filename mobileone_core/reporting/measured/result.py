@@ -1,6 +1,6 @@
 """A measured plan and its rows, put together once for every page, table and figure. No torch here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mobileone_core.latency.comparison import LatencyArm
@@ -9,7 +9,7 @@ from mobileone_core.latency.samples import Estimate
 from mobileone_core.reporting.forms import has_place
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
-from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord
 
 MEDIAN, RATIO, CONTROL, LOAD = "latency/median_ms", "latency/ratio", "control/latency_ratio", "host/load"
 RUNTIME = "runtime"
@@ -65,6 +65,7 @@ class MeasuredResult:
     plan: MeasuredPlan
     arms: tuple[MeasuredArm, ...]
     problems: tuple[str, ...]
+    evaluations: Sequence[EvaluationRow] = ()
 
     @property
     def measured(self) -> tuple[MeasuredArm, ...]:
@@ -129,4 +130,4 @@ def analyse_measured(plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
     ]
     arms = [MeasuredArm(arm, rows[0] if len(rows := found[arm.label]) == 1 else None) for arm in plan.spec.arms]
     known = [text for text in problems if text not in record.problems]
-    return MeasuredResult(plan, tuple(arms), (*record.problems, *known))
+    return MeasuredResult(plan, tuple(arms), (*record.problems, *known), record.evaluations)

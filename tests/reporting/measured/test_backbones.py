@@ -1,0 +1,90 @@
+"""The page that compares backbones: published columns whole, measured ones apart, accuracies where there are some."""
+
+from dataclasses import replace
+
+import pytest
+
+from mobileone_core.reporting.cells import read_cells
+from mobileone_core.reporting.measured.backbones import BackbonesView, front_of, measured_points, published_points
+from mobileone_core.reporting.measured.result import analyse_measured
+from mobileone_core.reporting.report import write_report
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
+from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord
+
+MODELS = ("mobileone_s0", "mobileone_s1", "efficientnet_b0", "resnet18")
+STUDY = MeasuredStudy(
+    name="backbone_comparison",
+    question="Which backbone is fast and accurate?",
+    factors=(Factor("model", "network.model", levels=MODELS, baseline="mobileone_s0"),),
+    reference="figures 1 and 11, table 9",
+    published="table9_imagenet",
+    view="backbones",
+)
+PLACE = {"device": "cpu", "processor": "Any CPU"}
+EVALUATION = EvaluationRow(
+    "s0", "imagenet", "test", "deployed", "0.875", "bilinear", "224", "abc", "evaluation1", 0.714, 50000.0
+)
+
+
+@pytest.fixture
+def plan():
+    return MeasuredPlan(STUDY, default=True)
+
+
+@pytest.fixture
+def record(plan):
+    """10, 20, 15 and 12 ms: EfficientNet-B0 is faster than S1 and better."""
+    rows = [
+        CellRow(plan.comparison.key, 0, dict(arm.factors), f"run{time}", {"latency/median_ms": time}, PLACE)
+        for arm, time in zip(plan.spec.arms, (10.0, 20.0, 15.0, 12.0), strict=True)
+    ]
+    return StudyRecord((), (), tuple(rows))
+
+
+def rows_of(plan, record):
+    table = BackbonesView().table(analyse_measured(plan, record))
+    return {row[0]: row[1:] for row in table.rows}
+
+
+def test_all_of_table_9_with_ours_beside(plan, record):
+    rows = rows_of(plan, record)
+    assert len(rows) == 30
+    assert rows["MobileOne-S0"] == ("71.4", "275", "2.1", "10.55", "0.56", "0.79", "10.0", "not measured")
+    assert rows["MobileViT-S"] == ("78.4", "1792", "5.6", "30.76", "-", "9.21", "not measured", "not measured")
+    assert [row[:6] for row in rows_of(plan, StudyRecord()).values()] == [row[:6] for row in rows.values()]
+
+
+def test_no_time_without_its_place(plan, record):
+    bare = [replace(row, environment={}) for row in record.comparison]
+    assert rows_of(plan, replace(record, comparison=bare))["MobileOne-S0"][6] == "not measured"
+
+
+def test_accuracy_is_a_person_s_own_and_comes_back(plan, record, tmp_path):
+    evaluated = replace(record, evaluations=(EVALUATION, replace(EVALUATION, data="digits", run_id="other")))
+    assert rows_of(plan, evaluated)["MobileOne-S0"][7] == "71.40 ± 0.20"
+    files = write_report(plan, evaluated, tmp_path / "one")
+    again = write_report(*read_cells(files.directory), tmp_path / "two")
+    names = sorted(path.name for path in files.directory.iterdir())
+    assert "evaluations.csv" in names
+    assert names == sorted(path.name for path in again.directory.iterdir())
+    assert all((files.directory / name).read_bytes() == (again.directory / name).read_bytes() for name in names)
+    assert write_report(plan, record, tmp_path / "one").rendered
+    assert not (files.directory / "evaluations.csv").exists()
+
+
+def test_fronts_are_of_one_kind_of_latency(plan, record):
+    result = analyse_measured(plan, record)
+    assert [name for name, _, _ in front_of(measured_points(result, "onnxruntime"))] == [
+        "MobileOne-S0",
+        "EfficientNet-B0",
+    ]
+    published = [name for name, _, _ in front_of(published_points())]
+    assert published[:4] == ["ShuffleNetV2-1.0", "MobileOne-S0", "MobileOne-S1", "MobileOne-S2"]
+
+
+def test_page_says_what_the_panels_are(plan, record, tmp_path):
+    page = write_report(plan, record, tmp_path).page.read_text()
+    assert "Published accuracy against latency measured here (cpu, Any CPU, onnxruntime; 3 models)" in page
+    assert "Measured, but not in table 9: resnet18." in page
+    assert "none is in the record" in page
