@@ -27,4 +27,4 @@ def read_evaluations_csv(text: str) -> tuple[EvaluationRow, ...]:
 
 def _row(line: Mapping[str, str]) -> EvaluationRow:
     top1, images = (float(line[name]) for name in NUMBERS)
-    return EvaluationRow(**{name: line[name] for name in COLUMNS}, top1=top1, images=images)  # type: ignore[arg-type]
+    return EvaluationRow(**{name: line[name] for name in COLUMNS}, top1=top1, images=images)
