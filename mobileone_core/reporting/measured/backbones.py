@@ -7,7 +7,7 @@ from mobileone_core.reporting.evaluation import standard_error
 from mobileone_core.reporting.markdown import markdown
 from mobileone_core.reporting.measured.pareto import pareto_front
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredArm, MeasuredResult
-from mobileone_core.reporting.measured.table9 import arm_model, paper_name, table9
+from mobileone_core.reporting.measured.table9 import arm_model, paper_name, table9, zoo_notes
 from mobileone_core.reporting.measured.words import control_words, interval, levels_table, place
 from mobileone_core.reporting.published import CAVEATS
 from mobileone_core.reporting.words import MISSING, Table
@@ -63,7 +63,9 @@ class BackbonesView:
             f"- *Measured top-1*: of ImageNet's test set; {source}."
             if result.evaluations
             else "- *Measured top-1*: none is in the record; `mobileone evaluate` with weights and ImageNet fills it.",
-            "- *Front*: the networks to which no other one is both as fast and as accurate.",
+            "- *Front*: the networks to which no other one is both as fast and as accurate. In the figure a name that "
+            "finds no room is left out.",
+            *(f"- *Measured network* {note}." for note in zoo_notes(result)),
         ]
         others = sorted({arm_model(item) for item in result.arms if not paper_name(arm_model(item))})
         return [*lines, f"- Measured, but not in table 9: {', '.join(others)}."] if others else lines

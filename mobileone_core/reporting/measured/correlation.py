@@ -13,6 +13,7 @@ from mobileone_core.reporting.measured.table9 import (
     paper_name,
     recomputed,
     table9,
+    zoo_notes,
 )
 from mobileone_core.reporting.measured.words import control_words, levels_table, place
 from mobileone_core.reporting.published import CAVEATS, read_published
@@ -57,7 +58,7 @@ class CorrelationView:
         ]
         return Table(COLUMNS, (*rows, *_published()))
 
-    def notes(self, result: MeasuredResult) -> Sequence[str]:  # noqa: ARG002
+    def notes(self, result: MeasuredResult) -> Sequence[str]:
         return [
             f"- *Spearman*: {METHOD}. The models were chosen, not drawn: the intervals say how far so few models can "
             "tell, not what other networks would give.",
@@ -65,6 +66,7 @@ class CorrelationView:
             "- *Published* rows are the paper's and never mixed with ours: table 1 as printed, and computed again from "
             "table 9's latencies for the 21 models of figure 2 and for all rows that have one. "
             f"{CAVEATS['table9_imagenet']}",
+            *(f"- *Measured network* {note}." for note in zoo_notes(result)),
         ]
 
     def sections(self, result: MeasuredResult) -> Sequence[str]:

@@ -1,9 +1,9 @@
 """Table 9's networks, as published: which of them a level names, and table 1 from them. No torch here."""
 
-import re
 from collections.abc import Mapping, Sequence
 
-from mobileone_core.reporting.measured.result import MeasuredArm
+from mobileone_core.latency.zoo import ZOO
+from mobileone_core.reporting.measured.result import MeasuredArm, MeasuredResult
 from mobileone_core.reporting.measured.spearman import Correlation, spearman
 from mobileone_core.reporting.published import Row, read_published
 
@@ -11,34 +11,22 @@ from mobileone_core.reporting.published import Row, read_published
 LEFT_OUT = ("Mobileformer-96", "ConViT-tiny", "MobileNetV2-x1.4", "MobileNeXt-x1.0")
 COSTS = ("flops_m", "params_m")
 LATENCIES = {"mobile": "mobile_ms", "cpu": "cpu_ms", "gpu": "gpu_ms"}
-# Other names of networks, letters and digits alone.
-ALIASES = {
-    "mobilenetv1100": "MobileNetV1",
-    "mobilenetv2": "MobileNetV2-x1.0",
-    "mobilenetv2100": "MobileNetV2-x1.0",
-    "mobilenetv2140": "MobileNetV2-x1.4",
-    "mobilenetv3large": "MobileNetV3-L",
-    "mobilenetv3large100": "MobileNetV3-L",
-    "mobilenetv3small": "MobileNetV3-S",
-    "mobilenetv3small100": "MobileNetV3-S",
-    "shufflenetv2x10": "ShuffleNetV2-1.0",
-    "shufflenetv2x20": "ShuffleNetV2-2.0",
-    "mnasnet": "MNASNet-A1",
-    "semnasnet100": "MNASNet-A1",
-    "pitti224": "PiT-ti",
-    "deittinypatch16224": "DeiT-tiny",
-}
 
 
 def table9() -> tuple[Row, ...]:
     return read_published("table9_imagenet")
 
 
-def paper_name(level: str) -> str:
-    """The row of table 9 that a network's name means; empty where it has none."""
-    plain = _plain(level)
-    rows = {_plain(str(row["model"])): str(row["model"]) for row in table9()}
-    return rows.get(plain) or ALIASES.get(plain, "")
+def paper_name(network: str) -> str:
+    """The row of table 9 that a network of the zoo is; empty where it is none."""
+    title = ZOO[network].title if network in ZOO else ""
+    return title if any(row["model"] == title for row in table9()) else ""
+
+
+def zoo_notes(result: MeasuredResult) -> list[str]:
+    """How the libraries' networks differ from the published ones, where they do."""
+    names = dict.fromkeys(map(arm_model, result.arms))
+    return [f"{ZOO[name].title}: {ZOO[name].note}" for name in names if name in ZOO and ZOO[name].note]
 
 
 def arm_model(item: MeasuredArm) -> str:
@@ -62,7 +50,3 @@ def recomputed(rows: Sequence[Row], latency: str) -> Mapping[str, Correlation]:
 
 def _value(row: Row, column: str) -> float:
     return float(str(row[column]))
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())

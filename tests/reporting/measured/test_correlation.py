@@ -13,7 +13,7 @@ from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.rows import CellRow, StudyRecord
 
-MODELS = ("mobileone_s0", "mobileone_s1", "mobilenetv1", "mobilenetv2_100", "efficientnet_b0", "mixnet_s", "deit_tiny")
+MODELS = ("mobileone_s0", "mobileone_s1", "mobilenet_v1", "mobilenet_v2", "efficientnet_b0", "mixnet_s", "deit_tiny")
 MACS = (275e6, 825e6, 575e6, 300e6, 390e6, 256e6, 1300e6)
 STUDY = MeasuredStudy(
     name="metric_correlation",
