@@ -18,7 +18,7 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.evaluation import Setting, evaluation_table
 from mobileone_core.study.environment import environment_tags
-from mobileone_core.study.record_evaluation import evaluation_run
+from mobileone_core.study.record_once import one_run
 from mobileone_core.study.runner import Interrupt
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.device import resolve_device
@@ -40,7 +40,8 @@ def run(asked: Evaluate, data: DataSpec, spec: ModelSpec, workspace: Workspace) 
     options = _options(asked, execution, device)
     with interrupt.listening(), contextlib.closing(_open(asked, data, options)) as batches:
         name = f"{asked.variant} {data.name} {asked.weights.name}"
-        with evaluation_run(workspace, name, _tags(asked, setting, execution), _params(asked, data, spec)) as writing:
+        said = (name, _tags(asked, setting, execution), _params(asked, data, spec))
+        with one_run(workspace, "evaluate", *said) as writing:
             with Display(batches.plan.count, interrupt) as display:
                 metrics = evaluate(
                     network,

@@ -15,7 +15,7 @@ Comparison = Literal["", "forms"]
 Figure = Literal["levels", "cost"]
 
 
-RESERVED = ("evaluate",)  # experiments of the record that are no study's
+RESERVED = ("evaluate", "device_latency")  # experiments of the record that are no study's
 
 
 @dataclass(frozen=True)

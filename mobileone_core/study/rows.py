@@ -63,3 +63,28 @@ class StudyRecord:
     comparison: Sequence[CellRow] = ()
     curves: Sequence[CurvePoint] = ()
     evaluations: Sequence[EvaluationRow] = ()
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """A FINISHED run of the experiment device_latency: one model on one device by one protocol.
+
+    statistics: milliseconds by name (min, low, median, average, p90, max), those that are known; n predictions;
+    source: imported or measured; date: YYYY-MM-DD.
+    """
+
+    model: str
+    model_hash: str
+    device: str
+    os: str
+    compute_units: str
+    protocol: str
+    statistics: Mapping[str, float]
+    n: int
+    run_id: str
+    source: str
+    date: str
+    variant: str = ""
+    form: str = ""
+    precision: str = ""
+    input: str = ""
