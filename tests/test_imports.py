@@ -18,7 +18,7 @@ ALLOWED = {
     "coreml": {"model", "latency"},
     "study": {"model", "data", "training", "latency"},
     "reporting": {"model", "study", "training", "latency"},
-    "cli": {"model", "data", "training", "study", "reporting"},
+    "cli": {"model", "data", "training", "latency", "coreml", "study", "reporting"},
 }
 HOMES = {"optuna": "study/queue", "mlflow": "study/record", "coremltools": "coreml", "seaborn": "reporting"}
 

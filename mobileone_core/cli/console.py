@@ -2,34 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, field
 
 import tyro
 
 from mobileone_core.cli.evaluate import Evaluate
 from mobileone_core.cli.guard import COMPLETE, guarded
-from mobileone_core.cli.home import runs_home
-from mobileone_core.study.workspace import Workspace
-
-Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the queue and the record lie."""
-
-    runs: Directory = None
-    """Queue, record and checkpoints; runs/ of this workspace where not given."""
-    queue: str = ""
-    """Optuna storage URL; optuna.db in the runs directory where not given."""
-    tracking: str = ""
-    """MLflow tracking URI; mlflow.db in the runs directory where not given."""
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace.at(self.runs or runs_home(), self.queue, self.tracking)
+from mobileone_core.cli.latency import Latency
+from mobileone_core.cli.places import Directory, Places
 
 
 @dataclass(frozen=True)
@@ -38,7 +18,7 @@ class Status:
 
     studies: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of studies; all where none is given."""
-    places: Places = Places()
+    places: Places = field(default_factory=Places)
     repair: bool = False
     """Mend what dead processes left behind; without it nothing is written."""
 
@@ -59,7 +39,7 @@ class Report:
 
     studies: tyro.conf.Positional[tuple[str, ...]] = ()
     """Names of studies; all where none is given."""
-    places: Places = Places()
+    places: Places = field(default_factory=Places)
     reports: Directory = None
     """Reports of default studies; reports/ of this workspace where not given."""
 
@@ -73,7 +53,7 @@ class Report:
 class Ui:
     """Serve the record with MLflow's UI on this machine alone."""
 
-    places: Places = Places()
+    places: Places = field(default_factory=Places)
     port: int = 5000
     """First port to try."""
 
@@ -87,7 +67,7 @@ def console(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
     command = tyro.extras.subcommand_cli_from_dict(
-        {"status": Status, "report": Report, "ui": Ui, "evaluate": Evaluate},
+        {"status": Status, "report": Report, "ui": Ui, "evaluate": Evaluate, "latency": Latency},
         args=given,
         prog="mobileone",
         description="What spans the studies of this workspace.",
