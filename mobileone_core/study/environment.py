@@ -18,7 +18,14 @@ PACKAGES = {
     "mlflow": "mlflow",
 }
 VERSION = "version."
-OF_ARM = ("runtime", "provider", "precision", "layout", "unmeasured")  # what a measured row says of itself alone
+OF_ARM = (
+    "runtime",
+    "runtime_version",
+    "provider",
+    "precision",
+    "layout",
+    "unmeasured",
+)  # what a measured row says of itself alone
 SAID = ("device", "processor", "system", "threads", "execution", "git")  # what a table's footnote repeats
 
 

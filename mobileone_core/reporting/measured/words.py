@@ -1,7 +1,9 @@
 """What a measured study found, in sentences and in the cells of a table. No torch here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from mobileone_core.latency.protocol import PROTOCOLS, Protocol
 from mobileone_core.latency.samples import Estimate
 from mobileone_core.reporting.effects import joined
 from mobileone_core.reporting.forms import HEAD, LIMIT
@@ -11,14 +13,25 @@ from mobileone_core.reporting.result import told
 from mobileone_core.reporting.words import MISSING, Table
 from mobileone_core.study.factor import level_text
 
+TRIMMED = (("low", "ms, trimmed"), ("average", "ms, trimmed"))
 RANKS = ("dynamic_relu_a", "dynamic_relu_a_rank5")
 
 
 def setting(result: MeasuredResult) -> str:
     """Protocol and size: 20 rounds of 4 calls, 224 px, batch 1."""
     protocol, base = result.plan.spec.protocol, result.plan.study.base
-    name = getattr(protocol, "name", "interleaved")
-    return f"protocol {name}, {protocol.rounds} rounds of {protocol.burst} calls, {base.image_size} px, batch 1"
+    calls = f"{protocol.rounds} rounds of {protocol.burst} calls"
+    return f"protocol {protocol_name(protocol)}, {calls}, {base.image_size} px, batch 1"
+
+
+def protocol_name(protocol: Protocol) -> str:
+    """The preset that a protocol is but for its number of rounds and its seed; else what it does."""
+    for name, preset in PROTOCOLS.items():
+        if replace(protocol, rounds=preset.rounds, seed=preset.seed) == preset:
+            return name
+    kind = "every model reloaded each round" if protocol.reload else "interleaved"
+    trimmed = f", {protocol.trim} lowest and highest of a round trimmed" if protocol.trim else ""
+    return f"of its own ({kind}{trimmed})"
 
 
 def number(value: float | None, digits: str = "#.3g") -> str:
@@ -48,6 +61,7 @@ def levels_table(result: MeasuredResult) -> Table:
         ("measured median, ms", "[95 % over rounds]"),
         ("minimum", "ms"),
         ("p90", "ms"),
+        *(TRIMMED if result.plan.spec.protocol.trim else ()),
         ("ratio to its reference", "[95 %]"),
         ("verdict", "against its reference"),
         ("n", "rounds"),
@@ -62,7 +76,7 @@ def levels_table(result: MeasuredResult) -> Table:
 
 
 def _row(result: MeasuredResult, item: MeasuredArm) -> tuple[str, ...]:
-    rounds = result.plan.spec.protocol.rounds
+    protocol = result.plan.spec.protocol
     return (
         *(level_text(level) for level in item.arm.factors.values()),
         count(item.metric("params")),
@@ -70,9 +84,10 @@ def _row(result: MeasuredResult, item: MeasuredArm) -> tuple[str, ...]:
         interval(item.estimate("latency/median", "_ms")),
         number(item.metric("latency/min_ms")),
         number(item.metric("latency/p90_ms")),
+        *(number(item.metric(f"latency/{name}_ms")) for name in ("low", "average") if protocol.trim),
         interval(item.ratio, ".2f"),
         result.verdict(item) if not item.unmeasured else "not measured",
-        MISSING if item.unmeasured else str(rounds),
+        MISSING if item.unmeasured else str(protocol.rounds),
     )
 
 
@@ -119,7 +134,10 @@ def _grouped(result: MeasuredResult, own: Sequence[MeasuredArm]) -> list[str]:
         ratio = item.ratio.value if item.ratio else 0.0
         kinds.setdefault(result.verdict(item), []).append(f"{result.name_of(item)} {ratio:.2f}")
     rounds = result.plan.spec.protocol.rounds
-    words = {ALIKE: f"no difference that {rounds} rounds show"}
+    words = {
+        ALIKE: f"no difference that {rounds} rounds show",
+        "not judged: control": "not judged, for the control did not hold",
+    }
     return [f"{words.get(kind, kind)}: {joined(names)}" for kind, names in kinds.items()]
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.errors import InputError
+from mobileone_core.latency.protocol import PROTOCOLS, Protocol
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.measured.words import levels_sentences, levels_table
 from mobileone_core.reporting.report import report_name, write_index, write_report
 from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.study.rows import StudyRecord
+from mobileone_core.study.rows import CellRow, StudyRecord
 
 GELU = "activation = gelu, runtime = onnxruntime"
 RELU = "activation = relu, runtime = onnxruntime"
@@ -148,3 +149,27 @@ def test_directory_and_index(activations, timed, tmp_path):
     assert (
         "| What does the activation cost in latency? | Measured on cpu, Any CPU." in write_index(tmp_path).read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        (Protocol(rounds=40), "protocol interleaved, 40 rounds of 4 calls"),
+        (PROTOCOLS["modelbench"], "protocol modelbench, 20 rounds of 50 calls"),
+        (Protocol(trim=1), "protocol of its own (interleaved, 1 lowest and highest of a round trimmed)"),
+    ],
+)
+def test_protocol_is_named_and_trimmed_statistics_have_columns(activations, protocol, words, tmp_path):
+    plan = replace(activations, study=replace(activations.study, protocol=protocol))
+    record = record_of(plan)
+    page = write_report(plan, record, tmp_path).page.read_text()
+    assert words in page
+    assert ("| low<br>ms, trimmed | average<br>ms, trimmed |" in page) == bool(protocol.trim)
+    assert ("| 1.25 | 1.75 | - | reference |" in page) == bool(protocol.trim)
+
+
+def record_of(plan):
+    metrics = {"latency/median_ms": 2.0, "latency/low_ms": 1.25, "latency/average_ms": 1.75}
+    place = {"device": "cpu", "processor": "Any CPU"}
+    arm = plan.spec.arms[0]
+    return StudyRecord((), (), (CellRow(plan.comparison.key, 0, dict(arm.factors), "run", metrics, place),))
