@@ -50,7 +50,7 @@ def known_models(manifests: Iterable[Path], packages: Iterable[Path], title: str
     """The models of manifests and packages; InputError where a manifest does not fit its package."""
     from mobileone_core.coreml.package import package_hash
 
-    found = [read_manifest(path) for path in manifests]
+    found = [read_manifest(path, title) for path in manifests]
     for package in packages:
         model_hash = package_hash(package)
         manifest = manifest_of(package)
@@ -58,7 +58,7 @@ def known_models(manifests: Iterable[Path], packages: Iterable[Path], title: str
             require(bool(title), "title", title, f"a title for {package.name}, which has no manifest")
             found.append(KnownModel(title, model_hash))
             continue
-        model = read_manifest(manifest)
+        model = read_manifest(manifest, title)
         fits = model.model_hash == model_hash
         require(fits, "package", package.name, f"the one of its manifest, {model.model_hash[:12]}; export it anew")
         found.append(model)

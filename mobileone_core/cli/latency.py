@@ -21,7 +21,7 @@ class Models:
     package: Files = ()
     """Packages (.mlpackage), each with its manifest beside it, or with --title."""
     title: str = ""
-    """Title of a package that has no manifest, such as mobileone_s0."""
+    """Title where no manifest tells one, such as mobileone_s0."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Run:
     model: Files
     """Packages (.mlpackage) that `mobileone export` wrote."""
     title: str = ""
-    """Title of a package that has no manifest, such as mobileone_s0."""
+    """Title where no manifest tells one, such as mobileone_s0."""
     units: tuple[ComputeUnits, ...] = ("all", "cpu_and_ne", "cpu_only")
     """Compute units."""
     n: int = 50

@@ -20,6 +20,7 @@ RISING = (
     *(("median", "p90"), ("median", "max"), ("p90", "max"), ("low", "average"), ("average", "max")),
 )
 MILLISECONDS = {"ms": 1.0, "s": 1000.0, "us": 0.001}
+LONGEST = 200  # characters of a text
 SLACK = 1e-9  # of a statistic against the samples it came from: the last digit of a conversion
 
 
@@ -58,17 +59,19 @@ class DeviceMeasurement:
     placement: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        fits = re.fullmatch(r"[0-9a-f]{64}", str(self.model_hash)) is not None
+        fits = isinstance(self.model_hash, str) and re.fullmatch(r"[0-9a-f]{64}", self.model_hash) is not None
         require(fits, "model_hash", self.model_hash, "64 hexadecimal digits, as the manifest of an export has them")
         for name in ("device", "os"):
             value = getattr(self, name)
-            fits = isinstance(value, str) and re.search(r"\w", value) is not None
+            fits = isinstance(value, str) and re.fullmatch(r".*\w.*", value) is not None and len(value) <= LONGEST
             require(fits, name, value, 'its name, such as "iPhone 12" and "iOS 17.4"')
         allowed = f"one of {', '.join(get_args(Units))}"
         require(self.compute_units in get_args(Units), "compute_units", self.compute_units, allowed)
         require_protocol(self.protocol)
         fits = isinstance(self.n, int) and not isinstance(self.n, bool) and self.n >= 1
         require(fits, "n", self.n, "how many predictions, an integer of 1 or more")
+        for unit in self.placement:
+            require(re.fullmatch(r"\w[\w .-]*", unit) is not None, "placement", unit, "a unit's name, as NeuralEngine")
         _require_date(self.date)
         _require_times(self)
 
@@ -113,7 +116,7 @@ def known_by_hash(models: Sequence[KnownModel], model_hash: str) -> KnownModel:
 
 def _require_date(date: object) -> None:
     try:
-        found = datetime.date.fromisoformat(str(date))
+        found = datetime.date.fromisoformat(date if isinstance(date, str) and "-" in date else "")
     except ValueError:
         found = None
     is_past = found is not None and found <= datetime.date.today() + datetime.timedelta(days=1)  # time zones

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, sample_statistics, to_milliseconds
+from mobileone_core.latency.device import LONGEST, STATISTICS, DeviceMeasurement, sample_statistics, to_milliseconds
 
 SCHEMA = 1
 REQUIRED = ("model_hash", "device", "os", "compute_units", "protocol", "unit", "n", "date")
@@ -94,7 +94,7 @@ def _derived(times: Sequence[float], protocol: str) -> dict[str, float]:
 
 
 def _text(name: str, value: object) -> str:
-    require(isinstance(value, str), name, value, "a text")
+    require(isinstance(value, str) and len(value) <= LONGEST, name, value, f"a text of at most {LONGEST} characters")
     return str(value)
 
 

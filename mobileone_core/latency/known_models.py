@@ -11,8 +11,8 @@ APPLES = "Manifest.json"  # of the package's own format
 MODEL, HASH = ("model", "title"), ("model_hash", "package_hash", "hash")
 
 
-def read_manifest(path: Path) -> KnownModel:
-    """The model of a manifest; InputError where it is none."""
+def read_manifest(path: Path, title: str = "") -> KnownModel:
+    """The model of a manifest, with a title where the manifest has none; InputError where it is none."""
     require(path.is_file(), "manifest", str(path), "an existing file, which `mobileone export` writes beside a package")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -22,7 +22,7 @@ def read_manifest(path: Path) -> KnownModel:
     facts = content.get("told")
     content = {**(facts if isinstance(facts, dict) else {}), **content}
     more = {name: _first(content, (name,)) for name in ("variant", "form", "precision", "input")}
-    title, model_hash = _first(content, MODEL) or _title(more["variant"]), _first(content, HASH)
+    title, model_hash = _first(content, MODEL) or _title(more["variant"]) or title, _first(content, HASH)
     words = f"{' or '.join((*MODEL, 'variant'))}, and {' or '.join(HASH)}, in it"
     require(bool(title and model_hash), "manifest", path.name, words)
     return KnownModel(title, model_hash, **more)

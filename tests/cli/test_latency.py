@@ -197,6 +197,10 @@ WRONG = [
     ({"samples": [], "statistics": {"median": 2.0, "p90": 1.0}}, ("p90", "1.0", "no less than median")),
     ({"samples": [], "statistics": {"mean": 2.0}}, ("statistics", "'mean'", "average")),
     ({"placement": {"CPU": -1}}, ("placement",)),
+    ({"placement": {"@": 1}}, ("placement", "'@'")),
+    ({"model_hash": 7}, ("model_hash", "7")),
+    ({"date": 20260101}, ("date", "20260101")),
+    ({"os": "x" * 201}, ("os",)),
     ({"thermal": 3}, ("thermal", "3")),
     ({"colour": "red"}, ("field", "'colour'")),
 ]
