@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import tyro
 
 from mobileone_core.cli.evaluate import Evaluate
+from mobileone_core.cli.export import Export
 from mobileone_core.cli.guard import COMPLETE, guarded
 from mobileone_core.cli.latency import Latency
 from mobileone_core.cli.places import Directory, Places
@@ -67,7 +68,7 @@ def console(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
     command = tyro.extras.subcommand_cli_from_dict(
-        {"status": Status, "report": Report, "ui": Ui, "evaluate": Evaluate, "latency": Latency},
+        {"status": Status, "report": Report, "ui": Ui, "evaluate": Evaluate, "export": Export, "latency": Latency},
         args=given,
         prog="mobileone",
         description="What spans the studies of this workspace.",

@@ -34,6 +34,6 @@ def expected_census(spec: ModelSpec, options: Options) -> dict[str, int]:
         if block.se:
             counts += SQUEEZE_EXCITE
     if options.pixels:
-        counts += Counter(batch_norm=1, softmax=1, classify=1)
+        counts += Counter(add=1, mul=1, softmax=1, classify=1)
         counts += Counter(cast=2 if options.precision == "float16" else 0)
     return dict(counts)

@@ -1,7 +1,8 @@
 """Whether a package is the network: its operators counted, every weight compared, the program run against torch."""
 
+import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mobileone_core.coreml.census import expected_census
-from mobileone_core.coreml.convert import whole_network
+from mobileone_core.coreml.convert import PixelNetwork, whole_network
 from mobileone_core.coreml.evaluate import evaluate
 from mobileone_core.coreml.half import rounded, rounded_constants
 from mobileone_core.coreml.operators import Value
-from mobileone_core.coreml.options import Options
-from mobileone_core.coreml.program import Operation, Program, read_program
+from mobileone_core.coreml.options import Options, Pixels
+from mobileone_core.coreml.program import Name, Operation, Program, read_program
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import MobileOne
 
@@ -50,7 +51,7 @@ def verify(package: Path, network: MobileOne, options: Options) -> Verification:
         raise NotVerifiedError(f"{package.name}: operators are not the network's; {_difference(census, expected)}")
     weights = match_weights(program, network, options)
     images = random_images(network.spec.in_channels, options)
-    error = worst_error(program, whole_network(network, options), images, options)
+    error = worst_error(program, network, images, options)
     return Verification(census, weights, error, _half_difference(program, network, images, options))
 
 
@@ -63,25 +64,25 @@ def random_images(channels: int, options: Options) -> Tensor:
 
 
 def worst_error(program: Program, network: nn.Module, images: Tensor, options: Options) -> float:
-    """The largest difference between program and torch, over torch's largest output.
+    """The largest difference between the program's logits and torch's, over torch's largest.
 
-    Raises NotVerifiedError above TOLERANCE or where the label is not torch's, InputError for outputs that are not
-    finite.
+    network takes a normalized tensor. For an image as input probabilities and label are checked against the program's
+    logits besides. Raises NotVerifiedError above TOLERANCE, InputError for outputs that are not finite.
     """
+    whole = whole_network(network, options)
     if options.precision == "float16":
-        images = images.half().float()
-        with torch.inference_mode(), rounded_constants():
-            reference = rounded(network)(images)
-    else:
-        with torch.inference_mode():
-            reference = network(images)
+        whole, images = rounded(whole), images.half().float()
+    with torch.inference_mode(), rounded_constants() if options.precision == "float16" else contextlib.nullcontext():
+        reference = _logits_of(whole, images)
     if not reference.isfinite().all():
         raise InputError("weights: the network's outputs are not finite; was it trained or calibrated?")
-    outputs = evaluate(program, dict.fromkeys(program.inputs, images))
-    error = _relative(_scores(outputs), reference)
+    outputs = evaluate(_to_logits(program, options), dict.fromkeys(program.inputs, images))
+    logits = _first_tensor(outputs)
+    error = _relative(logits, reference)
     if not error <= TOLERANCE:
         raise NotVerifiedError(f"the program's outputs differ from torch's by {error:.1e}, allowed {TOLERANCE:.0e}")
-    _check_label(outputs, reference, options)
+    if options.pixels:
+        _check_classes(outputs, logits, options.pixels)
     return error
 
 
@@ -118,24 +119,40 @@ def _half_difference(program: Program, network: MobileOne, images: Tensor, optio
     if options.precision == "float32":
         return None
     with torch.inference_mode():
-        reference = whole_network(network, options)(images)
-    half = evaluate(program, dict.fromkeys(program.inputs, images.half().float()), rounds=True)
-    return _relative(_scores(half), reference)
+        reference = _logits_of(whole_network(network, options), images)
+    inputs = dict.fromkeys(program.inputs, images.half().float())
+    return _relative(_first_tensor(evaluate(_to_logits(program, options), inputs, rounds=True)), reference)
 
 
-def _scores(outputs: dict[str, Value]) -> Tensor:
-    [scores] = [value for value in outputs.values() if isinstance(value, Tensor)]
-    return scores
+def _logits_of(network: nn.Module, images: Tensor) -> Tensor:
+    out: Tensor = network.logits(images) if isinstance(network, PixelNetwork) else network(images)
+    return out
 
 
-def _check_label(outputs: dict[str, Value], reference: Tensor, options: Options) -> None:
-    """The label is torch's best class, or one as probable within the tolerance."""
-    for label in (value for value in outputs.values() if isinstance(value, str)):
-        labels = options.pixels.labels if options.pixels else ()
-        odds = reference[0, labels.index(label)] if label in labels else torch.tensor(0.0)
-        if odds < reference.max() * (1 - 2 * TOLERANCE):
-            best = labels[int(reference.argmax())]
-            raise NotVerifiedError(f"the program calls the image {label!r}, torch {best!r}")
+def _to_logits(program: Program, options: Options) -> Program:
+    """The program with its logits as first output: probabilities hide differences where one class has all."""
+    if options.pixels is None:
+        return program
+    inputs = [item.inputs["x"] for item in program.operations if item.kind == "softmax"]
+    names = tuple(item.text for item in inputs[-1:] if isinstance(item, Name))
+    if len(names) != 1 or program.operations[-1].kind != "classify":
+        raise NotVerifiedError("the program does not end in softmax and classify")
+    return replace(program, outputs=(*names, *program.outputs))
+
+
+def _first_tensor(outputs: dict[str, Value]) -> Tensor:
+    return next(value for value in outputs.values() if isinstance(value, Tensor))
+
+
+def _check_classes(outputs: dict[str, Value], logits: Tensor, pixels: Pixels) -> None:
+    """Probabilities are the softmax of the logits, and the label is that of the largest."""
+    _, *rest = outputs.values()
+    for value in rest:
+        if isinstance(value, Tensor) and not (value - logits.softmax(1)).abs().max() <= TOLERANCE:
+            raise NotVerifiedError("the program's probabilities are not the softmax of its logits")
+        best = pixels.labels[int(logits.argmax())]
+        if isinstance(value, str) and value != best:
+            raise NotVerifiedError(f"the program calls the image {value!r}, its logits say {best!r}")
 
 
 def _relative(found: Tensor, reference: Tensor) -> float:
