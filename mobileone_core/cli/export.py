@@ -1,6 +1,6 @@
 """`mobileone export`: a network as a verified Core ML package or ONNX file. Imports nothing heavy before it works."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,7 +35,7 @@ class Export:
     """Network of the weight file: s0 to s4 as published; tiny and small, ours."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights: .safetensors, or what torch.save wrote."""
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
     precision: Precision | None = None
     """Of weights and results; float16 for Core ML and float32 for ONNX where not given."""
     input: Literal["tensor", "image"] = "tensor"

@@ -30,7 +30,7 @@ def _known(data: str) -> tuple[str, ...]:
         return CIFAR10
     if data != "imagenet":
         return ()
-    from torchvision.models._meta import _IMAGENET_CATEGORIES as CATEGORIES  # noqa: N811
+    from torchvision.models._meta import _IMAGENET_CATEGORIES as CATEGORIES
 
     seen: set[str] = set()
     named = []
