@@ -77,7 +77,7 @@ def test_operators_are_torch_s(name, tmp_path):
     pad=st.one_of(st.integers(0, 2), st.just("same")),
     bias=st.booleans(),
 )
-def test_convolutions_of_any_shape(groups, widths, kernel, stride, dilation, pad, bias, tmp_path):
+def test_convolutions_of_any_shape(groups, widths, kernel, stride, dilation, pad, bias, tmp_path):  # noqa: PLR0917
     pad = pad if stride == 1 or pad != "same" else 1
     conv = nn.Conv2d(groups * widths[0], groups * widths[1], kernel, stride, pad, dilation, groups, bias)
     found, expected = run(conv, torch.randn(1, groups * widths[0], 11, 11), tmp_path)

@@ -1,6 +1,5 @@
 """A package is whole or not there."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -41,7 +40,7 @@ def test_a_package_replaces_another(tmp_path):
     write_package(path, write_text("new"))
     assert package_hash(path) != old
     assert (path / MODEL).read_text() == "new"
-    assert os.listdir(tmp_path) == ["a.mlpackage"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_fails_leaves_the_old_one(tmp_path):
@@ -55,7 +54,7 @@ def test_what_fails_leaves_the_old_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_package(path, fail)
     assert (path / MODEL).read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.mlpackage"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_killed_process_leaves_no_package_and_the_next_removes_its_remains(tmp_path):
@@ -65,9 +64,9 @@ def test_a_killed_process_leaves_no_package_and_the_next_removes_its_remains(tmp
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not path.exists()
-    assert len(os.listdir(tmp_path)) == 1
+    assert len(list(tmp_path.iterdir())) == 1
     write_package(path, write_text("new"))
-    assert os.listdir(tmp_path) == ["a.mlpackage"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_hashes_need_a_package(tmp_path):
