@@ -10,7 +10,7 @@ from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.readme import update_readme
 from mobileone_core.reporting.report import report_name, write_index, write_report
 from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.study.plans import AnyPlan, shows_evaluations
+from mobileone_core.study.plans import AnyPlan, shows_other_runs
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.state import cell_states, is_settled
@@ -82,7 +82,7 @@ def _has_record(workspace: Workspace) -> bool:
 
 def _read(plan: AnyPlan, workspace: Workspace, kept: Path, runs: set[str]) -> StudyRecord:
     """A plan's record: that of its report where it is just of these runs, else the record itself."""
-    if runs and not shows_evaluations(plan) and (kept / "plan.json").is_file():
+    if runs and not shows_other_runs(plan) and (kept / "plan.json").is_file():
         _, record = read_cells(kept)
         found = {row.run_id for row in (*record.rows, *record.comparison)}
         has_curves = {point.metric for point in record.curves} == set(plan.study.curves)

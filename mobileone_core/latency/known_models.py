@@ -7,6 +7,7 @@ from typing import Any
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import KnownModel
 
+PREFIX = "mobileone."  # of the facts that an export tells
 APPLES = "Manifest.json"  # of the package's own format
 MODEL, HASH = ("model", "title"), ("model_hash", "package_hash", "hash")
 
@@ -20,7 +21,8 @@ def read_manifest(path: Path, title: str = "") -> KnownModel:
         raise InputError(f"manifest {path.name}: not readable as JSON ({error})") from error
     require(isinstance(content, dict), "manifest", path.name, "an object, as `mobileone export` writes it")
     facts = content.get("told")
-    content = {**(facts if isinstance(facts, dict) else {}), **content}
+    told = facts if isinstance(facts, dict) else {}
+    content = {**{name.removeprefix(PREFIX): fact for name, fact in told.items()}, **content}
     more = {name: _first(content, (name,)) for name in ("variant", "form", "precision", "input")}
     title, model_hash = _first(content, MODEL) or _title(more["variant"]) or title, _first(content, HASH)
     words = f"{' or '.join((*MODEL, 'variant'))}, and {' or '.join(HASH)}, in it"

@@ -14,8 +14,8 @@ AnyPlan = Plan | MeasuredPlan
 AnyComparison = ComparisonSpec | LatencySpec
 
 
-def shows_evaluations(plan: AnyPlan) -> bool:
-    """Whether its report shows evaluations, which belong to no plan."""
+def shows_other_runs(plan: AnyPlan) -> bool:
+    """Whether its report shows runs of no plan: evaluations, and latencies on devices."""
     return isinstance(plan, MeasuredPlan) and plan.study.view == "backbones"
 
 

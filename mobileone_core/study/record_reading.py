@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator, Sequence
 from mlflow.entities import Run
 
 from mobileone_core.study.environment import OF_ARM, SAID, VERSION
-from mobileone_core.study.plans import AnyPlan, read_plan, shows_evaluations
+from mobileone_core.study.plans import AnyPlan, read_plan, shows_other_runs
 from mobileone_core.study.record import COUNT, FINISHED, PLAN, Record
-from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
+from mobileone_core.study.rows import CellRow, CurvePoint, DeviceRow, EvaluationRow, StudyRecord
 
 
 def read_record(tracking: str, plan: AnyPlan) -> StudyRecord:
@@ -19,14 +19,16 @@ def read_record(tracking: str, plan: AnyPlan) -> StudyRecord:
     comparison, more = _compared(found, plan)
     own = {cell.key for cell in plan.cells}
     curves = [point for row in rows if row.key in own for point in _curves(record, row, plan.study.curves)]
-    evaluations = _evaluations(tracking) if shows_evaluations(plan) else ()
-    return StudyRecord(rows, [*problems, *more], comparison, curves, evaluations)
+    evaluations, devices = _beside(tracking) if shows_other_runs(plan) else ((), ())
+    return StudyRecord(rows, [*problems, *more], comparison, curves, evaluations, devices)
 
 
-def _evaluations(tracking: str) -> Sequence[EvaluationRow]:
+def _beside(tracking: str) -> tuple[Sequence[EvaluationRow], Sequence[DeviceRow]]:
+    """Evaluations of checkpoints and latencies on devices, which belong to no study."""
+    from mobileone_core.study.record_devices import read_devices
     from mobileone_core.study.record_evaluation import read_evaluations
 
-    return read_evaluations(tracking)
+    return read_evaluations(tracking), read_devices(tracking)
 
 
 def read_plans(tracking: str, study: str) -> list[AnyPlan]:

@@ -52,20 +52,6 @@ class EvaluationRow:
 
 
 @dataclass(frozen=True)
-class StudyRecord:
-    """All that a report shows of a plan: rows of its cells and teachers, and what is wrong with the record in words.
-
-    evaluations belong to no plan: studies that compare backbones show them.
-    """
-
-    rows: Sequence[CellRow] = ()
-    problems: Sequence[str] = ()
-    comparison: Sequence[CellRow] = ()
-    curves: Sequence[CurvePoint] = ()
-    evaluations: Sequence[EvaluationRow] = ()
-
-
-@dataclass(frozen=True)
 class DeviceRow:
     """A FINISHED run of the experiment device_latency: one model on one device by one protocol.
 
@@ -88,3 +74,18 @@ class DeviceRow:
     form: str = ""
     precision: str = ""
     input: str = ""
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """All that a report shows of a plan: rows of its cells and teachers, and what is wrong with the record in words.
+
+    evaluations belong to no plan: studies that compare backbones show them.
+    """
+
+    rows: Sequence[CellRow] = ()
+    problems: Sequence[str] = ()
+    comparison: Sequence[CellRow] = ()
+    curves: Sequence[CurvePoint] = ()
+    evaluations: Sequence[EvaluationRow] = ()
+    devices: Sequence[DeviceRow] = ()

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mobileone_core.latency.zoo import ZOO
+from mobileone_core.reporting.devices import DeviceColumn, device_columns
 from mobileone_core.reporting.evaluation import standard_error
 from mobileone_core.reporting.markdown import markdown
 from mobileone_core.reporting.measured.pareto import pareto_front
@@ -48,12 +50,15 @@ class BackbonesView:
         found = [_by_name(result, runtime) for runtime in result.runtimes]
         measured = [(f"measured here, {runtime}", "median, ms [95 %]") for runtime in result.runtimes]
         accuracy = ("measured top-1", "% ± standard error")
+        devices = on_devices(result)
         rows = []
-        for row in table9():
+        for place_in_table, row in enumerate(table9()):
             published = [row[column] or MISSING for _, column in PUBLISHED]
             times = [_time(own.get(str(row["model"]))) for own in found]
-            rows.append((str(row["model"]), *published, *times, measured_top1(result, str(row["model"]))))
-        return Table((("model", ""), *(title for title, _ in PUBLISHED), *measured, accuracy), tuple(rows))
+            on_device = [column.cells[place_in_table] for column in devices]
+            rows.append((str(row["model"]), *published, *on_device, *times, measured_top1(result, str(row["model"]))))
+        heads = [(column.title, column.note) for column in devices]
+        return Table((("model", ""), *(title for title, _ in PUBLISHED), *heads, *measured, accuracy), tuple(rows))
 
     def notes(self, result: MeasuredResult) -> Sequence[str]:
         source = "weights and images are a person's own (`mobileone evaluate`); the runs are in `evaluations.csv`"
@@ -63,6 +68,8 @@ class BackbonesView:
             f"- *Measured top-1*: of ImageNet's test set; {source}."
             if result.evaluations
             else "- *Measured top-1*: none is in the record; `mobileone evaluate` with weights and ImageNet fills it.",
+            "- *iPhone*: beside the published column stands one a device, protocol and statistic that `mobileone "
+            "latency run` or `import` recorded (kept in `devices.csv`); two protocols never share one.",
             "- *Front*: the networks to which no other one is both as fast and as accurate. In the figure a name that "
             "finds no room is left out.",
             *(f"- *Measured network* {note}." for note in zoo_notes(result)),
@@ -77,6 +84,15 @@ class BackbonesView:
         from mobileone_core.reporting.measured.backbones_figure import backbones_figure
 
         return backbones_figure(result)
+
+
+def on_devices(result: MeasuredResult) -> tuple[DeviceColumn, ...]:
+    """What devices were measured or imported, a column a device and protocol; one that says so where none was."""
+    names = {entry.title: name for name, entry in ZOO.items()}
+    titles = [names[str(row["model"])] for row in table9()]
+    _, *found = device_columns(result.devices, titles, {})
+    nothing = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
+    return tuple(found) or (nothing,)
 
 
 Placed = tuple[str, float, float]  # a network, its latency in ms and its accuracy in percent

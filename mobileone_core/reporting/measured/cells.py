@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+from mobileone_core.reporting.devices import devices_text, read_devices_csv
 from mobileone_core.reporting.files import kept_text
 from mobileone_core.reporting.measured.evaluations import evaluations_text, read_evaluations_csv
 from mobileone_core.reporting.record_csv import (
@@ -34,7 +35,9 @@ def measured_texts(plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
         start = [key, *(level_text(arm.factors[name]) for name in factors)]
         found = [measured(row, metrics, tags) for row in runs]
         lines += [[*start, *run] for run in found or [[""] * (1 + len(metrics) + len(tags))]]
-    return {"cells.csv": table_text(lines), "evaluations.csv": evaluations_text(record.evaluations)}
+    devices = devices_text(record.devices) if record.devices else ""
+    evaluations = evaluations_text(record.evaluations)
+    return {"cells.csv": table_text(lines), "evaluations.csv": evaluations, "devices.csv": devices}
 
 
 def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
@@ -51,4 +54,6 @@ def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
             metrics, tags = read_measured(line, FIXED)
             rows.append(CellRow(line["key"], 0, dict(arm.factors), line["run_id"], metrics, tags))
     evaluations = read_evaluations_csv(kept_text(directory / "evaluations.csv"))
-    return StudyRecord((), (), tuple(rows), evaluations=evaluations)
+    devices = kept_text(directory / "devices.csv")
+    found = read_devices_csv(devices) if devices else ()
+    return StudyRecord((), (), tuple(rows), evaluations=evaluations, devices=found)

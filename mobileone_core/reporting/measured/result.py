@@ -9,7 +9,7 @@ from mobileone_core.latency.samples import Estimate
 from mobileone_core.reporting.forms import has_place
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
-from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord
+from mobileone_core.study.rows import CellRow, DeviceRow, EvaluationRow, StudyRecord
 
 MEDIAN, RATIO, CONTROL, LOAD = "latency/median_ms", "latency/ratio", "control/latency_ratio", "host/load"
 RUNTIME = "runtime"
@@ -66,6 +66,7 @@ class MeasuredResult:
     arms: tuple[MeasuredArm, ...]
     problems: tuple[str, ...]
     evaluations: Sequence[EvaluationRow] = ()
+    devices: Sequence[DeviceRow] = ()
 
     @property
     def measured(self) -> tuple[MeasuredArm, ...]:
@@ -130,4 +131,4 @@ def analyse_measured(plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
     ]
     arms = [MeasuredArm(arm, rows[0] if len(rows := found[arm.label]) == 1 else None) for arm in plan.spec.arms]
     known = [text for text in problems if text not in record.problems]
-    return MeasuredResult(plan, tuple(arms), (*record.problems, *known), record.evaluations)
+    return MeasuredResult(plan, tuple(arms), (*record.problems, *known), record.evaluations, record.devices)

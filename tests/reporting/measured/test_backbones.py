@@ -10,7 +10,7 @@ from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.report import write_report
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
-from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord
+from mobileone_core.study.rows import CellRow, DeviceRow, EvaluationRow, StudyRecord
 
 MODELS = ("mobileone_s0", "mobileone_s1", "efficientnet_b0", "resnet18")
 STUDY = MeasuredStudy(
@@ -22,6 +22,7 @@ STUDY = MeasuredStudy(
     view="backbones",
 )
 PLACE = {"device": "cpu", "processor": "Any CPU"}
+NONE = "not measured"
 EVALUATION = EvaluationRow(
     "s0", "imagenet", "test", "deployed", "0.875", "bilinear", "224", "abc", "evaluation1", 0.714, 50000.0
 )
@@ -50,19 +51,19 @@ def rows_of(plan, record):
 def test_all_of_table_9_with_ours_beside(plan, record):
     rows = rows_of(plan, record)
     assert len(rows) == 30
-    assert rows["MobileOne-S0"] == ("71.4", "275", "2.1", "10.55", "0.56", "0.79", "10.0", "not measured")
-    assert rows["MobileViT-S"] == ("78.4", "1792", "5.6", "30.76", "-", "9.21", "not measured", "not measured")
+    assert rows["MobileOne-S0"] == ("71.4", "275", "2.1", "10.55", "0.56", "0.79", NONE, "10.0", NONE)
+    assert rows["MobileViT-S"] == ("78.4", "1792", "5.6", "30.76", "-", "9.21", NONE, NONE, NONE)
     assert [row[:6] for row in rows_of(plan, StudyRecord()).values()] == [row[:6] for row in rows.values()]
 
 
 def test_no_time_without_its_place(plan, record):
     bare = [replace(row, environment={}) for row in record.comparison]
-    assert rows_of(plan, replace(record, comparison=bare))["MobileOne-S0"][6] == "not measured"
+    assert rows_of(plan, replace(record, comparison=bare))["MobileOne-S0"][7] == NONE
 
 
 def test_accuracy_is_a_person_s_own_and_comes_back(plan, record, tmp_path):
     evaluated = replace(record, evaluations=(EVALUATION, replace(EVALUATION, data="digits", run_id="other")))
-    assert rows_of(plan, evaluated)["MobileOne-S0"][7] == "71.40 ± 0.20"
+    assert rows_of(plan, evaluated)["MobileOne-S0"][8] == "71.40 ± 0.20"
     files = write_report(plan, evaluated, tmp_path / "one")
     again = write_report(*read_cells(files.directory), tmp_path / "two")
     names = sorted(path.name for path in files.directory.iterdir())
@@ -71,6 +72,24 @@ def test_accuracy_is_a_person_s_own_and_comes_back(plan, record, tmp_path):
     assert all((files.directory / name).read_bytes() == (again.directory / name).read_bytes() for name in names)
     assert write_report(plan, record, tmp_path / "one").rendered
     assert not (files.directory / "evaluations.csv").exists()
+
+
+def test_device_latencies_have_columns_of_their_own_and_come_back(plan, record, tmp_path):
+    device = DeviceRow(
+        *("mobileone_s0", "ab12", "Phone 1", "iOS 0.0", "all", "modelbench"),
+        {"low": 1.25, "average": 1.5},
+        1000,
+        *("device1", "imported", "2026-01-01"),
+    )
+    other = replace(device, protocol="xcode-report", statistics={"median": 2.0}, run_id="device2")
+    shown = replace(record, devices=(device, other))
+    rows = rows_of(plan, shown)
+    assert rows["MobileOne-S0"][5:10] == ("0.79", "1.25", "1.50", "2.00", "10.0")
+    assert rows["MobileOne-S1"][6:9] == (NONE, NONE, NONE)
+    files = write_report(plan, shown, tmp_path / "one")
+    assert "devices.csv" in {path.name for path in files.directory.iterdir()}
+    again = write_report(*read_cells(files.directory), tmp_path / "two")
+    assert files.page.read_bytes() == again.page.read_bytes()
 
 
 def test_fronts_are_of_one_kind_of_latency(plan, record):
