@@ -33,7 +33,7 @@ def build_network(cell: LatencyCell) -> nn.Module:
         torch.manual_seed(SEED)
         network, deploy = _built(cell)
         calibrate(network, [_images(cell, BATCH) for _ in range(BATCHES)])
-    return _deployed(network) if deploy else network
+    return (_deployed(network) if deploy else network).eval()  # timm's folding makes layers in train mode
 
 
 def build_images(cell: LatencyCell) -> Tensor:
