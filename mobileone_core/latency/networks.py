@@ -19,7 +19,8 @@ from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 
 CHANNELS = 3
-BATCHES, BATCH = 2, 4  # of calibration: enough for BN's statistics of one pixel a map
+BATCHES, BATCH, MOST = 2, 4, 32  # of calibration at USUAL_SIZE; more of smaller images, whose maps have few pixels
+USUAL_SIZE = 224
 SEED = 0
 
 
@@ -32,7 +33,8 @@ def build_network(cell: LatencyCell) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network, deploy = _built(cell)
-        calibrate(network, [_images(cell, BATCH) for _ in range(BATCHES)])
+        batch = max(BATCH, min(MOST, BATCH * (USUAL_SIZE // cell.image_size) ** 2))
+        calibrate(network, [_images(cell, batch) for _ in range(BATCHES)])
     return (_deployed(network) if deploy else network).eval()  # timm's folding makes layers in train mode
 
 
