@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -17,6 +17,14 @@ from mobileone_core.latency.protocol import Protocol
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The protocol that the fields of timing start from."""
+
+    protocol: Literal["interleaved", "modelbench"] | None = None
+    """interleaved, ours, or modelbench, that of the authors' app; the study's own where not given."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,25 @@ def parse_measured(study: MeasuredStudy, arguments: Sequence[str]) -> MeasuredCo
 
     tyro prints the help, or one box that says what is wrong, and exits with status 2.
     """
+    preset, _ = tyro.cli(
+        Preset,
+        args=[item for item in arguments if item not in ("-h", "--help")],
+        return_unknown_args=True,
+        add_help=False,
+        config=CONFIG,
+    )
+    start = study.protocol if preset.protocol is None else Protocol.preset(preset.protocol)
     line: Any = tyro.cli(
-        _command_line(study), args=arguments, description=f"{study.question} ({study.source})", config=CONFIG
+        _command_line(replace(study, protocol=start), preset),
+        args=arguments,
+        description=f"{study.question} ({study.source})",
+        config=CONFIG,
     )
     factors = tuple(replace(item, levels=read_levels(getattr(line.levels, item.name))) for item in study.factors)
     changes = {f"network.{name}": value for name, value in _changed(study.base.network, line.network).items()}
     changes |= {f"runtime.{name}": value for name, value in _changed(study.base.runtime, line.runtime).items()}
     changes |= {name: value for name, value in vars(line.images).items() if value is not None}
-    protocol = replace(study.protocol, **_changed(study.protocol, line.protocol))
+    protocol = replace(start, **_changed(start, line.timing))
     asked = replace(study, factors=factors, base=study.base.changed(changes), protocol=protocol)
     return MeasuredCommand(MeasuredPlan(asked, default=asked == study), line.running)
 
@@ -70,7 +89,7 @@ def _changed(spec: Any, options: Any) -> dict[str, Any]:  # noqa: ANN401
     return differing(fields_of(spec), options)
 
 
-def _command_line(study: MeasuredStudy) -> type:
+def _command_line(study: MeasuredStudy, preset: Preset) -> type:
     varied = {name for factor in study.factors for name in factor.named}
     network, runtime = study.base.network, study.base.runtime
     images = dataclasses.make_dataclass(
@@ -83,7 +102,8 @@ def _command_line(study: MeasuredStudy) -> type:
         "levels": level_options(study),
         "network": _options(type(network), "Fields of the network.", network, _of(varied, "network")),
         "runtime": _options(Runtime, "How a network is executed.", runtime, _of(varied, "runtime") | {"name"}),
-        "protocol": _options(Protocol, "How it is timed.", study.protocol, set()),
+        "preset": preset,
+        "timing": _options(Protocol, "How it is timed: fields of the protocol.", study.protocol, set()),
         "images": images(),
         "running": MeasuredRunning(),
     }

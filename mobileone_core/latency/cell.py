@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.latency.zoo import zoo_entry
 from mobileone_core.model.spec import MAX_K, ModelSpec
 
 Form = Literal["train", "deployed"]
@@ -58,10 +59,13 @@ class NamedNetwork:
     k: int = 0
 
     def __post_init__(self) -> None:
-        require(bool(self.model), "model", self.model, "the name of a network")
+        entry = zoo_entry(self.model)
         _require_choice("form", self.form, Form)
         fits = isinstance(self.k, int) and not isinstance(self.k, bool) and 0 <= self.k <= MAX_K
         require(fits, "k", self.k, f"an integer from 1 to {MAX_K}, or 0 for the variant's own")
+        is_own = entry.library == "mobileone"
+        require(is_own or self.form == "deployed", "form", self.form, f"{self.model} is timed as deployed")
+        require(is_own or not self.k, "k", self.k, f"{self.model} has no MobileOne blocks")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from mobileone_core.cli.measured import parse_measured
 from mobileone_core.cli.run import default_plan
 from mobileone_core.errors import InputError
+from mobileone_core.latency.protocol import Protocol
 from mobileone_core.study.measured import MeasuredStudy
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -35,7 +36,14 @@ def test_no_option_is_the_default_study(name):
 
 
 @pytest.mark.parametrize(
-    "options", [("--rounds", "20"), ("--threads", "1"), ("--runtime", "onnxruntime", "torch"), ("--image-size", "224")]
+    "options",
+    [
+        ("--rounds", "20"),
+        ("--protocol", "interleaved"),
+        ("--threads", "1"),
+        ("--runtime", "onnxruntime", "torch"),
+        ("--image-size", "224"),
+    ],
 )
 def test_default_settings_given_by_hand_are_still_the_default_study(options):
     assert plan(*options) == default_plan(ACTIVATION)
@@ -44,6 +52,11 @@ def test_default_settings_given_by_hand_are_still_the_default_study(options):
 @pytest.mark.parametrize(
     ("options", "read"),
     [
+        (("--protocol", "modelbench"), lambda plan: plan.spec.protocol == Protocol.preset("modelbench")),
+        (
+            ("--protocol", "modelbench", "--rounds", "7"),
+            lambda plan: (plan.spec.protocol.rounds, plan.spec.protocol.trim) == (7, 10),
+        ),
         (("--rounds", "7"), lambda plan: plan.spec.protocol.rounds == 7),
         (("--threads", "2"), lambda plan: {arm.cell.runtime.threads for arm in plan.spec.arms} == {2}),
         (("--width", "8"), lambda plan: {arm.cell.network.width for arm in plan.spec.arms} == {8}),
