@@ -21,6 +21,7 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.environment import git_revision
+from mobileone_core.study.runner import Interrupt
 from mobileone_core.training.evaluate import read_network
 
 HEADS = ("head.fc.weight", "linear.weight")  # the classifier's name in our own and timm's layout, and the authors'
@@ -39,17 +40,20 @@ class Source:
 def run(asked: Export) -> None:
     """Export, verify, and print what was verified; InputError for what cannot be used."""
     began = time.perf_counter()
-    source = _from_run(asked) if asked.run else _from_file(asked)
-    written = _coreml(asked, source) if asked.format == "coreml" else _onnx(asked, source)
+    interrupt = Interrupt()
+    with interrupt.listening():
+        source = _from_run(asked) if asked.run else _from_file(asked)
+        write = _coreml if asked.format == "coreml" else _onnx
+        written = write(asked, source, interrupt)
     print("\n".join([*written, f"seconds     {time.perf_counter() - began:.1f}"]))
 
 
-def _coreml(asked: Export, source: Source) -> list[str]:
+def _coreml(asked: Export, source: Source, interrupt: Interrupt) -> list[str]:
     from mobileone_core.coreml.export import export_package
 
     pixels = _pixels(asked, source) if asked.input == "image" else None
     options = Options(source.image_size, asked.chosen_precision, pixels)
-    done = export_package(source.network, asked.output, options, source.told)
+    done = export_package(source.network, asked.output, options, source.told, interrupt.check)
     found = done.verification
     lines = _lines(asked, source, found.census, found.weights, found.error)
     if found.half_difference is not None:
@@ -59,13 +63,14 @@ def _coreml(asked: Export, source: Source) -> list[str]:
     return [*lines, f"size        {done.size:,} bytes", f"model hash  {done.hash}"]
 
 
-def _onnx(asked: Export, source: Source) -> list[str]:
+def _onnx(asked: Export, source: Source, interrupt: Interrupt) -> list[str]:
     from mobileone_core.latency.onnx_verify import OnnxVerification, export_verified_onnx
 
     found: list[OnnxVerification] = []
 
     def write(aside: Path) -> None:
         found.append(export_verified_onnx(source.network, source.image_size, aside, source.told))
+        interrupt.check()
 
     write_whole(asked.output, write)
     lines = _lines(asked, source, found[0].census, found[0].weights, found[0].error)

@@ -1,7 +1,7 @@
 """A network to a verified package: converted, read back, held against the network, and only then in its place."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,17 @@ class Exported:
     size: int
 
 
-def export_package(network: MobileOne, output: Path, options: Options, told: Mapping[str, str]) -> Exported:
+def export_package(
+    network: MobileOne,
+    output: Path,
+    options: Options,
+    told: Mapping[str, str],
+    proceed: Callable[[], None] = lambda: None,
+) -> Exported:
     """Convert the deployed network and verify it; output appears whole, and only if it is right.
 
-    told: facts for the model's metadata and the manifest. Raises InputError, NotVerifiedError among them.
+    told: facts for the model's metadata and the manifest. proceed is called before the package takes its place and may
+    raise: an interrupt that a library swallowed. Raises InputError, NotVerifiedError among them.
     """
     found: list[Verification] = []
 
@@ -36,6 +43,7 @@ def export_package(network: MobileOne, output: Path, options: Options, told: Map
         found.append(verify(aside, network, options))
         text = json.dumps(_manifest(aside, network, options, told, found[0]), indent=2)
         (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        proceed()
 
     write_package(output, write)
     return Exported(found[0], package_hash(output), package_bytes(output))
