@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
-from mobileone_core.cli.help import HELP, SEEDS, level_help
+from mobileone_core.cli.help import HELP, SEARCH_HELP, SEEDS, level_help
 from mobileone_core.cli.teachers import named_teachers
 from mobileone_core.latency.cell import Runtime
 from mobileone_core.model.spec import ModelSpec
@@ -17,6 +17,7 @@ from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Factor, Level, fields_of, level_text
 from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.presets import Phases, phases_named
+from mobileone_core.study.search import SearchStudy
 from mobileone_core.training.cell import MULTIPLES, CellSpec
 from mobileone_core.training.recipe import Recipe, Teacher
 
@@ -36,15 +37,25 @@ def _read(text: Level) -> Level:
     return text
 
 
-def level_options(study: Study | MeasuredStudy) -> Any:  # noqa: ANN401
+def level_options(study: Study | MeasuredStudy | SearchStudy) -> Any:  # noqa: ANN401
     parts = {"network": type(study.base.network), "runtime": Runtime} if isinstance(study, MeasuredStudy) else TRAINED
     fields: list[tuple[str, Any, Any]] = [
         (item.name, _level_option(item, parts), field(default=_written(item.levels))) for item in study.factors
     ]
-    if isinstance(study, Study):
-        fields.append(("seeds", _explained(int, SEEDS), field(default=study.seeds)))
+    if not isinstance(study, MeasuredStudy):
+        text = SEARCH_HELP["seeds"] if isinstance(study, SearchStudy) else SEEDS
+        fields.append(("seeds", _explained(int, text), field(default=study.seeds)))
     kind = dataclasses.make_dataclass("Levels", fields, frozen=True)
-    kind.__doc__ = "What the study varies: levels" + (", and seeds a level." if isinstance(study, Study) else ".")
+    kind.__doc__ = "What the study varies: levels" + ("." if isinstance(study, MeasuredStudy) else ", and seeds.")
+    return kind()
+
+
+def search_options(study: SearchStudy) -> Any:  # noqa: ANN401
+    """How a study is searched, as options."""
+    hints = {name: hint for name, hint in get_type_hints(SearchStudy).items() if name in SEARCH_HELP and name != "seeds"}
+    fields = [(name, _explained(hint, SEARCH_HELP[name]), field(default=getattr(study, name))) for name, hint in hints.items()]
+    kind = dataclasses.make_dataclass("Search", fields, frozen=True)
+    kind.__doc__ = "How it is searched."
     return kind()
 
 

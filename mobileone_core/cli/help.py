@@ -60,6 +60,17 @@ MEASURED_HELP = {
     "reload": "Load the network anew at every turn.",
 }
 SEEDS = "Cells a level, with seeds 0, 1 and so on."
+SEARCH_HELP = {
+    "widths": "Multiples of the channels, chosen stage by stage.",
+    "depths": "Multiples of the blocks, chosen stage by stage.",
+    "generations": "Rounds of proposals; more of them go on with the same search.",
+    "population": "Candidates a generation.",
+    "sampler": "Who proposes: Optuna's nsga2, tpe or random.",
+    "search_seed": "Seed of the proposals.",
+    "variants": "Hand-made networks to be held against; the first is the one that latencies are ratios to.",
+    "variant_k": "Branches of each of them.",
+    "seeds": "Further seeds, 1 and so on, of the front and the hand-made networks at the end.",
+}
 INTEGERS = "Several integers as 0,0,1,1."
 
 

@@ -16,6 +16,7 @@ from mobileone_core.cli.fields import (
     level_options,
     read_levels,
     recipe_by_name,
+    search_options,
     training_asked,
 )
 from mobileone_core.cli.home import runs_home
@@ -26,12 +27,14 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.presets import preset_cell
+from mobileone_core.study.search import STAGES, SearchStudy
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Recipe, Teacher
 
 RECIPE_OF_DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"}  # the others take the paper's
+TAUGHT = ("teachers", "temperature", "hard_label_weight")  # a search has no teachers
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 
 
@@ -117,12 +120,12 @@ class Command:
 
     presets: Presets
     running: Running
-    study: Study
+    study: Study | SearchStudy
     base: CellSpec
     teachers: Mapping[Teacher, Path]
 
 
-def parse(study: Study, arguments: Sequence[str]) -> Command:
+def parse(study: Study | SearchStudy, arguments: Sequence[str]) -> Command:
     """Read a study's command line in two steps: the presets, then all else with their values as defaults.
 
     tyro prints the help, or one box that says what is wrong, and exits with status 2.
@@ -144,8 +147,9 @@ def parse(study: Study, arguments: Sequence[str]) -> Command:
         config=CONFIG,
     )
     factors = tuple(replace(item, levels=read_levels(getattr(line.levels, item.name))) for item in study.factors)
-    named = replace(study, variant=presets.variant, data=presets.data, recipe=recipe)
-    asked = replace(named, factors=factors, seeds=line.levels.seeds)
+    named = {"variant": presets.variant, "data": presets.data, "recipe": recipe}
+    searched = vars(line.search) if isinstance(study, SearchStudy) else {}
+    asked = replace(study, **named, factors=factors, seeds=line.levels.seeds, **searched)
     network = preset.model.changed(**differing(fields_of(preset.model), line.network))
     training, files = training_asked(preset, line.training)
     return Command(presets, line.running, asked, CellSpec(network, preset.data, training), files)
@@ -161,16 +165,21 @@ def _data(presets: Presets, arguments: Sequence[str]) -> DataSpec:
         raise
 
 
-def own_recipe(study: Study, data: str) -> str:
+def own_recipe(study: Study | SearchStudy, data: str) -> str:
     """The recipe that a data set takes unless one is named."""
     return study.recipe if data == study.data else RECIPE_OF_DATA.get(data, "paper")
 
 
-def _command_line(study: Study, presets: Presets, preset: CellSpec) -> type:
+def _command_line(study: Study | SearchStudy, presets: Presets, preset: CellSpec) -> type:
     varied = {name for factor in study.factors for name in factor.fields}
+    search: dict[str, Any] = {}
+    if isinstance(study, SearchStudy):
+        varied |= {f"model.{name}" for name in STAGES} | {f"recipe.{name}" for name in TAUGHT}
+        search = {"search": search_options(study)}
     groups = {
         "presets": presets,
         "levels": level_options(study),
+        **search,
         "network": field_options(ModelSpec, "Fields of the network.", fields_of(preset.model), _names(varied, "model")),
         "training": field_options(Recipe, "Fields of the recipe.", recipe_by_name(preset), _names(varied, "recipe")),
         "running": Running(),

@@ -10,7 +10,7 @@ from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.readme import update_readme
 from mobileone_core.reporting.report import report_name, write_index, write_report
 from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.study.plans import AnyPlan, shows_other_runs
+from mobileone_core.study.plans import AnyPlan, is_whole, shows_other_runs
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.state import cell_states, is_settled
@@ -23,7 +23,7 @@ def report_directory(plan: AnyPlan, workspace: Workspace, asked: Path | None, is
     """Only a default study, complete, in the workspace's own runs directory reports into reports/ unasked."""
     if asked is not None:
         return asked.expanduser().absolute()
-    is_own = plan.default and is_complete and workspace.runs == runs_home()
+    is_own = plan.default and is_complete and is_whole(plan) and workspace.runs == runs_home()
     return reports_home() if is_own else workspace.runs / "reports"
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
 from mobileone_core.cli.measured import MeasuredCommand, MeasuredRunning, parse_measured
@@ -16,32 +17,49 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.runner import Display, Outcome, join, run_study
+from mobileone_core.study.search import SearchStudy
+from mobileone_core.study.search_plan import SearchPlan
+from mobileone_core.study.searching import known, run_search
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.cell import CellSpec
+
+AnyStudy = Study | MeasuredStudy | SearchStudy
 
 
-def main(study: Study | MeasuredStudy, arguments: Sequence[str] | None = None) -> None:
+def main(study: AnyStudy, arguments: Sequence[str] | None = None) -> None:
     """Run a study from its command line and exit: 0 complete, 1 cells missing, 2 bad input, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
     if isinstance(study, MeasuredStudy):
         measured = study
         sys.exit(guarded(lambda: _measure(parse_measured(measured, given))))
+    if isinstance(study, SearchStudy):
+        searched = study
+        sys.exit(guarded(lambda: _search(searched, parse(searched, given))))
     trained = study
     sys.exit(guarded(lambda: _run(trained, parse(trained, given))))
 
 
-def default_plan(study: Study | MeasuredStudy) -> AnyPlan:
+def default_plan(study: AnyStudy) -> AnyPlan:
     """The study with none of its settings changed."""
-    return MeasuredPlan(study, default=True) if isinstance(study, MeasuredStudy) else _default_plan(study)
+    if isinstance(study, MeasuredStudy):
+        return MeasuredPlan(study, default=True)
+    if isinstance(study, SearchStudy):
+        return SearchPlan(study, _preset(study), default=True, own=True)
+    return _default_plan(study)
 
 
 def _default_plan(study: Study) -> Plan:
-    preset = preset_cell(study.variant, resolve_data(study.data, None), own_recipe(study, study.data), study.base)
-    return Plan(study, preset, default=True)
+    return Plan(study, _preset(study), default=True)
+
+
+def _preset(study: Study | SearchStudy) -> CellSpec:
+    return preset_cell(study.variant, resolve_data(study.data, None), own_recipe(study, study.data), study.base)
 
 
 def asked_plan(study: Study, command: Command) -> Plan:
     """The plan of a command line; default where it comes to the study's own settings."""
+    assert isinstance(command.study, Study)
     usual, asked = _default_plan(study), Plan(command.study, command.base)
     return usual if (asked.study, asked.base) == (usual.study, usual.base) else asked
 
@@ -58,6 +76,31 @@ def _run(study: Study, command: Command) -> int:
     prepare_data(plan.base.data.name, command.presets.data_root)
     setup = Setup(running.workspace, workers, execution, command.presets.data_root, command.teachers)
     outcome = (join if running.join else run_study)(plan, setup, _display(plan))
+    return _ended(plan, running, outcome)
+
+
+def asked_search(study: SearchStudy, command: Command) -> SearchPlan:
+    """The search of a command line; own where it differs from the study's in its length alone."""
+    assert isinstance(command.study, SearchStudy)
+    usual, asked = SearchPlan(study, _preset(study)), SearchPlan(command.study, command.base)
+    return replace(asked, default=asked == usual, own=asked.lineage == usual.lineage)
+
+
+def _search(study: SearchStudy, command: Command) -> int:
+    running, workspace = command.running, command.running.workspace
+    workers, execution = running.worker_count, running.execution
+    plan = known(asked_search(study, command), workspace)
+    size, allowed = plan.base.recipe.batch_size, f"a multiple of processes, which is {running.processes}"
+    require(size % running.processes == 0, "batch_size", size, allowed)
+    if running.plan:
+        return _show(plan, workspace)
+    if plan.confirmed:
+        _say_settled(plan, running)
+    prepare_data(plan.base.data.name, command.presets.data_root)
+    setup = Setup(workspace, workers, execution, command.presets.data_root)
+    if running.join:
+        return _ended(plan, running, join(plan, setup, _display(plan)))
+    plan, outcome = run_search(plan, setup, _display)
     return _ended(plan, running, outcome)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from mobileone_core.errors import InputError
 from mobileone_core.latency.comparison import LatencySpec
 from mobileone_core.study.measured import MARK, MeasuredPlan
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.plan import Plan, PlannedComparison
+from mobileone_core.study.search_plan import SEARCH, SearchPlan
 from mobileone_core.training.comparison import ComparisonSpec
 
-AnyPlan = Plan | MeasuredPlan
+AnyPlan = Plan | MeasuredPlan | SearchPlan
 AnyComparison = ComparisonSpec | LatencySpec
 
 
@@ -22,7 +23,20 @@ def shows_other_runs(plan: AnyPlan) -> bool:
 def read_plan(text: str) -> AnyPlan:
     """A plan as recorded; InputError where another version wrote it."""
     content: Mapping[str, Any] = json.loads(text)
-    return MeasuredPlan.from_json(text) if content.get("plan") == MARK else Plan.from_json(text)
+    kinds: Mapping[str, type[AnyPlan]] = {MARK: MeasuredPlan, SEARCH: SearchPlan}
+    return kinds.get(content.get("plan", ""), Plan).from_json(text)
+
+
+def comparisons_of(plan: AnyPlan) -> tuple[PlannedComparison, ...]:
+    """All that a plan measures side by side, in its order."""
+    if isinstance(plan, SearchPlan):
+        return plan.comparisons
+    return (plan.comparison,) if plan.comparison else ()
+
+
+def is_whole(plan: AnyPlan) -> bool:
+    """Whether its cells are all that it will have: a search proposes until its front is known."""
+    return not isinstance(plan, SearchPlan) or bool(plan.confirmed)
 
 
 def read_comparison_spec(text: str) -> AnyComparison:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from mlflow.entities import Run
 
 from mobileone_core.study.environment import OF_ARM, SAID, VERSION
-from mobileone_core.study.plans import AnyPlan, read_plan, shows_other_runs
+from mobileone_core.study.plan import PlannedComparison
+from mobileone_core.study.plans import AnyPlan, comparisons_of, read_plan, shows_other_runs
 from mobileone_core.study.record import COUNT, FINISHED, PLAN, Record
 from mobileone_core.study.rows import CellRow, CurvePoint, DeviceRow, EvaluationRow, StudyRecord
 
@@ -16,11 +17,15 @@ def read_record(tracking: str, plan: AnyPlan) -> StudyRecord:
     record = Record(tracking)
     found = list(record.runs(plan.study.name, _finished_in(plan.queue)))
     rows, problems = _rows_of(found, [cell.key for cell in (*plan.cells, *plan.teachers)])
-    comparison, more = _compared(found, plan)
+    comparison: list[CellRow] = []
+    for planned in comparisons_of(plan):
+        measured, more = _compared(found, planned)
+        comparison += measured
+        problems += more
     own = {cell.key for cell in plan.cells}
     curves = [point for row in rows if row.key in own for point in _curves(record, row, plan.study.curves)]
     evaluations, devices = _beside(tracking) if shows_other_runs(plan) else ((), ())
-    return StudyRecord(rows, [*problems, *more], comparison, curves, evaluations, devices)
+    return StudyRecord(rows, problems, comparison, curves, evaluations, devices)
 
 
 def _beside(tracking: str) -> tuple[Sequence[EvaluationRow], Sequence[DeviceRow]]:
@@ -76,17 +81,15 @@ def _rows_of(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[CellRow], l
     return rows, problems
 
 
-def _compared(runs: Sequence[Run], plan: AnyPlan) -> tuple[list[CellRow], list[str]]:
-    """The rows of a plan's comparison, levels in its order and the train form first; none of a part of one."""
-    if plan.comparison is None:
-        return [], []
-    key = plan.comparison.key
+def _compared(runs: Sequence[Run], planned: PlannedComparison) -> tuple[list[CellRow], list[str]]:
+    """The rows of a comparison, levels in its order and the train form first; none of a part of one."""
+    key = planned.key
     of_key = [run for run in runs if run.data.tags["cell"] == key]
     attempts = {run.data.tags["trial"] for run in of_key}
     count = int(of_key[0].data.tags[COUNT]) if of_key else 0
     if len(attempts) > 1 or len(of_key) != count:
         return [], [f"comparison {key} has {len(of_key)} finished runs of {len(attempts)} attempts, not {count} of one"]
-    labels: list[str] = [arm.label for arm in plan.comparison.spec.arms]
+    labels: list[str] = [arm.label for arm in planned.spec.arms]
     order = {label: number for number, label in enumerate(labels)}
     place = {run.info.run_id: (order[run.data.tags["level"]], run.data.tags.get("form") != "train") for run in of_key}
     return sorted(map(_row, of_key), key=lambda row: place[row.run_id]), []

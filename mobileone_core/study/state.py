@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Queued, Role
-from mobileone_core.study.plans import AnyPlan
+from mobileone_core.study.plans import AnyPlan, read_plan
 from mobileone_core.study.process import Owner
+from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.study.sqlite import check_revision, is_there, reading, sqlite_path
 from mobileone_core.study.trials import VOID, TrialView, check_schema
 from mobileone_core.study.workspace import Workspace
@@ -127,6 +128,20 @@ def is_settled(workspace: Workspace, plan: AnyPlan, states: Sequence[CellState])
     keys = {cell.key for cell in plan.queued}
     finished = {run for run, status, key in runs if status == "FINISHED" and key in keys}
     return finished == wanted and not any(status == "RUNNING" for _, status, _ in runs)
+
+
+def kept_plans(tracking: str, study: str) -> list[SearchPlan]:
+    """The searches recorded for a study, however far each has come."""
+    path = sqlite_path(tracking)
+    if path is None:
+        from mobileone_core.study.record_reading import read_plans
+
+        return [plan for plan in read_plans(tracking, study) if isinstance(plan, SearchPlan)]
+    with reading(path) as connection:
+        check_revision(connection, path, "mlflow", "store/db_migrations/versions")
+        query = "SELECT value FROM experiment_tags JOIN experiments USING (experiment_id) WHERE name = ? AND key LIKE 'plan.%'"
+        plans = [read_plan(text) for (text,) in connection.execute(query, (study,))]
+    return [plan for plan in plans if isinstance(plan, SearchPlan)]
 
 
 def fold(trials: Iterable[TrialView]) -> list[CellState]:

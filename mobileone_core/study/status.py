@@ -1,5 +1,6 @@
 """Where the cells of studies stand, as text. Reads only; no optuna, no mlflow here."""
 
+import math
 from collections.abc import Sequence
 
 from mobileone_core.errors import InputError
@@ -7,6 +8,7 @@ from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.progress import summary, value_text
+from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.words import field_words, size_words
 from mobileone_core.study.workspace import Workspace, shown
@@ -36,7 +38,29 @@ def _is_of(queue: str, study: str) -> bool:
 
 def plan_lines(plan: AnyPlan, states: Sequence[CellState]) -> list[str]:
     """Every cell of a plan and its state; of a measured one also what is measured."""
+    if isinstance(plan, SearchPlan):
+        return _search_lines(plan, states)
     return _measured_lines(plan, states) if isinstance(plan, MeasuredPlan) else _trained_lines(plan, states)
+
+
+def _search_lines(plan: SearchPlan, states: Sequence[CellState]) -> list[str]:
+    """The generations known so far, and what is still to be proposed."""
+    study, known = plan.study, len(plan.proposed)
+    sizes = plan.space.sizes
+    lines = [
+        f"{study.name}: {len(states)} cells so far; {summary(states, None)}",
+        f"{study.variant} on {plan.base.data.name} at {plan.base.data.image_size} px; {plan.base.recipe.epochs} epochs; "
+        f"{study.sampler} over {math.prod(sizes.values()):,} networks: "
+        + ", ".join(f"{name} {size}" for name, size in sizes.items()),
+        f"generations: {known} of {study.generations} proposed, {study.population} candidates each",
+    ]
+    if known < study.generations:
+        lines.append(f"still to be proposed, each from the results before it: {known + 1} to {study.generations}")
+    if not plan.confirmed:
+        lines.append(f"then: the front and the hand-made networks with {study.seeds} further seeds, side by side")
+    for number, cells in enumerate(plan.generations):
+        lines.append(f"generation {number}: {' '.join(cell.key for cell in cells)}")
+    return [*lines, *_table(states)]
 
 
 def _measured_lines(plan: MeasuredPlan, states: Sequence[CellState]) -> list[str]:
