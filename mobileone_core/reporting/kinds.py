@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mobileone_core.reporting.measured.kind import MeasuredKind
+from mobileone_core.reporting.search.kind import SearchKind
 from mobileone_core.reporting.trained_kind import TrainedKind
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.rows import StudyRecord
+from mobileone_core.study.search_plan import SearchPlan
 
 
 class Kind(Protocol):
@@ -44,7 +46,7 @@ class Kind(Protocol):
         """Question, tables, verdict, and what is missing or wrong, as plain text."""
 
 
-KINDS: Mapping[type, Kind] = {Plan: TrainedKind(), MeasuredPlan: MeasuredKind()}
+KINDS: Mapping[type, Kind] = {Plan: TrainedKind(), MeasuredPlan: MeasuredKind(), SearchPlan: SearchKind()}
 
 
 def kind_of(plan: AnyPlan) -> Kind:

@@ -1,0 +1,76 @@
+"""All networks of a search: accuracy over deployed latency, by generation, with both fronts."""
+
+from typing import TYPE_CHECKING
+
+from mobileone_core.reporting.search.result import Candidate, SearchResult
+from mobileone_core.reporting.style import HEIGHT, PUBLISHED, WIDTH, level_color, note, title
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEFT = 0.09
+
+
+def search_figure(result: SearchResult) -> "Figure":
+    """Validation on the left, where the search chose; test of the finalists on the right."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT + 0.4))
+    grid = figure.add_gridspec(1, 2)
+    grid.update(left=LEFT, right=0.98, bottom=0.12, top=0.82, wspace=0.22)
+    left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+    _validation(left, result)
+    _test(right, result)
+    for axes, what in ((left, "validation"), (right, "test")):
+        axes.set(xlabel="deployed latency, ratio to the reference", ylabel=f"{what} top-1, %")
+        axes.grid(visible=True, axis="both")
+    note(left, "Validation, seed 0: one point a network, by generation; lines: fronts")
+    note(right, "Test: finalists, mean over further seeds, 95 % intervals")
+    title(figure, result.plan.study.question, LEFT)
+    return figure
+
+
+def _validation(axes: "Axes", result: SearchResult) -> None:
+    for number in range(1 + len(result.plan.proposed)):
+        points = [item.point for item in result.candidates if item.generation == number and item.point]
+        made = number == 0
+        axes.scatter(
+            [point.latency for point in points],
+            [100 * point.accuracy for point in points],
+            color=PUBLISHED if made else level_color(number),
+            marker="D" if made else "o",
+            s=22,
+            label="hand-made" if made else f"generation {number}",
+            zorder=3,
+        )
+    _line(axes, result.on_front(searched=True), level_color(1))
+    _line(axes, result.on_front(searched=False), PUBLISHED)
+    axes.legend(fontsize=7, loc="lower right")
+
+
+def _line(axes: "Axes", front: list[Candidate], color: str) -> None:
+    """A front as the steps that it dominates."""
+    points = sorted((item.point for item in front if item.point), key=lambda point: point.latency)
+    latencies, accuracies = [point.latency for point in points], [100 * point.accuracy for point in points]
+    axes.plot(latencies, accuracies, color=color, linewidth=1, drawstyle="steps-post", zorder=2)
+
+
+def _test(axes: "Axes", result: SearchResult) -> None:
+    for item in result.finalists:
+        if item.point is None or item.ratio is None:
+            continue
+        color = level_color(1) if item.candidate.is_searched else PUBLISHED
+        height, ratio = 100 * item.point.accuracy, item.ratio
+        half = None if item.test.high is None else 100 * (item.test.high - item.point.accuracy)
+        axes.errorbar(
+            ratio.value,
+            height,
+            half,
+            [[ratio.value - ratio.low], [ratio.high - ratio.value]],
+            fmt="o" if item.candidate.is_searched else "D",
+            color=color,
+            markersize=4,
+            linewidth=1,
+        )
+        axes.annotate(item.candidate.name, (ratio.value, height), (4, 3), textcoords="offset points", fontsize=7)

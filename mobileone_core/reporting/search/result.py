@@ -1,0 +1,114 @@
+"""A search and its record, put together once for page, table and figure. No torch here."""
+
+from dataclasses import dataclass
+
+from mobileone_core.latency.samples import Estimate
+from mobileone_core.model.cost import FormCost, model_cost
+from mobileone_core.study.pareto import Point, front, hypervolume
+from mobileone_core.study.plan import PlannedCell
+from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.search_plan import SEARCHED, SearchPlan, every_cell
+from mobileone_core.study.searching import RATIO, latency_row, points_of
+from mobileone_core.study.statistics import Summary, summarize
+
+CONTROL, TEST = "control/latency_ratio", "test/top1"
+SLACK = 1.1  # how far the reference point lies beyond the slowest network
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network of the search: its first cell, generation, and where it was measured."""
+
+    cell: PlannedCell
+    generation: int
+    point: Point | None
+    row: CellRow | None
+
+    @property
+    def is_searched(self) -> bool:
+        return self.cell.variant == SEARCHED
+
+    @property
+    def name(self) -> str:
+        """tiny, k = 4; or the first letters of its key."""
+        return self.cell.key[:4] if self.is_searched else f"{self.cell.variant} k={self.cell.spec.model.k}"
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A network at the end: test accuracy over the seeds that chose nothing, and latency among the finalists."""
+
+    candidate: Candidate
+    test: Summary
+    ratio: Estimate | None
+    runs: tuple[str, ...]
+
+    @property
+    def point(self) -> Point | None:
+        """Mean test accuracy and the final ratio."""
+        if self.test.mean is None or self.ratio is None:
+            return None
+        return Point(self.test.mean, self.ratio.value)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """All networks in the order of the search, and the finalists; empty before the search is over."""
+
+    plan: SearchPlan
+    candidates: tuple[Candidate, ...]
+    finalists: tuple[Finalist, ...]
+    problems: tuple[str, ...]
+    comparison: tuple[CellRow, ...]
+
+    @property
+    def reference(self) -> Point:
+        """The corner that hypervolumes are measured from: no accuracy, a tenth slower than the slowest network."""
+        return Point(0.0, SLACK * max((item.point.latency for item in self.candidates if item.point), default=1.0))
+
+    def volume(self, *, searched: bool) -> float:
+        """The hypervolume of the candidates, or of the hand-made networks, on validation."""
+        points = [item.point for item in self.candidates if item.point and item.is_searched == searched]
+        return hypervolume(points, self.reference)
+
+    def on_front(self, *, searched: bool) -> list[Candidate]:
+        """The front of the candidates, or of the hand-made networks, on validation."""
+        own = [item for item in self.candidates if item.point and item.is_searched == searched]
+        return [own[place] for place in front([item.point for item in own if item.point])]
+
+    def beaten_by(self, item: Finalist) -> list[Finalist]:
+        """The candidates among the finalists that dominate it on test."""
+        others = [other for other in self.finalists if other.candidate.is_searched]
+        own = item.point
+        return [other for other in others if own and other.point and other.point.dominates(own)]
+
+    @property
+    def controls(self) -> list[float]:
+        """The A/A ratio of every comparison's reference."""
+        return [row.metrics[CONTROL] for row in self.comparison if CONTROL in row.metrics]
+
+    def cost(self, item: Candidate) -> FormCost:
+        """What it costs deployed."""
+        data = self.plan.base.data
+        return model_cost(item.cell.spec.model, data.image_size, data.num_classes).deployed
+
+
+def analyse_search(plan: SearchPlan, record: StudyRecord) -> SearchResult:
+    """Rows that are missing leave gaps."""
+    rows = {row.key: row for row in record.rows}
+    points = points_of(plan, record)
+    found = tuple(
+        Candidate(cell, number, points.get(cell.key), rows.get(cell.key)) for number, cell in every_cell(plan)
+    )
+    by_key = {item.cell.key: item for item in found}
+    finalists = tuple(_finalist(plan, record, by_key[cell.key], rows) for cell in plan.finalists)
+    return SearchResult(plan, found, finalists, tuple(record.problems), tuple(record.comparison))
+
+
+def _finalist(plan: SearchPlan, record: StudyRecord, item: Candidate, rows: dict[str, CellRow]) -> Finalist:
+    own = [rows[cell.key] for cell in plan.seeds_of(item.cell) if cell.key in rows]
+    row = latency_row(plan, record, item.cell, final=True)
+    ratio = None
+    if row is not None and RATIO in row.metrics:
+        ratio = Estimate(*(row.metrics[name] for name in (RATIO, f"{RATIO}_low", f"{RATIO}_high")))
+    return Finalist(item, summarize(row.metrics[TEST] for row in own), ratio, tuple(row.run_id for row in own))
