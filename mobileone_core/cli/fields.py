@@ -52,8 +52,11 @@ def level_options(study: Study | MeasuredStudy | SearchStudy) -> Any:  # noqa: A
 
 def search_options(study: SearchStudy) -> Any:  # noqa: ANN401
     """How a study is searched, as options."""
-    hints = {name: hint for name, hint in get_type_hints(SearchStudy).items() if name in SEARCH_HELP and name != "seeds"}
-    fields = [(name, _explained(hint, SEARCH_HELP[name]), field(default=getattr(study, name))) for name, hint in hints.items()]
+    hints = get_type_hints(SearchStudy)
+    texts = {name: text for name, text in SEARCH_HELP.items() if name != "seeds"}
+    fields = [
+        (name, _explained(hints[name], text), field(default=getattr(study, name))) for name, text in texts.items()
+    ]
     kind = dataclasses.make_dataclass("Search", fields, frozen=True)
     kind.__doc__ = "How it is searched."
     return kind()

@@ -149,7 +149,8 @@ def parse(study: Study | SearchStudy, arguments: Sequence[str]) -> Command:
     factors = tuple(replace(item, levels=read_levels(getattr(line.levels, item.name))) for item in study.factors)
     named = {"variant": presets.variant, "data": presets.data, "recipe": recipe}
     searched = vars(line.search) if isinstance(study, SearchStudy) else {}
-    asked = replace(study, **named, factors=factors, seeds=line.levels.seeds, **searched)
+    changes: dict[str, Any] = {**named, **searched, "factors": factors, "seeds": line.levels.seeds}
+    asked: Study | SearchStudy = replace(study, **changes)
     network = preset.model.changed(**differing(fields_of(preset.model), line.network))
     training, files = training_asked(preset, line.training)
     return Command(presets, line.running, asked, CellSpec(network, preset.data, training), files)

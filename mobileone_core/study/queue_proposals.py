@@ -30,7 +30,7 @@ class Measured:
     generation: int
 
 
-def propose(
+def propose(  # noqa: PLR0913, PLR0917
     sampler: Sampler,
     seed: int,
     sizes: Mapping[str, int],

@@ -23,8 +23,8 @@ STAGES = ("widths", "depths")
 class SearchStudy(Declaration):
     """A search in generations for the front of validation accuracy against deployed latency.
 
-    The factors' levels and, for every stage by itself, the multiples of the base's channels (widths) and blocks (depths)
-    are the space. Generation 0 holds the hand-made variants, each with every k of variant_k; the first is the network
+    The factors' levels and, for every stage by itself, the multiples of the base's channels (widths) and blocks
+    (depths) are the space. Generation 0 holds the hand-made variants, each with every k of variant_k; the first is the network
     that latencies are ratios to. A generation is proposed from the results of all before it, search_seed and its own
     number. At the end the front and the variants are trained with further seeds: 1 to seeds.
     """
@@ -97,11 +97,9 @@ class Space:
         rest = genes[len(self.study.factors) :]
         wider = [model.scaled(width=self.study.widths[gene]).widths for gene in rest[:count]]
         deeper = [model.scaled(depth=self.study.depths[gene]).depths for gene in rest[count:]]
-        shape = {
-            "widths": tuple(widths[stage] for stage, widths in enumerate(wider)),
-            "depths": tuple(depths[stage] for stage, depths in enumerate(deeper)),
-        }
-        return replace(spec, model=replace(model, **shape), seed=0)
+        widths = tuple(values[stage] for stage, values in enumerate(wider))
+        depths = tuple(values[stage] for stage, values in enumerate(deeper))
+        return replace(spec, model=replace(model, widths=widths, depths=depths), seed=0)
 
     def is_possible(self, genes: Genes) -> bool:
         """Whether there is such a network: SE in some stages wants so many blocks."""

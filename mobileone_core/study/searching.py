@@ -16,9 +16,7 @@ from mobileone_core.study.workspace import Workspace
 ACCURACY, RATIO = "val/top1", "latency/ratio"
 
 
-def run_search(
-    plan: SearchPlan, setup: Setup, display: Callable[[SearchPlan], Display]
-) -> tuple[SearchPlan, Outcome]:
+def run_search(plan: SearchPlan, setup: Setup, display: Callable[[SearchPlan], Display]) -> tuple[SearchPlan, Outcome]:
     """Run what is missing of a search; the plan as far as it came. A candidate that fails has no offspring.
 
     Whatever was proposed stands in the record before it is queued: a command that is killed at any point is gone on
@@ -41,7 +39,7 @@ def run_search(
 
 
 def known(plan: SearchPlan, workspace: Workspace) -> SearchPlan:
-    """The plan with what the record has of the same search: its front where it is just as long, else its generations."""
+    """The plan with what the record has of the same search: its generations, and its front if just as long."""
     path = sqlite_path(workspace.tracking)
     if path is not None and not is_there(path):
         return plan

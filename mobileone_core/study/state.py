@@ -139,7 +139,8 @@ def kept_plans(tracking: str, study: str) -> list[SearchPlan]:
         return [plan for plan in read_plans(tracking, study) if isinstance(plan, SearchPlan)]
     with reading(path) as connection:
         check_revision(connection, path, "mlflow", "store/db_migrations/versions")
-        query = "SELECT value FROM experiment_tags JOIN experiments USING (experiment_id) WHERE name = ? AND key LIKE 'plan.%'"
+        of_study = "experiment_tags JOIN experiments USING (experiment_id) WHERE name = ?"
+        query = f"SELECT value FROM {of_study} AND key LIKE 'plan.%' ORDER BY key"
         plans = [read_plan(text) for (text,) in connection.execute(query, (study,))]
     return [plan for plan in plans if isinstance(plan, SearchPlan)]
 

@@ -49,7 +49,7 @@ def _search_lines(plan: SearchPlan, states: Sequence[CellState]) -> list[str]:
     sizes = plan.space.sizes
     lines = [
         f"{study.name}: {len(states)} cells so far; {summary(states, None)}",
-        f"{study.variant} on {plan.base.data.name} at {plan.base.data.image_size} px; {plan.base.recipe.epochs} epochs; "
+        f"{study.variant} on {plan.base.data.name} at {plan.base.data.image_size} px; {plan.base.recipe.epochs} epochs",
         f"{study.sampler} over {math.prod(sizes.values()):,} networks: "
         + ", ".join(f"{name} {size}" for name, size in sizes.items()),
         f"generations: {known} of {study.generations} proposed, {study.population} candidates each",

@@ -32,7 +32,8 @@ def sentences(result: SearchResult) -> list[str]:
         names = "; ".join(f"{item.candidate.name} (by {_names(result.beaten_by(item))})" for item in beaten)
         said.append(f"On test a found network is at least as accurate and as fast, and better in one, as {names}.")
     if left:
-        said.append(f"Not beaten so: {joined([item.candidate.name for item in left])}.")
+        whom = joined([item.candidate.name for item in left])
+        said.append(f"Not beaten so: {whom}." if beaten else f"On test no found network dominates {whom}.")
     said.append(_told_apart(result, beaten))
     corner = result.reference
     said.append(
