@@ -24,9 +24,9 @@ class SearchStudy(Declaration):
     """A search in generations for the front of validation accuracy against deployed latency.
 
     The factors' levels and, for every stage by itself, the multiples of the base's channels (widths) and blocks
-    (depths) are the space. Generation 0 holds the hand-made variants, each with every k of variant_k; the first is the network
-    that latencies are ratios to. A generation is proposed from the results of all before it, search_seed and its own
-    number. At the end the front and the variants are trained with further seeds: 1 to seeds.
+    (depths) are the space. Generation 0 holds the hand-made variants, each with every k of variant_k; the first is the
+    network that latencies are ratios to. A generation is proposed from the results of all before it, search_seed and
+    its own number. At the end the front and the variants are trained with further seeds: 1 to seeds.
     """
 
     widths: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -73,7 +73,8 @@ class Space:
     study: SearchStudy
     base: CellSpec
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """InputError for a choice that no network can have."""
         for factor in self.study.factors:
             for level in factor.levels:
                 factor.applied(self.base, level)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.latency.comparison import LatencyArm, LatencySpec, changed_fields
 from mobileone_core.latency.protocol import Protocol
@@ -39,7 +39,7 @@ class SearchPlan:
     comparison: None = None
 
     def __post_init__(self) -> None:
-        require(bool(self.generations[0]), "variants", self.study.variants, "one or more")
+        self.space.check()
 
     @cached_property
     def space(self) -> Space:

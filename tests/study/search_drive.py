@@ -1,0 +1,25 @@
+"""A small search as a command of its own: python search_drive.py SETTINGS, a JSON file."""
+
+import json
+import sys
+from pathlib import Path
+
+from search_fakes import SEARCH_ENGINE, small_search
+from study_fakes import Lines
+
+from mobileone_core.study.job import Setup
+from mobileone_core.study.searching import run_search
+from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.execution import Execution
+
+
+def main() -> None:
+    asked = json.loads(Path(sys.argv[1]).read_text())
+    workspace = Workspace.at(Path(asked["runs"]))
+    setup = Setup(workspace, asked["workers"], Execution("cpu"), Path(asked["data_root"]), engine=SEARCH_ENGINE)
+    plan, outcome = run_search(small_search(**asked["plan"]), setup, lambda _: Lines())
+    print(json.dumps({"complete": outcome.is_complete, "plan": plan.to_json()}))
+
+
+if __name__ == "__main__":
+    main()
