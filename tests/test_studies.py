@@ -11,6 +11,8 @@ from mobileone_core.cli.run import default_plan
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study.plans import comparisons_of
+from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.workspace import Workspace
 
@@ -23,8 +25,13 @@ def declared(study):
 
 
 TRAINED = [study for study in STUDIES if isinstance(declared(study), Study)]
+SEARCHED = [study for study in STUDIES if isinstance(declared(study), SearchStudy)]
 MEASURED = [study for study in STUDIES if isinstance(declared(study), MeasuredStudy)]
-SMALL = {True: ("--seeds", "1", "--epochs", "2"), False: ("--rounds", "6", "--burst", "1")}  # of trained, measured
+SMALL = {
+    Study: ("--seeds", "1", "--epochs", "2"),
+    MeasuredStudy: ("--rounds", "6", "--burst", "1"),
+    SearchStudy: ("--seeds", "1", "--epochs", "2", "--generations", "1", "--population", "2"),
+}
 # Of the measured ones, networks enough for every kind of row: ours, another library's, a gap.
 FEWER = {
     "reparam_latency": ("--model", "mobileone_s0", "mobileone_s1", "--image-size", "96"),
@@ -34,7 +41,7 @@ FEWER = {
 
 
 def run(study, *options):
-    command = [sys.executable, str(ROOT / "studies" / f"{study}.py"), *SMALL[study in TRAINED]]
+    command = [sys.executable, str(ROOT / "studies" / f"{study}.py"), *SMALL[type(declared(study))]]
     command += [*FEWER.get(study, ()), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -50,9 +57,12 @@ def test_a_study_runs_to_its_report(study, tmp_path):
     assert asked.question in told
     page = Path(told.rpartition("report: ")[2].strip())
     plan, record = read_cells(page.parent)
-    assert len(plan.cells if study in TRAINED else record.comparison) == len(list(plan.study.arms))
+    if study in SEARCHED:
+        assert [len(cells) for cells in plan.generations] == [4, 2]
+    else:
+        assert len(plan.cells if study in TRAINED else record.comparison) == len(list(plan.study.arms))
     assert {cell.key for cell in (*plan.teachers, *plan.cells)} == {row.key for row in record.rows}
-    assert bool(record.comparison) == bool(plan.comparison)
+    assert bool(record.comparison) == bool(comparisons_of(plan))
     assert {point.metric for point in record.curves} == set(asked.curves)
     assert not record.problems
     assert all(item.state == "complete" for item in cell_states(Workspace.at(tmp_path), plan))

@@ -108,7 +108,6 @@ def test_killed_at_every_stage_it_comes_to_the_same(databases, tmp_path, workspa
             os.killpg(process.pid, signal.SIGKILL)
         else:
             os.kill(states[0].owner.pid, signal.SIGKILL)
-            stage = 3
         out, _ = process.communicate(timeout=120)
         if victim == "worker":
             break

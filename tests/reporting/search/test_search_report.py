@@ -1,0 +1,102 @@
+"""A search's report: from a made-up record to files and back, and what it says of it."""
+
+import pytest
+
+from mobileone_core.latency.protocol import Protocol
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.reporting.cells import read_cells
+from mobileone_core.reporting.report import write_index, write_report
+from mobileone_core.reporting.search.result import analyse_search
+from mobileone_core.reporting.search.words import sentences
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.search import SearchStudy
+from mobileone_core.study.search_plan import SearchPlan
+from mobileone_core.study.searching import next_step
+from mobileone_core.training.cell import CellSpec
+
+SAID = {"device": "cpu", "processor": "Any CPU", "git": "0" * 40}
+
+
+def made_up(plan, accuracy=lambda cell: 0.9 + cell.spec.model.k / 100, control=1.01):
+    """Accuracies by k and seed; ratios by channels."""
+    rows = [
+        CellRow(cell.key, cell.seed, cell.factors, f"run{number}",
+                {"val/top1": accuracy(cell), "test/top1": accuracy(cell) + cell.seed / 1000}, SAID)
+        for number, cell in enumerate(plan.cells)
+    ]  # fmt: skip
+    compared = []
+    for planned in plan.comparisons:
+        for arm in planned.spec.arms:
+            ratio = sum(arm.cell.network.widths) / 240
+            metrics = {"latency/ratio": ratio, "latency/ratio_low": 0.9 * ratio, "latency/ratio_high": 1.1 * ratio}
+            if arm.reference == arm.label:
+                metrics["control/latency_ratio"] = control
+            compared.append(CellRow(planned.key, 0, arm.factors, f"arm{len(compared)}", metrics, SAID))
+    return StudyRecord(tuple(rows), (), tuple(compared))
+
+
+@pytest.fixture
+def plan():
+    """A search whose front is known: candidates of k = 4 in half and full width."""
+    study = SearchStudy(
+        "pareto_search", "Does a search pay?", (Factor("k", "model.k", (1, 4), 1),),
+        widths=(0.5, 1.0), depths=(1.0,), generations=1, seeds=3, variants=("tiny",), variant_k=(1,), protocol=Protocol(),
+    )  # fmt: skip
+    base = CellSpec(ModelSpec.preset("tiny", in_channels=1))
+    half, full = (1, 0, 0, 0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 0, 0, 0, 0)
+    begun = SearchPlan(study, base, proposed=((half, full),))
+    grown = next_step(begun, made_up(begun))
+    assert len(grown.confirmed) == 1  # equally accurate, and half as slow
+    return grown
+
+
+def test_files_hold_the_record_and_the_same_one_gives_the_same_bytes(plan, tmp_path):
+    record = made_up(plan)
+    files = write_report(plan, record, tmp_path)
+    assert files.rendered
+    kept = {path.name: path.read_bytes() for path in files.directory.iterdir()}
+    found, read = read_cells(files.directory)
+    assert found == plan
+    assert [(row.key, row.run_id, row.metrics) for row in read.rows] == [
+        (row.key, row.run_id, row.metrics) for row in record.rows
+    ]
+    assert [(row.key, row.factors, row.metrics) for row in read.comparison] == [
+        (row.key, row.factors, row.metrics) for row in record.comparison
+    ]
+    assert not write_report(found, read, tmp_path).rendered
+    assert write_report(found, read, tmp_path / "again").rendered
+    again = tmp_path / "again" / files.directory.name
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == kept
+    assert "Does a search pay?" in write_index(tmp_path).read_text()
+
+
+def test_verdict_names_what_is_beaten_and_what_is_not(plan):
+    told = " ".join(sentences(analyse_search(plan, made_up(plan))))
+    assert "better in one, as tiny k=1 (by" in told
+    assert "within 3 %" in told
+    worse = made_up(plan, lambda cell: 0.9 if cell.variant == "candidate" else 0.95)
+    assert "On test no found network dominates tiny k=1." in " ".join(sentences(analyse_search(plan, worse)))
+    assert "NOT within 3 %" in " ".join(sentences(analyse_search(plan, made_up(plan, control=1.04))))
+
+
+def test_test_means_leave_the_seed_that_chose_out(plan):
+    result = analyse_search(plan, made_up(plan))
+    assert [item.test.n for item in result.finalists] == [3, 3]
+    assert result.finalists[1].test.mean == pytest.approx(0.94 + 0.002)
+
+
+def test_hypervolumes_by_hand(plan):
+    result = analyse_search(plan, made_up(plan))
+    assert result.reference.latency == pytest.approx(1.1)
+    assert result.volume(searched=False) == pytest.approx(0.91 * 0.1)
+    assert result.volume(searched=True) == pytest.approx(0.94 * 0.6)
+
+
+def test_an_unfinished_search_shows_what_it_has(plan, tmp_path):
+    from dataclasses import replace
+
+    begun = replace(plan, confirmed=())
+    page = write_report(begun, StudyRecord(made_up(begun).rows[:2]), tmp_path).page.read_text()
+    assert "not both trained and measured" in page
+    assert "Not over: 1 of 1 generations are proposed." in page
