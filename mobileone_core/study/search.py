@@ -32,7 +32,7 @@ class SearchStudy(Declaration):
     widths: tuple[float, ...] = (0.5, 1.0, 2.0)
     depths: tuple[float, ...] = (1.0, 2.0)
     generations: int = 3
-    population: int = 6
+    population: int = 4
     sampler: Sampler = "nsga2"
     search_seed: int = 0
     seeds: int = 3

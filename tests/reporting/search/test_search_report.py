@@ -2,7 +2,6 @@
 
 import pytest
 
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.report import write_index, write_report
@@ -41,7 +40,7 @@ def plan():
     """A search whose front is known: candidates of k = 4 in half and full width."""
     study = SearchStudy(
         "pareto_search", "Does a search pay?", (Factor("k", "model.k", (1, 4), 1),),
-        widths=(0.5, 1.0), depths=(1.0,), generations=1, seeds=3, variants=("tiny",), variant_k=(1,), protocol=Protocol(),
+        widths=(0.5, 1.0), depths=(1.0,), generations=1, seeds=3, variants=("tiny",), variant_k=(1,),
     )  # fmt: skip
     base = CellSpec(ModelSpec.preset("tiny", in_channels=1))
     half, full = (1, 0, 0, 0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 0, 0, 0, 0)
