@@ -134,7 +134,12 @@ class SearchPlan:
     @property
     def id(self) -> str:
         """The plan's name: a hash of what was asked for, not of how far it has come."""
-        return hashlib.sha256(replace(self, proposed=(), confirmed=()).to_json().encode()).hexdigest()[:8]
+        return hashlib.sha256(self.as_asked.to_json().encode()).hexdigest()[:8]
+
+    @property
+    def as_asked(self) -> "SearchPlan":
+        """The search before its first proposal."""
+        return replace(self, proposed=(), confirmed=())
 
     def to_json(self) -> str:
         """The declaration and what was proposed, as recorded."""
