@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from mlflow.entities import Run
 
@@ -89,10 +90,17 @@ def _compared(runs: Sequence[Run], planned: PlannedComparison) -> tuple[list[Cel
     count = int(of_key[0].data.tags[COUNT]) if of_key else 0
     if len(attempts) > 1 or len(of_key) != count:
         return [], [f"comparison {key} has {len(of_key)} finished runs of {len(attempts)} attempts, not {count} of one"]
-    labels: list[str] = [arm.label for arm in planned.spec.arms]
-    order = {label: number for number, label in enumerate(labels)}
+    factors: dict[str, Sequence[str]] = {arm.label: tuple(arm.factors) for arm in planned.spec.arms}
+    order = {label: number for number, label in enumerate(factors)}
     place = {run.info.run_id: (order[run.data.tags["level"]], run.data.tags.get("form") != "train") for run in of_key}
-    return sorted(map(_row, of_key), key=lambda row: place[row.run_id]), []
+    rows = [_with_factors_as(_row(run), factors[run.data.tags["level"]]) for run in of_key]
+    return sorted(rows, key=lambda row: place[row.run_id]), []
+
+
+def _with_factors_as(row: CellRow, names: Sequence[str]) -> CellRow:
+    """A row with its factors in the order in which the study declares them: the queue's JSON sorts them by name."""
+    others = [name for name in row.factors if name not in names]
+    return replace(row, factors={name: row.factors[name] for name in (*names, *others)})
 
 
 def _curves(record: Record, row: CellRow, metrics: Sequence[str]) -> Iterator[CurvePoint]:

@@ -16,6 +16,7 @@ from mobileone_core.latency.comparison import LatencySpec
 from mobileone_core.latency.protocol import Protocol
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor
+from mobileone_core.study.factor import level_label
 from mobileone_core.study.job import Setup
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
@@ -131,6 +132,14 @@ def test_a_run_is_recorded_whole_and_a_second_one_does_nothing(databases, worksp
     before = {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")}
     assert run(plan, workspace).states == outcome.states
     assert {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")} == before
+
+
+def test_factors_come_back_in_the_order_of_their_declaration(databases, workspace):
+    plan = MeasuredPlan(replace(STUDY, factors=STUDY.factors[::-1]), default=True)
+    give_databases(databases, workspace)
+    assert run(plan, workspace).is_complete
+    rows = read_record(workspace.tracking, plan).comparison
+    assert [level_label(row.factors) for row in rows] == [arm.label for arm in plan.spec.arms]
 
 
 def test_every_sample_is_kept(databases, workspace):
