@@ -6,8 +6,8 @@
 
 The same 30-layer convolutional network with every activation, timed side by side. Its widths, kernel and resolution
 were not published: ours are the defaults of the options, and can be varied. Dynamic ReLU is shown twice, as maps of
-rank 4 and (_rank5) in the usual, transposed form. Nothing is trained; on two cores it takes some three minutes.
-Expect GELU, SiLU and hard-swish within 10 % of ReLU, and the usual Dynamic ReLU at several times it.
+rank 4 and (_rank5) in the usual, transposed form. Nothing is trained; on two cores it takes some two minutes.
+Expect GELU, SiLU and hard-swish within 20 % of ReLU, and the usual Dynamic ReLU at several times it.
 """
 
 from mobileone_core.latency.cell import Chain, LatencyCell

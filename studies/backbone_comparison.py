@@ -6,8 +6,8 @@
 
 Published accuracy and latency of table 9 beside latency measured here, per runtime, and accuracy measured here where
 `mobileone evaluate` recorded it; iPhone latencies as published, imported or not measured. The figure draws accuracy
-against latency with its Pareto front. Nothing is trained; on two cores it takes some five minutes.
-Expect MobileOne and MobileNetV1 on the front of a CPU, and transformers far behind it.
+against latency with its Pareto front. Nothing is trained; on two cores it takes some three minutes. Expect S0 to S4 on
+both fronts, on a CPU with MobileNetV3 and EfficientNet-B0 between them, and transformers far behind on a phone.
 """
 
 from mobileone_core.latency.cell import LatencyCell

@@ -6,7 +6,7 @@
 
 The networks of table 9 that torchvision and timm build, and S0 to S4, timed side by side at 224 px, batch 1, on one
 thread: Spearman's correlation of latency with both counts, beside table 1 as printed and as recomputed from table 9.
-No library has MobileNeXt and Mobile-Former: they stay gaps. Nothing is trained; on two cores it takes some five
+No library has MobileNeXt and Mobile-Former: they stay gaps. Nothing is trained; on two cores it takes some three
 minutes. Expect the conclusion to turn on which networks are in.
 """
 

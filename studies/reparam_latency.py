@@ -6,8 +6,8 @@
 
 Every variant in deployed form and in train form, with its own k and with others, at 224 px and batch 1. A runtime that
 folds batch normalization by itself narrows the gap, so it stands beside every number. Nothing is trained; on two cores
-it takes some five minutes. Expect the train form of S0 (k = 4) at some four times the deployed one in ONNX Runtime, and
-at seven times in torch.
+it takes some three minutes. Expect the train form of S0 (k = 4) at some four times the deployed one in ONNX Runtime, and
+at six times in torch.
 """
 
 from mobileone_core.latency.cell import LatencyCell
