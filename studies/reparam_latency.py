@@ -6,7 +6,7 @@
 
 Every variant in deployed form and in train form, with its own k and with others, at 224 px and batch 1. A runtime that
 folds batch normalization by itself narrows the gap, so it stands beside every number. Nothing is trained; on two cores
-it takes some three minutes. Expect the train form of S0 (k = 4) at some four times the deployed one in ONNX Runtime, and
+it takes some three minutes. Expect the train form of S0 (k = 4) at four times the deployed one in ONNX Runtime, and
 at six times in torch.
 """
 
