@@ -1,9 +1,14 @@
 """The MobileOne block (section 3.3, figure 3) in its train form and its deployed form."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from mobileone_core.model.activations import SqueezeExcite, build_activation
+from mobileone_core.model.folded.block import folds, sum_of_branches
 from mobileone_core.model.spec import BlockSpec
+
+Execution = Literal["branches", "folded", "auto"]
 
 
 def block_conv(spec: BlockSpec, kernel_size: int, bias: bool) -> nn.Conv2d:
@@ -37,7 +42,8 @@ class MobileOneBlock(nn.Module):
 
     Train form: conv_kxk (k conv-BN branches), conv_scale (the scale branch, 1x1 conv-BN) and identity (the skip
     branch, BN alone), the last two None where the spec has none. Deployed form: reparam_conv alone. The names
-    are timm's, so that state dicts are interchangeable.
+    are timm's, so that state dicts are interchangeable. execution says how the train form computes in training, and
+    is no part of its state.
     """
 
     conv_kxk: nn.ModuleList
@@ -48,6 +54,7 @@ class MobileOneBlock(nn.Module):
     def __init__(self, spec: BlockSpec, activation: str = "relu", deployed: bool = False) -> None:
         super().__init__()
         self.spec = spec
+        self.execution: Execution = "branches"
         branched = not deployed
         conv = block_conv(spec, spec.kernel_size, bias=True) if deployed else None
         self.register_module("reparam_conv", conv)  # keeps its place in the order of parameters when it comes later
@@ -67,9 +74,14 @@ class MobileOneBlock(nn.Module):
         return [*self.conv_kxk, *(branch for branch in optional if branch is not None)]
 
     def forward(self, x: Tensor) -> Tensor:
-        linear = self._sum_branches(x) if self.reparam_conv is None else self.reparam_conv(x)
+        linear = self._linear(x) if self.reparam_conv is None else self.reparam_conv(x)
         out: Tensor = self.act(self.attn(linear))
         return out
+
+    def _linear(self, x: Tensor) -> Tensor:
+        if self.execution != "branches" and folds(self):
+            return sum_of_branches(self, x)
+        return self._sum_branches(x)
 
     def _sum_branches(self, x: Tensor) -> Tensor:
         first, *others = self.branches()

@@ -1,10 +1,15 @@
 """The MobileOne network: a stem, stages of depthwise and pointwise blocks, a linear classifier."""
 
+from typing import TypeVar, get_args
+
 from torch import Tensor, nn
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.blocks import Execution, MobileOneBlock
 from mobileone_core.model.spec import ModelSpec
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+EXECUTIONS: tuple[str, ...] = get_args(Execution)
 
 
 class ClassifierHead(nn.Module):
@@ -59,13 +64,30 @@ class MobileOne(nn.Module):
         return logits
 
 
-def build_model(spec: ModelSpec | str, num_classes: int = 1000) -> MobileOne:
+def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: Execution = "branches") -> MobileOne:
     """A freshly initialized network in train form, from a spec or a variant's name (s0 to s4, tiny, small).
 
-    Raises InputError for an unknown variant or a num_classes below 1.
+    execution is how it computes in training, as set_execution says. Raises InputError for an unknown variant, a
+    num_classes below 1 or an unknown execution.
     """
     if isinstance(spec, str):
         spec = ModelSpec.preset(spec)
     if not isinstance(spec, ModelSpec):
         raise InputError.of("spec", spec, "a ModelSpec or a variant's name")
-    return MobileOne(spec, num_classes)
+    return set_execution(MobileOne(spec, num_classes), execution)
+
+
+def set_execution(module: AnyModule, execution: Execution) -> AnyModule:
+    """Let every block of a network, or of any module, compute so in training; the module itself comes back.
+
+    "branches" computes every branch; "folded" their sum as one convolution, with the same outputs, gradients and
+    running statistics up to rounding (model/folded); "auto" takes for each block and input the one that was measured
+    to be faster. Parameters, buffers and state dict are the same for all. Where a BN does not follow the batch
+    (evaluation mode, frozen statistics) and in the deployed form it changes nothing. Hooks on the parts of a branch
+    do not run where it is folded. Raises InputError for an unknown one.
+    """
+    require(execution in EXECUTIONS, "execution", execution, f"one of {', '.join(EXECUTIONS)}")
+    for part in module.modules():
+        if isinstance(part, MobileOneBlock):
+            part.execution = execution
+    return module

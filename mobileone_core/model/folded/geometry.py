@@ -1,0 +1,53 @@
+"""What a block's convolution looks at: groups and taps."""
+
+from dataclasses import dataclass
+
+from torch import Size
+
+from mobileone_core.model.spec import BlockSpec
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution with padding kernel // 2. A tap is one input value of a group's patch: channel, row, column."""
+
+    groups: int
+    kernel: int
+    stride: int
+    in_channels: int
+    out_channels: int
+
+    @classmethod
+    def of(cls, spec: BlockSpec) -> "Geometry":
+        return cls(spec.groups, spec.kernel_size, spec.stride, spec.in_channels, spec.out_channels)
+
+    @property
+    def pointwise(self) -> bool:
+        return self.kernel == 1 and self.stride == 1 and self.groups == 1
+
+    @property
+    def depthwise(self) -> bool:
+        """One 3x3 kernel a channel."""
+        return self.groups == self.in_channels == self.out_channels and self.kernel == 3
+
+    @property
+    def area(self) -> int:
+        return self.kernel * self.kernel
+
+    @property
+    def taps(self) -> int:
+        return self.in_channels // self.groups * self.area
+
+    @property
+    def outputs(self) -> int:
+        """Output channels of a group."""
+        return self.out_channels // self.groups
+
+    def sizes(self, shape: Size) -> tuple[int, int]:
+        """Output rows and columns for an input (N, C, H, W)."""
+        return (shape[2] - 1) // self.stride + 1, (shape[3] - 1) // self.stride + 1
+
+    def positions(self, shape: Size) -> int:
+        """Values a channel of the output for an input (N, C, H, W)."""
+        rows, columns = self.sizes(shape)
+        return shape[0] * rows * columns

@@ -1,0 +1,36 @@
+"""What the batch normalizations of a block are to do, read without looking at any value; their running statistics."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def follow_the_batch(norms: Sequence[nn.Module]) -> bool:
+    """Whether all are plain BatchNorm2d with weight and bias that normalize by the batch, as in training."""
+    return all(
+        type(norm) is nn.BatchNorm2d and norm.affine and (norm.training or norm.running_mean is None) for norm in norms
+    )
+
+
+@torch.no_grad()
+def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Tensor, count: int) -> None:
+    """Move every BN's running statistics towards batch means and biased variances (B, C), as BN itself does.
+
+    count is the values a channel: what they estimate is the variance of the population, count / (count - 1) larger.
+    """
+    pairs = zip(norms, means.unbind(), (variances * (count / (count - 1))).unbind(), strict=True)
+    tracking = [pair for pair in pairs if pair[0].training and pair[0].track_running_stats]
+    if not tracking:
+        return
+    torch._foreach_add_([norm.num_batches_tracked for norm, *_ in tracking], 1)
+    for momentum in {norm.momentum for norm, *_ in tracking}:
+        alike = [pair for pair in tracking if pair[0].momentum == momentum]
+        running = [buffer for norm, *_ in alike for buffer in (norm.running_mean, norm.running_var)]
+        batch = [value.to(norm.running_mean.dtype) for norm, *values in alike for value in values]
+        if momentum is None:  # the plain average over all batches
+            shares = [1 / norm.num_batches_tracked.to(norm.running_mean.dtype) for norm, *_ in alike]
+            for index, (mine, new) in enumerate(zip(running, batch, strict=True)):
+                mine.lerp_(new, shares[index // 2])
+        else:
+            torch._foreach_lerp_(running, batch, momentum)
