@@ -8,7 +8,7 @@ from mobileone_core.model.activations import SqueezeExcite, build_activation
 from mobileone_core.model.folded.block import folds, sum_of_branches
 from mobileone_core.model.spec import BlockSpec
 
-Execution = Literal["branches", "folded", "auto"]
+Execution = Literal["branches", "folded"]
 
 
 def block_conv(spec: BlockSpec, kernel_size: int, bias: bool) -> nn.Conv2d:

@@ -14,6 +14,8 @@ from mobileone_core.model.folded.geometry import Geometry
 
 def patches(x: Tensor, geometry: Geometry) -> Tensor:
     """(N, C, H, W) -> (N, G, T, L): what the kernel sees at each of L output positions."""
+    if geometry.kernel == 1:  # a view where the stride is 1
+        return x[..., :: geometry.stride, :: geometry.stride].reshape(len(x), geometry.groups, geometry.taps, -1)
     unfolded = F.unfold(x, geometry.kernel, padding=geometry.kernel // 2, stride=geometry.stride)
     return unfolded.view(len(x), geometry.groups, geometry.taps, -1)
 
@@ -42,6 +44,8 @@ class PatchMoments(Function):
         weights = (to_covariance + to_covariance.transpose(-1, -2)) / count
         apart = patches(x, geometry) - mean.unsqueeze(-1)
         to_patches = torch.matmul(weights, apart).add_((to_mean / count).unsqueeze(-1))
+        if geometry.kernel == geometry.stride == 1:
+            return to_patches.view(x.shape), None
         flat = to_patches.view(len(x), geometry.in_channels * geometry.area, -1)
         padding, stride = geometry.kernel // 2, geometry.stride
         return F.fold(flat, x.shape[2:], geometry.kernel, padding=padding, stride=stride), None
