@@ -30,7 +30,7 @@ from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.search import STAGES, SearchStudy
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.execution import Execution
+from mobileone_core.training.execution import Blocks, Execution
 from mobileone_core.training.recipe import Recipe, Teacher
 
 RECIPE_OF_DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"}  # the others take the paper's
@@ -74,6 +74,8 @@ class Running:
     """Train in channels-last memory format."""
     compile: bool = False
     """Train with torch.compile."""
+    blocks: Blocks = "branches"
+    """How a block trains: every branch by itself, or all folded into one convolution, exact and in less memory."""
     runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Queue, record and checkpoints; runs/ of this workspace where not given."""
     reports: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -85,7 +87,7 @@ class Running:
 
     @property
     def execution(self) -> Execution:
-        return Execution(self.device, self.threads, self.channels_last, self.compile, self.processes)
+        return Execution(self.device, self.threads, self.channels_last, self.compile, self.processes, self.blocks)
 
     @property
     def workspace(self) -> Workspace:

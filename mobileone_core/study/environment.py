@@ -32,6 +32,8 @@ SAID = ("device", "processor", "system", "threads", "execution", "git")  # what 
 def environment_tags(execution: Execution) -> dict[str, str]:
     """The tags: SAID, and a version.<package> for every package that decides what is computed."""
     switches = [name for name in ("channels_last", "compile") if getattr(execution, name)]
+    if execution.blocks != "branches":
+        switches.append(f"{execution.blocks} blocks")
     if execution.processes > 1:
         switches.append(f"{execution.processes} processes")
     return {

@@ -1,13 +1,17 @@
 """How a cell runs, as data: nothing here is part of what a cell is. No torch here."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from mobileone_core.errors import require
+
+Blocks = Literal["branches", "folded"]  # model/network.py's execution
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Device ("auto", "cpu", "cuda", "cuda:1"), threads a process, memory format, compilation, processes a cell.
+    """Device ("auto", "cpu", "cuda", "cuda:1"), threads a process, memory format, compilation, processes a cell, and
+    whether a block trains branch by branch or folded into one convolution (model/folded).
 
     Several processes train one cell data-parallel: each takes its share of every batch, on a CPU or on a GPU of its
     own, the first on the device named.
@@ -18,10 +22,12 @@ class Execution:
     channels_last: bool = False
     compile: bool = False
     processes: int = 1
+    blocks: Blocks = "branches"
 
     def __post_init__(self) -> None:
         require(self.threads >= 1, "threads", self.threads, "an integer of 1 or more")
         require(self.processes >= 1, "processes", self.processes, "an integer of 1 or more")
+        require(self.blocks in get_args(Blocks), "blocks", self.blocks, f"one of {', '.join(get_args(Blocks))}")
         kind, _, index = self.device.partition(":")
         fits = self.device in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdigit())
         require(fits, "device", self.device, "auto, cpu, cuda or cuda:N")

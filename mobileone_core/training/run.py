@@ -112,7 +112,7 @@ def _module(spec: CellSpec, execution: Execution, teachers: Teachers | None, ste
     torch.manual_seed(derive_seed(spec.seed, "init"))
     layout = torch.channels_last if execution.channels_last else torch.contiguous_format
     module = ClassificationModule(
-        build_model(spec.model, spec.data.num_classes),
+        build_model(spec.model, spec.data.num_classes, execution.blocks),
         recipe,
         num_classes=spec.data.num_classes,
         steps=steps,

@@ -70,7 +70,7 @@ Calls = dict[str, TrainingStep | Inference]
 def build_forms(spec: CellSpec, execution: Execution, device: torch.device) -> dict[Form, nn.Module]:
     """A cell's network in train form, initialized by its seed and calibrated, and that network folded."""
     torch.manual_seed(derive_seed(spec.seed, "init"))
-    network = build_model(spec.model, spec.data.num_classes).to(device)
+    network = build_model(spec.model, spec.data.num_classes, execution.blocks).to(device)
     calibrate(network, [_images(spec, "calibration", index).to(device) for index in range(CALIBRATION_BATCHES)])
     layout = _layout(execution)
     return {"train": network.to(memory_format=layout), "deployed": reparameterize(network).to(memory_format=layout)}

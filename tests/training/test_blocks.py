@@ -1,0 +1,48 @@
+"""A cell trains folded as it does branch by branch, and may change between its epochs."""
+
+import contextlib
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mobileone_core.cli.options import Running
+from mobileone_core.errors import InputError
+from mobileone_core.study.environment import environment_tags
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.observer import TrainingStopped
+
+EPOCHS = 3
+FOLDED, BRANCHES = Execution("cpu", blocks="folded"), Execution("cpu")
+pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
+
+
+def assert_alike(one, other):
+    """Weights and statistics but for float32's rounding, which some steps of training enlarge."""
+    expected = load_file(other.weights)
+    for name, value in load_file(one.weights).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=name)
+    assert abs(one.metrics["train/loss"] - other.metrics["train/loss"]) < 1e-4
+
+
+def test_a_cell_folded_is_the_cell_by_branches(train):
+    assert_alike(train("folded", execution=FOLDED), train("branches", execution=BRANCHES))
+
+
+@pytest.mark.parametrize("order", [(BRANCHES, FOLDED), (FOLDED, BRANCHES)])
+def test_a_checkpoint_of_one_path_goes_on_with_the_other(train, memory, order):
+    first, second = order
+    with contextlib.suppress(TrainingStopped):
+        train("moved", memory(after_epoch=2), first, epochs=EPOCHS)
+    observer = memory()
+    moved = train("moved", observer, second, epochs=EPOCHS)
+    assert observer.resumed_with
+    assert_alike(moved, train("whole", execution=BRANCHES, epochs=EPOCHS))
+
+
+def test_the_path_is_how_a_cell_runs_and_is_recorded():
+    assert Running(blocks="folded").execution.blocks == "folded"
+    assert "folded blocks" in environment_tags(FOLDED)["execution"]
+    assert environment_tags(BRANCHES)["execution"] == "default"
+    with pytest.raises(InputError, match="blocks: 'fast' is not allowed"):
+        Execution(blocks="fast")
