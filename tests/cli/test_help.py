@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.cli.fields import FOLLOWING
-from mobileone_core.cli.help import HELP, SEEDS
+from mobileone_core.cli.help import HELP, MEASURED_HELP, SEEDS
+from mobileone_core.cli.measured import parse_measured
 from mobileone_core.cli.options import parse
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.declaration import Study
+from mobileone_core.study.factor import fields_of
+from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.training.recipe import Recipe
 
 STUDIES = {
@@ -33,7 +37,7 @@ def test_help_shows_the_values_of_the_presets_named(capsys):
     assert f"--epochs INT {HELP['epochs']} (default: 300)" in told(capsys, "--recipe", "paper")
 
 
-@pytest.mark.parametrize("name", sorted(STUDIES))
+@pytest.mark.parametrize("name", sorted(name for name, study in STUDIES.items() if isinstance(study, Study)))
 def test_help_explains_every_field_that_is_offered(capsys, name):
     study = STUDIES[name]
     fields = {"model": ModelSpec.__dataclass_fields__, "recipe": Recipe.__dataclass_fields__}
@@ -44,6 +48,19 @@ def test_help_explains_every_field_that_is_offered(capsys, name):
         for field in set(names) - FOLLOWING:
             assert f"{part}.{field}" in varied or f"{HELP[field]} (default: " in text, field
     assert f"--seeds INT {SEEDS} (default: {study.seeds})" in text
+
+
+@pytest.mark.parametrize("name", sorted(name for name, study in STUDIES.items() if isinstance(study, MeasuredStudy)))
+def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
+    study = STUDIES[name]
+    with pytest.raises(SystemExit):
+        parse_measured(study, ["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    varied = {field for factor in study.factors for field in factor.named} | {"runtime.name"}
+    parts = {"network": study.base.network, "runtime": study.base.runtime, "": study.protocol}
+    for part, spec in parts.items():
+        for field in fields_of(spec):
+            assert f"{part}.{field}" in varied or MEASURED_HELP[field] in text, field
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ class FoldParameters(Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913
+    def forward(  # noqa: PLR0913, PLR0917
         ctx: Any,  # noqa: ANN401
         mean: Tensor,
         covariance: Tensor,
@@ -75,7 +75,7 @@ class FoldParameters(Function):
         return Folded(kernel, bias, means, variances)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, to_kernel: Tensor, to_bias: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         mean, kernels, spread, gammas, scales, kernel = ctx.saved_tensors
         branches, groups, outputs, taps = kernels.shape

@@ -56,7 +56,8 @@ def _parameters(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """kernels (B', G, O, T), gammas and betas (B, G, O), eps (B, 1, 1), in the dtype of the moments."""
     geometry = Geometry.of(block.spec)
-    weights = [branch.conv.weight for branch in block.conv_kxk]
+    convolutions = [module for part in block.conv_kxk for module in part.children() if isinstance(module, nn.Conv2d)]
+    weights: list[Tensor] = [convolution.weight for convolution in convolutions]
     if block.conv_scale is not None:
         weights.append(F.pad(block.conv_scale.conv.weight, [geometry.kernel // 2] * 4))
     kernels = torch.stack(weights).view(len(weights), geometry.groups, geometry.outputs, geometry.taps)

@@ -23,14 +23,27 @@ def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Te
     tracking = [pair for pair in pairs if pair[0].training and pair[0].track_running_stats]
     if not tracking:
         return
-    torch._foreach_add_([norm.num_batches_tracked for norm, *_ in tracking], 1)
+    for norm, *_ in tracking:
+        _counter(norm).add_(1)
     for momentum in {norm.momentum for norm, *_ in tracking}:
         alike = [pair for pair in tracking if pair[0].momentum == momentum]
-        running = [buffer for norm, *_ in alike for buffer in (norm.running_mean, norm.running_var)]
-        batch = [value.to(norm.running_mean.dtype) for norm, *values in alike for value in values]
+        running = [buffer for norm, *_ in alike for buffer in _buffers(norm)]
+        batch = [value.to(running[0].dtype) for _, *values in alike for value in values]
         if momentum is None:  # the plain average over all batches
-            shares = [1 / norm.num_batches_tracked.to(norm.running_mean.dtype) for norm, *_ in alike]
+            shares = [1 / _counter(norm).to(running[0].dtype) for norm, *_ in alike]
             for index, (mine, new) in enumerate(zip(running, batch, strict=True)):
                 mine.lerp_(new, shares[index // 2])
         else:
             torch._foreach_lerp_(running, batch, momentum)
+
+
+def _buffers(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Running mean and variance of a BN that tracks them."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
+def _counter(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.num_batches_tracked is not None
+    return norm.num_batches_tracked

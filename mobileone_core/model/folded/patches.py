@@ -36,7 +36,7 @@ class PatchMoments(Function):
         return Moments(mean, covariance)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, mean = ctx.saved_tensors
         geometry: Geometry = ctx.geometry
