@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,9 +22,13 @@ from mobileone_core.model.checkpoints import read_state
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.reporting.files import write_content
 from mobileone_core.study.environment import git_revision
 from mobileone_core.study.runner import Interrupt
 from mobileone_core.training.evaluate import read_network
+
+if TYPE_CHECKING:
+    from mobileone_core.latency.onnx_verify import OnnxVerification
 
 HEADS = ("head.fc.weight", "linear.weight")  # the classifier's name in our own and timm's layout, and the authors'
 
@@ -67,14 +73,36 @@ def _onnx(asked: Export, source: Source, interrupt: Interrupt) -> list[str]:
     from mobileone_core.latency.onnx_verify import OnnxVerification, export_verified_onnx
 
     found: list[OnnxVerification] = []
+    manifest = asked.output.with_name(f"{asked.output.name}.json")
 
     def write(aside: Path) -> None:
         found.append(export_verified_onnx(source.network, source.image_size, aside, source.told))
         interrupt.check()
+        write_content(manifest, _manifest(asked, source, found[0], _digest(aside)))
 
     write_whole(asked.output, write)
     lines = _lines(asked, source, found[0].census, found[0].weights, found[0].error)
-    return [*lines, f"size        {asked.output.stat().st_size:,} bytes", f"model hash  {_digest(asked.output)}"]
+    return [
+        *lines,
+        f"size        {asked.output.stat().st_size:,} bytes",
+        f"model hash  {_digest(asked.output)}",
+        f"manifest    {manifest}",
+    ]
+
+
+def _manifest(asked: Export, source: Source, found: "OnnxVerification", digest: str) -> str:
+    """As a package's: what it is, its hash, operators and what was verified; beside the file, and there before it."""
+    content = {
+        "hash": digest,
+        "network": asdict(source.network.spec),
+        "classes": source.network.num_classes,
+        "image_size": source.image_size,
+        "precision": asked.chosen_precision,
+        "input": asked.input,
+        "told": dict(source.told),
+        "verified": asdict(found),
+    }
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _lines(asked: Export, source: Source, census: Mapping[str, int], weights: int, error: float) -> list[str]:

@@ -34,6 +34,26 @@ def relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.abs(np.asarray(found, dtype=np.float64) - right).max() / np.abs(right).max())
 
 
+def difference_from_evaluator(package: Path, units: str = "all") -> float | None:
+    """How far Core ML's outputs are from our evaluator's on one random input; None for a package that takes images.
+
+    Raises InputError where this is no Mac.
+    """
+    import torch
+
+    from mobileone_core.coreml.evaluate import evaluate
+    from mobileone_core.coreml.program import read_program, read_spec
+
+    (taken,) = read_spec(package).description.input
+    if taken.type.WhichOneof("Type") != "multiArrayType":
+        return None
+    shape = tuple(taken.type.multiArrayType.shape)
+    given = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
+    expected = evaluate(read_program(package), {taken.name: torch.from_numpy(given)})
+    found = predict(package, {taken.name: given}, units)
+    return max(relative_difference(found[name], np.asarray(value)) for name, value in expected.items())
+
+
 def compute_plan(package: Path, units: str = "all") -> tuple[Placed, ...]:
     """The operators of a package with the unit that runs each; nothing before macOS 14.4, which has no plans.
 

@@ -1,5 +1,6 @@
 """`mobileone export`: a file's and a run's network, and what is refused."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -98,6 +99,12 @@ def test_a_finished_run(form, runs, tmp_path, capsys):
         told = json.loads((output / "mobileone.json").read_text())["told"]
     else:
         told = {item.key: item.value for item in onnx.load(output).metadata_props}
+        manifest = json.loads((tmp_path / "run.onnx.json").read_text())
+        assert manifest["hash"] == hashlib.sha256(output.read_bytes()).hexdigest()
+        assert manifest["told"] == told
+        assert manifest["verified"]["census"]["Conv"] == sum(
+            node.op_type == "Conv" for node in onnx.load(output).graph.node
+        )
     assert told["mobileone.test/top1"] == "0.875"
     assert told["mobileone.key"] == CellSpec(model=SPEC).key
 

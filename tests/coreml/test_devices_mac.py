@@ -6,13 +6,29 @@ from types import SimpleNamespace
 import coremltools
 import numpy as np
 import pytest
+import torch
 from coremltools.models import compute_plan as plans
 from coremltools.models.ml_program.experimental import perf_utils
 
-from mobileone_core.coreml.mac import compute_plan, measure_on_mac, predict, relative_difference
+from mobileone_core.coreml import program
+from mobileone_core.coreml.evaluate import evaluate
+from mobileone_core.coreml.export import export_package
+from mobileone_core.coreml.mac import (
+    compute_plan,
+    difference_from_evaluator,
+    measure_on_mac,
+    predict,
+    relative_difference,
+)
+from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.package import package_hash
+from mobileone_core.coreml.program import read_program
 from mobileone_core.errors import InputError
 from mobileone_core.latency.protocol import Protocol
+from mobileone_core.model.calibration import calibrate
+from mobileone_core.model.network import build_model
+from mobileone_core.model.reparam import reparameterize
+from mobileone_core.model.spec import ModelSpec
 
 
 class MLGPUComputeDevice:
@@ -100,6 +116,35 @@ def test_prediction_is_compared_in_relation_to_the_largest_value(mac, package):
     found = predict(package, {"x": given})["y"]
     assert relative_difference(found, 2 * given) == 0
     assert relative_difference(found, 2 * given + np.array([0.0, 0.8])) == pytest.approx(0.8 / 7.2)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A small network, exported."""
+    torch.manual_seed(0)
+    network = build_model(ModelSpec(widths=(8, 8), depths=(1, 1), stage_strides=(2, 2)), 5)
+    calibrate(network, [torch.randn(4, 3, 32, 32)])
+    path = tmp_path_factory.mktemp("exported") / "small.mlpackage"
+    export_package(reparameterize(network), path, Options(32, "float32"), {})
+    return path
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.25])
+def test_core_ml_is_held_against_the_evaluator(mac, exported, monkeypatch, factor):
+    """The stub gives what the evaluator gives, or a quarter more."""
+
+    def predicted(self, inputs):
+        given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        return {name: factor * value.numpy() for name, value in evaluate(read_program(exported), given).items()}
+
+    monkeypatch.setattr(StubModel, "predict", predicted)
+    assert difference_from_evaluator(exported) == pytest.approx(factor - 1, abs=1e-6)
+
+
+def test_a_package_that_takes_images_is_not_compared(mac, exported, monkeypatch):
+    image = SimpleNamespace(type=SimpleNamespace(WhichOneof=lambda _: "imageType"))
+    monkeypatch.setattr(program, "read_spec", lambda _: SimpleNamespace(description=SimpleNamespace(input=[image])))
+    assert difference_from_evaluator(exported) is None
 
 
 def test_no_compute_plan_before_macos_14_4(mac, package, monkeypatch):
