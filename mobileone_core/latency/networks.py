@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobileone_core.errors import InputError, require
-from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork
+from mobileone_core.errors import InputError
+from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.latency.chain import ChainNetwork, fold_norms
 from mobileone_core.latency.runtimes.session import UnmeasuredError
 from mobileone_core.latency.zoo import MISSING, ZooEntry, zoo_entry
@@ -64,7 +64,6 @@ def _built(cell: LatencyCell) -> tuple[nn.Module, bool]:
     if entry.library == "mobileone":
         spec = ModelSpec.preset(entry.entry, **({"k": network.k} if network.k else {}))
         return build_model(spec, cell.num_classes), network.form == "deployed"
-    require(network == NamedNetwork(network.model), "form and k", f"{network.form}, {network.k}", "MobileOne's alone")
     return _from_library(entry, cell), entry.folds
 
 

@@ -89,7 +89,14 @@ def test_k_and_specs_are_taken():
     assert build_network(spec)(build_images(spec)).shape == (1, 1000)
 
 
-@pytest.mark.parametrize("changes", [{"form": "train"}, {"k": 2}])
-def test_only_mobileone_has_forms(changes):
-    with pytest.raises(InputError, match="MobileOne's alone"):
-        build_network(LatencyCell(NamedNetwork("mobilenet_v2", **changes)))
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("mobilenet_v2", {"form": "train"}, "form: 'train' is not allowed; mobilenet_v2 is timed as deployed"),
+        ("mobilenet_v2", {"k": 2}, "k: 2 is not allowed; mobilenet_v2 has no MobileOne blocks"),
+        ("vgg", {}, "model: 'vgg' is not allowed; one of mobileone_s0"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_it_is_built(name, changes, words):
+    with pytest.raises(InputError, match=words):
+        NamedNetwork(name, **changes)
