@@ -75,7 +75,7 @@ class Running:
     compile: bool = False
     """Train with torch.compile."""
     blocks: Blocks = "branches"
-    """How a block trains: every branch by itself, or all folded into one convolution, exact and in less memory."""
+    """How a block trains: every branch by itself, folded into one convolution (exact, less memory), or the faster."""
     runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Queue, record and checkpoints; runs/ of this workspace where not given."""
     reports: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None

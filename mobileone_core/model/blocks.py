@@ -5,10 +5,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from mobileone_core.model.activations import SqueezeExcite, build_activation
-from mobileone_core.model.folded.block import folds, sum_of_branches
+from mobileone_core.model.folded.block import sum_of_branches, takes_folded
 from mobileone_core.model.spec import BlockSpec
 
-Execution = Literal["branches", "folded"]
+Execution = Literal["branches", "folded", "auto"]
 
 
 def block_conv(spec: BlockSpec, kernel_size: int, bias: bool) -> nn.Conv2d:
@@ -79,7 +79,7 @@ class MobileOneBlock(nn.Module):
         return out
 
     def _linear(self, x: Tensor) -> Tensor:
-        if self.execution != "branches" and folds(self):
+        if takes_folded(self, x):
             return sum_of_branches(self, x)
         return self._sum_branches(x)
 

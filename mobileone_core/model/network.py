@@ -81,10 +81,10 @@ def set_execution(module: AnyModule, execution: Execution) -> AnyModule:
     """Let every block of a network, or of any module, compute so in training; the module itself comes back.
 
     "branches" computes every branch; "folded" their sum as one convolution, with the same outputs, gradients and
-    running statistics up to rounding (model/folded), in memory that hardly grows with k. Parameters, buffers and state
-    dict are the same for both. Where a BN does not follow the batch (evaluation mode, frozen statistics) and in the
-    deployed form it changes nothing. Hooks on the parts of a branch do not run where it is folded. Raises InputError
-    for an unknown one.
+    running statistics up to rounding (model/folded), in memory that hardly grows with k; "auto" takes for each block
+    and input the one that was measured to be faster (model/folded/rule.py). Parameters, buffers and state dict are the
+    same for all. Where a BN does not follow the batch (evaluation mode, frozen statistics) and in the deployed form it
+    changes nothing. Hooks on the parts of a branch do not run where it is folded. Raises InputError for an unknown one.
     """
     require(execution in EXECUTIONS, "execution", execution, f"one of {', '.join(EXECUTIONS)}")
     for part in module.modules():

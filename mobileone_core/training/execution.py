@@ -5,13 +5,13 @@ from typing import Literal, get_args
 
 from mobileone_core.errors import require
 
-Blocks = Literal["branches", "folded"]  # model/network.py's execution
+Blocks = Literal["branches", "folded", "auto"]  # model/network.py's execution
 
 
 @dataclass(frozen=True)
 class Execution:
     """Device ("auto", "cpu", "cuda", "cuda:1"), threads a process, memory format, compilation, processes a cell, and
-    whether a block trains branch by branch or folded into one convolution (model/folded).
+    whether a block trains branch by branch, folded into one convolution, or by the faster of both (model/folded).
 
     Several processes train one cell data-parallel: each takes its share of every batch, on a CPU or on a GPU of its
     own, the first on the device named.

@@ -7,9 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Folded, FoldParameters, Moments
+from mobileone_core.model.folded.depthwise import DepthwiseMoments
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.norms import follow_the_batch, update_running
 from mobileone_core.model.folded.patches import PatchMoments
+from mobileone_core.model.folded.pointwise import PointwiseMoments
+from mobileone_core.model.folded.rule import pays
 
 if TYPE_CHECKING:
     from mobileone_core.model.blocks import MobileOneBlock
@@ -26,6 +29,13 @@ def folds(block: "MobileOneBlock") -> bool:
     return follow_the_batch(block_norms(block))
 
 
+def takes_folded(block: "MobileOneBlock", x: Tensor) -> bool:
+    """Whether the block computes x (N, C, H, W) by one convolution: as its execution says, where it can."""
+    if block.execution == "branches" or not folds(block):
+        return False
+    return block.execution == "folded" or pays(Geometry.of(block.spec), block.spec.k, x)
+
+
 def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     """What the branches sum to on x (N, C, H, W), by one convolution; moves their running statistics.
 
@@ -38,12 +48,22 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     with torch.autocast(x.device.type, enabled=False):
-        moments = Moments(*PatchMoments.apply(_exact(x), geometry))
+        moments = input_moments(_exact(x), geometry)
         norms = block_norms(block)
         folded = Folded(*FoldParameters.apply(*moments, *_parameters(block, norms, moments.mean), geometry))
         shape = (len(norms), geometry.out_channels)
         update_running(norms, folded.means.reshape(shape), folded.variances.reshape(shape), count)
         return _convolve(x, folded, moments.mean, geometry)
+
+
+def input_moments(x: Tensor, geometry: Geometry) -> Moments:
+    """Mean (G, T) and covariance (G, T, T) of the patches of x (N, C, H, W), by the way that suits the block."""
+    if geometry.pointwise:
+        return Moments(*PointwiseMoments.apply(x))
+    # a tap that only ever sees padding needs a centre of its own
+    if geometry.depthwise and min(geometry.sizes(x.shape)) > 1:
+        return Moments(*DepthwiseMoments.apply(x, geometry))
+    return Moments(*PatchMoments.apply(x, geometry))
 
 
 def _exact(values: Tensor) -> Tensor:
@@ -73,6 +93,9 @@ def _convolve(x: Tensor, folded: Folded, mean: Tensor, geometry: Geometry) -> Te
     kernel = exact.to(x.dtype)
     if kernel.dtype != exact.dtype:  # what rounding takes from the kernel, given back where it matters
         bias = bias + torch.bmm(exact - kernel.to(exact.dtype), mean.unsqueeze(-1)).squeeze(-1)
+    if geometry.pointwise and kernel.dtype == exact.dtype:
+        out = torch.baddbmm(bias.view(1, -1, 1), kernel.expand(len(x), -1, -1), x.flatten(2))
+        return out.view(len(x), -1, *x.shape[2:])
     kernel = kernel.reshape(geometry.out_channels, -1, geometry.kernel, geometry.kernel)
     bias = bias.reshape(-1)
     padding = geometry.kernel // 2

@@ -27,8 +27,8 @@ class Geometry:
 
     @property
     def depthwise(self) -> bool:
-        """One 3x3 kernel a channel."""
-        return self.groups == self.in_channels == self.out_channels and self.kernel == 3
+        """One 3x3 kernel a channel, neighbours overlapping."""
+        return self.groups == self.in_channels == self.out_channels and self.kernel == 3 and self.stride <= 2
 
     @property
     def area(self) -> int:

@@ -1,0 +1,102 @@
+"""Time and memory of a training step against k, by branches, folded and by the measured rule; timm beside them.
+
+    python tests/benchmarks/bench_training_step.py [--variant s0] [--k 1 4 8] [--batch 8] [--image-size 224] ...
+
+Forward, loss and backward in float32 on random images. Paths take turns in every round, and ratios are taken round
+by round, so that a busy machine disturbs all alike; with --processor, times are processor times of this process (use
+it with --threads 1), which other processes disturb less. Memory is what autograd keeps for the backward pass: every
+storage once, parameters left out. timm's network is mobileone_s0 with its own weights and k = 4.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobileone_core.latency.interleave import collection_off
+from mobileone_core.model.network import build_model
+from mobileone_core.model.spec import ModelSpec
+
+MIB = 2**20
+
+
+def saved_mib(network: nn.Module, images: Tensor) -> float:
+    """MiB that a forward keeps for its backward."""
+    own = {value.untyped_storage().data_ptr() for value in network.parameters()}
+    kept: dict[int, tuple[int, Tensor]] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), value)
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        network(images)
+    return sum(size for size, _ in kept.values()) / MIB
+
+
+def step(network: nn.Module, images: Tensor, labels: Tensor) -> None:
+    network.zero_grad()
+    F.cross_entropy(network(images), labels).backward()
+
+
+def networks(arguments: argparse.Namespace) -> dict[str, nn.Module]:
+    """The networks in training mode by label; of timm there is one."""
+    built: dict[str, nn.Module] = {}
+    for path in arguments.paths:
+        if path == "timm":
+            import timm
+
+            built["timm k=4"] = timm.create_model("mobileone_s0").train()
+            continue
+        for k in arguments.k:
+            torch.manual_seed(0)
+            spec = ModelSpec.preset(arguments.variant, k=k)
+            built[f"{path} k={k}"] = build_model(spec, 1000, path).train()
+    return built
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    images = torch.randn(arguments.batch, 3, arguments.image_size, arguments.image_size)
+    labels = torch.arange(arguments.batch) % 1000
+    built = networks(arguments)
+    memory = {label: saved_mib(network, images) for label, network in built.items()}
+    clock: Callable[[], float] = time.process_time if arguments.processor else time.perf_counter
+    times: dict[str, list[float]] = {label: [] for label in built}
+    with collection_off():
+        for index in range(arguments.rounds + 1):
+            for label, network in built.items():
+                start = clock()
+                step(network, images, labels)
+                if index:  # the first round warms up
+                    times[label].append(1000 * (clock() - start))
+    first = next(iter(built))
+    print(f"{'':<14} {'ms':>8} {'MiB kept':>9} {'/ ' + first:>15}   median of {arguments.rounds} rounds")
+    for label, values in times.items():
+        ratio = statistics.median(a / b for a, b in zip(values, times[first], strict=True))
+        print(f"{label:<14} {statistics.median(values):>8.1f} {memory[label]:>9.0f} {ratio:>15.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", default="s0")
+    parser.add_argument("--k", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=7)
+    choices = ["branches", "folded", "auto", "timm"]
+    parser.add_argument("--paths", nargs="+", choices=choices, default=["branches", "folded", "auto"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processor", action="store_true", help="processor time instead of wall time")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    measure(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Moments by batched products against the plain way through patches, and against exact integers."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from mobileone_core.model.folded.block import input_moments
+from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.patches import PatchMoments
+
+POINTWISE, DEPTHWISE, STRIDED = Geometry(1, 1, 1, 6, 6), Geometry(6, 3, 1, 6, 6), Geometry(6, 3, 2, 6, 6)
+DENSE = Geometry(1, 3, 2, 6, 6)
+
+
+@settings(max_examples=60)
+@given(
+    geometry=st.sampled_from([POINTWISE, DEPTHWISE, STRIDED]),
+    shape=st.tuples(st.integers(2, 3), st.integers(1, 20), st.integers(1, 40)),
+    offset=st.sampled_from([0.0, 3.0, 100.0]),
+)
+def test_moments_and_their_gradient_are_those_of_the_patches(geometry, shape, offset):
+    """Wide enough for several blocks of columns, and for widths that only small blocks divide."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    x = torch.randn(shape[0], 6, *shape[1:], generator=generator, dtype=torch.float64) + offset
+    found = []
+    for moments in (lambda x: input_moments(x, geometry), lambda x: PatchMoments.apply(x, geometry)):
+        leaf = x.clone().requires_grad_()
+        mean, covariance = moments(leaf)
+        weights = torch.linspace(-1, 2, covariance.numel(), dtype=torch.float64).view_as(covariance)
+        ((covariance * weights).sum() + (mean * weights[..., 0]).sum()).backward()
+        found.append((mean.detach(), covariance.detach(), leaf.grad))
+    for actual, expected in zip(*found, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
+
+
+def exact_covariance(x, geometry, group, unit):
+    """The covariance of a group's taps of integers x * unit, summed without rounding: (T, T)."""
+    padded = F.pad(x, [geometry.kernel // 2] * 4)
+    seen = padded.unfold(2, geometry.kernel, geometry.stride).unfold(3, geometry.kernel, geometry.stride)
+    seen = seen.permute(1, 4, 5, 0, 2, 3).reshape(geometry.groups, geometry.taps, -1)
+    taps = (seen[group] * unit).long().tolist()
+    count, sums = len(taps[0]), [sum(tap) for tap in taps]
+    rows = [
+        [count * sum(map(int.__mul__, a, b)) - sums[i] * sums[j] for j, b in enumerate(taps)]
+        for i, a in enumerate(taps)
+    ]
+    return torch.tensor([[value / (count * unit) ** 2 for value in row] for row in rows], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("geometry", [POINTWISE, DEPTHWISE, STRIDED, DENSE])
+@pytest.mark.parametrize("offset", [0, 10**2, 10**4, 10**6, 10**8])
+def test_the_variance_keeps_its_digits_at_any_conditioning(geometry, offset):
+    """Within 50 roundings of |w|^T |S| |w|."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(-512, 513, (3, 6, 8, 8), generator=generator).double() / 512 + offset
+    covariance = input_moments(x, geometry).covariance
+    w = torch.randn(geometry.taps, generator=generator, dtype=torch.float64)
+    for group in range(min(2, geometry.groups)):
+        exact = exact_covariance(x, geometry, group, 512)
+        bound = 50 * torch.finfo(torch.float64).eps * (w.abs() @ exact.abs() @ w.abs())
+        assert abs(w @ covariance[group] @ w - w @ exact @ w) < bound
+
+
+def test_a_network_folded_compiles_without_a_break():
+    from mobileone_core.model.network import build_model
+
+    torch.manual_seed(0)
+    x, results = torch.randn(4, 3, 24, 24, dtype=torch.float64), []
+    network = build_model("tiny", 10, "folded").double().train()
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    for call in (network, torch.compile(network, backend="aot_eager", fullgraph=True)):
+        network.load_state_dict(start)
+        network.zero_grad()
+        output = call(x)
+        output.square().sum().backward()
+        results.append((output.detach(), torch.cat([p.grad.flatten() for p in network.parameters()])))
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
