@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from mobileone_core.model.folded.algebra import Folded, FoldParameters, Moments
 from mobileone_core.model.folded.depthwise import DepthwiseMoments
 from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.lags import LagMoments
 from mobileone_core.model.folded.norms import follow_the_batch, update_running
 from mobileone_core.model.folded.patches import PatchMoments
 from mobileone_core.model.folded.pointwise import PointwiseMoments
@@ -62,6 +63,8 @@ def input_moments(x: Tensor, geometry: Geometry) -> Moments:
         return Moments(*PointwiseMoments.apply(x))
     # a tap that only ever sees padding needs a centre of its own
     if geometry.depthwise and min(geometry.sizes(x.shape)) > 1:
+        if geometry.stride == 1:
+            return Moments(*LagMoments.apply(x))
         return Moments(*DepthwiseMoments.apply(x, geometry))
     return Moments(*PatchMoments.apply(x, geometry))
 

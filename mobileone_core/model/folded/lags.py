@@ -1,0 +1,136 @@
+"""Moments of the 3x3 patches of a depthwise block at stride 1, from the lags of its input: no patch is ever made.
+
+With z = x - mean(x), zero outside the image, and 1 inside it, a tap sees p_t = z_t + mean * 1_t. E[z_t z_t'] is the
+autocorrelation of z at t' - t, unless both taps lie in one outer row or column of the kernel: one border row or column
+of the image drops out then. The lags are sums over diagonals of three matrix products a channel.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from mobileone_core.model.folded.algebra import Moments
+
+SIDE = 3  # of the kernel
+TAPS = SIDE * SIDE
+OUTER = ((0, -1), (2, 0))  # an outer row or column of the kernel, and the image's that it never sees
+_PLACES = range(SIDE)
+# t' - t of every pair of taps (t, t'), in rows and columns
+_OFFSETS = [(c - a, d - b) for a in _PLACES for b in _PLACES for c in _PLACES for d in _PLACES]
+_UPWARD = [(-down, -across) if down < 0 else (down, across) for down, across in _OFFSETS]
+PAIR_LAGS = torch.tensor([5 * down + across + 2 for down, across in _UPWARD])  # places in _lags
+PAIR_OFFSETS = torch.tensor([5 * (down + 2) + across + 2 for down, across in _OFFSETS])  # places in a 5x5 kernel
+APART = torch.tensor([[abs(a - b) for b in _PLACES] for a in _PLACES])  # of two taps of a line
+
+
+class LagMoments(Function):
+    """x (N, C, H, W) -> Moments of its 3x3 patches with padding 1 at stride 1; x alone is kept for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Moments:  # noqa: ANN401
+        shift = x.mean((0, 2, 3))
+        moments = _moments(x - shift.view(1, -1, 1, 1), shift)
+        ctx.save_for_backward(x, moments.mean)
+        return moments
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> Tensor:  # noqa: ANN401
+        """dx = sum over the taps that see a value of A (p - m) + dm / M, with A = (dS + dS^T) / M."""
+        x, mean = ctx.saved_tensors
+        count = x.numel() // x.shape[1]
+        weights = (to_covariance + to_covariance.transpose(-1, -2)) / count
+        constants = to_mean / count - torch.bmm(weights, mean.unsqueeze(-1)).squeeze(-1)
+        rows, columns = (_inside(size, x)[:, 1] for size in x.shape[2:])
+        level = torch.einsum("cab,ah,bw->chw", constants.view(-1, SIDE, SIDE), rows, columns)
+        return _spread(x, weights.view(-1, SIDE, SIDE, SIDE, SIDE)) + level
+
+
+def _moments(z: Tensor, shift: Tensor) -> Moments:
+    """From the centred input (N, C, H, W) and its channels' means."""
+    batch, channels, height, width = z.shape
+    positions, count = height * width, batch * height * width
+    products = _products(z) / count
+    rows, columns = _inside(height, z), _inside(width, z)
+    sums = torch.einsum("abh,chw,dew->cadbe", rows, z.sum(0), columns)  # z_t where t' is inside too
+    seen = sums.reshape(channels, TAPS, TAPS) / count
+    inside = torch.einsum("ab,de->adbe", rows.sum(-1), columns.sum(-1)).reshape(TAPS, TAPS) / positions
+    centre = TAPS // 2  # is always inside
+    own, share = seen[:, :, centre], inside[:, centre]
+    mixed = seen - own.unsqueeze(-1) * share
+    border = inside - torch.outer(share, share)
+    shift = shift.view(-1, 1, 1)
+    covariance = products - own.unsqueeze(-1) * own.unsqueeze(-2) + shift.square() * border
+    covariance = covariance + shift * (mixed + mixed.transpose(-1, -2))
+    return Moments(own + shift.squeeze(-1) * share, covariance)
+
+
+def _products(z: Tensor) -> Tensor:
+    """Sums of z_t z_t' over images and positions: (C, 9, 9)."""
+    channels = z.shape[1]
+    sums = _lags(z)[:, PAIR_LAGS.to(z.device)].view(channels, SIDE, SIDE, SIDE, SIDE)
+    apart = APART.to(z.device)
+    for tap, place in OUTER:
+        sums[:, tap, :, tap, :] -= _line_lags(z[:, :, place, :])[:, apart]
+        sums[:, :, tap, :, tap] -= _line_lags(z[:, :, :, place])[:, apart]
+        for other, position in OUTER:
+            sums[:, tap, other, tap, other] += z[:, :, place, position].square().sum(0)
+    return sums.view(channels, TAPS, TAPS)
+
+
+def _lags(z: Tensor) -> Tensor:
+    """sum of z(i, j) z(i + d, j + e) for d = 0, 1, 2 and e = -2 ... 2: (C, 15).
+
+    Two empty rows part the images, so that all of a channel is one matrix.
+    """
+    batch, channels, height, width = z.shape
+    apart = z.new_zeros(channels, batch, height + SIDE - 1, width)
+    apart[:, :, :height] = z.transpose(0, 1)
+    lines = apart.view(channels, -1, width)
+    lags = []
+    for down in range(SIDE):
+        product = torch.bmm(lines[:, : lines.shape[1] - down].transpose(1, 2), lines[:, down:])
+        lags += [product.diagonal(across, 1, 2).sum(-1) for across in range(1 - SIDE, SIDE)]
+    return torch.stack(lags, 1)
+
+
+def _line_lags(line: Tensor) -> Tensor:
+    """Of a border row or column (N, C, L) the same for one dimension, e = 0, 1, 2: (C, 3)."""
+    length = line.shape[-1]
+    pairs = [(line[..., : max(0, length - lag)], line[..., lag:]) for lag in range(SIDE)]
+    return torch.stack([(one * other).sum((0, 2)) for one, other in pairs], 1)
+
+
+def _spread(x: Tensor, weights: Tensor) -> Tensor:
+    """What a value receives from all taps that see it: sum of A_tt' x(q + t' - t). weights (C, 3, 3, 3, 3)."""
+    channels = x.shape[1]
+    kernel = weights.new_zeros(channels, 25)
+    kernel.index_add_(1, PAIR_OFFSETS.to(x.device), weights.reshape(channels, -1))
+    out = F.conv2d(x, kernel.view(channels, 1, 5, 5), padding=2, groups=channels)
+    for tap, place in OUTER:
+        out[:, :, place, :] -= _along(x[:, :, place, :], weights[:, tap, :, tap, :])
+        out[:, :, :, place] -= _along(x[:, :, :, place], weights[:, :, tap, :, tap])
+        for other, position in OUTER:
+            out[:, :, place, position] += weights[:, tap, other, tap, other] * x[:, :, place, position]
+    return out
+
+
+def _along(line: Tensor, weights: Tensor) -> Tensor:
+    """The same along one border line (N, C, L), weights (C, 3, 3)."""
+    channels = line.shape[1]
+    diagonals = [weights.diagonal(offset, 1, 2).sum(-1) for offset in range(1 - SIDE, SIDE)]
+    return F.conv1d(line, torch.stack(diagonals, 1).unsqueeze(1), padding=2, groups=channels)
+
+
+def _inside(size: int, like: Tensor) -> Tensor:
+    """(3, 3, size): 1 at a value that tap t sees from a position from which tap t' is inside the image too."""
+    values = torch.arange(size, device=like.device)
+    taps = torch.arange(SIDE, device=like.device)
+    position = values - taps.view(-1, 1, 1) + 1
+    beside = position + taps.view(1, -1, 1) - 1
+    fits = (position >= 0) & (position < size) & (beside >= 0) & (beside < size)
+    return fits.to(like.dtype)
