@@ -14,15 +14,16 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(aside)
-        _flush(aside)
+        flush(aside)
         aside.replace(path)
         with contextlib.suppress(OSError):  # not every file system can flush a directory
-            _flush(path.parent)
+            flush(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Let a file's or directory's content reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -29,27 +29,29 @@ def run(asked: Run) -> int:
     require_macos("an iPhone" if asked.device == "iphone" else "latency on a Mac")
     models = known_models((), asked.model, asked.title)
     found: list[Measured]
-    differences: list[tuple[str, float | None]] = []
+    differences: list[float | None]
     if asked.device == "iphone":
         work = asked.work or asked.places.workspace.runs / "modelrunner"
         found = measure_on_iphone(asked.model, asked.units, asked.n, Phone(asked.team, work, asked.name, asked.timeout))
+        differences = [None] * len(found)
     else:
         from mobileone_core.study.environment import processor
 
         pairs = [(package, units) for package in asked.model for units in asked.units]
-        differences = [(f"{path.name}, {units}", difference_from_evaluator(path, units)) for path, units in pairs]
-        print("\n".join(_difference_words(name, value) for name, value in differences))
+        differences = [difference_from_evaluator(package, units) for package, units in pairs]
+        for (package, units), value in zip(pairs, differences, strict=True):
+            print(_difference_words(f"{package.name}, {units}", value))
         found = measure_on_mac(asked.model, asked.units, protocol, f"Mac, {processor()}", lambda _: None)
     from mobileone_core.study.record_devices import Source, record_devices
 
-    for place, item in enumerate(found):
+    for item, difference in zip(found, differences, strict=True):
         model = known_by_hash(models, item.measurement.model_hash)
         operators = json.dumps([asdict(place) for place in item.operators], indent=2) + "\n"
         raw = json.dumps(asdict(item.measurement), indent=2, sort_keys=True) + "\n"
         texts = {"placement.json": operators} if item.operators else {}
         texts |= {} if item.control is None else {"control.json": json.dumps({"ratio": item.control}) + "\n"}
-        if differences and differences[place][1] is not None:
-            texts["prediction.json"] = json.dumps({"difference_from_evaluator": differences[place][1]}) + "\n"
+        if difference is not None:
+            texts["prediction.json"] = json.dumps({"difference_from_evaluator": difference}) + "\n"
         source = Source("measured", name="measurement.json", text=raw, texts=texts)
         (run_id,) = record_devices(asked.places.workspace, [(model, item.measurement)], source, again=True)
         print(told(model, item.measurement))

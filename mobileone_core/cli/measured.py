@@ -3,20 +3,18 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import tyro
 
 from mobileone_core.cli.fields import differing, field_options, level_options, read_levels
 from mobileone_core.cli.help import MEASURED_HELP
-from mobileone_core.cli.home import runs_home
 from mobileone_core.cli.options import CONFIG
+from mobileone_core.cli.places import Directory, Places
 from mobileone_core.latency.cell import Runtime
 from mobileone_core.latency.protocol import Protocol
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
-from mobileone_core.study.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -28,25 +26,15 @@ class Preset:
 
 
 @dataclass(frozen=True)
-class MeasuredRunning:
+class MeasuredRunning(Places):
     """Where it runs; no part of what is measured."""
 
     plan: bool = False
     """Print what is measured and its state; start nothing, create no file."""
     join: bool = False
     """Take the measurement from an existing queue and plan nothing."""
-    runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Queue and record; runs/ of this workspace where not given."""
-    reports: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    reports: Directory = None
     """Report; reports/ of this workspace for the default study, else reports/ in the runs directory."""
-    queue: str = ""
-    """Optuna storage URL; optuna.db in the runs directory where not given."""
-    tracking: str = ""
-    """MLflow tracking URI; mlflow.db in the runs directory where not given."""
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace.at(self.runs or runs_home(), self.queue, self.tracking)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,7 @@ def _run(study: Study, command: Command) -> int:
     running = command.running
     workers, execution = running.worker_count, running.execution
     plan = asked_plan(study, command)
-    size, allowed = plan.base.recipe.batch_size, f"a multiple of processes, which is {running.processes}"
-    require(size % running.processes == 0, "batch_size", size, allowed)
+    _require_even_shares(plan.base, running)
     if running.plan:
         return _show(plan, running.workspace)
     _say_settled(plan, running)
@@ -90,8 +89,7 @@ def _search(study: SearchStudy, command: Command) -> int:
     running, workspace = command.running, command.running.workspace
     workers, execution = running.worker_count, running.execution
     plan = known(asked_search(study, command), workspace)
-    size, allowed = plan.base.recipe.batch_size, f"a multiple of processes, which is {running.processes}"
-    require(size % running.processes == 0, "batch_size", size, allowed)
+    _require_even_shares(plan.base, running)
     if running.plan:
         return _show(plan, workspace)
     if plan.confirmed:
@@ -108,8 +106,7 @@ def _measure(command: MeasuredCommand) -> int:
     plan, running = command.plan, command.running
     if running.plan:
         return _show(plan, running.workspace)
-    _say_settled(plan, running)
-    if not is_settled(running.workspace, plan, cell_states(running.workspace, plan)):
+    if not _say_settled(plan, running):
         from mobileone_core.latency.runtimes import require_runtime
 
         for runtime in dict.fromkeys(arm.cell.runtime for arm in plan.spec.arms):
@@ -127,9 +124,17 @@ def _show(plan: AnyPlan, workspace: Workspace) -> int:
     return COMPLETE
 
 
-def _say_settled(plan: AnyPlan, running: Running | MeasuredRunning) -> None:
-    if not running.join and is_settled(running.workspace, plan, cell_states(running.workspace, plan)):
-        print(f"all {len(plan.queued)} cells are complete: nothing to do")
+def _require_even_shares(base: CellSpec, running: Running) -> None:
+    size, allowed = base.recipe.batch_size, f"a multiple of processes, which is {running.processes}"
+    require(size % running.processes == 0, "batch_size", size, allowed)
+
+
+def _say_settled(plan: AnyPlan, running: Running | MeasuredRunning) -> bool:
+    """Whether nothing is left to do, which is said; who joins a queue works on what others planned."""
+    if running.join or not is_settled(running.workspace, plan, cell_states(running.workspace, plan)):
+        return False
+    print(f"all {len(plan.queued)} cells are complete: nothing to do")
+    return True
 
 
 def _display(plan: AnyPlan) -> Display:

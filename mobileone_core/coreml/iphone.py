@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import datetime
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,22 @@ async def _measure(  # noqa: PLR0913, PLR0917
         for package in packages:
             for unit in units:
                 step = _benchmarked(make(package, unit, device), n, can_plan=can_plan)
-                told = await _in_time(step, phone.timeout, f"{package.name}, {unit}", _gone)
-                found.append(_measured(package, unit, device, *told))
+                load, times, operators = await _in_time(step, phone.timeout, f"{package.name}, {unit}", _gone)
+                facts = {**_place(device), "load_ms": load}
+                found.append(Measured(measurement_of(package, unit, times, operators, facts), operators))
     finally:
         _end_app(device)
     return found
+
+
+def _place(device: Any) -> dict[str, str]:  # noqa: ANN401
+    system = f"iOS {device.os_version} ({device.os_build_number})"
+    return {
+        "device": product_name(device.identifier),
+        "os": system,
+        "protocol": PROTOCOL,
+        "app": "coremltools modelrunner",
+    }
 
 
 async def _prepared(phone: Phone) -> Any:  # noqa: ANN401
@@ -139,29 +150,20 @@ def counted(operators: Sequence[Placed]) -> dict[str, int]:
     return dict(Counter(item.unit for item in operators if item.unit))
 
 
-def _measured(  # noqa: PLR0913, PLR0917
-    package: Path,
-    unit: str,
-    device: Any,  # noqa: ANN401
-    load: float,
-    times: list[float],
-    operators: tuple[Placed, ...],
-) -> Measured:
-    measurement = DeviceMeasurement(
+def measurement_of(
+    package: Path, unit: str, times: list[float], operators: Sequence[Placed], facts: Mapping[str, Any]
+) -> DeviceMeasurement:
+    """A package's predictions in milliseconds, of today; facts are further fields by name: device, os, protocol."""
+    return DeviceMeasurement(
         model_hash=package_hash(package),
-        device=product_name(device.identifier),
-        os=f"iOS {device.os_version} ({device.os_build_number})",
         compute_units=unit,
-        protocol=PROTOCOL,
         n=len(times),
         statistics=sample_statistics(times),
         date=datetime.date.today().isoformat(),
         samples=times,
-        app="coremltools modelrunner",
-        load_ms=load,
         placement=counted(operators),
+        **facts,
     )
-    return Measured(measurement, operators)
 
 
 async def _in_time(

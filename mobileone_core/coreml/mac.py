@@ -1,6 +1,5 @@
 """Core ML's own execution on a Mac: predictions, which unit runs each operator, and latency side by side."""
 
-import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone_core.coreml.iphone import Measured, Placed, counted, unit_name
-from mobileone_core.coreml.package import package_hash
+from mobileone_core.coreml.iphone import Measured, Placed, measurement_of, unit_name
 from mobileone_core.coreml.xcode import PLAN_MACOS, require_macos
-from mobileone_core.latency.device import DeviceMeasurement, sample_statistics
 from mobileone_core.latency.interleave import interleave
 from mobileone_core.latency.protocol import Protocol
 
@@ -82,23 +79,12 @@ def measure_on_mac(
     first = next(iter(labelled))
     samples = interleave({**labelled, CONTROL: labelled[first]}, protocol, between)
     control = samples.ratio(CONTROL, first).value
+    place = {"device": device, "os": f"macOS {'.'.join(map(str, macos))}", "protocol": PROTOCOL}
     found = []
     for package, unit in calls:
         times = [time for burst in samples.lists(f"{package} {unit}") for time in burst]
         operators = compute_plan(package, unit)
-        measurement = DeviceMeasurement(
-            model_hash=package_hash(package),
-            device=device,
-            os=f"macOS {'.'.join(map(str, macos))}",
-            compute_units=unit,
-            protocol=PROTOCOL,
-            n=len(times),
-            statistics=sample_statistics(times),
-            date=datetime.date.today().isoformat(),
-            samples=times,
-            placement=counted(operators),
-        )
-        found.append(Measured(measurement, operators, control))
+        found.append(Measured(measurement_of(package, unit, times, operators, place), operators, control))
     return found
 
 

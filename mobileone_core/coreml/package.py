@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mobileone_core.errors import InputError
+from mobileone_core.files import flush
 
 SUFFIX = ".mlpackage"
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
@@ -48,11 +49,11 @@ def write_package(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(aside)
         for item in sorted(aside.rglob("*")):
-            _flush(item)
+            flush(item)
         if path.exists():  # a directory cannot be renamed over another that is not empty
             path.replace(old)
         aside.replace(path)
-        _flush(path.parent)
+        flush(path.parent)
     finally:
         for left in (aside, old):
             shutil.rmtree(left, ignore_errors=True)
@@ -73,11 +74,3 @@ def _part(path: Path, part: Path) -> bytes:
     if not (path / part).is_file():
         raise InputError(f"{path}: no Core ML package: it holds no {part.as_posix()}")
     return (path / part).read_bytes()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,18 +2,14 @@
 
 from collections.abc import Sequence
 
+from mobileone_core.study.pareto import Point
+
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Places of the points (cost, gain) to which no other is at least as good in both and better in one, costs rising.
 
     Equal points are all on the front or all off it.
     """
-    best = float("-inf")
-    front: list[int] = []
-    order = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1], place))
-    for place in order:
-        is_equal = bool(front) and points[front[-1]] == points[place]
-        if points[place][1] > best or is_equal:
-            front.append(place)
-            best = max(best, points[place][1])
-    return front
+    own = [Point(accuracy=gain, latency=cost) for cost, gain in points]
+    front = [place for place, point in enumerate(own) if not any(other.dominates(point) for other in own)]
+    return sorted(front, key=lambda place: own[place].latency)
