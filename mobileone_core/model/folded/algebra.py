@@ -1,11 +1,11 @@
 """From the moments of a block's input to its one kernel, and back: everything here is of the size of parameters."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from mobileone_core.model.folded.geometry import Geometry
 
@@ -17,13 +17,70 @@ class Moments(NamedTuple):
     covariance: Tensor
 
 
+@dataclass(frozen=True)
+class Branches:
+    """What a block sums, B branches: how many of them convolve with the whole kernel, whether one with 1x1 (scale),
+    whether one with nothing (skip, the last); eps of every branch's BN.
+    """
+
+    kxk: int
+    scale: bool
+    skip: bool
+    eps: tuple[float, ...]
+
+    @property
+    def convolved(self) -> int:
+        return self.kxk + self.scale
+
+    def stacked(self, parameters: tuple[Tensor, ...], geometry: Geometry, like: Tensor) -> "Stacked":
+        """Weights, gammas and betas in their order, in the dtype of the moments."""
+        weights, rest = list(parameters[: self.convolved]), parameters[self.convolved :]
+        if self.scale:
+            weights[-1] = F.pad(weights[-1], [geometry.kernel // 2] * 4)
+        shape = (geometry.groups, geometry.outputs)
+        kernels = torch.stack([weight.view(*shape, geometry.taps) for weight in weights], 1)
+        gammas, betas = (
+            torch.stack([value.view(shape) for value in values], 1).to(like.dtype)
+            for values in (rest[: len(self.eps)], rest[len(self.eps) :])
+        )
+        return Stacked(kernels.to(like.dtype), gammas, betas)
+
+    def parted(
+        self, found: "Unfolded", to_bias: Tensor, parameters: list[Tensor], geometry: Geometry
+    ) -> list[Tensor]:
+        """Gradients of the parameters, in their order, from those of what was stacked of them."""
+        kernels = list(found.kernels.unbind(1))
+        if self.scale:
+            kernels[-1] = centre(kernels[-1], geometry)
+        betas = [to_bias] * len(self.eps)
+        pairs = zip([*kernels, *found.gammas.unbind(1), *betas], parameters, strict=True)
+        return [value.reshape(own.shape).to(own.dtype) for value, own in pairs]
+
+    def epsilons(self, like: Tensor) -> Tensor | float:
+        """eps as it is added to variances (G, B, O)."""
+        if len(set(self.eps)) == 1:
+            return self.eps[0]
+        return torch.tensor(self.eps, dtype=like.dtype, device=like.device).view(1, -1, 1)
+
+
+class Stacked(NamedTuple):
+    """The parameters of a block's branches: kernels (G, B', O, T) without the skip's; gammas and betas (G, B, O)."""
+
+    kernels: Tensor
+    gammas: Tensor
+    betas: Tensor
+
+
 class Folded(NamedTuple):
-    """kernel (G, O, T), bias (G, O); and of every branch the batch mean and biased variance, (B, G, O)."""
+    """kernel (G, O, T) over patches less their mean, bias (G, O) of all branches; of every branch the batch mean and
+    biased variance, and one over its standard deviation: (G, B, O).
+    """
 
     kernel: Tensor
     bias: Tensor
     means: Tensor
     variances: Tensor
+    scales: Tensor
 
 
 def centre(values: Tensor, geometry: Geometry) -> Tensor:
@@ -36,62 +93,66 @@ def diagonal(kernels: Tensor, geometry: Geometry) -> Tensor:
     return centre(kernels, geometry).diagonal(dim1=-2, dim2=-1)
 
 
-class FoldParameters(Function):
-    """kernels (B', G, O, T) without the skip branch; gammas and betas (B, G, O), eps (B, 1, 1), the skip's last.
+def fold(moments: Moments, branches: Branches, stacked: Stacked, geometry: Geometry) -> Folded:
+    """W = sum_i a_i w_i with a_i = gamma_i / sqrt(w_i^T S w_i + eps_i)."""
+    mean, covariance = moments
+    kernels, gammas, betas = stacked
+    groups, convolved, outputs, taps = kernels.shape
+    rows = kernels.view(groups, convolved * outputs, taps)
+    means = torch.bmm(rows, mean.unsqueeze(-1)).view(groups, convolved, outputs)
+    variances = torch.bmm(rows, covariance).mul_(rows).sum(-1).view(groups, convolved, outputs)
+    if branches.skip:
+        own = centre(covariance.diagonal(dim1=-2, dim2=-1), geometry)
+        means = torch.cat((means, centre(mean, geometry).unsqueeze(1)), 1)
+        variances = torch.cat((variances, own.unsqueeze(1)), 1)
+    variances = variances.clamp_(min=0)
+    scales = (variances + branches.epsilons(mean)).rsqrt_()
+    factors = gammas * scales
+    kernel = _weighted_sum(factors[:, :convolved], kernels)
+    if branches.skip:
+        diagonal(kernel, geometry).add_(factors[:, -1])
+    return Folded(kernel, betas.sum(1), means, variances, scales)
 
-    Returns Folded. W = sum_i a_i w_i and b = sum_i beta_i - W . m, with a_i = gamma_i / sqrt(w_i^T S w_i + eps_i).
-    """
 
-    @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917
-        ctx: Any,  # noqa: ANN401
-        mean: Tensor,
-        covariance: Tensor,
-        kernels: Tensor,
-        gammas: Tensor,
-        betas: Tensor,
-        eps: Tensor,
-        geometry: Geometry,
-    ) -> Folded:
-        branches, groups, outputs, taps = kernels.shape
-        rows = kernels.transpose(0, 1).reshape(groups, branches * outputs, taps)
-        spread = torch.bmm(rows, covariance).view(groups, branches, outputs, taps).transpose(0, 1)  # S w
-        means = torch.matmul(kernels, mean.unsqueeze(-1)).squeeze(-1)
-        variances = (spread * kernels).sum(-1)
-        if skips := len(gammas) - branches:
-            own = centre(covariance.diagonal(dim1=-2, dim2=-1), geometry)
-            means = torch.cat((means, centre(mean, geometry).unsqueeze(0)))
-            variances = torch.cat((variances, own.unsqueeze(0)))
-        variances = variances.clamp_(min=0)
-        scales = (variances + eps).rsqrt_()
-        factors = gammas * scales
-        kernel = (factors[:branches].unsqueeze(-1) * kernels).sum(0)
-        if skips:
-            diagonal(kernel, geometry).add_(factors[-1])
-        bias = betas.sum(0) - torch.bmm(kernel, mean.unsqueeze(-1)).squeeze(-1)
-        ctx.save_for_backward(mean, kernels, spread, gammas, scales, kernel)
-        ctx.geometry = geometry
-        ctx.mark_non_differentiable(means, variances)
-        return Folded(kernel, bias, means, variances)
+class Unfolded(NamedTuple):
+    """Gradients: to the covariance (G, T, T), the kernels (G, B', O, T) and the gammas (G, B, O)."""
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_kernel: Tensor, to_bias: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        mean, kernels, spread, gammas, scales, kernel = ctx.saved_tensors
-        branches, groups, outputs, taps = kernels.shape
-        to_kernel = to_kernel - to_bias.unsqueeze(-1) * mean.unsqueeze(-2)  # b holds -W . m
-        to_mean = -torch.bmm(to_bias.unsqueeze(-2), kernel).squeeze(-2)
-        to_factors = (to_kernel * kernels).sum(-1)
-        if len(gammas) > branches:
-            to_factors = torch.cat((to_factors, diagonal(to_kernel, ctx.geometry).unsqueeze(0)))
-        factors = gammas * scales
-        to_variances = to_factors * factors * scales.square() * -0.5
-        own = to_variances[:branches].unsqueeze(-1)
-        to_kernels = factors[:branches].unsqueeze(-1) * to_kernel + 2 * own * spread
-        rows = kernels.transpose(0, 1).reshape(groups, branches * outputs, taps)
-        weighted = (own * kernels).transpose(0, 1).reshape(groups, branches * outputs, taps)
-        to_covariance = torch.bmm(rows.transpose(1, 2), weighted)
-        if len(gammas) > branches:
-            centre(to_covariance.diagonal(dim1=-2, dim2=-1), ctx.geometry).add_(to_variances[-1])
-        to_betas = to_bias.expand_as(gammas)
-        return to_mean, to_covariance, to_kernels, to_factors * scales, to_betas, None, None
+    covariance: Tensor
+    kernels: Tensor
+    gammas: Tensor
+
+
+def unfold(moments: Moments, scales: Tensor, stacked: Stacked, to_kernel: Tensor, geometry: Geometry) -> Unfolded:
+    """The gradients of fold, from that to its kernel. Those to the betas are the bias's; none reaches the mean."""
+    kernels, gammas, _ = stacked
+    groups, convolved, outputs, taps = kernels.shape
+    to_factors = _products(kernels, to_kernel)
+    skip = gammas.shape[1] > convolved
+    if skip:
+        to_factors = torch.cat((to_factors, diagonal(to_kernel, geometry).unsqueeze(1)), 1)
+    factors = gammas * scales
+    to_variances = to_factors * factors * scales.square() * -0.5
+    weighted = (to_variances[:, :convolved].unsqueeze(-1) * kernels).view(groups, convolved * outputs, taps)
+    to_covariance = torch.bmm(kernels.view(groups, convolved * outputs, taps).transpose(1, 2), weighted)
+    if skip:
+        centre(to_covariance.diagonal(dim1=-2, dim2=-1), geometry).add_(to_variances[:, -1])
+    to_kernels = (factors[:, :convolved].unsqueeze(-1) * to_kernel.unsqueeze(1)).view_as(weighted)
+    to_kernels = to_kernels.baddbmm_(weighted, moments.covariance, alpha=2)
+    return Unfolded(to_covariance, to_kernels.view_as(kernels), to_factors * scales)
+
+
+def _weighted_sum(factors: Tensor, kernels: Tensor) -> Tensor:
+    """sum of factors (G, B', O) times kernels (G, B', O, T): (G, O, T)."""
+    if factors.shape[2] == 1:
+        return torch.bmm(factors.transpose(1, 2), kernels.squeeze(2))
+    total = factors[:, 0].unsqueeze(-1) * kernels[:, 0]
+    for branch in range(1, factors.shape[1]):
+        total.addcmul_(factors[:, branch].unsqueeze(-1), kernels[:, branch])
+    return total
+
+
+def _products(kernels: Tensor, other: Tensor) -> Tensor:
+    """sum over taps of kernels (G, B', O, T) times other (G, O, T): (G, B', O)."""
+    if kernels.shape[2] == 1:
+        return torch.bmm(kernels.squeeze(2), other.transpose(1, 2))
+    return (kernels * other.unsqueeze(1)).sum(-1)

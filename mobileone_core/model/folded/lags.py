@@ -5,15 +5,12 @@ autocorrelation of z at t' - t, unless both taps lie in one outer row or column 
 of the image drops out then. The lags are sums over diagonals of three matrix products a channel.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Moments
+from mobileone_core.model.folded.kind import Kind, exact
 
 SIDE = 3  # of the kernel
 TAPS = SIDE * SIDE
@@ -27,27 +24,24 @@ PAIR_OFFSETS = torch.tensor([5 * (down + 2) + across + 2 for down, across in _OF
 APART = torch.tensor([[abs(a - b) for b in _PLACES] for a in _PLACES])  # of two taps of a line
 
 
-class LagMoments(Function):
-    """x (N, C, H, W) -> Moments of its 3x3 patches with padding 1 at stride 1; x alone is kept for the gradient."""
+class Lags(Kind):
+    """Depthwise 3x3 at stride 1, two rows and two columns or more."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Moments:  # noqa: ANN401
+    def moments(self, x: Tensor) -> Moments:
+        x = exact(x)
         shift = x.mean((0, 2, 3))
-        moments = _moments(x - shift.view(1, -1, 1, 1), shift)
-        ctx.save_for_backward(x, moments.mean)
-        return moments
+        return _moments(x - shift.view(1, -1, 1, 1), shift)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> Tensor:  # noqa: ANN401
-        """dx = sum over the taps that see a value of A (p - m) + dm / M, with A = (dS + dS^T) / M."""
-        x, mean = ctx.saved_tensors
-        count = x.numel() // x.shape[1]
-        weights = (to_covariance + to_covariance.transpose(-1, -2)) / count
-        constants = to_mean / count - torch.bmm(weights, mean.unsqueeze(-1)).squeeze(-1)
-        rows, columns = (_inside(size, x)[:, 1] for size in x.shape[2:])
-        level = torch.einsum("cab,ah,bw->chw", constants.view(-1, SIDE, SIDE), rows, columns)
-        return _spread(x, weights.view(-1, SIDE, SIDE, SIDE, SIDE)) + level
+    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+        """With z as in moments, A (p - m) is A z_t' + A (mean * 1_t' - m), and 1_t' depends on where t stands."""
+        x = exact(x)
+        shift = mean[:, TAPS // 2]
+        weights = weights.view(-1, SIDE, SIDE, SIDE, SIDE)
+        rows, columns = (_inside(size, x) for size in x.shape[2:])
+        level = torch.einsum("cabde,adh,bew->chw", weights * shift.view(-1, 1, 1, 1, 1), rows, columns)
+        below = torch.einsum("cabde,cde->cab", weights, mean.view(-1, SIDE, SIDE))
+        level = level - torch.einsum("cab,ah,bw->chw", below, rows[:, 1], columns[:, 1])
+        return _spread(x - shift.view(1, -1, 1, 1), weights) + level
 
 
 def _moments(z: Tensor, shift: Tensor) -> Moments:

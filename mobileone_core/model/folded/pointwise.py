@@ -1,37 +1,77 @@
-"""Moments of a 1x1 convolution's input: one matrix product, one more for their gradient."""
-
-from typing import Any
+"""1x1 convolutions: their moments are a matrix product, and so is all else."""
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from mobileone_core.model.folded.algebra import Moments
+from mobileone_core.model.folded.kind import Kind, exact
+
+LEAST = 32  # positions an image from which a product an image is faster than one over all images, gathered
 
 
-class PointwiseMoments(Function):
-    """x (N, C, H, W) -> Moments of its channels: (1, C) and (1, C, C). Nothing of x's size is kept but x."""
+class Pointwise(Kind):
+    """At stride 1 and in one group: G = 1, T = C. In full precision without the library's convolution."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Moments:  # noqa: ANN401
-        flat = x.flatten(2)
-        count = len(x) * flat.shape[2]
-        mean = flat.mean((0, 2))
-        apart = flat - mean.unsqueeze(-1)
-        rest = apart.mean((0, 2))  # what rounding left of the mean
-        covariance = torch.bmm(apart, apart.transpose(1, 2)).sum(0) / count - torch.outer(rest, rest)
-        mean = mean + rest
-        ctx.save_for_backward(x, mean)
-        return Moments(mean.unsqueeze(0), covariance.unsqueeze(0))
+    def moments(self, x: Tensor) -> Moments:
+        x = exact(x)
+        mean = x.mean((0, 2, 3))
+        apart = _gathered(x, mean)
+        rest = apart.mean(1)  # what rounding left of the mean
+        covariance = torch.mm(apart, apart.T).div_(apart.shape[1]) - torch.outer(rest, rest)
+        return Moments((mean + rest).unsqueeze(0), covariance.unsqueeze(0))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> Tensor:  # noqa: ANN401
-        x, mean = ctx.saved_tensors
-        flat = x.flatten(2)
-        count = len(x) * flat.shape[2]
-        weights = (to_covariance[0] + to_covariance[0].T) / count
-        offset = to_mean[0] / count - weights @ mean
-        to_x = torch.baddbmm(offset.view(1, -1, 1), weights.expand(len(x), -1, -1), flat)
-        return to_x.view(x.shape)
+    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+        return torch.matmul(weights, exact(x).flatten(2) - mean.view(-1, 1)).view(x.shape)
+
+    def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        if x.dtype != mean.dtype:
+            return super().convolve(x, mean, kernel, bias)
+        if _gathers(x):
+            return _scattered(torch.addmm(bias.view(-1, 1), kernel[0], _gathered(x, mean[0])), x)
+        offset = bias - torch.mv(kernel[0], mean[0])
+        out = torch.baddbmm(offset.view(1, -1, 1), kernel.expand(len(x), -1, -1), x.flatten(2))
+        return out.view(len(x), -1, *x.shape[2:])
+
+    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+        if x.dtype != mean.dtype:
+            return super().to_parameters(x, mean, to_y)
+        to_bias = to_y.sum((0, 2, 3)).unsqueeze(0)
+        if _gathers(x):
+            to_kernel = torch.mm(_gathered(to_y), _gathered(x, mean[0]).T)
+        else:
+            apart = x.flatten(2) - mean.view(-1, 1)
+            to_kernel = torch.bmm(to_y.flatten(2), apart.transpose(1, 2)).sum(0)
+        return to_kernel.unsqueeze(0), to_bias
+
+    def to_input(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    ) -> Tensor:
+        if x.dtype != mean.dtype:
+            return super().to_input(x, mean, to_y, level, kernel, weights)
+        offset = -torch.mv(kernel[0].T, level[0])
+        if _gathers(x):
+            out = torch.addmm(offset.view(-1, 1), kernel[0].T, _gathered(to_y))
+            return _scattered(out.addmm_(weights[0], _gathered(x, mean[0])), x)
+        rows = to_y.flatten(2)
+        out = torch.baddbmm(offset.view(1, -1, 1), kernel.transpose(1, 2).expand(len(x), -1, -1), rows)
+        return out.baddbmm_(weights.expand(len(x), -1, -1), x.flatten(2) - mean.view(-1, 1)).view(x.shape)
+
+
+def _gathers(x: Tensor) -> bool:
+    return x.shape[2] * x.shape[3] < LEAST
+
+
+def _gathered(x: Tensor, mean: Tensor | None = None) -> Tensor:
+    """(N, C, H, W) -> (C, N * H * W), less a channel's mean."""
+    out = x.new_empty(x.shape[1], x.shape[0], x.shape[2] * x.shape[3])
+    rows = x.flatten(2).transpose(0, 1)
+    if mean is None:
+        out.copy_(rows)
+    else:
+        torch.sub(rows, mean.view(-1, 1, 1), out=out)
+    return out.view(x.shape[1], -1)
+
+
+def _scattered(rows: Tensor, like: Tensor) -> Tensor:
+    """(O, N * H * W) -> (N, O, H, W)."""
+    return rows.view(-1, len(like), *like.shape[2:]).transpose(0, 1).contiguous()

@@ -5,16 +5,14 @@ products of such rows hold the product of any two taps on their diagonals, the g
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.kind import Kind, exact
 
 WIDEST = 16  # outputs a block: the products grow with it, the halo's share shrinks
 
@@ -81,30 +79,24 @@ class Blocks:
         return out[:, :, 1 : height + 1, 1 : width + 1]
 
 
-class DepthwiseMoments(Function):
-    """x (N, C, H, W) -> Moments of the nine taps of every channel: (C, 9) and (C, 9, 9). Two output rows or more."""
+class Columns(Kind):
+    """Depthwise 3x3 at stride 2, two output rows and columns or more."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, geometry: Geometry) -> Moments:  # noqa: ANN401
-        blocks, count = Blocks.of(x.shape, geometry), geometry.positions(x.shape)
+    def moments(self, x: Tensor) -> Moments:
+        x = exact(x)
+        blocks, count = Blocks.of(x.shape, self.geometry), self.geometry.positions(x.shape)
         shift = x.mean((0, 2, 3))
         seen = _shifted(x, shift, blocks)
         mean = blocks.sums(seen.sum(1)) / count
         products = blocks.products(torch.bmm(seen.transpose(1, 2), seen)) / count
-        ctx.save_for_backward(x, shift, mean)
-        ctx.geometry = geometry
         return Moments(mean + shift.unsqueeze(-1), products - mean.unsqueeze(-1) * mean.unsqueeze(-2))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        x, shift, mean = ctx.saved_tensors
-        blocks, count = Blocks.of(x.shape, ctx.geometry), ctx.geometry.positions(x.shape)
-        weights = (to_covariance + to_covariance.transpose(1, 2)) / count
-        offset = to_mean / count - torch.bmm(weights, mean.unsqueeze(-1)).squeeze(-1)
-        seen = _shifted(x, shift, blocks)
-        to_seen = torch.baddbmm(blocks.spread(offset).unsqueeze(1), seen, blocks.banded(weights))
-        return blocks.join(to_seen, x.shape), None
+    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+        blocks, shift = Blocks.of(x.shape, self.geometry), mean[:, 4]
+        offset = torch.bmm(weights, (shift.unsqueeze(-1) - mean).unsqueeze(-1)).squeeze(-1)
+        seen = _shifted(exact(x), shift, blocks)
+        received = torch.baddbmm(blocks.spread(offset).unsqueeze(1), seen, blocks.banded(weights))
+        return blocks.join(received, x.shape)
 
 
 def _shifted(x: Tensor, shift: Tensor, blocks: Blocks) -> Tensor:

@@ -1,0 +1,417 @@
+/* Depthwise 3x3 convolution with padding 1 and stride 1 or 2, and the moments of its patches.
+
+   x is float32, contiguous (N, C, H, W). A row of patches is kept as three lines, one for each column of the kernel,
+   less a shift, so that padding is -shift; narrow images lie side by side in a line. A channel is the work of one
+   thread, whose sums over lines are double: results do not depend on the number of threads. */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SIDE 3
+#define TAPS 9
+#define LANES 16   /* lines end in zeros up to a multiple of it */
+#define LINE 512   /* values that a line should hold */
+#define EACH_TAP for (int t = 0; t < TAPS; t++)
+
+typedef int64_t integer;
+
+typedef struct {
+    integer batch, channels, height, width, stride;
+} Shape;
+
+typedef struct {
+    Shape shape;
+    integer rows, columns; /* of the output */
+    integer images, line;  /* images side by side, values of a line */
+    integer padded;        /* rows that patches see, padding included */
+} Lines;
+
+typedef struct {
+    const float *first; /* the channel's plane in the group's first image */
+    integer apart;      /* values from one image to the next */
+    integer images;
+} Planes;
+
+static Lines lines_of(const Shape *shape) {
+    Lines l = {.shape = *shape};
+    l.rows = (shape->height - 1) / shape->stride + 1;
+    l.columns = (shape->width - 1) / shape->stride + 1;
+    l.images = LINE / l.columns;
+    if (l.images < 1) l.images = 1;
+    if (l.images > shape->batch) l.images = shape->batch;
+    l.line = (l.images * l.columns + LANES - 1) / LANES * LANES;
+    l.padded = shape->stride * (l.rows - 1) + SIDE;
+    return l;
+}
+
+static Planes planes_of(const float *x, integer channel, integer start, const Lines *l, integer plane) {
+    integer apart = l->shape.channels * plane, left = l->shape.batch - start;
+    return (Planes){x + start * apart + channel * plane, apart, left < l->images ? left : l->images};
+}
+
+static float *lines(const Lines *l, int count) { return aligned_alloc(64, sizeof(float) * l->line * count); }
+
+/* Row `row` of the padded planes, as its three columns of the kernel see it. */
+static void take_row(const Planes *x, const Lines *l, integer row, float shift, float *out) {
+    integer width = l->shape.width, columns = l->columns, used = x->images * columns;
+    float *left = out, *own = out + l->line, *right = own + l->line;
+    int last_is_inside = l->shape.stride * (columns - 1) + 1 < width;
+    memset(out, 0, sizeof(float) * SIDE * l->line);
+    if (row == 0 || row == l->shape.height + 1) {
+        for (int b = 0; b < SIDE; b++)
+            for (integer j = 0; j < used; j++) out[b * l->line + j] = -shift;
+        return;
+    }
+    for (integer image = 0; image < x->images; image++) {
+        const float *source = x->first + image * x->apart + (row - 1) * width;
+        integer start = image * columns;
+        if (l->shape.stride == 1) {
+            for (integer j = 0; j < columns; j++) own[start + j] = source[j] - shift;
+            continue;
+        }
+        for (integer j = 0; j < columns; j++) own[start + j] = source[2 * j] - shift;
+        for (integer j = 0; j + 1 < columns; j++) right[start + j] = source[2 * j + 1] - shift;
+        right[start + columns - 1] = last_is_inside ? source[2 * columns - 1] - shift : -shift;
+    }
+    if (l->shape.stride == 1) memcpy(right, own + 1, sizeof(float) * (used - 1));
+    memcpy(left + 1, l->shape.stride == 1 ? own : right, sizeof(float) * (used - 1));
+    for (integer start = 0; start < used; start += columns) {
+        left[start] = -shift;
+        if (l->shape.stride == 1) right[start + columns - 1] = -shift;
+    }
+}
+
+/* Row i of the output's planes less a level, images side by side. */
+static void take_line(const Planes *y, const Lines *l, integer i, float level, float *out) {
+    integer used = y->images * l->columns;
+    for (integer image = 0; image < y->images; image++) {
+        const float *source = y->first + image * y->apart + i * l->columns;
+        for (integer j = 0; j < l->columns; j++) out[image * l->columns + j] = source[j] - level;
+    }
+    memset(out + used, 0, sizeof(float) * (l->line - used));
+}
+
+static void dots(const float *restrict u, const float *restrict v, integer line, double *out) {
+    const float *u0 = u, *u1 = u + line, *u2 = u + 2 * line, *v0 = v, *v1 = v + line, *v2 = v + 2 * line;
+    float a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0;
+#pragma omp simd reduction(+ : a, b, c, d, e, f, g, h, i)
+    for (integer j = 0; j < line; j++) {
+        a += u0[j] * v0[j], b += u0[j] * v1[j], c += u0[j] * v2[j];
+        d += u1[j] * v0[j], e += u1[j] * v1[j], f += u1[j] * v2[j];
+        g += u2[j] * v0[j], h += u2[j] * v1[j], i += u2[j] * v2[j];
+    }
+    double all[TAPS] = {a, b, c, d, e, f, g, h, i};
+    memcpy(out, all, sizeof all);
+}
+
+/* out[b] = sum of weights * line b, for its three lines. */
+static void dots_with(const float *restrict weights, const float *restrict u, integer line, double *out) {
+    float a = 0, b = 0, c = 0;
+#pragma omp simd reduction(+ : a, b, c)
+    for (integer j = 0; j < line; j++)
+        a += weights[j] * u[j], b += weights[j] * u[line + j], c += weights[j] * u[2 * line + j];
+    out[0] = a, out[1] = b, out[2] = c;
+}
+
+static double total(const float *restrict u, integer count) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (integer j = 0; j < count; j++) sum += u[j];
+    return sum;
+}
+
+static float channel_mean(const float *x, integer channel, const Shape *shape) {
+    integer plane = shape->height * shape->width;
+    double sum = 0;
+    for (integer n = 0; n < shape->batch; n++) sum += total(x + (n * shape->channels + channel) * plane, plane);
+    return (float)(sum / (double)(shape->batch * plane));
+}
+
+/* Whether tap row a of padded row `row` belongs to an output row, and to which. */
+static int output_row(const Lines *l, integer row, int a, integer *i) {
+    integer start = row - a;
+    if (start < 0 || start % l->shape.stride) return 0;
+    *i = start / l->shape.stride;
+    return *i < l->rows;
+}
+
+/* What rows r - d and r of the patches add to the products of two taps: output rows differ by where they begin. */
+static void add_products(const Lines *l, integer r, int d, const float *upper, const float *lower, double *products) {
+    integer i;
+    int used = 0;
+    double found[TAPS];
+    for (int a = 0; a + d < SIDE; a++) {
+        if (!output_row(l, r - d, a, &i)) continue;
+        if (!used++) dots(upper, lower, l->line, found);
+        EACH_TAP products[(SIDE * a + t / SIDE) * TAPS + SIDE * (a + d) + t % SIDE] += found[t];
+    }
+}
+
+static void add_sums(const Lines *l, integer r, const float *row, double *sums) {
+    integer i;
+    double found[SIDE] = {total(row, l->line), total(row + l->line, l->line), total(row + 2 * l->line, l->line)};
+    for (int a = 0; a < SIDE; a++)
+        if (output_row(l, r, a, &i))
+            for (int b = 0; b < SIDE; b++) sums[SIDE * a + b] += found[b];
+}
+
+static void channel_moments(const float *x, integer channel, const Lines *l, float *buffer, float *mean, float *cov) {
+    const Shape *shape = &l->shape;
+    double sums[TAPS] = {0}, products[TAPS * TAPS] = {0}, count = (double)(shape->batch * l->rows * l->columns);
+    float shift = channel_mean(x, channel, shape);
+    for (integer start = 0; start < shape->batch; start += l->images) {
+        Planes planes = planes_of(x, channel, start, l, shape->height * shape->width);
+        for (integer r = 0; r < l->padded; r++) {
+            float *row = buffer + r % SIDE * SIDE * l->line;
+            take_row(&planes, l, r, shift, row);
+            add_sums(l, r, row, sums);
+            for (int d = 0; d < SIDE && d <= r; d++)
+                add_products(l, r, d, buffer + (r - d) % SIDE * SIDE * l->line, row, products);
+        }
+    }
+    EACH_TAP mean[t] = (float)(sums[t] / count + shift);
+    for (int s = 0; s < TAPS; s++)
+        EACH_TAP {
+            double product = products[s / SIDE <= t / SIDE ? s * TAPS + t : t * TAPS + s] / count;
+            cov[s * TAPS + t] = (float)(product - sums[s] / count * (sums[t] / count));
+        }
+}
+
+/* x -> mean (C, 9), covariance (C, 9, 9) of its patches. */
+int moments(const Shape *shape, const float *x, float *mean, float *covariance, int threads) {
+    Lines l = lines_of(shape);
+    int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed)
+    {
+        float *buffer = lines(&l, SIDE * SIDE);
+        failed = !buffer;
+#pragma omp for
+        for (integer c = 0; c < shape->channels; c++)
+            if (buffer) channel_moments(x, c, &l, buffer, mean + c * TAPS, covariance + c * TAPS * TAPS);
+        free(buffer);
+    }
+    return failed;
+}
+
+static void convolve_channel(
+    const float *x, integer channel, const Lines *l, float *buffer, const float *kernel, const float *mean, float bias,
+    float *y) {
+    const Shape *shape = &l->shape;
+    integer plane = l->rows * l->columns, line = l->line;
+    float shift = mean[TAPS / 2], *restrict out = buffer + SIDE * SIDE * line;
+    double offset = bias;
+    EACH_TAP offset -= (double)kernel[t] * ((double)mean[t] - shift);
+    for (integer start = 0; start < shape->batch; start += l->images) {
+        Planes planes = planes_of(x, channel, start, l, shape->height * shape->width);
+        for (integer r = 0; r < l->padded; r++) {
+            integer i;
+            take_row(&planes, l, r, shift, buffer + r % SIDE * SIDE * line);
+            if (!output_row(l, r, SIDE - 1, &i)) continue;
+            for (integer j = 0; j < line; j++) out[j] = (float)offset;
+            for (int a = 0; a < SIDE; a++) {
+                const float *restrict row = buffer + (r - 2 + a) % SIDE * SIDE * line;
+                float u = kernel[SIDE * a], v = kernel[SIDE * a + 1], w = kernel[SIDE * a + 2];
+                for (integer j = 0; j < line; j++) out[j] += u * row[j] + v * row[line + j] + w * row[2 * line + j];
+            }
+            for (integer image = 0; image < planes.images; image++)
+                memcpy(
+                    y + ((start + image) * shape->channels + channel) * plane + i * l->columns,
+                    out + image * l->columns, sizeof(float) * l->columns);
+        }
+    }
+}
+
+/* y (N, C, rows, columns) = kernel (C, 9) over the patches less their mean, plus bias (C). */
+int convolve(
+    const Shape *shape, const float *x, const float *mean, const float *kernel, const float *bias, float *y,
+    int threads) {
+    Lines l = lines_of(shape);
+    int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed)
+    {
+        float *buffer = lines(&l, SIDE * SIDE + 1);
+        failed = !buffer;
+#pragma omp for
+        for (integer c = 0; c < shape->channels; c++)
+            if (buffer) convolve_channel(x, c, &l, buffer, kernel + c * TAPS, mean + c * TAPS, bias[c], y);
+        free(buffer);
+    }
+    return failed;
+}
+
+static void kernel_gradient(
+    const float *x, const float *to_y, integer channel, const Lines *l, float *buffer, const float *mean,
+    float *to_kernel, float *to_bias) {
+    const Shape *shape = &l->shape;
+    float shift = mean[TAPS / 2], *weights = buffer + SIDE * SIDE * l->line;
+    double sums[TAPS] = {0}, all = 0;
+    for (integer start = 0; start < shape->batch; start += l->images) {
+        Planes planes = planes_of(x, channel, start, l, shape->height * shape->width);
+        Planes outputs = planes_of(to_y, channel, start, l, l->rows * l->columns);
+        for (integer r = 0; r < l->padded; r++) {
+            integer i;
+            take_row(&planes, l, r, shift, buffer + r % SIDE * SIDE * l->line);
+            if (!output_row(l, r, SIDE - 1, &i)) continue;
+            take_line(&outputs, l, i, 0, weights);
+            all += total(weights, l->line);
+            for (int a = 0; a < SIDE; a++) {
+                double found[SIDE];
+                dots_with(weights, buffer + (r - 2 + a) % SIDE * SIDE * l->line, l->line, found);
+                for (int b = 0; b < SIDE; b++) sums[SIDE * a + b] += found[b];
+            }
+        }
+    }
+    EACH_TAP to_kernel[t] = (float)(sums[t] - all * ((double)mean[t] - shift));
+    *to_bias = (float)all;
+}
+
+/* The gradients of convolve: to kernel (C, 9) and to bias (C). */
+int to_parameters(
+    const Shape *shape, const float *x, const float *mean, const float *to_y, float *to_kernel, float *to_bias,
+    int threads) {
+    Lines l = lines_of(shape);
+    int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed)
+    {
+        float *buffer = lines(&l, SIDE * SIDE + 1);
+        failed = !buffer;
+#pragma omp for
+        for (integer c = 0; c < shape->channels; c++)
+            if (buffer)
+                kernel_gradient(x, to_y, c, &l, buffer, mean + c * TAPS, to_kernel + c * TAPS, to_bias + c);
+        free(buffer);
+    }
+    return failed;
+}
+
+#define REACH 5 /* rows around a row of x that share a patch with it */
+
+/* What a row of x receives: from the rows d - 2 beside it, by the columns of two taps; and a constant. */
+typedef struct {
+    int ready;
+    float from[REACH][SIDE][SIDE], constant[SIDE];
+} Weights;
+
+static void prepare(Weights *w, int taken, const float *weights, const double *constants) {
+    memset(w, 0, sizeof *w);
+    w->ready = 1;
+    for (int a = 0; a < SIDE; a++) {
+        if (!(taken >> a & 1)) continue;
+        for (int b = 0; b < SIDE; b++) {
+            w->constant[b] += (float)constants[SIDE * a + b];
+            EACH_TAP w->from[t / SIDE - a + 2][b][t % SIDE] += weights[(SIDE * a + b) * TAPS + t];
+        }
+    }
+}
+
+static void add_row(const float *restrict row, const float w[SIDE][SIDE], integer line, float *restrict out) {
+    for (int b = 0; b < SIDE; b++)
+        for (integer j = 0; j < line; j++)
+            out[b * line + j] += w[b][0] * row[j] + w[b][1] * row[line + j] + w[b][2] * row[2 * line + j];
+}
+
+static void add_line(const float *restrict line, const float *w, integer count, float *restrict out) {
+    for (int b = 0; b < SIDE; b++)
+        for (integer j = 0; j < count; j++) out[b * count + j] += w[b] * line[j];
+}
+
+/* A row of x from what its values receive as columns 0, 1 and 2 of a kernel. */
+static void put_row(const float *received, const Lines *l, integer image, float *out) {
+    const float *left = received + image * l->columns, *own = left + l->line, *right = own + l->line;
+    integer width = l->shape.width, columns = l->columns;
+    if (l->shape.stride == 1) {
+        for (integer j = 0; j < width; j++) out[j] = own[j];
+        for (integer j = 0; j + 1 < width; j++) out[j] += left[j + 1];
+        for (integer j = 1; j < width; j++) out[j] += right[j - 1];
+    } else {
+        for (integer j = 0; 2 * j < width; j++) out[2 * j] = own[j];
+        for (integer j = 0; 2 * j + 1 < width; j++) out[2 * j + 1] = right[j] + (j + 1 < columns ? left[j + 1] : 0);
+    }
+}
+
+typedef struct {
+    float *patches, *outputs, *received; /* REACH rows, SIDE + 1 lines of to_y, one row */
+    integer patches_end, outputs_end;    /* the rows taken so far */
+} Window;
+
+static void advance(
+    Window *window, const Planes *x, const Planes *y, const Lines *l, integer row, float shift, float level) {
+    for (; window->patches_end <= row + 2 && window->patches_end < l->padded; window->patches_end++)
+        take_row(x, l, window->patches_end, shift, window->patches + window->patches_end % REACH * SIDE * l->line);
+    for (; window->outputs_end * l->shape.stride <= row && window->outputs_end < l->rows; window->outputs_end++)
+        take_line(y, l, window->outputs_end, level, window->outputs + window->outputs_end % (SIDE + 1) * l->line);
+}
+
+static void receive(
+    Window *window, const Lines *l, integer row, Weights *cached, const float *kernel, const float *weights,
+    const double *constants) {
+    integer i[SIDE], line = l->line;
+    int taken = 0;
+    for (int a = 0; a < SIDE; a++) taken |= output_row(l, row, a, i + a) << a;
+    Weights *w = cached + taken;
+    if (!w->ready) prepare(w, taken, weights, constants);
+    for (int b = 0; b < SIDE; b++)
+        for (integer j = 0; j < line; j++) window->received[b * line + j] = w->constant[b];
+    for (int a = 0; a < SIDE; a++)
+        if (taken >> a & 1)
+            add_line(window->outputs + i[a] % (SIDE + 1) * line, kernel + SIDE * a, line, window->received);
+    for (int d = 0; d < REACH; d++) {
+        int used = 0; /* whether a taken row of the kernel reaches there */
+        for (int a = 0; a < SIDE; a++) used |= (taken >> a & 1) && d - 2 + a >= 0 && d - 2 + a < SIDE;
+        if (used) add_row(window->patches + (row + d - 2) % REACH * SIDE * line, w->from[d], line, window->received);
+    }
+}
+
+typedef struct {
+    const float *x, *mean, *to_y, *level, *kernel, *weights;
+    float *to_x;
+} Gradient;
+
+static void input_gradient(const Gradient *g, integer channel, const Lines *l, float *buffer) {
+    const Shape *shape = &l->shape;
+    integer plane = shape->height * shape->width;
+    const float *mean = g->mean + channel * TAPS, *weights = g->weights + channel * TAPS * TAPS;
+    float shift = mean[TAPS / 2];
+    Weights cached[1 << SIDE];
+    for (int taken = 0; taken < 1 << SIDE; taken++) cached[taken].ready = 0;
+    double constants[TAPS];
+    EACH_TAP {
+        constants[t] = 0;
+        for (int s = 0; s < TAPS; s++) constants[t] -= (double)weights[t * TAPS + s] * ((double)mean[s] - shift);
+    }
+    for (integer start = 0; start < shape->batch; start += l->images) {
+        Planes x = planes_of(g->x, channel, start, l, plane);
+        Planes y = planes_of(g->to_y, channel, start, l, l->rows * l->columns);
+        float *outputs = buffer + REACH * SIDE * l->line;
+        Window window = {buffer, outputs, outputs + (SIDE + 1) * l->line, 0, 0};
+        for (integer row = 1; row <= shape->height; row++) {
+            advance(&window, &x, &y, l, row, shift, g->level[channel]);
+            receive(&window, l, row, cached, g->kernel + channel * TAPS, weights, constants);
+            for (integer image = 0; image < x.images; image++) {
+                float *out = g->to_x + ((start + image) * shape->channels + channel) * plane;
+                put_row(window.received, l, image, out + (row - 1) * shape->width);
+            }
+        }
+    }
+}
+
+/* to_x (N, C, H, W): a tap gives what it sees kernel * (to_y - level) + weights (p - mean); level (C), weights
+   (C, 9, 9), symmetric. */
+int to_input(
+    const Shape *shape, const float *x, const float *mean, const float *to_y, const float *level, const float *kernel,
+    const float *weights, float *to_x, int threads) {
+    Lines l = lines_of(shape);
+    Gradient gradient = {x, mean, to_y, level, kernel, weights, to_x};
+    int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed)
+    {
+        float *buffer = lines(&l, REACH * SIDE + SIDE + 1 + SIDE);
+        failed = !buffer;
+#pragma omp for
+        for (integer c = 0; c < shape->channels; c++)
+            if (buffer) input_gradient(&gradient, c, &l, buffer);
+        free(buffer);
+    }
+    return failed;
+}

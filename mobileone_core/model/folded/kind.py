@@ -1,0 +1,80 @@
+"""What a block's folded convolution asks of its input, with the library's convolution; a subclass knows the moments."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileone_core.model.folded.algebra import Moments
+from mobileone_core.model.folded.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to compute on inputs x (N, C, H, W) of one geometry.
+
+    Patches p (G, T) enter less their mean m (G, T) everywhere, so that an offset of x costs few digits. Means, kernels
+    (G, O, T), biases (G, O) and weights (G, T, T) are float32 at least; x and to_y may be of lower precision.
+    """
+
+    geometry: Geometry
+
+    def moments(self, x: Tensor) -> Moments:
+        """Mean and covariance of the patches."""
+        raise NotImplementedError
+
+    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+        """What x receives where every patch is given weights (p - m), weights being symmetric: (N, C, H, W)."""
+        raise NotImplementedError
+
+    def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        """kernel (p - m) + bias: (N, C_out, H', W'), in the dtype of x."""
+        rounded = kernel.to(x.dtype)
+        # by the kernel as it is rounded: what rounding takes from it matters at the mean above all
+        bias = bias - torch.bmm(rounded.to(mean.dtype), mean.unsqueeze(-1)).squeeze(-1)
+        bias = bias.view(-1)
+        coarse = bias.to(x.dtype)
+        out = F.conv2d(x, self._weight(rounded), coarse, self.geometry.stride, self._padding, groups=self.geometry.groups)
+        if coarse.dtype != bias.dtype:
+            out = out + (bias - coarse.to(bias.dtype)).to(x.dtype).view(1, -1, 1, 1)
+        return out
+
+    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradients of convolve to kernel and bias. mean must be that of x."""
+        to_bias = to_y.sum((0, 2, 3), dtype=mean.dtype)
+        # as a BN does: less its mean, what comes back sees no offset of the patches
+        level = to_bias / (to_y.numel() // to_y.shape[1])
+        to_kernel = self._backward(to_y - level.to(to_y.dtype).view(1, -1, 1, 1), x, None)[1]
+        shape = (self.geometry.groups, self.geometry.outputs)
+        return to_kernel.view(*shape, self.geometry.taps).to(mean.dtype), to_bias.view(shape)
+
+    def to_input(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    ) -> Tensor:
+        """What x receives from kernel^T (to_y - level) and from weigh together. level (G, O)."""
+        apart = to_y - level.to(to_y.dtype).view(1, -1, 1, 1)
+        to_x = self._backward(apart, x, self._weight(kernel.to(x.dtype)))[0]
+        return to_x + self.weigh(x, mean, weights).to(to_x.dtype)
+
+    @property
+    def _padding(self) -> int:
+        return self.geometry.kernel // 2
+
+    def _weight(self, kernel: Tensor) -> Tensor:
+        return kernel.reshape(self.geometry.out_channels, -1, self.geometry.kernel, self.geometry.kernel)
+
+    def _backward(self, to_y: Tensor, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The library's gradients of a convolution: to x where a weight is given, else to the weight."""
+        geometry, to_x = self.geometry, weight is not None
+        if weight is None:  # only its shape counts
+            weight = x.new_empty(geometry.out_channels, geometry.taps // geometry.area, *[geometry.kernel] * 2)
+        pairs = [[geometry.stride] * 2, [self._padding] * 2, [1, 1], False, [0, 0]]
+        mask = [to_x, not to_x, False]
+        found = torch.ops.aten.convolution_backward(to_y, x, weight, None, *pairs, geometry.groups, mask)
+        return found  # type: ignore[no-any-return]
+
+
+def exact(values: Tensor) -> Tensor:
+    """float32 at least."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
