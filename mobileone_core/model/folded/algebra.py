@@ -38,18 +38,20 @@ class Branches:
         if self.scale:
             weights[-1] = F.pad(weights[-1], [geometry.kernel // 2] * 4)
         shape = (geometry.groups, geometry.outputs)
-        kernels = torch.stack([weight.view(*shape, geometry.taps) for weight in weights], 1)
+        rows = [weight.view(*shape, geometry.taps).to(like.dtype) for weight in weights]
+        if geometry.outputs == 1:
+            rows = [torch.cat(rows, 1)]
         gammas, betas = (
             torch.stack([value.view(shape) for value in values], 1).to(like.dtype)
             for values in (rest[: len(self.eps)], rest[len(self.eps) :])
         )
-        return Stacked(kernels.to(like.dtype), gammas, betas)
+        return Stacked(tuple(rows), gammas, betas)
 
     def parted(
         self, found: "Unfolded", to_bias: Tensor, parameters: list[Tensor], geometry: Geometry
     ) -> list[Tensor]:
         """Gradients of the parameters, in their order, from those of what was stacked of them."""
-        kernels = list(found.kernels.unbind(1))
+        kernels = list(found.rows if geometry.outputs > 1 else found.rows[0].unsqueeze(2).unbind(1))
         if self.scale:
             kernels[-1] = centre(kernels[-1], geometry)
         betas = [to_bias] * len(self.eps)
@@ -64,11 +66,35 @@ class Branches:
 
 
 class Stacked(NamedTuple):
-    """The parameters of a block's branches: kernels (G, B', O, T) without the skip's; gammas and betas (G, B, O)."""
+    """The parameters of a block's branches, the skip's kernel left out: rows of kernels; gammas and betas (G, B, O).
 
-    kernels: Tensor
+    rows are (G, n, T): one a branch with n = O, so that its algebra stays in the cache; where O is 1, one of all
+    branches with n = B'.
+    """
+
+    rows: tuple[Tensor, ...]
     gammas: Tensor
     betas: Tensor
+
+    def by_row(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Values (G, B, O) of the branches as they belong to rows: (G, n, 1) each."""
+        if values.shape[2] == 1:
+            return (values[:, : self.rows[0].shape[1]],)
+        return tuple(values[:, branch].unsqueeze(-1) for branch in range(len(self.rows)))
+
+    def by_branch(self, values: list[Tensor]) -> Tensor:
+        """The reverse, of values (G, n): (G, B', O)."""
+        return values[0].unsqueeze(-1) if self.gammas.shape[2] == 1 else torch.stack(values, 1)
+
+    def summed(self, factors: Tensor) -> Tensor:
+        """All rows times their branch's factor (G, B, O): (G, O, T)."""
+        first, *others = pairs = list(zip(self.by_row(factors), self.rows, strict=True))
+        if factors.shape[2] == 1:
+            return torch.bmm(first[0].transpose(1, 2), first[1])
+        total = first[0] * first[1]
+        for factor, rows in others:
+            total.addcmul_(factor, rows)
+        return total
 
 
 class Folded(NamedTuple):
@@ -96,63 +122,45 @@ def diagonal(kernels: Tensor, geometry: Geometry) -> Tensor:
 def fold(moments: Moments, branches: Branches, stacked: Stacked, geometry: Geometry) -> Folded:
     """W = sum_i a_i w_i with a_i = gamma_i / sqrt(w_i^T S w_i + eps_i)."""
     mean, covariance = moments
-    kernels, gammas, betas = stacked
-    groups, convolved, outputs, taps = kernels.shape
-    rows = kernels.view(groups, convolved * outputs, taps)
-    means = torch.bmm(rows, mean.unsqueeze(-1)).view(groups, convolved, outputs)
-    variances = torch.bmm(rows, covariance).mul_(rows).sum(-1).view(groups, convolved, outputs)
+    column = mean.unsqueeze(-1)
+    means = stacked.by_branch([torch.bmm(rows, column).squeeze(-1) for rows in stacked.rows])
+    variances = stacked.by_branch([torch.bmm(rows, covariance).mul_(rows).sum(-1) for rows in stacked.rows])
     if branches.skip:
         own = centre(covariance.diagonal(dim1=-2, dim2=-1), geometry)
         means = torch.cat((means, centre(mean, geometry).unsqueeze(1)), 1)
         variances = torch.cat((variances, own.unsqueeze(1)), 1)
     variances = variances.clamp_(min=0)
     scales = (variances + branches.epsilons(mean)).rsqrt_()
-    factors = gammas * scales
-    kernel = _weighted_sum(factors[:, :convolved], kernels)
+    factors = stacked.gammas * scales
+    kernel = stacked.summed(factors)
     if branches.skip:
         diagonal(kernel, geometry).add_(factors[:, -1])
-    return Folded(kernel, betas.sum(1), means, variances, scales)
+    return Folded(kernel, stacked.betas.sum(1), means, variances, scales)
 
 
 class Unfolded(NamedTuple):
-    """Gradients: to the covariance (G, T, T), the kernels (G, B', O, T) and the gammas (G, B, O)."""
+    """Gradients: to the covariance (G, T, T), symmetric; to the rows; to the gammas (G, B, O)."""
 
     covariance: Tensor
-    kernels: Tensor
+    rows: list[Tensor]
     gammas: Tensor
 
 
 def unfold(moments: Moments, scales: Tensor, stacked: Stacked, to_kernel: Tensor, geometry: Geometry) -> Unfolded:
     """The gradients of fold, from that to its kernel. Those to the betas are the bias's; none reaches the mean."""
-    kernels, gammas, _ = stacked
-    groups, convolved, outputs, taps = kernels.shape
-    to_factors = _products(kernels, to_kernel)
-    skip = gammas.shape[1] > convolved
+    to_factors = stacked.by_branch([(rows * to_kernel).sum(-1) for rows in stacked.rows])
+    skip = stacked.gammas.shape[1] > to_factors.shape[1]
     if skip:
         to_factors = torch.cat((to_factors, diagonal(to_kernel, geometry).unsqueeze(1)), 1)
-    factors = gammas * scales
+    factors = stacked.gammas * scales
     to_variances = to_factors * factors * scales.square() * -0.5
-    weighted = (to_variances[:, :convolved].unsqueeze(-1) * kernels).view(groups, convolved * outputs, taps)
-    to_covariance = torch.bmm(kernels.view(groups, convolved * outputs, taps).transpose(1, 2), weighted)
+    to_covariance = torch.zeros_like(moments.covariance)
+    to_rows = []
+    both = zip(stacked.by_row(factors), stacked.by_row(to_variances), stacked.rows, strict=True)
+    for factor, to_variance, rows in both:
+        weighted = to_variance * rows
+        to_covariance.baddbmm_(rows.transpose(1, 2), weighted)
+        to_rows.append((factor * to_kernel).baddbmm_(weighted, moments.covariance, alpha=2))
     if skip:
         centre(to_covariance.diagonal(dim1=-2, dim2=-1), geometry).add_(to_variances[:, -1])
-    to_kernels = (factors[:, :convolved].unsqueeze(-1) * to_kernel.unsqueeze(1)).view_as(weighted)
-    to_kernels = to_kernels.baddbmm_(weighted, moments.covariance, alpha=2)
-    return Unfolded(to_covariance, to_kernels.view_as(kernels), to_factors * scales)
-
-
-def _weighted_sum(factors: Tensor, kernels: Tensor) -> Tensor:
-    """sum of factors (G, B', O) times kernels (G, B', O, T): (G, O, T)."""
-    if factors.shape[2] == 1:
-        return torch.bmm(factors.transpose(1, 2), kernels.squeeze(2))
-    total = factors[:, 0].unsqueeze(-1) * kernels[:, 0]
-    for branch in range(1, factors.shape[1]):
-        total.addcmul_(factors[:, branch].unsqueeze(-1), kernels[:, branch])
-    return total
-
-
-def _products(kernels: Tensor, other: Tensor) -> Tensor:
-    """sum over taps of kernels (G, B', O, T) times other (G, O, T): (G, B', O)."""
-    if kernels.shape[2] == 1:
-        return torch.bmm(kernels.squeeze(2), other.transpose(1, 2))
-    return (kernels * other.unsqueeze(1)).sum(-1)
+    return Unfolded(to_covariance, to_rows, to_factors * scales)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from mobileone_core.model.folded.algebra import Branches
 from mobileone_core.model.folded.columns import Columns
-from mobileone_core.model.folded.compiled import Compiled, library
+from mobileone_core.model.folded.compiled import Compiled
+from mobileone_core.model.folded.native import available
 from mobileone_core.model.folded.convolution import FoldedConvolution, Sum
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.kind import Kind
@@ -65,7 +66,7 @@ def kind_of(geometry: Geometry, x: Tensor) -> Kind:
     # a tap that only ever sees padding needs a centre of its own
     if not geometry.depthwise or min(geometry.sizes(x.shape)) == 1:
         return Patches(geometry)
-    if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling() and library():
+    if x.device.type == "cpu" and x.dtype != torch.float64 and available():
         return Compiled(geometry)
     return Lags(geometry) if geometry.stride == 1 else Columns(geometry)
 

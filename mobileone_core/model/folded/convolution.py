@@ -53,6 +53,6 @@ def _gradients(ctx: Any, to_output: Tensor) -> tuple[Tensor | None, ...]:  # noq
     to_x = None
     if ctx.needs_input_grad[0]:
         count = kind.geometry.positions(x.shape)
-        weights = (found.covariance + found.covariance.transpose(1, 2)) / count
+        weights = found.covariance * (2 / count)
         to_x = kind.to_input(x, mean, to_output, to_bias / count, kernel, weights)
     return to_x, None, None, *branches.parted(found, to_bias, parameters, kind.geometry)

@@ -62,13 +62,14 @@ def _gathers(x: Tensor) -> bool:
 
 
 def _gathered(x: Tensor, mean: Tensor | None = None) -> Tensor:
-    """(N, C, H, W) -> (C, N * H * W), less a channel's mean."""
-    out = x.new_empty(x.shape[1], x.shape[0], x.shape[2] * x.shape[3])
+    """(N, C, H, W) -> (C, N * H * W), less a channel's mean: one pass."""
     rows = x.flatten(2).transpose(0, 1)
     if mean is None:
-        out.copy_(rows)
-    else:
-        torch.sub(rows, mean.view(-1, 1, 1), out=out)
+        return rows.reshape(x.shape[1], -1)
+    if torch.compiler.is_compiling():  # which forgets how a given result lies
+        return (rows - mean.view(-1, 1, 1)).reshape(x.shape[1], -1)
+    out = x.new_empty(rows.shape)
+    torch.sub(rows, mean.view(-1, 1, 1), out=out)
     return out.view(x.shape[1], -1)
 
 
