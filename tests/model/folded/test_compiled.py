@@ -1,0 +1,141 @@
+"""The compiled depthwise operators against patches in float64; and a machine without a compiler."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from mobileone_core.model.folded import native
+from mobileone_core.model.folded.block import kind_of
+from mobileone_core.model.folded.columns import Columns
+from mobileone_core.model.folded.compiled import Compiled
+from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.lags import Lags
+from mobileone_core.model.folded.patches import Patches
+
+CLOSE = 5e-6  # of a norm, in float32
+compiler = pytest.mark.skipif(not native.available(), reason="no C compiler")
+
+
+def draw(shape, stride, offset, seed):
+    """Geometry and x, mean, to_y, level, kernel, weights, bias in float32."""
+    generator = torch.Generator().manual_seed(seed)
+    channels = shape[1]
+    geometry = Geometry(channels, 3, stride, channels, channels)
+
+    def random(*size):
+        return torch.randn(size, generator=generator)
+
+    x = random(*shape) + offset
+    weights = random(channels, 9, 9)
+    to_y = random(*shape[:2], *geometry.sizes(x.shape))
+    others = (random(channels, 1), random(channels, 1, 9), weights + weights.transpose(1, 2), random(channels, 1))
+    return geometry, (x, to_y, *others)
+
+
+def everything(kind, x, to_y, level, kernel, weights, bias):
+    """All that a kind computes, in its order."""
+    mean, covariance = kind.moments(x)
+    gradients = kind.to_parameters(x, mean, to_y)
+    to_x = kind.to_input(x, mean, to_y, level, kernel, weights)
+    return [mean, covariance, kind.convolve(x, mean, kernel, bias), *gradients, to_x]
+
+
+@compiler
+@settings(max_examples=80, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 3), st.integers(1, 20), st.integers(1, 40)),
+    stride=st.integers(1, 2),
+    offset=st.sampled_from([0.0, 3.0, 30.0]),
+    seed=st.integers(0, 999),
+)
+def test_operators_are_those_of_the_patches(shape, stride, offset, seed):
+    """Rows narrower and wider than a line, odd and even sizes, a single row or column."""
+    geometry, values = draw(shape, stride, offset, seed)
+    expected = everything(Patches(geometry), *(value.double() for value in values))
+    rounding = CLOSE * (1 + offset) ** 2  # of what padding adds
+    for actual, value in zip(everything(Compiled(geometry), *values), expected, strict=True):
+        assert (actual - value).norm() <= CLOSE * value.norm() + rounding
+
+
+@compiler
+def test_results_do_not_depend_on_the_number_of_threads():
+    geometry, values = draw((5, 7, 20, 30), 1, 1.0, 0)
+    results, threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            results.append(everything(Compiled(geometry), *values))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@compiler
+def test_inputs_in_another_layout_are_read_as_they_are():
+    geometry, (x, *others) = draw((3, 4, 6, 6), 1, 0.0, 1)
+    plain = everything(Compiled(geometry), x, *others)
+    last = everything(Compiled(geometry), x.contiguous(memory_format=torch.channels_last), *others)
+    assert all(torch.equal(a, b) for a, b in zip(plain, last, strict=True))
+
+
+@compiler
+@pytest.mark.parametrize("stride", [1, 2])
+def test_torch_is_told_the_truth_about_the_operators(stride):
+    geometry, (x, to_y, level, kernel, weights, bias) = draw((2, 3, 5, 6), stride, 0.0, 2)
+    mean = Compiled(geometry).moments(x).mean
+    given = {
+        "moments": (x,),
+        "convolve": (x, mean, kernel, bias),
+        "to_parameters": (x, mean, to_y),
+        "to_input": (x, mean, to_y, level, kernel, weights),
+    }
+    checks = ("test_schema", "test_faketensor")
+    for name, operator in native.OPERATORS.items():
+        torch.library.opcheck(operator, (*given[name], stride), test_utils=checks)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_without_a_compiler_the_plain_way_serves(monkeypatch, dtype, stride):
+    monkeypatch.setattr("mobileone_core.model.folded.block.available", lambda: False)
+    geometry, values = draw((3, 2, 7, 9), stride, 1.0, 3)
+    kind = kind_of(geometry, values[0].to(dtype))
+    assert type(kind) is (Lags if stride == 1 else Columns)
+    expected = everything(Patches(geometry), *(value.double() for value in values))
+    for actual, value in zip(everything(kind, *(value.to(dtype) for value in values)), expected, strict=True):
+        assert (actual - value).norm() <= CLOSE * value.norm()
+
+
+def library_with(monkeypatch, **environment):
+    """depthwise.c as a machine with such an environment has it."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    return native._library.__wrapped__()
+
+
+@pytest.mark.parametrize("path", ["/bin/false", "/no/such/compiler", "/bin/true"])
+def test_a_compiler_that_fails_leaves_the_plain_way_and_nothing_else(path, tmp_path, monkeypatch):
+    assert library_with(monkeypatch, CC=path, XDG_CACHE_HOME=tmp_path) is None
+    assert not [item for item in tmp_path.rglob("*") if item.is_file()]
+
+
+@compiler
+def test_it_is_built_once_and_where_nothing_can_be_kept_each_time(tmp_path, monkeypatch):
+    assert library_with(monkeypatch, XDG_CACHE_HOME=tmp_path)
+    (built,) = tmp_path.rglob("*.so")
+    made = built.stat().st_mtime_ns
+    assert library_with(monkeypatch, XDG_CACHE_HOME=tmp_path)
+    assert built.stat().st_mtime_ns == made
+    assert library_with(monkeypatch, XDG_CACHE_HOME="/dev/null/nowhere")
+
+
+def test_a_depthwise_layer_is_one_convolution_after_all():
+    """The library's own convolution, for a kernel on patches less their mean."""
+    geometry, (x, _, _, kernel, _, bias) = draw((2, 3, 6, 7), 2, 2.0, 4)
+    kind = kind_of(geometry, x)
+    mean = kind.moments(x).mean
+    expected = F.conv2d(x.double(), kernel.view(3, 1, 3, 3).double(), bias.view(3).double(), 2, 1, groups=3)
+    offset = (kernel.double() @ mean.double().unsqueeze(-1)).view(1, 3, 1, 1)
+    torch.testing.assert_close(kind.convolve(x, mean, kernel, bias).double(), expected - offset, rtol=1e-5, atol=1e-5)
