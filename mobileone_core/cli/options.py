@@ -76,6 +76,8 @@ class Running:
     """Train with torch.compile."""
     blocks: Blocks = "branches"
     """How a block trains: every branch by itself, folded into one convolution (exact, less memory), or the faster."""
+    sync_batchnorm: bool = False
+    """Normalize by the whole batch of all processes, not by each one's share; needs blocks folded or auto."""
     runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Queue, record and checkpoints; runs/ of this workspace where not given."""
     reports: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -87,7 +89,8 @@ class Running:
 
     @property
     def execution(self) -> Execution:
-        return Execution(self.device, self.threads, self.channels_last, self.compile, self.processes, self.blocks)
+        switches = self.channels_last, self.compile
+        return Execution(self.device, self.threads, *switches, self.processes, self.blocks, self.sync_batchnorm)
 
     @property
     def workspace(self) -> Workspace:

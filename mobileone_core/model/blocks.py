@@ -42,8 +42,8 @@ class MobileOneBlock(nn.Module):
 
     Train form: conv_kxk (k conv-BN branches), conv_scale (the scale branch, 1x1 conv-BN) and identity (the skip
     branch, BN alone), the last two None where the spec has none. Deployed form: reparam_conv alone. The names
-    are timm's, so that state dicts are interchangeable. execution says how the train form computes in training, and
-    is no part of its state.
+    are timm's, so that state dicts are interchangeable. execution says how the train form computes in training,
+    synchronized whether by the statistics of all ranks; neither is part of its state.
     """
 
     conv_kxk: nn.ModuleList
@@ -55,6 +55,7 @@ class MobileOneBlock(nn.Module):
         super().__init__()
         self.spec = spec
         self.execution: Execution = "branches"
+        self.synchronized = False
         branched = not deployed
         conv = block_conv(spec, spec.kernel_size, bias=True) if deployed else None
         self.register_module("reparam_conv", conv)  # keeps its place in the order of parameters when it comes later

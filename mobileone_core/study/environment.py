@@ -36,6 +36,7 @@ def environment_tags(execution: Execution) -> dict[str, str]:
         switches.append(f"{execution.blocks} blocks")
     if execution.processes > 1:
         switches.append(f"{execution.processes} processes")
+        switches += ["sync_batchnorm"] * execution.sync_batchnorm
     return {
         "device": device_name(execution.device),
         "processor": processor(),

@@ -32,7 +32,8 @@ class ClassificationModule(LightningModule):
     over an epoch's steps; val/loss and test/loss are the smoothed cross entropy over the images, as in figure 4, with
     teachers too. test/form_difference compares the tested network with its deployed form, in the recipe's precision.
     steps counts the batches of an epoch. Of a cell's several processes each has its share of every batch: gradients
-    are averaged and metrics cover all images; BatchNorm sees each share by itself, the running statistics are rank 0's.
+    are averaged and metrics cover all images; BatchNorm sees each share by itself, and the running statistics are
+    rank 0's, unless the network is synchronized.
     """
 
     def __init__(  # noqa: PLR0913

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
+from mobileone_core.model.folded.ranks import has_others
+
 LIMIT = timedelta(minutes=10)  # until a process that neither answers nor dies counts as lost
 
 
@@ -46,9 +48,10 @@ def joined(group: Group, device: torch.device) -> Iterator[None]:
 def data_parallel(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """The forward to train by: backward averages the gradients over all processes (PyTorch's DDP).
 
-    BatchNorm normalizes by the statistics of each process's own images; the running ones that count are rank 0's.
+    BatchNorm normalizes by the statistics of each process's own images, and the running ones that count are rank 0's,
+    unless the network is synchronized (model/network.py).
     """
-    if not _has_others():
+    if not has_others():
         return network.__call__
     device = next(network.parameters()).device
     parallel = DistributedDataParallel(network, None if device.type == "cpu" else [device.index])
@@ -71,7 +74,7 @@ def _mean_in_order(_: object, bucket: dist.GradBucket) -> Future[Tensor]:  # typ
 
 def mean_of_all(values: Tensor) -> Tensor:
     """The mean over all processes, of values of the same shape."""
-    if _has_others():
+    if has_others():
         dist.all_reduce(values)
         values = values / dist.get_world_size()
     return values
@@ -79,13 +82,9 @@ def mean_of_all(values: Tensor) -> Tensor:
 
 def take_buffers(network: nn.Module) -> None:
     """Rank 0's buffers for all: what a network is evaluated with; those that DDP sends before a step are older."""
-    if _has_others():
+    if has_others():
         for buffer in network.buffers():
             dist.broadcast(buffer, src=0)
-
-
-def _has_others() -> bool:
-    return dist.is_available() and dist.is_initialized()
 
 
 def _loopback() -> str:

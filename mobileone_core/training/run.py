@@ -14,7 +14,7 @@ from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import require
 from mobileone_core.files import write_whole
-from mobileone_core.model.network import build_model
+from mobileone_core.model.network import build_model, set_synchronized
 from mobileone_core.training.averaging import warn_of_long_horizon
 from mobileone_core.training.batches import EpochBatches
 from mobileone_core.training.callbacks import EpochRecorder
@@ -111,8 +111,9 @@ def _module(spec: CellSpec, execution: Execution, teachers: Teachers | None, ste
         warn_of_long_horizon(recipe.ema_decay, recipe.epochs * steps)
     torch.manual_seed(derive_seed(spec.seed, "init"))
     layout = torch.channels_last if execution.channels_last else torch.contiguous_format
+    network = build_model(spec.model, spec.data.num_classes, execution.blocks)
     module = ClassificationModule(
-        build_model(spec.model, spec.data.num_classes, execution.blocks),
+        set_synchronized(network, execution.sync_batchnorm),
         recipe,
         num_classes=spec.data.num_classes,
         steps=steps,

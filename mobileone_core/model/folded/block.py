@@ -16,6 +16,7 @@ from mobileone_core.model.folded.lags import Lags
 from mobileone_core.model.folded.norms import follow_the_batch, update_running
 from mobileone_core.model.folded.patches import Patches
 from mobileone_core.model.folded.pointwise import Pointwise
+from mobileone_core.model.folded.ranks import refuse_own_statistics, synchronizes
 from mobileone_core.model.folded.rule import pays
 
 if TYPE_CHECKING:
@@ -34,10 +35,14 @@ def folds(block: "MobileOneBlock") -> bool:
 
 
 def takes_folded(block: "MobileOneBlock", x: Tensor) -> bool:
-    """Whether the block computes x (N, C, H, W) by one convolution: as its execution says, where it can."""
+    """Whether the block computes x (N, C, H, W) by one convolution: as its execution says, where it can; also where
+    only that can synchronize it. Raises InputError where it is to be synchronized and cannot.
+    """
     if block.execution == "branches" or not folds(block):
+        if synchronizes(block):
+            refuse_own_statistics(block_norms(block))
         return False
-    return block.execution == "folded" or pays(Geometry.of(block.spec), block.spec.k, x)
+    return block.execution == "folded" or synchronizes(block) or pays(Geometry.of(block.spec), block.spec.k, x)
 
 
 def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
@@ -46,16 +51,16 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     Raises ValueError where a channel has a single value, as BN does.
     """
     geometry, norms = Geometry.of(block.spec), block_norms(block)
-    count = geometry.positions(x.shape)
-    if count == 1:
+    together = synchronizes(block)
+    if geometry.positions(x.shape) == 1 and not together:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     kind = kind_of(geometry, x)
     with torch.autocast(x.device.type, enabled=False):
-        found = Sum(*FoldedConvolution.apply(x, kind, _branches(block, norms), *_parameters(block, norms)))
+        found = Sum(*FoldedConvolution.apply(x, kind, _branches(block, norms), together, *_parameters(block, norms)))
         means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in found[1:])
-        update_running(norms, means, variances, count)
+        update_running(norms, means, variances)
     return found.output
 
 

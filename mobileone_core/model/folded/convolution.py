@@ -9,10 +9,11 @@ from torch.autograd.function import once_differentiable
 
 from mobileone_core.model.folded.algebra import Branches, Moments, fold, unfold
 from mobileone_core.model.folded.kind import Kind
+from mobileone_core.model.folded.ranks import of_all_ranks, summed
 
 
 class Sum(NamedTuple):
-    """output (N, C_out, H', W'); of every branch the batch mean and biased variance: (G, B, O)."""
+    """output (N, C_out, H', W'); of every branch the batch mean and unbiased variance, (G, B, O)."""
 
     output: Tensor
     means: Tensor
@@ -20,21 +21,32 @@ class Sum(NamedTuple):
 
 
 class FoldedConvolution(Function):
-    """x (N, C, H, W) and weights, gammas and betas of all branches -> Sum.
+    """x (N, C, H, W) and weights, gammas and betas of all branches -> Sum; together with all other ranks or alone.
 
     Kept for the gradient: x, the parameters, and what does not grow with the branches but for one scale a channel.
+    Together, gradients are those of the sum of all ranks' losses; DDP's mean makes of them the mean loss's.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kind: Kind, branches: Branches, *parameters: Tensor) -> Sum:  # noqa: ANN401
-        moments = kind.moments(x)
-        stacked = branches.stacked(parameters, kind.geometry, moments.mean)
+    def forward(  # noqa: PLR0913, PLR0917
+        ctx: Any,  # noqa: ANN401
+        x: Tensor,
+        kind: Kind,
+        branches: Branches,
+        together: bool,
+        *parameters: Tensor,
+    ) -> Sum:
+        own, count = kind.moments(x), kind.geometry.positions(x.shape)
+        moments, total = of_all_ranks(own, count) if together else (own, count)
+        stacked = branches.stacked(parameters, kind.geometry, own.mean)
         folded = fold(moments, branches, stacked, kind.geometry)
         output = kind.convolve(x, moments.mean, folded.kernel, folded.bias)
-        ctx.save_for_backward(x, *moments, folded.kernel, folded.scales, *parameters)
-        ctx.kind, ctx.branches = kind, branches
-        ctx.mark_non_differentiable(folded.means, folded.variances)
-        return Sum(output, folded.means, folded.variances)
+        apart = (own.mean - moments.mean, total) if together else ()
+        ctx.save_for_backward(x, *moments, folded.kernel, folded.scales, *apart, *parameters)
+        ctx.kind, ctx.branches, ctx.together = kind, branches, together
+        variances = folded.variances * (total / (total - 1))
+        ctx.mark_non_differentiable(folded.means, variances)
+        return Sum(output, folded.means, variances)
 
     @staticmethod
     @once_differentiable
@@ -47,12 +59,19 @@ def _gradients(ctx: Any, to_output: Tensor) -> tuple[Tensor | None, ...]:  # noq
     x, mean, covariance, kernel, scales, *parameters = ctx.saved_tensors
     kind: Kind = ctx.kind
     branches: Branches = ctx.branches
+    count = kind.geometry.positions(x.shape)
+    if ctx.together:
+        apart, count, *parameters = parameters
+        to_kernel, to_bias = kind.to_parameters(x, mean + apart, to_output)
+        to_kernel = to_kernel + to_bias.unsqueeze(-1) * apart.unsqueeze(-2)
+    else:
+        to_kernel, to_bias = kind.to_parameters(x, mean, to_output)
     stacked = branches.stacked(tuple(parameters), kind.geometry, mean)
-    to_kernel, to_bias = kind.to_parameters(x, mean, to_output)
     found = unfold(Moments(mean, covariance), scales, stacked, to_kernel, kind.geometry)
-    to_x = None
+    gradients = branches.parted(found, to_bias, parameters, kind.geometry)
+    to_x, to_covariance = None, found.covariance
+    if ctx.together:
+        to_covariance, to_bias = summed(to_covariance, to_bias)
     if ctx.needs_input_grad[0]:
-        count = kind.geometry.positions(x.shape)
-        weights = found.covariance * (2 / count)
-        to_x = kind.to_input(x, mean, to_output, to_bias / count, kernel, weights)
-    return to_x, None, None, *branches.parted(found, to_bias, parameters, kind.geometry)
+        to_x = kind.to_input(x, mean, to_output, to_bias / count, kernel, to_covariance * (2 / count))
+    return to_x, None, None, None, *gradients

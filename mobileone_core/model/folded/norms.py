@@ -14,12 +14,9 @@ def follow_the_batch(norms: Sequence[nn.Module]) -> bool:
 
 
 @torch.no_grad()
-def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Tensor, count: int) -> None:
-    """Move every BN's running statistics towards batch means and biased variances (B, C), as BN itself does.
-
-    count is the values a channel: what they estimate is the variance of the population, count / (count - 1) larger.
-    """
-    pairs = zip(norms, means.unbind(), (variances * (count / (count - 1))).unbind(), strict=True)
+def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Tensor) -> None:
+    """Move every BN's running statistics towards batch means and unbiased variances (B, C), as BN itself does."""
+    pairs = zip(norms, means.unbind(), variances.unbind(), strict=True)
     tracking = [pair for pair in pairs if pair[0].training and pair[0].track_running_stats]
     if not tracking:
         return

@@ -1,0 +1,64 @@
+"""The moments of all ranks from those of each: what one process finds in all their images together."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mobileone_core.model.folded.block import kind_of
+from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.pointwise import Pointwise
+from mobileone_core.model.folded.ranks import merge
+from mobileone_core.model.network import build_model, set_synchronized
+
+GEOMETRIES = [Geometry(1, 1, 1, 4, 6), Geometry(4, 3, 1, 4, 4), Geometry(4, 3, 2, 4, 4), Geometry(1, 3, 2, 4, 6)]
+
+
+def merged(parts, geometry):
+    """Mean and covariance of the images of several ranks (N_r, C, H, W), by merging."""
+    counts = torch.tensor([float(geometry.positions(part.shape)) for part in parts], dtype=parts[0].dtype)
+    moments = [kind_of(geometry, part).moments(part) for part in parts]
+    scatter = sum(count * item.covariance for count, item in zip(counts, moments, strict=True))
+    return merge(counts, torch.stack([item.mean for item in moments]), scatter).moments
+
+
+def draw(sizes, offset, apart, dtype=torch.float64):
+    """Images (N_r, 4, 5, 5) of several ranks, whose means differ by apart from one rank to the next."""
+    generator = torch.Generator().manual_seed(sum(sizes))
+    noise = [torch.randn(size, 4, 5, 5, generator=generator, dtype=torch.float64) for size in sizes]
+    return [(value + offset + rank * apart).to(dtype) for rank, value in enumerate(noise)]
+
+
+@given(
+    geometry=st.sampled_from(GEOMETRIES),
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    offset=st.sampled_from([0.0, -3.0, 1e3, 1e6]),
+    apart=st.sampled_from([0.0, 0.1, 5.0]),
+)
+def test_they_are_the_moments_of_all_images(geometry, sizes, offset, apart):
+    parts = draw(sizes, offset, apart)
+    whole = torch.cat(parts)
+    mean, covariance = kind_of(geometry, whole).moments(whole)
+    found = merged(parts, geometry)
+    spread = covariance.diagonal(dim1=1, dim2=2).sqrt()
+    assert ((found.mean - mean).abs() <= 1e-13 * (spread + abs(offset))).all()
+    scale = spread.unsqueeze(2) * spread.unsqueeze(1)  # a correlation's unit
+    rounding = 1e-14 * (1 + (mean.abs() / spread).max())  # the means', which every BN has as well
+    assert ((found.covariance - covariance).abs() <= rounding * scale).all()
+
+
+def test_the_spread_survives_means_ten_thousand_times_larger():
+    """In float32, where E[x x^T] - m m^T has nothing of it left."""
+    parts = draw([3, 1, 2], 1e4, 1.0, torch.float32)
+    expected = Pointwise(GEOMETRIES[0]).moments(torch.cat(parts).double()).covariance
+    assert (merged(parts, GEOMETRIES[0]).covariance.double() - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+@pytest.mark.parametrize("execution", ["branches", "folded"])
+def test_without_others_nothing_changes(execution):
+    x, outputs = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), []
+    for synchronized in (False, True):
+        torch.manual_seed(0)
+        network = set_synchronized(build_model("tiny", 5, execution).train(), synchronized)
+        outputs.append(network(x))
+    assert torch.equal(*outputs)
