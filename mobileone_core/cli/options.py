@@ -74,8 +74,8 @@ class Running:
     """Train in channels-last memory format."""
     compile: bool = False
     """Train with torch.compile."""
-    blocks: Blocks = "branches"
-    """How a block trains: every branch by itself, folded into one convolution (exact, less memory), or the faster."""
+    blocks: Blocks = "auto"
+    """How a block trains: every branch by itself, all folded into one convolution (exact), or the faster of both."""
     sync_batchnorm: bool = False
     """Normalize by the whole batch of all processes, not by each one's share; needs blocks folded or auto."""
     runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None

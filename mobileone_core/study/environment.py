@@ -32,8 +32,7 @@ SAID = ("device", "processor", "system", "threads", "execution", "git")  # what 
 def environment_tags(execution: Execution) -> dict[str, str]:
     """The tags: SAID, and a version.<package> for every package that decides what is computed."""
     switches = [name for name in ("channels_last", "compile") if getattr(execution, name)]
-    if execution.blocks != "branches":
-        switches.append(f"{execution.blocks} blocks")
+    switches.append(f"{execution.blocks} blocks")
     if execution.processes > 1:
         switches.append(f"{execution.processes} processes")
         switches += ["sync_batchnorm"] * execution.sync_batchnorm
@@ -42,7 +41,7 @@ def environment_tags(execution: Execution) -> dict[str, str]:
         "processor": processor(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": str(execution.threads),
-        "execution": ", ".join(switches) or "default",
+        "execution": ", ".join(switches),
         "git": git_revision(),
         **versions(),
     }

@@ -23,7 +23,7 @@ class Execution:
     channels_last: bool = False
     compile: bool = False
     processes: int = 1
-    blocks: Blocks = "branches"
+    blocks: Blocks = "auto"
     sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:

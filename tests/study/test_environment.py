@@ -48,9 +48,9 @@ def test_a_macs_processor_is_what_sysctl_calls_it(on_mac, sysctl, name):
 @pytest.mark.parametrize(
     ("execution", "said"),
     [
-        (Execution("cpu"), "default"),
-        (Execution("cpu", compile=True), "compile"),
-        (Execution("cpu", compile=True, processes=2), "compile, 2 processes"),
+        (Execution("cpu"), "auto blocks"),
+        (Execution("cpu", compile=True, blocks="branches"), "compile, branches blocks"),
+        (Execution("cpu", compile=True, processes=2), "compile, auto blocks, 2 processes"),
     ],
 )
 def test_how_a_cell_ran_is_said(execution, said):

@@ -73,6 +73,6 @@ def test_a_cell_of_two_processes_is_that_of_one(train):
 def test_how_it_ran_is_recorded_and_what_cannot_run_is_refused():
     assert Running(processes=2, blocks="folded", sync_batchnorm=True, device="cpu").execution == SHARED
     assert environment_tags(SHARED)["execution"] == "folded blocks, 2 processes, sync_batchnorm"
-    assert environment_tags(Execution("cpu", sync_batchnorm=True))["execution"] == "default"
+    assert environment_tags(Execution("cpu", sync_batchnorm=True))["execution"] == "auto blocks"
     with pytest.raises(InputError, match="sync_batchnorm: True is not allowed; with several processes it needs blocks"):
         Execution("cpu", processes=2, sync_batchnorm=True)

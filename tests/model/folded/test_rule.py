@@ -9,33 +9,53 @@ from mobileone_core.model.folded.rule import pays
 from mobileone_core.model.spec import BlockSpec
 
 
+def dense(k):
+    return BlockSpec(3, 48, 3, 2, 1, k, True, False)
+
+
+def depthwise(k):
+    return BlockSpec(8, 8, 3, 1, 8, k, True, False)
+
+
+def pointwise(channels, k):
+    return BlockSpec(channels, channels, 1, 1, 1, k, True, False)
+
+
 @pytest.mark.parametrize(
-    ("spec", "side", "expected"),
+    ("spec", "shape", "expected"),
     [
-        (BlockSpec(3, 48, 3, 2, 1, 1, True, False), 224, True),
-        (BlockSpec(1, 16, 3, 2, 1, 1, True, False), 16, False),
-        (BlockSpec(1, 16, 3, 2, 1, 4, True, False), 16, True),
-        (BlockSpec(8, 8, 3, 1, 8, 1, True, False), 28, False),
-        (BlockSpec(8, 8, 3, 1, 8, 4, True, False), 28, True),
-        (BlockSpec(8, 8, 3, 1, 8, 4, True, False), 4, True),
-        (BlockSpec(8, 8, 1, 1, 1, 1, True, False), 28, False),
-        (BlockSpec(8, 8, 1, 1, 1, 4, True, False), 4, True),
-        (BlockSpec(8, 8, 5, 1, 2, 8, True, False), 28, False),
+        (dense(1), (8, 3, 224, 224), True),
+        (dense(4), (32, 3, 64, 64), True),
+        (dense(4), (64, 3, 16, 16), False),
+        (depthwise(1), (2, 8, 4, 4), True),
+        (pointwise(128, 1), (8, 128, 28, 28), False),
+        (pointwise(256, 2), (32, 256, 4, 4), False),
+        (pointwise(256, 4), (32, 256, 4, 4), True),
+        (pointwise(64, 2), (64, 64, 2, 2), True),
+        (BlockSpec(8, 8, 5, 1, 2, 8, True, False), (8, 8, 112, 112), False),
     ],
 )
-def test_the_rule_follows_the_table(spec, side, expected):
-    x = torch.empty(2, spec.in_channels, side, side)
+def test_the_rule_follows_the_table(monkeypatch, spec, shape, expected):
+    monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: True)
+    x = torch.empty(shape)
     assert pays(Geometry.of(spec), spec.k, x) is expected
     assert not pays(Geometry.of(spec), spec.k, x.double())
     assert not pays(Geometry.of(spec), spec.k, x.to("meta"))
+    assert not pays(Geometry.of(spec), spec.k, x.contiguous(memory_format=torch.channels_last))
     with torch.autocast("cpu", torch.bfloat16):
         assert not pays(Geometry.of(spec), spec.k, x)
+
+
+@pytest.mark.parametrize(("k", "expected"), [(1, False), (3, False), (4, True)])
+def test_without_a_compiler_a_depthwise_block_needs_more_branches(monkeypatch, k, expected):
+    monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: False)
+    assert pays(Geometry.of(depthwise(k)), k, torch.empty(8, 8, 28, 28)) is expected
 
 
 @pytest.mark.parametrize(("k", "like"), [(1, "branches"), (4, "folded")])
 def test_auto_computes_as_the_path_it_takes(k, like):
     torch.manual_seed(0)
-    block, outputs = MobileOneBlock(BlockSpec(8, 8, 1, 1, 1, k, True, False)).train(), {}
+    block, outputs = MobileOneBlock(pointwise(8, k)).train(), {}
     x = torch.randn(2, 8, 5, 5)
     for execution in ("branches", "folded", "auto"):
         block.execution = execution
