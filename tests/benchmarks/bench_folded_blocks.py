@@ -106,7 +106,9 @@ def measure(arguments: argparse.Namespace) -> None:
     clock = time.process_time if arguments.processor else time.perf_counter
     bandwidth, rate = reach()
     print(f"{bandwidth / 1e9:.0f} GB/s, {rate / 1e9:.0f} billion multiply-adds a second, {arguments.threads} threads")
-    print(f"{'':<32} {'k':>2} {'branches ms':>12} {'folded ms':>10} {'branches / folded':>18} {'limit ms':>9} {'/ limit':>8}")
+    print(
+        f"{'':<32} {'k':>2} {'branches ms':>12} {'folded ms':>10} {'branches / folded':>18} {'limit ms':>9} {'/ limit':>8}"
+    )
     for k in arguments.k:
         for case in cases(arguments, k):
             times: dict[str, list[float]] = {"branches": [], "folded": []}

@@ -47,9 +47,7 @@ class Branches:
         )
         return Stacked(tuple(rows), gammas, betas)
 
-    def parted(
-        self, found: "Unfolded", to_bias: Tensor, parameters: list[Tensor], geometry: Geometry
-    ) -> list[Tensor]:
+    def parted(self, found: "Unfolded", to_bias: Tensor, parameters: list[Tensor], geometry: Geometry) -> list[Tensor]:
         """Gradients of the parameters, in their order, from those of what was stacked of them."""
         kernels = list(found.rows if geometry.outputs > 1 else found.rows[0].unsqueeze(2).unbind(1))
         if self.scale:

@@ -35,7 +35,9 @@ class Kind:
         bias = bias - torch.bmm(rounded.to(mean.dtype), mean.unsqueeze(-1)).squeeze(-1)
         bias = bias.view(-1)
         coarse = bias.to(x.dtype)
-        out = F.conv2d(x, self._weight(rounded), coarse, self.geometry.stride, self._padding, groups=self.geometry.groups)
+        out = F.conv2d(
+            x, self._weight(rounded), coarse, self.geometry.stride, self._padding, groups=self.geometry.groups
+        )
         if coarse.dtype != bias.dtype:
             out = out + (bias - coarse.to(bias.dtype)).to(x.dtype).view(1, -1, 1, 1)
         return out
