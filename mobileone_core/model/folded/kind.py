@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
 
+HALVES = (torch.bfloat16, torch.float16)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -38,16 +40,17 @@ class Kind:
         out = F.conv2d(
             x, self._weight(rounded), coarse, self.geometry.stride, self._padding, groups=self.geometry.groups
         )
-        if coarse.dtype != bias.dtype:
+        if x.dtype in HALVES:
             out = out + (bias - coarse.to(bias.dtype)).to(x.dtype).view(1, -1, 1, 1)
         return out
 
     def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
         """The gradients of convolve to kernel and bias. mean must be that of x."""
+        to_y = exact(to_y)  # the gradients of the branches are small differences of what is summed here
         to_bias = to_y.sum((0, 2, 3), dtype=mean.dtype)
         # as a BN does: less its mean, what comes back sees no offset of the patches
         level = to_bias / (to_y.numel() // to_y.shape[1])
-        to_kernel = self._backward(to_y - level.to(to_y.dtype).view(1, -1, 1, 1), x, None)[1]
+        to_kernel = self._backward(to_y - level.to(to_y.dtype).view(1, -1, 1, 1), exact(x), None)[1]
         shape = (self.geometry.groups, self.geometry.outputs)
         return to_kernel.view(*shape, self.geometry.taps).to(mean.dtype), to_bias.view(shape)
 
@@ -57,7 +60,7 @@ class Kind:
         """What x receives from kernel^T (to_y - level) and from weigh together. level (G, O)."""
         apart = to_y - level.to(to_y.dtype).view(1, -1, 1, 1)
         to_x = self._backward(apart, x, self._weight(kernel.to(x.dtype)))[0]
-        return to_x + self.weigh(x, mean, weights).to(to_x.dtype)
+        return (to_x + self.weigh(x, mean, weights)).to(x.dtype)
 
     @property
     def _padding(self) -> int:
@@ -79,4 +82,12 @@ class Kind:
 
 def exact(values: Tensor) -> Tensor:
     """float32 at least."""
-    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    return values.float() if values.dtype in HALVES else values
+
+
+def summing(x: Tensor) -> torch.dtype:
+    """What products of x are summed in, where they are few: float64, unless x itself is coarse.
+
+    w^T S w of neighbouring pixels, which are much alike, needs digits of S that float32 sums do not have.
+    """
+    return torch.float64 if x.dtype in (torch.float32, torch.float64) else torch.float32

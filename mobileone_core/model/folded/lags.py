@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Moments
-from mobileone_core.model.folded.kind import Kind, exact
+from mobileone_core.model.folded.kind import Kind, exact, summing
 
 SIDE = 3  # of the kernel
 TAPS = SIDE * SIDE
@@ -28,15 +28,15 @@ class Lags(Kind):
     """Depthwise 3x3 at stride 1, two rows and two columns or more."""
 
     def moments(self, x: Tensor) -> Moments:
-        x = exact(x)
-        shift = x.mean((0, 2, 3))
-        return _moments(x - shift.view(1, -1, 1, 1), shift)
+        values = exact(x)
+        shift = values.mean((0, 2, 3))
+        return _moments(values - shift.view(1, -1, 1, 1), shift.to(summing(x)))
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         """With z as in moments, A (p - m) is A z_t' + A (mean * 1_t' - m), and 1_t' depends on where t stands."""
         x = exact(x)
+        mean, weights = mean.to(x.dtype), weights.to(x.dtype).view(-1, SIDE, SIDE, SIDE, SIDE)
         shift = mean[:, TAPS // 2]
-        weights = weights.view(-1, SIDE, SIDE, SIDE, SIDE)
         rows, columns = (_inside(size, x) for size in x.shape[2:])
         level = torch.einsum("cabde,adh,bew->chw", weights * shift.view(-1, 1, 1, 1, 1), rows, columns)
         below = torch.einsum("cabde,cde->cab", weights, mean.view(-1, SIDE, SIDE))
@@ -45,12 +45,12 @@ class Lags(Kind):
 
 
 def _moments(z: Tensor, shift: Tensor) -> Moments:
-    """From the centred input (N, C, H, W) and its channels' means."""
+    """From the centred input (N, C, H, W) and its channels' means, in whose dtype all is summed."""
     batch, channels, height, width = z.shape
     positions, count = height * width, batch * height * width
-    products = _products(z) / count
-    rows, columns = _inside(height, z), _inside(width, z)
-    sums = torch.einsum("abh,chw,dew->cadbe", rows, z.sum(0), columns)  # z_t where t' is inside too
+    products = _products(z, shift.dtype) / count
+    rows, columns = _inside(height, shift), _inside(width, shift)
+    sums = torch.einsum("abh,chw,dew->cadbe", rows, z.sum(0, dtype=shift.dtype), columns)  # z_t where t' is inside too
     seen = sums.reshape(channels, TAPS, TAPS) / count
     inside = torch.einsum("ab,de->adbe", rows.sum(-1), columns.sum(-1)).reshape(TAPS, TAPS) / positions
     centre = TAPS // 2  # is always inside
@@ -63,26 +63,26 @@ def _moments(z: Tensor, shift: Tensor) -> Moments:
     return Moments(own + shift.squeeze(-1) * share, covariance)
 
 
-def _products(z: Tensor) -> Tensor:
+def _products(z: Tensor, dtype: torch.dtype) -> Tensor:
     """Sums of z_t z_t' over images and positions: (C, 9, 9)."""
     channels = z.shape[1]
-    sums = _lags(z)[:, PAIR_LAGS.to(z.device)].view(channels, SIDE, SIDE, SIDE, SIDE)
+    sums = _lags(z, dtype)[:, PAIR_LAGS.to(z.device)].view(channels, SIDE, SIDE, SIDE, SIDE)
     apart = APART.to(z.device)
     for tap, place in OUTER:
-        sums[:, tap, :, tap, :] -= _line_lags(z[:, :, place, :])[:, apart]
-        sums[:, :, tap, :, tap] -= _line_lags(z[:, :, :, place])[:, apart]
+        sums[:, tap, :, tap, :] -= _line_lags(z[:, :, place, :].to(dtype))[:, apart]
+        sums[:, :, tap, :, tap] -= _line_lags(z[:, :, :, place].to(dtype))[:, apart]
         for other, position in OUTER:
-            sums[:, tap, other, tap, other] += z[:, :, place, position].square().sum(0)
+            sums[:, tap, other, tap, other] += z[:, :, place, position].to(dtype).square().sum(0)
     return sums.view(channels, TAPS, TAPS)
 
 
-def _lags(z: Tensor) -> Tensor:
+def _lags(z: Tensor, dtype: torch.dtype) -> Tensor:
     """sum of z(i, j) z(i + d, j + e) for d = 0, 1, 2 and e = -2 ... 2: (C, 15).
 
     Two empty rows part the images, so that all of a channel is one matrix.
     """
     batch, channels, height, width = z.shape
-    apart = z.new_zeros(channels, batch, height + SIDE - 1, width)
+    apart = z.new_zeros(channels, batch, height + SIDE - 1, width, dtype=dtype)
     apart[:, :, :height] = z.transpose(0, 1)
     lines = apart.view(channels, -1, width)
     lags = []

@@ -6,14 +6,14 @@ from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.kind import Kind, exact
+from mobileone_core.model.folded.kind import Kind, exact, summing
 
 
 class Patches(Kind):
     """Patches are made for the moments and for their gradient, and not kept."""
 
     def moments(self, x: Tensor) -> Moments:
-        seen = patches(exact(x), self.geometry)
+        seen = patches(exact(x), self.geometry).to(summing(x))
         mean = seen.mean((0, 3))
         apart = seen - mean.unsqueeze(-1)
         rest = apart.mean((0, 3))  # what rounding left
@@ -22,7 +22,8 @@ class Patches(Kind):
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         geometry = self.geometry
-        received = torch.matmul(weights, patches(exact(x), geometry) - mean.unsqueeze(-1))
+        seen = patches(exact(x), geometry)
+        received = torch.matmul(weights.to(seen.dtype), seen - mean.to(seen.dtype).unsqueeze(-1))
         if geometry.kernel == geometry.stride == 1:
             return received.view(x.shape)
         flat = received.view(len(x), geometry.in_channels * geometry.area, -1)
