@@ -1,0 +1,107 @@
+"""Blocks as they stand in a training, with what reached them: inputs, and gradients of what their branches sum to."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mobileone_core.data.loaders import LoaderOptions, open_loaders
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.network import build_model
+from mobileone_core.study.presets import preset_cell
+from mobileone_core.training.optimizer import build_optimizer
+from mobileone_core.training.schedules import learning_rate
+
+QUANTITIES = ("output", "to input", "to parameters", "running mean", "running variance")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A block at some step of a training, what it was given (N, C, H, W) and the gradient of its branches' sum."""
+
+    name: str
+    step: int
+    block: MobileOneBlock
+    x: torch.Tensor
+    to_sum: torch.Tensor
+
+
+def record_training(variant="tiny", data=None, changes=None, seed=0, steps=(0,)):
+    """Train by the branches in float32, as the recipe of a study's default cell says; every block at the steps named."""
+    spec = preset_cell(variant, data or DataSpec(), "digits", changes)
+    recipe = spec.recipe
+    torch.manual_seed(seed)
+    network = build_model(spec.model, spec.data.num_classes).train()
+    optimizer = build_optimizer(network, recipe)
+    train = open_loaders(spec.data, None, seed, LoaderOptions(recipe.batch_size, recipe.augmentation)).train
+    found, step = [], 0
+    for epoch in range(recipe.epochs):
+        train.set_epoch(epoch, epoch / recipe.epochs)
+        for images, labels in train:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(recipe, step / (recipe.epochs * len(train)))
+            if step in steps:
+                found += record_blocks(network, images, labels, step)
+            optimizer.zero_grad()
+            F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing).backward()
+            optimizer.step()
+            if step == max(steps):
+                return found
+            step += 1
+    return found
+
+
+def record_blocks(network, images, labels, step):
+    """Every block of a copy of the network in one forward and backward."""
+    network = copy.deepcopy(network)
+    blocks = {name: block for name, block in network.named_modules() if isinstance(block, MobileOneBlock)}
+    before = {name: copy.deepcopy(block) for name, block in blocks.items()}
+    inputs, gradients = {}, {}
+    for name, block in blocks.items():
+        block.register_forward_pre_hook(lambda _, given, name=name: inputs.update({name: given[0].detach().clone()}))
+        block.attn.register_forward_pre_hook(
+            lambda _, given, name=name: (
+                given[0].register_hook(lambda g: gradients.update({name: g.detach().clone()})) and None
+            )
+        )
+    F.cross_entropy(network(images), labels, label_smoothing=0.1).backward()
+    return [Recorded(name, step, before[name], inputs[name], gradients[name]) for name in blocks]
+
+
+def summed(recorded, execution, dtype=torch.float32, autocast=False):
+    """One step of the block's branches alone, without what follows them: every quantity, in float64."""
+    block = copy.deepcopy(recorded.block).to(dtype).train()
+    block.attn, block.act, block.execution = nn.Identity(), nn.Identity(), execution
+    x = recorded.x.to(dtype if not autocast else recorded.x.dtype, copy=True).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        output = block(x)
+    output.backward(recorded.to_sum.to(output.dtype))
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    values = (
+        output.detach(),
+        x.grad,
+        torch.cat([p.grad.flatten() for p in block.parameters()]),
+        torch.stack([norm.running_mean for norm in norms]),
+        torch.stack([norm.running_var for norm in norms]),
+    )
+    return dict(zip(QUANTITIES, (value.double() for value in values), strict=True))
+
+
+def errors_by_path(recorded, autocast=False):
+    """{path: {quantity: relative error against the branches in float64}}, in norms.
+
+    Under autocast to bfloat16 a block is given bfloat16, as by the block before it and the one after it.
+    """
+    dtype = torch.bfloat16 if autocast else torch.float32
+    given = replace(recorded, x=recorded.x.to(dtype), to_sum=recorded.to_sum.to(dtype))
+    truth = summed(given, "branches", torch.float64)
+    return {
+        path: {
+            name: float((value - truth[name]).norm() / truth[name].norm())
+            for name, value in summed(given, path, autocast=autocast).items()
+        }
+        for path in ("branches", "folded")
+    }
