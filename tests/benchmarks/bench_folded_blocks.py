@@ -1,4 +1,4 @@
-"""Forward and backward of single blocks, by branches and folded, and how far the folded one is from the machine's limit.
+"""Forward and backward of single blocks, by branches and folded, and how far the folded ones are from the limit.
 
     python tests/benchmarks/bench_folded_blocks.py [--batch 8] [--image-size 224] [--k 1 2 4 8] [--rounds 9] ...
 
@@ -106,9 +106,8 @@ def measure(arguments: argparse.Namespace) -> None:
     clock = time.process_time if arguments.processor else time.perf_counter
     bandwidth, rate = reach()
     print(f"{bandwidth / 1e9:.0f} GB/s, {rate / 1e9:.0f} billion multiply-adds a second, {arguments.threads} threads")
-    print(
-        f"{'':<32} {'k':>2} {'branches ms':>12} {'folded ms':>10} {'branches / folded':>18} {'limit ms':>9} {'/ limit':>8}"
-    )
+    heads = f"{'branches ms':>12} {'folded ms':>10} {'branches / folded':>18} {'limit ms':>9} {'/ limit':>8}"
+    print(f"{'':<32} {'k':>2} {heads}")
     for k in arguments.k:
         for case in cases(arguments, k):
             times: dict[str, list[float]] = {"branches": [], "folded": []}

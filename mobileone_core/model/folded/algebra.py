@@ -86,7 +86,7 @@ class Stacked(NamedTuple):
 
     def summed(self, factors: Tensor) -> Tensor:
         """All rows times their branch's factor (G, B, O): (G, O, T)."""
-        first, *others = pairs = list(zip(self.by_row(factors), self.rows, strict=True))
+        first, *others = list(zip(self.by_row(factors), self.rows, strict=True))
         if factors.shape[2] == 1:
             return torch.bmm(first[0].transpose(1, 2), first[1])
         total = first[0] * first[1]

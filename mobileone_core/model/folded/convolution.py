@@ -28,7 +28,7 @@ class FoldedConvolution(Function):
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917
+    def forward(
         ctx: Any,  # noqa: ANN401
         x: Tensor,
         kind: Kind,

@@ -1,4 +1,4 @@
-"""depthwise.c as operators of torch: built at first use, where there is a C compiler; torch.compile takes them whole."""
+"""depthwise.c as operators of torch: built at first use, where there is a C compiler."""
 
 import contextlib
 import ctypes
@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from mobileone_core.files import write_whole
 
 SOURCE = Path(__file__).with_name("depthwise.c")
 LEVELS = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4"]}  # by torch's name of what the processor has
-THREADING = (["-fopenmp"], ["-fopenmp-simd"], [])  # the first that the compiler takes
+THREADING: tuple[list[str], ...] = (["-fopenmp"], ["-fopenmp-simd"], [])  # the first that the compiler takes
 SECONDS = 60  # that a compiler may take
 TAPS = 9
 
@@ -121,15 +123,19 @@ def _like_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tupl
 
 
 # what torch.compile needs of them: their names, and empty results
-SHAPES = {
+SHAPES: dict[Callable[..., Any], Callable[..., Any]] = {
     moments: _like_moments,
     convolve: lambda x, mean, kernel, bias, stride: _output(x, stride),  # noqa: ARG005
     to_parameters: _like_parameters,
     to_input: lambda x, *others: torch.empty_like(x, memory_format=torch.contiguous_format),  # noqa: ARG005
 }
-OPERATORS = {}
-for function, shapes in SHAPES.items():
-    OPERATORS[function.__name__] = torch.library.custom_op(
-        f"mobileone_ablations::depthwise_{function.__name__}", function, mutates_args=()
-    )
-    OPERATORS[function.__name__].register_fake(shapes)
+
+
+def _operator(function: Callable[..., Any], shapes: Callable[..., Any]) -> Callable[..., Any]:
+    name = f"mobileone_ablations::depthwise_{function.__name__}"
+    operator = torch.library.custom_op(name, mutates_args=())(function)
+    operator.register_fake(shapes)
+    return operator
+
+
+OPERATORS = {function.__name__: _operator(function, shapes) for function, shapes in SHAPES.items()}

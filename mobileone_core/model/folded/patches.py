@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.gram import gram
 from mobileone_core.model.folded.kind import Kind, exact, summing
 
 
@@ -13,12 +14,17 @@ class Patches(Kind):
     """Patches are made for the moments and for their gradient, and not kept."""
 
     def moments(self, x: Tensor) -> Moments:
-        seen = patches(exact(x), self.geometry).to(summing(x))
+        seen = patches(exact(x), self.geometry)
         mean = seen.mean((0, 3))
         apart = seen - mean.unsqueeze(-1)
         rest = apart.mean((0, 3))  # what rounding left
-        covariance = torch.matmul(apart, apart.transpose(-1, -2)).sum(0) / self.geometry.positions(x.shape)
-        return Moments(mean + rest, covariance - rest.unsqueeze(-1) * rest.unsqueeze(-2))
+        if self.geometry.groups == 1:
+            products = sum((gram(image[0]) for image in apart), apart.new_zeros(()))
+        else:
+            apart = apart.to(summing(x))
+            products = torch.matmul(apart, apart.transpose(-1, -2)).sum(0)
+        covariance = products / self.geometry.positions(x.shape) - rest.unsqueeze(-1) * rest.unsqueeze(-2)
+        return Moments(mean + rest, covariance.to(mean.dtype))
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         geometry = self.geometry

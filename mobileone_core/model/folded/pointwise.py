@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from mobileone_core.model.folded.algebra import Moments
+from mobileone_core.model.folded.gram import gram
 from mobileone_core.model.folded.kind import Kind, exact
 
 LEAST = 32  # positions an image from which a product an image is faster than one over all images, gathered
-PIECE = 48  # terms of a sum of products that cost few digits in float32
 
 
 class Pointwise(Kind):
@@ -18,7 +18,7 @@ class Pointwise(Kind):
         mean = x.mean((0, 2, 3))
         apart = _gathered(x, mean)
         rest = apart.mean(1)  # what rounding left of the mean
-        covariance = _gram(apart).div_(apart.shape[1]) - torch.outer(rest, rest)
+        covariance = gram(apart).div_(apart.shape[1]) - torch.outer(rest, rest)
         return Moments((mean + rest).unsqueeze(0), covariance.unsqueeze(0))
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
@@ -55,25 +55,6 @@ class Pointwise(Kind):
         rows = to_y.flatten(2)
         out = torch.baddbmm(offset.view(1, -1, 1), kernel.transpose(1, 2).expand(len(x), -1, -1), rows)
         return out.baddbmm_(weights.expand(len(x), -1, -1), x.flatten(2) - mean.view(-1, 1)).view(x.shape)
-
-
-def _gram(rows: Tensor) -> Tensor:
-    """rows (C, M) times themselves: (C, C), by pieces of the sum, all at once where their products are small.
-
-    A matrix product adds term by term. Behind a ReLU many terms are alike, and so are the roundings: they add up to
-    ten and more in 500 terms.
-    """
-    channels, terms = rows.shape
-    if channels > 2 * PIECE:
-        total = rows.new_zeros(channels, channels)
-        for piece in rows.split(PIECE, 1):
-            total.addmm_(piece, piece.T)
-        return total
-    pieces = max(1, terms // PIECE)
-    length = terms // pieces
-    parts = rows[:, : pieces * length].unflatten(1, (pieces, length)).transpose(0, 1)
-    rest = rows[:, pieces * length :]
-    return torch.bmm(parts, parts.transpose(1, 2)).sum(0).addmm_(rest, rest.T)
 
 
 def _gathers(x: Tensor) -> bool:

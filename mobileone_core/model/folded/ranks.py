@@ -81,5 +81,5 @@ def summed(*values: Tensor) -> list[Tensor]:
     """Of every value the sum over all ranks, by one all-reduce."""
     packed = torch.cat([value.reshape(-1) for value in values])
     dist.all_reduce(packed)
-    parts = packed.split([value.numel() for value in values])
+    parts = torch.split(packed, [value.numel() for value in values])
     return [part.view_as(value) for part, value in zip(parts, values, strict=True)]

@@ -30,7 +30,7 @@ class Recorded:
 
 
 def record_training(variant="tiny", data=None, changes=None, seed=0, steps=(0,)):
-    """Train by the branches in float32, as the recipe of a study's default cell says; every block at the steps named."""
+    """Train by the branches in float32, by the recipe of a study's default cell; every block at the steps named."""
     spec = preset_cell(variant, data or DataSpec(), "digits", changes)
     recipe = spec.recipe
     torch.manual_seed(seed)

@@ -34,8 +34,9 @@ def draw(shape, stride, offset, seed):
     return geometry, (x, to_y, *others)
 
 
-def everything(kind, x, to_y, level, kernel, weights, bias):
+def everything(kind, x, to_y, *others):
     """All that a kind computes, in its order."""
+    level, kernel, weights, bias = others
     mean, covariance = kind.moments(x)
     gradients = kind.to_parameters(x, mean, to_y)
     to_x = kind.to_input(x, mean, to_y, level, kernel, weights)
