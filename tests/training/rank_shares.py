@@ -1,5 +1,6 @@
 """Training in which every rank has its share of each batch, in other processes too."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,16 +25,18 @@ class Setting(NamedTuple):
     execution: Execution = "folded"
     sizes: tuple[int, ...] | None = (3, 3)
     synchronized: bool = True
+    image_size: int = 16
 
 
 SETTINGS = {
     "folded": Setting(),
     "auto": Setting(execution="auto"),
-    "uneven": Setting(sizes=(1, 5)),  # the last maps have one pixel: rank 0 has a single value a channel
+    "uneven": Setting(sizes=(1, 5), image_size=8),  # the last maps have one pixel: rank 0 has a single value a channel
     "float32": Setting(torch.float32),
     "apart": Setting(synchronized=False),
     "branches": Setting(execution="branches"),
 }
+THREE = {"three": Setting(sizes=(3, 1, 2))}
 
 
 def network_of(setting: Setting) -> nn.Module:
@@ -42,10 +45,10 @@ def network_of(setting: Setting) -> nn.Module:
     return set_synchronized(network, setting.synchronized)
 
 
-def images(step: int, dtype: torch.dtype) -> Tensor:
+def images(setting: Setting, step: int = 0) -> Tensor:
     """The whole batch of a step."""
-    generator = torch.Generator().manual_seed(step)
-    return torch.randn(BATCH, 3, 16, 16, generator=generator, dtype=torch.float64).to(dtype)
+    shape = (BATCH, 3, setting.image_size, setting.image_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(step), dtype=torch.float64).to(setting.dtype)
 
 
 def trained(setting: Setting, rank: int = 0) -> dict[str, Tensor]:
@@ -54,9 +57,8 @@ def trained(setting: Setting, rank: int = 0) -> dict[str, Tensor]:
     forward = data_parallel(network)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     for step in range(STEPS):
-        share, labels = (
-            item.split(sizes)[rank] for item in (images(step, setting.dtype), torch.arange(BATCH) % CLASSES)
-        )
+        whole = images(setting, step), torch.arange(BATCH) % CLASSES
+        share, labels = (item.split(sizes)[rank] for item in whole)
         loss = F.cross_entropy(forward(share), labels, reduction="sum") * len(sizes) / BATCH
         optimizer.zero_grad()
         loss.backward()
@@ -64,14 +66,14 @@ def trained(setting: Setting, rank: int = 0) -> dict[str, Tensor]:
     return network.state_dict()
 
 
-def train_all(rank: int, device: torch.device, directory: Path) -> None:
+def train_all(rank: int, device: torch.device, directory: Path, settings: Mapping[str, Setting]) -> None:
     """Keeps what every setting came to, the words of the error where it was refused, and a lone evaluation's output."""
     results: dict[str, object] = {}
-    for name, setting in SETTINGS.items():
+    for name, setting in settings.items():
         try:
             results[name] = trained(setting, rank)
         except InputError as error:
             results[name] = str(error)
     if rank == 0:
-        results["evaluation"] = network_of(SETTINGS["folded"]).eval()(images(0, torch.float64))
+        results["evaluation"] = network_of(Setting()).eval()(images(Setting()))
     torch.save(results, directory / f"{rank}.pt")
