@@ -56,7 +56,7 @@ def other_ranks(
             members.append(_start(Group(rank, count, store), _placed(device, rank), body, arguments))
         for member in members:
             _meet(member)
-        with joined(Group(0, count, store), device), _blaming(members):
+        with _blaming(members), joined(Group(0, count, store), device):
             yield
             for member in members:
                 member.process.join(PATIENCE)

@@ -1,5 +1,6 @@
 """Several processes train one cell: what they compute together, and that none outlives another."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -18,11 +19,13 @@ from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
+from mobileone_core.training import ranks
 from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.device import resolve_device
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import Nobody, TrainingFailed, TrainingStopped
+from mobileone_core.training.parallel import joined
 from mobileone_core.training.ranks import other_ranks
 from mobileone_core.training.run import Work, _train
 from mobileone_core.training.schedules import learning_rate, weight_decay
@@ -173,6 +176,18 @@ def test_what_went_wrong_elsewhere_is_said_here(tmp_path, name, error):
     with pytest.raises(error, match=str(rank_fakes.ERRORS[name])), others:
         torch.distributed.barrier()
     assert multiprocessing.active_children() == []
+
+
+def test_so_is_what_went_wrong_before_all_connections_stood(tmp_path, monkeypatch):
+    @contextlib.contextmanager
+    def broken(group, device):
+        with joined(group, device):
+            raise RuntimeError("Connection closed by peer")
+        yield
+
+    monkeypatch.setattr(ranks, "joined", broken)
+    with pytest.raises(InputError, match="data_root"), other_ranks(2, CPU, tmp_path, rank_fakes.fail, ("input",)):
+        pass
 
 
 def test_others_end_with_a_killed_rank_0(tmp_path):
