@@ -35,7 +35,11 @@ def joined(group: Group, device: torch.device) -> Iterator[None]:
         os.environ["GLOO_SOCKET_IFNAME"] = _loopback()
     backend = "gloo" if device.type == "cpu" else "nccl"
     place = group.store.absolute().as_uri()
-    dist.init_process_group(backend, place, rank=group.rank, world_size=group.ranks, timeout=LIMIT)
+    try:
+        dist.init_process_group(backend, place, rank=group.rank, world_size=group.ranks, timeout=LIMIT)
+    except BaseException:
+        dist.distributed_c10d._world.group_count = 0  # it numbers groups; the others of the next one count from 0
+        raise
     try:
         yield
     except BaseException:

@@ -33,6 +33,10 @@ def fail(rank: int, device: torch.device, name: str) -> None:
     torch.distributed.barrier()
 
 
+def meet(*_: object) -> None:
+    torch.distributed.barrier()
+
+
 class Standstill(Nobody):
     """Prints the ids of the other processes in the third batch and goes no further."""
 

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 import rank_fakes
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -19,13 +21,13 @@ from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
-from mobileone_core.training import ranks
+from mobileone_core.training import parallel, ranks
 from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.device import resolve_device
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import Nobody, TrainingFailed, TrainingStopped
-from mobileone_core.training.parallel import joined
+from mobileone_core.training.parallel import Group, joined
 from mobileone_core.training.ranks import other_ranks
 from mobileone_core.training.run import Work, _train
 from mobileone_core.training.schedules import learning_rate, weight_decay
@@ -174,7 +176,7 @@ def test_what_went_wrong_elsewhere_is_said_here(tmp_path, name, error):
     """The other two processes see no more than a broken connection."""
     others = other_ranks(3, CPU, tmp_path, rank_fakes.fail, (name,))
     with pytest.raises(error, match=str(rank_fakes.ERRORS[name])), others:
-        torch.distributed.barrier()
+        dist.barrier()
     assert multiprocessing.active_children() == []
 
 
@@ -188,6 +190,15 @@ def test_so_is_what_went_wrong_before_all_connections_stood(tmp_path, monkeypatc
     monkeypatch.setattr(ranks, "joined", broken)
     with pytest.raises(InputError, match="data_root"), other_ranks(2, CPU, tmp_path, rank_fakes.fail, ("input",)):
         pass
+
+
+def test_after_a_meeting_that_failed_there_can_be_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "LIMIT", timedelta(seconds=0.5))
+    with pytest.raises(RuntimeError, match="timeout"), joined(Group(0, 2, tmp_path / "nobody comes"), CPU):
+        pass
+    monkeypatch.setattr(parallel, "LIMIT", timedelta(seconds=60))
+    with other_ranks(2, CPU, tmp_path, rank_fakes.meet, ()):
+        dist.barrier()
 
 
 def test_others_end_with_a_killed_rank_0(tmp_path):
