@@ -41,7 +41,9 @@ def spec():
 
 
 def measure(spec, observer, execution=None):
-    return compare_forms(spec, execution=execution or Execution("cpu"), data_root=None, observer=observer)
+    return compare_forms(
+        spec, execution=execution or Execution("cpu", blocks="branches"), data_root=None, observer=observer
+    )
 
 
 @pytest.fixture(scope="module")
