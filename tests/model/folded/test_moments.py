@@ -59,20 +59,3 @@ def test_the_variance_keeps_its_digits_at_any_conditioning(geometry, offset):
         exact = exact_covariance(x, geometry, group, 512)
         bound = 50 * torch.finfo(torch.float64).eps * (w.abs() @ exact.abs() @ w.abs())
         assert abs(w @ covariance[group] @ w - w @ exact @ w) < bound
-
-
-def test_a_network_folded_compiles_without_a_break():
-    from mobileone_core.model.network import build_model
-
-    torch.manual_seed(0)
-    x, results = torch.randn(4, 3, 24, 24, dtype=torch.float64), []
-    network = build_model("tiny", 10, "folded").double().train()
-    start = {name: value.clone() for name, value in network.state_dict().items()}
-    for call in (network, torch.compile(network, backend="aot_eager", fullgraph=True)):
-        network.load_state_dict(start)
-        network.zero_grad()
-        output = call(x)
-        output.square().sum().backward()
-        results.append((output.detach(), torch.cat([p.grad.flatten() for p in network.parameters()])))
-    for actual, expected in zip(*results, strict=True):
-        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
