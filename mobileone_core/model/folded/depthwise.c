@@ -12,6 +12,7 @@
 #define TAPS 9
 #define LANES 16   /* lines end in zeros up to a multiple of it */
 #define LINE 512   /* values that a line should hold */
+#define SMALL 4    /* columns of an output whose products are summed in double */
 #define EACH_TAP for (int t = 0; t < TAPS; t++)
 
 typedef int64_t integer;
@@ -105,6 +106,18 @@ static void dots(const float *restrict u, const float *restrict v, integer line,
     memcpy(out, all, sizeof all);
 }
 
+/* The same without a rounding, for small maps: their few patches are much alike, and w^T S w needs the digits. */
+static void exact_dots(const float *restrict u, const float *restrict v, integer line, double *out) {
+    for (int a = 0; a < SIDE; a++)
+        for (int b = 0; b < SIDE; b++) {
+            const float *one = u + a * line, *other = v + b * line;
+            double sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (integer j = 0; j < line; j++) sum += (double)one[j] * other[j];
+            out[SIDE * a + b] = sum;
+        }
+}
+
 /* out[b] = sum of weights * line b, for its three lines. */
 static void dots_with(const float *restrict weights, const float *restrict u, integer line, double *out) {
     float a = 0, b = 0, c = 0;
@@ -143,7 +156,7 @@ static void add_products(const Lines *l, integer r, int d, const float *upper, c
     double found[TAPS];
     for (int a = 0; a + d < SIDE; a++) {
         if (!output_row(l, r - d, a, &i)) continue;
-        if (!used++) dots(upper, lower, l->line, found);
+        if (!used++) (l->columns <= SMALL ? exact_dots : dots)(upper, lower, l->line, found);
         EACH_TAP products[(SIDE * a + t / SIDE) * TAPS + SIDE * (a + d) + t % SIDE] += found[t];
     }
 }
