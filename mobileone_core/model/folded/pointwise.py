@@ -29,8 +29,9 @@ class Pointwise(Kind):
             return super().convolve(x, mean, kernel, bias)
         if _gathers(x):
             return _scattered(torch.addmm(bias.view(-1, 1), kernel[0], _gathered(x, mean[0])), x)
-        offset = bias - torch.mv(kernel[0], mean[0])
-        out = torch.baddbmm(offset.view(1, -1, 1), kernel.expand(len(x), -1, -1), x.flatten(2))
+        # a channel that is constant has a factor of 1 / sqrt(eps): its digits must cancel before it is multiplied
+        apart = x.flatten(2) - mean.view(-1, 1)
+        out = torch.baddbmm(bias.view(1, -1, 1), kernel.expand(len(x), -1, -1), apart)
         return out.view(len(x), -1, *x.shape[2:])
 
     def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
