@@ -60,13 +60,16 @@ def record_blocks(network, images, labels, step):
     blocks = {name: block for name, block in network.named_modules() if isinstance(block, MobileOneBlock)}
     before = {name: copy.deepcopy(block) for name, block in blocks.items()}
     inputs, gradients = {}, {}
+
+    def take(name, block):
+        block.register_forward_pre_hook(lambda _, given: inputs.update({name: given[0].detach().clone()}))
+        block.attn.register_forward_pre_hook(lambda _, given: watch(name, given[0]))
+
+    def watch(name, output):
+        output.register_hook(lambda gradient: gradients.update({name: gradient.detach().clone()}))
+
     for name, block in blocks.items():
-        block.register_forward_pre_hook(lambda _, given, name=name: inputs.update({name: given[0].detach().clone()}))
-        block.attn.register_forward_pre_hook(
-            lambda _, given, name=name: (
-                given[0].register_hook(lambda g: gradients.update({name: g.detach().clone()})) and None
-            )
-        )
+        take(name, block)
     F.cross_entropy(network(images), labels, label_smoothing=0.1).backward()
     return [Recorded(name, step, before[name], inputs[name], gradients[name]) for name in blocks]
 

@@ -1,0 +1,93 @@
+"""Rounding of the folded path in float32 and bfloat16, against the branches in float64 as truth."""
+
+import pytest
+import torch
+from folded_blocks import draw_block, trace
+from recorded import errors_by_path, record_training
+
+from mobileone_core.model.folded import block as folded_block
+from mobileone_core.model.spec import BlockSpec
+
+HALF_UNIT = 2.0**-24  # what rounding an exact result to float32 may cost: no path is held to less
+KINDS = {
+    "stem": BlockSpec(3, 8, 3, 2, 1, 3, True, False),
+    "depthwise": BlockSpec(8, 8, 3, 1, 8, 3, True, False),
+    "strided": BlockSpec(8, 8, 3, 2, 8, 3, True, False),
+    "pointwise": BlockSpec(8, 8, 1, 1, 1, 3, True, False),
+}
+CASES = [
+    *("offset 1e4", "offset 1e6", "offset 1e8", "times 1e15", "times 1e-15", "times 1e-30"),
+    *("constant", "nearly constant", "one dead channel"),
+]
+
+
+@pytest.fixture(scope="module")
+def recordings():
+    """Every block of the embedded default at the start, in the middle and at the end of two epochs."""
+    return record_training(changes={"recipe.epochs": 2}, steps=(0, 24, 44))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [True, False])
+def test_float32_errors_are_at_most_three_times_the_branches(recordings, compiled, monkeypatch):
+    """Every block, every quantity, in norms."""
+    if not compiled:
+        monkeypatch.setattr(folded_block, "available", lambda: False)
+    elif not folded_block.available():
+        pytest.skip("no C compiler")
+    beyond = []
+    for recorded in recordings:
+        found = errors_by_path(recorded)
+        beyond += [
+            (recorded.name, recorded.step, name, error, found["branches"][name])
+            for name, error in found["folded"].items()
+            if error > 3 * max(found["branches"][name], HALF_UNIT)
+        ]
+    assert not beyond
+
+
+@pytest.mark.slow
+def test_under_autocast_it_is_no_worse_than_the_branches_on_recorded_activations(recordings):
+    """In the median over blocks, and in none by more than a tenth: the luck of rounding of a few hundred values."""
+    for name in ("output", "to input", "to parameters", "running mean", "running variance"):
+        pairs = [errors_by_path(recorded, autocast=True) for recorded in recordings]
+        ratios = sorted(found["folded"][name] / found["branches"][name] for found in pairs)
+        assert ratios[len(ratios) // 2] < 1, name
+        assert ratios[-1] < 1.1, name
+
+
+def adversarial(case, shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if case == "constant":
+        return torch.full(shape, 1.7)
+    if case == "nearly constant":
+        return 1 + 1e-7 * x
+    if case == "one dead channel":
+        return torch.cat((torch.zeros_like(x[:, :1]), x[:, 1:]), 1)
+    kind, number = case.split()
+    return x + float(number) if kind == "offset" else x * float(number)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", CASES)
+def test_adversarial_inputs_give_finite_outputs_gradients_and_statistics(kind, case):
+    """In float32. From 1e17 on the squares of a sum overflow, as they do in the branches' running variance."""
+    spec = KINDS[kind]
+    block = draw_block(spec, dtype=torch.float32)
+    found = trace(block, [adversarial(case, (4, spec.in_channels, 12, 12))], "folded")
+    values = (found.output, found.to_input, *found.gradients.values(), *found.buffers.values())
+    assert all(value.isfinite().all() for value in values)
+
+
+def test_a_constant_channel_beside_a_skip_branch_costs_no_digits():
+    """Its variance is 0, so the skip's factor is 1 / sqrt(eps), and everything that it multiplies cancels."""
+    block = draw_block(KINDS["pointwise"], dtype=torch.float32)
+    block.identity.weight.data.fill_(1.0)
+    block.identity.eps = 1e-5
+    x = torch.randn(4, 8, 12, 12, generator=torch.Generator().manual_seed(1))
+    x[:, 0] = 7.3
+    truth = trace(block.double(), [x.double()], "branches").output
+    block.float()
+    outputs = [trace(block, [x], path).output.double() for path in ("folded", "branches")]
+    errors = [float((output - truth).norm() / truth.norm()) for output in outputs]
+    assert errors[0] <= 3 * max(errors[1], HALF_UNIT)
