@@ -29,28 +29,44 @@ class Recorded:
     to_sum: torch.Tensor
 
 
-def record_training(variant="tiny", data=None, changes=None, seed=0, steps=(0,)):
-    """Train by the branches in float32, by the recipe of a study's default cell; every block at the steps named."""
+def train(watch, steps, *, variant="tiny", data=None, changes=None, seed=0, execution="branches"):
+    """The losses of so many steps in float32, by the recipe of a study's default cell.
+
+    watch(step, network, images, labels) is called before each.
+    """
     spec = preset_cell(variant, data or DataSpec(), "digits", changes)
-    recipe = spec.recipe
+    recipe, losses = spec.recipe, []
     torch.manual_seed(seed)
-    network = build_model(spec.model, spec.data.num_classes).train()
+    network = build_model(spec.model, spec.data.num_classes, execution).train()
     optimizer = build_optimizer(network, recipe)
-    train = open_loaders(spec.data, None, seed, LoaderOptions(recipe.batch_size, recipe.augmentation)).train
-    found, step = [], 0
-    for epoch in range(recipe.epochs):
-        train.set_epoch(epoch, epoch / recipe.epochs)
-        for images, labels in train:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step / (recipe.epochs * len(train)))
-            if step in steps:
-                found += record_blocks(network, images, labels, step)
-            optimizer.zero_grad()
-            F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing).backward()
-            optimizer.step()
-            if step == max(steps):
-                return found
-            step += 1
+    batches = open_loaders(spec.data, None, seed, LoaderOptions(recipe.batch_size, recipe.augmentation)).train
+    for step in range(steps):
+        epoch, index = divmod(step, len(batches))
+        if index == 0:
+            torch.manual_seed(epoch)
+            batches.set_epoch(epoch, epoch / recipe.epochs)
+            images_and_labels = iter(batches)
+        images, labels = next(images_and_labels)
+        watch(step, network, images, labels)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step / (recipe.epochs * len(batches)))
+        loss = F.cross_entropy(network(images), labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def record_training(variant="tiny", data=None, changes=None, seed=0, steps=(0,)):
+    """Every block at the steps named of a training by the branches."""
+    found = []
+
+    def watch(step, network, images, labels):
+        if step in steps:
+            found.extend(record_blocks(network, images, labels, step))
+
+    train(watch, max(steps) + 1, variant=variant, data=data, changes=changes, seed=seed)
     return found
 
 
