@@ -115,7 +115,7 @@ def draw_curves(found: dict[tuple[str, str, str, float, str, str], float], file:
 def show_recorded(epochs: int) -> None:
     from recorded import QUANTITIES, errors_by_path, record_training
 
-    last = 22 * epochs - 1  # digits: 22 batches an epoch
+    last = 18 * epochs - 1  # digits: 18 batches an epoch
     tiny = record_training(changes={"recipe.epochs": epochs}, steps=(0, last // 2, last))
     s0 = record_training("s0", DataSpec(image_size=64), {"recipe.batch_size": 16, "recipe.epochs": 1}, steps=(0, 30))
     for network, recordings in (("tiny", tiny), ("s0", s0)):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from folded_blocks import draw_block, trace
-from recorded import errors_by_path, record_training, train
+from recorded import QUANTITIES, errors_by_path, record_training, train
 
 from mobileone_core.model.folded import block as folded_block
 from mobileone_core.model.spec import BlockSpec
@@ -24,7 +24,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def recordings():
     """Every block of the embedded default at the start, in the middle and at the end of two epochs."""
-    return record_training(changes={"recipe.epochs": 2}, steps=(0, 24, 44))
+    return record_training(changes={"recipe.epochs": 2}, steps=(0, 17, 35))
 
 
 @pytest.mark.slow
@@ -49,8 +49,8 @@ def test_float32_errors_are_at_most_three_times_the_branches(recordings, compile
 @pytest.mark.slow
 def test_under_autocast_it_is_no_worse_than_the_branches_on_recorded_activations(recordings):
     """In the median over blocks, and in none by more than a tenth: the luck of rounding of a few hundred values."""
-    for name in ("output", "to input", "to parameters", "running mean", "running variance"):
-        pairs = [errors_by_path(recorded, autocast=True) for recorded in recordings]
+    pairs = [errors_by_path(recorded, autocast=True) for recorded in recordings]
+    for name in QUANTITIES:
         ratios = sorted(found["folded"][name] / found["branches"][name] for found in pairs)
         assert ratios[len(ratios) // 2] < 1, name
         assert ratios[-1] < 1.1, name
@@ -100,7 +100,7 @@ def test_an_epoch_of_training_has_the_same_losses_by_both_paths():
     def nobody(*_):
         pass
 
-    losses = [train(nobody, 22, changes={"recipe.lr": 0.001}, execution=path) for path in ("branches", "folded")]
+    losses = [train(nobody, 18, changes={"recipe.lr": 0.001}, execution=path) for path in ("branches", "folded")]
     apart = [abs(one - other) / one for one, other in zip(*losses, strict=True)]
     assert max(apart) < 5e-4
     assert max(losses[0]) - min(losses[0]) > 5e-3 * losses[0][0]  # something was learned
