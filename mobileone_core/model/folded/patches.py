@@ -9,6 +9,8 @@ from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gram import gram
 from mobileone_core.model.folded.kind import Kind, exact, summing
 
+FEW = 64  # taps, as a network's first block has them
+
 
 class Patches(Kind):
     """Patches are made for the moments and for their gradient, and not kept."""
@@ -18,13 +20,14 @@ class Patches(Kind):
         mean = seen.mean((0, 3))
         apart = seen - mean.unsqueeze(-1)
         rest = apart.mean((0, 3))  # what rounding left
-        if self.geometry.groups == 1:
+        if self.geometry.groups == 1 and self.geometry.taps > FEW:
             products = sum((gram(image[0]) for image in apart), apart.new_zeros(()))
-        else:
-            apart = apart.to(summing(x))
-            products = torch.matmul(apart, apart.transpose(-1, -2)).sum(0)
+        else:  # neighbouring pixels are much alike: w^T S w needs digits that float32 does not have
+            mean, rest = mean.to(summing(x)), rest.to(summing(x))
+            wide = (image.to(summing(x)) for image in apart)
+            products = sum((torch.bmm(image, image.transpose(1, 2)) for image in wide), mean.new_zeros(()))
         covariance = products / self.geometry.positions(x.shape) - rest.unsqueeze(-1) * rest.unsqueeze(-2)
-        return Moments(mean + rest, covariance.to(mean.dtype))
+        return Moments(mean + rest, covariance)
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         geometry = self.geometry
