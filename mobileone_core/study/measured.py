@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Literal, get_args
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.comparison import LatencyArm, LatencySpec, changed_fields
+from mobileone_core.latency.comparison import LatencyArm, LatencySpec
 from mobileone_core.latency.protocol import Protocol
+from mobileone_core.latency.side_by_side import changed_fields
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level, frozen, level_label
 from mobileone_core.study.plan import PlannedComparison

@@ -10,8 +10,9 @@ from typing import Any
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.comparison import LatencyArm, LatencySpec, changed_fields
+from mobileone_core.latency.comparison import LatencyArm, LatencySpec
 from mobileone_core.latency.protocol import Protocol
+from mobileone_core.latency.side_by_side import changed_fields
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.factor import Factor, frozen, level_text
 from mobileone_core.study.plan import PlannedCell, PlannedComparison

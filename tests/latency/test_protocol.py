@@ -3,9 +3,9 @@
 import pytest
 
 from mobileone_core.errors import InputError
-from mobileone_core.latency.comparison import changed_fields
 from mobileone_core.latency.protocol import LEAST_ROUNDS, Protocol
 from mobileone_core.latency.samples import interval_rank
+from mobileone_core.latency.side_by_side import changed_fields
 
 
 @pytest.mark.parametrize(
