@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.latency.side_by_side import Figures
 from mobileone_core.latency.zoo import zoo_entry
 from mobileone_core.model.spec import MAX_K, ModelSpec
 
@@ -104,9 +105,32 @@ class LatencyCell:
     image_size: int = 224
     num_classes: int = 1000
 
+    figures = Figures("latency/median", "latency/ratio", "control/latency_ratio")
+    gap = ""  # a network that no library has keeps its row
+
     def __post_init__(self) -> None:
         _require_count("image_size", self.image_size)
         _require_count("num_classes", self.num_classes)
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """What options and factors name the fields of, by its name."""
+        return {"network": self.network, "runtime": self.runtime}
+
+    @property
+    def threads(self) -> int:
+        """Threads within a call."""
+        return self.runtime.threads
+
+    @property
+    def runtime_name(self) -> str:
+        """What executes the network."""
+        return self.runtime.name
+
+    @property
+    def size_words(self) -> str:
+        """The image's size."""
+        return f"{self.image_size} px, batch 1"
 
     def changed(self, changes: Mapping[str, Any]) -> "LatencyCell":
         """This cell with other fields, by names such as network.activation, runtime.name and image_size."""

@@ -16,6 +16,16 @@ SCHEMA = 1  # raised when a default changes; a new field with a default needs no
 Plain = str | int | float | bool | tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What the record calls an arm's figures: its median time but for the unit, ratio to its reference, and the
+    reference's ratio to its own twin. Ends of an interval add _low and _high."""
+
+    time: str
+    ratio: str
+    control: str
+
+
 class SideCell(Structure):
     """What an arm measures."""
 

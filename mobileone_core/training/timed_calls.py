@@ -39,9 +39,14 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(images.device.type, enabled=recipe.precision == "16-mixed")
         self.loss = images.new_zeros(())
 
-    def __call__(self) -> None:
+    def logits(self) -> Tensor:
+        """The forward alone: (B, classes)."""
         with _precision(self.recipe.precision, self.images.device):
-            logits = self.network(self.images)
+            logits: Tensor = self.network(self.images)
+        return logits
+
+    def __call__(self) -> None:
+        logits = self.logits()
         loss = F.cross_entropy(logits.float(), self.labels, label_smoothing=self.recipe.label_smoothing)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm:

@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,24 +21,9 @@ from torch.nn import functional as F
 from mobileone_core.latency.interleave import collection_off
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.training.saved_memory import saved_bytes
 
 MIB = 2**20
-
-
-def saved_mib(network: nn.Module, images: Tensor) -> float:
-    """MiB that a forward keeps for its backward."""
-    own = {value.untyped_storage().data_ptr() for value in network.parameters()}
-    kept: dict[int, tuple[int, Tensor]] = {}
-
-    def pack(value: Tensor) -> Tensor:
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (storage.nbytes(), value)
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        network(images)
-    return sum(size for size, _ in kept.values()) / MIB
 
 
 def step(network: nn.Module, images: Tensor, labels: Tensor) -> None:
@@ -65,7 +51,7 @@ def measure(arguments: argparse.Namespace) -> None:
     images = torch.randn(arguments.batch, 3, arguments.image_size, arguments.image_size)
     labels = torch.arange(arguments.batch) % 1000
     built = networks(arguments)
-    memory = {label: saved_mib(network, images) for label, network in built.items()}
+    memory = {label: saved_bytes(partial(network, images), network.parameters())[1] for label, network in built.items()}
     clock: Callable[[], float] = time.process_time if arguments.processor else time.perf_counter
     times: dict[str, list[float]] = {label: [] for label in built}
     with collection_off():
@@ -79,7 +65,7 @@ def measure(arguments: argparse.Namespace) -> None:
     print(f"{'':<14} {'ms':>8} {'MiB kept':>9} {'/ ' + first:>15}   median of {arguments.rounds} rounds")
     for label, values in times.items():
         ratio = statistics.median(a / b for a, b in zip(values, times[first], strict=True))
-        print(f"{label:<14} {statistics.median(values):>8.1f} {memory[label]:>9.0f} {ratio:>15.2f}")
+        print(f"{label:<14} {statistics.median(values):>8.1f} {memory[label] / MIB:>9.0f} {ratio:>15.2f}")
 
 
 def main() -> None:

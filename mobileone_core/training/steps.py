@@ -1,0 +1,186 @@
+"""Training steps side by side in one process: every arm built, checked, weighed and timed."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mobileone_core.latency.comparison import ArmResult
+from mobileone_core.latency.interleave import Call, interleave
+from mobileone_core.latency.measure import threads_restored
+from mobileone_core.latency.samples import Samples
+from mobileone_core.training.observer import TrainingFailed
+from mobileone_core.training.peak_memory import peak_bytes
+from mobileone_core.training.saved_memory import saved_bytes
+from mobileone_core.training.step_cell import StepArm, StepCell, StepPath, StepSpec
+from mobileone_core.training.step_networks import build_step
+from mobileone_core.training.timed_calls import TrainingStep
+
+Tell = Callable[[int], object]
+STEP, TWIN = "step", "step_control"
+SAVED, PEAK = "memory/saved_bytes", "memory/step_bytes"
+OTHERS: tuple[StepPath, ...] = ("branches", "timm")  # what a path is held against at its own k
+ENDS: Mapping[str, str] = {"": "value", "_low": "low", "_high": "high"}  # an interval's, and an estimate's name of each
+# Relative distance of float32 logits, as vectors, from those of the branches with the same weights. Layers of batch
+# statistics enlarge roundings: seen up to 3e-4 from path to path, 1.4 from one network to another.
+TOLERANCE = 0.05
+
+
+@dataclass
+class Prepared:
+    """An arm ready to be timed: its calls by the name of their samples, what it holds, and what it says of images."""
+
+    arm: StepArm
+    calls: dict[str, TrainingStep]
+    memory: dict[str, float]
+    logits: Tensor
+    tags: dict[str, str]
+    unmeasured: str = ""
+
+    def label(self, name: str) -> str:
+        """A call's name among those of all arms."""
+        return f"{name} {self.arm.label}"
+
+
+def measure_steps(spec: StepSpec, tell: Tell) -> list[ArmResult]:
+    """Every arm's step measured by the protocol in this process; nothing else should run on the machine.
+
+    time/step_ms with _low, _high, _min and _p90. Ratios, taken round by round, each with _low and _high:
+    time/step_ratio to the arm's reference, time/step_growth to the smallest k of its own path, time/step_over_branches
+    and time/step_over_timm to those paths at its own k. memory/saved_bytes is what autograd keeps for the backward,
+    every storage once and parameters left out; memory/step_bytes the peak within a step above what lies there before;
+    memory/saved_ratio and so on are their ratios. The reference has control/step_ratio, that of a second copy of
+    itself. host/load is the load average of the minute before. An arm whose logits are not those of its branches
+    within TOLERANCE has no times.
+
+    tell(0) is called between two preparations, tell(n) after round n; what it raises ends the measurement. Raises
+    InputError, and TrainingFailed where a loss is not finite.
+    """
+    load = os.getloadavg()[0]
+    with threads_restored():
+        prepared = []
+        for arm in spec.arms:
+            prepared.append(_prepared(arm))
+            tell(0)
+        _check(prepared)
+        samples = _timed(prepared, spec, tell)
+    _require_finite(prepared)
+    return [_result(item, prepared, samples, load) for item in prepared]
+
+
+def _prepared(arm: StepArm) -> Prepared:
+    """Build an arm, the reference twice, call it once, and weigh it."""
+    torch.set_num_threads(arm.cell.threads)
+    step = build_step(arm.cell)
+    step()  # what a first call alone allocates: the optimizer's state, a library's workspace
+    _, saved = saved_bytes(step.logits, step.network.parameters())
+    memory = {SAVED: float(saved), PEAK: float(peak_bytes(step, step.images.device))}
+    calls = {STEP: step}
+    if arm.reference == arm.label:
+        calls[TWIN] = build_step(arm.cell)
+    return Prepared(arm, calls, memory, _logits(step), _tags(arm.cell, step.images.device))
+
+
+@torch.no_grad()
+def _logits(step: TrainingStep) -> Tensor:
+    """What the network says of the batch, in float32 and not compiled."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        logits: Tensor = step.network.forward(step.images)
+    return logits
+
+
+def _tags(cell: StepCell, device: torch.device) -> dict[str, str]:
+    """How it ran."""
+    tags = {"runtime": cell.runtime_name, "threads": str(cell.threads), "precision": cell.precision}
+    tags |= {"layout": "channels_last" if cell.channels_last else "contiguous", "device": str(device)}
+    if device.type == "cuda":
+        tags["device"] = f"{device} {torch.cuda.get_device_name(device)}"
+    if cell.compile:
+        tags["execution"] = "compile"
+    if cell.path == "timm":
+        import timm
+
+        tags["version.timm"] = timm.__version__
+    return tags
+
+
+def _check(prepared: Sequence[Prepared]) -> None:
+    """Every path computes what the branches compute with the same weights, or it is not timed."""
+    for item in prepared:
+        other = _at(prepared, replace(item.arm.cell, path="branches"))
+        if other is None:
+            continue
+        distance = float((item.logits - other.logits).norm() / other.logits.norm())
+        if not distance <= TOLERANCE:  # NaN too
+            item.unmeasured = f"wrong logits, {distance:.2g} from those of the branches; {TOLERANCE:g} is allowed"
+
+
+def _timed(prepared: Sequence[Prepared], spec: StepSpec, tell: Tell) -> Samples:
+    calls: dict[str, Call] = {
+        item.label(name): _with_threads(step, item.arm.cell.threads)
+        for item in prepared
+        if not item.unmeasured
+        for name, step in item.calls.items()
+    }
+    on_gpu = any(arm.cell.device == "cuda" for arm in spec.arms)
+    return interleave(calls, spec.protocol, tell, torch.cuda.synchronize if on_gpu else None)
+
+
+def _with_threads(step: TrainingStep, threads: int) -> Call:
+    def call() -> None:
+        torch.set_num_threads(threads)
+        step()
+
+    return call
+
+
+def _require_finite(prepared: Sequence[Prepared]) -> None:
+    for item in prepared:
+        loss = item.calls[STEP].loss
+        if not loss.isfinite():
+            raise TrainingFailed(f"{item.arm.label}: the loss of the timed steps is {float(loss)}")
+
+
+def _result(item: Prepared, prepared: Sequence[Prepared], samples: Samples, load: float) -> ArmResult:
+    arm = item.arm
+    metrics = {**item.memory, "host/load": load}
+    if item.unmeasured:
+        return ArmResult(arm.label, arm.factors, "", metrics, {}, item.tags, item.unmeasured)
+    label = item.label(STEP)
+    median = samples.median(label)
+    metrics |= {
+        "time/step_ms": median.value,
+        "time/step_low_ms": median.low,
+        "time/step_high_ms": median.high,
+        "time/step_min_ms": samples.minimum(label),
+        "time/step_p90_ms": samples.p90(label),
+    }
+    for name, other in _others(item, prepared).items():
+        ratio = samples.ratio(label, other.label(STEP))
+        metrics |= {f"time/step_{name}{end}": getattr(ratio, value) for end, value in ENDS.items()}
+        metrics[f"memory/saved_{name}"] = item.memory[SAVED] / other.memory[SAVED]
+        metrics[f"memory/step_{name}"] = item.memory[PEAK] / other.memory[PEAK]
+    if TWIN in item.calls:
+        metrics["control/step_ratio"] = samples.ratio(item.label(TWIN), label).value
+    kept = {name: samples.lists(item.label(name)) for name in item.calls}
+    return ArmResult(arm.label, arm.factors, "", metrics, kept, item.tags)
+
+
+def _others(item: Prepared, prepared: Sequence[Prepared]) -> dict[str, Prepared]:
+    """What an arm's ratios refer to, by the ratio's name; itself where it is the one."""
+    cell = item.arm.cell
+    alike = [other for other in prepared if replace(other.arm.cell, k=cell.k) == cell and not other.unmeasured]
+    least = min(alike, key=lambda other: other.arm.cell.k)
+    found: dict[str, Prepared | None] = {
+        "ratio": next(other for other in prepared if other.arm.label == item.arm.reference),
+        "growth": least if len(alike) > 1 else None,
+        **{f"over_{path}": _at(prepared, replace(cell, path=path)) for path in OTHERS if path != cell.path},
+    }
+    return {name: other for name, other in found.items() if other is not None and not other.unmeasured}
+
+
+def _at(prepared: Sequence[Prepared], cell: StepCell) -> Prepared | None:
+    """The arm of a cell, where it is measured."""
+    return next((other for other in prepared if other.arm.cell == cell), None)
