@@ -11,7 +11,6 @@ import tyro
 
 from mobileone_core.cli.help import HELP, SEARCH_HELP, SEEDS, level_help
 from mobileone_core.cli.teachers import named_teachers
-from mobileone_core.latency.cell import Runtime
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Factor, Level, fields_of, level_text
@@ -38,7 +37,9 @@ def _read(text: Level) -> Level:
 
 
 def level_options(study: Study | MeasuredStudy | SearchStudy) -> Any:  # noqa: ANN401
-    parts = {"network": type(study.base.network), "runtime": Runtime} if isinstance(study, MeasuredStudy) else TRAINED
+    parts = TRAINED
+    if isinstance(study, MeasuredStudy):
+        parts = {name: type(part) for name, part in study.base.parts.items()}
     fields: list[tuple[str, Any, Any]] = [
         (item.name, _level_option(item, parts), field(default=_written(item.levels))) for item in study.factors
     ]

@@ -59,6 +59,20 @@ MEASURED_HELP = {
     "trim": "Fastest and slowest calls of a turn that the trimmed statistics leave out, each.",
     "reload": "Load the network anew at every turn.",
 }
+STEP_HELP = {
+    "variant": "Network: s0 to s4 as published; tiny and small, ours, for laptops.",
+    "k": "Parallel conv-BN branches of a block, 1 to 16.",
+    "path": "branches, each by itself; folded into one convolution; auto, the faster of both block by block; timm, its "
+    "network of that name, which it has for s0 to s4 with their own k alone.",
+    "batch_size": "Images a step.",
+    "image_size": "Pixels along a side of an image.",
+    "num_classes": "Classes.",
+    "threads": "Threads within a step, on a CPU.",
+    "device": "Where a step runs: cpu, or the first CUDA device.",
+    "precision": "Arithmetic of a step.",
+    "channels_last": "Channels-last memory format; on a GPU alone.",
+    "compile": "Compile the network with torch.compile.",
+}
 SEEDS = "Cells a level, with seeds 0, 1 and so on."
 SEARCH_HELP = {
     "widths": "Multiples of the channels, chosen stage by stage.",
@@ -71,6 +85,7 @@ SEARCH_HELP = {
     "variant_k": "Branches of each of them.",
     "seeds": "Further seeds, 1 and so on, of the front and the hand-made networks at the end.",
 }
+HELP_OF = {"step": STEP_HELP}  # the parts of a measured cell whose fields are called alike and mean something else
 INTEGERS = "Several integers as 0,0,1,1."
 
 
@@ -85,7 +100,7 @@ def level_help(factor: Factor, *, typed: bool) -> str:
         rounded = {"width": ", rounded to a multiple of 8", "depth": ", at least one block a stage"}[name]
         return f"Multiples of the variant's {name}s{rounded}; baseline {baseline}."
     part, _, name = factor.field.rpartition(".")
-    help_texts = HELP if part in VARIED else MEASURED_HELP
+    help_texts = HELP if part in VARIED else HELP_OF.get(part, MEASURED_HELP)
     texts = [f"Levels of {factor.field}; baseline {baseline}.", help_texts[name]]
     return " ".join([*texts, *([INTEGERS] if typed else [])])
 

@@ -1,20 +1,27 @@
 """The command line of a study that is measured and trains nothing. Imports nothing heavy."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import tyro
 
 from mobileone_core.cli.fields import differing, field_options, level_options, read_levels
-from mobileone_core.cli.help import MEASURED_HELP
+from mobileone_core.cli.help import HELP_OF, MEASURED_HELP
 from mobileone_core.cli.options import CONFIG
 from mobileone_core.cli.places import Directory, Places
-from mobileone_core.latency.cell import Runtime
+from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.latency.protocol import Protocol
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
+
+PARTS = {
+    "network": "Fields of the network.",
+    "runtime": "How a network is executed.",
+    "step": "What a step is, and where it runs.",
+}
+WITHOUT = {"runtime": {"name"}}  # a level where it is chosen at all
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,12 @@ def parse_measured(study: MeasuredStudy, arguments: Sequence[str]) -> MeasuredCo
         config=CONFIG,
     )
     factors = tuple(replace(item, levels=read_levels(getattr(line.levels, item.name))) for item in study.factors)
-    changes = {f"network.{name}": value for name, value in _changed(study.base.network, line.network).items()}
-    changes |= {f"runtime.{name}": value for name, value in _changed(study.base.runtime, line.runtime).items()}
-    changes |= {name: value for name, value in vars(line.images).items() if value is not None}
+    changes = {
+        f"{part}.{name}": value
+        for part, spec in study.base.parts.items()
+        for name, value in _changed(spec, getattr(line, part)).items()
+    }
+    changes |= vars(line.images)
     protocol = replace(start, **_changed(start, line.timing))
     asked = replace(study, factors=factors, base=study.base.changed(changes), protocol=protocol)
     return MeasuredCommand(MeasuredPlan(asked, default=asked == study), line.running)
@@ -79,28 +89,35 @@ def _changed(spec: Any, options: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _command_line(study: MeasuredStudy, preset: Preset) -> type:
     varied = {name for factor in study.factors for name in factor.named}
-    network, runtime = study.base.network, study.base.runtime
-    images = dataclasses.make_dataclass(
-        "Images",
-        [] if "image_size" in varied else [("image_size", int, field(default=study.base.image_size))],
-        frozen=True,
-    )
-    images.__doc__ = "The images."
     groups = {
         "levels": level_options(study),
-        "network": _options(type(network), "Fields of the network.", network, _of(varied, "network")),
-        "runtime": _options(Runtime, "How a network is executed.", runtime, _of(varied, "runtime") | {"name"}),
+        **{name: _part(name, part, varied) for name, part in study.base.parts.items()},
         "preset": preset,
-        "timing": _options(Protocol, "How it is timed: fields of the protocol.", study.protocol, set()),
-        "images": images(),
+        "timing": _options("How it is timed: fields of the protocol.", study.protocol, set(), MEASURED_HELP),
+        "images": _images(study, varied),
         "running": MeasuredRunning(),
     }
     fields = [(name, type(group), field(default=group)) for name, group in groups.items()]
     return dataclasses.make_dataclass("CommandLine", fields, frozen=True)
 
 
-def _options(kind: type, text: str, spec: Any, without: set[str]) -> Any:  # noqa: ANN401
-    return field_options(kind, text, fields_of(spec), without, MEASURED_HELP)
+def _part(name: str, part: Any, varied: set[str]) -> Any:  # noqa: ANN401
+    """The fields of a part of the cell that no factor sets."""
+    without = _of(varied, name) | WITHOUT.get(name, set())
+    return _options(PARTS[name], part, without, HELP_OF.get(name, MEASURED_HELP))
+
+
+def _images(study: MeasuredStudy, varied: set[str]) -> Any:  # noqa: ANN401
+    """The size of a latency's image; a step has it among its fields."""
+    has_size = isinstance(study.base, LatencyCell) and "image_size" not in varied
+    fields = [("image_size", int, field(default=study.base.image_size))] if has_size else []
+    images = dataclasses.make_dataclass("Images", fields, frozen=True)
+    images.__doc__ = "The images."
+    return images()
+
+
+def _options(text: str, spec: Any, without: set[str], texts: Mapping[str, str]) -> Any:  # noqa: ANN401
+    return field_options(type(spec), text, fields_of(spec), without, texts)
 
 
 def _of(varied: set[str], part: str) -> set[str]:

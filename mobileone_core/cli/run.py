@@ -11,7 +11,7 @@ from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
 from mobileone_core.errors import require
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.job import LATENCY, Engine, Setup
+from mobileone_core.study.job import LATENCY, STEPS, Engine, Setup
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan
@@ -23,6 +23,7 @@ from mobileone_core.study.searching import known, run_search
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.step_cell import StepSpec
 
 AnyStudy = Study | MeasuredStudy | SearchStudy
 
@@ -107,13 +108,25 @@ def _measure(command: MeasuredCommand) -> int:
     if running.plan:
         return _show(plan, running.workspace)
     if not _say_settled(plan, running):
-        from mobileone_core.latency.runtimes import require_runtime
-
-        for runtime in dict.fromkeys(arm.cell.runtime for arm in plan.spec.arms):
-            require_runtime(runtime)
-    setup = Setup(running.workspace, engine=Engine(preload=LATENCY))
+        _require_runnable(plan)
+    preload = STEPS if isinstance(plan.spec, StepSpec) else LATENCY
+    setup = Setup(running.workspace, engine=Engine(preload=preload))
     outcome = (join if running.join else run_study)(plan, setup, _display(plan))
     return _ended(plan, running, outcome)
+
+
+def _require_runnable(plan: MeasuredPlan) -> None:
+    """InputError for a runtime, or a device, that is not there."""
+    if isinstance(plan.spec, StepSpec):
+        from mobileone_core.training.step_networks import step_device
+
+        for arm in plan.spec.arms:
+            step_device(arm.cell)
+        return
+    from mobileone_core.latency.runtimes import require_runtime
+
+    for runtime in dict.fromkeys(arm.cell.runtime for arm in plan.spec.arms):
+        require_runtime(runtime)
 
 
 def _show(plan: AnyPlan, workspace: Workspace) -> int:

@@ -13,11 +13,12 @@ from mobileone_core.errors import InputError
 from mobileone_core.latency.comparison import ArmResult, LatencySpec
 from mobileone_core.study.exclusive import measuring, neighbours
 from mobileone_core.study.job import Job
-from mobileone_core.study.plan import PlannedCell, PlannedComparison
-from mobileone_core.study.plans import AnyComparison, read_comparison_spec
+from mobileone_core.study.plan import AnyComparison, PlannedCell, PlannedComparison
+from mobileone_core.study.plans import read_comparison_spec
 from mobileone_core.study.queue import Claim, Queue
 from mobileone_core.study.record import COUNT, WEIGHTS, Record
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.comparison import ComparisonSpec
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Teacher
 from mobileone_core.training.teachers import teacher_cell
@@ -96,12 +97,13 @@ class Attempt:
     def _measured(self, spec: AnyComparison) -> Sequence[ArmResult]:
         setup, engine = self.job.setup, self.job.setup.engine
         results: Sequence[ArmResult]
-        if isinstance(spec, LatencySpec):
-            results = require_function(engine.latency)(spec, self.watch.round_finished)
-        else:
+        if isinstance(spec, ComparisonSpec):
             results = require_function(engine.compare)(
                 spec, execution=setup.execution, data_root=setup.data_root, observer=self.watch
             )
+        else:
+            measure = engine.latency if isinstance(spec, LatencySpec) else engine.steps
+            results = require_function(measure)(spec, self.watch.round_finished)
         return results
 
     def _await_neighbours(self, key: str) -> None:

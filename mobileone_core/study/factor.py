@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.training.cell import MULTIPLES, VARIED, CellSpec
+from mobileone_core.training.step_cell import PART, StepCell
 
 Level = str | int | float | bool | tuple[int, ...]
 PLAIN = (str, int, float, bool, type(None))
-AnyCell = TypeVar("AnyCell", CellSpec, LatencyCell)
+MeasuredCell = LatencyCell | StepCell
+AnyCell = TypeVar("AnyCell", CellSpec, MeasuredCell)
 
 
 TRAINED = tuple(f"{part}.{entry.name}" for part in VARIED for entry in dataclasses.fields(getattr(CellSpec(), part)))
@@ -20,6 +22,7 @@ MEASURED = (
     *dict.fromkeys(f"network.{entry.name}" for kind in KINDS.values() for entry in dataclasses.fields(kind)),
     *(f"runtime.{entry.name}" for entry in dataclasses.fields(Runtime)),
     "image_size",
+    *(f"{PART}.{entry.name}" for entry in dataclasses.fields(StepCell)),
 )
 
 
@@ -28,9 +31,9 @@ class Factor:
     """A study variable: its name (the tag is factor.<name>), levels, baseline level and what a level sets.
 
     field names the CellSpec field that takes the level ("model.k"), or "model.width" and "model.depth", whose levels
-    multiply the variant's own; in a measured study it is one of a LatencyCell ("network.activation"). Several fields,
-    or switches: settings gives each level, by a label, the fields that it sets; {} is the cell as the variant and the
-    recipe have it. levels are then all labels unless some are named.
+    multiply the variant's own; in a measured study it is one of a LatencyCell ("network.activation") or of a
+    StepCell ("step.k"). Several fields, or switches: settings gives each level, by a label, the fields that it sets; {}
+    is the cell as the variant and the recipe have it. levels are then all labels unless some are named.
     """
 
     name: str

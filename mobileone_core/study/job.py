@@ -14,6 +14,7 @@ OURS = (InputError, TrainingFailed)
 TRAIN = "mobileone_core.training.run:train_cell"
 COMPARE = "mobileone_core.training.step_cost:compare_forms"
 LATENCY = "mobileone_core.latency.measure:measure_latency"
+STEPS = "mobileone_core.training.steps:measure_steps"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Engine:
     train: str = TRAIN
     compare: str = COMPARE
     latency: str = LATENCY
+    steps: str = STEPS
     preload: str = TRAIN
 
 

@@ -3,21 +3,23 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.comparison import LatencyArm, LatencySpec
+from mobileone_core.latency.comparison import LatencySpec
 from mobileone_core.latency.protocol import Protocol
-from mobileone_core.latency.side_by_side import changed_fields
+from mobileone_core.latency.side_by_side import Arm, changed_fields
 from mobileone_core.study.declaration import Declaration
-from mobileone_core.study.factor import Factor, Level, frozen, level_label
+from mobileone_core.study.factor import Factor, Level, MeasuredCell, frozen, level_label
 from mobileone_core.study.plan import PlannedComparison
+from mobileone_core.training.step_cell import PART, StepCell, StepSpec
 
-View = Literal["levels", "correlation", "backbones"]
+View = Literal["levels", "correlation", "backbones", "training"]
+OF_STEPS = ("training",)  # the views of steps; all others are of latencies
 MARK = "measured"  # the kind of plan, in its JSON
 
 
@@ -25,15 +27,15 @@ MARK = "measured"  # the kind of plan, in its JSON
 class MeasuredStudy(Declaration):
     """A study measured in one exclusive process: its replicates are rounds, not seeds.
 
-    base is the cell that the factors vary. A row's ratio refers to the same row with the factors named in against at
-    their baselines; all of them where none is named. view is what the report shows beside the table.
+    base is the cell that the factors vary: a latency, or a training step. A row's ratio refers to the same row with the
+    factors named in against at their baselines; all of them where none is named. view is what the report shows beside
+    the table.
     """
 
-    base: LatencyCell = field(default_factory=LatencyCell)
+    base: MeasuredCell = field(default_factory=LatencyCell)
     protocol: Protocol = field(default_factory=Protocol)
     against: tuple[str, ...] = ()
     view: View = "levels"
-    metric: ClassVar = "latency/median_ms"
     curves: ClassVar = ()
 
     def __post_init__(self) -> None:
@@ -41,7 +43,31 @@ class MeasuredStudy(Declaration):
         names = [factor.name for factor in self.factors]
         strange = [name for name in self.against if name not in names]
         require(not strange, "against", strange, f"factors are {', '.join(names)}")
-        require(self.view in get_args(View), "view", self.view, f"one of {', '.join(get_args(View))}")
+        views = [name for name in get_args(View) if (name in OF_STEPS) == isinstance(self.base, StepCell)]
+        require(self.view in views, "view", self.view, f"one of {', '.join(views)}")
+
+    @property
+    def metric(self) -> str:
+        """What the queue calls its value."""
+        return f"{self.base.figures.time}_ms"
+
+    def cell(self, arm: Mapping[str, Level]) -> MeasuredCell:
+        """The cell of a combination of levels; InputError where a field refuses its level."""
+        cell = self.base
+        for factor in self.factors:
+            cell = factor.applied(cell, arm[factor.name])
+        return cell
+
+    @property
+    def arms(self) -> Iterator[dict[str, Level]]:
+        """Every combination of levels that can be measured, in the declared order."""
+        return (arm for arm in super().arms if not self.cell(arm).gap)
+
+    @property
+    def gaps(self) -> dict[str, str]:
+        """The others, by label, each with its reason."""
+        found = {level_label(arm): self.cell(arm).gap for arm in super().arms}
+        return {label: gap for label, gap in found.items() if gap}
 
     @property
     def compared(self) -> tuple[Factor, ...]:
@@ -68,22 +94,20 @@ class MeasuredPlan:
             if factor.baseline not in factor.levels:
                 allowed = f"the baseline level {factor.baseline!r} must be among the levels"
                 raise InputError.of(factor.name, list(factor.levels), allowed)
-        labels: dict[LatencyCell, str] = {}
+        labels: dict[MeasuredCell, str] = {}
         for arm in self.spec.arms:
             other = labels.setdefault(arm.cell, arm.label)
             if other != arm.label:
                 raise InputError(f"levels: {other} and {arm.label} are the same network in the same runtime")
 
     @cached_property
-    def spec(self) -> LatencySpec:
+    def spec(self) -> LatencySpec | StepSpec:
         """All arms, in the order of the levels."""
-        return LatencySpec(tuple(map(self._arm, self.study.arms)), self.study.protocol)
+        kind = StepSpec if isinstance(self.study.base, StepCell) else LatencySpec
+        return kind(tuple(map(self._arm, self.study.arms)), self.study.protocol)
 
-    def _arm(self, arm: Mapping[str, Level]) -> LatencyArm:
-        cell = self.study.base
-        for factor in self.study.factors:
-            cell = factor.applied(cell, arm[factor.name])
-        return LatencyArm(level_label(arm), arm, cell, level_label(self.study.reference_of(arm)))
+    def _arm(self, arm: Mapping[str, Level]) -> Arm[Any]:
+        return Arm(level_label(arm), arm, self.study.cell(arm), level_label(self.study.reference_of(arm)))
 
     @cached_property
     def comparison(self) -> PlannedComparison:
@@ -119,8 +143,13 @@ class MeasuredPlan:
         study: dict[str, Any] = content["study"]
         try:
             study["factors"] = tuple(Factor(**frozen(item)) for item in study["factors"])
-            study |= {"base": LatencyCell.from_plain(study["base"]), "protocol": Protocol(**study["protocol"])}
+            study |= {"base": _cell(study["base"]), "protocol": Protocol(**study["protocol"])}
             study["against"] = tuple(study["against"])
             return cls(MeasuredStudy(**study), content["default"])
         except (KeyError, TypeError) as error:
             raise InputError(f"plan: written by another version ({error})") from error
+
+
+def _cell(content: dict[str, Any]) -> MeasuredCell:
+    kind = StepCell if content["kind"] == PART else LatencyCell
+    return kind.from_plain(content)

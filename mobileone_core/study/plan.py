@@ -18,8 +18,10 @@ from mobileone_core.study.factor import Factor, Level, fields_of, frozen, level_
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec
+from mobileone_core.training.step_cell import StepSpec
 from mobileone_core.training.teachers import teacher_cell
 
+AnyComparison = ComparisonSpec | LatencySpec | StepSpec
 Role = Literal["cell", "teacher", "comparison"]
 
 
@@ -73,7 +75,7 @@ class PlannedCell:
 class PlannedComparison:
     """The one exclusive measurement of a plan, after all its cells; who measures sees to it that nothing else runs."""
 
-    spec: ComparisonSpec | LatencySpec
+    spec: AnyComparison
     study: str
     variant: str
     needs: tuple[str, ...] = field(compare=False)
@@ -99,7 +101,7 @@ class PlannedComparison:
 
         One that is measured alone weighs against nothing else.
         """
-        if isinstance(self.spec, LatencySpec):
+        if not isinstance(self.spec, ComparisonSpec):
             return len(self.spec.arms) * self.epochs
         costs = [_cost(arm.spec) for arm in self.spec.arms]
         return sum(cost.train.macs + cost.deployed.macs for cost in costs) * self.epochs // 4
@@ -107,7 +109,7 @@ class PlannedComparison:
     @property
     def data(self) -> str:
         """What the networks are given: images of a data set's size, or of a size of their own."""
-        return "random" if isinstance(self.spec, LatencySpec) else self.spec.arms[0].spec.data.name
+        return self.spec.arms[0].spec.data.name if isinstance(self.spec, ComparisonSpec) else "random"
 
 
 Queued = PlannedCell | PlannedComparison

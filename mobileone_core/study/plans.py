@@ -4,15 +4,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import require
 from mobileone_core.latency.comparison import LatencySpec
 from mobileone_core.study.measured import MARK, MeasuredPlan
-from mobileone_core.study.plan import Plan, PlannedComparison
+from mobileone_core.study.plan import AnyComparison, Plan, PlannedComparison
 from mobileone_core.study.search_plan import SEARCH, SearchPlan
 from mobileone_core.training.comparison import ComparisonSpec
+from mobileone_core.training.step_cell import StepSpec
 
 AnyPlan = Plan | MeasuredPlan | SearchPlan
-AnyComparison = ComparisonSpec | LatencySpec
 
 
 def shows_other_runs(plan: AnyPlan) -> bool:
@@ -42,8 +42,6 @@ def is_whole(plan: AnyPlan) -> bool:
 def read_comparison_spec(text: str) -> AnyComparison:
     """What a comparison in the queue measures; InputError where another version wrote it."""
     kind = json.loads(text).get("kind")
-    if kind == "latency":
-        return LatencySpec.from_json(text)
-    if kind == "forms":
-        return ComparisonSpec.from_json(text)
-    raise InputError.of("kind", kind, "this version measures forms and latency")
+    kinds: Mapping[str, type[AnyComparison]] = {"forms": ComparisonSpec, "latency": LatencySpec, "step": StepSpec}
+    require(kind in kinds, "kind", kind, f"this version measures {', '.join(kinds)}")
+    return kinds[kind].from_json(text)

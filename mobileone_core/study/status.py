@@ -64,12 +64,12 @@ def _search_lines(plan: SearchPlan, states: Sequence[CellState]) -> list[str]:
 
 
 def _measured_lines(plan: MeasuredPlan, states: Sequence[CellState]) -> list[str]:
-    protocol, arms = plan.study.protocol, plan.spec.arms
+    protocol, arms, base = plan.study.protocol, plan.spec.arms, plan.study.base
     return [
         f"{plan.study.name}: {len(arms)} networks side by side; {summary(states, None)}",
-        f"{protocol.rounds} rounds of {protocol.burst} calls, {plan.study.base.runtime.threads} threads a call, "
-        f"{plan.study.base.image_size} px",
+        f"{protocol.rounds} rounds of {protocol.burst} calls, {base.threads} threads a call, {base.size_words}",
         *(f"  {arm.label}" for arm in arms),
+        *(f"  not measured: {label}: {why}" for label, why in plan.study.gaps.items()),
         *_table(states),
     ]
 

@@ -34,7 +34,7 @@ class Prepared:
 
     arm: StepArm
     calls: dict[str, TrainingStep]
-    memory: dict[str, float]
+    held: dict[str, float]
     logits: Tensor
     tags: dict[str, str]
     unmeasured: str = ""
@@ -53,7 +53,7 @@ def measure_steps(spec: StepSpec, tell: Tell) -> list[ArmResult]:
     every storage once and parameters left out; memory/step_bytes the peak within a step above what lies there before;
     memory/saved_ratio and so on are their ratios. The reference has control/step_ratio, that of a second copy of
     itself. host/load is the load average of the minute before. An arm whose logits are not those of its branches
-    within TOLERANCE has no times.
+    within TOLERANCE has no times. params counts the parameters.
 
     tell(0) is called between two preparations, tell(n) after round n; what it raises ends the measurement. Raises
     InputError, and TrainingFailed where a loss is not finite.
@@ -76,11 +76,12 @@ def _prepared(arm: StepArm) -> Prepared:
     step = build_step(arm.cell)
     step()  # what a first call alone allocates: the optimizer's state, a library's workspace
     _, saved = saved_bytes(step.logits, step.network.parameters())
-    memory = {SAVED: float(saved), PEAK: float(peak_bytes(step, step.images.device))}
+    held = {SAVED: float(saved), PEAK: float(peak_bytes(step, step.images.device))}
+    held["params"] = float(sum(value.numel() for value in step.network.parameters()))
     calls = {STEP: step}
     if arm.reference == arm.label:
         calls[TWIN] = build_step(arm.cell)
-    return Prepared(arm, calls, memory, _logits(step), _tags(arm.cell, step.images.device))
+    return Prepared(arm, calls, held, _logits(step), _tags(arm.cell, step.images.device))
 
 
 @torch.no_grad()
@@ -145,7 +146,7 @@ def _require_finite(prepared: Sequence[Prepared]) -> None:
 
 def _result(item: Prepared, prepared: Sequence[Prepared], samples: Samples, load: float) -> ArmResult:
     arm = item.arm
-    metrics = {**item.memory, "host/load": load}
+    metrics = {**item.held, "host/load": load}
     if item.unmeasured:
         return ArmResult(arm.label, arm.factors, "", metrics, {}, item.tags, item.unmeasured)
     label = item.label(STEP)
@@ -160,8 +161,8 @@ def _result(item: Prepared, prepared: Sequence[Prepared], samples: Samples, load
     for name, other in _others(item, prepared).items():
         ratio = samples.ratio(label, other.label(STEP))
         metrics |= {f"time/step_{name}{end}": getattr(ratio, value) for end, value in ENDS.items()}
-        metrics[f"memory/saved_{name}"] = item.memory[SAVED] / other.memory[SAVED]
-        metrics[f"memory/step_{name}"] = item.memory[PEAK] / other.memory[PEAK]
+        metrics[f"memory/saved_{name}"] = item.held[SAVED] / other.held[SAVED]
+        metrics[f"memory/step_{name}"] = item.held[PEAK] / other.held[PEAK]
     if TWIN in item.calls:
         metrics["control/step_ratio"] = samples.ratio(item.label(TWIN), label).value
     kept = {name: samples.lists(item.label(name)) for name in item.calls}

@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mobileone_core.latency.comparison import LatencyArm
+from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.latency.protocol import CONTROL_TOLERANCE
 from mobileone_core.latency.samples import Estimate
+from mobileone_core.latency.side_by_side import Arm
 from mobileone_core.reporting.forms import has_place
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import CellRow, DeviceRow, EvaluationRow, StudyRecord
+from mobileone_core.training.step_cell import StepCell
 
-MEDIAN, RATIO, CONTROL, LOAD = "latency/median_ms", "latency/ratio", "control/latency_ratio", "host/load"
+MEDIAN, LOAD = "latency/median_ms", "host/load"
 RUNTIME = "runtime"
 ALIKE = "no difference shown"
 JUDGED = ("slower", "faster", ALIKE, "within the control's 3 %")
@@ -21,7 +23,7 @@ JUDGED = ("slower", "faster", ALIKE, "within the control's 3 %")
 class MeasuredArm:
     """An arm and its row, None where it is missing. Times are told only where device and processor are recorded."""
 
-    arm: LatencyArm
+    arm: Arm[LatencyCell] | Arm[StepCell]
     row: CellRow | None
 
     @property
@@ -37,7 +39,7 @@ class MeasuredArm:
             return " ".join(self.row.environment["unmeasured"].split())
         if not has_place(self.row):
             return "device or processor were not recorded: a time without them is not printed"
-        return "" if MEDIAN in self.row.metrics else "no time is recorded"
+        return "" if f"{self.arm.cell.figures.time}_ms" in self.row.metrics else "no time is recorded"
 
     def metric(self, name: str) -> float | None:
         """A count, or a time where it may be told."""
@@ -55,7 +57,12 @@ class MeasuredArm:
     @property
     def ratio(self) -> Estimate | None:
         """Its median time over that of its reference, round by round."""
-        return None if self.is_reference else self.estimate(RATIO)
+        return None if self.is_reference else self.estimate(self.arm.cell.figures.ratio)
+
+    @property
+    def control(self) -> float | None:
+        """The ratio to its own twin, where it has one."""
+        return self.metric(self.arm.cell.figures.control)
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ class MeasuredResult:
         return tuple(item for item in self.arms if not item.unmeasured)
 
     def runtime_of(self, item: MeasuredArm) -> str:
-        return item.arm.cell.runtime.name
+        return item.arm.cell.runtime_name
 
     @property
     def runtimes(self) -> tuple[str, ...]:
@@ -89,7 +96,7 @@ class MeasuredResult:
     def control(self, item: MeasuredArm) -> float | None:
         """The A/A ratio of the arm's reference."""
         found = [other for other in self.arms if other.arm.label == item.arm.reference]
-        return found[0].metric(CONTROL) if found else None
+        return found[0].control if found else None
 
     def verdict(self, item: MeasuredArm) -> str:
         """Slower, faster or neither, by the ratio's interval and the control's tolerance."""
@@ -109,7 +116,7 @@ class MeasuredResult:
     @property
     def controls(self) -> Mapping[str, float | None]:
         """The A/A ratio of every measured reference by its label."""
-        return {item.arm.label: item.metric(CONTROL) for item in self.measured if item.is_reference}
+        return {item.arm.label: item.control for item in self.measured if item.is_reference}
 
 
 def is_near(ratio: float) -> bool:

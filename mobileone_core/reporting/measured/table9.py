@@ -31,7 +31,7 @@ def zoo_notes(result: MeasuredResult) -> list[str]:
 
 def arm_model(item: MeasuredArm) -> str:
     """The name of an arm's network."""
-    return str(item.arm.factors.get("model", getattr(item.arm.cell.network, "model", item.arm.label)))
+    return str(item.arm.factors.get("model", getattr(item.arm.cell.parts.get("network"), "model", item.arm.label)))
 
 
 def of_figure_2() -> tuple[Row, ...]:

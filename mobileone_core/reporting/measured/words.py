@@ -21,7 +21,7 @@ def setting(result: MeasuredResult) -> str:
     """Protocol and size: 20 rounds of 4 calls, 224 px, batch 1."""
     protocol, base = result.plan.spec.protocol, result.plan.study.base
     calls = f"{protocol.rounds} rounds of {protocol.burst} calls"
-    return f"protocol {protocol_name(protocol)}, {calls}, {base.image_size} px, batch 1"
+    return f"protocol {protocol_name(protocol)}, {calls}, {base.size_words}"
 
 
 def protocol_name(protocol: Protocol) -> str:
