@@ -10,6 +10,7 @@ from mobileone_core.reporting.markdown import markdown
 from mobileone_core.reporting.measured.pareto import pareto_front
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredArm, MeasuredResult
 from mobileone_core.reporting.measured.table9 import arm_model, paper_name, table9, zoo_notes
+from mobileone_core.reporting.measured.view import TIMED
 from mobileone_core.reporting.measured.words import control_words, interval, levels_table, place
 from mobileone_core.reporting.published import CAVEATS
 from mobileone_core.reporting.words import MISSING, Table
@@ -63,6 +64,7 @@ class BackbonesView:
     def notes(self, result: MeasuredResult) -> Sequence[str]:
         source = "weights and images are a person's own (`mobileone evaluate`); the runs are in `evaluations.csv`"
         lines = [
+            *TIMED,
             "- *Published*: printed in the paper (table 9), every model of it, never mixed with ours. "
             f"{CAVEATS['table9_imagenet']}",
             f"- *Measured top-1*: of ImageNet's test set; {source}."

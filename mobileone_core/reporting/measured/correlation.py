@@ -15,6 +15,7 @@ from mobileone_core.reporting.measured.table9 import (
     table9,
     zoo_notes,
 )
+from mobileone_core.reporting.measured.view import TIMED
 from mobileone_core.reporting.measured.words import control_words, levels_table, place
 from mobileone_core.reporting.published import CAVEATS, read_published
 from mobileone_core.reporting.words import MISSING, Table
@@ -60,6 +61,7 @@ class CorrelationView:
 
     def notes(self, result: MeasuredResult) -> Sequence[str]:
         return [
+            *TIMED,
             f"- *Spearman*: {METHOD}. The models were chosen, not drawn: the intervals say how far so few models can "
             "tell, not what other networks would give.",
             "- *Figure*: a name that finds no room beside its mark is left out; the table of models has all.",

@@ -11,6 +11,7 @@ from mobileone_core.reporting.measured.cells import measured_texts, read_measure
 from mobileone_core.reporting.measured.correlation import CorrelationView
 from mobileone_core.reporting.measured.page import measured_page, measured_terminal
 from mobileone_core.reporting.measured.result import MeasuredResult, analyse_measured
+from mobileone_core.reporting.measured.training import TrainingView
 from mobileone_core.reporting.measured.view import LevelsView, View
 from mobileone_core.reporting.measured.words import setting
 from mobileone_core.reporting.style import drawing
@@ -19,7 +20,12 @@ from mobileone_core.reporting.words import MISSING, Table
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import StudyRecord
 
-VIEWS: Mapping[str, View] = {"levels": LevelsView(), "correlation": CorrelationView(), "backbones": BackbonesView()}
+VIEWS: Mapping[str, View] = {
+    "levels": LevelsView(),
+    "correlation": CorrelationView(),
+    "backbones": BackbonesView(),
+    "training": TrainingView(),
+}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from mobileone_core.reporting.markdown import markdown, plain_table
 from mobileone_core.reporting.measured.published import published_of
 from mobileone_core.reporting.measured.result import LOAD, MeasuredResult
 from mobileone_core.reporting.measured.view import View
-from mobileone_core.reporting.measured.words import control_words, setting
+from mobileone_core.reporting.measured.words import calls, control_words, setting
 from mobileone_core.reporting.plain import table_lines
 from mobileone_core.reporting.published import CAVEATS
 from mobileone_core.reporting.quoted import QUOTED
@@ -46,8 +46,9 @@ def measured_terminal(result: MeasuredResult, view: View) -> str:
 
 
 def gap_lines(result: MeasuredResult) -> list[str]:
-    """Arms without times, and why."""
-    return [f"{item.arm.label}: {item.unmeasured}" for item in result.arms if item.unmeasured]
+    """Arms without times, and why; and what no library has."""
+    lines = [f"{item.arm.label}: {item.unmeasured}" for item in result.arms if item.unmeasured]
+    return lines + [f"{label}: {why}" for label, why in result.plan.study.gaps.items()]
 
 
 def _block(result: MeasuredResult, view: View) -> str:
@@ -62,14 +63,7 @@ def _block(result: MeasuredResult, view: View) -> str:
 
 
 def _legend(result: MeasuredResult, view: View) -> list[str]:
-    lines = [
-        "- *Median*: of the rounds' medians, with its order-statistic 95 % interval over rounds; *minimum* is the "
-        "paper's statistic; nine of ten calls stay below *p90*.",
-        "- *Ratio*: to the reference's time in the same round; the median over rounds with its order-statistic 95 % "
-        "interval. Slower and faster stand where the interval leaves 1 out and the ratio differs from 1 by more than "
-        "the 3 % that a network timed against its own twin may differ.",
-        *view.notes(result),
-    ]
+    lines = list(view.notes(result))
     if published_of(result):
         lines.append(f"- *Published*: printed in the paper (table 2), never mixed with ours. "
                      f"{CAVEATS[result.plan.study.published]}")  # fmt: skip
@@ -90,7 +84,7 @@ def _protocol(result: MeasuredResult) -> str:
     loads = [item.row.metrics[LOAD] for item in result.measured if item.row and LOAD in item.row.metrics]
     load = f" Load average {max(loads):.2f} before it." if loads else ""
     return (
-        f"Measured side by side in one process: {setting(result)}; {protocol.warmup} calls to warm up, "
+        f"Measured side by side in one process: {setting(result)}; {calls(protocol.warmup)} to warm up, "
         f"{protocol.untimed} before each burst, order shuffled by seed {protocol.seed}.{load} "
         f"{control_words(result)}".strip()
     )

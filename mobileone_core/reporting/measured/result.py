@@ -102,21 +102,25 @@ class MeasuredResult:
         """Slower, faster or neither, by the ratio's interval and the control's tolerance."""
         if item.is_reference:
             return "reference"
-        ratio, control = item.ratio, self.control(item)
-        if ratio is None:
-            return "-"
-        if control is None or not is_near(control):
-            return "not judged: control"
-        if ratio.low <= 1 <= ratio.high:
-            return ALIKE
-        if is_near(ratio.value):
-            return "within the control's 3 %"
-        return "slower" if ratio.value > 1 else "faster"
+        return judged(item.ratio, self.control(item))
 
     @property
     def controls(self) -> Mapping[str, float | None]:
         """The A/A ratio of every measured reference by its label."""
         return {item.arm.label: item.control for item in self.measured if item.is_reference}
+
+
+def judged(ratio: Estimate | None, control: float | None) -> str:
+    """What a ratio of times says, where the reference's own twin is not further off than it may be."""
+    if ratio is None:
+        return "-"
+    if control is None or not is_near(control):
+        return "not judged: control"
+    if ratio.low <= 1 <= ratio.high:
+        return ALIKE
+    if is_near(ratio.value):
+        return "within the control's 3 %"
+    return "slower" if ratio.value > 1 else "faster"
 
 
 def is_near(ratio: float) -> bool:

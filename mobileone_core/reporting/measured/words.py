@@ -20,8 +20,12 @@ RANKS = ("dynamic_relu_a", "dynamic_relu_a_rank5")
 def setting(result: MeasuredResult) -> str:
     """Protocol and size: 20 rounds of 4 calls, 224 px, batch 1."""
     protocol, base = result.plan.spec.protocol, result.plan.study.base
-    calls = f"{protocol.rounds} rounds of {protocol.burst} calls"
-    return f"protocol {protocol_name(protocol)}, {calls}, {base.size_words}"
+    turns = f"{protocol.rounds} rounds of {calls(protocol.burst)}"
+    return f"protocol {protocol_name(protocol)}, {turns}, {base.size_words}"
+
+
+def calls(number: int) -> str:
+    return "1 call" if number == 1 else f"{number} calls"
 
 
 def protocol_name(protocol: Protocol) -> str:
