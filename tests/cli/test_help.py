@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.cli.fields import FOLLOWING
-from mobileone_core.cli.help import HELP, MEASURED_HELP, SEEDS
+from mobileone_core.cli.help import HELP, HELP_OF, MEASURED_HELP, SEEDS
 from mobileone_core.cli.measured import parse_measured
 from mobileone_core.cli.options import parse
 from mobileone_core.model.spec import ModelSpec
@@ -57,10 +57,9 @@ def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
         parse_measured(study, ["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     varied = {field for factor in study.factors for field in factor.named} | {"runtime.name"}
-    parts = {"network": study.base.network, "runtime": study.base.runtime, "": study.protocol}
-    for part, spec in parts.items():
+    for part, spec in {**study.base.parts, "": study.protocol}.items():
         for field in fields_of(spec):
-            assert f"{part}.{field}" in varied or MEASURED_HELP[field] in text, field
+            assert f"{part}.{field}" in varied or HELP_OF.get(part, MEASURED_HELP)[field] in text, field
 
 
 @pytest.mark.parametrize(

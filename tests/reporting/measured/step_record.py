@@ -38,9 +38,8 @@ def step_plan(study=STUDY):
 
 def step_record(plan, times=TIMES, control=1.004):
     """Rows of every arm; ratios with 1 % on either side."""
-    return StudyRecord(
-        (), (), tuple(_row(plan, number, arm, times, control) for number, arm in enumerate(plan.spec.arms))
-    )
+    rows = (_row(plan, number, arm, times, control) for number, arm in enumerate(plan.spec.arms))
+    return StudyRecord((), (), tuple(rows))
 
 
 def _row(plan, number, arm, times, control):
