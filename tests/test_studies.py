@@ -36,6 +36,7 @@ SMALL = {
 FEWER = {
     "reparam_latency": ("--model", "mobileone_s0", "mobileone_s1", "--image-size", "96"),
     "metric_correlation": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "repvgg_a0", "mobileformer_52"),
+    "training_cost": ("--variant", "s1", "--k", "1", "2", "--batch-size", "16", "--image-size", "32", "--threads", "1"),
     "backbone_comparison": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "repvgg_a0", "mobileformer_52"),
 }
 

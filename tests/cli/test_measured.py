@@ -21,6 +21,7 @@ def declared(name):
 
 
 ACTIVATION = declared("activation_latency")
+SMALL = "s0, 64 px, batch 32"
 NAMES = [path.stem for path in sorted(STUDIES.glob("*.py")) if isinstance(declared(path.stem), MeasuredStudy)]
 
 
@@ -84,6 +85,36 @@ def test_re_parameterization_has_levels_by_name():
         ("train", 8),
         ("train", 8),
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        (("--k", "1", "4", "--path", "branches", "auto"), lambda cells: len(cells) == 4),
+        (("--variant", "s1"), lambda cells: {cell.variant for cell in cells} == {"s1"}),
+        (("--batch-size", "32", "--image-size", "64"), lambda cells: {cell.size_words for cell in cells} == {SMALL}),
+        (("--threads", "1"), lambda cells: {cell.threads for cell in cells} == {1}),
+        (("--device", "cuda", "--compile"), lambda cells: {(c.device, c.compile) for c in cells} == {("cuda", True)}),
+    ],
+)
+def test_an_option_sets_its_field_of_every_step(options, read):
+    asked = plan(*options, study=declared("training_cost"))
+    assert read([arm.cell for arm in asked.spec.arms])
+    assert not asked.default
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--variant", "s9"), "variant: 's9' is not allowed; one of s0"),
+        (("--k", "1", "17"), "k: 17 is not allowed; an integer from 1 to 16"),
+        (("--k", "4"), "the baseline level 1 must be among the levels"),
+        (("--protocol", "modelbench"), "reload: True is not allowed; a training step is not opened anew"),
+    ],
+)
+def test_a_step_that_cannot_be_is_named(options, words):
+    with pytest.raises(InputError, match=words):
+        plan(*options, study=declared("training_cost"))
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,12 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.observer import CellResult, EpochRecord
 from mobileone_core.training.recipe import Recipe, Teacher
+from mobileone_core.training.step_cell import StepCell
 from mobileone_core.training.teachers import teacher_cell
 
 TRAIN, COMPARE, LATENCY = "study_fakes:train", "study_fakes:compare", "study_fakes:latency"
-FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, COMPARE, LATENCY, preload=TRAIN)
+STEPS = "study_fakes:steps"
+FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, COMPARE, LATENCY, STEPS, preload=TRAIN)
 CONTROL = 1.01  # what the stand-in measures of the baseline's twin
 
 
@@ -156,6 +158,32 @@ def latency(spec, tell):
         for count, arm in enumerate(taken, 1)
     ]
     return [*results, ArmResult(refused.label, refused.factors, "", {}, {}, {}, "no such operator")]
+
+
+def step_study():
+    """Two paths and timm's over k = 1 and 4."""
+    factors = (
+        Factor("path", "step.path", levels=("branches", "folded", "timm"), baseline="branches"),
+        Factor("k", "step.k", levels=(1, 4), baseline=1),
+    )
+    base = StepCell(batch_size=2, image_size=64, threads=1)
+    return MeasuredStudy("step_cost", "What does it cost?", factors, base=base, view="training")
+
+
+def steps(spec, tell):
+    """Rounds without work; a step takes k milliseconds."""
+    for number in range(spec.protocol.rounds + 1):
+        tell(number)
+    return [
+        ArmResult(
+            arm.label,
+            arm.factors,
+            "",
+            {"time/step_ms": float(arm.cell.k), "control/step_ratio": CONTROL},
+            {"step": [[float(arm.cell.k)] * spec.protocol.burst] * spec.protocol.rounds},
+        )
+        for arm in spec.arms
+    ]
 
 
 class Lines:

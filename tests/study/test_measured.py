@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from study_fakes import FAST, Lines, latency_study
+from study_fakes import FAST, Lines, latency_study, step_study
 from study_proof import give_databases
 
 from mobileone_core.errors import InputError
@@ -148,6 +148,46 @@ def test_every_sample_is_kept(databases, workspace):
     assert run(plan, workspace).is_complete
     kept = [json.loads(path.read_text()) for path in workspace.artifacts.rglob("samples.json")]
     assert sorted(len(item.get("latency", [])) for item in kept) == [0, 20, 20, 20]
+
+
+def test_steps_are_measured_where_they_can_be_and_gaps_are_told(databases, workspace):
+    plan = MeasuredPlan(step_study(), default=True)
+    gap = {"path = timm, k = 1": "timm has mobileone_s0 with k = 4 alone"}
+    assert plan.study.gaps == gap
+    assert [arm.label for arm in plan.spec.arms] == [
+        *(f"path = {path}, k = {k}" for path in ("branches", "folded") for k in (1, 4)),
+        "path = timm, k = 4",
+    ]
+    assert {arm.reference for arm in plan.spec.arms} == {"path = branches, k = 1"}
+    lines = plan_lines(plan, cell_states(workspace, plan))
+    assert "20 rounds of 4 calls, 1 threads a call, s0, 64 px, batch 2" in lines
+    assert "  not measured: path = timm, k = 1: timm has mobileone_s0 with k = 4 alone" in lines
+    give_databases(databases, workspace)
+    outcome = run(plan, workspace)
+    assert outcome.is_complete, outcome.states
+    record = read_record(workspace.tracking, plan)
+    assert [row.factors for row in record.comparison] == list(plan.study.arms)
+    assert [row.metrics["time/step_ms"] for row in record.comparison] == [1.0, 4.0, 1.0, 4.0, 4.0]
+    assert read_plans(workspace.tracking, plan.study.name) == [plan]
+
+
+def test_a_plan_of_steps_survives_json():
+    plan = MeasuredPlan(step_study())
+    again = read_plan(plan.to_json())
+    assert again == plan
+    assert again.comparison.key == plan.comparison.key
+    assert read_comparison_spec(plan.spec.to_json()) == plan.spec
+
+
+@pytest.mark.parametrize(("study", "view"), [(step_study(), "levels"), (STUDY, "training")])
+def test_a_view_of_something_else_is_refused(study, view):
+    with pytest.raises(InputError, match=f"view: '{view}' is not allowed"):
+        replace(study, view=view)
+
+
+def test_a_factor_of_a_network_is_none_of_a_step():
+    with pytest.raises(InputError, match=r"form: field: 'network.form'"):
+        MeasuredPlan(replace(step_study(), factors=(Factor("form", "network.form", ("train",), "train"),)))
 
 
 def test_a_trained_plan_is_read_as_one():
