@@ -75,8 +75,10 @@ def _prepared(arm: StepArm) -> Prepared:
     torch.set_num_threads(arm.cell.threads)
     step = build_step(arm.cell)
     step()  # what a first call alone allocates: the optimizer's state, a library's workspace
-    _, saved = saved_bytes(step.logits, step.network.parameters())
-    held = {SAVED: float(saved), PEAK: float(peak_bytes(step, step.images.device))}
+    held = {
+        SAVED: float(saved_bytes(step.logits, step.network.parameters())),
+        PEAK: float(peak_bytes(step, step.images.device)),
+    }
     held["params"] = float(sum(value.numel() for value in step.network.parameters()))
     calls = {STEP: step}
     if arm.reference == arm.label:

@@ -51,7 +51,7 @@ def measure(arguments: argparse.Namespace) -> None:
     images = torch.randn(arguments.batch, 3, arguments.image_size, arguments.image_size)
     labels = torch.arange(arguments.batch) % 1000
     built = networks(arguments)
-    memory = {label: saved_bytes(partial(network, images), network.parameters())[1] for label, network in built.items()}
+    memory = {label: saved_bytes(partial(network, images), network.parameters()) for label, network in built.items()}
     clock: Callable[[], float] = time.process_time if arguments.processor else time.perf_counter
     times: dict[str, list[float]] = {label: [] for label in built}
     with collection_off():
