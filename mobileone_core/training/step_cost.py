@@ -15,11 +15,10 @@ from mobileone_core.model.cost import model_cost
 from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec, Form
 from mobileone_core.training.device import resolve_device
 from mobileone_core.training.execution import Execution
+from mobileone_core.training.figures import TWIN, ratio_figures, time_figures
 from mobileone_core.training.observer import EpochRecord, Observer, TrainingFailed
 from mobileone_core.training.peak_memory import peak_bytes
 from mobileone_core.training.timed_calls import Calls, TrainingStep, build_calls, build_forms
-
-TWIN = "_control"
 
 
 @dataclass(frozen=True)
@@ -118,28 +117,12 @@ def _result(subject: Subject, subjects: list[Subject], samples: Samples, baselin
     plain = next(item for item in subjects if (item.arm.label, item.form) == (arm.label, "deployed"))
     for call, peak in subject.peaks.items():
         label = subject.label(call)
-        metrics |= {f"memory/{call}_bytes": float(peak)} | _times(samples, label, f"time/{call}")
-        metrics |= _ratio(samples, label, reference.label(call), f"time/{call}_ratio")
+        metrics |= {f"memory/{call}_bytes": float(peak)} | time_figures(samples, label, f"time/{call}")
+        metrics |= ratio_figures(samples, label, reference.label(call), f"time/{call}_ratio")
         if form == "train":
-            metrics |= _ratio(samples, label, plain.label(call), f"time/{call}_over_deployed")
+            metrics |= ratio_figures(samples, label, plain.label(call), f"time/{call}_over_deployed")
             metrics[f"memory/{call}_over_deployed"] = peak / plain.peaks[call]
         if call + TWIN in subject.calls:
             metrics[f"control/{call}_ratio"] = samples.ratio(subject.label(call + TWIN), label).value
     kept = {call: samples.lists(subject.label(call)) for call in subject.calls}
     return ArmResult(arm.label, arm.factors, form, metrics, kept)
-
-
-def _times(samples: Samples, label: str, name: str) -> dict[str, float]:
-    median = samples.median(label)
-    return {
-        f"{name}_ms": median.value,
-        f"{name}_low_ms": median.low,
-        f"{name}_high_ms": median.high,
-        f"{name}_min_ms": samples.minimum(label),
-        f"{name}_p90_ms": samples.p90(label),
-    }
-
-
-def _ratio(samples: Samples, label: str, to: str, name: str) -> dict[str, float]:
-    ratio = samples.ratio(label, to)
-    return {name: ratio.value, f"{name}_low": ratio.low, f"{name}_high": ratio.high}

@@ -1,7 +1,7 @@
 """Training steps side by side in one process: every arm built, checked, weighed and timed."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,7 @@ from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.latency.interleave import Call, interleave
 from mobileone_core.latency.measure import threads_restored
 from mobileone_core.latency.samples import Samples
+from mobileone_core.training.figures import TWIN, ratio_figures, time_figures
 from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.peak_memory import peak_bytes
 from mobileone_core.training.saved_memory import saved_bytes
@@ -19,10 +20,9 @@ from mobileone_core.training.step_networks import build_step
 from mobileone_core.training.timed_calls import TrainingStep
 
 Tell = Callable[[int], object]
-STEP, TWIN = "step", "step_control"
+STEP = "step"
 SAVED, PEAK = "memory/saved_bytes", "memory/step_bytes"
 OTHERS: tuple[StepPath, ...] = ("branches", "timm")  # what a path is held against at its own k
-ENDS: Mapping[str, str] = {"": "value", "_low": "low", "_high": "high"}  # an interval's, and an estimate's name of each
 # Relative distance of float32 logits, as vectors, from those of the branches with the same weights. Layers of batch
 # statistics enlarge roundings: seen up to 3e-4 from path to path, 1.4 from one network to another.
 TOLERANCE = 0.05
@@ -59,6 +59,7 @@ def measure_steps(spec: StepSpec, tell: Tell) -> list[ArmResult]:
     InputError, and TrainingFailed where a loss is not finite.
     """
     load = os.getloadavg()[0]
+    torch.backends.cudnn.deterministic = True  # as training has it
     with threads_restored():
         prepared = []
         for arm in spec.arms:
@@ -82,7 +83,7 @@ def _prepared(arm: StepArm) -> Prepared:
     held["params"] = float(sum(value.numel() for value in step.network.parameters()))
     calls = {STEP: step}
     if arm.reference == arm.label:
-        calls[TWIN] = build_step(arm.cell)
+        calls[STEP + TWIN] = build_step(arm.cell)
     return Prepared(arm, calls, held, _logits(step), _tags(arm.cell, step.images.device))
 
 
@@ -152,21 +153,13 @@ def _result(item: Prepared, prepared: Sequence[Prepared], samples: Samples, load
     if item.unmeasured:
         return ArmResult(arm.label, arm.factors, "", metrics, {}, item.tags, item.unmeasured)
     label = item.label(STEP)
-    median = samples.median(label)
-    metrics |= {
-        "time/step_ms": median.value,
-        "time/step_low_ms": median.low,
-        "time/step_high_ms": median.high,
-        "time/step_min_ms": samples.minimum(label),
-        "time/step_p90_ms": samples.p90(label),
-    }
+    metrics |= time_figures(samples, label, "time/step")
     for name, other in _others(item, prepared).items():
-        ratio = samples.ratio(label, other.label(STEP))
-        metrics |= {f"time/step_{name}{end}": getattr(ratio, value) for end, value in ENDS.items()}
+        metrics |= ratio_figures(samples, label, other.label(STEP), f"time/step_{name}")
         metrics[f"memory/saved_{name}"] = item.held[SAVED] / other.held[SAVED]
         metrics[f"memory/step_{name}"] = item.held[PEAK] / other.held[PEAK]
-    if TWIN in item.calls:
-        metrics["control/step_ratio"] = samples.ratio(item.label(TWIN), label).value
+    if STEP + TWIN in item.calls:
+        metrics["control/step_ratio"] = samples.ratio(item.label(STEP + TWIN), label).value
     kept = {name: samples.lists(item.label(name)) for name in item.calls}
     return ArmResult(arm.label, arm.factors, "", metrics, kept, item.tags)
 
