@@ -1,0 +1,109 @@
+"""Moments of a depthwise 3x3 block's input by Triton kernels, as operators that torch.compile leaves whole."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from mobileone_core.model.folded.gpu.gradient_kernel import spread
+from mobileone_core.model.folded.gpu.layout import dense, shift, tiles
+from mobileone_core.model.folded.gpu.tap_kernel import tap_sums
+
+TAPS = 9
+WARPS = 4
+
+
+@custom_op("mobileone::depthwise_moments", mutates_args=())
+def depthwise_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """x (N, C, H, W) -> mean (C, 9) and covariance (C, 9, 9) of its patches with padding 1, float32."""
+    x = dense(x)
+    batch, channels, height, width = x.shape
+    rows_out, columns_out = (height - 1) // stride + 1, (width - 1) // stride + 1
+    level, cut = shift(x), tiles(x, columns_out)
+    out = x.new_empty(cut.grid[0] * cut.grid[1], TAPS + TAPS * (TAPS + 1) // 2, channels, dtype=torch.float32)
+    tap_sums[cut.grid](
+        x,
+        level,
+        out,
+        *x.shape,
+        *x.stride(),
+        cut.images,
+        rows_out,
+        columns_out,
+        stride=stride,
+        block_columns=cut.columns,
+        block_channels=cut.channels,
+        num_warps=WARPS,
+    )
+    sums = out.sum(0, dtype=torch.float64).T / (batch * rows_out * columns_out)
+    mean, products = sums[:, :TAPS], sums[:, _pairs(x.device)].view(-1, TAPS, TAPS)
+    covariance = products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    return (mean + level.unsqueeze(-1)).float(), covariance.float()
+
+
+@depthwise_moments.register_fake
+def _(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    channels = x.shape[1]
+    return (
+        x.new_empty(channels, TAPS, dtype=torch.float32),
+        x.new_empty(channels, TAPS, TAPS, dtype=torch.float32),
+    )
+
+
+@custom_op("mobileone::depthwise_moments_gradient", mutates_args=())
+def depthwise_moments_gradient(
+    x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor, stride: int
+) -> Tensor:
+    """dx = sum over the taps that see a value of A (p - m) + dm / M, with A = (dS + dS^T) / M."""
+    x = dense(x)
+    batch, channels, height, width = x.shape
+    rows_out, columns_out = (height - 1) // stride + 1, (width - 1) // stride + 1
+    count, cut, out = batch * rows_out * columns_out, tiles(x, width), torch.empty_like(x)
+    weights = (to_covariance + to_covariance.transpose(1, 2)) / count
+    constants = to_mean / count - (weights * mean.unsqueeze(1)).sum(-1)
+    last = max(height - 1, 1) if stride == 1 else height - 1 + height % 2
+    spread[3 * cut.grid[0], cut.grid[1], cut.grid[2]](
+        x,
+        weights.view(channels, -1).T.contiguous(),
+        constants.T.contiguous(),
+        out,
+        *x.shape,
+        *x.stride(),
+        cut.images,
+        rows_out,
+        columns_out,
+        last,
+        stride=stride,
+        block_columns=cut.columns,
+        block_channels=cut.channels,
+        num_warps=WARPS,
+    )
+    return out
+
+
+@depthwise_moments_gradient.register_fake
+def _(x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor, stride: int) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(dense(x))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    ctx.save_for_backward(inputs[0], output[0])
+    ctx.stride = inputs[1]
+
+
+def _backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+    return depthwise_moments_gradient(*ctx.saved_tensors, to_mean, to_covariance, ctx.stride), None
+
+
+depthwise_moments.register_autograd(_backward, setup_context=_keep)
+
+
+@cache
+def _pairs(device: torch.device) -> Tensor:
+    """Where tap_sums keeps the product of taps t and t': (81)."""
+    low, high = torch.triu_indices(TAPS, TAPS)
+    places = torch.empty(TAPS, TAPS, dtype=torch.long)
+    places[low, high] = places[high, low] = TAPS + torch.arange(len(low))
+    return places.flatten().to(device)

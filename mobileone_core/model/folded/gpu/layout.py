@@ -1,0 +1,55 @@
+"""How a tensor is cut into programs: static figures from shapes and strides."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PROGRAMS = 512  # enough for every multiprocessor to hold a few
+TILE = 256  # values of a tile: two a thread
+SAMPLED = 16  # one row in so many makes a channel's shift
+
+
+class Tiles(NamedTuple):
+    """Columns and channels of a tile, images a program, and the grid: groups of images, tiles of columns, of channels."""
+
+    columns: int
+    channels: int
+    images: int
+    grid: tuple[int, int, int]
+
+
+def tiles(x: Tensor, columns_out: int) -> Tiles:
+    """For x (N, C, H, W): tiles along the axis that lies together in memory."""
+    batch, channels = x.shape[:2]
+    if x.stride(1) == 1 and channels > 1:
+        across = min(64, power_of_two(channels))
+        down = min(TILE // across, power_of_two(columns_out))
+    else:
+        down = min(64, power_of_two(columns_out))
+        across = min(TILE // down, power_of_two(channels))
+    places = -(-columns_out // down), -(-channels // across)
+    images = max(1, batch * places[0] * places[1] // PROGRAMS)
+    return Tiles(down, across, images, (-(-batch // images), *places))
+
+
+def power_of_two(size: int) -> int:
+    """The least that is not smaller."""
+    return 1 << (size - 1).bit_length()
+
+
+def dense(x: Tensor) -> Tensor:
+    """x (N, C, H, W) contiguous or channels-last, copied only where it is neither."""
+    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    return x.contiguous()
+
+
+def shift(x: Tensor) -> Tensor:
+    """A value near each channel's mean, from a few rows of every image: (C), float32.
+
+    Of a share f of the values, it lies within sqrt(1 / f - 1) spreads of the mean whatever they are: sums of squares
+    about it are at most 1 / f times those about the mean, and lose no more digits than that.
+    """
+    step = min(SAMPLED, x.shape[2])
+    return x[:, :, step // 2 :: step].mean((0, 2, 3), dtype=torch.float32)

@@ -1,0 +1,114 @@
+"""Moments of a 1x1 convolution's input by Triton kernels, as operators that torch.compile leaves whole."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from mobileone_core.model.folded.gpu.layout import PROGRAMS, dense, power_of_two, shift
+from mobileone_core.model.folded.gpu.pointwise_kernels import blend, products
+
+DEPTH = 32  # channels or positions that meet at a time
+LEAST = 16  # of a side of a matrix product
+
+
+class Lines(NamedTuple):
+    """Positions in all, positions a line, and strides of line, channel and position."""
+
+    positions: int
+    line: int
+    of_line: int
+    of_channel: int
+    of_position: int
+
+
+def lines(x: Tensor) -> Lines:
+    """Of x (N, C, H, W): an image a line, or where channels lie together one line in all."""
+    batch, channels, height, width = x.shape
+    positions = batch * height * width
+    if x.is_contiguous():
+        return Lines(positions, height * width, x.stride(0), x.stride(1), 1)
+    return Lines(positions, positions, 0, 1, channels)
+
+
+def precision(x: Tensor) -> str:
+    """Three products of halves: of bfloat16 for half types, of tf32 for float32."""
+    return "tf32x3" if x.dtype == torch.float32 else "bf16x3"
+
+
+def side(channels: int) -> int:
+    """Channels a tile."""
+    return max(LEAST, min(64, power_of_two(channels)))
+
+
+@custom_op("mobileone::pointwise_moments", mutates_args=())
+def pointwise_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x (N, C, H, W) -> mean (C) and covariance (C, C) of its channels, float32."""
+    x = dense(x)
+    channels, block, place, level = x.shape[1], side(x.shape[1]), lines(x), shift(x)
+    places = -(-channels // block)
+    splits = max(1, min(PROGRAMS // (places * (places + 1) // 2), place.positions // (4 * DEPTH)))
+    span = -(-place.positions // splits)
+    out = x.new_empty(splits, channels, channels, dtype=torch.float32)
+    sums = x.new_empty(splits, channels, dtype=torch.float32)
+    products[places, places, splits](
+        x,
+        level,
+        out,
+        sums,
+        channels,
+        *place,
+        span,
+        precision=precision(x),
+        block_channels=block,
+        block_positions=DEPTH,
+    )
+    mean = sums.sum(0, dtype=torch.float64) / place.positions
+    covariance = out.sum(0, dtype=torch.float64) / place.positions - torch.outer(mean, mean)
+    return (mean + level).float(), covariance.float()
+
+
+@pointwise_moments.register_fake
+def _(x: Tensor) -> tuple[Tensor, Tensor]:
+    channels = x.shape[1]
+    return x.new_empty(channels, dtype=torch.float32), x.new_empty(channels, channels, dtype=torch.float32)
+
+
+@custom_op("mobileone::pointwise_moments_gradient", mutates_args=())
+def pointwise_moments_gradient(x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor) -> Tensor:
+    """dx = A (x - m) + dm / M, with A = (dS + dS^T) / M."""
+    x = dense(x)
+    channels, block, place, out = x.shape[1], side(x.shape[1]), lines(x), torch.empty_like(x)
+    positions = 128 if place.positions >= 128 else max(LEAST, power_of_two(place.positions))
+    weights = (to_covariance + to_covariance.T) / place.positions
+    blend[-(-channels // block), -(-place.positions // positions)](
+        x,
+        mean,
+        weights,
+        to_mean / place.positions,
+        out,
+        channels,
+        *place,
+        precision=precision(x),
+        block_channels=block,
+        block_positions=positions,
+        block_depth=DEPTH,
+    )
+    return out
+
+
+@pointwise_moments_gradient.register_fake
+def _(x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(dense(x))
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
+    ctx.save_for_backward(inputs[0], output[0])
+
+
+def _backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> Tensor:  # noqa: ANN401
+    return pointwise_moments_gradient(*ctx.saved_tensors, to_mean, to_covariance)
+
+
+pointwise_moments.register_autograd(_backward, setup_context=_keep)

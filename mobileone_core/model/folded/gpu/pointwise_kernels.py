@@ -1,0 +1,100 @@
+"""Triton kernels for the moments of a 1x1 convolution's input and their gradient: matrix products on tensor cores.
+
+Values are taken less their channel's shift or mean in float32 before they meet: no digit is lost to a mean. Tensor
+cores then multiply them in three products of halves (precision bf16x3 or tf32x3), with sums in float32.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _values(x, level, channel, position, channels, positions, line, of_image, of_channel, of_position):
+    """x - level at channels and positions (one of them a column), in float32; 0 beyond."""
+    known = channel < channels
+    inside = known & (position < positions)
+    place = (position // line).to(tl.int64) * of_image + (position % line) * of_position + channel * of_channel
+    value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    return tl.where(inside, value - tl.load(level + channel, mask=known, other=0.0), 0.0)
+
+
+@triton.jit
+def products(
+    x,  # (N, C, L)
+    shift,  # (C)
+    out,  # (splits, C, C)
+    sums,  # (splits, C)
+    channels,
+    positions,  # N L
+    line,  # L
+    of_image,
+    of_channel,
+    of_position,
+    span,  # positions a split
+    precision: tl.constexpr,
+    block_channels: tl.constexpr,
+    block_positions: tl.constexpr,
+):
+    """Sums of z z^T and of z over the positions of a split, z = x - shift; tiles above the diagonal are mirrored."""
+    low, high = tl.program_id(0), tl.program_id(1)
+    if low < high:
+        return
+    split = tl.program_id(2)
+    row = low * block_channels + tl.arange(0, block_channels)
+    column = high * block_channels + tl.arange(0, block_channels)
+    total = tl.zeros((block_channels, block_channels), tl.float32)
+    level = tl.zeros((block_channels,), tl.float32)
+    for start in range(split * span, tl.minimum((split + 1) * span, positions), block_positions):
+        position = start + tl.arange(0, block_positions)
+        one = _values(
+            x, shift, row[:, None], position[None, :], channels, positions, line, of_image, of_channel, of_position
+        )
+        other = _values(
+            x, shift, column[None, :], position[:, None], channels, positions, line, of_image, of_channel, of_position
+        )
+        total = tl.dot(one, other, total, input_precision=precision)
+        level += tl.sum(one, 1)
+    here = out + split.to(tl.int64) * channels * channels
+    inside = (row[:, None] < channels) & (column[None, :] < channels)
+    tl.store(here + row[:, None] * channels + column[None, :], total, mask=inside)
+    if low > high:
+        tl.store(here + row[:, None] + column[None, :] * channels, total, mask=inside)
+    if high == 0:
+        tl.store(sums + split * channels + row, level, mask=row < channels)
+
+
+@triton.jit
+def blend(
+    x,  # (N, C, L)
+    mean,  # (C)
+    weights,  # A (C, C), symmetric
+    constants,  # k (C)
+    out,  # (N, C, L), laid out as x
+    channels,
+    positions,  # N L
+    line,  # L
+    of_image,
+    of_channel,
+    of_position,
+    precision: tl.constexpr,
+    block_channels: tl.constexpr,
+    block_positions: tl.constexpr,
+    block_depth: tl.constexpr,
+):
+    """out = A (x - mean) + k."""
+    channel = tl.program_id(0) * block_channels + tl.arange(0, block_channels)
+    position = tl.program_id(1) * block_positions + tl.arange(0, block_positions)
+    known = channel[None, :] < channels
+    total = tl.zeros((block_positions, block_channels), tl.float32)
+    for start in range(0, channels, block_depth):
+        depth = start + tl.arange(0, block_depth)
+        z = _values(
+            x, mean, depth[None, :], position[:, None], channels, positions, line, of_image, of_channel, of_position
+        )
+        inside = known & (depth[:, None] < channels)
+        a = tl.load(weights + depth[:, None] * channels + channel[None, :], mask=inside, other=0.0)
+        total = tl.dot(z, a, total, input_precision=precision)
+    total += tl.load(constants + channel[None, :], mask=known, other=0.0)
+    place = (position // line).to(tl.int64) * of_image + (position % line) * of_position
+    target = out + place[:, None] + channel[None, :] * of_channel
+    tl.store(target, total.to(out.dtype.element_ty), mask=known & (position[:, None] < positions))
