@@ -1,52 +1,52 @@
 """The gradient of a depthwise block's moments: what a value receives from all taps that see it.
 
 That is a 5x5 convolution of the input, with other weights where some tap sees a value from no output: at the borders,
-and at stride 2 on every other row and column. Three kinds of rows there are; the weights of one are made at a time.
+and at stride 2 on every other row and column. There are three kinds of rows; a program takes the rows of one.
 """
 
 import triton
 import triton.language as tl
 
-from mobileone_core.model.folded.gpu.tile import place, value
+from mobileone_core.model.folded.gpu.tile import beside, line, place
 
 
 @triton.jit
-def _sees(tap: tl.constexpr, position, size_out, stride: tl.constexpr):
-    """Whether a tap sees this row or column of the input from some output."""
-    distance = position + 1 - tap
-    return (distance >= 0) & (distance % stride == 0) & (distance // stride < size_out)
+def _seen(position, size_out, stride: tl.constexpr):
+    """Whether tap 0, 1, 2 of a line sees this row or column of the input from some output."""
+    seen = ()
+    for tap in tl.static_range(3):
+        distance = position + 1 - tap
+        seen = seen + ((distance >= 0) & (distance % stride == 0) & (distance // stride < size_out),)
+    return seen
 
 
 @triton.jit
-def _weight(
-    weights,  # A (81, C), at the tile's channels
-    channels,
-    known,
-    row,
-    column,
-    rows_out,
-    columns_out,
-    down: tl.constexpr,
-    across: tl.constexpr,
-    stride: tl.constexpr,
-):
-    """The sum of A_tt' over taps t that see (row, column) and t' = t + (down - 2, across - 2)."""
+def _weight(weights, channels, known, rows, columns, down: tl.constexpr, across: tl.constexpr):
+    """The sum of A_tt' over taps t = (a, b) that see a place, t' = t + (down - 2, across - 2). weights (81, C)."""
     total = 0.0
-    for a in tl.static_range(3):  # the row and column of t
+    for a in tl.static_range(3):
         for b in tl.static_range(3):
             if a + down >= 2 and a + down < 5 and b + across >= 2 and b + across < 5:
                 pair = weights + (9 * (3 * a + b) + 3 * (a + down - 2) + b + across - 2) * channels
-                seen = _sees(a, row, rows_out, stride) & _sees(b, column, columns_out, stride)
-                total = total + tl.load(pair, mask=known & seen, other=0.0)
+                total = total + tl.load(pair, mask=known & rows[a] & columns[b], other=0.0)
     return total
 
 
 @triton.jit
-def _level(constants, channels, known, row, column, rows_out, columns_out, stride):
-    """The sum of k_t over taps t that see (row, column). constants (9, C), at the tile."""
+def _kernel(weights, channels, known, rows, columns):
+    """The 25 weights of every place."""
+    kernel = ()
+    for index in tl.static_range(25):
+        kernel = kernel + (_weight(weights, channels, known, rows, columns, index // 5, index % 5),)
+    return kernel
+
+
+@triton.jit
+def _level(constants, channels, known, rows, columns):
+    """The sum of k_t over taps that see a place. constants (9, C)."""
     total = 0.0
     for tap in tl.static_range(9):
-        seen = _sees(tap // 3, row, rows_out, stride) & _sees(tap % 3, column, columns_out, stride)
+        seen = rows[tap // 3] & columns[tap % 3]
         total = total + tl.load(constants + tap * channels, mask=known & seen, other=0.0)
     return total
 
@@ -82,22 +82,18 @@ def spread(
     end = tl.where(kind == 1, height - 1, height)
     if stride == 1:
         end = tl.where(kind == 0, 1, end)
-    level = _level(constants + channel, channels, known, begin, column, rows_out, columns_out, stride)
-    kernel = ()
-    for place_of in tl.static_range(25):
-        weight = _weight(
-            weights + channel, channels, known, begin, column, rows_out, columns_out, place_of // 5, place_of % 5, stride
-        )
-        kernel = kernel + (weight,)
+    rows, columns = _seen(begin, rows_out, stride), _seen(column, columns_out, stride)
+    level = _level(constants + channel, channels, known, rows, columns)
+    kernel = _kernel(weights + channel, channels, known, rows, columns)
+    places, inside = beside(column, channel, valid, width, of_channel, of_column, -2, 2)
     start = first.to(tl.int64) * of_image
     for index in range(tl.minimum(images, batch - first)):
         image = x + start + index * of_image
         for row in range(begin, end, stride):
             total = level
-            for place_of in tl.static_range(25):
-                down, across = row + place_of // 5 - 2, column + place_of % 5 - 2
-                seen = value(image, down, across, channel, height, width, of_channel, of_row, of_column, valid)
-                total += kernel[place_of] * seen
-            line = out + start + index * of_image + row * of_row
-            target = line + (column * of_column + channel * of_channel)
+            for down in tl.static_range(5):
+                values = line(image, row + down - 2, height, of_row, places, inside)
+                for across in tl.static_range(5):
+                    total += kernel[5 * down + across] * values[across]
+            target = out + start + index * of_image + row * of_row + places[2]
             tl.store(target, total.to(out.dtype.element_ty), mask=valid)

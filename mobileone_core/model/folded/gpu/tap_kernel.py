@@ -3,7 +3,26 @@
 import triton
 import triton.language as tl
 
-from mobileone_core.model.folded.gpu.tile import place, plus, value, write, zeros
+from mobileone_core.model.folded.gpu.tile import beside, line, place, plus, write, zeros
+
+
+@triton.jit
+def _less(values, level, valid):
+    """Padding becomes minus the level, what no output sees 0."""
+    shifted = ()
+    for index in tl.static_range(len(values)):
+        shifted = shifted + (tl.where(valid, values[index] - level, 0.0),)
+    return shifted
+
+
+@triton.jit
+def _products(taps):
+    """Of taps t and t' >= t."""
+    values = ()
+    for one in tl.static_range(len(taps)):
+        for other in tl.static_range(one, len(taps)):
+            values = values + (taps[one] * taps[other],)
+    return values
 
 
 @triton.jit
@@ -31,21 +50,16 @@ def tap_sums(
     known = channel < channels
     valid = known & (column < columns_out)
     level = tl.load(shift + channel, mask=known, other=0.0)
+    places, inside = beside(column * stride, channel, valid, width, of_channel, of_column, -1, 1)
     sums = zeros(54, block_columns, block_channels)
     first = tl.program_id(0) * images
     start = x + first.to(tl.int64) * of_image
     for index in range(tl.minimum(images, batch - first)):
         image = start + index * of_image
-        for row in range(rows_out):
-            taps = ()
-            for tap in tl.static_range(9):
-                down, across = row * stride + tap // 3 - 1, column * stride + tap % 3 - 1
-                seen = value(image, down, across, channel, height, width, of_channel, of_row, of_column, valid)
-                taps = taps + (tl.where(valid, seen - level, 0.0),)
-            values = taps
-            for one in tl.static_range(9):
-                for other in tl.static_range(one, 9):
-                    values = values + (taps[one] * taps[other],)
-            sums = plus(sums, values)
+        for row in range(0, rows_out * stride, stride):
+            taps = line(image, row - 1, height, of_row, places, inside)
+            taps = taps + line(image, row, height, of_row, places, inside)
+            taps = _less(taps + line(image, row + 1, height, of_row, places, inside), level, valid)
+            sums = plus(sums, taps + _products(taps))
     group = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
     write(out + group * 54 * channels + channel, sums, valid, 0, channels, known)

@@ -17,11 +17,24 @@ def place(block_columns: tl.constexpr, block_channels: tl.constexpr):
 
 
 @triton.jit
-def value(image, row, column, channel, height, width, of_channel, of_row, of_column, valid):
-    """Of an image (a scalar pointer) x at a row (a scalar) and every column and channel, float32; 0 outside."""
-    inside = valid & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    line = image + row * of_row
-    return tl.load(line + (column * of_column + channel * of_channel), mask=inside, other=0.0).to(tl.float32)
+def beside(column, channel, valid, width, of_channel, of_column, low: tl.constexpr, high: tl.constexpr):
+    """Of the columns from low to high beside every place: where they lie in a row, and whether inside the image."""
+    places, inside = (), ()
+    for across in tl.static_range(low, high + 1):
+        places = places + ((column + across) * of_column + channel * of_channel,)
+        inside = inside + (valid & (column + across >= 0) & (column + across < width),)
+    return places, inside
+
+
+@triton.jit
+def line(image, row, height, of_row, places, inside):
+    """x at these places of a row of an image (a scalar pointer), in float32; 0 outside."""
+    start, exists = image + row * of_row, (row >= 0) & (row < height)
+    values = ()
+    for index in tl.static_range(len(places)):
+        seen = tl.load(start + places[index], mask=inside[index] & exists, other=0.0)
+        values = values + (seen.to(tl.float32),)
+    return values
 
 
 @triton.jit

@@ -1,0 +1,83 @@
+"""From the sums of lag_kernel to the moments of the nine taps at stride 1: constants of the geometry.
+
+With z = x - shift, 0 outside the image, and 1 inside it, a tap sees p_t = z_t + shift * 1_t. The mean of z_t z_t' is a
+lag less what the border takes away, that of z_t 1_t' a total less rows and columns; both are linear in the sums.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from mobileone_core.model.folded.algebra import Moments
+
+SIDE, TAPS = 3, 9
+# places in lag_sums: z z' along a row, a row and two rows apart; the total; first and last row; second and last but one
+LAGS, TOTAL, ROWS, SECOND = 0, 13, (14, 18), (22, 23)
+COLUMNS, CORNERS, LINES, SUMS = (24, 27), (30, 32), (34, 39, 44, 49), 54
+
+
+def moments(sums: Tensor, shift: Tensor, size: tuple[int, int], batch: int) -> Moments:
+    """From sums (54, C) in float64, shift (C) and the image's height and width: mean (C, 9), covariance (C, 9, 9)."""
+    count = batch * size[0] * size[1]
+    both = (_map(sums.device) @ sums).T.view(-1, 2, TAPS, TAPS) / count
+    products, seen = both.unbind(1)
+    inside = _inside(size, sums.device)
+    own, share = seen[..., TAPS // 2], inside[:, TAPS // 2]  # the centre is always inside
+    level = shift.double().view(-1, 1, 1)
+    mixed = seen - own.unsqueeze(-1) * share
+    covariance = products - own.unsqueeze(-1) * own.unsqueeze(-2) + level * (mixed + mixed.transpose(1, 2))
+    covariance = covariance + level.square() * (inside - torch.outer(share, share))
+    return Moments((own + level.squeeze(-1) * share).float(), covariance.float())
+
+
+def dropped(tap: int, other: int) -> tuple[int, int]:
+    """Rows at the first and at the last border that a tap does not see while the other tap is inside the image."""
+    return max(0, tap - 1, tap - other), max(0, 1 - tap, other - tap)
+
+
+@cache
+def _inside(size: tuple[int, int], device: torch.device) -> Tensor:
+    """The share of outputs from which both taps are inside: (9, 9)."""
+    rows, columns = (
+        torch.tensor([[length - sum(dropped(a, c)) for c in range(SIDE)] for a in range(SIDE)]).double() / length
+        for length in size
+    )
+    return torch.einsum("ac,bd->abcd", rows, columns).reshape(TAPS, TAPS).to(device)
+
+
+@cache
+def _map(device: torch.device) -> Tensor:
+    """(162, 54): the sums of z_t z_t', then of z_t 1_t'."""
+    table = torch.zeros(2, SIDE, SIDE, SIDE, SIDE, SUMS, dtype=torch.float64)
+    for a, b, c, d in torch.cartesian_prod(*[torch.arange(SIDE)] * 4).tolist():
+        _products(table[0, a, b, c, d], a, b, c, d)
+        _seen(table[1, a, b, c, d], dropped(a, c), dropped(b, d))
+    return table.view(-1, SUMS).to(device)
+
+
+def _products(row: Tensor, a: int, b: int, c: int, d: int) -> None:
+    """Taps (a, b) and (c, d) of one outer row of the kernel never see the image's opposite border row."""
+    down, across = (c - a, d - b) if (c, d) >= (a, b) else (a - c, b - d)
+    row[LAGS + (across if down == 0 else 5 * down + across)] = 1
+    outer_row = {0: 1, 2: 0}.get(a) if a == c else None  # last or first
+    outer_column = {0: 1, 2: 0}.get(b) if b == d else None
+    if outer_row is not None:
+        row[ROWS[outer_row] + abs(across)] -= 1
+    if outer_column is not None:
+        row[COLUMNS[outer_column] + abs(down)] -= 1
+    if outer_row is not None and outer_column is not None:
+        row[CORNERS[outer_column] + outer_row] += 1
+
+
+def _seen(row: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    """The total less the border's lines that drop out, with what two of them share."""
+    above = [1, 2][: rows[0]] + [4, 3][: rows[1]]  # places among the sums of a column's lines
+    beside = [0, 1][: columns[0]] + [3, 2][: columns[1]]
+    row[TOTAL] = 1
+    for line in above:
+        row[{1: ROWS[0] + 3, 2: SECOND[0], 3: SECOND[1], 4: ROWS[1] + 3}[line]] -= 1
+    for column in beside:
+        row[LINES[column]] -= 1
+        for line in above:
+            row[LINES[column] + line] += 1
