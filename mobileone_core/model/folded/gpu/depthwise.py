@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from mobileone_core.model.folded.gpu.gradient_kernel import spread
-from mobileone_core.model.folded.gpu.lag_kernel import lag_sums
+from mobileone_core.model.folded.gpu.kernels.gradient import spread
+from mobileone_core.model.folded.gpu.kernels.lags import lag_sums
+from mobileone_core.model.folded.gpu.kernels.taps import tap_sums
 from mobileone_core.model.folded.gpu.lags import SUMS, moments
-from mobileone_core.model.folded.gpu.layout import dense, shift, tiles
-from mobileone_core.model.folded.gpu.tap_kernel import tap_sums
+from mobileone_core.model.folded.gpu.layout import dense, launch, plain, shift, tiles
 
 TAPS = 9
 PRODUCTS = TAPS * (TAPS + 1) // 2
@@ -33,7 +33,7 @@ def _from_lags(x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     cut = tiles(x, x.shape[3])
     out = x.new_zeros(cut.grid[0] * cut.grid[1], SUMS, x.shape[1], dtype=torch.float32)
     blocks = {"block_columns": cut.columns, "block_channels": cut.channels}
-    lag_sums[cut.grid](x, level, out, *x.shape, *x.stride(), cut.images, **blocks, num_warps=WARPS)
+    launch(lag_sums, cut.grid, x, level, out, *x.shape, *x.stride(), cut.images, **blocks, num_warps=WARPS)
     return moments(out.sum(0, dtype=torch.float64), level, (x.shape[2], x.shape[3]), x.shape[0])
 
 
@@ -42,11 +42,12 @@ def _from_taps(x: Tensor, level: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     cut = tiles(x, columns)
     out = x.new_empty(cut.grid[0] * cut.grid[1], TAPS + PRODUCTS, x.shape[1], dtype=torch.float32)
     blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
-    tap_sums[cut.grid](x, level, out, *x.shape, *x.stride(), cut.images, rows, columns, **blocks, num_warps=WARPS)
+    sizes = (*x.shape, *x.stride(), cut.images, rows, columns)
+    launch(tap_sums, cut.grid, x, level, out, *sizes, **blocks, num_warps=WARPS)
     sums = out.sum(0, dtype=torch.float64).T / (x.shape[0] * rows * columns)
     mean, products = sums[:, :TAPS], sums[:, _pairs(x.device)].view(-1, TAPS, TAPS)
     covariance = products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
-    return (mean + level.unsqueeze(-1)).float(), covariance.float()
+    return plain(mean + level.unsqueeze(-1)), plain(covariance)
 
 
 @depthwise_moments.register_fake
@@ -69,7 +70,7 @@ def depthwise_moments_gradient(x: Tensor, mean: Tensor, to_mean: Tensor, to_cova
     grid = (3 * cut.grid[0], *cut.grid[1:])  # three kinds of rows
     blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
     sizes = (*x.shape, *x.stride(), cut.images, rows, columns, last)
-    spread[grid](x, *by_tap, out, *sizes, **blocks, num_warps=WARPS)
+    launch(spread, grid, x, *by_tap, out, *sizes, **blocks, num_warps=WARPS)
     return out
 
 

@@ -35,8 +35,10 @@ def gpu_moments(x: Tensor, geometry: Geometry) -> Moments | None:
 def _serves(x: Tensor) -> bool:
     if not INSTALLED or x.dtype not in DTYPES:
         return False
-    if x.device.type == "cpu":
-        return INTERPRETED
-    if x.device.type != "cuda" or torch.version.hip is not None:
-        return False
-    return torch.cuda.get_device_capability(x.device) >= LEAST_CAPABILITY
+    return INTERPRETED if x.device.type == "cpu" else x.device.type == "cuda" and _capable(x.device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _capable(device: torch.device) -> bool:
+    """Whether an NVIDIA GPU has the tensor cores that the kernels ask for."""
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY

@@ -1,4 +1,4 @@
-"""From the sums of lag_kernel to the moments of the nine taps at stride 1: constants of the geometry.
+"""From the sums of kernels.lags to the moments of the nine taps at stride 1: constants of the geometry.
 
 With z = x - shift, 0 outside the image, and 1 inside it, a tap sees p_t = z_t + shift * 1_t. The mean of z_t z_t' is a
 lag less what the border takes away, that of z_t 1_t' a total less rows and columns; both are linear in the sums.
@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from mobileone_core.model.folded.algebra import Moments
+from mobileone_core.model.folded.gpu.layout import plain
 
 SIDE, TAPS = 3, 9
 # places in lag_sums: z z' along a row, a row and two rows apart; the total; first and last row; second and last but one
@@ -17,7 +17,7 @@ LAGS, TOTAL, ROWS, SECOND = 0, 13, (14, 18), (22, 23)
 COLUMNS, CORNERS, LINES, SUMS = (24, 27), (30, 32), (34, 39, 44, 49), 54
 
 
-def moments(sums: Tensor, shift: Tensor, size: tuple[int, int], batch: int) -> Moments:
+def moments(sums: Tensor, shift: Tensor, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor]:
     """From sums (54, C) in float64, shift (C) and the image's height and width: mean (C, 9), covariance (C, 9, 9)."""
     count = batch * size[0] * size[1]
     both = (_map(sums.device) @ sums).T.view(-1, 2, TAPS, TAPS) / count
@@ -28,7 +28,7 @@ def moments(sums: Tensor, shift: Tensor, size: tuple[int, int], batch: int) -> M
     mixed = seen - own.unsqueeze(-1) * share
     covariance = products - own.unsqueeze(-1) * own.unsqueeze(-2) + level * (mixed + mixed.transpose(1, 2))
     covariance = covariance + level.square() * (inside - torch.outer(share, share))
-    return Moments((own + level.squeeze(-1) * share).float(), covariance.float())
+    return plain(own + level.squeeze(-1) * share), plain(covariance)
 
 
 def dropped(tap: int, other: int) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""How a tensor is cut into programs: static figures from shapes and strides."""
+"""How a tensor is cut into programs, from shapes and strides alone; and how they are started."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ SAMPLED = 16  # one row in so many makes a channel's shift
 
 
 class Tiles(NamedTuple):
-    """Columns and channels of a tile, images a program, and the grid: groups of images, tiles of columns, of channels."""
+    """Columns and channels of a tile, images a program; the grid: groups of images, tiles of columns, of channels."""
 
     columns: int
     channels: int
@@ -31,6 +31,17 @@ def tiles(x: Tensor, columns_out: int) -> Tiles:
     places = -(-columns_out // down), -(-channels // across)
     images = max(1, batch * places[0] * places[1] // PROGRAMS)
     return Tiles(down, across, images, (-(-batch // images), *places))
+
+
+def plain(values: Tensor) -> Tensor:
+    """In float32 and contiguous, as the operators promise their results."""
+    return values.to(torch.float32, memory_format=torch.contiguous_format)
+
+
+def launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+    """Start a kernel on the device of its first argument x."""
+    with torch.cuda.device(x.get_device()):  # -1, of a CPU, changes nothing
+        kernel[grid](x, *arguments, **options)
 
 
 def power_of_two(size: int) -> int:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from mobileone_core.model.folded.gpu.layout import PROGRAMS, dense, power_of_two, shift
-from mobileone_core.model.folded.gpu.pointwise_kernels import blend, products
+from mobileone_core.model.folded.gpu.dispatch import INTERPRETED
+from mobileone_core.model.folded.gpu.kernels.pointwise import blend, products
+from mobileone_core.model.folded.gpu.layout import PROGRAMS, dense, launch, plain, power_of_two, shift
 
 DEPTH = 32  # channels or positions that meet at a time
 LEAST = 16  # of a side of a matrix product
@@ -34,41 +35,35 @@ def lines(x: Tensor) -> Lines:
 
 def precision(x: Tensor) -> str:
     """Three products of halves: of bfloat16 for half types, of tf32 for float32. The interpreter multiplies exactly."""
-    if x.device.type == "cpu":
+    if INTERPRETED:
         return "ieee"
     return "tf32x3" if x.dtype == torch.float32 else "bf16x3"
 
 
-def side(channels: int) -> int:
-    """Channels a tile."""
-    return max(LEAST, min(64, power_of_two(channels)))
+def block(x: Tensor) -> tuple[int, int]:
+    """Channels a tile, and warps: what shared memory of 100 KiB holds."""
+    widest = 64 if x.dtype == torch.float32 else 128
+    side = max(LEAST, min(widest, power_of_two(x.shape[1])))
+    return side, 8 if side > 64 else 4
 
 
 @custom_op("mobileone::pointwise_moments", mutates_args=())
 def pointwise_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """x (N, C, H, W) -> mean (C) and covariance (C, C) of its channels, float32."""
     x = dense(x)
-    channels, block, place, level = x.shape[1], side(x.shape[1]), lines(x), shift(x)
-    places = -(-channels // block)
+    channels, place, level = x.shape[1], lines(x), shift(x)
+    side, warps = block(x)
+    places = -(-channels // side)
     splits = max(1, min(PROGRAMS // (places * (places + 1) // 2), place.positions // (4 * DEPTH)))
-    span = -(-place.positions // splits)
+    span = -(-place.positions // (splits * DEPTH)) * DEPTH
     out = x.new_empty(splits, channels, channels, dtype=torch.float32)
     sums = x.new_empty(splits, channels, dtype=torch.float32)
-    products[places, places, splits](
-        x,
-        level,
-        out,
-        sums,
-        channels,
-        *place,
-        span,
-        precision=precision(x),
-        block_channels=block,
-        block_positions=DEPTH,
-    )
+    blocks = {"precision": precision(x), "block_channels": side, "block_positions": DEPTH}
+    grid = (places, places, splits)
+    launch(products, grid, x, level, out, sums, channels, *place, span, **blocks, num_warps=warps)
     mean = sums.sum(0, dtype=torch.float64) / place.positions
     covariance = out.sum(0, dtype=torch.float64) / place.positions - torch.outer(mean, mean)
-    return (mean + level).float(), covariance.float()
+    return plain(mean + level), plain(covariance)
 
 
 @pointwise_moments.register_fake
@@ -81,22 +76,12 @@ def _(x: Tensor) -> tuple[Tensor, Tensor]:
 def pointwise_moments_gradient(x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor) -> Tensor:
     """dx = A (x - m) + dm / M, with A = (dS + dS^T) / M."""
     x = dense(x)
-    channels, block, place, out = x.shape[1], side(x.shape[1]), lines(x), torch.empty_like(x)
-    positions = 128 if place.positions >= 128 else max(LEAST, power_of_two(place.positions))
-    weights = (to_covariance + to_covariance.T) / place.positions
-    blend[-(-channels // block), -(-place.positions // positions)](
-        x,
-        mean,
-        weights,
-        to_mean / place.positions,
-        out,
-        channels,
-        *place,
-        precision=precision(x),
-        block_channels=block,
-        block_positions=positions,
-        block_depth=DEPTH,
-    )
+    channels, place, out = x.shape[1], lines(x), torch.empty_like(x)
+    side, warps = block(x)
+    weights, constants = (to_covariance + to_covariance.T) / place.positions, to_mean / place.positions
+    blocks = {"precision": precision(x), "block_channels": side, "block_positions": 128, "block_depth": DEPTH}
+    grid = (-(-channels // side), -(-place.positions // 128))
+    launch(blend, grid, x, mean, weights, constants, out, channels, *place, **blocks, num_warps=warps)
     return out
 
 
@@ -110,7 +95,8 @@ def _keep(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> Non
 
 
 def _backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> Tensor:  # noqa: ANN401
-    return pointwise_moments_gradient(*ctx.saved_tensors, to_mean, to_covariance)
+    to_x: Tensor = pointwise_moments_gradient(*ctx.saved_tensors, to_mean, to_covariance)
+    return to_x
 
 
 pointwise_moments.register_autograd(_backward, setup_context=_keep)

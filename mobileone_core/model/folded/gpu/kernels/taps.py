@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from mobileone_core.model.folded.gpu.tile import beside, line, place, plus, write, zeros
+from mobileone_core.model.folded.gpu.kernels.tile import beside, line, place, plus, write, zeros
 
 
 @triton.jit

@@ -58,7 +58,7 @@ def plus(sums, values):
 
 @triton.jit
 def write(out, tiles, chosen, first: tl.constexpr, channels, known):
-    """The sums of tiles over the chosen columns, to rows first, first + 1, ... of out (.., C) at this tile's channels."""
+    """The sums of tiles over the chosen columns, to rows first, first + 1, ... of out (.., C) at the channels."""
     for index in tl.static_range(len(tiles)):
         total = tl.sum(tl.where(chosen, tiles[index], 0.0), 0)
         tl.store(out + (first + index) * channels, total[None, :], mask=known)

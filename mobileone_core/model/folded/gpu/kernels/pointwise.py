@@ -30,7 +30,7 @@ def products(
     of_image,
     of_channel,
     of_position,
-    span,  # positions a split
+    span,  # positions a split, of whole blocks
     precision: tl.constexpr,
     block_channels: tl.constexpr,
     block_positions: tl.constexpr,

@@ -7,7 +7,7 @@ the first and last row and column; and sums of the two rows and columns next to 
 import triton
 import triton.language as tl
 
-from mobileone_core.model.folded.gpu.tile import beside, line, place, plus, write, zeros
+from mobileone_core.model.folded.gpu.kernels.tile import beside, line, place, plus, write, zeros
 
 
 @triton.jit
@@ -42,7 +42,7 @@ def _mark(out, tiles, chosen, first: tl.constexpr, channels):
 def lag_sums(
     x,  # (N, C, H, W), of two rows and columns or more
     shift,  # (C)
-    out,  # (programs, 54, C), zeros: as lags.py names them
+    out,  # (programs, 54, C), zeros: as gpu.lags names them
     batch,
     channels,
     height,

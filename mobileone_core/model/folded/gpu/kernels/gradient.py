@@ -7,7 +7,7 @@ and at stride 2 on every other row and column. There are three kinds of rows; a 
 import triton
 import triton.language as tl
 
-from mobileone_core.model.folded.gpu.tile import beside, line, place
+from mobileone_core.model.folded.gpu.kernels.tile import beside, line, place
 
 
 @triton.jit

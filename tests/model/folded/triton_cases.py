@@ -1,0 +1,153 @@
+"""The Triton kernels against float64 patches. test_triton.py runs this file by itself: by interpretation, or on a GPU.
+
+Triton decides once, when it is imported, whether it interprets.
+"""
+
+import copy
+
+import pytest
+import torch
+from folded_blocks import draw_block, errors, trace
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from mobileone_core.model.folded.algebra import Moments
+from mobileone_core.model.folded.block import input_moments
+from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.gpu import layout, pointwise
+from mobileone_core.model.folded.gpu.depthwise import depthwise_moments, depthwise_moments_gradient
+from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_moments
+from mobileone_core.model.folded.gpu.pointwise import pointwise_moments, pointwise_moments_gradient
+from mobileone_core.model.folded.patches import PatchMoments
+from mobileone_core.model.spec import BlockSpec
+
+DEVICE = "cpu" if INTERPRETED else "cuda"
+HALF_UNIT = {torch.float32: 2e-5, torch.bfloat16: 2**-8, torch.float16: 2**-10}  # of a gradient's norm
+DTYPES = st.sampled_from(list(HALF_UNIT))
+TILES = st.sampled_from([64, 256])  # several for the columns and channels, and one
+OFFSETS = st.sampled_from([0.0, 3.0, 100.0])
+quick = settings(phases=[Phase.generate])  # an example takes a second: none is made smaller
+BLOCKS = {
+    "stride 1": BlockSpec(6, 6, 3, 1, 6, 3, True, False),
+    "stride 2": BlockSpec(6, 6, 3, 2, 6, 3, True, False),
+    "pointwise": BlockSpec(6, 8, 1, 1, 1, 3, True, False),
+}
+
+
+if INTERPRETED:  # few programs, and yet two groups of images or several splits
+    layout.PROGRAMS, pointwise.PROGRAMS = 2, 6
+
+
+def draw(shape, offset, dtype, channels_last):
+    """Numbers of this dtype, the same on every device."""
+    x = (torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))) + offset).to(DEVICE, dtype)
+    return x.contiguous(memory_format=torch.channels_last) if channels_last else x
+
+
+def found(moments, x):
+    """Mean, covariance, and the gradient of some weighting of them."""
+    leaf = x.clone().requires_grad_()
+    mean, covariance = moments(leaf)
+    weights = torch.linspace(-1, 2, covariance.numel(), device=x.device, dtype=covariance.dtype).view_as(covariance)
+    ((covariance * weights).sum() + (mean * weights[..., 0]).sum()).backward()
+    assert leaf.grad.dtype == x.dtype
+    assert leaf.grad.stride() == leaf.stride()
+    return mean.detach(), covariance.detach(), leaf.grad
+
+
+def hold(x, geometry):
+    """Moments and gradient of x are those of its patches in float64."""
+    actual = found(lambda x: gpu_moments(x, geometry), x)
+    expected = found(lambda x: PatchMoments.apply(x, geometry), x.double())
+    for mine, truth, bound in zip(actual, expected, (2e-5, 2e-5, HALF_UNIT[x.dtype]), strict=True):
+        assert (mine.double() - truth).norm() <= bound * truth.norm()
+
+
+@settings(quick, max_examples=8)
+@given(st.sampled_from([1, 2]), st.integers(3, 6), st.integers(3, 9), OFFSETS, DTYPES, st.booleans(), TILES)
+def test_depthwise_moments_are_those_of_the_patches(stride, height, width, offset, dtype, channels_last, tile):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout, "TILE", tile)
+        hold(draw((3, 6, height, width), offset, dtype, channels_last), Geometry(6, 3, stride, 6, 6))
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, (2, 3)), (1, (3, 2)), (2, (3, 4)), (2, (4, 3))])
+def test_borders_that_meet(stride, size):
+    """Images so small that a row is both next to one border and at the other."""
+    hold(draw((2, 3, *size), 3.0, torch.float32, False), Geometry(3, 3, stride, 3, 3))
+
+
+@settings(quick, max_examples=20)
+@given(st.integers(2, 70), st.integers(1, 9), st.integers(1, 9), OFFSETS, DTYPES, st.booleans())
+def test_pointwise_moments_are_those_of_the_channels(channels, height, width, offset, dtype, channels_last):
+    hold(draw((8, channels, height, width), offset, dtype, channels_last), Geometry(1, 1, 1, channels, channels))
+
+
+def test_an_input_with_gaps_is_served():
+    x = draw((2, 6, 4, 10), 3.0, torch.float32, False)[..., ::2]
+    for geometry in (Geometry(6, 3, 1, 6, 6), Geometry(1, 1, 1, 6, 6)):
+        mean, covariance = gpu_moments(x, geometry)
+        expected = Moments(*PatchMoments.apply(x.double(), geometry))
+        torch.testing.assert_close(mean.double(), expected.mean, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(covariance.double(), expected.covariance, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_shift_far_from_the_mean_costs_few_digits(kind):
+    """The very rows that the shift is taken from lie 1000 spreads of the others away."""
+    geometry = Geometry.of(BLOCKS[kind])
+    x = draw((4, 6, 9, 8), 1000.0, torch.float32, False)
+    x[:, :, 4] = 0
+    covariance = gpu_moments(x, geometry).covariance.double()
+    exact = Moments(*PatchMoments.apply(x.double(), geometry)).covariance
+    w = torch.randn(geometry.taps, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(DEVICE)
+    bound = 50 * torch.finfo(torch.float32).eps * (w.abs() @ exact.abs() @ w.abs())
+    assert (((covariance - exact) @ w) @ w).abs().le(bound).all()
+
+
+def test_what_the_kernels_do_not_serve_is_left_to_pytorch():
+    x = draw((2, 6, 4, 4), 0.0, torch.float32, False)
+    assert gpu_moments(x.double(), Geometry(6, 3, 1, 6, 6)) is None
+    assert gpu_moments(x[:, :, :1], Geometry(6, 3, 1, 6, 6)) is None
+    assert gpu_moments(x, Geometry(6, 5, 1, 6, 6)) is None
+    assert gpu_moments(x, Geometry(1, 1, 2, 6, 6)) is None
+    assert input_moments(x.bfloat16(), Geometry(1, 3, 2, 6, 6)).covariance.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_a_block_is_as_exact_as_its_branches(kind):
+    """Against float64: at most three times the branches' error."""
+    block = draw_block(BLOCKS[kind], dtype=torch.float32).to(DEVICE)
+    inputs = [draw((3, 6, 5, 6), 3.0, torch.float32, False)]
+    truth = trace(copy.deepcopy(block).double(), [inputs[0].double()], "branches")
+    folded, branches = (errors(trace(block, inputs, path), truth) for path in ("folded", "branches"))
+    assert all(folded[name] <= 3 * branches[name] for name in folded), (folded, branches)
+
+
+@pytest.mark.parametrize("kind", ["stride 1", "pointwise"])
+def test_a_compiled_block_is_the_same(kind):
+    """Without a break in its graph."""
+    block = draw_block(BLOCKS[kind], dtype=torch.float32).to(DEVICE)
+    block.execution = "folded"
+    x, results = draw((3, 6, 5, 6), 3.0, torch.float32, False), []
+    backend = "aot_eager" if INTERPRETED else "inductor"
+    for call in (copy.deepcopy(block), torch.compile(copy.deepcopy(block), backend=backend, fullgraph=True)):
+        leaf = x.clone().requires_grad_()
+        output = call(leaf)
+        output.square().sum().backward()
+        results.append((output.detach(), leaf.grad))
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_operators_keep_what_they_promise_to_the_compiler():
+    """Schemas, shapes without values, and gradients."""
+    x = draw((2, 3, 3, 4), 0.0, torch.float32, True).requires_grad_()
+    for operator, gradient, more in (
+        (depthwise_moments, depthwise_moments_gradient, (1,)),
+        (pointwise_moments, pointwise_moments_gradient, ()),
+    ):
+        mean, covariance = (value.detach() for value in operator(x, *more))
+        checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+        torch.library.opcheck(operator, (x, *more), test_utils=checks)
+        torch.library.opcheck(gradient, (x.detach(), mean, mean, covariance, *more), test_utils=checks)
