@@ -2,10 +2,13 @@
 
     python tests/benchmarks/bench_training_step.py [--variant s0] [--k 1 4 8] [--batch 8] [--image-size 224] ...
 
-Forward, loss and backward in float32 on random images. Paths take turns in every round, and ratios are taken round
-by round, so that a busy machine disturbs all alike; with --processor, times are processor times of this process (use
-it with --threads 1), which other processes disturb less. Memory is what autograd keeps for the backward pass: every
-storage once, parameters left out. timm's network is mobileone_s0 with its own weights and k = 4.
+Forward, loss and backward on random images. Paths take turns in every round, and ratios are taken round by round, so
+that a busy machine disturbs all alike; with --processor, times are processor times of this process (use it with
+--threads 1), which other processes disturb less. Memory is what autograd keeps for the backward pass: every storage
+once, parameters left out. timm's network is mobileone_s0 with its own weights and k = 4. On a GPU, eager and compiled:
+
+    python tests/benchmarks/bench_training_step.py --device cuda --precision bf16 --channels-last [--compile] \
+        --batch 256 --k 1 4 8 --rounds 20 --paths branches folded timm
 """
 
 import argparse
@@ -26,9 +29,14 @@ from mobileone_core.training.saved_memory import saved_bytes
 MIB = 2**20
 
 
-def step(network: nn.Module, images: Tensor, labels: Tensor) -> None:
+def step(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> None:
+    """To its end on the device; bf16 is autocast."""
     network.zero_grad()
-    F.cross_entropy(network(images), labels).backward()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        loss = F.cross_entropy(network(images), labels)
+    loss.backward()
+    if images.is_cuda:
+        torch.cuda.synchronize()
 
 
 def networks(arguments: argparse.Namespace) -> dict[str, nn.Module]:
@@ -44,21 +52,27 @@ def networks(arguments: argparse.Namespace) -> dict[str, nn.Module]:
             torch.manual_seed(0)
             spec = ModelSpec.preset(arguments.variant, k=k)
             built[f"{path} k={k}"] = build_model(spec, 1000, path).train()
-    return built
+    layout = torch.channels_last if arguments.channels_last else torch.contiguous_format
+    return {label: network.to(arguments.device, memory_format=layout) for label, network in built.items()}
 
 
 def measure(arguments: argparse.Namespace) -> None:
+    layout = torch.channels_last if arguments.channels_last else torch.contiguous_format
     images = torch.randn(arguments.batch, 3, arguments.image_size, arguments.image_size)
-    labels = torch.arange(arguments.batch) % 1000
+    images = images.to(arguments.device, memory_format=layout)
+    labels = torch.arange(arguments.batch, device=arguments.device) % 1000
     built = networks(arguments)
-    memory = {label: saved_bytes(partial(network, images), network.parameters()) for label, network in built.items()}
+    with torch.autocast(arguments.device, torch.bfloat16, enabled=arguments.precision == "bf16"):
+        memory = {name: saved_bytes(partial(network, images), network.parameters()) for name, network in built.items()}
+    if arguments.compile:  # memory is that of eager networks
+        built = {label: torch.compile(network) for label, network in built.items()}
     clock: Callable[[], float] = time.process_time if arguments.processor else time.perf_counter
     times: dict[str, list[float]] = {label: [] for label in built}
     with collection_off():
         for index in range(arguments.rounds + 1):
             for label, network in built.items():
                 start = clock()
-                step(network, images, labels)
+                step(network, images, labels, arguments.precision)
                 if index:  # the first round warms up
                     times[label].append(1000 * (clock() - start))
     first = next(iter(built))
@@ -79,6 +93,10 @@ def main() -> None:
     parser.add_argument("--paths", nargs="+", choices=choices, default=["branches", "folded", "auto"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--processor", action="store_true", help="processor time instead of wall time")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="32", choices=["32", "bf16"])
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="by torch.compile; the first round compiles")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     measure(arguments)

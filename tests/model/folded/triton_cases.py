@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.block import input_moments
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.gpu import layout, pointwise
+from mobileone_core.model.folded.gpu import dispatch, layout, pointwise
 from mobileone_core.model.folded.gpu.depthwise import depthwise_moments, depthwise_moments_gradient
 from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_moments
 from mobileone_core.model.folded.gpu.pointwise import pointwise_moments, pointwise_moments_gradient
@@ -23,9 +23,9 @@ from mobileone_core.model.spec import BlockSpec
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
 HALF_UNIT = {torch.float32: 2e-5, torch.bfloat16: 2**-8, torch.float16: 2**-10}  # of a gradient's norm
-DTYPES = st.sampled_from(list(HALF_UNIT))
 TILES = st.sampled_from([64, 256])  # several for the columns and channels, and one
-OFFSETS = st.sampled_from([0.0, 3.0, 100.0])
+# offset, dtype, channels-last
+INPUTS = st.tuples(st.sampled_from([0.0, 3.0, 100.0]), st.sampled_from(list(HALF_UNIT)), st.booleans())
 quick = settings(phases=[Phase.generate])  # an example takes a second: none is made smaller
 BLOCKS = {
     "stride 1": BlockSpec(6, 6, 3, 1, 6, 3, True, False),
@@ -64,11 +64,11 @@ def hold(x, geometry):
 
 
 @settings(quick, max_examples=8)
-@given(st.sampled_from([1, 2]), st.integers(3, 6), st.integers(3, 9), OFFSETS, DTYPES, st.booleans(), TILES)
-def test_depthwise_moments_are_those_of_the_patches(stride, height, width, offset, dtype, channels_last, tile):
+@given(st.sampled_from([1, 2]), st.tuples(st.integers(3, 6), st.integers(3, 9)), INPUTS, TILES)
+def test_depthwise_moments_are_those_of_the_patches(stride, size, drawn, tile):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "TILE", tile)
-        hold(draw((3, 6, height, width), offset, dtype, channels_last), Geometry(6, 3, stride, 6, 6))
+        hold(draw((3, 6, *size), *drawn), Geometry(6, 3, stride, 6, 6))
 
 
 @pytest.mark.parametrize(("stride", "size"), [(1, (2, 3)), (1, (3, 2)), (2, (3, 4)), (2, (4, 3))])
@@ -78,9 +78,9 @@ def test_borders_that_meet(stride, size):
 
 
 @settings(quick, max_examples=20)
-@given(st.integers(2, 70), st.integers(1, 9), st.integers(1, 9), OFFSETS, DTYPES, st.booleans())
-def test_pointwise_moments_are_those_of_the_channels(channels, height, width, offset, dtype, channels_last):
-    hold(draw((8, channels, height, width), offset, dtype, channels_last), Geometry(1, 1, 1, channels, channels))
+@given(st.integers(2, 70), st.tuples(st.integers(1, 9), st.integers(1, 9)), INPUTS)
+def test_pointwise_moments_are_those_of_the_channels(channels, size, drawn):
+    hold(draw((8, channels, *size), *drawn), Geometry(1, 1, 1, channels, channels))
 
 
 def test_an_input_with_gaps_is_served():
@@ -105,13 +105,15 @@ def test_a_shift_far_from_the_mean_costs_few_digits(kind):
     assert (((covariance - exact) @ w) @ w).abs().le(bound).all()
 
 
-def test_what_the_kernels_do_not_serve_is_left_to_pytorch():
+def test_what_the_kernels_do_not_serve_is_left_to_pytorch(monkeypatch):
     x = draw((2, 6, 4, 4), 0.0, torch.float32, False)
     assert gpu_moments(x.double(), Geometry(6, 3, 1, 6, 6)) is None
     assert gpu_moments(x[:, :, :1], Geometry(6, 3, 1, 6, 6)) is None
     assert gpu_moments(x, Geometry(6, 5, 1, 6, 6)) is None
     assert gpu_moments(x, Geometry(1, 1, 2, 6, 6)) is None
     assert input_moments(x.bfloat16(), Geometry(1, 3, 2, 6, 6)).covariance.dtype == torch.float32
+    monkeypatch.setattr(dispatch, "INSTALLED", False)
+    assert gpu_moments(x, Geometry(6, 3, 1, 6, 6)) is None
 
 
 @pytest.mark.parametrize("kind", BLOCKS)

@@ -1,0 +1,151 @@
+"""The Triton kernels: right by interpretation on a CPU, compiled for GPUs without one, and right on a GPU."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_moments
+from mobileone_core.model.network import build_model
+from mobileone_core.model.spec import BlockSpec, ModelSpec
+
+pytest.importorskip("triton")
+CASES = Path(__file__).with_name("triton_cases.py")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+SHARED_MEMORY = 99 * 1024  # bytes that a program may have on the smallest of these: 8.6
+SPECS = {
+    "stride 1": BlockSpec(128, 128, 3, 1, 128, 4, True, False),
+    "stride 2": BlockSpec(128, 128, 3, 2, 128, 4, True, False),
+    "pointwise": BlockSpec(128, 256, 1, 1, 1, 4, True, False),
+}
+
+
+def run_cases(**environment):
+    """The cases in a process of their own, in which Triton is not imported yet."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CASES)]
+    known = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=known | environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d+ passed", done.stdout), done.stdout
+
+
+@pytest.mark.slow
+def test_cases_by_interpretation():
+    run_cases(TRITON_INTERPRET="1")
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_cases_on_a_gpu():
+    run_cases()
+
+
+def test_a_cpu_is_left_to_pytorch():
+    assert not INTERPRETED
+    assert gpu_moments(torch.ones(2, 128, 4, 4), Geometry.of(SPECS["stride 1"])) is None
+
+
+def compile_as_launched(architecture, compiled):
+    """A stand-in for launch that compiles the kernel for these very arguments, as Triton would on such a GPU."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource, compile
+
+    def launch(kernel, grid, *arguments, num_warps, **constants):
+        types, attributes = dict.fromkeys(constants, "constexpr"), {}
+        for place, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
+            if isinstance(value, torch.Tensor):
+                types[name] = "*" + {torch.float32: "fp32", torch.bfloat16: "bf16"}[value.dtype]
+            elif value == 1:
+                types[name], constants[name] = "constexpr", 1
+            else:
+                types[name] = "i32"
+            if isinstance(value, torch.Tensor) or (value != 1 and value % 16 == 0):
+                attributes[place,] = [["tt.divisibility", 16]]
+        source = ASTSource(kernel, {name: types[name] for name in kernel.arg_names}, constants, attributes)
+        compiled[kernel] = compile(source, GPUTarget("cuda", architecture, 32), {"num_warps": num_warps})
+
+    return launch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "dtype", "layout"),
+    [
+        (90, torch.bfloat16, torch.channels_last),
+        (80, torch.float32, torch.contiguous_format),
+        (86, torch.bfloat16, torch.contiguous_format),
+        (86, torch.float32, torch.channels_last),
+    ],
+)
+def test_the_kernels_compile_for_gpus(monkeypatch, tmp_path, architecture, dtype, layout):
+    from mobileone_core.model.folded.gpu import depthwise, pointwise
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    compiled = {}
+    for module in (depthwise, pointwise):
+        monkeypatch.setattr(module, "launch", compile_as_launched(architecture, compiled))
+    x = torch.ones(8, 128, 28, 28, dtype=dtype).contiguous(memory_format=layout)
+    for stride in (1, 2):
+        mean, covariance = depthwise.depthwise_moments(x, stride)
+        depthwise.depthwise_moments_gradient(x, mean, mean, covariance, stride)
+    mean, covariance = pointwise.pointwise_moments(x)
+    pointwise.pointwise_moments_gradient(x, mean, mean, covariance)
+    assert len(compiled) == 5
+    assert all(kernel.metadata.shared <= SHARED_MEMORY for kernel in compiled.values())
+    products = [text for kernel in compiled.values() if "mma" in (text := kernel.asm["ptx"])]
+    assert len(products) == 2  # on tensor cores
+
+
+def gradients(network, x, labels=None):
+    """Of a step: output, and the gradients of all parameters in one vector."""
+    network.zero_grad()
+    output = network(x)
+    loss = output.square().mean() if labels is None else F.cross_entropy(output, labels)
+    loss.backward()
+    return output.detach(), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_large_block_is_as_exact_as_its_branches_on_a_gpu(kind, layout):
+    """In float32 and bfloat16 against float64, twice the same numbers, and compiled."""
+    torch.manual_seed(0)
+    block = MobileOneBlock(SPECS[kind]).cuda().train()
+    x = (torch.randn(32, 128, 28, 28, device="cuda") + 1).contiguous(memory_format=layout)
+    truth = MobileOneBlock(SPECS[kind]).cuda().double().train()
+    truth.load_state_dict(block.state_dict())
+    for dtype in (torch.float32, torch.bfloat16):
+        seen = x.to(dtype)
+        expected = gradients(truth, seen.double())
+        distances = {}
+        for path in ("branches", "folded"):
+            block.execution = path
+            with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                found = gradients(block, seen)
+                again = gradients(torch.compile(block, fullgraph=True), seen) if path == "folded" else found
+            distances[path] = [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True)]
+            compiled = [float((a.double() - b).norm() / b.norm()) for a, b in zip(again, expected, strict=True)]
+        for folded, whole, branches in zip(distances["folded"], compiled, distances["branches"], strict=True):
+            assert max(folded, whole) <= 3 * branches + 1e-6
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_folded_network_gives_the_same_numbers_twice_on_a_gpu(monkeypatch):
+    torch.manual_seed(0)
+    network = build_model(ModelSpec.preset("s0"), 10, "folded").cuda().train()
+    x = torch.randn(8, 3, 64, 64, device="cuda").contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(8, device="cuda")
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    with torch.autocast("cuda", torch.bfloat16):
+        first, second = (gradients(network, x, labels) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
