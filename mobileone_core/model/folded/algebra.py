@@ -38,7 +38,7 @@ class Branches:
         if self.scale:
             weights[-1] = F.pad(weights[-1], [geometry.kernel // 2] * 4)
         shape = (geometry.groups, geometry.outputs)
-        rows = [weight.view(*shape, geometry.taps).to(like.dtype) for weight in weights]
+        rows = [weight.reshape(*shape, geometry.taps).to(like.dtype) for weight in weights]
         if geometry.outputs == 1:
             rows = [torch.cat(rows, 1)]
         gammas, betas = (

@@ -10,6 +10,7 @@ from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
 from mobileone_core.model.folded.convolution import FoldedConvolution, Sum
 from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.gpu.dispatch import gpu_kind
 from mobileone_core.model.folded.kind import Kind
 from mobileone_core.model.folded.lags import Lags
 from mobileone_core.model.folded.native import available
@@ -66,6 +67,9 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
 
 def kind_of(geometry: Geometry, x: Tensor) -> Kind:
     """The way that suits a block and its input x (N, C, H, W), by its shape, dtype and device."""
+    fused = gpu_kind(geometry, x)
+    if fused is not None:
+        return fused
     if geometry.pointwise:
         return Pointwise(geometry)
     # a tap that only ever sees padding needs a centre of its own

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_moments
+from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_kind
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import BlockSpec, ModelSpec
 
@@ -49,7 +49,7 @@ def test_cases_on_a_gpu():
 
 def test_a_cpu_is_left_to_pytorch():
     assert not INTERPRETED
-    assert gpu_moments(torch.ones(2, 128, 4, 4), Geometry.of(SPECS["stride 1"])) is None
+    assert gpu_kind(Geometry.of(SPECS["stride 1"]), torch.ones(2, 128, 4, 4)) is None
 
 
 def compile_as_launched(architecture, compiled):
@@ -93,10 +93,10 @@ def test_the_kernels_compile_for_gpus(monkeypatch, tmp_path, architecture, dtype
         monkeypatch.setattr(module, "launch", compile_as_launched(architecture, compiled))
     x = torch.ones(8, 128, 28, 28, dtype=dtype).contiguous(memory_format=layout)
     for stride in (1, 2):
-        mean, covariance = depthwise.depthwise_moments(x, stride)
-        depthwise.depthwise_moments_gradient(x, mean, mean, covariance, stride)
-    mean, covariance = pointwise.pointwise_moments(x)
-    pointwise.pointwise_moments_gradient(x, mean, mean, covariance)
+        mean, covariance = depthwise.moments(x, stride)
+        depthwise.weigh(x, covariance, mean, x, stride)
+    mean, covariance = pointwise.moments(x)
+    pointwise.weigh(x, mean, covariance, mean, x)
     assert len(compiled) == 5
     assert all(kernel.metadata.shared <= SHARED_MEMORY for kernel in compiled.values())
     products = [text for kernel in compiled.values() if "mma" in (text := kernel.asm["ptx"])]

@@ -11,21 +11,19 @@ from folded_blocks import draw_block, errors, trace
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mobileone_core.model.folded.algebra import Moments
-from mobileone_core.model.folded.block import input_moments
+from mobileone_core.model.folded.block import kind_of
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.gpu import dispatch, layout, pointwise
-from mobileone_core.model.folded.gpu.depthwise import depthwise_moments, depthwise_moments_gradient
-from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_moments
-from mobileone_core.model.folded.gpu.pointwise import pointwise_moments, pointwise_moments_gradient
-from mobileone_core.model.folded.patches import PatchMoments
+from mobileone_core.model.folded.gpu import depthwise, dispatch, layout, pointwise
+from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_kind
+from mobileone_core.model.folded.gpu.kinds import OPERATORS, FusedDepthwise
+from mobileone_core.model.folded.patches import Patches
 from mobileone_core.model.spec import BlockSpec
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
-HALF_UNIT = {torch.float32: 2e-5, torch.bfloat16: 2**-8, torch.float16: 2**-10}  # of a gradient's norm
+ROUNDED = {torch.float32: 2e-5, torch.bfloat16: 2**-8, torch.float16: 2**-10}  # of a norm
 TILES = st.sampled_from([64, 256])  # several for the columns and channels, and one
 # offset, dtype, channels-last
-INPUTS = st.tuples(st.sampled_from([0.0, 3.0, 100.0]), st.sampled_from(list(HALF_UNIT)), st.booleans())
+INPUTS = st.tuples(st.sampled_from([0.0, 3.0, 100.0]), st.sampled_from(list(ROUNDED)), st.booleans())
 quick = settings(phases=[Phase.generate])  # an example takes a second: none is made smaller
 BLOCKS = {
     "stride 1": BlockSpec(6, 6, 3, 1, 6, 3, True, False),
@@ -44,23 +42,31 @@ def draw(shape, offset, dtype, channels_last):
     return x.contiguous(memory_format=torch.channels_last) if channels_last else x
 
 
-def found(moments, x):
-    """Mean, covariance, and the gradient of some weighting of them."""
-    leaf = x.clone().requires_grad_()
-    mean, covariance = moments(leaf)
-    weights = torch.linspace(-1, 2, covariance.numel(), device=x.device, dtype=covariance.dtype).view_as(covariance)
-    ((covariance * weights).sum() + (mean * weights[..., 0]).sum()).backward()
-    assert leaf.grad.dtype == x.dtype
-    assert leaf.grad.stride() == leaf.stride()
-    return mean.detach(), covariance.detach(), leaf.grad
+def near(actual, expected, bound):
+    """Within a bound of the norm."""
+    return (actual.double() - expected).norm() <= bound * expected.norm()
 
 
 def hold(x, geometry):
-    """Moments and gradient of x are those of its patches in float64."""
-    actual = found(lambda x: gpu_moments(x, geometry), x)
-    expected = found(lambda x: PatchMoments.apply(x, geometry), x.double())
-    for mine, truth, bound in zip(actual, expected, (2e-5, 2e-5, HALF_UNIT[x.dtype]), strict=True):
-        assert (mine.double() - truth).norm() <= bound * truth.norm()
+    """What a kind computes on x is what the patches give in float64."""
+    fused, plain = gpu_kind(geometry, x), Patches(geometry)
+    truth, whole = plain.moments(x.double()), x.double()
+    assert all(near(*pair, 2e-5) for pair in zip(fused.moments(x), truth, strict=True))
+    mean = truth.mean.float()
+    weights = torch.linspace(-1, 2, truth.covariance.numel(), device=x.device).view_as(truth.covariance)
+    weights = weights + weights.transpose(1, 2)
+    received = fused.weigh(x, mean, weights)
+    assert received.dtype == x.dtype
+    assert received.stride() == x.stride()
+    assert near(received, plain.weigh(whole, mean.double(), weights.double()), ROUNDED[x.dtype])
+    if DEVICE == "cpu" and not x.is_contiguous():  # where torch's own gradients are not to be trusted
+        return
+    to_y = draw((len(x), geometry.out_channels, *geometry.sizes(x.shape)), 0.0, x.dtype, False)
+    level = torch.linspace(-1, 1, geometry.out_channels, device=x.device).view(geometry.groups, -1)
+    kernel = draw((geometry.groups, geometry.outputs, geometry.taps), 0.0, x.dtype, False).float()
+    to_x = fused.to_input(x, mean, to_y, level, kernel, weights)
+    others = (value.double() for value in (mean, to_y, level, kernel, weights))
+    assert near(to_x, plain.to_input(whole, *others), 2 * ROUNDED[x.dtype])
 
 
 @settings(quick, max_examples=8)
@@ -86,10 +92,9 @@ def test_pointwise_moments_are_those_of_the_channels(channels, size, drawn):
 def test_an_input_with_gaps_is_served():
     x = draw((2, 6, 4, 10), 3.0, torch.float32, False)[..., ::2]
     for geometry in (Geometry(6, 3, 1, 6, 6), Geometry(1, 1, 1, 6, 6)):
-        mean, covariance = gpu_moments(x, geometry)
-        expected = Moments(*PatchMoments.apply(x.double(), geometry))
-        torch.testing.assert_close(mean.double(), expected.mean, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(covariance.double(), expected.covariance, rtol=1e-5, atol=1e-5)
+        assert not x.is_contiguous()
+        pairs = zip(gpu_kind(geometry, x).moments(x), Patches(geometry).moments(x.double()), strict=True)
+        assert all(near(*pair, 2e-5) for pair in pairs)
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -98,8 +103,8 @@ def test_a_shift_far_from_the_mean_costs_few_digits(kind):
     geometry = Geometry.of(BLOCKS[kind])
     x = draw((4, 6, 9, 8), 1000.0, torch.float32, False)
     x[:, :, 4] = 0
-    covariance = gpu_moments(x, geometry).covariance.double()
-    exact = Moments(*PatchMoments.apply(x.double(), geometry)).covariance
+    covariance = gpu_kind(geometry, x).moments(x).covariance.double()
+    exact = Patches(geometry).moments(x.double()).covariance
     w = torch.randn(geometry.taps, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(DEVICE)
     bound = 50 * torch.finfo(torch.float32).eps * (w.abs() @ exact.abs() @ w.abs())
     assert (((covariance - exact) @ w) @ w).abs().le(bound).all()
@@ -107,13 +112,14 @@ def test_a_shift_far_from_the_mean_costs_few_digits(kind):
 
 def test_what_the_kernels_do_not_serve_is_left_to_pytorch(monkeypatch):
     x = draw((2, 6, 4, 4), 0.0, torch.float32, False)
-    assert gpu_moments(x.double(), Geometry(6, 3, 1, 6, 6)) is None
-    assert gpu_moments(x[:, :, :1], Geometry(6, 3, 1, 6, 6)) is None
-    assert gpu_moments(x, Geometry(6, 5, 1, 6, 6)) is None
-    assert gpu_moments(x, Geometry(1, 1, 2, 6, 6)) is None
-    assert input_moments(x.bfloat16(), Geometry(1, 3, 2, 6, 6)).covariance.dtype == torch.float32
+    geometry = Geometry(6, 3, 1, 6, 6)
+    assert type(kind_of(geometry, x)) is FusedDepthwise
+    assert gpu_kind(geometry, x.double()) is None
+    assert gpu_kind(geometry, x[:, :, :1]) is None
+    assert gpu_kind(Geometry(6, 5, 1, 6, 6), x) is None
+    assert gpu_kind(Geometry(1, 1, 2, 6, 6), x) is None
     monkeypatch.setattr(dispatch, "INSTALLED", False)
-    assert gpu_moments(x, Geometry(6, 3, 1, 6, 6)) is None
+    assert gpu_kind(geometry, x) is None
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -143,13 +149,14 @@ def test_a_compiled_block_is_the_same(kind):
 
 
 def test_the_operators_keep_what_they_promise_to_the_compiler():
-    """Schemas, shapes without values, and gradients."""
-    x = draw((2, 3, 3, 4), 0.0, torch.float32, True).requires_grad_()
-    for operator, gradient, more in (
-        (depthwise_moments, depthwise_moments_gradient, (1,)),
-        (pointwise_moments, pointwise_moments_gradient, ()),
-    ):
-        mean, covariance = (value.detach() for value in operator(x, *more))
-        checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-        torch.library.opcheck(operator, (x, *more), test_utils=checks)
-        torch.library.opcheck(gradient, (x.detach(), mean, mean, covariance, *more), test_utils=checks)
+    """Schemas, and results without values."""
+    x = draw((2, 3, 3, 4), 0.0, torch.float32, True)
+    square, line = torch.ones(3, 3, device=DEVICE), torch.ones(3, device=DEVICE)
+    given = {
+        depthwise.moments: (x, 1),
+        depthwise.weigh: (x, torch.ones(3, 9, 9, device=DEVICE), torch.ones(3, 9, device=DEVICE), None, 2),
+        pointwise.moments: (x,),
+        pointwise.weigh: (x, line, square, line, x.clone()),
+    }
+    for function, operator in OPERATORS.items():
+        torch.library.opcheck(operator, given[function], test_utils=("test_schema", "test_faketensor"))

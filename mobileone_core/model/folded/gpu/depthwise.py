@@ -1,32 +1,30 @@
-"""Moments of a depthwise 3x3 block's input by Triton kernels, as operators that torch.compile leaves whole."""
+"""Depthwise 3x3 by Triton kernels: moments of the patches, and what they send back."""
 
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from mobileone_core.model.folded.gpu.kernels.gradient import spread
 from mobileone_core.model.folded.gpu.kernels.lags import lag_sums
 from mobileone_core.model.folded.gpu.kernels.taps import tap_sums
-from mobileone_core.model.folded.gpu.lags import SUMS, moments
-from mobileone_core.model.folded.gpu.layout import dense, launch, plain, shift, tiles
+from mobileone_core.model.folded.gpu.lags import SUMS, moments_of_lags
+from mobileone_core.model.folded.gpu.layout import dense, laid_as, launch, plain, shift, tiles
 
 TAPS = 9
 PRODUCTS = TAPS * (TAPS + 1) // 2
 WARPS = 4
 
 
-@custom_op("mobileone::depthwise_moments", mutates_args=())
-def depthwise_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """x (N, C, H, W) -> mean (C, 9) and covariance (C, 9, 9) of its patches with padding 1, float32.
+def moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """x (N, C, H, W) -> mean (C, 9) and covariance (C, 9, 9) of its patches with padding 1.
 
-    Two output rows and columns or more.
+    In float64 where x is float32, else in float32. Two output rows and columns or more.
     """
     x = dense(x)
     level = shift(x)
-    return _from_lags(x, level) if stride == 1 else _from_taps(x, level, stride)
+    mean, covariance = _from_lags(x, level) if stride == 1 else _from_taps(x, level, stride)
+    return plain(mean, _finest(x)), plain(covariance, _finest(x))
 
 
 def _from_lags(x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +32,7 @@ def _from_lags(x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     out = x.new_zeros(cut.grid[0] * cut.grid[1], SUMS, x.shape[1], dtype=torch.float32)
     blocks = {"block_columns": cut.columns, "block_channels": cut.channels}
     launch(lag_sums, cut.grid, x, level, out, *x.shape, *x.stride(), cut.images, **blocks, num_warps=WARPS)
-    return moments(out.sum(0, dtype=torch.float64), level, (x.shape[2], x.shape[3]), x.shape[0])
+    return moments_of_lags(out.sum(0, dtype=torch.float64), level, (x.shape[2], x.shape[3]), x.shape[0])
 
 
 def _from_taps(x: Tensor, level: Tensor, stride: int) -> tuple[Tensor, Tensor]:
@@ -46,49 +44,35 @@ def _from_taps(x: Tensor, level: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     launch(tap_sums, cut.grid, x, level, out, *sizes, **blocks, num_warps=WARPS)
     sums = out.sum(0, dtype=torch.float64).T / (x.shape[0] * rows * columns)
     mean, products = sums[:, :TAPS], sums[:, _pairs(x.device)].view(-1, TAPS, TAPS)
-    covariance = products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
-    return plain(mean + level.unsqueeze(-1)), plain(covariance)
+    return mean + level.unsqueeze(-1), products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
 
 
-@depthwise_moments.register_fake
-def _(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    mean = x.new_empty(x.shape[1], TAPS, dtype=torch.float32)
-    return mean, x.new_empty(x.shape[1], TAPS, TAPS, dtype=torch.float32)
+def weigh(x: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None, stride: int) -> Tensor:
+    """What x receives where every patch is given weights p + constants; and what it has received, onto.
 
-
-@custom_op("mobileone::depthwise_moments_gradient", mutates_args=())
-def depthwise_moments_gradient(x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor, stride: int) -> Tensor:
-    """dx = sum over the taps that see a value of A (p - m) + dm / M, with A = (dS + dS^T) / M."""
+    weights (C, 9, 9), constants (C, 9); onto and the result as x, (N, C, H, W).
+    """
     x = dense(x)
-    channels, height, width = x.shape[1:]
-    rows, columns = _sizes(x, stride)
-    count, cut, out = x.shape[0] * rows * columns, tiles(x, width), torch.empty_like(x)
-    weights = (to_covariance + to_covariance.transpose(1, 2)) / count
-    constants = to_mean / count - (weights * mean.unsqueeze(1)).sum(-1)
-    by_tap = weights.view(channels, -1).T.contiguous(), constants.T.contiguous()
+    out, cut = torch.empty_like(x), tiles(x, x.shape[3])
+    by_tap = [plain(values.flatten(1).T) for values in (weights, constants)]
+    height, (rows, columns) = x.shape[2], _sizes(x, stride)
     last = max(height - 1, 1) if stride == 1 else height - 1 + height % 2
     grid = (3 * cut.grid[0], *cut.grid[1:])  # three kinds of rows
-    blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
     sizes = (*x.shape, *x.stride(), cut.images, rows, columns, last)
-    launch(spread, grid, x, *by_tap, out, *sizes, **blocks, num_warps=WARPS)
+    blocks = {"adds": onto is not None, "stride": stride}
+    blocks |= {"block_columns": cut.columns, "block_channels": cut.channels}
+    launch(spread, grid, x, *by_tap, laid_as(x, onto), out, *sizes, **blocks, num_warps=WARPS)
     return out
 
 
-@depthwise_moments_gradient.register_fake
-def _(x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor, stride: int) -> Tensor:  # noqa: ARG001
-    return torch.empty_like(dense(x))
+def like_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    mean = x.new_empty(x.shape[1], TAPS, dtype=_finest(x))
+    return mean, x.new_empty(x.shape[1], TAPS, TAPS, dtype=_finest(x))
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
-    ctx.save_for_backward(inputs[0], output[0])
-    ctx.stride = inputs[1]
-
-
-def _backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-    return depthwise_moments_gradient(*ctx.saved_tensors, to_mean, to_covariance, ctx.stride), None
-
-
-depthwise_moments.register_autograd(_backward, setup_context=_keep)
+def _finest(x: Tensor) -> torch.dtype:
+    """What little there is of moments is kept in: of neighbouring pixels, much alike, float32 keeps too few digits."""
+    return torch.float64 if x.dtype == torch.float32 else torch.float32
 
 
 def _sizes(x: Tensor, stride: int) -> tuple[int, int]:

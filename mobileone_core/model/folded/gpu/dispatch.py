@@ -6,8 +6,8 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.kind import Kind
 
 INSTALLED = find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -15,21 +15,15 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LEAST_CAPABILITY = (8, 0)  # tensor cores for bfloat16 and tf32
 
 
-def gpu_moments(x: Tensor, geometry: Geometry) -> Moments | None:
-    """Moments of x (N, C, H, W) in float32 by Triton kernels; None where they do not serve, and PyTorch does."""
-    if not _serves(x):
-        return None
-    if geometry.pointwise:
-        from mobileone_core.model.folded.gpu.pointwise import pointwise_moments
-
-        mean, covariance = pointwise_moments(x)
-        return Moments(mean.unsqueeze(0), covariance.unsqueeze(0))
+def gpu_kind(geometry: Geometry, x: Tensor) -> Kind | None:
+    """By Triton kernels on x (N, C, H, W); None where they do not serve, and PyTorch does."""
     # a tap that only ever sees padding needs a centre of its own
-    if geometry.depthwise and min(geometry.sizes(x.shape)) > 1:
-        from mobileone_core.model.folded.gpu.depthwise import depthwise_moments
+    depthwise = geometry.depthwise and min(geometry.sizes(x.shape)) > 1
+    if not _serves(x) or not (geometry.pointwise or depthwise):
+        return None
+    from mobileone_core.model.folded.gpu.kinds import FusedDepthwise, FusedPointwise
 
-        return Moments(*depthwise_moments(x, geometry.stride))
-    return None
+    return FusedPointwise(geometry) if geometry.pointwise else FusedDepthwise(geometry)
 
 
 def _serves(x: Tensor) -> bool:

@@ -33,9 +33,16 @@ def tiles(x: Tensor, columns_out: int) -> Tiles:
     return Tiles(down, across, images, (-(-batch // images), *places))
 
 
-def plain(values: Tensor) -> Tensor:
-    """In float32 and contiguous, as the operators promise their results."""
-    return values.to(torch.float32, memory_format=torch.contiguous_format)
+def laid_as(x: Tensor, values: Tensor | None) -> Tensor:
+    """Values laid out in memory as x; x itself, unread, where there are none."""
+    if values is None or values.stride() == x.stride():
+        return x if values is None else values
+    return torch.empty_like(x).copy_(values)
+
+
+def plain(values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """In this dtype and contiguous, as the operators promise their results."""
+    return values.to(dtype).contiguous()
 
 
 def launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *arguments: Any, **options: Any) -> None:  # noqa: ANN401

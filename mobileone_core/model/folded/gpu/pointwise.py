@@ -1,16 +1,16 @@
-"""Moments of a 1x1 convolution's input by Triton kernels, as operators that torch.compile leaves whole."""
+"""1x1 convolutions by Triton kernels: moments of the input, and what they send back, as matrix products."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from mobileone_core.model.folded.gpu.dispatch import INTERPRETED
 from mobileone_core.model.folded.gpu.kernels.pointwise import blend, products
-from mobileone_core.model.folded.gpu.layout import PROGRAMS, dense, launch, plain, power_of_two, shift
+from mobileone_core.model.folded.gpu.layout import PROGRAMS, dense, laid_as, launch, plain, power_of_two, shift
 
 DEPTH = 32  # channels or positions that meet at a time
+POSITIONS = 128  # that a program of the way back holds
 LEAST = 16  # of a side of a matrix product
 
 
@@ -47,8 +47,7 @@ def block(x: Tensor) -> tuple[int, int]:
     return side, 8 if side > 64 else 4
 
 
-@custom_op("mobileone::pointwise_moments", mutates_args=())
-def pointwise_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """x (N, C, H, W) -> mean (C) and covariance (C, C) of its channels, float32."""
     x = dense(x)
     channels, place, level = x.shape[1], lines(x), shift(x)
@@ -66,37 +65,22 @@ def pointwise_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return plain(mean + level), plain(covariance)
 
 
-@pointwise_moments.register_fake
-def _(x: Tensor) -> tuple[Tensor, Tensor]:
-    channels = x.shape[1]
-    return x.new_empty(channels, dtype=torch.float32), x.new_empty(channels, channels, dtype=torch.float32)
+def weigh(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
+    """weights (x - mean) + constants at every position, and what x has received, onto.
 
-
-@custom_op("mobileone::pointwise_moments_gradient", mutates_args=())
-def pointwise_moments_gradient(x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor) -> Tensor:
-    """dx = A (x - m) + dm / M, with A = (dS + dS^T) / M."""
+    mean and constants (C), weights (C, C), symmetric; onto and the result as x, (N, C, H, W).
+    """
     x = dense(x)
     channels, place, out = x.shape[1], lines(x), torch.empty_like(x)
     side, warps = block(x)
-    weights, constants = (to_covariance + to_covariance.T) / place.positions, to_mean / place.positions
-    blocks = {"precision": precision(x), "block_channels": side, "block_positions": 128, "block_depth": DEPTH}
-    grid = (-(-channels // side), -(-place.positions // 128))
-    launch(blend, grid, x, mean, weights, constants, out, channels, *place, **blocks, num_warps=warps)
+    blocks = {"adds": onto is not None, "precision": precision(x)}
+    blocks |= {"block_channels": side, "block_positions": POSITIONS, "block_depth": DEPTH}
+    grid = (-(-channels // side), -(-place.positions // POSITIONS))
+    given = (*map(plain, (mean, weights, constants)), laid_as(x, onto), out)
+    launch(blend, grid, x, *given, channels, *place, **blocks, num_warps=warps)
     return out
 
 
-@pointwise_moments_gradient.register_fake
-def _(x: Tensor, mean: Tensor, to_mean: Tensor, to_covariance: Tensor) -> Tensor:  # noqa: ARG001
-    return torch.empty_like(dense(x))
-
-
-def _keep(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:  # noqa: ANN401
-    ctx.save_for_backward(inputs[0], output[0])
-
-
-def _backward(ctx: Any, to_mean: Tensor, to_covariance: Tensor) -> Tensor:  # noqa: ANN401
-    to_x: Tensor = pointwise_moments_gradient(*ctx.saved_tensors, to_mean, to_covariance)
-    return to_x
-
-
-pointwise_moments.register_autograd(_backward, setup_context=_keep)
+def like_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    channels = x.shape[1]
+    return x.new_empty(channels, dtype=torch.float32), x.new_empty(channels, channels, dtype=torch.float32)

@@ -56,6 +56,7 @@ def spread(
     x,  # (N, C, H, W)
     weights,  # A (81, C)
     constants,  # k (9, C)
+    onto,  # (N, C, H, W), laid out as x
     out,  # (N, C, H, W), laid out as x
     batch,
     channels,
@@ -69,11 +70,12 @@ def spread(
     rows_out,
     columns_out,
     last,  # where the third kind of rows begins, height where there is none
+    adds: tl.constexpr,
     stride: tl.constexpr,
     block_columns: tl.constexpr,
     block_channels: tl.constexpr,
 ):
-    """out(q) = the sum over taps t that see q of k_t + sum_t' A_tt' x(q + t' - t)."""
+    """out(q) = the sum over taps t that see q of k_t + sum_t' A_tt' x(q + t' - t); where it adds, plus onto(q)."""
     column, channel = place(block_columns, block_channels)
     known = channel < channels
     valid = known & (column < width)
@@ -95,5 +97,7 @@ def spread(
                 values = line(image, row + down - 2, height, of_row, places, inside)
                 for across in tl.static_range(5):
                     total += kernel[5 * down + across] * values[across]
-            target = out + start + index * of_image + row * of_row + places[2]
-            tl.store(target, total.to(out.dtype.element_ty), mask=valid)
+            line_start = start + index * of_image + row * of_row
+            if adds:
+                total += tl.load(onto + line_start + places[2], mask=valid, other=0.0).to(tl.float32)
+            tl.store(out + line_start + places[2], total.to(out.dtype.element_ty), mask=valid)

@@ -69,6 +69,7 @@ def blend(
     mean,  # (C)
     weights,  # A (C, C), symmetric
     constants,  # k (C)
+    onto,  # (N, C, L), laid out as x
     out,  # (N, C, L), laid out as x
     channels,
     positions,  # N L
@@ -76,12 +77,13 @@ def blend(
     of_image,
     of_channel,
     of_position,
+    adds: tl.constexpr,
     precision: tl.constexpr,
     block_channels: tl.constexpr,
     block_positions: tl.constexpr,
     block_depth: tl.constexpr,
 ):
-    """out = A (x - mean) + k."""
+    """out = A (x - mean) + k; where it adds, plus onto."""
     channel = tl.program_id(0) * block_channels + tl.arange(0, block_channels)
     position = tl.program_id(1) * block_positions + tl.arange(0, block_positions)
     known = channel[None, :] < channels
@@ -91,10 +93,13 @@ def blend(
         z = _values(
             x, mean, depth[None, :], position[:, None], channels, positions, line, of_image, of_channel, of_position
         )
-        inside = known & (depth[:, None] < channels)
-        a = tl.load(weights + depth[:, None] * channels + channel[None, :], mask=inside, other=0.0)
+        both = known & (depth[:, None] < channels)
+        a = tl.load(weights + depth[:, None] * channels + channel[None, :], mask=both, other=0.0)
         total = tl.dot(z, a, total, input_precision=precision)
     total += tl.load(constants + channel[None, :], mask=known, other=0.0)
     place = (position // line).to(tl.int64) * of_image + (position % line) * of_position
-    target = out + place[:, None] + channel[None, :] * of_channel
-    tl.store(target, total.to(out.dtype.element_ty), mask=known & (position[:, None] < positions))
+    target = place[:, None] + channel[None, :] * of_channel
+    inside = known & (position[:, None] < positions)
+    if adds:
+        total += tl.load(onto + target, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + target, total.to(out.dtype.element_ty), mask=inside)

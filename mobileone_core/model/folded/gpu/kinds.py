@@ -1,0 +1,92 @@
+"""Blocks whose moments, and what these send back, are Triton kernels; the convolution is the library's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileone_core.model.folded.algebra import Moments
+from mobileone_core.model.folded.gpu import depthwise, pointwise
+from mobileone_core.model.folded.gpu.layout import dense
+from mobileone_core.model.folded.kind import Kind
+
+FAKES: dict[Callable[..., Any], Callable[..., Any]] = {
+    depthwise.moments: depthwise.like_moments,
+    depthwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
+    pointwise.moments: pointwise.like_moments,
+    pointwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
+}
+OPERATORS = {}
+for function, fake in FAKES.items():
+    name = f"{function.__module__.rsplit('.', maxsplit=1)[-1]}_{function.__name__}"
+    OPERATORS[function] = torch.library.custom_op(f"mobileone_ablations::fused_{name}", function, mutates_args=())
+    OPERATORS[function].register_fake(fake)
+
+
+class Fused(Kind):
+    """What the kernels of both kinds stand beside."""
+
+    def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        """In lower precision the bias is added in float32, and in one pass."""
+        rounded = kernel.to(x.dtype)
+        bias = bias - torch.bmm(rounded.to(mean.dtype), mean.unsqueeze(-1)).squeeze(-1)
+        weight, groups = self._weight(rounded), self.geometry.groups
+        out = F.conv2d(x, weight, None, self.geometry.stride, self._padding, groups=groups)
+        return out.add_(bias.float().view(1, -1, 1, 1))
+
+
+class FusedDepthwise(Fused):
+    """3x3 at stride 1 or 2, two output rows and columns or more."""
+
+    def moments(self, x: Tensor) -> Moments:
+        return Moments(*_operator(depthwise.moments)(x, self.geometry.stride))
+
+    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+        return self._weigh(x, weights, -_times(weights, mean), None)
+
+    def to_input(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    ) -> Tensor:
+        rounded = kernel.to(x.dtype)
+        to_x = self._backward(to_y, x, self._weight(rounded))[0]
+        constants = -_times(weights, mean) - rounded.to(mean.dtype).squeeze(1) * level
+        return self._weigh(x, weights, constants, to_x)
+
+    def _weigh(self, x: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
+        to_x: Tensor = _operator(depthwise.weigh)(x, weights, constants, onto, self.geometry.stride)
+        return to_x
+
+
+class FusedPointwise(Fused):
+    """At stride 1 and in one group."""
+
+    def moments(self, x: Tensor) -> Moments:
+        mean, covariance = _operator(pointwise.moments)(x)
+        return Moments(mean.unsqueeze(0), covariance.unsqueeze(0))
+
+    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+        return self._weigh(x, mean, weights, torch.zeros_like(mean[0]), None)
+
+    def to_input(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    ) -> Tensor:
+        rounded = kernel.to(x.dtype)
+        to_x = self._backward(to_y, x, self._weight(rounded))[0]
+        constants = -torch.mv(rounded[0].to(mean.dtype).T, level[0])
+        return self._weigh(x, mean, weights, constants, to_x)
+
+    def _weigh(self, x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
+        to_x: Tensor = _operator(pointwise.weigh)(x, mean[0], weights[0], constants, onto)
+        return to_x
+
+
+def _times(weights: Tensor, mean: Tensor) -> Tensor:
+    """weights (G, T, T) times mean (G, T), summed without tensor cores, which would round."""
+    return (weights * mean.unsqueeze(1)).sum(-1)
+
+
+def _operator(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Called directly, it costs less than a registered operator does; torch.compile can take that alone."""
+    return OPERATORS[function] if torch.compiler.is_compiling() else function
