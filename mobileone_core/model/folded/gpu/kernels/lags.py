@@ -39,6 +39,22 @@ def _mark(out, tiles, chosen, first: tl.constexpr, channels):
 
 
 @triton.jit
+def _store(target, sums, top, bottom, second, column, width, channels, known):
+    """Sums of all columns; of the border's columns their own."""
+    write(target, sums + top + bottom + second, column < width, 0, channels, known)
+    left, right, vertical = known & (column == 0), known & (column == width - 1), (sums[0], sums[5], sums[10])
+    _mark(target, vertical, left, 24, channels)
+    _mark(target, vertical, right, 27, channels)
+    _mark(target, (top[0], bottom[0]), left, 30, channels)
+    _mark(target, (top[0], bottom[0]), right, 32, channels)
+    lines = (sums[13], top[3], second[0], second[1], bottom[3])
+    _mark(target, lines, left, 34, channels)
+    _mark(target, lines, known & (column == 1), 39, channels)
+    _mark(target, lines, known & (column == width - 2), 44, channels)
+    _mark(target, lines, right, 49, channels)
+
+
+@triton.jit
 def lag_sums(
     x,  # (N, C, H, W), of two rows and columns or more
     shift,  # (C)
@@ -80,14 +96,4 @@ def lag_sums(
         second = plus(second, (low[0], higher[0]))
     group = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
     target = out + group * 54 * channels + channel
-    write(target, sums + top + bottom + second, column < width, 0, channels, known)
-    left, right, vertical = known & (column == 0), known & (column == width - 1), (sums[0], sums[5], sums[10])
-    _mark(target, vertical, left, 24, channels)
-    _mark(target, vertical, right, 27, channels)
-    _mark(target, (top[0], bottom[0]), left, 30, channels)
-    _mark(target, (top[0], bottom[0]), right, 32, channels)
-    lines = (sums[13], top[3], second[0], second[1], bottom[3])
-    _mark(target, lines, left, 34, channels)
-    _mark(target, lines, known & (column == 1), 39, channels)
-    _mark(target, lines, known & (column == width - 2), 44, channels)
-    _mark(target, lines, right, 49, channels)
+    _store(target, sums, top, bottom, second, column, width, channels, known)
