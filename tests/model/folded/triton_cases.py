@@ -53,6 +53,9 @@ def hold(x, geometry):
     truth, whole = plain.moments(x.double()), x.double()
     assert all(near(*pair, 2e-5) for pair in zip(fused.moments(x), truth, strict=True))
     mean = truth.mean.float()
+    to_y = draw((len(x), geometry.out_channels, *geometry.sizes(x.shape)), 0.0, x.dtype, False)
+    pairs = zip(fused.to_parameters(x, mean, to_y), plain.to_parameters(whole, truth.mean, to_y.double()), strict=True)
+    assert all(near(*pair, 2e-5) for pair in pairs)
     weights = torch.linspace(-1, 2, truth.covariance.numel(), device=x.device).view_as(truth.covariance)
     weights = weights + weights.transpose(1, 2)
     received = fused.weigh(x, mean, weights)
@@ -61,7 +64,6 @@ def hold(x, geometry):
     assert near(received, plain.weigh(whole, mean.double(), weights.double()), ROUNDED[x.dtype])
     if DEVICE == "cpu" and not x.is_contiguous():  # where torch's own gradients are not to be trusted
         return
-    to_y = draw((len(x), geometry.out_channels, *geometry.sizes(x.shape)), 0.0, x.dtype, False)
     level = torch.linspace(-1, 1, geometry.out_channels, device=x.device).view(geometry.groups, -1)
     kernel = draw((geometry.groups, geometry.outputs, geometry.taps), 0.0, x.dtype, False).float()
     to_x = fused.to_input(x, mean, to_y, level, kernel, weights)
@@ -154,8 +156,10 @@ def test_the_operators_keep_what_they_promise_to_the_compiler():
     square, line = torch.ones(3, 3, device=DEVICE), torch.ones(3, device=DEVICE)
     given = {
         depthwise.moments: (x, 1),
+        depthwise.to_parameters: (x, torch.ones(3, 9, device=DEVICE), torch.ones(2, 3, 3, 4, device=DEVICE), 1),
         depthwise.weigh: (x, torch.ones(3, 9, 9, device=DEVICE), torch.ones(3, 9, device=DEVICE), None, 2),
         pointwise.moments: (x,),
+        pointwise.to_parameters: (x, line, torch.ones(2, 5, 3, 4, device=DEVICE)),
         pointwise.weigh: (x, line, square, line, x.clone()),
     }
     for function, operator in OPERATORS.items():

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mobileone_core.model.folded.gpu.kernels.gradient import spread
 from mobileone_core.model.folded.gpu.kernels.lags import lag_sums
-from mobileone_core.model.folded.gpu.kernels.taps import tap_sums
+from mobileone_core.model.folded.gpu.kernels.taps import kernel_sums, tap_sums
 from mobileone_core.model.folded.gpu.lags import SUMS, moments_of_lags
 from mobileone_core.model.folded.gpu.layout import dense, laid_as, launch, plain, shift, tiles
 
@@ -65,9 +65,26 @@ def weigh(x: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None, st
     return out
 
 
+def to_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """The gradients of a convolution to its kernel (C, 1, 9) over x less mean (C, 9), and to its bias (C, 1)."""
+    x = dense(x)
+    rows, columns = _sizes(x, stride)
+    cut = tiles(x, columns)
+    out = x.new_empty(cut.grid[0] * cut.grid[1], TAPS + 1, x.shape[1], dtype=torch.float32)
+    blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
+    sizes = (*x.shape, *x.stride(), *to_y.stride(), cut.images, rows, columns)
+    launch(kernel_sums, cut.grid, x, plain(mean.T), to_y, out, *sizes, **blocks, num_warps=WARPS)
+    sums = out.sum(0, dtype=torch.float64).T.unsqueeze(1)
+    return plain(sums[..., :TAPS], mean.dtype), plain(sums[:, :, TAPS], mean.dtype)
+
+
 def like_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     mean = x.new_empty(x.shape[1], TAPS, dtype=_finest(x))
     return mean, x.new_empty(x.shape[1], TAPS, TAPS, dtype=_finest(x))
+
+
+def like_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    return mean.new_empty(x.shape[1], 1, TAPS), mean.new_empty(x.shape[1], 1)
 
 
 def _finest(x: Tensor) -> torch.dtype:

@@ -14,8 +14,10 @@ from mobileone_core.model.folded.kind import Kind
 
 FAKES: dict[Callable[..., Any], Callable[..., Any]] = {
     depthwise.moments: depthwise.like_moments,
+    depthwise.to_parameters: depthwise.like_parameters,
     depthwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
     pointwise.moments: pointwise.like_moments,
+    pointwise.to_parameters: pointwise.like_parameters,
     pointwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
 }
 OPERATORS = {}
@@ -43,6 +45,10 @@ class FusedDepthwise(Fused):
     def moments(self, x: Tensor) -> Moments:
         return Moments(*_operator(depthwise.moments)(x, self.geometry.stride))
 
+    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+        to_kernel, to_bias = _operator(depthwise.to_parameters)(x, mean, to_y, self.geometry.stride)
+        return to_kernel, to_bias
+
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         return self._weigh(x, weights, -_times(weights, mean), None)
 
@@ -65,6 +71,10 @@ class FusedPointwise(Fused):
     def moments(self, x: Tensor) -> Moments:
         mean, covariance = _operator(pointwise.moments)(x)
         return Moments(mean.unsqueeze(0), covariance.unsqueeze(0))
+
+    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+        to_kernel, to_bias = _operator(pointwise.to_parameters)(x, mean[0], to_y)
+        return to_kernel.unsqueeze(0), to_bias.unsqueeze(0)
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         return self._weigh(x, mean, weights, torch.zeros_like(mean[0]), None)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mobileone_core.model.folded.gpu.dispatch import INTERPRETED
-from mobileone_core.model.folded.gpu.kernels.pointwise import blend, products
+from mobileone_core.model.folded.gpu.kernels.pointwise import blend, cross_products, products
 from mobileone_core.model.folded.gpu.layout import PROGRAMS, dense, laid_as, launch, plain, power_of_two, shift
 
 DEPTH = 32  # channels or positions that meet at a time
@@ -47,14 +47,19 @@ def block(x: Tensor) -> tuple[int, int]:
     return side, 8 if side > 64 else 4
 
 
+def parts(positions: int, places: int) -> tuple[int, int]:
+    """Splits of the positions where there are so many tiles, and positions a split."""
+    splits = max(1, min(PROGRAMS // places, positions // (4 * DEPTH)))
+    return splits, -(-positions // (splits * DEPTH)) * DEPTH
+
+
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """x (N, C, H, W) -> mean (C) and covariance (C, C) of its channels, float32."""
     x = dense(x)
     channels, place, level = x.shape[1], lines(x), shift(x)
     side, warps = block(x)
     places = -(-channels // side)
-    splits = max(1, min(PROGRAMS // (places * (places + 1) // 2), place.positions // (4 * DEPTH)))
-    span = -(-place.positions // (splits * DEPTH)) * DEPTH
+    splits, span = parts(place.positions, places * (places + 1) // 2)
     out = x.new_empty(splits, channels, channels, dtype=torch.float32)
     sums = x.new_empty(splits, channels, dtype=torch.float32)
     blocks = {"precision": precision(x), "block_channels": side, "block_positions": DEPTH}
@@ -81,6 +86,26 @@ def weigh(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Ten
     return out
 
 
+def to_parameters(x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of a convolution to its kernel (O, C) over x less mean (C), and to its bias (O)."""
+    x, to_y = dense(x), dense(to_y)
+    channels, outputs = x.shape[1], to_y.shape[1]
+    side, warps = block(x)
+    places = -(-outputs // side), -(-channels // side)
+    splits, span = parts(lines(x).positions, places[0] * places[1])
+    out = x.new_empty(splits, outputs, channels, dtype=torch.float32)
+    sums = x.new_empty(splits, outputs, dtype=torch.float32)
+    blocks = {"precision": precision(x), "block_channels": side, "block_positions": DEPTH}
+    given = (plain(mean), to_y, sums.new_zeros(outputs), out, sums)
+    sizes = (channels, *lines(x), outputs, *lines(to_y)[1:], span)
+    launch(cross_products, (*places, splits), x, *given, *sizes, **blocks, num_warps=warps)
+    return plain(out.sum(0, dtype=torch.float64)), plain(sums.sum(0, dtype=torch.float64))
+
+
 def like_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     channels = x.shape[1]
     return x.new_empty(channels, dtype=torch.float32), x.new_empty(channels, channels, dtype=torch.float32)
+
+
+def like_parameters(x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+    return mean.new_empty(to_y.shape[1], x.shape[1]), mean.new_empty(to_y.shape[1])

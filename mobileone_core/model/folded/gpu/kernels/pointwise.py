@@ -64,6 +64,61 @@ def products(
 
 
 @triton.jit
+def cross_products(
+    x,  # (N, C, L)
+    mean,  # (C)
+    y,  # (N, O, L)
+    zero,  # (O)
+    out,  # (splits, O, C)
+    sums,  # (splits, O)
+    channels,
+    positions,  # N L
+    line,  # L
+    of_image,
+    of_channel,
+    of_position,
+    outputs,
+    y_line,
+    y_of_image,
+    y_of_channel,
+    y_of_position,
+    span,  # positions a split, of whole blocks
+    precision: tl.constexpr,
+    block_channels: tl.constexpr,
+    block_positions: tl.constexpr,
+):
+    """Sums of y (x - mean)^T and of y over the positions of a split."""
+    split = tl.program_id(2)
+    row = tl.program_id(0) * block_channels + tl.arange(0, block_channels)
+    column = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
+    total = tl.zeros((block_channels, block_channels), tl.float32)
+    level = tl.zeros((block_channels,), tl.float32)
+    for start in range(split * span, tl.minimum((split + 1) * span, positions), block_positions):
+        position = start + tl.arange(0, block_positions)
+        one = _values(
+            y,
+            zero,
+            row[:, None],
+            position[None, :],
+            outputs,
+            positions,
+            y_line,
+            y_of_image,
+            y_of_channel,
+            y_of_position,
+        )
+        other = _values(
+            x, mean, column[None, :], position[:, None], channels, positions, line, of_image, of_channel, of_position
+        )
+        total = tl.dot(one, other, total, input_precision=precision)
+        level += tl.sum(one, 1)
+    here = out + split.to(tl.int64) * outputs * channels + row[:, None] * channels + column[None, :]
+    tl.store(here, total, mask=(row[:, None] < outputs) & (column[None, :] < channels))
+    if tl.program_id(1) == 0:
+        tl.store(sums + split * outputs + row, level, mask=row < outputs)
+
+
+@triton.jit
 def blend(
     x,  # (N, C, L)
     mean,  # (C)
