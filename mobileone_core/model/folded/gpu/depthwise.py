@@ -28,7 +28,7 @@ def moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
 
 
 def _from_lags(x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    cut = tiles(x, x.shape[3])
+    cut = tiles(x, x.shape[3], x.shape[2], 2)
     out = x.new_zeros(cut.grid[0] * cut.grid[1], SUMS, x.shape[1], dtype=torch.float32)
     blocks = {"block_columns": cut.columns, "block_channels": cut.channels}
     launch(lag_sums, cut.grid, x, level, out, *x.shape, *x.stride(), cut.images, **blocks, num_warps=WARPS)
@@ -37,7 +37,7 @@ def _from_lags(x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
 
 def _from_taps(x: Tensor, level: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     rows, columns = _sizes(x, stride)
-    cut = tiles(x, columns)
+    cut = tiles(x, columns, rows)
     out = x.new_empty(cut.grid[0] * cut.grid[1], TAPS + PRODUCTS, x.shape[1], dtype=torch.float32)
     blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
     sizes = (*x.shape, *x.stride(), cut.images, rows, columns)
@@ -69,7 +69,7 @@ def to_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[T
     """The gradients of a convolution to its kernel (C, 1, 9) over x less mean (C, 9), and to its bias (C, 1)."""
     x = dense(x)
     rows, columns = _sizes(x, stride)
-    cut = tiles(x, columns)
+    cut = tiles(x, columns, rows)
     out = x.new_empty(cut.grid[0] * cut.grid[1], TAPS + 1, x.shape[1], dtype=torch.float32)
     blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
     sizes = (*x.shape, *x.stride(), *to_y.stride(), cut.images, rows, columns)

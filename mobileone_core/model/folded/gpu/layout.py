@@ -7,6 +7,8 @@ from torch import Tensor
 
 PROGRAMS = 512  # enough for every multiprocessor to hold a few
 TILE = 256  # values of a tile: two a thread
+# products summed one by one in float32: of neighbouring pixels, much alike, roundings add up; halves are coarser anyway
+TERMS = {torch.float32: 32, torch.bfloat16: 256, torch.float16: 256}
 SAMPLED = 16  # one row in so many makes a channel's shift
 
 
@@ -19,17 +21,17 @@ class Tiles(NamedTuple):
     grid: tuple[int, int, int]
 
 
-def tiles(x: Tensor, columns_out: int) -> Tiles:
-    """For x (N, C, H, W): tiles along the axis that lies together in memory."""
+def tiles(x: Tensor, columns_out: int, rows: int = 1, values: int = 1) -> Tiles:
+    """For x (N, C, H, W): tiles along the axis that lies together in memory, so many times TILE; rows are summed."""
     batch, channels = x.shape[:2]
     if x.stride(1) == 1 and channels > 1:
         across = min(64, power_of_two(channels))
-        down = min(TILE // across, power_of_two(columns_out))
+        down = min(values * TILE // across, power_of_two(columns_out))
     else:
         down = min(64, power_of_two(columns_out))
-        across = min(TILE // down, power_of_two(channels))
+        across = min(values * TILE // down, power_of_two(channels))
     places = -(-columns_out // down), -(-channels // across)
-    images = max(1, batch * places[0] * places[1] // PROGRAMS)
+    images = max(1, min(batch * places[0] * places[1] // PROGRAMS, TERMS[x.dtype] // rows))
     return Tiles(down, across, images, (-(-batch // images), *places))
 
 
