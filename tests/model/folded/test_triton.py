@@ -95,7 +95,7 @@ def test_the_kernels_compile_for_gpus(monkeypatch, tmp_path, architecture, dtype
     for stride in (1, 2):
         mean, covariance = depthwise.moments(x, stride)
         depthwise.to_parameters(x, mean, x[..., ::stride, ::stride], stride)
-        depthwise.weigh(x, covariance, mean, x, stride)
+        depthwise.to_input(x, covariance, mean, x[..., ::stride, ::stride], mean.unsqueeze(1), stride)
     mean, covariance = pointwise.moments(x)
     pointwise.to_parameters(x, mean, x)
     pointwise.weigh(x, mean, covariance, mean, x)

@@ -157,7 +157,7 @@ def test_the_operators_keep_what_they_promise_to_the_compiler():
     given = {
         depthwise.moments: (x, 1),
         depthwise.to_parameters: (x, torch.ones(3, 9, device=DEVICE), torch.ones(2, 3, 3, 4, device=DEVICE), 1),
-        depthwise.weigh: (x, torch.ones(3, 9, 9, device=DEVICE), torch.ones(3, 9, device=DEVICE), None, 2),
+        depthwise.to_input: (x, torch.ones(3, 9, 9, device=DEVICE), torch.ones(3, 9, device=DEVICE), None, None, 2),
         pointwise.moments: (x,),
         pointwise.to_parameters: (x, line, torch.ones(2, 5, 3, 4, device=DEVICE)),
         pointwise.weigh: (x, line, square, line, x.clone()),

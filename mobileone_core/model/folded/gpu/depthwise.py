@@ -9,7 +9,7 @@ from mobileone_core.model.folded.gpu.kernels.gradient import spread
 from mobileone_core.model.folded.gpu.kernels.lags import lag_sums
 from mobileone_core.model.folded.gpu.kernels.taps import kernel_sums, tap_sums
 from mobileone_core.model.folded.gpu.lags import SUMS, moments_of_lags
-from mobileone_core.model.folded.gpu.layout import dense, laid_as, launch, plain, shift, tiles
+from mobileone_core.model.folded.gpu.layout import dense, launch, plain, shift, tiles
 
 TAPS = 9
 PRODUCTS = TAPS * (TAPS + 1) // 2
@@ -47,21 +47,25 @@ def _from_taps(x: Tensor, level: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return mean + level.unsqueeze(-1), products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
 
 
-def weigh(x: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None, stride: int) -> Tensor:
-    """What x receives where every patch is given weights p + constants; and what it has received, onto.
+def to_input(  # noqa: PLR0913, PLR0917
+    x: Tensor, weights: Tensor, constants: Tensor, to_y: Tensor | None, kernel: Tensor | None, stride: int
+) -> Tensor:
+    """What x receives where every patch is given weights p + constants, and kernel * to_y where there is one.
 
-    weights (C, 9, 9), constants (C, 9); onto and the result as x, (N, C, H, W).
+    weights (C, 9, 9), constants (C, 9), kernel (C, 1, 9); to_y (N, C, H', W'), the result as x (N, C, H, W).
     """
     x = dense(x)
     out, cut = torch.empty_like(x), tiles(x, x.shape[3])
-    by_tap = [plain(values.flatten(1).T) for values in (weights, constants)]
+    weights, constants = (plain(values.flatten(1).T) for values in (weights, constants))
+    filters = constants if kernel is None else plain(kernel.flatten(1).T)
+    given = x if to_y is None else to_y
     height, (rows, columns) = x.shape[2], _sizes(x, stride)
     last = max(height - 1, 1) if stride == 1 else height - 1 + height % 2
     grid = (3 * cut.grid[0], *cut.grid[1:])  # three kinds of rows
-    sizes = (*x.shape, *x.stride(), cut.images, rows, columns, last)
-    blocks = {"adds": onto is not None, "stride": stride}
+    sizes = (*x.shape, *x.stride(), *given.stride(), cut.images, rows, columns, last)
+    blocks = {"receives": to_y is not None, "stride": stride}
     blocks |= {"block_columns": cut.columns, "block_channels": cut.channels}
-    launch(spread, grid, x, *by_tap, laid_as(x, onto), out, *sizes, **blocks, num_warps=WARPS)
+    launch(spread, grid, x, weights, constants, given, filters, out, *sizes, **blocks, num_warps=WARPS)
     return out
 
 

@@ -15,7 +15,7 @@ from mobileone_core.model.folded.kind import Kind
 FAKES: dict[Callable[..., Any], Callable[..., Any]] = {
     depthwise.moments: depthwise.like_moments,
     depthwise.to_parameters: depthwise.like_parameters,
-    depthwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
+    depthwise.to_input: lambda x, *_: torch.empty_like(dense(x)),
     pointwise.moments: pointwise.like_moments,
     pointwise.to_parameters: pointwise.like_parameters,
     pointwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
@@ -50,18 +50,15 @@ class FusedDepthwise(Fused):
         return to_kernel, to_bias
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
-        return self._weigh(x, weights, -_times(weights, mean), None)
+        constants, stride = -_times(weights, mean), self.geometry.stride
+        to_x: Tensor = _operator(depthwise.to_input)(x, weights, constants, None, None, stride)
+        return to_x
 
     def to_input(  # noqa: PLR0913, PLR0917
         self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
-        rounded = kernel.to(x.dtype)
-        to_x = self._backward(to_y, x, self._weight(rounded))[0]
-        constants = -_times(weights, mean) - rounded.to(mean.dtype).squeeze(1) * level
-        return self._weigh(x, weights, constants, to_x)
-
-    def _weigh(self, x: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
-        to_x: Tensor = _operator(depthwise.weigh)(x, weights, constants, onto, self.geometry.stride)
+        constants = -_times(weights, mean) - kernel.squeeze(1) * level
+        to_x: Tensor = _operator(depthwise.to_input)(x, weights, constants, to_y, kernel, self.geometry.stride)
         return to_x
 
 

@@ -1,7 +1,8 @@
-"""The gradient of a depthwise block's moments: what a value receives from all taps that see it.
+"""The gradient of a depthwise block to its input: what a value receives from all taps that see it.
 
-That is a 5x5 convolution of the input, with other weights where some tap sees a value from no output: at the borders,
-and at stride 2 on every other row and column. There are three kinds of rows; a program takes the rows of one.
+From the moments that is a 5x5 convolution of the input, with other weights where some tap sees a value from no output:
+at the borders, and at stride 2 on every other row and column. There are three kinds of rows; a program takes the rows
+of one. From the outputs it is the usual convolution backwards.
 """
 
 import triton
@@ -52,11 +53,43 @@ def _level(constants, channels, known, rows, columns):
 
 
 @triton.jit
+def _received(row_of_y, place, valid, columns, w, a: tl.constexpr):
+    """The sum of w_t y(o) over the taps of a kernel's row a, of a row of y. place, columns: by tap of the row."""
+    total = 0.0
+    for b in tl.static_range(3):
+        given = tl.load(row_of_y + place[b], mask=valid & columns[b], other=0.0).to(tl.float32)
+        total = total + w[3 * a + b] * given
+    return total
+
+
+@triton.jit
+def _filters(filters, channels, channel, column, of_channel, of_column, stride: tl.constexpr):
+    """The nine weights of every channel; and where in a row of y lie the outputs whose tap 0, 1, 2 sees a column."""
+    w, outputs = (), ()
+    for tap in tl.static_range(9):
+        w = w + (tl.load(filters + tap * channels + channel, mask=channel < channels, other=0.0),)
+    for b in tl.static_range(3):
+        outputs = outputs + ((column + 1 - b) // stride * of_column + channel * of_channel,)
+    return w, outputs
+
+
+@triton.jit
+def _lines(kind, height, last, stride: tl.constexpr):
+    """Where the rows of one kind begin and end."""
+    begin = tl.where(kind == 0, 0, tl.where(kind == 1, 1, last))
+    end = tl.where(kind == 1, height - 1, height)
+    if stride == 1:
+        end = tl.where(kind == 0, 1, end)
+    return begin, end
+
+
+@triton.jit
 def spread(
     x,  # (N, C, H, W)
     weights,  # A (81, C)
     constants,  # k (9, C)
-    onto,  # (N, C, H, W), laid out as x
+    y,  # (N, C, H', W')
+    filters,  # w (9, C)
     out,  # (N, C, H, W), laid out as x
     batch,
     channels,
@@ -66,38 +99,43 @@ def spread(
     of_channel,
     of_row,
     of_column,
+    y_of_image,
+    y_of_channel,
+    y_of_row,
+    y_of_column,
     images,
     rows_out,
     columns_out,
     last,  # where the third kind of rows begins, height where there is none
-    adds: tl.constexpr,
+    receives: tl.constexpr,
     stride: tl.constexpr,
     block_columns: tl.constexpr,
     block_channels: tl.constexpr,
 ):
-    """out(q) = the sum over taps t that see q of k_t + sum_t' A_tt' x(q + t' - t); where it adds, plus onto(q)."""
+    """out(q): the sum over taps t that see q, from o, of k_t + sum_t' A_tt' x(q + t' - t); and of w_t y(o) if given."""
     column, channel = place(block_columns, block_channels)
     known = channel < channels
     valid = known & (column < width)
-    kind, first = tl.program_id(0) % 3, tl.program_id(0) // 3 * images
-    begin = tl.where(kind == 0, 0, tl.where(kind == 1, 1, last))
-    end = tl.where(kind == 1, height - 1, height)
-    if stride == 1:
-        end = tl.where(kind == 0, 1, end)
+    first = tl.program_id(0) // 3 * images
+    begin, end = _lines(tl.program_id(0) % 3, height, last, stride)
     rows, columns = _seen(begin, rows_out, stride), _seen(column, columns_out, stride)
     level = _level(constants + channel, channels, known, rows, columns)
     kernel = _kernel(weights + channel, channels, known, rows, columns)
+    w, outputs = _filters(filters, channels, channel, column, y_of_channel, y_of_column, stride)
     places, inside = beside(column, channel, valid, width, of_channel, of_column, -2, 2)
-    start = first.to(tl.int64) * of_image
+    start, y_start = x + first.to(tl.int64) * of_image, y + first.to(tl.int64) * y_of_image
+    target = out + first.to(tl.int64) * of_image
     for index in range(tl.minimum(images, batch - first)):
-        image = x + start + index * of_image
+        image, received = start + index * of_image, y_start + index * y_of_image
         for row in range(begin, end, stride):
             total = level
             for down in tl.static_range(5):
                 values = line(image, row + down - 2, height, of_row, places, inside)
                 for across in tl.static_range(5):
                     total += kernel[5 * down + across] * values[across]
-            line_start = start + index * of_image + row * of_row
-            if adds:
-                total += tl.load(onto + line_start + places[2], mask=valid, other=0.0).to(tl.float32)
-            tl.store(out + line_start + places[2], total.to(out.dtype.element_ty), mask=valid)
+            if receives:
+                for a in tl.static_range(3):
+                    if rows[a]:
+                        row_of_y = received + (row + 1 - a) // stride * y_of_row
+                        total += _received(row_of_y, outputs, valid, columns, w, a)
+            tl.store(target + index * of_image + row * of_row + places[2], total.to(out.dtype.element_ty), mask=valid)
