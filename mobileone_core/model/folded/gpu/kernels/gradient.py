@@ -53,12 +53,24 @@ def _level(constants, channels, known, rows, columns):
 
 
 @triton.jit
-def _received(row_of_y, place, valid, columns, w, a: tl.constexpr):
-    """The sum of w_t y(o) over the taps of a kernel's row a, of a row of y. place, columns: by tap of the row."""
+def _around(image, row, height, of_row, places, inside, kernel):
+    """The 25 values around every place of a row, weighted."""
     total = 0.0
-    for b in tl.static_range(3):
-        given = tl.load(row_of_y + place[b], mask=valid & columns[b], other=0.0).to(tl.float32)
-        total = total + w[3 * a + b] * given
+    for down in tl.static_range(5):
+        values = line(image, row + down - 2, height, of_row, places, inside)
+        for across in tl.static_range(5):
+            total = total + kernel[5 * down + across] * values[across]
+    return total
+
+
+@triton.jit
+def _received(image, row, of_row, outputs, valid, rows, columns, w, stride: tl.constexpr):
+    """The sum of w_t y(o) over the taps that see a row. outputs: where o lies in its row, by tap."""
+    total = 0.0
+    for tap in tl.static_range(9):
+        line_of_y = image + (row + 1 - tap // 3) // stride * of_row
+        given = tl.load(line_of_y + outputs[tap % 3], mask=valid & rows[tap // 3] & columns[tap % 3], other=0.0)
+        total = total + w[tap] * given.to(tl.float32)
     return total
 
 
@@ -128,14 +140,7 @@ def spread(
     for index in range(tl.minimum(images, batch - first)):
         image, received = start + index * of_image, y_start + index * y_of_image
         for row in range(begin, end, stride):
-            total = level
-            for down in tl.static_range(5):
-                values = line(image, row + down - 2, height, of_row, places, inside)
-                for across in tl.static_range(5):
-                    total += kernel[5 * down + across] * values[across]
+            total = level + _around(image, row, height, of_row, places, inside, kernel)
             if receives:
-                for a in tl.static_range(3):
-                    if rows[a]:
-                        row_of_y = received + (row + 1 - a) // stride * y_of_row
-                        total += _received(row_of_y, outputs, valid, columns, w, a)
+                total += _received(received, row, y_of_row, outputs, valid, rows, columns, w, stride)
             tl.store(target + index * of_image + row * of_row + places[2], total.to(out.dtype.element_ty), mask=valid)

@@ -19,6 +19,19 @@ def _values(x, level, channel, position, channels, positions, line, of_image, of
 
 
 @triton.jit
+def _place(block: tl.constexpr):
+    """Rows and columns of this program's tile of a product, and the split."""
+    places = tl.arange(0, block)
+    return tl.program_id(0) * block + places, tl.program_id(1) * block + places, tl.program_id(2)
+
+
+@triton.jit
+def _zeros(block: tl.constexpr):
+    """A tile's product and its rows' sums, so far."""
+    return tl.zeros((block, block), tl.float32), tl.zeros((block,), tl.float32)
+
+
+@triton.jit
 def products(
     x,  # (N, C, L)
     shift,  # (C)
@@ -39,11 +52,8 @@ def products(
     low, high = tl.program_id(0), tl.program_id(1)
     if low < high:
         return
-    split = tl.program_id(2)
-    row = low * block_channels + tl.arange(0, block_channels)
-    column = high * block_channels + tl.arange(0, block_channels)
-    total = tl.zeros((block_channels, block_channels), tl.float32)
-    level = tl.zeros((block_channels,), tl.float32)
+    row, column, split = _place(block_channels)
+    total, level = _zeros(block_channels)
     for start in range(split * span, tl.minimum((split + 1) * span, positions), block_positions):
         position = start + tl.arange(0, block_positions)
         one = _values(
@@ -88,11 +98,8 @@ def cross_products(
     block_positions: tl.constexpr,
 ):
     """Sums of y (x - mean)^T and of y over the positions of a split."""
-    split = tl.program_id(2)
-    row = tl.program_id(0) * block_channels + tl.arange(0, block_channels)
-    column = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    total = tl.zeros((block_channels, block_channels), tl.float32)
-    level = tl.zeros((block_channels,), tl.float32)
+    row, column, split = _place(block_channels)
+    total, level = _zeros(block_channels)
     for start in range(split * span, tl.minimum((split + 1) * span, positions), block_positions):
         position = start + tl.arange(0, block_positions)
         one = _values(
