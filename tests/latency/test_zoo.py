@@ -52,7 +52,7 @@ def test_what_no_library_has_is_a_marked_gap():
 
 @pytest.mark.parametrize("name", slow_but(LIGHT, [name for name in BUILT if "ours" not in ZOO[name].title]))
 def test_counts_are_the_published_ones(name, monkeypatch):
-    monkeypatch.setattr("mobileone_core.latency.networks.calibrate", lambda network, _: network.eval())  # no count sees it
+    monkeypatch.setattr("mobileone_core.latency.networks.calibrate", lambda network, _: network.eval())
     entry, row = ZOO[name], table_9()[ZOO[name].title]
     cell = cell_of(name, PUBLISHED_SIZE)
     params, macs = count(build_network(cell), build_images(cell))
