@@ -80,7 +80,7 @@ def weigh(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Ten
     side, warps = block(x)
     blocks = {"adds": onto is not None, "precision": precision(x)}
     blocks |= {"block_channels": side, "block_positions": POSITIONS, "block_depth": DEPTH}
-    grid = (-(-channels // side), -(-place.positions // POSITIONS))
+    grid = (-(-channels // side) * -(-place.positions // POSITIONS),)
     given = (*map(plain, (mean, weights, constants)), laid_as(x, onto), out)
     launch(blend, grid, x, *given, channels, *place, **blocks, num_warps=warps)
     return out

@@ -146,8 +146,9 @@ def blend(
     block_depth: tl.constexpr,
 ):
     """out = A (x - mean) + k; where it adds, plus onto."""
-    channel = tl.program_id(0) * block_channels + tl.arange(0, block_channels)
-    position = tl.program_id(1) * block_positions + tl.arange(0, block_positions)
+    tiles = tl.cdiv(channels, block_channels)  # that share positions follow each other
+    channel = tl.program_id(0) % tiles * block_channels + tl.arange(0, block_channels)
+    position = tl.program_id(0) // tiles * block_positions + tl.arange(0, block_positions)
     known = channel[None, :] < channels
     total = tl.zeros((block_positions, block_channels), tl.float32)
     for start in range(0, channels, block_depth):
