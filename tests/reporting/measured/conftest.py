@@ -1,8 +1,12 @@
-"""Small measured studies with rows written by hand."""
+"""Small measured studies with rows written by hand; the helpers beside this file can be imported by name."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.latency.protocol import Protocol

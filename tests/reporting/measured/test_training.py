@@ -1,12 +1,8 @@
 """The page of a study that measures training steps: what grows, what does not, and what is not to be trusted."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from step_record import STUDY, TIMES, step_plan, step_record
 
 from mobileone_core.reporting.cells import read_cells
