@@ -10,8 +10,8 @@ MobileOne buys accuracy with k branches a block while it trains, and pays for ea
 differentiates an activation of its own. Folded, a block trains as one convolution, the very same network to the last
 gradient. Time of a step, what it keeps for the backward pass, and its peak, for both; timm's network with the same
 weights beside them, where timm has it. Nothing is trained: a step on random images is called again and again, all side
-by side. On two quiet cores it takes some three minutes and 3 GB. Expect the branches' cost to grow with k, to four times
-at k = 8, and the folded step's hardly: near theirs at k = 1, about half of theirs at k = 4.
+by side. On two quiet cores it takes some three minutes and 3 GB. Expect the branches' cost to grow with k, to four
+times at k = 8, and the folded step's hardly: near theirs at k = 1, a third of theirs at k = 4.
 """
 
 from mobileone_core.latency.protocol import Protocol
