@@ -14,7 +14,7 @@ from mobileone_core.study.declaration import Factor, Study
 STUDY = Study(
     name="branch_count",
     question="Does accuracy rise with the over-parameterization factor k?",
-    factors=(Factor("k", "model.k", levels=(1, 2, 3, 4, 5, 8, 16), baseline=1),),
+    factors=(Factor("k", "model.k", levels=(1, 2, 3, 4, 5, 8), baseline=1),),
     reference="table 6",
     seeds=5,
     metric="test/top1",
