@@ -32,7 +32,7 @@ from mobileone_core.training.ranks import other_ranks
 from mobileone_core.training.run import Work, _train
 from mobileone_core.training.schedules import learning_rate, weight_decay
 
-TWO = Execution("cpu", processes=2)
+TWO = Execution("cpu", processes=2, blocks="branches")
 CPU = torch.device("cpu")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:ema_decay")]
 
