@@ -85,4 +85,4 @@ def test_how_it_ran_is_recorded_and_what_cannot_run_is_refused():
     assert environment_tags(SHARED)["execution"] == "folded blocks, 2 processes, sync_batchnorm"
     assert environment_tags(Execution("cpu", sync_batchnorm=True))["execution"] == "auto blocks"
     with pytest.raises(InputError, match="sync_batchnorm: True is not allowed; with several processes it needs blocks"):
-        Execution("cpu", processes=2, sync_batchnorm=True)
+        Execution("cpu", processes=2, blocks="branches", sync_batchnorm=True)

@@ -114,7 +114,12 @@ def centre(values: Tensor, geometry: Geometry) -> Tensor:
 
 def diagonal(kernels: Tensor, geometry: Geometry) -> Tensor:
     """Where the skip branch has its ones in kernels (G, O, T): (G, O), a view."""
-    return centre(kernels, geometry).diagonal(dim1=-2, dim2=-1)
+    return kernels.flatten(1)[:, geometry.area // 2 :: geometry.taps + geometry.area]
+
+
+def variances_of(covariance: Tensor, geometry: Geometry) -> Tensor:
+    """Of (G, T, T) those of the centre taps: (G, C / G), a view."""
+    return centre(covariance.flatten(1)[:, :: geometry.taps + 1], geometry)
 
 
 def fold(moments: Moments, branches: Branches, stacked: Stacked, geometry: Geometry) -> Folded:
@@ -124,7 +129,7 @@ def fold(moments: Moments, branches: Branches, stacked: Stacked, geometry: Geome
     means = stacked.by_branch([torch.bmm(rows, column).squeeze(-1) for rows in stacked.rows])
     variances = stacked.by_branch([torch.bmm(rows, covariance).mul_(rows).sum(-1) for rows in stacked.rows])
     if branches.skip:
-        own = centre(covariance.diagonal(dim1=-2, dim2=-1), geometry)
+        own = variances_of(covariance, geometry)
         means = torch.cat((means, centre(mean, geometry).unsqueeze(1)), 1)
         variances = torch.cat((variances, own.unsqueeze(1)), 1)
     variances = variances.clamp_(min=0)
@@ -160,5 +165,5 @@ def unfold(moments: Moments, scales: Tensor, stacked: Stacked, to_kernel: Tensor
         to_covariance.baddbmm_(rows.transpose(1, 2), weighted)
         to_rows.append((factor * to_kernel).baddbmm_(weighted, moments.covariance, alpha=2))
     if skip:
-        centre(to_covariance.diagonal(dim1=-2, dim2=-1), geometry).add_(to_variances[:, -1])
+        variances_of(to_covariance, geometry).add_(to_variances[:, -1])
     return Unfolded(to_covariance, to_rows, to_factors * scales)
