@@ -1,16 +1,17 @@
 """Where the folded path is taken unasked: by kind, branches, size, layout, dtype and device, never by values.
 
-Measured forward and backward of one block in float32 on a Xeon with AVX-512, processor time of one thread, branches
-over folded (above 1 the folded path is faster), by tests/benchmarks/bench_folded_blocks.py; the blocks of S0 at batch 8
-and 224 px / at batch 32 and 64 px / of tiny at batch 64 and 16 px:
+Measured forward and backward of one block in float32 on a Xeon with AVX-512, one thread, branches over folded (above 1
+the folded path is faster), by tests/benchmarks/bench_folded_blocks.py; the blocks of S0 at batch 8 and 224 px / at batch
+32 and 64 px / of tiny at batch 64 and 16 px:
 
-    k = 1   dense 2.6 / 2.0 / 0.8; depthwise 0.9 to 2.5 / 1.0 to 1.4 / 0.9 to 1.7; pointwise 0.5 to 1.1, most below 1
-    k = 2   dense 2.5 / 2.2 / 0.7; depthwise 1.1 to 3.4 / 1.3 to 1.9 / 1.3 to 2.3; pointwise 0.8 to 1.9
-    k = 4   dense 2.6 / 2.2 / 0.9; depthwise 1.8 to 5.1 / 1.8 to 2.8 / 1.5 to 3.1; pointwise 1.0 to 3.4
+    k = 1   dense 1.9 / 1.5 / 0.5; depthwise 0.7 to 2.0 / 0.9 to 1.4 / 0.9 to 1.6; pointwise 0.5 to 1.0
+    k = 2   dense 1.5 / 1.8 / 0.5; depthwise 1.2 to 3.0 / 1.0 to 1.8 / 1.2 to 2.1; pointwise 0.8 to 1.6
+    k = 4   dense 1.9 / 1.4 / 0.5; depthwise 1.7 to 5.0 / 1.6 to 2.6 / 1.6 to 3.3; pointwise 1.0 to 2.9
 
-A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels: of those above
-1.0 none is left out by (k - 1) positions > k C but some between 1.0 and 1.1, and all below 1.0 are. Without depthwise.c
-depthwise blocks paid from k = 4 on (1.1 to 1.5). What is not measured stays with the branches.
+A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels: (k - 1) positions
+> k C leaves out what is below 1.0 but for tiny's narrowest, and nothing above 1.1. Depthwise blocks below 1.0, k = 1
+alone, are small ones; whole networks with k = 1 take 0.80 / 1.03 / 1.00 of the branches' time by this rule. Without
+depthwise.c depthwise blocks paid from k = 4 on (1.1 to 1.5). What is not measured stays with the branches.
 """
 
 import torch
