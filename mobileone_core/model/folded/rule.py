@@ -1,8 +1,8 @@
 """Where the folded path is taken unasked: by kind, branches, size, layout, dtype and device, never by values.
 
 Measured forward and backward of one block in float32 on a Xeon with AVX-512, one thread, branches over folded (above 1
-the folded path is faster), by tests/benchmarks/bench_folded_blocks.py; the blocks of S0 at batch 8 and 224 px / at batch
-32 and 64 px / of tiny at batch 64 and 16 px:
+the folded path is faster), by tests/benchmarks/bench_folded_blocks.py; the blocks of S0 at batch 8 and 224 px / at
+batch 32 and 64 px / of tiny at batch 64 and 16 px:
 
     k = 1   dense 1.9 / 1.5 / 0.5; depthwise 0.7 to 2.0 / 0.9 to 1.4 / 0.9 to 1.6; pointwise 0.5 to 1.0
     k = 2   dense 1.5 / 1.8 / 0.5; depthwise 1.2 to 3.0 / 1.0 to 1.8 / 1.2 to 2.1; pointwise 0.8 to 1.6
