@@ -51,7 +51,31 @@ static Planes planes_of(const float *x, integer channel, integer start, const Li
     return (Planes){x + start * apart + channel * plane, apart, left < l->images ? left : l->images};
 }
 
+/* What an operator is given and makes. */
+typedef struct {
+    const float *x, *mean, *kernel, *bias, *to_y, *level, *weights;
+    float *means, *covariances, *y, *to_kernel, *to_bias, *to_x;
+} Task;
+
+typedef void Work(const Task *task, integer channel, const Lines *l, float *buffer);
+
 static float *lines(const Lines *l, int count) { return aligned_alloc(64, sizeof(float) * l->line * count); }
+
+/* Work on every channel, each thread with so many lines of its own; whether there was no memory for them. */
+static int each_channel(const Shape *shape, const Task *task, Work *work, int count, int threads) {
+    Lines l = lines_of(shape);
+    int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed)
+    {
+        float *buffer = lines(&l, count);
+        failed = !buffer;
+#pragma omp for
+        for (integer c = 0; c < shape->channels; c++)
+            if (buffer) work(task, c, &l, buffer);
+        free(buffer);
+    }
+    return failed;
+}
 
 /* Row `row` of the padded planes, as its three columns of the kernel see it. */
 static void take_row(const Planes *x, const Lines *l, integer row, float shift, float *out) {
@@ -169,8 +193,10 @@ static void add_sums(const Lines *l, integer r, const float *row, double *sums) 
             for (int b = 0; b < SIDE; b++) sums[SIDE * a + b] += found[b];
 }
 
-static void channel_moments(const float *x, integer channel, const Lines *l, float *buffer, float *mean, float *cov) {
+static void channel_moments(const Task *task, integer channel, const Lines *l, float *buffer) {
     const Shape *shape = &l->shape;
+    const float *x = task->x;
+    float *mean = task->means + channel * TAPS, *cov = task->covariances + channel * TAPS * TAPS;
     double sums[TAPS] = {0}, products[TAPS * TAPS] = {0}, count = (double)(shape->batch * l->rows * l->columns);
     float shift = channel_mean(x, channel, shape);
     for (integer start = 0; start < shape->batch; start += l->images) {
@@ -193,27 +219,16 @@ static void channel_moments(const float *x, integer channel, const Lines *l, flo
 
 /* x -> mean (C, 9), covariance (C, 9, 9) of its patches. */
 int moments(const Shape *shape, const float *x, float *mean, float *covariance, int threads) {
-    Lines l = lines_of(shape);
-    int failed = 0;
-#pragma omp parallel num_threads(threads) reduction(| : failed)
-    {
-        float *buffer = lines(&l, SIDE * SIDE);
-        failed = !buffer;
-#pragma omp for
-        for (integer c = 0; c < shape->channels; c++)
-            if (buffer) channel_moments(x, c, &l, buffer, mean + c * TAPS, covariance + c * TAPS * TAPS);
-        free(buffer);
-    }
-    return failed;
+    Task task = {.x = x, .means = mean, .covariances = covariance};
+    return each_channel(shape, &task, channel_moments, SIDE * SIDE, threads);
 }
 
-static void convolve_channel(
-    const float *x, integer channel, const Lines *l, float *buffer, const float *kernel, const float *mean, float bias,
-    float *y) {
+static void convolve_channel(const Task *task, integer channel, const Lines *l, float *buffer) {
     const Shape *shape = &l->shape;
+    const float *x = task->x, *kernel = task->kernel + channel * TAPS, *mean = task->mean + channel * TAPS;
     integer plane = l->rows * l->columns, line = l->line;
     float shift = mean[TAPS / 2], *restrict out = buffer + SIDE * SIDE * line;
-    double offset = bias;
+    double offset = task->bias[channel];
     EACH_TAP offset -= (double)kernel[t] * ((double)mean[t] - shift);
     for (integer start = 0; start < shape->batch; start += l->images) {
         Planes planes = planes_of(x, channel, start, l, shape->height * shape->width);
@@ -229,7 +244,7 @@ static void convolve_channel(
             }
             for (integer image = 0; image < planes.images; image++)
                 memcpy(
-                    y + ((start + image) * shape->channels + channel) * plane + i * l->columns,
+                    task->y + ((start + image) * shape->channels + channel) * plane + i * l->columns,
                     out + image * l->columns, sizeof(float) * l->columns);
         }
     }
@@ -239,24 +254,13 @@ static void convolve_channel(
 int convolve(
     const Shape *shape, const float *x, const float *mean, const float *kernel, const float *bias, float *y,
     int threads) {
-    Lines l = lines_of(shape);
-    int failed = 0;
-#pragma omp parallel num_threads(threads) reduction(| : failed)
-    {
-        float *buffer = lines(&l, SIDE * SIDE + 1);
-        failed = !buffer;
-#pragma omp for
-        for (integer c = 0; c < shape->channels; c++)
-            if (buffer) convolve_channel(x, c, &l, buffer, kernel + c * TAPS, mean + c * TAPS, bias[c], y);
-        free(buffer);
-    }
-    return failed;
+    Task task = {.x = x, .mean = mean, .kernel = kernel, .bias = bias, .y = y};
+    return each_channel(shape, &task, convolve_channel, SIDE * SIDE + 1, threads);
 }
 
-static void kernel_gradient(
-    const float *x, const float *to_y, integer channel, const Lines *l, float *buffer, const float *mean,
-    float *to_kernel, float *to_bias) {
+static void kernel_gradient(const Task *task, integer channel, const Lines *l, float *buffer) {
     const Shape *shape = &l->shape;
+    const float *x = task->x, *to_y = task->to_y, *mean = task->mean + channel * TAPS;
     float shift = mean[TAPS / 2], *weights = buffer + SIDE * SIDE * l->line;
     double sums[TAPS] = {0}, all = 0;
     for (integer start = 0; start < shape->batch; start += l->images) {
@@ -275,27 +279,16 @@ static void kernel_gradient(
             }
         }
     }
-    EACH_TAP to_kernel[t] = (float)(sums[t] - all * ((double)mean[t] - shift));
-    *to_bias = (float)all;
+    EACH_TAP task->to_kernel[channel * TAPS + t] = (float)(sums[t] - all * ((double)mean[t] - shift));
+    task->to_bias[channel] = (float)all;
 }
 
 /* The gradients of convolve: to kernel (C, 9) and to bias (C). */
 int to_parameters(
     const Shape *shape, const float *x, const float *mean, const float *to_y, float *to_kernel, float *to_bias,
     int threads) {
-    Lines l = lines_of(shape);
-    int failed = 0;
-#pragma omp parallel num_threads(threads) reduction(| : failed)
-    {
-        float *buffer = lines(&l, SIDE * SIDE + 1);
-        failed = !buffer;
-#pragma omp for
-        for (integer c = 0; c < shape->channels; c++)
-            if (buffer)
-                kernel_gradient(x, to_y, c, &l, buffer, mean + c * TAPS, to_kernel + c * TAPS, to_bias + c);
-        free(buffer);
-    }
-    return failed;
+    Task task = {.x = x, .mean = mean, .to_y = to_y, .to_kernel = to_kernel, .to_bias = to_bias};
+    return each_channel(shape, &task, kernel_gradient, SIDE * SIDE + 1, threads);
 }
 
 #define REACH 5 /* rows around a row of x that share a patch with it */
@@ -376,15 +369,10 @@ static void receive(
     }
 }
 
-typedef struct {
-    const float *x, *mean, *to_y, *level, *kernel, *weights;
-    float *to_x;
-} Gradient;
-
-static void input_gradient(const Gradient *g, integer channel, const Lines *l, float *buffer) {
+static void input_gradient(const Task *task, integer channel, const Lines *l, float *buffer) {
     const Shape *shape = &l->shape;
     integer plane = shape->height * shape->width;
-    const float *mean = g->mean + channel * TAPS, *weights = g->weights + channel * TAPS * TAPS;
+    const float *mean = task->mean + channel * TAPS, *weights = task->weights + channel * TAPS * TAPS;
     float shift = mean[TAPS / 2];
     Weights cached[1 << SIDE];
     for (int taken = 0; taken < 1 << SIDE; taken++) cached[taken].ready = 0;
@@ -394,15 +382,15 @@ static void input_gradient(const Gradient *g, integer channel, const Lines *l, f
         for (int s = 0; s < TAPS; s++) constants[t] -= (double)weights[t * TAPS + s] * ((double)mean[s] - shift);
     }
     for (integer start = 0; start < shape->batch; start += l->images) {
-        Planes x = planes_of(g->x, channel, start, l, plane);
-        Planes y = planes_of(g->to_y, channel, start, l, l->rows * l->columns);
+        Planes x = planes_of(task->x, channel, start, l, plane);
+        Planes y = planes_of(task->to_y, channel, start, l, l->rows * l->columns);
         float *outputs = buffer + REACH * SIDE * l->line;
         Window window = {buffer, outputs, outputs + (SIDE + 1) * l->line, 0, 0};
         for (integer row = 1; row <= shape->height; row++) {
-            advance(&window, &x, &y, l, row, shift, g->level[channel]);
-            receive(&window, l, row, cached, g->kernel + channel * TAPS, weights, constants);
+            advance(&window, &x, &y, l, row, shift, task->level[channel]);
+            receive(&window, l, row, cached, task->kernel + channel * TAPS, weights, constants);
             for (integer image = 0; image < x.images; image++) {
-                float *out = g->to_x + ((start + image) * shape->channels + channel) * plane;
+                float *out = task->to_x + ((start + image) * shape->channels + channel) * plane;
                 put_row(window.received, l, image, out + (row - 1) * shape->width);
             }
         }
@@ -414,17 +402,7 @@ static void input_gradient(const Gradient *g, integer channel, const Lines *l, f
 int to_input(
     const Shape *shape, const float *x, const float *mean, const float *to_y, const float *level, const float *kernel,
     const float *weights, float *to_x, int threads) {
-    Lines l = lines_of(shape);
-    Gradient gradient = {x, mean, to_y, level, kernel, weights, to_x};
-    int failed = 0;
-#pragma omp parallel num_threads(threads) reduction(| : failed)
-    {
-        float *buffer = lines(&l, REACH * SIDE + SIDE + 1 + SIDE);
-        failed = !buffer;
-#pragma omp for
-        for (integer c = 0; c < shape->channels; c++)
-            if (buffer) input_gradient(&gradient, c, &l, buffer);
-        free(buffer);
-    }
-    return failed;
+    Task task = {
+        .x = x, .mean = mean, .to_y = to_y, .level = level, .kernel = kernel, .weights = weights, .to_x = to_x};
+    return each_channel(shape, &task, input_gradient, REACH * SIDE + SIDE + 1 + SIDE, threads);
 }

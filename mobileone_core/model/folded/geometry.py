@@ -7,6 +7,11 @@ from torch import Size
 from mobileone_core.model.spec import BlockSpec
 
 
+def output_sizes(shape: Size, stride: int) -> tuple[int, int]:
+    """Rows and columns that a convolution with padding kernel // 2 makes of an input (N, C, H, W)."""
+    return (shape[2] - 1) // stride + 1, (shape[3] - 1) // stride + 1
+
+
 @dataclass(frozen=True)
 class Geometry:
     """A convolution with padding kernel // 2. A tap is one input value of a group's patch: channel, row, column."""
@@ -45,7 +50,7 @@ class Geometry:
 
     def sizes(self, shape: Size) -> tuple[int, int]:
         """Output rows and columns for an input (N, C, H, W)."""
-        return (shape[2] - 1) // self.stride + 1, (shape[3] - 1) // self.stride + 1
+        return output_sizes(shape, self.stride)
 
     def positions(self, shape: Size) -> int:
         """Values a channel of the output for an input (N, C, H, W)."""

@@ -32,14 +32,9 @@ class Kind:
 
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         """kernel (p - m) + bias: (N, C_out, H', W'), in the dtype of x."""
-        rounded = kernel.to(x.dtype)
-        # by the kernel as it is rounded: what rounding takes from it matters at the mean above all
-        bias = bias - torch.bmm(rounded.to(mean.dtype), mean.unsqueeze(-1)).squeeze(-1)
-        bias = bias.view(-1)
+        weight, bias = self._on_patches(x, mean, kernel, bias)
         coarse = bias.to(x.dtype)
-        out = F.conv2d(
-            x, self._weight(rounded), coarse, self.geometry.stride, self._padding, groups=self.geometry.groups
-        )
+        out = F.conv2d(x, weight, coarse, self.geometry.stride, self._padding, groups=self.geometry.groups)
         if x.dtype in HALVES:
             out = out + (bias - coarse.to(bias.dtype)).to(x.dtype).view(1, -1, 1, 1)
         return out
@@ -65,6 +60,13 @@ class Kind:
     @property
     def _padding(self) -> int:
         return self.geometry.kernel // 2
+
+    def _on_patches(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The library's weight in the dtype of x, and the bias (C_out) that it needs where patches keep their mean."""
+        rounded = kernel.to(x.dtype)
+        # by the kernel as it is rounded: what rounding takes from it matters at the mean above all
+        bias = bias - torch.bmm(rounded.to(mean.dtype), mean.unsqueeze(-1)).squeeze(-1)
+        return self._weight(rounded), bias.view(-1)
 
     def _weight(self, kernel: Tensor) -> Tensor:
         return kernel.reshape(self.geometry.out_channels, -1, self.geometry.kernel, self.geometry.kernel)

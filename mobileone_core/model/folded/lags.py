@@ -53,8 +53,13 @@ def _moments(z: Tensor, shift: Tensor) -> Moments:
     sums = torch.einsum("abh,chw,dew->cadbe", rows, z.sum(0, dtype=shift.dtype), columns)  # z_t where t' is inside too
     seen = sums.reshape(channels, TAPS, TAPS) / count
     inside = torch.einsum("ab,de->adbe", rows.sum(-1), columns.sum(-1)).reshape(TAPS, TAPS) / positions
+    return of_centred(products, seen, inside, shift)
+
+
+def of_centred(products: Tensor, seen: Tensor, inside: Tensor, shift: Tensor) -> Moments:
+    """Of p_t = z_t + shift 1_t from the means of z_t z_t' and z_t 1_t' (C, 9, 9), of 1_t 1_t' (9, 9), and shift (C)."""
     centre = TAPS // 2  # is always inside
-    own, share = seen[:, :, centre], inside[:, centre]
+    own, share = seen[..., centre], inside[:, centre]
     mixed = seen - own.unsqueeze(-1) * share
     border = inside - torch.outer(share, share)
     shift = shift.view(-1, 1, 1)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mobileone_core.files import write_whole
+from mobileone_core.model.folded.geometry import output_sizes
 
 SOURCE = Path(__file__).with_name("depthwise.c")
 LEVELS = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4"]}  # by torch's name of what the processor has
@@ -81,7 +82,7 @@ def _call(name: str, stride: int, x: Tensor, *others: Tensor) -> None:
 
 def _output(x: Tensor, stride: int) -> Tensor:
     """An empty output (N, C, H', W')."""
-    return x.new_empty(*x.shape[:2], *((size - 1) // stride + 1 for size in x.shape[2:]))
+    return x.new_empty(*x.shape[:2], *output_sizes(x.shape, stride))
 
 
 def moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model, set_execution
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.training.saved_memory import saved_bytes
 
 SPEC = ModelSpec.preset("tiny", k=3, se=(0, 0, 1, 1))
 
@@ -65,25 +66,14 @@ def test_an_unknown_execution_is_refused():
         build_model("tiny", 10, execution="fast")
 
 
-def saved_bytes(k, execution):
-    """What autograd keeps for the backward pass, every storage once, parameters left out."""
+def saved_by(k, execution):
+    """What autograd keeps for the backward pass, in bytes."""
     torch.manual_seed(0)
     network = build_model(ModelSpec.preset("tiny", k=k), 10, execution=execution).train()
-    own = {value.untyped_storage().data_ptr() for value in network.parameters()}
-    kept = {}
-
-    def pack(value):
-        storage = value.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = (storage.nbytes(), value)
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-        network(torch.randn(128, 3, 32, 32))
-    return sum(size for size, _ in kept.values())
+    return saved_bytes(lambda: network(torch.randn(128, 3, 32, 32)), network.parameters())
 
 
 def test_the_memory_kept_for_the_backward_pass_hardly_grows_with_k():
-    folded = {k: saved_bytes(k, "folded") for k in (1, 4, 8)}
+    folded = {k: saved_by(k, "folded") for k in (1, 4, 8)}
     assert folded[8] <= 1.15 * folded[1]
-    assert folded[4] <= 0.45 * saved_bytes(4, "branches")
+    assert folded[4] <= 0.45 * saved_by(4, "branches")

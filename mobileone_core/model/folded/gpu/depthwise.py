@@ -5,6 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from mobileone_core.model.folded.geometry import output_sizes
 from mobileone_core.model.folded.gpu.kernels.gradient import spread
 from mobileone_core.model.folded.gpu.kernels.lags import lag_sums
 from mobileone_core.model.folded.gpu.kernels.taps import kernel_sums, tap_sums
@@ -36,7 +37,7 @@ def _from_lags(x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _from_taps(x: Tensor, level: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    rows, columns = _sizes(x, stride)
+    rows, columns = output_sizes(x.shape, stride)
     cut = tiles(x, columns, rows)
     out = x.new_empty(cut.grid[0] * cut.grid[1], TAPS + PRODUCTS, x.shape[1], dtype=torch.float32)
     blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
@@ -59,7 +60,7 @@ def to_input(  # noqa: PLR0913, PLR0917
     weights, constants = (plain(values.flatten(1).T) for values in (weights, constants))
     filters = constants if kernel is None else plain(kernel.flatten(1).T)
     given = x if to_y is None else to_y
-    height, (rows, columns) = x.shape[2], _sizes(x, stride)
+    height, (rows, columns) = x.shape[2], output_sizes(x.shape, stride)
     last = max(height - 1, 1) if stride == 1 else height - 1 + height % 2
     grid = (3 * cut.grid[0], *cut.grid[1:])  # three kinds of rows
     sizes = (*x.shape, *x.stride(), *given.stride(), cut.images, rows, columns, last)
@@ -72,7 +73,7 @@ def to_input(  # noqa: PLR0913, PLR0917
 def to_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """The gradients of a convolution to its kernel (C, 1, 9) over x less mean (C, 9), and to its bias (C, 1)."""
     x = dense(x)
-    rows, columns = _sizes(x, stride)
+    rows, columns = output_sizes(x.shape, stride)
     cut = tiles(x, columns, rows)
     out = x.new_empty(cut.grid[0] * cut.grid[1], TAPS + 1, x.shape[1], dtype=torch.float32)
     blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
@@ -94,11 +95,6 @@ def like_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple
 def _finest(x: Tensor) -> torch.dtype:
     """What little there is of moments is kept in: of neighbouring pixels, much alike, float32 keeps too few digits."""
     return torch.float64 if x.dtype == torch.float32 else torch.float32
-
-
-def _sizes(x: Tensor, stride: int) -> tuple[int, int]:
-    """Output rows and columns."""
-    return (x.shape[2] - 1) // stride + 1, (x.shape[3] - 1) // stride + 1
 
 
 @cache

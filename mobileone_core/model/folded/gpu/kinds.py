@@ -32,10 +32,8 @@ class Fused(Kind):
 
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         """In lower precision the bias is added in float32, and in one pass."""
-        rounded = kernel.to(x.dtype)
-        bias = bias - torch.bmm(rounded.to(mean.dtype), mean.unsqueeze(-1)).squeeze(-1)
-        weight, groups = self._weight(rounded), self.geometry.groups
-        out = F.conv2d(x, weight, None, self.geometry.stride, self._padding, groups=groups)
+        weight, bias = self._on_patches(x, mean, kernel, bias)
+        out = F.conv2d(x, weight, None, self.geometry.stride, self._padding, groups=self.geometry.groups)
         return out.add_(bias.float().view(1, -1, 1, 1))
 
 

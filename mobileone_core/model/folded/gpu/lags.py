@@ -9,24 +9,21 @@ from functools import cache
 import torch
 from torch import Tensor
 
-SIDE, TAPS = 3, 9
+from mobileone_core.model.folded.algebra import Moments
+from mobileone_core.model.folded.lags import SIDE, TAPS, of_centred
+
 # places in lag_sums: z z' along a row, a row and two rows apart; the total; first and last row; second and last but one
 LAGS, TOTAL, ROWS, SECOND = 0, 13, (14, 18), (22, 23)
 COLUMNS, CORNERS, LINES, SUMS = (24, 27), (30, 32), (34, 39, 44, 49), 54
 
 
-def moments_of_lags(sums: Tensor, shift: Tensor, size: tuple[int, int], batch: int) -> tuple[Tensor, Tensor]:
+def moments_of_lags(sums: Tensor, shift: Tensor, size: tuple[int, int], batch: int) -> Moments:
     """From sums (54, C) in float64, shift (C) and the image's height and width: mean (C, 9), covariance (C, 9, 9)."""
     count = batch * size[0] * size[1]
     both = (_map(sums.device) @ sums).T.view(-1, 2, TAPS, TAPS) / count
     products, seen = both.unbind(1)
     inside = _inside(size, sums.device)
-    own, share = seen[..., TAPS // 2], inside[:, TAPS // 2]  # the centre is always inside
-    level = shift.double().view(-1, 1, 1)
-    mixed = seen - own.unsqueeze(-1) * share
-    covariance = products - own.unsqueeze(-1) * own.unsqueeze(-2) + level * (mixed + mixed.transpose(1, 2))
-    covariance = covariance + level.square() * (inside - torch.outer(share, share))
-    return own + level.squeeze(-1) * share, covariance
+    return of_centred(products, seen, inside, shift.double())
 
 
 def dropped(tap: int, other: int) -> tuple[int, int]:
