@@ -7,16 +7,15 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mobileone_core.files import write_whole
 from mobileone_core.model.folded.geometry import output_sizes
+from mobileone_core.model.folded.operators import registered
 
 SOURCE = Path(__file__).with_name("depthwise.c")
 LEVELS = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4"]}  # by torch's name of what the processor has
@@ -123,20 +122,12 @@ def _like_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tupl
     return x.new_empty(x.shape[1], 1, TAPS), x.new_empty(x.shape[1], 1)
 
 
-# what torch.compile needs of them: their names, and empty results
-SHAPES: dict[Callable[..., Any], Callable[..., Any]] = {
-    moments: _like_moments,
-    convolve: lambda x, mean, kernel, bias, stride: _output(x, stride),  # noqa: ARG005
-    to_parameters: _like_parameters,
-    to_input: lambda x, *others: torch.empty_like(x, memory_format=torch.contiguous_format),  # noqa: ARG005
-}
-
-
-def _operator(function: Callable[..., Any], shapes: Callable[..., Any]) -> Callable[..., Any]:
-    name = f"mobileone_ablations::depthwise_{function.__name__}"
-    operator = torch.library.custom_op(name, mutates_args=())(function)
-    operator.register_fake(shapes)
-    return operator
-
-
-OPERATORS = {function.__name__: _operator(function, shapes) for function, shapes in SHAPES.items()}
+OPERATORS = registered(
+    "depthwise",
+    {
+        moments: _like_moments,
+        convolve: lambda x, mean, kernel, bias, stride: _output(x, stride),  # noqa: ARG005
+        to_parameters: _like_parameters,
+        to_input: lambda x, *others: torch.empty_like(x, memory_format=torch.contiguous_format),  # noqa: ARG005
+    },
+)

@@ -93,8 +93,8 @@ def test_torch_is_told_the_truth_about_the_operators(stride):
         "to_input": (x, mean, to_y, level, kernel, weights),
     }
     checks = ("test_schema", "test_faketensor")
-    for name, operator in native.OPERATORS.items():
-        torch.library.opcheck(operator, (*given[name], stride), test_utils=checks)
+    for function, operator in native.OPERATORS.items():
+        torch.library.opcheck(operator, (*given[function.__name__], stride), test_utils=checks)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

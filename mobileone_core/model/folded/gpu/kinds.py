@@ -1,8 +1,5 @@
 """Blocks whose moments, and what these send back, are Triton kernels; the convolution is the library's."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,20 +8,23 @@ from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.gpu import depthwise, pointwise
 from mobileone_core.model.folded.gpu.layout import dense
 from mobileone_core.model.folded.kind import Kind
+from mobileone_core.model.folded.operators import Function, chosen, registered
 
-FAKES: dict[Callable[..., Any], Callable[..., Any]] = {
-    depthwise.moments: depthwise.like_moments,
-    depthwise.to_parameters: depthwise.like_parameters,
-    depthwise.to_input: lambda x, *_: torch.empty_like(dense(x)),
-    pointwise.moments: pointwise.like_moments,
-    pointwise.to_parameters: pointwise.like_parameters,
-    pointwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
-}
-OPERATORS = {}
-for function, fake in FAKES.items():
-    name = f"{function.__module__.rsplit('.', maxsplit=1)[-1]}_{function.__name__}"
-    OPERATORS[function] = torch.library.custom_op(f"mobileone_ablations::fused_{name}", function, mutates_args=())
-    OPERATORS[function].register_fake(fake)
+OPERATORS = registered(
+    "fused_depthwise",
+    {
+        depthwise.moments: depthwise.like_moments,
+        depthwise.to_parameters: depthwise.like_parameters,
+        depthwise.to_input: lambda x, *_: torch.empty_like(dense(x)),
+    },
+) | registered(
+    "fused_pointwise",
+    {
+        pointwise.moments: pointwise.like_moments,
+        pointwise.to_parameters: pointwise.like_parameters,
+        pointwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
+    },
+)
 
 
 class Fused(Kind):
@@ -92,6 +92,5 @@ def _times(weights: Tensor, mean: Tensor) -> Tensor:
     return (weights * mean.unsqueeze(1)).sum(-1)
 
 
-def _operator(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Called directly, it costs less than a registered operator does; torch.compile can take that alone."""
-    return OPERATORS[function] if torch.compiler.is_compiling() else function
+def _operator(function: Function) -> Function:
+    return chosen(OPERATORS, function)
