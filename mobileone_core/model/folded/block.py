@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.model.folded.algebra import Branches
+from mobileone_core.model.folded.branches import Branches
 from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
 from mobileone_core.model.folded.convolution import FoldedConvolution, Sum
@@ -13,7 +13,7 @@ from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gpu.dispatch import gpu_kind
 from mobileone_core.model.folded.kind import Kind
 from mobileone_core.model.folded.lags import Lags
-from mobileone_core.model.folded.native import available
+from mobileone_core.model.folded.native.library import available
 from mobileone_core.model.folded.norms import follow_the_batch, update_running
 from mobileone_core.model.folded.patches import Patches
 from mobileone_core.model.folded.pointwise import Pointwise

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from mobileone_core.model.folded import native
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.kind import Kind, exact
+from mobileone_core.model.folded.native import depthwise as native
 from mobileone_core.model.folded.operators import Function, chosen
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from mobileone_core.model.folded.algebra import Branches, Moments, fold, unfold
+from mobileone_core.model.folded.algebra import Moments, fold, unfold
+from mobileone_core.model.folded.branches import Branches
 from mobileone_core.model.folded.kind import Kind
 from mobileone_core.model.folded.ranks import of_all_ranks, summed
 

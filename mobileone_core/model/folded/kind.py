@@ -42,7 +42,7 @@ class Kind:
     def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
         """The gradients of convolve to kernel and bias. mean must be that of x."""
         to_y = exact(to_y)  # the gradients of the branches are small differences of what is summed here
-        to_bias = to_y.sum((0, 2, 3), dtype=mean.dtype)
+        to_bias = to_y.sum((2, 3)).sum(0, dtype=mean.dtype)  # not a copy of all in that dtype
         # as a BN does: less its mean, what comes back sees no offset of the patches
         level = to_bias / (to_y.numel() // to_y.shape[1])
         to_kernel = self._backward(to_y - level.to(to_y.dtype).view(1, -1, 1, 1), exact(x), None)[1]

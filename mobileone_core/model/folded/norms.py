@@ -20,8 +20,7 @@ def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Te
     tracking = [pair for pair in pairs if pair[0].training and pair[0].track_running_stats]
     if not tracking:
         return
-    for norm, *_ in tracking:
-        _counter(norm).add_(1)
+    torch._foreach_add_([_counter(norm) for norm, *_ in tracking], 1)
     for momentum in {norm.momentum for norm, *_ in tracking}:
         alike = [pair for pair in tracking if pair[0].momentum == momentum]
         running = [buffer for norm, *_ in alike for buffer in _buffers(norm)]

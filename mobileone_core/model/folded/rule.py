@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.native import available
+from mobileone_core.model.folded.native.library import available
 
 LEAST_K = 4  # the fewest branches that pay for the moments of a depthwise block without a compiler
 LEAST_POSITIONS = 2**14  # that pay for those of a dense block

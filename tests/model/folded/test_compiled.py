@@ -6,16 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mobileone_core.model.folded import native
 from mobileone_core.model.folded.block import kind_of
 from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.lags import Lags
+from mobileone_core.model.folded.native import depthwise as native
+from mobileone_core.model.folded.native.library import available
 from mobileone_core.model.folded.patches import Patches
 
 CLOSE = 5e-6  # of a norm, in float32
-compiler = pytest.mark.skipif(not native.available(), reason="no C compiler")
+compiler = pytest.mark.skipif(not available(), reason="no C compiler")
 
 
 def draw(shape, stride, offset, seed):
@@ -107,29 +108,6 @@ def test_without_a_compiler_the_plain_way_serves(monkeypatch, dtype, stride):
     expected = everything(Patches(geometry), *(value.double() for value in values))
     for actual, value in zip(everything(kind, *(value.to(dtype) for value in values)), expected, strict=True):
         assert (actual - value).norm() <= CLOSE * value.norm()
-
-
-def library_with(monkeypatch, **environment):
-    """depthwise.c as a machine with such an environment has it."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, str(value))
-    return native._library.__wrapped__()
-
-
-@pytest.mark.parametrize("path", ["/bin/false", "/no/such/compiler", "/bin/true"])
-def test_a_compiler_that_fails_leaves_the_plain_way_and_nothing_else(path, tmp_path, monkeypatch):
-    assert library_with(monkeypatch, CC=path, XDG_CACHE_HOME=tmp_path) is None
-    assert not [item for item in tmp_path.rglob("*") if item.is_file()]
-
-
-@compiler
-def test_it_is_built_once_and_where_nothing_can_be_kept_each_time(tmp_path, monkeypatch):
-    assert library_with(monkeypatch, XDG_CACHE_HOME=tmp_path)
-    (built,) = tmp_path.rglob("*.so")
-    made = built.stat().st_mtime_ns
-    assert library_with(monkeypatch, XDG_CACHE_HOME=tmp_path)
-    assert built.stat().st_mtime_ns == made
-    assert library_with(monkeypatch, XDG_CACHE_HOME="/dev/null/nowhere")
 
 
 def test_a_depthwise_layer_is_one_convolution_after_all():

@@ -52,6 +52,22 @@ def test_training_moves_freely_between_the_paths(spec):
             torch.testing.assert_close(value, expected[name], rtol=1e-8, atol=1e-8, msg=name)
 
 
+@pytest.mark.parametrize("spec", [SPEC, SPEC.changed(reparam=False)])
+def test_gradients_can_be_summed_and_clipped_in_place(spec):
+    """No two parameters' gradients share memory."""
+    torch.manual_seed(6)
+    network = build_model(spec, 5).double().train()
+    found = {}
+    for path in ("branches", "folded"):
+        set_execution(network, path).zero_grad()
+        for seed in range(3):
+            F.cross_entropy(network(images(seed=seed)), torch.arange(8) % 5).backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
+        found[path] = [norm, *(parameter.grad.clone() for parameter in network.parameters())]
+    for actual, expected in zip(found["folded"], found["branches"], strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
+
+
 def test_evaluation_and_the_deployed_form_are_the_same():
     torch.manual_seed(2)
     network = train(build_model(SPEC, 5), ["folded"] * 2).eval()

@@ -1,0 +1,103 @@
+"""The parameters of a block's branches, as what is computed from them needs them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mobileone_core.model.folded.geometry import Geometry
+
+if TYPE_CHECKING:
+    from mobileone_core.model.folded.algebra import Unfolded
+
+
+@dataclass(frozen=True)
+class Branches:
+    """What a block sums, B branches: how many of them convolve with the whole kernel, whether one with 1x1 (scale),
+    whether one with nothing (skip, the last); eps of every branch's BN.
+    """
+
+    kxk: int
+    scale: bool
+    skip: bool
+    eps: tuple[float, ...]
+
+    @property
+    def convolved(self) -> int:
+        return self.kxk + self.scale
+
+    def stacked(self, parameters: tuple[Tensor, ...], geometry: Geometry, like: Tensor) -> "Stacked":
+        """Weights, gammas and betas in their order, in the dtype of the moments."""
+        weights, rest = list(parameters[: self.convolved]), parameters[self.convolved :]
+        if self.scale:
+            weights[-1] = F.pad(weights[-1], [geometry.kernel // 2] * 4)
+        shape = (geometry.groups, geometry.outputs, geometry.taps)
+        rows = [_in_dtype(weight.reshape(shape), like) for weight in weights]
+        if geometry.outputs == 1:
+            rows = [torch.cat(rows, 1)]
+        gammas, betas = (
+            _in_dtype(torch.stack(values).view(-1, *shape[:2]).transpose(0, 1), like)
+            for values in (rest[: len(self.eps)], rest[len(self.eps) :])
+        )
+        return Stacked(tuple(rows), gammas, betas)
+
+    def parted(self, found: "Unfolded", to_bias: Tensor, parameters: list[Tensor], geometry: Geometry) -> list[Tensor]:
+        """Gradients of the parameters, in their order, from those of what was stacked of them."""
+        kernels = list(found.rows if geometry.outputs > 1 else found.rows[0].unsqueeze(2).unbind(1))
+        if self.scale:
+            kernels[-1] = centre(kernels[-1], geometry)
+        count = len(self.eps)
+        gammas = found.gammas.transpose(0, 1).reshape(count, -1)
+        betas = to_bias.reshape(1, -1).repeat(count, 1)  # to each its own: gradients are changed in place
+        pairs = zip([*kernels, *gammas.unbind(), *betas.unbind()], parameters, strict=True)
+        return [_in_dtype(value if value.shape == own.shape else value.reshape(own.shape), own) for value, own in pairs]
+
+    def epsilons(self, like: Tensor) -> Tensor | float:
+        """eps as it is added to variances (G, B, O)."""
+        if len(set(self.eps)) == 1:
+            return self.eps[0]
+        return torch.tensor(self.eps, dtype=like.dtype, device=like.device).view(1, -1, 1)
+
+
+class Stacked(NamedTuple):
+    """The parameters of a block's branches, the skip's kernel left out: rows of kernels; gammas and betas (G, B, O).
+
+    rows are (G, n, T): one a branch with n = O, so that its algebra stays in the cache; where O is 1, one of all
+    branches with n = B'.
+    """
+
+    rows: tuple[Tensor, ...]
+    gammas: Tensor
+    betas: Tensor
+
+    def by_row(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Values (G, B, O) of the branches as they belong to rows: (G, n, 1) each."""
+        if values.shape[2] == 1:
+            return (values[:, : self.rows[0].shape[1]],)
+        return tuple(values[:, branch].unsqueeze(-1) for branch in range(len(self.rows)))
+
+    def by_branch(self, values: list[Tensor]) -> Tensor:
+        """The reverse, of values (G, n): (G, B', O)."""
+        return values[0].unsqueeze(-1) if self.gammas.shape[2] == 1 else torch.stack(values, 1)
+
+    def summed(self, factors: Tensor) -> Tensor:
+        """All rows times their branch's factor (G, B, O): (G, O, T)."""
+        first, *others = list(zip(self.by_row(factors), self.rows, strict=True))
+        if factors.shape[2] == 1:
+            return torch.bmm(first[0].transpose(1, 2), first[1])
+        total = first[0] * first[1]
+        for factor, rows in others:
+            total.addcmul_(factor, rows)
+        return total
+
+
+def centre(values: Tensor, geometry: Geometry) -> Tensor:
+    """Of (..., T) the centre tap of every channel of the group: (..., C / G), a view."""
+    return values[..., geometry.area // 2 :: geometry.area]
+
+
+def _in_dtype(values: Tensor, like: Tensor) -> Tensor:
+    """Most often they are: looking is cheaper than a call, of which every branch would have one."""
+    return values if values.dtype == like.dtype else values.to(like.dtype)

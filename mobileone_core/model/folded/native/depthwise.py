@@ -1,0 +1,74 @@
+"""depthwise.c as operators of torch: 3x3 kernels, all float32."""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from mobileone_core.model.folded.geometry import output_sizes
+from mobileone_core.model.folded.native.library import call
+from mobileone_core.model.folded.operators import registered
+
+TAPS = 9
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in ("batch", "channels", "height", "width", "stride")]
+
+
+def _call(name: str, stride: int, x: Tensor, *others: Tensor) -> None:
+    call(name, _Shape(*x.shape, stride), x, *others)
+
+
+def _output(x: Tensor, stride: int) -> Tensor:
+    """An empty output (N, C, H', W')."""
+    return x.new_empty(*x.shape[:2], *output_sizes(x.shape, stride))
+
+
+def moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Mean (C, 9) and covariance (C, 9, 9) of the patches of x (N, C, H, W)."""
+    found = _like_moments(x, stride)
+    _call("moments", stride, x, *found)
+    return found
+
+
+def convolve(x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """kernel (C, 1, 9) over patches less their mean (C, 9), plus bias (C, 1)."""
+    y = _output(x, stride)
+    _call("convolve", stride, x, mean, kernel, bias, y)
+    return y
+
+
+def to_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """The gradients of convolve to kernel and bias."""
+    found = _like_parameters(x, mean, to_y, stride)
+    _call("to_parameters", stride, x, mean, to_y, *found)
+    return found
+
+
+def to_input(  # noqa: PLR0913, PLR0917
+    x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor, stride: int
+) -> Tensor:
+    """What x receives where a patch is given kernel * (to_y - level) + weights (p - mean)."""
+    to_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+    _call("to_input", stride, x, mean, to_y, level, kernel, weights, to_x)
+    return to_x
+
+
+def _like_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    return x.new_empty(x.shape[1], TAPS), x.new_empty(x.shape[1], TAPS, TAPS)
+
+
+def _like_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    return x.new_empty(x.shape[1], 1, TAPS), x.new_empty(x.shape[1], 1)
+
+
+OPERATORS = registered(
+    "depthwise",
+    {
+        moments: _like_moments,
+        convolve: lambda x, mean, kernel, bias, stride: _output(x, stride),  # noqa: ARG005
+        to_parameters: _like_parameters,
+        to_input: lambda x, *others: torch.empty_like(x, memory_format=torch.contiguous_format),  # noqa: ARG005
+    },
+)

@@ -1,0 +1,79 @@
+"""The C sources of this room as one library, built at first use by the machine's compiler."""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mobileone_core.files import write_whole
+
+SOURCES = sorted(Path(__file__).parent.glob("*.c"))
+LEVELS = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4"]}  # by torch's name of what the processor has
+THREADING: tuple[list[str], ...] = (["-fopenmp"], ["-fopenmp-simd"], [])  # the first that the compiler takes
+SECONDS = 60  # that a compiler may take
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def available() -> bool:
+    """Whether this machine has a C compiler that takes the sources."""
+    return library() is not None
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or os.name != "posix":
+        return None
+    level = LEVELS.get(torch.backends.cpu.get_cpu_capability(), [])
+    for threading in THREADING:
+        command = [compiler, "-std=gnu11", "-O3", *level, *threading, "-shared", "-fPIC"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return ctypes.CDLL(str(_built(command)))
+    return None
+
+
+def _built(command: list[str]) -> Path:
+    """The library that a command makes: kept in the user's cache by command and sources."""
+    sources = b"".join(source.read_bytes() for source in SOURCES)
+    name = hashlib.sha256(repr(command).encode() + sources).hexdigest()[:16]
+    path = _cache() / f"folded-{name}.so"
+    if not path.exists():
+        write_whole(path, lambda aside: _run([*command, *map(str, SOURCES), "-o", str(aside)]))
+    return path
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
+
+
+def _cache() -> Path:
+    """Ours in the user's cache; where that cannot be written, one of this process."""
+    ours = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone_ablations"
+    with contextlib.suppress(OSError):
+        ours.mkdir(parents=True, exist_ok=True)
+        if os.access(ours, os.W_OK):
+            return ours
+    return Path(tempfile.mkdtemp())
+
+
+def call(name: str, size: ctypes.Structure, *tensors: Tensor | list[Tensor]) -> None:
+    """A function of the library on float32 tensors and lists of them. Inputs are made contiguous; results must be so.
+
+    Raises MemoryError where the library has no memory for what it works with.
+    """
+    held = [[one.contiguous() for one in value] if isinstance(value, list) else value.contiguous() for value in tensors]
+    pointers = [_pointers(value) if isinstance(value, list) else ctypes.c_void_p(value.data_ptr()) for value in held]
+    if getattr(library(), name)(ctypes.byref(size), *pointers, ctypes.c_int(torch.get_num_threads())):
+        raise MemoryError(f"{name}: no memory for what its threads work with")
+
+
+def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))

@@ -1,0 +1,276 @@
+/* The variances w^T S w of a block's kernels w over an input of covariance S, and their gradients.
+
+   Kernels are rows of `taps` floats, `outputs` rows a branch; S is (taps, taps) and symmetric: where a product is, half
+   of it is computed. A product is made of tiles of TALL x WIDE values, from panels that hold the factors in the order
+   they are read, padded with zeros. Sums over taps and rows have the same order by any number of threads. */
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define TALL 12
+#elif defined(__aarch64__)
+#define LANES 4
+#define TALL 12
+#else
+#define LANES 8
+#define TALL 6
+#endif
+#define CACHE_LINE 16
+#define WIDE (2 * LANES)
+#define STEP (44 * TALL) /* rows whose products are summed at a time */
+#define EACH_ROW for (int i = 0; i < TALL; i++)
+
+typedef int64_t integer;
+typedef float Vector __attribute__((vector_size(sizeof(float) * LANES), aligned(sizeof(float))));
+typedef struct {
+    Vector row[TALL][2];
+} Tile;
+
+typedef struct {
+    integer branches, outputs, taps;
+} Size;
+
+typedef struct {
+    Size size;
+    integer wide, tall; /* taps, up to multiples of WIDE and of TALL beyond it */
+} Sides;
+
+static integer up_to(integer count, integer multiple) { return (count + multiple - 1) / multiple * multiple; }
+
+static Sides sides_of(const Size *size) {
+    integer wide = up_to(size->taps, WIDE);
+    return (Sides){*size, wide, up_to(wide, TALL)};
+}
+
+/* Values that a thread holds of a tile's rows. */
+static integer lines(const Sides *s) { return up_to(TALL * s->tall, CACHE_LINE); }
+
+static float *values(integer count) {
+    return aligned_alloc(sizeof(float) * CACHE_LINE, sizeof(float) * up_to(count, CACHE_LINE));
+}
+
+static integer thread(void) {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+/* Tiles of a branch's rows. */
+static integer tiles_of(const Sides *s) { return up_to(s->size.outputs, TALL) / TALL; }
+
+static Vector at(const float *x) { return *(const Vector *)x; }
+
+static float sum_of(Vector x) {
+    float sum = 0;
+    for (int l = 0; l < LANES; l++) sum += x[l];
+    return sum;
+}
+
+static float dot(const float *restrict u, const float *restrict v, integer count) {
+    Vector sum = {0};
+    integer t = 0;
+    for (; t + LANES <= count; t += LANES) sum += at(u + t) * at(v + t);
+    float rest = 0;
+    for (; t < count; t++) rest += u[t] * v[t];
+    return sum_of(sum) + rest;
+}
+
+/* The product of a factor (TALL, count) and a panel (count, WIDE); values of the factor lie so far apart. */
+static inline Tile product(
+    const float *restrict factor, integer by_row, integer by_count, const float *restrict panel, integer count) {
+    Tile tile;
+#pragma GCC unroll 16
+    EACH_ROW tile.row[i][0] = tile.row[i][1] = (Vector){0};
+    for (integer n = 0; n < count; n++, factor += by_count, panel += WIDE) {
+        Vector first = at(panel), second = at(panel + LANES);
+#pragma GCC unroll 16
+        EACH_ROW {
+            tile.row[i][0] += factor[i * by_row] * first;
+            tile.row[i][1] += factor[i * by_row] * second;
+        }
+    }
+    return tile;
+}
+
+/* S as panels (wide, WIDE), one after another. Folded: what lies below the diagonal's squares is added to its mirror
+   image, and only the rows up to the square are there. */
+static void covariance_panel(const Sides *s, const float *covariance, integer first, int folded, float *panel) {
+    integer taps = s->size.taps, end = folded ? first + WIDE : s->wide;
+    for (integer p = 0; p < end; p++)
+        for (integer j = first; j < first + WIDE; j++)
+            *panel++ = p < taps && j < taps ? covariance[p * taps + j] * (folded && p < first ? 2 : 1) : 0;
+}
+
+/* A tile's rows, of length tall, from `start` on; how many there are. */
+static int take_rows(const Sides *s, const float *rows, integer start, float *out) {
+    integer taps = s->size.taps, left = s->size.outputs - start;
+    int taken = left < TALL ? (int)left : TALL;
+    memset(out, 0, sizeof(float) * TALL * s->tall);
+    for (int i = 0; i < taken; i++) memcpy(out + i * s->tall, rows + (start + i) * taps, sizeof(float) * taps);
+    return taken;
+}
+
+static void tile_forms(
+    const Sides *s, const float *rows, integer start, const float *mean, const float *panels, float *own, float *means,
+    float *variances) {
+    Vector sums[TALL] = {0};
+    int taken = take_rows(s, rows, start, own);
+    for (integer first = 0; first < s->wide; first += WIDE) {
+        Tile tile = product(own, s->tall, 1, panels + first * s->wide, first + WIDE);
+        EACH_ROW {
+            const float *row = own + i * s->tall + first;
+            sums[i] += tile.row[i][0] * at(row) + tile.row[i][1] * at(row + LANES);
+        }
+    }
+    for (int i = 0; i < taken; i++) {
+        means[i] = dot(own + i * s->tall, mean, s->size.taps);
+        variances[i] = sum_of(sums[i]);
+    }
+}
+
+/* means w . m and variances w^T S w of every row, (branches, outputs). Whether there was no memory. */
+int forms(
+    const Size *size, const float *const *rows, const float *mean, const float *covariance, float *means,
+    float *variances, int threads) {
+    Sides s = sides_of(size);
+    integer tiles = tiles_of(&s), panels_end = s.wide * s.wide;
+    float *panels = values(panels_end + threads * lines(&s));
+    if (!panels) return 1;
+#pragma omp parallel num_threads(threads)
+    {
+        float *own = panels + panels_end + thread() * lines(&s);
+#pragma omp for
+        for (integer first = 0; first < s.wide; first += WIDE)
+            covariance_panel(&s, covariance, first, 1, panels + first * s.wide);
+#pragma omp for
+        for (integer work = 0; work < size->branches * tiles; work++) {
+            integer branch = work / tiles, start = work % tiles * TALL, place = branch * size->outputs + start;
+            tile_forms(&s, rows[branch], start, mean, panels, own, means + place, variances + place);
+        }
+    }
+    free(panels);
+    return 0;
+}
+
+/* What is given and found for the gradients of all rows, and what is held for them. */
+typedef struct {
+    Sides sides;
+    const float *const *rows, *to_kernel, *factors, *halves;
+    float *to_factors, *const *to_rows;
+    float *panels;             /* S as panels */
+    float *products;           /* of rows with themselves by their weights, (tall, wide) */
+    float *plain, *weighted;   /* a step's rows as panels (STEP, TALL), and times their weights as (STEP, WIDE) */
+} Task;
+
+/* A row's gradient: 2 weight (w S) + factor to_kernel. */
+static void put_row(
+    const Vector *tile, float weight, float factor, const float *to_kernel, integer count, float *to_row) {
+    for (integer j = 0; j < count; j += LANES) {
+        Vector found = 2 * weight * tile[j / LANES];
+        if (count - j >= LANES) {
+            *(Vector *)(to_row + j) = found + factor * at(to_kernel + j);
+            continue;
+        }
+        for (integer l = 0; j + l < count; l++) to_row[j + l] = found[l] + factor * to_kernel[j + l];
+    }
+}
+
+/* A tile's gradients, and its rows put into the panels of their step, from row `place` on. */
+static void tile_gradients(const Task *task, integer branch, integer start, integer place, float *own) {
+    const Sides *s = &task->sides;
+    integer taps = s->size.taps, row = branch * s->size.outputs + start;
+    const float *to_kernel = task->to_kernel + start * taps;
+    float *to_rows = task->to_rows[branch] + start * taps, weights[TALL] = {0};
+    int taken = take_rows(s, task->rows[branch], start, own);
+    for (int i = 0; i < taken; i++) {
+        float found = dot(own + i * s->tall, to_kernel + i * taps, taps);
+        task->to_factors[row + i] = found;
+        weights[i] = found * task->halves[row + i];
+    }
+    for (integer first = 0; first < taps; first += WIDE) {
+        Tile tile = product(own, s->tall, 1, task->panels + first * s->wide, s->wide);
+        integer count = taps - first < WIDE ? taps - first : WIDE;
+        for (int i = 0; i < taken; i++) {
+            integer at_tile = i * taps + first;
+            put_row(
+                tile.row[i], weights[i], task->factors[row + i], to_kernel + at_tile, count, to_rows + at_tile);
+        }
+    }
+    EACH_ROW {
+        const float *values = own + i * s->tall;
+        for (integer first = 0; first < s->tall; first += TALL)
+            memcpy(task->plain + first * STEP + (place + i) * TALL, values + first, sizeof(float) * TALL);
+        for (integer first = 0; first < s->wide; first += WIDE) {
+            float *panel = task->weighted + first * STEP + (place + i) * WIDE;
+            for (int j = 0; j < WIDE; j++) panel[j] = weights[i] * values[first + j];
+        }
+    }
+}
+
+/* The tile of products at (p, j) from `count` rows of a step. */
+static void add_products(const Task *task, integer p, integer j, integer count) {
+    Tile tile = product(task->plain + p * STEP, 1, TALL, task->weighted + j * STEP, count);
+    EACH_ROW {
+        float *to = task->products + (p + i) * task->sides.wide + j;
+        *(Vector *)to += tile.row[i][0];
+        *(Vector *)(to + LANES) += tile.row[i][1];
+    }
+}
+
+/* The tiles of all branches' rows from `begin` to `end`. */
+static void step_gradients(const Task *task, integer begin, integer end, float *own) {
+    const Sides *s = &task->sides;
+    integer tiles = tiles_of(s);
+#pragma omp for
+    for (integer tile = begin; tile < end; tile++)
+        tile_gradients(task, tile / tiles, tile % tiles * TALL, (tile - begin) * TALL, own);
+#pragma omp for collapse(2) schedule(dynamic, 4)
+    for (integer j = 0; j < s->wide; j += WIDE)
+        for (integer p = 0; p < s->tall; p += TALL)
+            if (p < j + WIDE) add_products(task, p, j, (end - begin) * TALL);
+}
+
+/* Of (tall, wide), of which the upper triangle is there, a row of the whole square of taps. */
+static void mirror(const Sides *s, const float *products, integer p, float *row) {
+    for (integer j = 0; j < p; j++) row[j] = products[j * s->wide + p];
+    memcpy(row + p, products + p * s->wide + p, sizeof(float) * (s->size.taps - p));
+}
+
+/* Gradients to the factors (branches, outputs), to the rows, and to S (taps, taps), from that to the kernel, which is
+   the sum of all rows times their factors. A row's weight is its to_factor times its half: what its variance gets. */
+int gradients(
+    const Size *size, const float *const *rows, const float *to_kernel, const float *covariance, const float *factors,
+    const float *halves, float *to_factors, float *const *to_rows, float *to_covariance, int threads) {
+    Sides s = sides_of(size);
+    integer all = size->branches * tiles_of(&s), step = STEP / TALL;
+    integer products = s.wide * s.wide, plain = products + up_to(s.tall * s.wide, CACHE_LINE);
+    integer weighted = plain + up_to(s.tall * STEP, CACHE_LINE), rest = weighted + s.wide * STEP;
+    float *held = values(rest + threads * lines(&s));
+    if (!held) return 1;
+    Task task = {
+        .sides = s, .rows = rows, .to_kernel = to_kernel, .factors = factors, .halves = halves,
+        .to_factors = to_factors, .to_rows = to_rows, .panels = held, .products = held + products,
+        .plain = held + plain, .weighted = held + weighted};
+    memset(task.products, 0, sizeof(float) * s.tall * s.wide);
+#pragma omp parallel num_threads(threads)
+    {
+        float *own = held + rest + thread() * lines(&s);
+#pragma omp for
+        for (integer first = 0; first < s.wide; first += WIDE)
+            covariance_panel(&s, covariance, first, 0, task.panels + first * s.wide);
+        for (integer begin = 0; begin < all; begin += step)
+            step_gradients(&task, begin, all - begin < step ? all : begin + step, own);
+#pragma omp for
+        for (integer p = 0; p < s.size.taps; p++) mirror(&s, task.products, p, to_covariance + p * s.size.taps);
+    }
+    free(held);
+    return 0;
+}

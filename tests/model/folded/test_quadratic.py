@@ -1,0 +1,120 @@
+"""Variances of kernels and their gradients against autograd in float64, by the compiled operators and without them."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mobileone_core.model.folded import quadratic
+from mobileone_core.model.folded.branches import Stacked
+from mobileone_core.model.folded.native import quadratic as native
+from mobileone_core.model.folded.native.library import available
+
+CLOSE = 2e-6  # of a norm, in float32
+compiler = pytest.mark.skipif(not available(), reason="no C compiler")
+WAYS = [pytest.param(True, id="compiled", marks=compiler), pytest.param(False, id="plain")]
+INPUTS = ("mean", "covariance", "to_kernel", "factors", "halves")
+
+
+def draw(branches, outputs, taps, seed):
+    """Rows, mean, covariance, to_kernel, factors and halves in float32."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*size):
+        return torch.randn(size, generator=generator)
+
+    half = random(taps, taps)
+    given = (random(taps), half @ half.T, random(outputs, taps), random(branches, outputs), random(branches, outputs))
+    return [random(outputs, taps) for _ in range(branches)], dict(zip(INPUTS, given, strict=True))
+
+
+def found(rows, *, mean, covariance, to_kernel, factors, halves):
+    """All that the module finds, without the dimension of groups."""
+    per_branch = factors.unsqueeze(0)
+    stacked = Stacked(tuple(row.unsqueeze(0) for row in rows), per_branch, per_branch)
+    forms = quadratic.forms(stacked, mean.unsqueeze(0), covariance.unsqueeze(0))
+    given = (to_kernel.unsqueeze(0), covariance.unsqueeze(0), per_branch, halves.unsqueeze(0))
+    to_factors, to_rows, to_covariance = quadratic.gradients(stacked, *given)
+    return [value[0] for value in (*forms, to_factors, to_covariance, *to_rows)]
+
+
+def expected(rows, *, mean, covariance, to_kernel, factors, halves):
+    """The same by autograd, of kernel = sum factor w and of variances, with halves as they are defined."""
+    weights = torch.stack(rows).requires_grad_()
+    covariance = covariance.clone().requires_grad_()
+    variances = torch.einsum("bot,ts,bos->bo", weights, covariance, weights)
+    to_factors = torch.einsum("bot,ot->bo", weights.detach(), to_kernel)
+    kernel = torch.einsum("bo,bot->ot", factors, weights)
+    torch.autograd.backward((variances, kernel), (to_factors * halves, to_kernel))
+    means = weights.detach() @ mean
+    return [means, variances.detach(), to_factors, covariance.grad, *weights.grad]
+
+
+def compare(rows, values):
+    rows64 = [row.double() for row in rows]
+    truth = expected(rows64, **{name: value.double() for name, value in values.items()})
+    for actual, true in zip(found(rows, **values), truth, strict=True):
+        assert actual.dtype == torch.float32
+        assert (actual - true).norm() <= CLOSE * true.norm()
+
+
+@pytest.mark.parametrize("compiled", WAYS)
+@settings(max_examples=40)
+@given(
+    branches=st.integers(1, 5), outputs=st.integers(2, 300), taps=st.integers(1, 140), seed=st.integers(0, 2**32 - 1)
+)
+@example(branches=2, outputs=241, taps=129, seed=0)
+@example(branches=3, outputs=480, taps=32, seed=0)
+def test_against_autograd_in_float64(compiled, branches, outputs, taps, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mobileone_core.model.folded.quadratic.available", lambda: compiled)
+        compare(*draw(branches, outputs, taps, seed))
+
+
+@compiler
+def test_threads_change_nothing_and_the_covariance_gets_a_symmetric_gradient():
+    rows, values = draw(3, 300, 70, 1)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(found(rows, **values))
+    finally:
+        torch.set_num_threads(threads)
+    for others in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
+    to_covariance = results[0][3]
+    assert torch.equal(to_covariance, to_covariance.T)
+
+
+@compiler
+def test_nothing_depends_on_how_inputs_lie():
+    rows, values = draw(2, 40, 33, 2)
+    plain = found(rows, **values)
+    strided = {name: torch.stack([value, value], -1)[..., 0] for name, value in values.items()}
+    turned = found([row.T.contiguous().T for row in rows], **strided)
+    assert all(torch.equal(a, b) for a, b in zip(plain, turned, strict=True))
+
+
+@compiler
+def test_torch_is_told_the_truth_about_the_operators():
+    rows, values = draw(2, 13, 7, 3)
+    given = {
+        "forms": (rows, values["mean"], values["covariance"]),
+        "gradients": (rows, *(values[name] for name in INPUTS[2:3] + INPUTS[1:2] + INPUTS[3:])),
+    }
+    checks = ("test_schema", "test_faketensor")
+    for function, operator in native.OPERATORS.items():
+        torch.library.opcheck(operator, given[function.__name__], test_utils=checks)
+
+
+@compiler
+def test_what_is_not_finite_stays_where_it_is():
+    rows, values = draw(2, 30, 20, 4)
+    rows[1][7, 3] = float("nan")
+    means, variances, to_factors, _, first, second = found(rows, **values)
+    assert variances.isnan().nonzero().tolist() == means.isnan().nonzero().tolist() == [[1, 7]]
+    assert to_factors.isnan().nonzero().tolist() == [[1, 7]]
+    assert first.isfinite().all()
+    assert second.isnan().any(1).nonzero().tolist() == [[7]]
