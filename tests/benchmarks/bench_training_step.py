@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,11 +30,19 @@ from mobileone_core.training.saved_memory import saved_bytes
 MIB = 2**20
 
 
-def step(network: nn.Module, images: Tensor, labels: Tensor, precision: str) -> None:
+class Trained(NamedTuple):
+    """A network and its parameters, of which an optimizer has a list, too."""
+
+    network: nn.Module
+    parameters: list[nn.Parameter]
+
+
+def step(trained: Trained, images: Tensor, labels: Tensor, precision: str) -> None:
     """To its end on the device; bf16 is autocast."""
-    network.zero_grad()
+    for parameter in trained.parameters:
+        parameter.grad = None
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        loss = F.cross_entropy(network(images), labels)
+        loss = F.cross_entropy(trained.network(images), labels)
     loss.backward()
     if images.is_cuda:
         torch.cuda.synchronize()
@@ -66,13 +75,14 @@ def measure(arguments: argparse.Namespace) -> None:
         memory = {name: saved_bytes(partial(network, images), network.parameters()) for name, network in built.items()}
     if arguments.compile:  # memory is that of eager networks
         built = {label: torch.compile(network) for label, network in built.items()}
+    trained = {label: Trained(network, list(network.parameters())) for label, network in built.items()}
     clock: Callable[[], float] = time.process_time if arguments.processor else time.perf_counter
     times: dict[str, list[float]] = {label: [] for label in built}
     with collection_off():
         for index in range(arguments.rounds + 1):
-            for label, network in built.items():
+            for label, each in trained.items():
                 start = clock()
-                step(network, images, labels, arguments.precision)
+                step(each, images, labels, arguments.precision)
                 if index:  # the first round warms up
                     times[label].append(1000 * (clock() - start))
     first = next(iter(built))

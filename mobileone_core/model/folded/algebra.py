@@ -18,12 +18,11 @@ class Moments(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """kernel (G, O, T) over patches less their mean, bias (G, O) of all branches; of every branch the batch mean and
-    biased variance, and one over its standard deviation: (G, B, O).
+    """kernel (G, O, T) over patches less their mean; of every branch the batch mean and biased variance, and one over
+    its standard deviation: (G, B, O).
     """
 
     kernel: Tensor
-    bias: Tensor
     means: Tensor
     variances: Tensor
     scales: Tensor
@@ -53,7 +52,7 @@ def fold(moments: Moments, branches: Branches, stacked: Stacked, geometry: Geome
     kernel = stacked.summed(factors)
     if branches.skip:
         diagonal(kernel, geometry).add_(factors[:, -1])
-    return Folded(kernel, stacked.betas.sum(1), means, variances, scales)
+    return Folded(kernel, means, variances, scales)
 
 
 class Unfolded(NamedTuple):

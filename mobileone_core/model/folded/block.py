@@ -1,6 +1,6 @@
 """A block's branches as one convolution in training."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from mobileone_core.model.folded.ranks import refuse_own_statistics, synchronize
 from mobileone_core.model.folded.rule import pays
 
 if TYPE_CHECKING:
-    from mobileone_core.model.blocks import MobileOneBlock
+    from mobileone_core.model.blocks import ConvNorm, MobileOneBlock
 
 
 def block_norms(block: "MobileOneBlock") -> list[nn.BatchNorm2d]:
@@ -58,8 +58,10 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     kind = kind_of(geometry, x)
+    branches = Branches(block.conv_scale is not None, block.identity is not None, tuple(norm.eps for norm in norms))
     with torch.autocast(x.device.type, enabled=False):
-        found = Sum(*FoldedConvolution.apply(x, kind, _branches(block, norms), together, *_parameters(block, norms)))
+        gammas, betas = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
+        found = Sum(*FoldedConvolution.apply(x, kind, branches, together, gammas, betas, *_weights(block)))
         means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in found[1:])
         update_running(norms, means, variances)
     return found.output
@@ -80,15 +82,7 @@ def kind_of(geometry: Geometry, x: Tensor) -> Kind:
     return Lags(geometry) if geometry.stride == 1 else Columns(geometry)
 
 
-def _branches(block: "MobileOneBlock", norms: list[nn.BatchNorm2d]) -> Branches:
-    skip = block.identity is not None
-    return Branches(len(block.conv_kxk), block.conv_scale is not None, skip, tuple(norm.eps for norm in norms))
-
-
-def _parameters(block: "MobileOneBlock", norms: list[nn.BatchNorm2d]) -> list[Tensor]:
-    """Weights, gammas and betas, in the order of the branches."""
-    convolutions = [module for part in block.conv_kxk for module in part.children() if isinstance(module, nn.Conv2d)]
-    if block.conv_scale is not None:
-        convolutions.append(block.conv_scale.conv)
-    weights = [convolution.weight for convolution in convolutions]
-    return [*weights, *(norm.weight for norm in norms), *(norm.bias for norm in norms)]
+def _weights(block: "MobileOneBlock") -> list[Tensor]:
+    """Of the branches that convolve, in their order."""
+    convolved = [*block.conv_kxk, block.conv_scale] if block.conv_scale is not None else block.conv_kxk
+    return [branch.conv.weight for branch in cast("list[ConvNorm]", convolved)]

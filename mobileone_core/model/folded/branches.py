@@ -1,7 +1,8 @@
 """The parameters of a block's branches, as what is computed from them needs them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,50 +10,35 @@ from torch.nn import functional as F
 
 from mobileone_core.model.folded.geometry import Geometry
 
-if TYPE_CHECKING:
-    from mobileone_core.model.folded.algebra import Unfolded
-
 
 @dataclass(frozen=True)
 class Branches:
-    """What a block sums, B branches: how many of them convolve with the whole kernel, whether one with 1x1 (scale),
-    whether one with nothing (skip, the last); eps of every branch's BN.
+    """What a block sums, B branches: those that convolve with the whole kernel, whether one with 1x1 (scale), whether
+    one with nothing (skip, the last); eps of every branch's BN.
     """
 
-    kxk: int
     scale: bool
     skip: bool
     eps: tuple[float, ...]
 
-    @property
-    def convolved(self) -> int:
-        return self.kxk + self.scale
-
-    def stacked(self, parameters: tuple[Tensor, ...], geometry: Geometry, like: Tensor) -> "Stacked":
-        """Weights, gammas and betas in their order, in the dtype of the moments."""
-        weights, rest = list(parameters[: self.convolved]), parameters[self.convolved :]
+    def stacked(self, weights: Sequence[Tensor], gammas: Tensor, geometry: Geometry, like: Tensor) -> "Stacked":
+        """Of weights in their order and gammas (B, C_out), in the dtype of the moments."""
+        weights = list(weights)
         if self.scale:
             weights[-1] = F.pad(weights[-1], [geometry.kernel // 2] * 4)
         shape = (geometry.groups, geometry.outputs, geometry.taps)
         rows = [_in_dtype(weight.reshape(shape), like) for weight in weights]
         if geometry.outputs == 1:
             rows = [torch.cat(rows, 1)]
-        gammas, betas = (
-            _in_dtype(torch.stack(values).view(-1, *shape[:2]).transpose(0, 1), like)
-            for values in (rest[: len(self.eps)], rest[len(self.eps) :])
-        )
-        return Stacked(tuple(rows), gammas, betas)
+        return Stacked(tuple(rows), _in_dtype(gammas.view(-1, *shape[:2]).transpose(0, 1), like))
 
-    def parted(self, found: "Unfolded", to_bias: Tensor, parameters: list[Tensor], geometry: Geometry) -> list[Tensor]:
-        """Gradients of the parameters, in their order, from those of what was stacked of them."""
-        kernels = list(found.rows if geometry.outputs > 1 else found.rows[0].unsqueeze(2).unbind(1))
+    def parted(self, rows: Sequence[Tensor], weights: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
+        """The gradients of the weights, from those of the rows that were made of them."""
+        kernels = list(rows if geometry.outputs > 1 else rows[0].unsqueeze(2).unbind(1))
         if self.scale:
             kernels[-1] = centre(kernels[-1], geometry)
-        count = len(self.eps)
-        gammas = found.gammas.transpose(0, 1).reshape(count, -1)
-        betas = to_bias.reshape(1, -1).repeat(count, 1)  # to each its own: gradients are changed in place
-        pairs = zip([*kernels, *gammas.unbind(), *betas.unbind()], parameters, strict=True)
-        return [_in_dtype(value if value.shape == own.shape else value.reshape(own.shape), own) for value, own in pairs]
+        pairs = zip(kernels, weights, strict=True)
+        return [_in_dtype(kernel.reshape(weight.shape), weight) for kernel, weight in pairs]
 
     def epsilons(self, like: Tensor) -> Tensor | float:
         """eps as it is added to variances (G, B, O)."""
@@ -62,7 +48,7 @@ class Branches:
 
 
 class Stacked(NamedTuple):
-    """The parameters of a block's branches, the skip's kernel left out: rows of kernels; gammas and betas (G, B, O).
+    """What makes the kernel of a block's branches, the skip's own left out: rows of kernels; gammas (G, B, O).
 
     rows are (G, n, T): one a branch with n = O, so that its algebra stays in the cache; where O is 1, one of all
     branches with n = B'.
@@ -70,7 +56,6 @@ class Stacked(NamedTuple):
 
     rows: tuple[Tensor, ...]
     gammas: Tensor
-    betas: Tensor
 
     def by_row(self, values: Tensor) -> tuple[Tensor, ...]:
         """Values (G, B, O) of the branches as they belong to rows: (G, n, 1) each."""

@@ -22,28 +22,32 @@ class Sum(NamedTuple):
 
 
 class FoldedConvolution(Function):
-    """x (N, C, H, W) and weights, gammas and betas of all branches -> Sum; together with all other ranks or alone.
+    """x (N, C, H, W), gammas and betas (B, C_out) and weights of all branches -> Sum; together with all other ranks or
+    alone.
 
-    Kept for the gradient: x, the parameters, and what does not grow with the branches but for one scale a channel.
+    Kept for the gradient: x, the weights, and what does not grow with the branches but for two factors a channel.
     Together, gradients are those of the sum of all ranks' losses; DDP's mean makes of them the mean loss's.
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: PLR0913, PLR0917
         ctx: Any,  # noqa: ANN401
         x: Tensor,
         kind: Kind,
         branches: Branches,
         together: bool,
-        *parameters: Tensor,
+        gammas: Tensor,
+        betas: Tensor,
+        *weights: Tensor,
     ) -> Sum:
         own, count = kind.moments(x), kind.geometry.positions(x.shape)
         moments, total = of_all_ranks(own, count) if together else (own, count)
-        stacked = branches.stacked(parameters, kind.geometry, own.mean)
+        stacked = branches.stacked(weights, gammas, kind.geometry, own.mean)
         folded = fold(moments, branches, stacked, kind.geometry)
-        output = kind.convolve(x, moments.mean, folded.kernel, folded.bias)
+        bias = betas.to(own.mean.dtype).sum(0).view(kind.geometry.groups, -1)
+        output = kind.convolve(x, moments.mean, folded.kernel, bias)
         apart = (own.mean - moments.mean, total) if together else ()
-        ctx.save_for_backward(x, *moments, folded.kernel, folded.scales, *apart, *parameters)
+        ctx.save_for_backward(x, *moments, folded.kernel, folded.scales, gammas, *apart, *weights)
         ctx.kind, ctx.branches, ctx.together = kind, branches, together
         variances = folded.variances * (total / (total - 1))
         ctx.mark_non_differentiable(folded.means, variances)
@@ -57,22 +61,25 @@ class FoldedConvolution(Function):
 
 
 def _gradients(ctx: Any, to_output: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-    x, mean, covariance, kernel, scales, *parameters = ctx.saved_tensors
+    x, mean, covariance, kernel, scales, gammas, *weights = ctx.saved_tensors
     kind: Kind = ctx.kind
     branches: Branches = ctx.branches
     count = kind.geometry.positions(x.shape)
     if ctx.together:
-        apart, count, *parameters = parameters
+        apart, count, *weights = weights
         to_kernel, to_bias = kind.to_parameters(x, mean + apart, to_output)
         to_kernel = to_kernel + to_bias.unsqueeze(-1) * apart.unsqueeze(-2)
     else:
         to_kernel, to_bias = kind.to_parameters(x, mean, to_output)
-    stacked = branches.stacked(tuple(parameters), kind.geometry, mean)
+    stacked = branches.stacked(weights, gammas, kind.geometry, mean)
     found = unfold(Moments(mean, covariance), scales, stacked, to_kernel, kind.geometry)
-    gradients = branches.parted(found, to_bias, parameters, kind.geometry)
+    to_weights = branches.parted(found.rows, weights, kind.geometry)
+    to_gammas = found.gammas.transpose(0, 1).reshape(gammas.shape)
+    # memory of its own to each: gradients are changed in place
+    to_betas = to_bias.reshape(1, -1).repeat(len(gammas), 1)
     to_x, to_covariance = None, found.covariance
     if ctx.together:
         to_covariance, to_bias = summed(to_covariance, to_bias)
     if ctx.needs_input_grad[0]:
         to_x = kind.to_input(x, mean, to_output, to_bias / count, kernel, to_covariance * (2 / count))
-    return to_x, None, None, None, *gradients
+    return to_x, None, None, None, to_gammas.to(gammas.dtype), to_betas.to(gammas.dtype), *to_weights

@@ -16,19 +16,20 @@ def follow_the_batch(norms: Sequence[nn.Module]) -> bool:
 @torch.no_grad()
 def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Tensor) -> None:
     """Move every BN's running statistics towards batch means and unbiased variances (B, C), as BN itself does."""
-    pairs = zip(norms, means.unbind(), variances.unbind(), strict=True)
-    tracking = [pair for pair in pairs if pair[0].training and pair[0].track_running_stats]
+    tracking = [index for index, norm in enumerate(norms) if norm.training and norm.track_running_stats]
     if not tracking:
         return
-    torch._foreach_add_([_counter(norm) for norm, *_ in tracking], 1)
-    for momentum in {norm.momentum for norm, *_ in tracking}:
-        alike = [pair for pair in tracking if pair[0].momentum == momentum]
-        running = [buffer for norm, *_ in alike for buffer in _buffers(norm)]
-        batch = [value.to(running[0].dtype) for _, *values in alike for value in values]
+    dtype = _buffers(norms[tracking[0]])[0].dtype
+    values = list(zip(means.to(dtype).unbind(), variances.to(dtype).unbind(), strict=True))
+    torch._foreach_add_([_counter(norms[index]) for index in tracking], 1)
+    for momentum in {norms[index].momentum for index in tracking}:
+        alike = [index for index in tracking if norms[index].momentum == momentum]
+        running = [buffer for index in alike for buffer in _buffers(norms[index])]
+        batch = [value for index in alike for value in values[index]]
         if momentum is None:  # the plain average over all batches
-            shares = [1 / _counter(norm).to(running[0].dtype) for norm, *_ in alike]
-            for index, (mine, new) in enumerate(zip(running, batch, strict=True)):
-                mine.lerp_(new, shares[index // 2])
+            shares = [1 / _counter(norms[index]).to(dtype) for index in alike for _ in range(2)]
+            for mine, new, share in zip(running, batch, shares, strict=True):
+                mine.lerp_(new, share)
         else:
             torch._foreach_lerp_(running, batch, momentum)
 

@@ -31,7 +31,7 @@ def draw(branches, outputs, taps, seed):
 def found(rows, *, mean, covariance, to_kernel, factors, halves):
     """All that the module finds, without the dimension of groups."""
     per_branch = factors.unsqueeze(0)
-    stacked = Stacked(tuple(row.unsqueeze(0) for row in rows), per_branch, per_branch)
+    stacked = Stacked(tuple(row.unsqueeze(0) for row in rows), per_branch)
     forms = quadratic.forms(stacked, mean.unsqueeze(0), covariance.unsqueeze(0))
     given = (to_kernel.unsqueeze(0), covariance.unsqueeze(0), per_branch, halves.unsqueeze(0))
     to_factors, to_rows, to_covariance = quadratic.gradients(stacked, *given)
