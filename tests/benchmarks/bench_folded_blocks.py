@@ -6,7 +6,8 @@ Every block of S0 that differs in kind or size, in float32. branches / folded: a
 The limit is what any exact method must spend on a block with k branches:
 
     bytes        read x, write y; read x and dy, write dx; read the weights twice, write their gradients
-    operations   three convolutions; the moments of the patches and their gradient; S w, its gradient and that of S
+    operations   three convolutions; the moments of the patches and their gradient; w S w by half of S, the gradients
+                 of w by all of it, and half of that of S
 
 through what this machine reaches in a copy and in a matrix product of its size: the longer of both times. A stem's
 input needs no gradient. Paths take turns, so that a busy machine disturbs both alike; --processor takes this process's
@@ -82,7 +83,7 @@ def limit(case: Case, k: int, bandwidth: float, rate: float) -> float:
         done += y.numel() * (LAGS[geometry.stride] + SHARED[geometry.stride])
     else:
         done += positions * taps * (taps + 1) // 2 + (positions * taps * taps if x.requires_grad else 0)
-    done += (3 if x.requires_grad else 2) * k * geometry.out_channels * taps * taps
+    done += (4 if x.requires_grad else 3) * k * geometry.out_channels * taps * taps // 2
     return max(moved / bandwidth, done / rate)
 
 

@@ -4,14 +4,20 @@ Measured forward and backward of one block in float32 on a Xeon with AVX-512, on
 the folded path is faster), by tests/benchmarks/bench_folded_blocks.py; the blocks of S0 at batch 8 and 224 px / at
 batch 32 and 64 px / of tiny at batch 64 and 16 px:
 
-    k = 1   dense 1.9 / 1.5 / 0.5; depthwise 0.7 to 2.0 / 0.9 to 1.4 / 0.9 to 1.6; pointwise 0.5 to 1.0
-    k = 2   dense 1.5 / 1.8 / 0.5; depthwise 1.2 to 3.0 / 1.0 to 1.8 / 1.2 to 2.1; pointwise 0.8 to 1.6
-    k = 4   dense 1.9 / 1.4 / 0.5; depthwise 1.7 to 5.0 / 1.6 to 2.6 / 1.6 to 3.3; pointwise 1.0 to 2.9
+    k = 1   dense 2.0 / 1.8 / 0.6; depthwise 0.8 to 2.5 / 0.8 to 1.4 / 0.9 to 1.5; pointwise 0.5 to 1.0
+    k = 2   dense 1.8 / 1.8 / 0.5; depthwise 1.1 to 3.2 / 1.1 to 1.8 / 1.2 to 2.4; pointwise 0.9 to 1.7
+    k = 4   dense 2.0 / 1.6 / 0.5; depthwise 1.6 to 5.1 / 1.5 to 2.8 / 1.6 to 3.2; pointwise 1.3 to 2.9
 
-A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels: (k - 1) positions
-> k C leaves out what is below 1.0 but for tiny's narrowest, and nothing above 1.1. Depthwise blocks below 1.0, k = 1
-alone, are small ones; whole networks with k = 1 take 0.80 / 1.03 / 1.00 of the branches' time by this rule. Without
-depthwise.c depthwise blocks paid from k = 4 on (1.1 to 1.5). What is not measured stays with the branches.
+A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels. What it is worth,
+with 2 (k - 1) positions / ((k + 2) C) below, at and above 1, S4 at 8 x 224 and 32 x 64 px included:
+
+    k = 2   below 0.5 to 1.1 (256 channels on 128 positions); at 1 0.9; above 1.05 to 2.1, but for tiny's narrowest 0.9
+    k = 4   below 0.5 to 0.7 and 1.4 (the same); above 1.2 to 4.2
+    k = 8   below 0.8 and 1.7 (the same); above 1.7 to 8.3
+
+Depthwise blocks below 1.0, k = 1 alone, are small ones; whole networks with k = 1 take 0.80 / 1.03 / 1.00 of the
+branches' time by this rule. Without a compiler depthwise blocks paid from k = 4 on (1.1 to 1.5), and pointwise ones
+where (k - 1) positions > k C. What is not measured stays with the branches.
 """
 
 import torch
@@ -32,7 +38,8 @@ def pays(geometry: Geometry, k: int, x: Tensor) -> bool:
         return False
     positions = geometry.positions(x.shape)
     if geometry.pointwise:
-        return (k - 1) * positions > k * geometry.in_channels
+        forms = (k + 2) / 2 if available() else k
+        return (k - 1) * positions > forms * geometry.in_channels
     if geometry.depthwise:
         return k >= LEAST_K or available()
     return geometry.groups == 1 and geometry.kernel == 3 and positions >= LEAST_POSITIONS

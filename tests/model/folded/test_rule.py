@@ -31,6 +31,10 @@ def pointwise(channels, k):
         (pointwise(128, 1), (8, 128, 28, 28), False),
         (pointwise(256, 2), (32, 256, 4, 4), False),
         (pointwise(256, 4), (32, 256, 4, 4), True),
+        (pointwise(448, 4), (32, 448, 4, 4), True),
+        (pointwise(896, 4), (32, 896, 4, 4), False),
+        (pointwise(896, 8), (8, 896, 14, 14), True),
+        (pointwise(896, 8), (8, 896, 7, 7), False),
         (pointwise(64, 2), (64, 64, 2, 2), True),
         (BlockSpec(8, 8, 5, 1, 2, 8, True, False), (8, 8, 112, 112), False),
     ],
@@ -44,6 +48,12 @@ def test_the_rule_follows_the_table(monkeypatch, spec, shape, expected):
     assert not pays(Geometry.of(spec), spec.k, x.contiguous(memory_format=torch.channels_last))
     with torch.autocast("cpu", torch.bfloat16):
         assert not pays(Geometry.of(spec), spec.k, x)
+
+
+@pytest.mark.parametrize(("compiled", "expected"), [(True, True), (False, False)])
+def test_without_a_compiler_a_pointwise_block_needs_more_positions(monkeypatch, compiled, expected):
+    monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: compiled)
+    assert pays(Geometry.of(pointwise(448, 4)), 4, torch.empty(32, 448, 4, 4)) is expected
 
 
 @pytest.mark.parametrize(("k", "expected"), [(1, False), (3, False), (4, True)])
