@@ -1,5 +1,6 @@
 """From the moments of a block's input to its one kernel, and back: everything here is of the size of parameters."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -49,7 +50,7 @@ def fold(moments: Moments, branches: Branches, stacked: Stacked, geometry: Geome
     variances = variances.clamp_(min=0)
     scales = (variances + branches.epsilons(mean)).rsqrt_()
     factors = stacked.gammas * scales
-    kernel = stacked.summed(factors)
+    kernel = quadratic.kernel(stacked, factors)
     if branches.skip:
         diagonal(kernel, geometry).add_(factors[:, -1])
     return Folded(kernel, means, variances, scales)
@@ -59,7 +60,7 @@ class Unfolded(NamedTuple):
     """Gradients: to the covariance (G, T, T), symmetric; to the rows; to the gammas (G, B, O)."""
 
     covariance: Tensor
-    rows: list[Tensor]
+    rows: Sequence[Tensor]
     gammas: Tensor
 
 

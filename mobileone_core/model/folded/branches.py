@@ -27,14 +27,12 @@ class Branches:
         if self.scale:
             weights[-1] = F.pad(weights[-1], [geometry.kernel // 2] * 4)
         shape = (geometry.groups, geometry.outputs, geometry.taps)
-        rows = [_in_dtype(weight.reshape(shape), like) for weight in weights]
-        if geometry.outputs == 1:
-            rows = [torch.cat(rows, 1)]
-        return Stacked(tuple(rows), _in_dtype(gammas.view(-1, *shape[:2]).transpose(0, 1), like))
+        rows = tuple(_in_dtype(weight.reshape(shape), like) for weight in weights)
+        return Stacked(rows, _in_dtype(gammas.view(-1, *shape[:2]).transpose(0, 1), like))
 
     def parted(self, rows: Sequence[Tensor], weights: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
         """The gradients of the weights, from those of the rows that were made of them."""
-        kernels = list(rows if geometry.outputs > 1 else rows[0].unsqueeze(2).unbind(1))
+        kernels = list(rows)
         if self.scale:
             kernels[-1] = centre(kernels[-1], geometry)
         pairs = zip(kernels, weights, strict=True)
@@ -48,34 +46,10 @@ class Branches:
 
 
 class Stacked(NamedTuple):
-    """What makes the kernel of a block's branches, the skip's own left out: rows of kernels; gammas (G, B, O).
-
-    rows are (G, n, T): one a branch with n = O, so that its algebra stays in the cache; where O is 1, one of all
-    branches with n = B'.
-    """
+    """What makes the kernel of a block's branches: rows (G, O, T) of all but the skip; gammas (G, B, O)."""
 
     rows: tuple[Tensor, ...]
     gammas: Tensor
-
-    def by_row(self, values: Tensor) -> tuple[Tensor, ...]:
-        """Values (G, B, O) of the branches as they belong to rows: (G, n, 1) each."""
-        if values.shape[2] == 1:
-            return (values[:, : self.rows[0].shape[1]],)
-        return tuple(values[:, branch].unsqueeze(-1) for branch in range(len(self.rows)))
-
-    def by_branch(self, values: list[Tensor]) -> Tensor:
-        """The reverse, of values (G, n): (G, B', O)."""
-        return values[0].unsqueeze(-1) if self.gammas.shape[2] == 1 else torch.stack(values, 1)
-
-    def summed(self, factors: Tensor) -> Tensor:
-        """All rows times their branch's factor (G, B, O): (G, O, T)."""
-        first, *others = list(zip(self.by_row(factors), self.rows, strict=True))
-        if factors.shape[2] == 1:
-            return torch.bmm(first[0].transpose(1, 2), first[1])
-        total = first[0] * first[1]
-        for factor, rows in others:
-            total.addcmul_(factor, rows)
-        return total
 
 
 def centre(values: Tensor, geometry: Geometry) -> Tensor:

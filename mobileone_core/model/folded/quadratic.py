@@ -1,5 +1,7 @@
 """The variances w^T S w of a block's kernels and their gradients: their cost grows with k, but not with the batch."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,46 +11,72 @@ from mobileone_core.model.folded.native.library import available
 from mobileone_core.model.folded.operators import chosen
 
 
+def kernel(stacked: Stacked, factors: Tensor) -> Tensor:
+    """All rows times their factors (G, B, O), summed over the branches: (G, O, T)."""
+    pieces = _pieces(stacked)
+    first, *others = list(zip(_of_pieces(factors, stacked), pieces, strict=True))
+    if factors.shape[2] == 1:
+        return torch.bmm(first[0].transpose(1, 2), first[1])
+    total = first[0] * first[1]
+    for factor, rows in others:
+        total.addcmul_(factor, rows)
+    return total
+
+
 def forms(stacked: Stacked, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """w . mean and w^T covariance w of every row, for mean (G, T) and covariance (G, T, T): (G, B', O) each."""
-    if _native(stacked, covariance):
-        operator = chosen(native.OPERATORS, native.forms)
-        means, variances = operator(_matrices(stacked), mean[0], covariance[0])
-        return means.unsqueeze(0), variances.unsqueeze(0)
-    column = mean.unsqueeze(-1)
-    means = stacked.by_branch([torch.bmm(rows, column).squeeze(-1) for rows in stacked.rows])
-    return means, stacked.by_branch([torch.bmm(rows, covariance).mul_(rows).sum(-1) for rows in stacked.rows])
+    if _native(covariance):
+        found: tuple[Tensor, Tensor] = chosen(native.OPERATORS, native.forms)(list(stacked.rows), mean, covariance)
+        return found
+    column, pieces = mean.unsqueeze(-1), _pieces(stacked)
+    means = [torch.bmm(rows, column).squeeze(-1) for rows in pieces]
+    variances = [torch.bmm(rows, covariance).mul_(rows).sum(-1) for rows in pieces]
+    return _by_branch(means, stacked), _by_branch(variances, stacked)
 
 
 def gradients(
     stacked: Stacked, to_kernel: Tensor, covariance: Tensor, factors: Tensor, halves: Tensor
-) -> tuple[Tensor, list[Tensor], Tensor]:
-    """From that to the kernel (G, O, T), the sum of all rows times their factors (G, B, O): the gradients to the
-    factors (G, B', O), to the rows and to the covariance (G, T, T), which is symmetric. What the variance of a row
-    gets is its factor's gradient times its half (G, B, O).
+) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+    """From that to the kernel (G, O, T): the gradients to the factors (G, B', O), to the rows, and to the covariance
+    (G, T, T), which is symmetric. What the variance of a row gets is its factor's gradient times its half (G, B, O).
     """
-    if _native(stacked, covariance):
-        count = len(stacked.rows)
+    count = len(stacked.rows)
+    if _native(covariance):
         operator = chosen(native.OPERATORS, native.gradients)
-        given = (to_kernel[0], covariance[0], factors[0, :count], halves[0, :count])
-        to_factors, to_rows, to_covariance = operator(_matrices(stacked), *given)
-        return to_factors.unsqueeze(0), [rows.unsqueeze(0) for rows in to_rows], to_covariance.unsqueeze(0)
+        of_rows = (factors[:, :count], halves[:, :count])
+        both: tuple[Tensor, list[Tensor], Tensor] = operator(list(stacked.rows), to_kernel, covariance, *of_rows)
+        return both
     found, to_rows = [], []
     to_covariance = torch.zeros_like(covariance)
-    for factor, half, rows in zip(stacked.by_row(factors), stacked.by_row(halves), stacked.rows, strict=True):
+    values = (_of_pieces(factors, stacked), _of_pieces(halves, stacked), _pieces(stacked))
+    for factor, half, rows in zip(*values, strict=True):
         to_factor = (rows * to_kernel).sum(-1)
         weighted = to_factor.unsqueeze(-1) * half * rows
         to_covariance.baddbmm_(rows.transpose(1, 2), weighted)
         to_rows.append((factor * to_kernel).baddbmm_(weighted, covariance, alpha=2))
         found.append(to_factor)
-    return stacked.by_branch(found), to_rows, to_covariance
+    parted = to_rows if factors.shape[2] > 1 else to_rows[0].unsqueeze(2).unbind(1)
+    return _by_branch(found, stacked), parted, to_covariance
 
 
-def _native(stacked: Stacked, covariance: Tensor) -> bool:
-    """Whether the compiled operators take them: one group, each branch a matrix."""
-    one = len(covariance) == 1 and stacked.gammas.shape[2] > 1
-    return one and covariance.device.type == "cpu" and covariance.dtype == torch.float32 and available()
+def _native(covariance: Tensor) -> bool:
+    """Whether the compiled operators take what goes with it."""
+    return covariance.device.type == "cpu" and covariance.dtype == torch.float32 and available()
 
 
-def _matrices(stacked: Stacked) -> list[Tensor]:
-    return [rows[0] for rows in stacked.rows]
+def _pieces(stacked: Stacked) -> tuple[Tensor, ...]:
+    """Rows (G, n, T): those of a branch, so that its algebra stays in the cache; where O is 1, of all branches."""
+    return stacked.rows if stacked.gammas.shape[2] > 1 else (torch.cat(stacked.rows, 1),)
+
+
+def _of_pieces(values: Tensor, stacked: Stacked) -> tuple[Tensor, ...]:
+    """Values (G, B, O) as they belong to the rows of pieces: (G, n, 1) each."""
+    count = len(stacked.rows)
+    if values.shape[2] == 1:
+        return (values[:, :count],)
+    return tuple(values[:, branch].unsqueeze(-1) for branch in range(count))
+
+
+def _by_branch(values: list[Tensor], stacked: Stacked) -> Tensor:
+    """The reverse, of values (G, n): (G, B', O)."""
+    return torch.stack(values, 1) if stacked.gammas.shape[2] > 1 else values[0].unsqueeze(-1)

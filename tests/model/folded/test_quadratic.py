@@ -16,38 +16,38 @@ WAYS = [pytest.param(True, id="compiled", marks=compiler), pytest.param(False, i
 INPUTS = ("mean", "covariance", "to_kernel", "factors", "halves")
 
 
-def draw(branches, outputs, taps, seed):
+def draw(groups, branches, outputs, taps, seed):
     """Rows, mean, covariance, to_kernel, factors and halves in float32."""
     generator = torch.Generator().manual_seed(seed)
 
     def random(*size):
-        return torch.randn(size, generator=generator)
+        return torch.randn(groups, *size, generator=generator)
 
     half = random(taps, taps)
-    given = (random(taps), half @ half.T, random(outputs, taps), random(branches, outputs), random(branches, outputs))
+    scalars = (random(branches, outputs), random(branches, outputs))
+    given = (random(taps), half @ half.mT, random(outputs, taps), *scalars)
     return [random(outputs, taps) for _ in range(branches)], dict(zip(INPUTS, given, strict=True))
 
 
 def found(rows, *, mean, covariance, to_kernel, factors, halves):
-    """All that the module finds, without the dimension of groups."""
-    per_branch = factors.unsqueeze(0)
-    stacked = Stacked(tuple(row.unsqueeze(0) for row in rows), per_branch)
-    forms = quadratic.forms(stacked, mean.unsqueeze(0), covariance.unsqueeze(0))
-    given = (to_kernel.unsqueeze(0), covariance.unsqueeze(0), per_branch, halves.unsqueeze(0))
-    to_factors, to_rows, to_covariance = quadratic.gradients(stacked, *given)
-    return [value[0] for value in (*forms, to_factors, to_covariance, *to_rows)]
+    """All that the module finds."""
+    stacked = Stacked(tuple(rows), factors)
+    forms = quadratic.forms(stacked, mean, covariance)
+    to_factors, to_rows, to_covariance = quadratic.gradients(stacked, to_kernel, covariance, factors, halves)
+    return [*forms, quadratic.kernel(stacked, factors), to_factors, to_covariance, *to_rows]
 
 
 def expected(rows, *, mean, covariance, to_kernel, factors, halves):
     """The same by autograd, of kernel = sum factor w and of variances, with halves as they are defined."""
-    weights = torch.stack(rows).requires_grad_()
+    weights = torch.stack(rows, 1).requires_grad_()  # (G, B, O, T)
     covariance = covariance.clone().requires_grad_()
-    variances = torch.einsum("bot,ts,bos->bo", weights, covariance, weights)
-    to_factors = torch.einsum("bot,ot->bo", weights.detach(), to_kernel)
-    kernel = torch.einsum("bo,bot->ot", factors, weights)
+    variances = torch.einsum("gbot,gts,gbos->gbo", weights, covariance, weights)
+    to_factors = torch.einsum("gbot,got->gbo", weights.detach(), to_kernel)
+    kernel = torch.einsum("gbo,gbot->got", factors, weights)
     torch.autograd.backward((variances, kernel), (to_factors * halves, to_kernel))
-    means = weights.detach() @ mean
-    return [means, variances.detach(), to_factors, covariance.grad, *weights.grad]
+    means = torch.einsum("gbot,gt->gbo", weights.detach(), mean)
+    to_rows = weights.grad.unbind(1)
+    return [means, variances.detach(), kernel.detach(), to_factors, covariance.grad, *to_rows]
 
 
 def compare(rows, values):
@@ -61,19 +61,24 @@ def compare(rows, values):
 @pytest.mark.parametrize("compiled", WAYS)
 @settings(max_examples=40)
 @given(
-    branches=st.integers(1, 5), outputs=st.integers(2, 300), taps=st.integers(1, 140), seed=st.integers(0, 2**32 - 1)
+    size=st.tuples(
+        st.sampled_from([1, 1, 2, 30]), st.integers(1, 5), st.sampled_from([1, 2, 7, 90, 300]), st.integers(1, 140)
+    ),
+    seed=st.integers(0, 2**32 - 1),
 )
-@example(branches=2, outputs=241, taps=129, seed=0)
-@example(branches=3, outputs=480, taps=32, seed=0)
-def test_against_autograd_in_float64(compiled, branches, outputs, taps, seed):
+@example(size=(1, 2, 541, 129), seed=0)
+@example(size=(1, 3, 480, 32), seed=0)
+@example(size=(48, 4, 1, 9), seed=0)
+def test_against_autograd_in_float64(compiled, size, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mobileone_core.model.folded.quadratic.available", lambda: compiled)
-        compare(*draw(branches, outputs, taps, seed))
+        compare(*draw(*size, seed))
 
 
 @compiler
-def test_threads_change_nothing_and_the_covariance_gets_a_symmetric_gradient():
-    rows, values = draw(3, 300, 70, 1)
+@pytest.mark.parametrize("size", [(1, 3, 300, 70), (40, 3, 2, 9)])
+def test_threads_change_nothing_and_the_covariance_gets_a_symmetric_gradient(size):
+    rows, values = draw(*size, 1)
     threads = torch.get_num_threads()
     results = []
     try:
@@ -84,22 +89,22 @@ def test_threads_change_nothing_and_the_covariance_gets_a_symmetric_gradient():
         torch.set_num_threads(threads)
     for others in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
-    to_covariance = results[0][3]
-    assert torch.equal(to_covariance, to_covariance.T)
+    to_covariance = results[0][4]
+    assert torch.equal(to_covariance, to_covariance.mT)
 
 
 @compiler
 def test_nothing_depends_on_how_inputs_lie():
-    rows, values = draw(2, 40, 33, 2)
+    rows, values = draw(1, 2, 40, 33, 2)
     plain = found(rows, **values)
     strided = {name: torch.stack([value, value], -1)[..., 0] for name, value in values.items()}
-    turned = found([row.T.contiguous().T for row in rows], **strided)
+    turned = found([row.mT.contiguous().mT for row in rows], **strided)
     assert all(torch.equal(a, b) for a, b in zip(plain, turned, strict=True))
 
 
 @compiler
 def test_torch_is_told_the_truth_about_the_operators():
-    rows, values = draw(2, 13, 7, 3)
+    rows, values = draw(1, 2, 13, 7, 3)
     given = {
         "forms": (rows, values["mean"], values["covariance"]),
         "gradients": (rows, *(values[name] for name in INPUTS[2:3] + INPUTS[1:2] + INPUTS[3:])),
@@ -111,10 +116,10 @@ def test_torch_is_told_the_truth_about_the_operators():
 
 @compiler
 def test_what_is_not_finite_stays_where_it_is():
-    rows, values = draw(2, 30, 20, 4)
-    rows[1][7, 3] = float("nan")
-    means, variances, to_factors, _, first, second = found(rows, **values)
-    assert variances.isnan().nonzero().tolist() == means.isnan().nonzero().tolist() == [[1, 7]]
-    assert to_factors.isnan().nonzero().tolist() == [[1, 7]]
+    rows, values = draw(1, 2, 30, 20, 4)
+    rows[1][0, 7, 3] = float("nan")
+    means, variances, _, to_factors, _, first, second = found(rows, **values)
+    for value in (means, variances, to_factors):
+        assert value.isnan().nonzero().tolist() == [[0, 1, 7]]
     assert first.isfinite().all()
-    assert second.isnan().any(1).nonzero().tolist() == [[7]]
+    assert second.isnan().any(2).nonzero().tolist() == [[0, 7]]

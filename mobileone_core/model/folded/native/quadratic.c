@@ -1,7 +1,7 @@
 /* The variances w^T S w of a block's kernels w over an input of covariance S, and their gradients.
 
-   Kernels are rows of `taps` floats, `outputs` rows a branch; S is (taps, taps) and symmetric: where a product is, half
-   of it is computed. A product is made of tiles of TALL x WIDE values, from panels that hold the factors in the order
+   Kernels are rows of `taps` floats, `outputs` rows a group and branch; S is (taps, taps) and symmetric: where a product
+   is, half of it is computed. A product is made of tiles of TALL x WIDE values, from panels that hold the factors in the order
    they are read, padded with zeros. Sums over taps and rows have the same order by any number of threads. */
 
 #include <stdint.h>
@@ -33,7 +33,7 @@ typedef struct {
 } Tile;
 
 typedef struct {
-    integer branches, outputs, taps;
+    integer groups, branches, outputs, taps;
 } Size;
 
 typedef struct {
@@ -136,10 +136,35 @@ static void tile_forms(
     }
 }
 
-/* means w . m and variances w^T S w of every row, (branches, outputs). Whether there was no memory. */
+/* One row after the other, for groups with few of them. */
+static void group_forms(
+    const Size *size, const float *const *rows, integer group, const float *mean, const float *covariance, float *means,
+    float *variances) {
+    integer taps = size->taps;
+    for (integer b = 0; b < size->branches; b++)
+        for (integer o = 0; o < size->outputs; o++) {
+            const float *row = rows[b] + (group * size->outputs + o) * taps;
+            float variance = 0;
+            for (integer p = 0; p < taps; p++) variance += row[p] * dot(covariance + p * taps, row, taps);
+            *means++ = dot(row, mean, taps);
+            *variances++ = variance;
+        }
+}
+
+/* means w . m and variances w^T S w of every row, (groups, branches, outputs), for mean (groups, taps) and covariance
+   (groups, taps, taps). Whether there was no memory. */
 int forms(
     const Size *size, const float *const *rows, const float *mean, const float *covariance, float *means,
     float *variances, int threads) {
+    integer taps = size->taps, group_rows = size->branches * size->outputs;
+    if (size->groups > 1) {
+#pragma omp parallel for num_threads(threads)
+        for (integer g = 0; g < size->groups; g++)
+            group_forms(
+                size, rows, g, mean + g * taps, covariance + g * taps * taps, means + g * group_rows,
+                variances + g * group_rows);
+        return 0;
+    }
     Sides s = sides_of(size);
     integer tiles = tiles_of(&s), panels_end = s.wide * s.wide;
     float *panels = values(panels_end + threads * lines(&s));
@@ -244,33 +269,67 @@ static void mirror(const Sides *s, const float *products, integer p, float *row)
     memcpy(row + p, products + p * s->wide + p, sizeof(float) * (s->size.taps - p));
 }
 
-/* Gradients to the factors (branches, outputs), to the rows, and to S (taps, taps), from that to the kernel, which is
-   the sum of all rows times their factors. A row's weight is its to_factor times its half: what its variance gets. */
+/* By tiles, all that there is of one group. */
+static int all_gradients(Task *task, const float *covariance, float *to_covariance, int threads) {
+    const Sides *s = &task->sides;
+    integer taps = s->size.taps, all = s->size.branches * tiles_of(s), step = STEP / TALL;
+    integer products = s->wide * s->wide, plain = products + up_to(s->tall * s->wide, CACHE_LINE);
+    integer weighted = plain + up_to(s->tall * STEP, CACHE_LINE), rest = weighted + s->wide * STEP;
+    float *held = values(rest + threads * lines(s));
+    if (!held) return 1;
+    task->panels = held;
+    task->products = held + products;
+    task->plain = held + plain;
+    task->weighted = held + weighted;
+    memset(task->products, 0, sizeof(float) * s->tall * s->wide);
+#pragma omp parallel num_threads(threads)
+    {
+        float *own = held + rest + thread() * lines(s);
+#pragma omp for
+        for (integer first = 0; first < s->wide; first += WIDE)
+            covariance_panel(s, covariance, first, 0, task->panels + first * s->wide);
+        for (integer begin = 0; begin < all; begin += step)
+            step_gradients(task, begin, all - begin < step ? all : begin + step, own);
+#pragma omp for
+        for (integer p = 0; p < taps; p++) mirror(s, task->products, p, to_covariance + p * taps);
+    }
+    free(held);
+    return 0;
+}
+
+/* All of one group, a row after the other. */
+static void group_gradients(const Task *task, integer group, const float *covariance, float *to_covariance) {
+    const Size *size = &task->sides.size;
+    integer taps = size->taps, outputs = size->outputs, place = group * size->branches * outputs;
+    memset(to_covariance, 0, sizeof(float) * taps * taps);
+    for (integer b = 0; b < size->branches; b++)
+        for (integer o = 0; o < outputs; o++, place++) {
+            integer start = (group * outputs + o) * taps;
+            const float *row = task->rows[b] + start, *to_kernel = task->to_kernel + start;
+            float found = dot(row, to_kernel, taps), weight = found * task->halves[place];
+            task->to_factors[place] = found;
+            for (integer p = 0; p < taps; p++) {
+                float moved = dot(covariance + p * taps, row, taps);
+                task->to_rows[b][start + p] = 2 * weight * moved + task->factors[place] * to_kernel[p];
+                for (integer q = 0; q < taps; q++) to_covariance[p * taps + q] += weight * (row[p] * row[q]);
+            }
+        }
+}
+
+/* Gradients to the factors (groups, branches, outputs), to the rows, and to S (groups, taps, taps), from that to the
+   kernel (groups, outputs, taps), the sum of all rows times their factors. A row's weight is its to_factor times its
+   half: what its variance gets. Whether there was no memory. */
 int gradients(
     const Size *size, const float *const *rows, const float *to_kernel, const float *covariance, const float *factors,
     const float *halves, float *to_factors, float *const *to_rows, float *to_covariance, int threads) {
     Sides s = sides_of(size);
-    integer all = size->branches * tiles_of(&s), step = STEP / TALL;
-    integer products = s.wide * s.wide, plain = products + up_to(s.tall * s.wide, CACHE_LINE);
-    integer weighted = plain + up_to(s.tall * STEP, CACHE_LINE), rest = weighted + s.wide * STEP;
-    float *held = values(rest + threads * lines(&s));
-    if (!held) return 1;
+    integer square = size->taps * size->taps;
     Task task = {
         .sides = s, .rows = rows, .to_kernel = to_kernel, .factors = factors, .halves = halves,
-        .to_factors = to_factors, .to_rows = to_rows, .panels = held, .products = held + products,
-        .plain = held + plain, .weighted = held + weighted};
-    memset(task.products, 0, sizeof(float) * s.tall * s.wide);
-#pragma omp parallel num_threads(threads)
-    {
-        float *own = held + rest + thread() * lines(&s);
-#pragma omp for
-        for (integer first = 0; first < s.wide; first += WIDE)
-            covariance_panel(&s, covariance, first, 0, task.panels + first * s.wide);
-        for (integer begin = 0; begin < all; begin += step)
-            step_gradients(&task, begin, all - begin < step ? all : begin + step, own);
-#pragma omp for
-        for (integer p = 0; p < s.size.taps; p++) mirror(&s, task.products, p, to_covariance + p * s.size.taps);
-    }
-    free(held);
+        .to_factors = to_factors, .to_rows = to_rows};
+    if (size->groups == 1) return all_gradients(&task, covariance, to_covariance, threads);
+#pragma omp parallel for num_threads(threads)
+    for (integer g = 0; g < size->groups; g++)
+        group_gradients(&task, g, covariance + g * square, to_covariance + g * square);
     return 0;
 }

@@ -1,4 +1,4 @@
-"""quadratic.c as operators of torch: kernels in rows, one matrix (O, T) a branch, all float32."""
+"""quadratic.c as operators of torch: kernels in rows, (G, O, T) a branch, all float32."""
 
 import ctypes
 
@@ -10,15 +10,16 @@ from mobileone_core.model.folded.operators import registered
 
 
 class _Size(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in ("branches", "outputs", "taps")]
+    _fields_ = [(name, ctypes.c_int64) for name in ("groups", "branches", "outputs", "taps")]
 
 
 def _size(rows: list[Tensor]) -> _Size:
-    return _Size(len(rows), *rows[0].shape)
+    groups, outputs, taps = rows[0].shape
+    return _Size(groups, len(rows), outputs, taps)
 
 
 def forms(rows: list[Tensor], mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """w . mean and w^T covariance w of every row: (B, O) each; mean (T), covariance (T, T) symmetric."""
+    """w . mean and w^T covariance w of every row: (G, B, O) each; mean (G, T), covariance (G, T, T) symmetric."""
     found = _like_forms(rows, mean, covariance)
     call("forms", _size(rows), rows, mean, covariance, *found)
     return found
@@ -27,8 +28,9 @@ def forms(rows: list[Tensor], mean: Tensor, covariance: Tensor) -> tuple[Tensor,
 def gradients(
     rows: list[Tensor], to_kernel: Tensor, covariance: Tensor, factors: Tensor, halves: Tensor
 ) -> tuple[Tensor, list[Tensor], Tensor]:
-    """From that to the kernel (O, T), the sum of all rows times their factors (B, O): the gradients to the factors, to
-    the rows and to the covariance. What a row's variance gets is its factor's gradient times its half (B, O).
+    """From that to the kernel (G, O, T), the sum of all rows times their factors (G, B, O): the gradients to the
+    factors, to the rows and to the covariance. What a row's variance gets is its factor's gradient times its half
+    (G, B, O).
     """
     to_factors, to_rows, to_covariance = found = _like_gradients(rows, to_kernel, covariance, factors, halves)
     call("gradients", _size(rows), rows, to_kernel, covariance, factors, halves, to_factors, to_rows, to_covariance)
@@ -36,7 +38,8 @@ def gradients(
 
 
 def _like_forms(rows: list[Tensor], mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    return mean.new_empty(len(rows), len(rows[0])), mean.new_empty(len(rows), len(rows[0]))
+    groups, outputs, _ = rows[0].shape
+    return mean.new_empty(groups, len(rows), outputs), mean.new_empty(groups, len(rows), outputs)
 
 
 def _like_gradients(
@@ -47,7 +50,7 @@ def _like_gradients(
     halves: Tensor,  # noqa: ARG001
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     empty = [torch.empty_like(row, memory_format=torch.contiguous_format) for row in rows]
-    return torch.empty_like(factors), empty, torch.empty_like(covariance)
+    return factors.new_empty(factors.shape), empty, covariance.new_empty(covariance.shape)
 
 
 OPERATORS = registered("quadratic", {forms: _like_forms, gradients: _like_gradients})
