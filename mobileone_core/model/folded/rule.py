@@ -4,9 +4,9 @@ Measured forward and backward of one block in float32 on a Xeon with AVX-512, on
 the folded path is faster), by tests/benchmarks/bench_folded_blocks.py; the blocks of S0 at batch 8 and 224 px / at
 batch 32 and 64 px / of tiny at batch 64 and 16 px:
 
-    k = 1   dense 2.0 / 1.8 / 0.6; depthwise 0.8 to 2.5 / 0.8 to 1.4 / 0.9 to 1.5; pointwise 0.5 to 1.0
-    k = 2   dense 1.8 / 1.8 / 0.5; depthwise 1.1 to 3.2 / 1.1 to 1.8 / 1.2 to 2.4; pointwise 0.9 to 1.7
-    k = 4   dense 2.0 / 1.6 / 0.5; depthwise 1.6 to 5.1 / 1.5 to 2.8 / 1.6 to 3.2; pointwise 1.3 to 2.9
+    k = 1   dense 2.2 / 1.8 / 0.5; depthwise 0.8 to 2.4 / 0.8 to 1.4 / 0.9 to 1.7; pointwise 0.6 to 1.0
+    k = 2   dense 2.2 / 1.5 / 0.5; depthwise 1.1 to 3.3 / 1.1 to 1.9 / 1.1 to 2.3; pointwise 0.9 to 1.7
+    k = 4   dense 1.9 / 1.9 / 0.5; depthwise 1.7 to 5.1 / 1.7 to 2.8 / 1.7 to 3.5; pointwise 1.4 to 3.0
 
 A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels. What it is worth,
 with 2 (k - 1) positions / ((k + 2) C) below, at and above 1, S4 at 8 x 224 and 32 x 64 px included:
@@ -15,7 +15,7 @@ with 2 (k - 1) positions / ((k + 2) C) below, at and above 1, S4 at 8 x 224 and 
     k = 4   below 0.5 to 0.7 and 1.4 (the same); above 1.2 to 4.2
     k = 8   below 0.8 and 1.7 (the same); above 1.7 to 8.3
 
-Depthwise blocks below 1.0, k = 1 alone, are small ones; whole networks with k = 1 take 0.80 / 1.03 / 1.00 of the
+Depthwise blocks below 1.0, k = 1 alone, are small ones; whole networks with k = 1 take 0.79 / 0.97 / 0.95 of the
 branches' time by this rule. Without a compiler depthwise blocks paid from k = 4 on (1.1 to 1.5), and pointwise ones
 where (k - 1) positions > k C. What is not measured stays with the branches.
 """
