@@ -8,12 +8,13 @@ batch 32 and 64 px / of tiny at batch 64 and 16 px:
     k = 2   dense 2.2 / 1.5 / 0.5; depthwise 1.1 to 3.3 / 1.1 to 1.9 / 1.1 to 2.3; pointwise 0.9 to 1.7
     k = 4   dense 1.9 / 1.9 / 0.5; depthwise 1.7 to 5.1 / 1.7 to 2.8 / 1.7 to 3.5; pointwise 1.4 to 3.0
 
-A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels. What it is worth,
-with 2 (k - 1) positions / ((k + 2) C) below, at and above 1, S4 at 8 x 224 and 32 x 64 px included:
+A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels. Up to 256
+channels it paid from k = 4 on, whatever the positions (1.4 to 5.4); else what it is worth, with 2 (k - 1) positions /
+((k + 2) C) below, at and above 1, S4 at 8 x 224 and 32 x 64 px included:
 
     k = 2   below 0.5 to 1.1 (256 channels on 128 positions); at 1 0.9; above 1.05 to 2.1, but for tiny's narrowest 0.9
-    k = 4   below 0.5 to 0.7 and 1.4 (the same); above 1.2 to 4.2
-    k = 8   below 0.8 and 1.7 (the same); above 1.7 to 8.3
+    k = 4   below 0.5 to 0.7; above 1.2 to 3.4
+    k = 8   below 0.8; above 1.7 to 6.3
 
 Depthwise blocks below 1.0, k = 1 alone, are small ones; whole networks with k = 1 take 0.79 / 0.97 / 0.95 of the
 branches' time by this rule. Without a compiler depthwise blocks paid from k = 4 on (1.1 to 1.5), and pointwise ones
@@ -26,7 +27,8 @@ from torch import Tensor
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.native.library import available
 
-LEAST_K = 4  # the fewest branches that pay for the moments of a depthwise block without a compiler
+LEAST_K = 4  # the fewest branches that pay for the moments of a depthwise block without a compiler, and for NARROW ones
+NARROW = 256  # channels
 LEAST_POSITIONS = 2**14  # that pay for those of a dense block
 
 
@@ -38,8 +40,10 @@ def pays(geometry: Geometry, k: int, x: Tensor) -> bool:
         return False
     positions = geometry.positions(x.shape)
     if geometry.pointwise:
-        forms = (k + 2) / 2 if available() else k
-        return (k - 1) * positions > forms * geometry.in_channels
+        if not available():
+            return (k - 1) * positions > k * geometry.in_channels
+        narrow = k >= LEAST_K and geometry.in_channels <= NARROW
+        return narrow or 2 * (k - 1) * positions > (k + 2) * geometry.in_channels
     if geometry.depthwise:
         return k >= LEAST_K or available()
     return geometry.groups == 1 and geometry.kernel == 3 and positions >= LEAST_POSITIONS

@@ -31,6 +31,8 @@ def pointwise(channels, k):
         (pointwise(128, 1), (8, 128, 28, 28), False),
         (pointwise(256, 2), (32, 256, 4, 4), False),
         (pointwise(256, 4), (32, 256, 4, 4), True),
+        (pointwise(256, 4), (8, 256, 2, 2), True),
+        (pointwise(256, 3), (8, 256, 2, 2), False),
         (pointwise(448, 4), (32, 448, 4, 4), True),
         (pointwise(896, 4), (32, 896, 4, 4), False),
         (pointwise(896, 8), (8, 896, 14, 14), True),
