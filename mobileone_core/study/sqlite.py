@@ -1,9 +1,13 @@
-"""SQLite files read as they are: nothing is created, changed or locked for long. No optuna and no mlflow here."""
+"""SQLite files read as they are: nothing is created, changed or locked for long. No optuna and no mlflow here.
+
+A process that opens such a file itself and closes it again loses every lock that its SQLite has on it: only SQLite, or
+another process, may look into it.
+"""
 
 import contextlib
 import importlib.util
-import shutil
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +15,6 @@ from pathlib import Path
 from mobileone_core.errors import InputError
 
 PREFIX = "sqlite:///"
-HEADER = b"SQLite format 3\0"
 LOCKED = 120.0  # seconds that a locked database is waited for
 
 
@@ -26,26 +29,23 @@ def is_there(path: Path) -> bool:
 
 
 def require_database(path: Path) -> None:
-    """InputError where a file is no SQLite database."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(len(HEADER))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if header != HEADER:
-        raise InputError(f"{path}: not a database; move it away or name another")
+    """InputError where a file is no SQLite database, or cannot be read."""
+    with reading(path):
+        pass
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection; InputError where the file is no SQLite database."""
-    require_database(path)
+    """A read-only connection; InputError where the file is no SQLite database, or cannot be read."""
     with contextlib.ExitStack() as stack:
         try:
             connection = stack.enter_context(contextlib.closing(_connect(path, "ro")))
             _touch(connection)
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY or not _journal(path).exists():
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_NOTADB:
+                raise InputError(f"{path}: not a database; move it away or name another") from error
+            if code == sqlite3.SQLITE_BUSY or not _journal(path).exists():
                 raise InputError(f"{path}: {error}") from error
             connection = stack.enter_context(_rolled_back(path))
         yield connection
@@ -86,9 +86,9 @@ def _journal(path: Path) -> Path:
 def _rolled_back(path: Path) -> Iterator[sqlite3.Connection]:
     """A copy without the transaction that a killed writer left half done: undoing it in place would be writing."""
     with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory) / path.name
-        shutil.copyfile(path, copy)
-        shutil.copyfile(_journal(path), _journal(copy))
-        with contextlib.closing(_connect(copy, "rw")) as connection:
+        copy = ["cp", path, _journal(path), directory]
+        is_whole = subprocess.run(copy, check=False, stderr=subprocess.DEVNULL).returncode == 0
+        place, mode = (Path(directory) / path.name, "rw") if is_whole else (path, "ro")  # undone by another meanwhile
+        with contextlib.closing(_connect(place, mode)) as connection:
             _touch(connection)
             yield connection

@@ -84,7 +84,9 @@ def test_the_same_search_elsewhere_proposes_the_same(databases, tmp_path):
     for name, workers in (("one", 1), ("two", 2)):
         place = Workspace.at(tmp_path / name)
         give_databases(databases, place)
-        plans.append(search(small_search(), place, workers)[0])
+        plan, outcome, _ = search(small_search(), place, workers)
+        assert outcome.is_complete
+        plans.append(plan)
     assert plans[0] == plans[1]
 
 

@@ -1,5 +1,6 @@
 """Reading leaves no trace, needs nothing heavy, and says in one line what cannot be read."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -11,7 +12,8 @@ from study_fakes import small_plan
 from study_proof import finished_workspace, in_child
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.sqlite import reading
+from mobileone_core.study.record import Record
+from mobileone_core.study.sqlite import reading, require_database
 from mobileone_core.study.state import CellState, cell_states, is_settled, study_names, study_states, waiting_for_failed
 from mobileone_core.study.status import plan_lines, status_lines
 from mobileone_core.study.workspace import Workspace
@@ -139,6 +141,25 @@ def test_a_transaction_that_a_killed_writer_left_is_read_past_and_not_undone_in_
     content = path.read_bytes(), journal.read_bytes()
     assert cell_states(copy, PLAN) == before
     assert (path.read_bytes(), journal.read_bytes()) == content
+
+
+@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
+def test_a_look_leaves_this_process_the_locks_that_it_holds(copy, name):
+    def other_writer():
+        with contextlib.closing(sqlite3.connect(copy.runs / name, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                raise SystemExit(error.sqlite_errorcode) from None
+
+    with contextlib.closing(sqlite3.connect(copy.runs / name, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        assert cell_states(copy, PLAN) == cell_states(copy, PLAN)
+        assert is_settled(copy, PLAN, cell_states(copy, PLAN))
+        Record(copy.tracking)
+        require_database(copy.runs / name)
+        assert in_child(other_writer) == sqlite3.SQLITE_BUSY
+    assert in_child(other_writer) == 0
 
 
 def test_what_waits_for_a_failed_cell():
