@@ -86,7 +86,7 @@ def _journal(path: Path) -> Path:
 def _rolled_back(path: Path) -> Iterator[sqlite3.Connection]:
     """A copy without the transaction that a killed writer left half done: undoing it in place would be writing."""
     with tempfile.TemporaryDirectory() as directory:
-        copy = ["cp", path, _journal(path), directory]
+        copy = ["cp", str(path), str(_journal(path)), directory]
         is_whole = subprocess.run(copy, check=False, stderr=subprocess.DEVNULL).returncode == 0
         place, mode = (Path(directory) / path.name, "rw") if is_whole else (path, "ro")  # undone by another meanwhile
         with contextlib.closing(_connect(place, mode)) as connection:
