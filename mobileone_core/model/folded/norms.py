@@ -36,11 +36,13 @@ def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Te
 
 def _buffers(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Running mean and variance of a BN that tracks them."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    return norm.running_mean, norm.running_var
+    mean, variance = norm.running_mean, norm.running_var  # every look at a module's buffer costs
+    assert mean is not None
+    assert variance is not None
+    return mean, variance
 
 
 def _counter(norm: nn.BatchNorm2d) -> Tensor:
-    assert norm.num_batches_tracked is not None
-    return norm.num_batches_tracked
+    batches = norm.num_batches_tracked
+    assert batches is not None
+    return batches

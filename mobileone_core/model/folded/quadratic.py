@@ -1,4 +1,4 @@
-"""The variances w^T S w of a block's kernels and their gradients: their cost grows with k, but not with the batch."""
+"""Variances w^T S w of a block's kernels, their sum, the gradients: what costs more with k, but not with the batch."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,9 @@ from mobileone_core.model.folded.operators import chosen
 
 def kernel(stacked: Stacked, factors: Tensor) -> Tensor:
     """All rows times their factors (G, B, O), summed over the branches: (G, O, T)."""
+    if _native(factors):
+        summed: Tensor = chosen(native.OPERATORS, native.kernel)(list(stacked.rows), factors[:, : len(stacked.rows)])
+        return summed
     pieces = _pieces(stacked)
     first, *others = list(zip(_of_pieces(factors, stacked), pieces, strict=True))
     if factors.shape[2] == 1:
@@ -59,9 +62,9 @@ def gradients(
     return _by_branch(found, stacked), parted, to_covariance
 
 
-def _native(covariance: Tensor) -> bool:
+def _native(like: Tensor) -> bool:
     """Whether the compiled operators take what goes with it."""
-    return covariance.device.type == "cpu" and covariance.dtype == torch.float32 and available()
+    return like.device.type == "cpu" and like.dtype == torch.float32 and available()
 
 
 def _pieces(stacked: Stacked) -> tuple[Tensor, ...]:

@@ -107,6 +107,7 @@ def test_torch_is_told_the_truth_about_the_operators():
     rows, values = draw(1, 2, 13, 7, 3)
     given = {
         "forms": (rows, values["mean"], values["covariance"]),
+        "kernel": (rows, values["factors"]),
         "gradients": (rows, *(values[name] for name in INPUTS[2:3] + INPUTS[1:2] + INPUTS[3:])),
     }
     checks = ("test_schema", "test_faketensor")

@@ -1,4 +1,4 @@
-/* The variances w^T S w of a block's kernels w over an input of covariance S, and their gradients.
+/* The variances w^T S w of a block's kernels w over an input of covariance S, their sum, and the gradients.
 
    Kernels are rows of `taps` floats, `outputs` rows a group and branch; S is (taps, taps) and symmetric: where a product
    is, half of it is computed. A product is made of tiles of TALL x WIDE values, from panels that hold the factors in the order
@@ -119,19 +119,26 @@ static int take_rows(const Sides *s, const float *rows, integer start, float *ou
 }
 
 static void tile_forms(
-    const Sides *s, const float *rows, integer start, const float *mean, const float *panels, float *own, float *means,
+    const Sides *s, const float *rows, integer start, const float *mean, const float *panels, float *copy, float *means,
     float *variances) {
+    integer taps = s->size.taps, apart = taps;
+    const float *own = rows + start * taps;
+    int taken = TALL;
+    if (taps != s->wide || start + TALL > s->size.outputs) {
+        taken = take_rows(s, rows, start, copy);
+        own = copy;
+        apart = s->tall;
+    }
     Vector sums[TALL] = {0};
-    int taken = take_rows(s, rows, start, own);
     for (integer first = 0; first < s->wide; first += WIDE) {
-        Tile tile = product(own, s->tall, 1, panels + first * s->wide, first + WIDE);
+        Tile tile = product(own, apart, 1, panels + first * s->wide, first + WIDE);
         EACH_ROW {
-            const float *row = own + i * s->tall + first;
+            const float *row = own + i * apart + first;
             sums[i] += tile.row[i][0] * at(row) + tile.row[i][1] * at(row + LANES);
         }
     }
     for (int i = 0; i < taken; i++) {
-        means[i] = dot(own + i * s->tall, mean, s->size.taps);
+        means[i] = dot(own + i * apart, mean, taps);
         variances[i] = sum_of(sums[i]);
     }
 }
@@ -182,6 +189,22 @@ int forms(
         }
     }
     free(panels);
+    return 0;
+}
+
+/* All rows times their factors (groups, branches, outputs), summed over the branches: (groups, outputs, taps). */
+int kernel(const Size *size, const float *const *rows, const float *factors, float *sums, int threads) {
+    integer taps = size->taps, outputs = size->outputs;
+#pragma omp parallel for num_threads(threads)
+    for (integer row = 0; row < size->groups * outputs; row++) {
+        const float *factor = factors + row / outputs * size->branches * outputs + row % outputs;
+        float *restrict sum = sums + row * taps;
+        memset(sum, 0, sizeof(float) * taps);
+        for (integer b = 0; b < size->branches; b++) {
+            const float *own = rows[b] + row * taps;
+            for (integer t = 0; t < taps; t++) sum[t] += factor[b * outputs] * own[t];
+        }
+    }
     return 0;
 }
 
@@ -257,10 +280,9 @@ static void step_gradients(const Task *task, integer begin, integer end, float *
 #pragma omp for
     for (integer tile = begin; tile < end; tile++)
         tile_gradients(task, tile / tiles, tile % tiles * TALL, (tile - begin) * TALL, own);
-#pragma omp for collapse(2) schedule(dynamic, 4)
-    for (integer j = 0; j < s->wide; j += WIDE)
-        for (integer p = 0; p < s->tall; p += TALL)
-            if (p < j + WIDE) add_products(task, p, j, (end - begin) * TALL);
+#pragma omp for schedule(dynamic, 1)
+    for (integer last = s->wide - WIDE; last >= 0; last -= WIDE) /* what lasts longest begins first */
+        for (integer p = 0; p < last + WIDE; p += TALL) add_products(task, p, last, (end - begin) * TALL);
 }
 
 /* Of (tall, wide), of which the upper triangle is there, a row of the whole square of taps. */

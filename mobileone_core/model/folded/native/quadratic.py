@@ -25,6 +25,13 @@ def forms(rows: list[Tensor], mean: Tensor, covariance: Tensor) -> tuple[Tensor,
     return found
 
 
+def kernel(rows: list[Tensor], factors: Tensor) -> Tensor:
+    """All rows times their factors (G, B, O), summed over the branches: (G, O, T)."""
+    found = _like_kernel(rows, factors)
+    call("kernel", _size(rows), rows, factors, found)
+    return found
+
+
 def gradients(
     rows: list[Tensor], to_kernel: Tensor, covariance: Tensor, factors: Tensor, halves: Tensor
 ) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -42,6 +49,10 @@ def _like_forms(rows: list[Tensor], mean: Tensor, covariance: Tensor) -> tuple[T
     return mean.new_empty(groups, len(rows), outputs), mean.new_empty(groups, len(rows), outputs)
 
 
+def _like_kernel(rows: list[Tensor], factors: Tensor) -> Tensor:  # noqa: ARG001
+    return torch.empty_like(rows[0], memory_format=torch.contiguous_format)
+
+
 def _like_gradients(
     rows: list[Tensor],
     to_kernel: Tensor,  # noqa: ARG001
@@ -53,4 +64,4 @@ def _like_gradients(
     return factors.new_empty(factors.shape), empty, covariance.new_empty(covariance.shape)
 
 
-OPERATORS = registered("quadratic", {forms: _like_forms, gradients: _like_gradients})
+OPERATORS = registered("quadratic", {forms: _like_forms, kernel: _like_kernel, gradients: _like_gradients})
