@@ -156,7 +156,14 @@ def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Reci
     require(name in RECIPES, "recipe", name, f"one of {', '.join(RECIPES)}")
     if name == "digits":
         return Recipe(
-            epochs=12, batch_size=64, lr=0.3, warmup_epochs=1, nesterov=True, ema_decay=0.95, augmentation="crop"
+            epochs=12,
+            batch_size=64,
+            lr=0.3,
+            warmup_epochs=1,
+            nesterov=True,
+            clip_norm=1.0,  # without, wide, deep and many-branched networks fail on single seeds
+            ema_decay=0.95,
+            augmentation="crop",
         )
     if name == "cifar":
         return Recipe(
