@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,11 +17,12 @@ from mobileone_core.latency.samples import Samples
 Call = Callable[[], object]
 Timer = Callable[[], float]  # milliseconds
 NANOSECONDS = 1_000_000  # a millisecond
+LONG_ENOUGH = 10.0  # milliseconds
 
 
 @dataclass(frozen=True)
 class Handling:
-    """What a call has of its own. reload opens it anew; timer makes one call and returns its milliseconds."""
+    """What a call has of its own. reload opens it anew; timer makes calls and returns the milliseconds of one."""
 
     reload: Call | None = None
     timer: Timer | None = None
@@ -61,6 +63,15 @@ def interleave(
                 process[label][index] = (time.process_time_ns() - start) / protocol.burst / NANOSECONDS
             between(index + 1)
     return Samples(times, process)
+
+
+def averaging(call: Call, synchronize: Call | None = None) -> Timer:
+    """Times a short call by the mean of so many that they last LONG_ENOUGH together: a single one is mostly noise."""
+    once = _finished(call, synchronize)
+    once()
+    count = max(1, math.ceil(LONG_ENOUGH / _clock(once)()))
+    all_of_them = _clock(lambda: _repeat(once, count))
+    return lambda: all_of_them() / count
 
 
 @contextlib.contextmanager

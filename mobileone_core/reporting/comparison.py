@@ -106,8 +106,9 @@ def comparison_lines(result: Result) -> list[str]:
     return [
         *lines,
         f"- A *step* is forward, loss, backward and update on one batch{step}, without data loading; of the deployed "
-        "form, trained as a plain network. An *inference* is one image. *Memory* is the peak above what lies there "
-        "before the call: activations, buffers and gradients, not parameters or the optimizer's state.",
+        "form, trained as a plain network. An *inference* is one image, a time being the mean over 10 ms. *Memory* "
+        "is the peak above what lies there before the call: activations, buffers and gradients, not parameters or the "
+        "optimizer's state.",
         "- *Ratios* are taken round by round; intervals are order statistics over rounds, each at 95 %.",
         f"- *Control*: {_control(result)}",
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mobileone_core.latency.comparison import ArmResult
-from mobileone_core.latency.interleave import interleave
+from mobileone_core.latency.interleave import Handling, averaging, interleave
 from mobileone_core.latency.samples import Samples
 from mobileone_core.model.cost import model_cost
 from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec, Form
@@ -18,7 +18,7 @@ from mobileone_core.training.execution import Execution
 from mobileone_core.training.figures import TWIN, ratio_figures, time_figures
 from mobileone_core.training.observer import EpochRecord, Observer, TrainingFailed
 from mobileone_core.training.peak_memory import peak_bytes
-from mobileone_core.training.timed_calls import Calls, TrainingStep, build_calls, build_forms
+from mobileone_core.training.timed_calls import Calls, Inference, TrainingStep, build_calls, build_forms
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,12 @@ def compare_forms(
     """Every arm's train form and deployed form, measured in this process; nothing else should run on the machine.
 
     step: one training step at the recipe's batch size, the deployed form trained as a plain network; inference: one
-    image. time/<call>_ms with _low, _high, _min and _p90 of the protocol; _ratio, to the baseline arm's train form,
-    and on train forms _over_deployed, to their own deployed form, each with _low and _high. memory/<call>_bytes is
-    the peak within the call above what lies there before: activations, working buffers and gradients count,
-    parameters and the optimizer's state do not. params and macs (one image's) are exact. The baseline has
-    control/<call>_ratio, that of a second copy of itself. host/load is the load average of the minute before.
+    image, a time being the mean over 10 ms. time/<call>_ms with _low, _high, _min and _p90 of the protocol; _ratio, to
+    the baseline arm's train form, and on train forms _over_deployed, to their own deployed form, each with _low and
+    _high. memory/<call>_bytes is the peak within the call above what lies there before: activations, working buffers
+    and gradients count, parameters and the optimizer's state do not. params and macs (one image's) are exact. The
+    baseline has control/<call>_ratio, that of a second copy of itself. host/load is the load average of the minute
+    before.
     The observer is told after every round, as if it were an epoch. Raises InputError, TrainingFailed where a loss
     is not finite, and what the observer raises.
     """
@@ -97,7 +98,9 @@ def _timed(subjects: list[Subject], spec: ComparisonSpec, execution: Execution, 
 
     device = resolve_device(execution, spec.arms[0].spec.recipe.precision)
     wait = (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else None
-    return interleave(calls, spec.protocol, tell, wait)
+    inferences = {label: call for label, call in calls.items() if isinstance(call, Inference)}
+    handling = {label: Handling(timer=averaging(call, wait)) for label, call in inferences.items()}
+    return interleave(calls, spec.protocol, tell, wait, handling)
 
 
 def _require_finite(subjects: list[Subject]) -> None:

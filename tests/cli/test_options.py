@@ -40,7 +40,7 @@ def plan(*options, study=STUDY):
 def test_no_option_is_the_default_study():
     assert plan() == default_plan(STUDY)
     assert plan().default
-    assert len(plan().cells) == 30
+    assert len(plan().cells) == 35
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_no_option_is_the_default_study():
     [
         ("--variant", "tiny"),
         ("--data", "digits"),
-        ("--k", "1", "2", "3", "4", "5", "8"),
+        ("--k", "1", "2", "3", "4", "5", "8", "16"),
         ("--epochs", "12"),
         ("--image-size", "32"),
     ],

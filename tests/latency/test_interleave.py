@@ -133,6 +133,14 @@ def test_a_call_may_have_a_clock_of_its_own(clock):
     assert samples.lists("b") == [[0.25] * 3] * 7
 
 
+@pytest.mark.parametrize(("milliseconds", "together"), [(3, 4), (10, 1), (400, 1), (0.25, 40)])
+def test_a_short_call_s_time_is_a_mean_over_many(clock, milliseconds, together):
+    timer = module.averaging(clock.call("a", int(milliseconds * 10**6)), clock.call("s", 0))
+    before = len(clock.called)
+    assert timer() == milliseconds
+    assert clock.called[before:] == ["a", "s"] * together
+
+
 def test_the_process_s_time_is_that_of_a_call(clock, monkeypatch):
     monkeypatch.setattr(module.time, "process_time_ns", lambda: 2 * clock.now)  # two threads
     samples = interleave({"a": clock.call("a", 10**6)}, PROTOCOL, lambda _: None)
