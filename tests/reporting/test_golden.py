@@ -1,4 +1,4 @@
-"""The rendered texts of a small study, read by a person: when one changes on purpose, raise report.RENDERER.
+"""The rendered texts of a small study, read by a person, who reads anew what changes on purpose.
 
 By hand for the rows of conftest.py: residual sum of squares 0.0933 over 4 degrees of freedom, so the standard error
 of a difference is 0.1247 points; t at 98.75 % is 3.495, the half width 0.436.
