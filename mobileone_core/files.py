@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     write is given the path to write to, in the same directory.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # threads and containers may share a pid
     try:
         write(aside)
         flush(aside)

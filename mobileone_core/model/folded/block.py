@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from mobileone_core.errors import require
 from mobileone_core.model.folded.branches import Branches
 from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
@@ -31,8 +32,39 @@ def block_norms(block: "MobileOneBlock") -> list[nn.BatchNorm2d]:
 
 
 def folds(block: "MobileOneBlock") -> bool:
-    """Whether the block's branches can be folded as they stand: all of them follow the batch."""
-    return follow_the_batch(block_norms(block))
+    """Whether the block's branches can be folded as they stand: convolutions as its spec has them, norms that follow
+    the batch.
+    """
+    geometry = Geometry.of(block.spec)
+    plain = all(_is_plain(branch.conv, geometry, geometry.kernel) for branch in cast("list[ConvNorm]", block.conv_kxk))
+    plain = plain and (block.conv_scale is None or _is_plain(block.conv_scale.conv, geometry, 1))
+    return plain and follow_the_batch(block_norms(block))
+
+
+def _is_plain(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
+    """Whether a convolution is a branch's own, not one that somebody put in its place."""
+    if type(conv) is not nn.Conv2d:
+        return False
+    own = ((kernel, kernel), (geometry.stride,) * 2, (kernel // 2,) * 2, (1, 1), geometry.groups, "zeros", None)
+    return own == (
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+        conv.padding_mode,
+        conv.bias,
+    )
+
+
+def _fits(block: "MobileOneBlock", x: Tensor) -> bool:
+    """Whether x is what the block takes, and not empty; anything else is left to the branches, and to their errors."""
+    weight = _weights(block)[0]
+    if x.device != weight.device or x.is_meta or type(x) not in (Tensor, nn.Parameter):
+        return False
+    casts = torch.is_autocast_enabled(x.device.type) and torch.float64 not in (x.dtype, weight.dtype)
+    alike = x.dtype == weight.dtype or (casts and x.is_floating_point())
+    return alike and x.dim() == len("NCHW") and x.shape[1] == block.spec.in_channels and x.numel() > 0
 
 
 def takes_folded(block: "MobileOneBlock", x: Tensor) -> bool:
@@ -42,6 +74,9 @@ def takes_folded(block: "MobileOneBlock", x: Tensor) -> bool:
     if block.execution == "branches" or not folds(block):
         if synchronizes(block):
             refuse_own_statistics(block_norms(block))
+        return False
+    if not _fits(block, x):
+        require(x.numel() > 0 or not synchronizes(block), "batch", 0, "an image or more where ranks are synchronized")
         return False
     return block.execution == "folded" or synchronizes(block) or pays(Geometry.of(block.spec), block.spec.k, x)
 
@@ -55,7 +90,7 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     together = synchronizes(block)
     if geometry.positions(x.shape) == 1 and not together:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # which it leaves alone
         x = x.to(torch.get_autocast_dtype(x.device.type))
     kind = kind_of(geometry, x)
     branches = Branches(block.conv_scale is not None, block.identity is not None, tuple(norm.eps for norm in norms))

@@ -47,7 +47,7 @@ class Kind:
         level = to_bias / (to_y.numel() // to_y.shape[1])
         to_kernel = self._backward(to_y - level.to(to_y.dtype).view(1, -1, 1, 1), exact(x), None)[1]
         shape = (self.geometry.groups, self.geometry.outputs)
-        return to_kernel.view(*shape, self.geometry.taps).to(mean.dtype), to_bias.view(shape)
+        return to_kernel.reshape(*shape, self.geometry.taps).to(mean.dtype), to_bias.view(shape)
 
     def to_input(  # noqa: PLR0913, PLR0917
         self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor

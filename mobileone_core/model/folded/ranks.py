@@ -63,23 +63,25 @@ def of_all_ranks(own: Moments, count: int) -> Merged:
     """From this rank's moments of count values; the same bits on every rank.
 
     Counts and means travel in a place of their own for each rank, where all others add 0: T^2 + R T values a group of
-    channels, where gathering everything would take R (T^2 + T). Of two ranks or more, each with a value a channel at
-    least, there is always more than the one that BN refuses.
+    channels, where gathering everything would take R (T^2 + T). In float64, whatever dtype each rank's way to its
+    moments has. Of two ranks or more, each with a value a channel at least, there is always more than the one that BN
+    refuses.
     """
     mean, covariance = own
     ranks, rank = dist.get_world_size(), dist.get_rank()
-    packed = mean.new_zeros(covariance.numel() + ranks * (mean.numel() + 1))
+    packed = mean.new_zeros(covariance.numel() + ranks * (mean.numel() + 1), dtype=torch.float64)
     scatter, counts, means = torch.split(packed, [covariance.numel(), ranks, ranks * mean.numel()])
     scatter.copy_(covariance.reshape(-1)).mul_(count)
     counts[rank] = count
     means.view(ranks, *mean.shape)[rank] = mean
     dist.all_reduce(packed)
-    return merge(counts, means.view(ranks, *mean.shape), scatter.view_as(covariance))
+    moments, total = merge(counts, means.view(ranks, *mean.shape), scatter.view_as(covariance))
+    return Merged(Moments(*(value.to(mean.dtype) for value in moments)), total)
 
 
 def summed(*values: Tensor) -> list[Tensor]:
     """Of every value the sum over all ranks, by one all-reduce."""
-    packed = torch.cat([value.reshape(-1) for value in values])
+    packed = torch.cat([value.reshape(-1).double() for value in values])
     dist.all_reduce(packed)
     parts = torch.split(packed, [value.numel() for value in values])
-    return [part.view_as(value) for part, value in zip(parts, values, strict=True)]
+    return [part.view_as(value).to(value.dtype) for part, value in zip(parts, values, strict=True)]

@@ -1,7 +1,12 @@
 """The library of compiled operators: built once, or not there."""
 
-import pytest
+import tempfile
+from pathlib import Path
 
+import pytest
+import torch
+
+from mobileone_core.model.folded.native import quadratic as native
 from mobileone_core.model.folded.native.library import available, library
 
 compiler = pytest.mark.skipif(not available(), reason="no C compiler")
@@ -28,3 +33,27 @@ def test_it_is_built_once_and_where_nothing_can_be_kept_each_time(tmp_path, monk
     assert library_with(monkeypatch, XDG_CACHE_HOME=tmp_path)
     assert built.stat().st_mtime_ns == made
     assert library_with(monkeypatch, XDG_CACHE_HOME="/dev/null/nowhere")
+
+
+@compiler
+def test_where_there_is_no_user_it_is_built_all_the_same_and_leaves_nothing(tmp_path, monkeypatch):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert library_with(monkeypatch)
+    assert not list(tmp_path.iterdir())
+
+
+@compiler
+def test_a_compiler_may_come_with_options(tmp_path, monkeypatch):
+    assert library_with(monkeypatch, CC="cc -O1", XDG_CACHE_HOME=tmp_path)
+
+
+@compiler
+@pytest.mark.parametrize("wrong", [torch.zeros(1, 1, 9).double(), torch.zeros(1, 1, 9, device="meta")])
+def test_only_float32_on_the_cpu_reaches_the_library(wrong):
+    with pytest.raises(TypeError, match="a float32 tensor with data on the CPU is needed"):
+        native.kernel([wrong], torch.zeros(1, 1, 1))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.folded import ranks
+from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.block import kind_of
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.pointwise import Pointwise
@@ -78,3 +79,17 @@ def test_what_would_follow_its_own_batch_is_refused(monkeypatch):
     with pytest.raises(InputError, match="synchronized: True is not allowed; it needs execution folded or auto"):
         block(x)
     assert block.eval()(x).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ranks_speak_float64_whatever_the_dtype_of_their_moments(monkeypatch, dtype):
+    sent = []
+    monkeypatch.setattr(ranks.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(ranks.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(ranks.dist, "all_reduce", sent.append)
+    own = Moments(torch.ones(4, 9, dtype=dtype), torch.ones(4, 9, 9, dtype=dtype))
+    found = ranks.of_all_ranks(own, 7)
+    gradients = ranks.summed(own.covariance, own.mean)
+    assert [(item.dtype, item.numel()) for item in sent] == [(torch.float64, 398), (torch.float64, 360)]
+    assert {value.dtype for value in (*found.moments, *gradients)} == {dtype}
+    assert torch.equal(found.moments.mean, own.mean)

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -29,22 +30,23 @@ def available() -> bool:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or os.name != "posix":
+    """None where no compiler takes the sources. Where the user's cache cannot be written, none is kept."""
+    compiler = shlex.split(os.environ.get("CC", "")) or [*filter(None, map(shutil.which, ("cc", "gcc", "clang")))][:1]
+    if not compiler or os.name != "posix":
         return None
     level = LEVELS.get(torch.backends.cpu.get_cpu_capability(), [])
     for threading in THREADING:
-        command = [compiler, "-std=gnu11", "-O3", *level, *threading, "-shared", "-fPIC"]
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            return ctypes.CDLL(str(_built(command)))
+        command = [*compiler, "-std=gnu11", "-O3", *level, *threading, "-shared", "-fPIC"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError), tempfile.TemporaryDirectory() as unkept:
+            return ctypes.CDLL(str(_built(command, _cache() or Path(unkept))))
     return None
 
 
-def _built(command: list[str]) -> Path:
-    """The library that a command makes: kept in the user's cache by command and sources."""
+def _built(command: list[str], directory: Path) -> Path:
+    """The library that a command makes: kept in a directory by command and sources."""
     sources = b"".join(source.read_bytes() for source in SOURCES)
     name = hashlib.sha256(repr(command).encode() + sources).hexdigest()[:16]
-    path = _cache() / f"folded-{name}.so"
+    path = directory / f"folded-{name}.so"
     if not path.exists():
         write_whole(path, lambda aside: _run([*command, *map(str, SOURCES), "-o", str(aside)]))
     return path
@@ -54,26 +56,33 @@ def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
 
 
-def _cache() -> Path:
-    """Ours in the user's cache; where that cannot be written, one of this process."""
-    ours = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone_ablations"
-    with contextlib.suppress(OSError):
+def _cache() -> Path | None:
+    """Ours in the user's cache; None where that cannot be written, or there is no user."""
+    with contextlib.suppress(OSError, RuntimeError):
+        ours = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone_ablations"
         ours.mkdir(parents=True, exist_ok=True)
         if os.access(ours, os.W_OK):
             return ours
-    return Path(tempfile.mkdtemp())
+    return None
 
 
 def call(name: str, size: ctypes.Structure, *tensors: Tensor | list[Tensor]) -> None:
     """A function of the library on float32 tensors and lists of them. Inputs are made contiguous; results must be so.
 
-    Raises MemoryError where the library has no memory for what it works with.
+    Raises MemoryError where the library has no memory for what it works with, TypeError for any other tensor.
     """
     held = [[one.contiguous() for one in value] if isinstance(value, list) else value.contiguous() for value in tensors]
-    pointers = [_pointers(value) if isinstance(value, list) else ctypes.c_void_p(value.data_ptr()) for value in held]
+    pointers = [_pointers(value) if isinstance(value, list) else ctypes.c_void_p(_pointer(value)) for value in held]
     if getattr(library(), name)(ctypes.byref(size), *pointers, ctypes.c_int(torch.get_num_threads())):
         raise MemoryError(f"{name}: no memory for what its threads work with")
 
 
 def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+    return (ctypes.c_void_p * len(tensors))(*map(_pointer, tensors))
+
+
+def _pointer(tensor: Tensor) -> int:
+    pointer = tensor.data_ptr()
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or not pointer:
+        raise TypeError(f"a float32 tensor with data on the CPU is needed, not {tensor.dtype} on {tensor.device}")
+    return pointer
