@@ -45,16 +45,9 @@ def _is_plain(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
     """Whether a convolution is a branch's own, not one that somebody put in its place."""
     if type(conv) is not nn.Conv2d:
         return False
-    own = ((kernel, kernel), (geometry.stride,) * 2, (kernel // 2,) * 2, (1, 1), geometry.groups, "zeros", None)
-    return own == (
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        conv.padding_mode,
-        conv.bias,
-    )
+    declared = ((kernel, kernel), (geometry.stride,) * 2, (kernel // 2,) * 2, (1, 1), geometry.groups)
+    found = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return found == declared and conv.padding_mode == "zeros" and conv.bias is None
 
 
 def _fits(block: "MobileOneBlock", x: Tensor) -> bool:
