@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from mobileone_core.model.blocks import ConvNorm, MobileOneBlock
 
 
+def _convolving(block: "MobileOneBlock") -> "list[ConvNorm]":
+    """The branches with a convolution, in their order."""
+    scale = [] if block.conv_scale is None else [block.conv_scale]
+    return [*cast("list[ConvNorm]", block.conv_kxk), *scale]
+
+
 def block_norms(block: "MobileOneBlock") -> list[nn.BatchNorm2d]:
     """The BN of every branch, in the order of the branches."""
-    convolved = [*block.conv_kxk, block.conv_scale] if block.conv_scale is not None else [*block.conv_kxk]
-    return [branch.bn for branch in convolved] + ([block.identity] if block.identity is not None else [])
+    norms = [branch.bn for branch in _convolving(block)]
+    return norms if block.identity is None else [*norms, block.identity]
 
 
 def folds(block: "MobileOneBlock") -> bool:
@@ -36,9 +42,8 @@ def folds(block: "MobileOneBlock") -> bool:
     the batch.
     """
     geometry = Geometry.of(block.spec)
-    plain = all(_is_plain(branch.conv, geometry, geometry.kernel) for branch in cast("list[ConvNorm]", block.conv_kxk))
-    plain = plain and (block.conv_scale is None or _is_plain(block.conv_scale.conv, geometry, 1))
-    return plain and follow_the_batch(block_norms(block))
+    kernels = ((branch.conv, 1 if branch is block.conv_scale else geometry.kernel) for branch in _convolving(block))
+    return all(_is_plain(conv, geometry, kernel) for conv, kernel in kernels) and follow_the_batch(block_norms(block))
 
 
 def _is_plain(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
@@ -52,12 +57,17 @@ def _is_plain(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
 
 def _fits(block: "MobileOneBlock", x: Tensor) -> bool:
     """Whether x is what the block takes, and not empty; anything else is left to the branches, and to their errors."""
-    weight = _weights(block)[0]
+    weight = cast("ConvNorm", block.conv_kxk[0]).conv.weight
     if x.device != weight.device or x.is_meta or type(x) not in (Tensor, nn.Parameter):
         return False
-    casts = torch.is_autocast_enabled(x.device.type) and torch.float64 not in (x.dtype, weight.dtype)
-    alike = x.dtype == weight.dtype or (casts and x.is_floating_point())
+    alike = x.dtype == weight.dtype or (_autocasts(x) and _autocasts(weight))
     return alike and x.dim() == len("NCHW") and x.shape[1] == block.spec.in_channels and x.numel() > 0
+
+
+def _autocasts(values: Tensor) -> bool:
+    """Whether autocast is on and of a convolution's values takes these: any floating-point ones but float64."""
+    is_taken = values.is_floating_point() and values.dtype != torch.float64
+    return is_taken and torch.is_autocast_enabled(values.device.type)
 
 
 def takes_folded(block: "MobileOneBlock", x: Tensor) -> bool:
@@ -83,13 +93,14 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     together = synchronizes(block)
     if geometry.positions(x.shape) == 1 and not together:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
-    if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # which it leaves alone
+    if _autocasts(x):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     kind = kind_of(geometry, x)
     branches = Branches(block.conv_scale is not None, block.identity is not None, tuple(norm.eps for norm in norms))
     with torch.autocast(x.device.type, enabled=False):
         gammas, betas = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
-        found = Sum(*FoldedConvolution.apply(x, kind, branches, together, gammas, betas, *_weights(block)))
+        weights = [branch.conv.weight for branch in _convolving(block)]
+        found = Sum(*FoldedConvolution.apply(x, kind, branches, together, gammas, betas, *weights))
         means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in found[1:])
         update_running(norms, means, variances)
     return found.output
@@ -108,9 +119,3 @@ def kind_of(geometry: Geometry, x: Tensor) -> Kind:
     if x.device.type == "cpu" and x.dtype != torch.float64 and available():
         return Compiled(geometry)
     return Lags(geometry) if geometry.stride == 1 else Columns(geometry)
-
-
-def _weights(block: "MobileOneBlock") -> list[Tensor]:
-    """Of the branches that convolve, in their order."""
-    convolved = [*block.conv_kxk, block.conv_scale] if block.conv_scale is not None else block.conv_kxk
-    return [branch.conv.weight for branch in cast("list[ConvNorm]", convolved)]
