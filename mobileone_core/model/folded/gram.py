@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 PIECE = 48  # terms of a sum of products that cost few digits in float32
+FEW = 4  # pieces, among whose roundings too few are of either sign
 
 
 def gram(rows: Tensor) -> Tensor:
@@ -13,12 +14,13 @@ def gram(rows: Tensor) -> Tensor:
     ten and more in 500 terms.
     """
     channels, terms = rows.shape
+    longest = PIECE if terms >= FEW * PIECE else PIECE // 3
     if channels > 2 * PIECE:
         total = rows.new_zeros(channels, channels)
-        for piece in torch.split(rows, PIECE, 1):
+        for piece in torch.split(rows, longest, 1):
             total.addmm_(piece, piece.T)
         return total
-    pieces = max(1, terms // PIECE)
+    pieces = max(1, terms // longest)
     length = terms // pieces
     parts = rows[:, : pieces * length].view(channels, pieces, length).transpose(0, 1)
     rest = rows[:, pieces * length :]

@@ -10,6 +10,7 @@ from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
 
 HALVES = (torch.bfloat16, torch.float16)
+PARTS = 8  # of a batch, whose gradients of a kernel are sums of few roundings
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,19 @@ class Kind:
         to_bias = to_y.sum((2, 3)).sum(0, dtype=mean.dtype)  # not a copy of all in that dtype
         # as a BN does: less its mean, what comes back sees no offset of the patches
         level = to_bias / (to_y.numel() // to_y.shape[1])
-        to_kernel = self._backward(to_y - level.to(to_y.dtype).view(1, -1, 1, 1), exact(x), None)[1]
+        apart = to_y - level.to(to_y.dtype).view(1, -1, 1, 1)
+        parts = zip(apart.chunk(PARTS), exact(x).chunk(PARTS), strict=True)
+        to_kernel = sum((self._backward(*part, None)[1].to(mean.dtype) for part in parts), mean.new_zeros(()))
         shape = (self.geometry.groups, self.geometry.outputs)
-        return to_kernel.reshape(*shape, self.geometry.taps).to(mean.dtype), to_bias.view(shape)
+        return to_kernel.reshape(*shape, self.geometry.taps), to_bias.view(shape)
 
     def to_input(  # noqa: PLR0913, PLR0917
         self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
         """What x receives from kernel^T (to_y - level) and from weigh together. level (G, O)."""
-        apart = to_y - level.to(to_y.dtype).view(1, -1, 1, 1)
-        to_x = self._backward(apart, x, self._weight(kernel.to(x.dtype)))[0]
+        apart = exact(to_y) - level.to(exact(to_y).dtype).view(1, -1, 1, 1)
+        # its two parts may cancel: rounded, each alone, they cost more than the branches' rounded gradients
+        to_x = self._backward(apart, exact(x), self._weight(kernel.to(apart.dtype)))[0]
         return (to_x + self.weigh(x, mean, weights)).to(x.dtype)
 
     @property

@@ -13,21 +13,29 @@ FEW = 64  # taps, as a network's first block has them
 
 
 class Patches(Kind):
-    """Patches are made for the moments and for their gradient, and not kept."""
+    """Patches are made for the moments and for the gradients, and not kept."""
 
     def moments(self, x: Tensor) -> Moments:
         seen = patches(exact(x), self.geometry)
         mean = seen.mean((0, 3))
-        apart = seen - mean.unsqueeze(-1)
-        rest = apart.mean((0, 3))  # what rounding left
-        if self.geometry.groups == 1 and self.geometry.taps > FEW:
+        if self._is_wide:
+            apart = seen - mean.unsqueeze(-1)
+            rest = apart.mean((0, 3))  # what rounding left
             products = sum((gram(image[0]) for image in apart), apart.new_zeros(()))
-        else:  # neighbouring pixels are much alike: w^T S w needs digits that float32 does not have
-            mean, rest = mean.to(summing(x)), rest.to(summing(x))
-            wide = (image.to(summing(x)) for image in apart)
-            products = sum((torch.bmm(image, image.transpose(1, 2)) for image in wide), mean.new_zeros(()))
+        else:  # neighbouring pixels are much alike: w . mean and w^T S w need digits that float32 does not have
+            mean = mean.to(summing(x))
+            rest, products = _sums(seen, mean)
+            rest /= self.geometry.positions(x.shape)
         covariance = products / self.geometry.positions(x.shape) - rest.unsqueeze(-1) * rest.unsqueeze(-2)
         return Moments(mean + rest, covariance)
+
+    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+        if self._is_wide or self.geometry.groups > 1:
+            return super().to_parameters(x, mean, to_y)
+        apart = patches(exact(x), self.geometry)[:, 0] - mean.to(exact(x).dtype).view(1, -1, 1)
+        rows = exact(to_y).flatten(2)
+        to_kernel = torch.bmm(rows, apart.transpose(1, 2)).sum(0, dtype=mean.dtype)
+        return to_kernel.unsqueeze(0), rows.sum(2).sum(0, dtype=mean.dtype).unsqueeze(0)
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         geometry = self.geometry
@@ -37,6 +45,21 @@ class Patches(Kind):
             return received.view(x.shape)
         flat = received.view(len(x), geometry.in_channels * geometry.area, -1)
         return F.fold(flat, x.shape[2:], geometry.kernel, padding=self._padding, stride=geometry.stride)
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether the products of patches, and copies of them, cost more than a convolution's."""
+        return self.geometry.groups == 1 and self.geometry.taps > FEW
+
+
+def _sums(seen: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Of all patches (N, G, T, L) less a mean (G, T), and of their products (G, T, T): in its dtype, by image."""
+    rest, products = torch.zeros_like(mean), mean.new_zeros(*mean.shape, mean.shape[1])
+    for image in seen:
+        apart = image - mean.unsqueeze(-1)
+        rest += apart.sum(-1)
+        products.baddbmm_(apart, apart.transpose(1, 2))
+    return rest, products
 
 
 def patches(x: Tensor, geometry: Geometry) -> Tensor:

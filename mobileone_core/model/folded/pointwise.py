@@ -5,15 +5,18 @@ from torch import Tensor
 
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.gram import gram
-from mobileone_core.model.folded.kind import Kind, exact
+from mobileone_core.model.folded.kind import HALVES, Kind, exact, summing
 
 LEAST = 32  # positions an image from which a product an image is faster than one over all images, gathered
+PIECE = 64  # terms of a sum; a product's roundings grow with them, the branches' are averaged over k
 
 
 class Pointwise(Kind):
     """At stride 1 and in one group: G = 1, T = C. In full precision without the library's convolution."""
 
     def moments(self, x: Tensor) -> Moments:
+        if self.geometry.positions(x.shape) <= x.shape[1]:  # little is left of gradients where S has not full rank
+            x = x.to(summing(x))
         x = exact(x)
         mean = x.mean((0, 2, 3))
         apart = _gathered(x, mean)
@@ -25,17 +28,17 @@ class Pointwise(Kind):
         return torch.matmul(weights, exact(x).flatten(2) - mean.view(-1, 1)).view(x.shape)
 
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-        if x.dtype != mean.dtype:
+        if x.dtype in HALVES:
             return super().convolve(x, mean, kernel, bias)
-        if _gathers(x):
-            return _scattered(torch.addmm(bias.view(-1, 1), kernel[0], _gathered(x, mean[0])), x)
+        mean, kernel, bias = mean.to(x.dtype), kernel.to(x.dtype), bias.to(x.dtype)
         # a channel that is constant has a factor of 1 / sqrt(eps): its digits must cancel before it is multiplied
-        apart = x.flatten(2) - mean.view(-1, 1)
-        out = torch.baddbmm(bias.view(1, -1, 1), kernel.expand(len(x), -1, -1), apart)
-        return out.view(len(x), -1, *x.shape[2:])
+        bias = bias.view(1, -1, 1)
+        if _gathers(x):
+            return _scattered(_sum(bias, (kernel, _gathered(x, mean[0]).unsqueeze(0))), x)
+        return _sum(bias, (kernel, x.flatten(2) - mean.view(-1, 1))).view(len(x), -1, *x.shape[2:])
 
     def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
-        x, to_y = exact(x), exact(to_y)
+        x, to_y = x.to(mean.dtype), to_y.to(mean.dtype)
         to_bias = to_y.sum((0, 2, 3)).unsqueeze(0)
         if _gathers(x):
             to_kernel = torch.mm(_gathered(to_y), _gathered(x, mean[0]).T)
@@ -47,15 +50,27 @@ class Pointwise(Kind):
     def to_input(  # noqa: PLR0913, PLR0917
         self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
-        if x.dtype != mean.dtype:
-            return super().to_input(x, mean, to_y, level, kernel, weights)
-        offset = -torch.mv(kernel[0].T, level[0])
+        given, x, to_y = x.dtype, exact(x), exact(to_y)
+        mean, level, kernel, weights = (value.to(x.dtype) for value in (mean, level, kernel, weights))
+        offset, turned = -torch.mv(kernel[0].T, level[0]).view(1, -1, 1), kernel.transpose(1, 2)
         if _gathers(x):
-            out = torch.addmm(offset.view(-1, 1), kernel[0].T, _gathered(to_y))
-            return _scattered(out.addmm_(weights[0], _gathered(x, mean[0])), x)
-        rows = to_y.flatten(2)
-        out = torch.baddbmm(offset.view(1, -1, 1), kernel.transpose(1, 2).expand(len(x), -1, -1), rows)
-        return out.baddbmm_(weights.expand(len(x), -1, -1), x.flatten(2) - mean.view(-1, 1)).view(x.shape)
+            rows, apart = (values.unsqueeze(0) for values in (_gathered(to_y), _gathered(x, mean[0])))
+            return _scattered(_sum(offset, (turned, rows), (weights, apart)), x).to(given)
+        apart = x.flatten(2) - mean.view(-1, 1)
+        return _sum(offset, (turned, to_y.flatten(2)), (weights, apart)).view(x.shape).to(given)
+
+
+def _sum(constant: Tensor, *products: tuple[Tensor, Tensor]) -> Tensor:
+    """constant (1, O, 1) and the products of factors (1, O, T) and rows (N, T, L), by pieces of few roundings."""
+    pieces = [
+        (own.expand(len(rows), -1, -1), seen)
+        for factor, rows in products
+        for own, seen in zip(torch.split(factor, PIECE, 2), torch.split(rows, PIECE, 1), strict=True)
+    ]
+    out = torch.baddbmm(constant, *pieces[0])
+    for piece in pieces[1:]:
+        out.baddbmm_(*piece)
+    return out
 
 
 def _gathers(x: Tensor) -> bool:
@@ -75,5 +90,5 @@ def _gathered(x: Tensor, mean: Tensor | None = None) -> Tensor:
 
 
 def _scattered(rows: Tensor, like: Tensor) -> Tensor:
-    """(O, N * H * W) -> (N, O, H, W)."""
-    return rows.view(-1, len(like), *like.shape[2:]).transpose(0, 1).contiguous()
+    """(1, O, N * H * W) -> (N, O, H, W)."""
+    return rows.view(rows.shape[1], len(like), *like.shape[2:]).transpose(0, 1).contiguous()

@@ -5,6 +5,7 @@ import torch
 from folded_blocks import draw_block, trace
 from recorded import QUANTITIES, errors_by_path, record_training, train
 
+from mobileone_core.data.spec import DataSpec
 from mobileone_core.model.folded import block as folded_block
 from mobileone_core.model.spec import BlockSpec
 
@@ -23,8 +24,10 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def recordings():
-    """Every block of the embedded default at the start, in the middle and at the end of two epochs."""
-    return record_training(changes={"recipe.epochs": 2}, steps=(0, 17, 35))
+    """Every block of the embedded default from the start to the end of twelve epochs, and of S0 in its first ones."""
+    tiny = record_training(changes={"recipe.epochs": 12}, steps=(0, 35, 107, 215))
+    s0 = record_training("s0", DataSpec(image_size=64), {"recipe.batch_size": 16, "recipe.epochs": 1}, steps=(0, 40))
+    return [*tiny, *s0]
 
 
 @pytest.mark.slow
@@ -91,6 +94,35 @@ def test_a_constant_channel_beside_a_skip_branch_costs_no_digits():
     outputs = [trace(block, [x], path).output.double() for path in ("folded", "branches")]
     errors = [float((output - truth).norm() / truth.norm()) for output in outputs]
     assert errors[0] <= 3 * max(errors[1], HALF_UNIT)
+
+
+def gradient_errors(spec, x):
+    """Of all parameters together, folded and by branches, against float64: relative."""
+    block = draw_block(spec, dtype=torch.float32)
+
+    def gradients(path, dtype):
+        found = trace(block.to(dtype), [x.to(dtype)], path).gradients
+        return torch.cat([gradient.flatten().double() for gradient in found.values()])
+
+    truth = gradients("branches", torch.float64)
+    return [float((gradients(path, torch.float32) - truth).norm() / truth.norm()) for path in ("folded", "branches")]
+
+
+@pytest.mark.parametrize("size", [2, 6])
+def test_fewer_positions_than_channels_cost_no_digits_of_the_gradients(size):
+    """One value far from the others: what it adds to a kernel's gradient, the variance's gradient takes away."""
+    x = torch.randn(1, 64, size, size, generator=torch.Generator().manual_seed(0)).relu()
+    x[:, :, 0, 0] *= 1000
+    folded, branches = gradient_errors(BlockSpec(64, 64, 1, 1, 1, 3, True, False), x)
+    assert folded <= 3 * max(branches, HALF_UNIT)
+
+
+def test_pixels_that_the_centre_does_not_see_cost_it_no_digits():
+    """At stride 2: the scale branch sees every fourth pixel, and the others' spread is a thousand times theirs."""
+    x = torch.randn(16, 8, 12, 12, generator=torch.Generator().manual_seed(0)).relu()
+    x[:, :, ::2, ::2] /= 1000
+    folded, branches = gradient_errors(KINDS["strided"], x)
+    assert folded <= 3 * max(branches, HALF_UNIT)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from mobileone_core.model.folded.branches import Stacked
 from mobileone_core.model.folded.native import quadratic as native
 from mobileone_core.model.folded.native.library import available
 
-CLOSE = 2e-6  # of a norm, in float32
+CLOSE = 3e-7  # in float32, of what the sums would be were no term negative
 compiler = pytest.mark.skipif(not available(), reason="no C compiler")
 WAYS = [pytest.param(True, id="compiled", marks=compiler), pytest.param(False, id="plain")]
 INPUTS = ("mean", "covariance", "to_kernel", "factors", "halves")
@@ -51,11 +51,13 @@ def expected(rows, *, mean, covariance, to_kernel, factors, halves):
 
 
 def compare(rows, values):
-    rows64 = [row.double() for row in rows]
-    truth = expected(rows64, **{name: value.double() for name, value in values.items()})
-    for actual, true in zip(found(rows, **values), truth, strict=True):
+    """Terms may cancel: a rounding is one of the terms, not of what they leave."""
+    rows64, values64 = [row.double() for row in rows], {name: value.double() for name, value in values.items()}
+    truth = expected(rows64, **values64)
+    sizes = expected([row.abs() for row in rows64], **{name: value.abs() for name, value in values64.items()})
+    for actual, true, size in zip(found(rows, **values), truth, sizes, strict=True):
         assert actual.dtype == torch.float32
-        assert (actual - true).norm() <= CLOSE * true.norm()
+        assert (actual - true).norm() <= CLOSE * size.norm()
 
 
 @pytest.mark.parametrize("compiled", WAYS)

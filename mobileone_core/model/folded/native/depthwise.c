@@ -12,7 +12,7 @@
 #define TAPS 9
 #define LANES 16   /* lines end in zeros up to a multiple of it */
 #define LINE 512   /* values that a line should hold */
-#define SMALL 4    /* columns of an output whose products are summed in double */
+#define SMALL 8    /* columns of an output whose products are summed in double */
 #define EACH_TAP for (int t = 0; t < TAPS; t++)
 
 typedef int64_t integer;
@@ -158,11 +158,25 @@ static double total(const float *restrict u, integer count) {
     return sum;
 }
 
-static float channel_mean(const float *x, integer channel, const Shape *shape) {
+/* What the kernel's centre sees, on average: less it, a centre whose values differ little keeps its digits. */
+static float centre_mean(const float *x, integer channel, const Lines *l) {
+    const Shape *shape = &l->shape;
     integer plane = shape->height * shape->width;
     double sum = 0;
-    for (integer n = 0; n < shape->batch; n++) sum += total(x + (n * shape->channels + channel) * plane, plane);
-    return (float)(sum / (double)(shape->batch * plane));
+    for (integer n = 0; n < shape->batch; n++) {
+        const float *first = x + (n * shape->channels + channel) * plane;
+        if (shape->stride == 1) {
+            sum += total(first, plane);
+            continue;
+        }
+        for (integer i = 0; i < l->rows; i++) {
+            const float *row = first + i * shape->stride * shape->width;
+            float seen = 0;
+            for (integer j = 0; j < l->columns; j++) seen += row[j * shape->stride];
+            sum += seen;
+        }
+    }
+    return (float)(sum / (double)(shape->batch * l->rows * l->columns));
 }
 
 /* Whether tap row a of padded row `row` belongs to an output row, and to which. */
@@ -198,7 +212,7 @@ static void channel_moments(const Task *task, integer channel, const Lines *l, f
     const float *x = task->x;
     float *mean = task->means + channel * TAPS, *cov = task->covariances + channel * TAPS * TAPS;
     double sums[TAPS] = {0}, products[TAPS * TAPS] = {0}, count = (double)(shape->batch * l->rows * l->columns);
-    float shift = channel_mean(x, channel, shape);
+    float shift = l->columns <= SMALL ? 0 : centre_mean(x, channel, l); /* double needs none, and it rounds x */
     for (integer start = 0; start < shape->batch; start += l->images) {
         Planes planes = planes_of(x, channel, start, l, shape->height * shape->width);
         for (integer r = 0; r < l->padded; r++) {

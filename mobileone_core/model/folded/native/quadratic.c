@@ -143,6 +143,13 @@ static void tile_forms(
     }
 }
 
+/* Of few terms: without a rounding. */
+static double exact_dot(const float *restrict u, const float *restrict v, integer count) {
+    double sum = 0;
+    for (integer t = 0; t < count; t++) sum += (double)u[t] * v[t];
+    return sum;
+}
+
 /* One row after the other, for groups with few of them. */
 static void group_forms(
     const Size *size, const float *const *rows, integer group, const float *mean, const float *covariance, float *means,
@@ -151,10 +158,10 @@ static void group_forms(
     for (integer b = 0; b < size->branches; b++)
         for (integer o = 0; o < size->outputs; o++) {
             const float *row = rows[b] + (group * size->outputs + o) * taps;
-            float variance = 0;
-            for (integer p = 0; p < taps; p++) variance += row[p] * dot(covariance + p * taps, row, taps);
-            *means++ = dot(row, mean, taps);
-            *variances++ = variance;
+            double variance = 0;
+            for (integer p = 0; p < taps; p++) variance += row[p] * exact_dot(covariance + p * taps, row, taps);
+            *means++ = (float)exact_dot(row, mean, taps);
+            *variances++ = (float)variance;
         }
 }
 
@@ -328,12 +335,13 @@ static void group_gradients(const Task *task, integer group, const float *covari
         for (integer o = 0; o < outputs; o++, place++) {
             integer start = (group * outputs + o) * taps;
             const float *row = task->rows[b] + start, *to_kernel = task->to_kernel + start;
-            float found = dot(row, to_kernel, taps), weight = found * task->halves[place];
-            task->to_factors[place] = found;
+            double found = exact_dot(row, to_kernel, taps), weight = found * task->halves[place];
+            task->to_factors[place] = (float)found;
             for (integer p = 0; p < taps; p++) {
-                float moved = dot(covariance + p * taps, row, taps);
-                task->to_rows[b][start + p] = 2 * weight * moved + task->factors[place] * to_kernel[p];
-                for (integer q = 0; q < taps; q++) to_covariance[p * taps + q] += weight * (row[p] * row[q]);
+                double moved = exact_dot(covariance + p * taps, row, taps);
+                double to_row = 2 * weight * moved + (double)task->factors[place] * to_kernel[p];
+                task->to_rows[b][start + p] = (float)to_row;
+                for (integer q = 0; q < taps; q++) to_covariance[p * taps + q] += (float)weight * (row[p] * row[q]);
             }
         }
 }
