@@ -21,8 +21,6 @@ from mobileone_core.model.folded.pointwise import Pointwise
 from mobileone_core.model.folded.ranks import refuse_own_statistics, synchronizes
 from mobileone_core.model.folded.rule import pays
 
-FEW = 2  # output rows and columns
-
 if TYPE_CHECKING:
     from mobileone_core.model.blocks import ConvNorm, MobileOneBlock
 
@@ -118,8 +116,6 @@ def kind_of(geometry: Geometry, x: Tensor) -> Kind:
     # a tap that only ever sees padding needs a centre of its own
     if not geometry.depthwise or min(geometry.sizes(x.shape)) == 1:
         return Patches(geometry)
-    # where most of a patch is padding, its moments need digits that the compiled operators' float32 does not have
-    few = max(geometry.sizes(x.shape)) <= FEW
-    if x.device.type == "cpu" and x.dtype != torch.float64 and available() and not few:
+    if x.device.type == "cpu" and x.dtype != torch.float64 and available():
         return Compiled(geometry)
     return Lags(geometry) if geometry.stride == 1 else Columns(geometry)

@@ -10,7 +10,7 @@ from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
 
 HALVES = (torch.bfloat16, torch.float16)
-PARTS = 8  # of a batch, whose gradients of a kernel are sums of few roundings
+PARTS = 8  # of a batch, that are summed apart: few roundings, or few values at a time
 
 
 @dataclass(frozen=True)

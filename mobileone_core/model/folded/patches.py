@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gram import gram
-from mobileone_core.model.folded.kind import Kind, exact, summing
+from mobileone_core.model.folded.kind import PARTS, Kind, exact, summing
 
 FEW = 64  # taps, as a network's first block has them
 
@@ -53,10 +53,10 @@ class Patches(Kind):
 
 
 def _sums(seen: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Of all patches (N, G, T, L) less a mean (G, T), and of their products (G, T, T): in its dtype, by image."""
+    """Of all patches (N, G, T, L) less a mean (G, T), and of their products (G, T, T): in its dtype, part by part."""
     rest, products = torch.zeros_like(mean), mean.new_zeros(*mean.shape, mean.shape[1])
-    for image in seen:
-        apart = image - mean.unsqueeze(-1)
+    for part in seen.chunk(PARTS):
+        apart = (part.permute(1, 2, 0, 3) - mean.view(*mean.shape, 1, 1)).flatten(2)
         rest += apart.sum(-1)
         products.baddbmm_(apart, apart.transpose(1, 2))
     return rest, products

@@ -55,5 +55,5 @@ def test_a_compiler_may_come_with_options(tmp_path, monkeypatch):
 @compiler
 @pytest.mark.parametrize("wrong", [torch.zeros(1, 1, 9).double(), torch.zeros(1, 1, 9, device="meta")])
 def test_only_float32_on_the_cpu_reaches_the_library(wrong):
-    with pytest.raises(TypeError, match="a float32 tensor with data on the CPU is needed"):
+    with pytest.raises(TypeError, match=r"a tensor of torch\.float32 with data on the CPU is needed"):
         native.kernel([wrong], torch.zeros(1, 1, 1))

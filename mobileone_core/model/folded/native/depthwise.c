@@ -54,7 +54,8 @@ static Planes planes_of(const float *x, integer channel, integer start, const Li
 /* What an operator is given and makes. */
 typedef struct {
     const float *x, *mean, *kernel, *bias, *to_y, *level, *weights;
-    float *means, *covariances, *y, *to_kernel, *to_bias, *to_x;
+    double *means, *covariances;
+    float *y, *to_kernel, *to_bias, *to_x;
 } Task;
 
 typedef void Work(const Task *task, integer channel, const Lines *l, float *buffer);
@@ -210,7 +211,7 @@ static void add_sums(const Lines *l, integer r, const float *row, double *sums) 
 static void channel_moments(const Task *task, integer channel, const Lines *l, float *buffer) {
     const Shape *shape = &l->shape;
     const float *x = task->x;
-    float *mean = task->means + channel * TAPS, *cov = task->covariances + channel * TAPS * TAPS;
+    double *mean = task->means + channel * TAPS, *cov = task->covariances + channel * TAPS * TAPS;
     double sums[TAPS] = {0}, products[TAPS * TAPS] = {0}, count = (double)(shape->batch * l->rows * l->columns);
     float shift = l->columns <= SMALL ? 0 : centre_mean(x, channel, l); /* double needs none, and it rounds x */
     for (integer start = 0; start < shape->batch; start += l->images) {
@@ -223,16 +224,16 @@ static void channel_moments(const Task *task, integer channel, const Lines *l, f
                 add_products(l, r, d, buffer + (r - d) % SIDE * SIDE * l->line, row, products);
         }
     }
-    EACH_TAP mean[t] = (float)(sums[t] / count + shift);
+    EACH_TAP mean[t] = sums[t] / count + shift;
     for (int s = 0; s < TAPS; s++)
         EACH_TAP {
             double product = products[s / SIDE <= t / SIDE ? s * TAPS + t : t * TAPS + s] / count;
-            cov[s * TAPS + t] = (float)(product - sums[s] / count * (sums[t] / count));
+            cov[s * TAPS + t] = product - sums[s] / count * (sums[t] / count);
         }
 }
 
 /* x -> mean (C, 9), covariance (C, 9, 9) of its patches. */
-int moments(const Shape *shape, const float *x, float *mean, float *covariance, int threads) {
+int moments(const Shape *shape, const float *x, double *mean, double *covariance, int threads) {
     Task task = {.x = x, .means = mean, .covariances = covariance};
     return each_channel(shape, &task, channel_moments, SIDE * SIDE, threads);
 }

@@ -1,4 +1,4 @@
-"""depthwise.c as operators of torch: 3x3 kernels, all float32."""
+"""depthwise.c as operators of torch: 3x3 kernels, float32 but for the moments."""
 
 import ctypes
 
@@ -26,9 +26,9 @@ def _output(x: Tensor, stride: int) -> Tensor:
 
 
 def moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """Mean (C, 9) and covariance (C, 9, 9) of the patches of x (N, C, H, W)."""
+    """Mean (C, 9) and covariance (C, 9, 9) of the patches of x (N, C, H, W), in float64."""
     found = _like_moments(x, stride)
-    _call("moments", stride, x, *found)
+    call("moments", _Shape(*x.shape, stride), x, doubles=found)
     return found
 
 
@@ -56,7 +56,8 @@ def to_input(  # noqa: PLR0913, PLR0917
 
 
 def _like_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-    return x.new_empty(x.shape[1], TAPS), x.new_empty(x.shape[1], TAPS, TAPS)
+    shape = (x.shape[1], TAPS)
+    return x.new_empty(shape, dtype=torch.float64), x.new_empty(*shape, TAPS, dtype=torch.float64)
 
 
 def _like_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001

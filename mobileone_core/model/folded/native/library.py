@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -66,13 +67,15 @@ def _cache() -> Path | None:
     return None
 
 
-def call(name: str, size: ctypes.Structure, *tensors: Tensor | list[Tensor]) -> None:
-    """A function of the library on float32 tensors and lists of them. Inputs are made contiguous; results must be so.
+def call(name: str, size: ctypes.Structure, *tensors: Tensor | list[Tensor], doubles: Sequence[Tensor] = ()) -> None:
+    """A function of the library on float32 tensors and lists of them, then on float64 ones. Inputs are made contiguous;
+    results must be so.
 
     Raises MemoryError where the library has no memory for what it works with, TypeError for any other tensor.
     """
     held = [[one.contiguous() for one in value] if isinstance(value, list) else value.contiguous() for value in tensors]
     pointers = [_pointers(value) if isinstance(value, list) else ctypes.c_void_p(_pointer(value)) for value in held]
+    pointers += [ctypes.c_void_p(_pointer(value, torch.float64)) for value in doubles]
     if getattr(library(), name)(ctypes.byref(size), *pointers, ctypes.c_int(torch.get_num_threads())):
         raise MemoryError(f"{name}: no memory for what its threads work with")
 
@@ -81,8 +84,8 @@ def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
     return (ctypes.c_void_p * len(tensors))(*map(_pointer, tensors))
 
 
-def _pointer(tensor: Tensor) -> int:
+def _pointer(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
     pointer = tensor.data_ptr()
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or not pointer:
-        raise TypeError(f"a float32 tensor with data on the CPU is needed, not {tensor.dtype} on {tensor.device}")
+    if tensor.dtype != dtype or tensor.device.type != "cpu" or not pointer:
+        raise TypeError(f"a tensor of {dtype} with data on the CPU is needed, not {tensor.dtype} on {tensor.device}")
     return pointer
