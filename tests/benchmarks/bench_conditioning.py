@@ -4,9 +4,10 @@
     python tests/benchmarks/bench_conditioning.py --recorded [--epochs 12] [--seeds 1]
 
 Curves: random blocks of each kind, by branches and folded, in float32 and under bfloat16 autocast (CPU). One draws
-the inputs with a mean of so many spreads, the other as images of which neighbouring pixels (for pointwise blocks:
-channels) correlate so much. Errors are relative, in norms, of output, gradient of the input, of the parameters, and
-running variance; the truth is the branches in float64 on the same numbers. Recorded: every block of the embedded
+the inputs with a mean of so many spreads, one as images of which neighbouring pixels (for pointwise blocks: channels)
+correlate so much, one with a single pixel so many times as far from zero as the others. Errors are relative, in norms,
+of output, gradient of the input, of the parameters, and running variance; the truth is the branches in float64 on the
+same numbers. Recorded: every block of the embedded
 default at the start, in the middle and at the end of a training, and of S0 at 64 px within its first epoch.
 """
 
@@ -32,7 +33,7 @@ KINDS = {
 }
 OFFSETS = (0.0, 1.0, 10.0, 100.0, 1e3, 1e4)
 CORRELATIONS = (0.0, 0.9, 0.99, 0.999, 0.9999)
-HALF_UNIT = 2.0**-24  # of float32
+FACTORS = (10.0, 100.0, 1000.0)
 SHOWN = ("output", "to input", "to parameters", "running variance")
 Row = tuple[str, str, str, float, str, str, float]  # against, kind, precision, value, path, quantity, error
 
@@ -49,6 +50,13 @@ def correlated(spec: BlockSpec, seed: int, correlation: float) -> Tensor:
     return correlation**0.5 * common + (1 - correlation) ** 0.5 * x
 
 
+def with_outlier(spec: BlockSpec, seed: int, factor: float) -> Tensor:
+    """One pixel of one image is so many times what it would be."""
+    x = white(spec, seed)
+    x[0, :, 8, 8] *= factor
+    return x
+
+
 def curves(repeats: int) -> Iterator[Row]:
     from folded_blocks import draw_block
     from recorded import Recorded, errors_by_path
@@ -58,6 +66,7 @@ def curves(repeats: int) -> Iterator[Row]:
         inputs += [
             ("correlation", value, lambda seed, v=value, s=spec: correlated(s, seed, v)) for value in CORRELATIONS
         ]
+        inputs += [("outlier", value, lambda seed, v=value, s=spec: with_outlier(s, seed, v)) for value in FACTORS]
         for against, value, draw in inputs:
             for seed in range(repeats):
                 block = draw_block(spec, seed, dtype=torch.float32)
@@ -115,6 +124,8 @@ def draw_curves(found: dict[tuple[str, str, str, float, str, str], float], file:
 
 def against(errors: dict[str, dict[str, float]], name: str) -> float:
     """The folded path's error in branches' errors, none being held to less than rounding an exact result costs."""
+    from recorded import HALF_UNIT
+
     return errors["folded"][name] / max(errors["branches"][name], HALF_UNIT)
 
 

@@ -8,7 +8,7 @@ from mobileone_core.model.folded.kind import Kind, exact
 from mobileone_core.model.folded.native import depthwise as native
 from mobileone_core.model.folded.operators import Function, chosen
 
-FEW = 2  # output rows and columns, of which most taps see padding
+FEW = 2  # output rows and columns
 
 
 class Compiled(Kind):
@@ -16,7 +16,7 @@ class Compiled(Kind):
 
     def moments(self, x: Tensor) -> Moments:
         mean, covariance = _operator(native.moments)(exact(x), self.geometry.stride)
-        # where most of a patch is padding, w^T S w needs digits that float32 does not have
+        # of so few outputs, w^T S w needs digits that float32 does not have
         fine = x.dtype == torch.float32 and max(self.geometry.sizes(x.shape)) <= FEW
         return Moments(mean, covariance) if fine else Moments(mean.float(), covariance.float())
 

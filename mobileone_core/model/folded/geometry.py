@@ -56,3 +56,7 @@ class Geometry:
         """Values a channel of the output for an input (N, C, H, W)."""
         rows, columns = self.sizes(shape)
         return shape[0] * rows * columns
+
+    def can_have_full_rank(self, shape: Size) -> bool:
+        """Whether an input (N, C, H, W) has patches enough for a covariance of full rank."""
+        return self.positions(shape) > self.taps

@@ -14,13 +14,15 @@ def gram(rows: Tensor) -> Tensor:
     ten and more in 500 terms.
     """
     channels, terms = rows.shape
-    longest = PIECE if terms >= FEW * PIECE else PIECE // 3
+    if rows.dtype == torch.float64:
+        return rows @ rows.T
+    length = PIECE if terms >= FEW * PIECE else PIECE // 3
     if channels > 2 * PIECE:
         total = rows.new_zeros(channels, channels)
-        for piece in torch.split(rows, longest, 1):
+        for piece in torch.split(rows, length, 1):
             total.addmm_(piece, piece.T)
         return total
-    pieces = max(1, terms // longest)
+    pieces = max(1, terms // length)
     length = terms // pieces
     parts = rows[:, : pieces * length].view(channels, pieces, length).transpose(0, 1)
     rest = rows[:, pieces * length :]

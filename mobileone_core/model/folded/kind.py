@@ -28,7 +28,10 @@ class Kind:
         raise NotImplementedError
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
-        """What x receives where every patch is given weights (p - m), weights being symmetric: (N, C, H, W)."""
+        """What x receives where every patch is given weights (p - m), weights being symmetric: (N, C, H, W).
+
+        Asked for by to_input alone, and so not of a kind that has its own.
+        """
         raise NotImplementedError
 
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -43,7 +46,7 @@ class Kind:
     def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
         """The gradients of convolve to kernel and bias. mean must be that of x."""
         to_y = exact(to_y)  # the gradients of the branches are small differences of what is summed here
-        to_bias = to_y.sum((2, 3)).sum(0, dtype=mean.dtype)  # not a copy of all in that dtype
+        to_bias = channel_sums(to_y).to(mean.dtype)
         # as a BN does: less its mean, what comes back sees no offset of the patches
         level = to_bias / (to_y.numel() // to_y.shape[1])
         apart = to_y - level.to(to_y.dtype).view(1, -1, 1, 1)
@@ -56,7 +59,8 @@ class Kind:
         self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
         """What x receives from kernel^T (to_y - level) and from weigh together. level (G, O)."""
-        apart = exact(to_y) - level.to(exact(to_y).dtype).view(1, -1, 1, 1)
+        to_y = exact(to_y)
+        apart = to_y - level.to(to_y.dtype).view(1, -1, 1, 1)
         # its two parts may cancel: rounded, each alone, they cost more than the branches' rounded gradients
         to_x = self._backward(apart, exact(x), self._weight(kernel.to(apart.dtype)))[0]
         return (to_x + self.weigh(x, mean, weights)).to(x.dtype)
@@ -84,6 +88,11 @@ class Kind:
         mask = [to_x, not to_x, False]
         found = torch.ops.aten.convolution_backward(to_y, x, weight, None, *pairs, geometry.groups, mask)
         return found  # type: ignore[no-any-return]
+
+
+def channel_sums(values: Tensor) -> Tensor:
+    """(N, C, H, W) -> (C), in float64 but for single rows: little may be left of what cancels."""
+    return values.sum(3).sum((0, 2), dtype=torch.float64)
 
 
 def exact(values: Tensor) -> Tensor:

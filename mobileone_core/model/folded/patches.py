@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gram import gram
-from mobileone_core.model.folded.kind import PARTS, Kind, exact, summing
+from mobileone_core.model.folded.kind import PARTS, Kind, channel_sums, exact, summing
 
 FEW = 64  # taps, as a network's first block has them
 
@@ -32,10 +32,13 @@ class Patches(Kind):
     def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
         if self._is_wide or self.geometry.groups > 1:
             return super().to_parameters(x, mean, to_y)
-        apart = patches(exact(x), self.geometry)[:, 0] - mean.to(exact(x).dtype).view(1, -1, 1)
-        rows = exact(to_y).flatten(2)
-        to_kernel = torch.bmm(rows, apart.transpose(1, 2)).sum(0, dtype=mean.dtype)
-        return to_kernel.unsqueeze(0), rows.sum(2).sum(0, dtype=mean.dtype).unsqueeze(0)
+        x, to_y = exact(x), exact(to_y)
+        rounded = mean.to(x.dtype)
+        apart = patches(x, self.geometry)[:, 0] - rounded.view(1, -1, 1)
+        to_bias = channel_sums(to_y).to(mean.dtype)
+        to_kernel = torch.bmm(to_y.flatten(2), apart.transpose(1, 2)).sum(0, dtype=mean.dtype)
+        to_kernel -= torch.outer(to_bias, (mean - rounded).view(-1))
+        return to_kernel.unsqueeze(0), to_bias.unsqueeze(0)
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         geometry = self.geometry
@@ -48,7 +51,7 @@ class Patches(Kind):
 
     @property
     def _is_wide(self) -> bool:
-        """Whether the products of patches, and copies of them, cost more than a convolution's."""
+        """Whether all is one group of so many taps that copies and products of patches cost more than a convolution."""
         return self.geometry.groups == 1 and self.geometry.taps > FEW
 
 
@@ -56,9 +59,9 @@ def _sums(seen: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Of all patches (N, G, T, L) less a mean (G, T), and of their products (G, T, T): in its dtype, part by part."""
     rest, products = torch.zeros_like(mean), mean.new_zeros(*mean.shape, mean.shape[1])
     for part in seen.chunk(PARTS):
-        apart = (part.permute(1, 2, 0, 3) - mean.view(*mean.shape, 1, 1)).flatten(2)
-        rest += apart.sum(-1)
-        products.baddbmm_(apart, apart.transpose(1, 2))
+        apart = part - mean.unsqueeze(-1)
+        rest += apart.sum((0, 3))
+        products += torch.matmul(apart, apart.transpose(2, 3)).sum(0)
     return rest, products
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.gram import gram
-from mobileone_core.model.folded.kind import HALVES, Kind, exact, summing
+from mobileone_core.model.folded.kind import HALVES, Kind, channel_sums, exact, summing
 
 LEAST = 32  # positions an image from which a product an image is faster than one over all images, gathered
 PIECE = 64  # terms of a sum; a product's roundings grow with them, the branches' are averaged over k
@@ -15,7 +15,7 @@ class Pointwise(Kind):
     """At stride 1 and in one group: G = 1, T = C. In full precision without the library's convolution."""
 
     def moments(self, x: Tensor) -> Moments:
-        if self.geometry.positions(x.shape) <= x.shape[1]:  # little is left of gradients where S has not full rank
+        if not self.geometry.can_have_full_rank(x.shape):  # what is left of the kernels' gradients needs digits
             x = x.to(summing(x))
         x = exact(x)
         mean = x.mean((0, 2, 3))
@@ -23,9 +23,6 @@ class Pointwise(Kind):
         rest = apart.mean(1)  # what rounding left of the mean
         covariance = gram(apart).div_(apart.shape[1]) - torch.outer(rest, rest)
         return Moments((mean + rest).unsqueeze(0), covariance.unsqueeze(0))
-
-    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
-        return torch.matmul(weights, exact(x).flatten(2) - mean.view(-1, 1)).view(x.shape)
 
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         if x.dtype in HALVES:
@@ -39,7 +36,7 @@ class Pointwise(Kind):
 
     def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
         x, to_y = x.to(mean.dtype), to_y.to(mean.dtype)
-        to_bias = to_y.sum((0, 2, 3)).unsqueeze(0)
+        to_bias = channel_sums(to_y).to(mean.dtype).unsqueeze(0)
         if _gathers(x):
             to_kernel = torch.mm(_gathered(to_y), _gathered(x, mean[0]).T)
         else:

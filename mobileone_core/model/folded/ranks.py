@@ -60,7 +60,7 @@ def merge(counts: Tensor, means: Tensor, scatter: Tensor) -> Merged:
 
 
 def of_all_ranks(own: Moments, count: int) -> Merged:
-    """From this rank's moments of count values; the same bits on every rank.
+    """From this rank's moments of count values; the same bits on every rank that has them in the same dtype.
 
     Counts and means travel in a place of their own for each rank, where all others add 0: T^2 + R T values a group of
     channels, where gathering everything would take R (T^2 + T). In float64, whatever dtype each rank's way to its

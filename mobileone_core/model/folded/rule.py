@@ -38,12 +38,17 @@ def pays(geometry: Geometry, k: int, x: Tensor) -> bool:
         return False
     if not x.is_contiguous():
         return False
-    positions = geometry.positions(x.shape)
     if geometry.pointwise:
-        if not available():
-            return (k - 1) * positions > k * geometry.in_channels
-        narrow = k >= LEAST_K and geometry.in_channels <= NARROW
-        return narrow or 2 * (k - 1) * positions > (k + 2) * geometry.in_channels
+        return _pointwise_pays(geometry, k, x)
     if geometry.depthwise:
         return k >= LEAST_K or available()
-    return geometry.groups == 1 and geometry.kernel == 3 and positions >= LEAST_POSITIONS
+    return geometry.groups == 1 and geometry.kernel == 3 and geometry.positions(x.shape) >= LEAST_POSITIONS
+
+
+def _pointwise_pays(geometry: Geometry, k: int, x: Tensor) -> bool:
+    positions, channels = geometry.positions(x.shape), geometry.in_channels
+    if not available():
+        return (k - 1) * positions > k * channels
+    if not geometry.can_have_full_rank(x.shape):  # where the algebra is in float64
+        return False
+    return (k >= LEAST_K and channels <= NARROW) or 2 * (k - 1) * positions > (k + 2) * channels

@@ -83,6 +83,18 @@ def test_inputs_in_another_layout_are_read_as_they_are():
 
 
 @compiler
+@pytest.mark.parametrize("size", [2, 4, 8, 9, 16, 40])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_offset_costs_no_digits_of_the_variance_that_the_centre_sees(size, stride):
+    """The centre sees no padding, whose distance from the rest would hide what it loses."""
+    geometry, (x, *_) = draw((16, 3, size, size), stride, 1000.0, 5)
+    found, expected = (
+        kind.moments(given) for kind, given in ((Compiled(geometry), x), (Patches(geometry), x.double()))
+    )
+    torch.testing.assert_close(found.covariance[:, 4, 4].double(), expected.covariance[:, 4, 4], rtol=1e-6, atol=0)
+
+
+@compiler
 @pytest.mark.parametrize("stride", [1, 2])
 def test_torch_is_told_the_truth_about_the_operators(stride):
     geometry, (x, to_y, level, kernel, weights, bias) = draw((2, 3, 5, 6), stride, 0.0, 2)

@@ -12,7 +12,7 @@
 #define TAPS 9
 #define LANES 16   /* lines end in zeros up to a multiple of it */
 #define LINE 512   /* values that a line should hold */
-#define SMALL 8    /* columns of an output whose products are summed in double */
+#define SMALL 8    /* columns of an output whose moments are summed in double */
 #define EACH_TAP for (int t = 0; t < TAPS; t++)
 
 typedef int64_t integer;
@@ -131,7 +131,7 @@ static void dots(const float *restrict u, const float *restrict v, integer line,
     memcpy(out, all, sizeof all);
 }
 
-/* The same without a rounding, for small maps: their few patches are much alike, and w^T S w needs the digits. */
+/* The same in double, for small maps: their few patches are much alike, and w^T S w needs the digits. */
 static void exact_dots(const float *restrict u, const float *restrict v, integer line, double *out) {
     for (int a = 0; a < SIDE; a++)
         for (int b = 0; b < SIDE; b++) {
@@ -154,6 +154,13 @@ static void dots_with(const float *restrict weights, const float *restrict u, in
 
 static double total(const float *restrict u, integer count) {
     float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (integer j = 0; j < count; j++) sum += u[j];
+    return sum;
+}
+
+static double exact_total(const float *restrict u, integer count) {
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (integer j = 0; j < count; j++) sum += u[j];
     return sum;
@@ -202,7 +209,8 @@ static void add_products(const Lines *l, integer r, int d, const float *upper, c
 
 static void add_sums(const Lines *l, integer r, const float *row, double *sums) {
     integer i;
-    double found[SIDE] = {total(row, l->line), total(row + l->line, l->line), total(row + 2 * l->line, l->line)};
+    double found[SIDE];
+    for (int b = 0; b < SIDE; b++) found[b] = (l->columns <= SMALL ? exact_total : total)(row + b * l->line, l->line);
     for (int a = 0; a < SIDE; a++)
         if (output_row(l, r, a, &i))
             for (int b = 0; b < SIDE; b++) sums[SIDE * a + b] += found[b];
@@ -213,7 +221,7 @@ static void channel_moments(const Task *task, integer channel, const Lines *l, f
     const float *x = task->x;
     double *mean = task->means + channel * TAPS, *cov = task->covariances + channel * TAPS * TAPS;
     double sums[TAPS] = {0}, products[TAPS * TAPS] = {0}, count = (double)(shape->batch * l->rows * l->columns);
-    float shift = l->columns <= SMALL ? 0 : centre_mean(x, channel, l); /* double needs none, and it rounds x */
+    float shift = l->columns <= SMALL ? 0 : centre_mean(x, channel, l); /* which rounds x */
     for (integer start = 0; start < shape->batch; start += l->images) {
         Planes planes = planes_of(x, channel, start, l, shape->height * shape->width);
         for (integer r = 0; r < l->padded; r++) {
@@ -286,7 +294,7 @@ static void kernel_gradient(const Task *task, integer channel, const Lines *l, f
             take_row(&planes, l, r, shift, buffer + r % SIDE * SIDE * l->line);
             if (!output_row(l, r, SIDE - 1, &i)) continue;
             take_line(&outputs, l, i, 0, weights);
-            all += total(weights, l->line);
+            all += exact_total(weights, l->line); /* what is left of it may be little */
             for (int a = 0; a < SIDE; a++) {
                 double found[SIDE];
                 dots_with(weights, buffer + (r - 2 + a) % SIDE * SIDE * l->line, l->line, found);

@@ -143,9 +143,9 @@ static void tile_forms(
     }
 }
 
-/* Of few terms: without a rounding. */
 static double exact_dot(const float *restrict u, const float *restrict v, integer count) {
     double sum = 0;
+#pragma omp simd reduction(+ : sum)
     for (integer t = 0; t < count; t++) sum += (double)u[t] * v[t];
     return sum;
 }
