@@ -24,7 +24,6 @@ STUDY = SearchStudy(
         Factor("activation", "model.activation", levels=("relu", "hardswish", "silu"), baseline="relu"),
         Factor("se", "model.se", levels=("none", "paper", "all"), baseline="none"),
     ),
-    base={"recipe.clip_norm": 1.0},
 )
 
 if __name__ == "__main__":
