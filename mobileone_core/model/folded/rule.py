@@ -4,21 +4,24 @@ Measured forward and backward of one block in float32 on a Xeon with AVX-512, on
 the folded path is faster), by tests/benchmarks/bench_folded_blocks.py; the blocks of S0 at batch 8 and 224 px / at
 batch 32 and 64 px / of tiny at batch 64 and 16 px:
 
-    k = 1   dense 2.2 / 1.8 / 0.5; depthwise 0.8 to 2.4 / 0.8 to 1.4 / 0.9 to 1.7; pointwise 0.6 to 1.0
-    k = 2   dense 2.2 / 1.5 / 0.5; depthwise 1.1 to 3.3 / 1.1 to 1.9 / 1.1 to 2.3; pointwise 0.9 to 1.7
-    k = 4   dense 1.9 / 1.9 / 0.5; depthwise 1.7 to 5.1 / 1.7 to 2.8 / 1.7 to 3.5; pointwise 1.4 to 3.0
+    k = 1   dense 2.1 / 1.6 / 0.6; depthwise 0.7 to 2.2 / 0.8 to 1.3 / 0.9 to 1.5; pointwise 0.6 to 0.9
+    k = 2   dense 1.9 / 1.3 / 0.5; depthwise 1.1 to 3.3 / 1.0 to 1.8 / 1.1 to 2.1; pointwise 0.8 to 1.6
+    k = 4   dense 2.0 / 1.6 / 0.6; depthwise 1.5 to 4.9 / 1.5 to 4.4 / 1.5 to 3.2; pointwise 1.1 to 2.7
 
-A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels. Up to 256
-channels it paid from k = 4 on, whatever the positions (1.4 to 5.4); else what it is worth, with 2 (k - 1) positions /
-((k + 2) C) below, at and above 1, S4 at 8 x 224 and 32 x 64 px included:
+Depthwise blocks with k = 1 paid from 6272 positions on (1.1 to 2.2); on 4096 and fewer they were worth 0.7 to 1.1, but
+for S0's fourteen rows (1.6) and tiny's two (1.5).
 
-    k = 2   below 0.5 to 1.1 (256 channels on 128 positions); at 1 0.9; above 1.05 to 2.1, but for tiny's narrowest 0.9
+A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels. With more
+positions than channels, and up to 256 channels, it paid from k = 4 on (1.1 to 5.2); else what it is worth, with
+2 (k - 1) positions / ((k + 2) C) below, at and above 1, S4 at 8 x 224 and 32 x 64 px included:
+
+    k = 2   below 0.5 to 1.1; at 1 0.9; above 1.0 to 2.1, but for tiny's narrow ones on few positions 0.8 to 1.0
     k = 4   below 0.5 to 0.7; above 1.2 to 3.4
     k = 8   below 0.8; above 1.7 to 6.3
 
-Depthwise blocks below 1.0, k = 1 alone, are small ones; whole networks with k = 1 take 0.79 / 0.97 / 0.95 of the
-branches' time by this rule. Without a compiler depthwise blocks paid from k = 4 on (1.1 to 1.5), and pointwise ones
-where (k - 1) positions > k C. What is not measured stays with the branches.
+With no more positions than channels its algebra is in float64: 256 channels on 128 positions 0.4 to 0.6, whatever k.
+Without a compiler depthwise blocks paid from k = 4 on (1.1 to 1.5), and pointwise ones where (k - 1) positions > k C.
+What is not measured stays with the branches.
 """
 
 import torch
@@ -30,6 +33,7 @@ from mobileone_core.model.folded.native.library import available
 LEAST_K = 4  # the fewest branches that pay for the moments of a depthwise block without a compiler, and for NARROW ones
 NARROW = 256  # channels
 LEAST_POSITIONS = 2**14  # that pay for those of a dense block
+LEAST_ALONE = 6000  # that pay for those of a depthwise block whose k is 1
 
 
 def pays(geometry: Geometry, k: int, x: Tensor) -> bool:
@@ -40,9 +44,10 @@ def pays(geometry: Geometry, k: int, x: Tensor) -> bool:
         return False
     if geometry.pointwise:
         return _pointwise_pays(geometry, k, x)
+    positions = geometry.positions(x.shape)
     if geometry.depthwise:
-        return k >= LEAST_K or available()
-    return geometry.groups == 1 and geometry.kernel == 3 and geometry.positions(x.shape) >= LEAST_POSITIONS
+        return k >= LEAST_K or (available() and (k > 1 or positions >= LEAST_ALONE))
+    return geometry.groups == 1 and geometry.kernel == 3 and positions >= LEAST_POSITIONS
 
 
 def _pointwise_pays(geometry: Geometry, k: int, x: Tensor) -> bool:
