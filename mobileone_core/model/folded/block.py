@@ -81,7 +81,7 @@ def takes_folded(block: "MobileOneBlock", x: Tensor) -> bool:
     if not _fits(block, x):
         require(x.numel() > 0 or not synchronizes(block), "batch", 0, "an image or more where ranks are synchronized")
         return False
-    return block.execution == "folded" or synchronizes(block) or pays(Geometry.of(block.spec), block.spec.k, x)
+    return block.execution == "folded" or synchronizes(block) or pays(block.spec, x)
 
 
 def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:

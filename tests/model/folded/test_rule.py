@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from mobileone_core.model.blocks import MobileOneBlock
-from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.rule import pays
 from mobileone_core.model.spec import BlockSpec
 
@@ -42,29 +41,30 @@ def pointwise(channels, k):
         (pointwise(896, 8), (8, 896, 7, 7), False),
         (pointwise(64, 2), (64, 64, 2, 2), True),
         (BlockSpec(8, 8, 5, 1, 2, 8, True, False), (8, 8, 112, 112), False),
+        (BlockSpec(8, 8, 3, 1, 8, 1, False, False), (8, 8, 112, 112), False),
     ],
 )
 def test_the_rule_follows_the_table(monkeypatch, spec, shape, expected):
     monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: True)
     x = torch.empty(shape)
-    assert pays(Geometry.of(spec), spec.k, x) is expected
-    assert not pays(Geometry.of(spec), spec.k, x.double())
-    assert not pays(Geometry.of(spec), spec.k, x.to("meta"))
-    assert not pays(Geometry.of(spec), spec.k, x.contiguous(memory_format=torch.channels_last))
+    assert pays(spec, x) is expected
+    assert not pays(spec, x.double())
+    assert not pays(spec, x.to("meta"))
+    assert not pays(spec, x.contiguous(memory_format=torch.channels_last))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not pays(Geometry.of(spec), spec.k, x)
+        assert not pays(spec, x)
 
 
 @pytest.mark.parametrize(("compiled", "expected"), [(True, True), (False, False)])
 def test_without_a_compiler_a_pointwise_block_needs_more_positions(monkeypatch, compiled, expected):
     monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: compiled)
-    assert pays(Geometry.of(pointwise(448, 4)), 4, torch.empty(32, 448, 4, 4)) is expected
+    assert pays(pointwise(448, 4), torch.empty(32, 448, 4, 4)) is expected
 
 
 @pytest.mark.parametrize(("k", "expected"), [(1, False), (3, False), (4, True)])
 def test_without_a_compiler_a_depthwise_block_needs_more_branches(monkeypatch, k, expected):
     monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: False)
-    assert pays(Geometry.of(depthwise(k)), k, torch.empty(8, 8, 28, 28)) is expected
+    assert pays(depthwise(k), torch.empty(8, 8, 28, 28)) is expected
 
 
 @pytest.mark.parametrize(("k", "like"), [(1, "branches"), (4, "folded")])
