@@ -59,7 +59,7 @@ def networks(arguments: argparse.Namespace) -> dict[str, nn.Module]:
             continue
         for k in arguments.k:
             torch.manual_seed(0)
-            spec = ModelSpec.preset(arguments.variant, k=k)
+            spec = ModelSpec.preset(arguments.variant, k=k, reparam=not arguments.no_reparam)
             built[f"{path} k={k}"] = build_model(spec, 1000, path).train()
     layout = torch.channels_last if arguments.channels_last else torch.contiguous_format
     return {label: network.to(arguments.device, memory_format=layout) for label, network in built.items()}
@@ -96,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", default="s0")
     parser.add_argument("--k", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--no-reparam", action="store_true", help="plain networks of one branch, with --k 1")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=7)

@@ -20,8 +20,8 @@ positions than channels, and up to 256 channels, it paid from k = 4 on (1.1 to 5
     k = 8   below 0.8; above 1.7 to 6.3
 
 With no more positions than channels its algebra is in float64: 256 channels on 128 positions 0.4 to 0.6, whatever k.
-A block without over-parameterization, one branch, has nothing to fold: S0 of such blocks took 1.5 times the time at
-8 x 224 px, tiny 2.1 times at 64 x 32.
+A block of one branch has nothing to fold: with bench_training_step.py --no-reparam --k 1 S0 took 1.5 times the time at
+8 x 224 px, tiny 2.1 times at 64 x 32 (two threads).
 Without a compiler depthwise blocks paid from k = 4 on (1.1 to 1.5), and pointwise ones where (k - 1) positions > k C.
 What is not measured stays with the branches.
 """
