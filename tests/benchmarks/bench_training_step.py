@@ -5,7 +5,7 @@
 Forward, loss and backward on random images. Paths take turns in every round, and ratios are taken round by round, so
 that a busy machine disturbs all alike; with --processor, times are processor times of this process (use it with
 --threads 1), which other processes disturb less. Memory is what autograd keeps for the backward pass: every storage
-once, parameters left out. timm's network is mobileone_s0 with its own weights and k = 4. On a GPU, eager and compiled:
+once, parameters left out. timm's network is mobileone_s0 with k = 4 and our weights. On a GPU, eager and compiled:
 
     python tests/benchmarks/bench_training_step.py --device cuda --precision bf16 --channels-last [--compile] \
         --batch 256 --k 1 4 8 --rounds 20 --paths branches folded timm
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from mobileone_core.latency.interleave import collection_off
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.model.weights import export_weights
 from mobileone_core.training.saved_memory import saved_bytes
 
 MIB = 2**20
@@ -48,14 +49,22 @@ def step(trained: Trained, images: Tensor, labels: Tensor, precision: str) -> No
         torch.cuda.synchronize()
 
 
+def of_timm() -> nn.Module:
+    """timm's mobileone_s0 with the weights of ours."""
+    import timm
+
+    network: nn.Module = timm.create_model("mobileone_s0")
+    torch.manual_seed(0)
+    network.load_state_dict(export_weights(build_model(ModelSpec.preset("s0"), 1000), "timm"))
+    return network
+
+
 def networks(arguments: argparse.Namespace) -> dict[str, nn.Module]:
-    """The networks in training mode by label; of timm there is one."""
+    """The networks in training mode by label, of one k all with the same weights; of timm there is one."""
     built: dict[str, nn.Module] = {}
     for path in arguments.paths:
         if path == "timm":
-            import timm
-
-            built["timm k=4"] = timm.create_model("mobileone_s0").train()
+            built["timm k=4"] = of_timm().train()
             continue
         for k in arguments.k:
             torch.manual_seed(0)

@@ -8,7 +8,7 @@ from mobileone_core.model.folded.kind import Kind, exact
 from mobileone_core.model.folded.native import depthwise as native
 from mobileone_core.model.folded.operators import Function, chosen
 
-FEW = 2  # output rows and columns
+FEW_OUTPUTS = 2  # rows and columns
 
 
 class Compiled(Kind):
@@ -17,7 +17,7 @@ class Compiled(Kind):
     def moments(self, x: Tensor) -> Moments:
         mean, covariance = _operator(native.moments)(exact(x), self.geometry.stride)
         # of so few outputs, w^T S w needs digits that float32 does not have
-        fine = x.dtype == torch.float32 and max(self.geometry.sizes(x.shape)) <= FEW
+        fine = x.dtype == torch.float32 and max(self.geometry.sizes(x.shape)) <= FEW_OUTPUTS
         return Moments(mean, covariance) if fine else Moments(mean.float(), covariance.float())
 
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:

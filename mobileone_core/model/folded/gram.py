@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 PIECE = 48  # terms of a sum of products that cost few digits in float32
-FEW = 4  # pieces, among whose roundings too few are of either sign
+FEW_PIECES = 4  # pieces, among whose roundings too few are of either sign
 
 
 def gram(rows: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def gram(rows: Tensor) -> Tensor:
     channels, terms = rows.shape
     if rows.dtype == torch.float64:
         return rows @ rows.T
-    length = PIECE if terms >= FEW * PIECE else PIECE // 3
+    length = PIECE if terms >= FEW_PIECES * PIECE else PIECE // 3
     if channels > 2 * PIECE:
         total = rows.new_zeros(channels, channels)
         for piece in torch.split(rows, length, 1):

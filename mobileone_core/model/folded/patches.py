@@ -9,7 +9,7 @@ from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gram import gram
 from mobileone_core.model.folded.kind import PARTS, Kind, channel_sums, exact, summing
 
-FEW = 64  # taps, as a network's first block has them
+FEW_TAPS = 64  # taps, as a network's first block has them
 
 
 class Patches(Kind):
@@ -52,7 +52,7 @@ class Patches(Kind):
     @property
     def _is_wide(self) -> bool:
         """Whether all is one group of so many taps that copies and products of patches cost more than a convolution."""
-        return self.geometry.groups == 1 and self.geometry.taps > FEW
+        return self.geometry.groups == 1 and self.geometry.taps > FEW_TAPS
 
 
 def _sums(seen: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@
 
 #define SIDE 3
 #define TAPS 9
-#define LANES 16   /* lines end in zeros up to a multiple of it */
-#define LINE 512   /* values that a line should hold */
-#define SMALL 8    /* columns of an output whose moments are summed in double */
+#define MULTIPLE 16 /* lines end in zeros up to a multiple of it */
+#define LINE 512    /* values that a line should hold */
+#define SMALL 8     /* columns of an output whose moments are summed in double */
 #define EACH_TAP for (int t = 0; t < TAPS; t++)
 
 typedef int64_t integer;
@@ -41,7 +41,7 @@ static Lines lines_of(const Shape *shape) {
     l.images = LINE / l.columns;
     if (l.images < 1) l.images = 1;
     if (l.images > shape->batch) l.images = shape->batch;
-    l.line = (l.images * l.columns + LANES - 1) / LANES * LANES;
+    l.line = (l.images * l.columns + MULTIPLE - 1) / MULTIPLE * MULTIPLE;
     l.padded = shape->stride * (l.rows - 1) + SIDE;
     return l;
 }

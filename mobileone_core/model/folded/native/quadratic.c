@@ -49,7 +49,7 @@ static Sides sides_of(const Size *size) {
 }
 
 /* Values that a thread holds of a tile's rows. */
-static integer lines(const Sides *s) { return up_to(TALL * s->tall, CACHE_LINE); }
+static integer held_by_a_thread(const Sides *s) { return up_to(TALL * s->tall, CACHE_LINE); }
 
 static float *values(integer count) {
     return aligned_alloc(sizeof(float) * CACHE_LINE, sizeof(float) * up_to(count, CACHE_LINE));
@@ -181,11 +181,11 @@ int forms(
     }
     Sides s = sides_of(size);
     integer tiles = tiles_of(&s), panels_end = s.wide * s.wide;
-    float *panels = values(panels_end + threads * lines(&s));
+    float *panels = values(panels_end + threads * held_by_a_thread(&s));
     if (!panels) return 1;
 #pragma omp parallel num_threads(threads)
     {
-        float *own = panels + panels_end + thread() * lines(&s);
+        float *own = panels + panels_end + thread() * held_by_a_thread(&s);
 #pragma omp for
         for (integer first = 0; first < s.wide; first += WIDE)
             covariance_panel(&s, covariance, first, 1, panels + first * s.wide);
@@ -304,7 +304,7 @@ static int all_gradients(Task *task, const float *covariance, float *to_covarian
     integer taps = s->size.taps, all = s->size.branches * tiles_of(s), step = STEP / TALL;
     integer products = s->wide * s->wide, plain = products + up_to(s->tall * s->wide, CACHE_LINE);
     integer weighted = plain + up_to(s->tall * STEP, CACHE_LINE), rest = weighted + s->wide * STEP;
-    float *held = values(rest + threads * lines(s));
+    float *held = values(rest + threads * held_by_a_thread(s));
     if (!held) return 1;
     task->panels = held;
     task->products = held + products;
@@ -313,7 +313,7 @@ static int all_gradients(Task *task, const float *covariance, float *to_covarian
     memset(task->products, 0, sizeof(float) * s->tall * s->wide);
 #pragma omp parallel num_threads(threads)
     {
-        float *own = held + rest + thread() * lines(s);
+        float *own = held + rest + thread() * held_by_a_thread(s);
 #pragma omp for
         for (integer first = 0; first < s->wide; first += WIDE)
             covariance_panel(s, covariance, first, 0, task->panels + first * s->wide);
