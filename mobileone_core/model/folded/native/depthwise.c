@@ -12,7 +12,7 @@
 #define TAPS 9
 #define MULTIPLE 16 /* lines end in zeros up to a multiple of it */
 #define LINE 512    /* values that a line should hold */
-#define SMALL 8     /* columns of an output whose moments are summed in double */
+#define SMALL 8     /* columns of an output of a small map */
 #define EACH_TAP for (int t = 0; t < TAPS; t++)
 
 typedef int64_t integer;
@@ -118,38 +118,40 @@ static void take_line(const Planes *y, const Lines *l, integer i, float level, f
     memset(out + used, 0, sizeof(float) * (l->line - used));
 }
 
+/* Products of three lines with three. Few values that stand out among many alike would lose digits in float sums, and
+   w^T S w of patches much alike needs those of S. */
 static void dots(const float *restrict u, const float *restrict v, integer line, double *out) {
     const float *u0 = u, *u1 = u + line, *u2 = u + 2 * line, *v0 = v, *v1 = v + line, *v2 = v + 2 * line;
-    float a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0;
+    double a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0;
 #pragma omp simd reduction(+ : a, b, c, d, e, f, g, h, i)
     for (integer j = 0; j < line; j++) {
-        a += u0[j] * v0[j], b += u0[j] * v1[j], c += u0[j] * v2[j];
-        d += u1[j] * v0[j], e += u1[j] * v1[j], f += u1[j] * v2[j];
-        g += u2[j] * v0[j], h += u2[j] * v1[j], i += u2[j] * v2[j];
+        double p = u0[j], q = u1[j], r = u2[j], x = v0[j], y = v1[j], z = v2[j];
+        a += p * x, b += p * y, c += p * z;
+        d += q * x, e += q * y, f += q * z;
+        g += r * x, h += r * y, i += r * z;
     }
     double all[TAPS] = {a, b, c, d, e, f, g, h, i};
     memcpy(out, all, sizeof all);
 }
 
-/* The same in double, for small maps: their few patches are much alike, and w^T S w needs the digits. */
-static void exact_dots(const float *restrict u, const float *restrict v, integer line, double *out) {
-    for (int a = 0; a < SIDE; a++)
-        for (int b = 0; b < SIDE; b++) {
-            const float *one = u + a * line, *other = v + b * line;
-            double sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (integer j = 0; j < line; j++) sum += (double)one[j] * other[j];
-            out[SIDE * a + b] = sum;
-        }
-}
-
-/* out[b] = sum of weights * line b, for its three lines. */
-static void dots_with(const float *restrict weights, const float *restrict u, integer line, double *out) {
-    float a = 0, b = 0, c = 0;
-#pragma omp simd reduction(+ : a, b, c)
-    for (integer j = 0; j < line; j++)
-        a += weights[j] * u[j], b += weights[j] * u[line + j], c += weights[j] * u[2 * line + j];
-    out[0] = a, out[1] = b, out[2] = c;
+/* Products of one line with the three of three rows, and its sum, of which little may be left. */
+static void dots_with(
+    const float *restrict one, const float *restrict u, const float *restrict v, const float *restrict w, integer line,
+    double *out, double *total) {
+    const float *u1 = u + line, *u2 = u1 + line, *v1 = v + line, *v2 = v1 + line, *w1 = w + line, *w2 = w1 + line;
+    float a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0, i = 0;
+    double sum = 0;
+#pragma omp simd reduction(+ : a, b, c, d, e, f, g, h, i, sum)
+    for (integer j = 0; j < line; j++) {
+        float p = one[j];
+        a += p * u[j], b += p * u1[j], c += p * u2[j];
+        d += p * v[j], e += p * v1[j], f += p * v2[j];
+        g += p * w[j], h += p * w1[j], i += p * w2[j];
+        sum += p;
+    }
+    double all[TAPS] = {a, b, c, d, e, f, g, h, i};
+    EACH_TAP out[t] += all[t];
+    *total += sum;
 }
 
 static double total(const float *restrict u, integer count) {
@@ -159,11 +161,12 @@ static double total(const float *restrict u, integer count) {
     return sum;
 }
 
-static double exact_total(const float *restrict u, integer count) {
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (integer j = 0; j < count; j++) sum += u[j];
-    return sum;
+/* Sums of three lines. */
+static void totals(const float *restrict u, integer line, double *out) {
+    double a = 0, b = 0, c = 0;
+#pragma omp simd reduction(+ : a, b, c)
+    for (integer j = 0; j < line; j++) a += u[j], b += u[line + j], c += u[2 * line + j];
+    out[0] = a, out[1] = b, out[2] = c;
 }
 
 /* What the kernel's centre sees, on average: less it, a centre whose values differ little keeps its digits. */
@@ -202,7 +205,7 @@ static void add_products(const Lines *l, integer r, int d, const float *upper, c
     double found[TAPS];
     for (int a = 0; a + d < SIDE; a++) {
         if (!output_row(l, r - d, a, &i)) continue;
-        if (!used++) (l->columns <= SMALL ? exact_dots : dots)(upper, lower, l->line, found);
+        if (!used++) dots(upper, lower, l->line, found);
         EACH_TAP products[(SIDE * a + t / SIDE) * TAPS + SIDE * (a + d) + t % SIDE] += found[t];
     }
 }
@@ -210,7 +213,7 @@ static void add_products(const Lines *l, integer r, int d, const float *upper, c
 static void add_sums(const Lines *l, integer r, const float *row, double *sums) {
     integer i;
     double found[SIDE];
-    for (int b = 0; b < SIDE; b++) found[b] = (l->columns <= SMALL ? exact_total : total)(row + b * l->line, l->line);
+    totals(row, l->line, found);
     for (int a = 0; a < SIDE; a++)
         if (output_row(l, r, a, &i))
             for (int b = 0; b < SIDE; b++) sums[SIDE * a + b] += found[b];
@@ -221,7 +224,7 @@ static void channel_moments(const Task *task, integer channel, const Lines *l, f
     const float *x = task->x;
     double *mean = task->means + channel * TAPS, *cov = task->covariances + channel * TAPS * TAPS;
     double sums[TAPS] = {0}, products[TAPS * TAPS] = {0}, count = (double)(shape->batch * l->rows * l->columns);
-    float shift = l->columns <= SMALL ? 0 : centre_mean(x, channel, l); /* which rounds x */
+    float shift = l->columns <= SMALL ? 0 : centre_mean(x, channel, l); /* which rounds the few values of small maps */
     for (integer start = 0; start < shape->batch; start += l->images) {
         Planes planes = planes_of(x, channel, start, l, shape->height * shape->width);
         for (integer r = 0; r < l->padded; r++) {
@@ -294,12 +297,9 @@ static void kernel_gradient(const Task *task, integer channel, const Lines *l, f
             take_row(&planes, l, r, shift, buffer + r % SIDE * SIDE * l->line);
             if (!output_row(l, r, SIDE - 1, &i)) continue;
             take_line(&outputs, l, i, 0, weights);
-            all += exact_total(weights, l->line); /* what is left of it may be little */
-            for (int a = 0; a < SIDE; a++) {
-                double found[SIDE];
-                dots_with(weights, buffer + (r - 2 + a) % SIDE * SIDE * l->line, l->line, found);
-                for (int b = 0; b < SIDE; b++) sums[SIDE * a + b] += found[b];
-            }
+            const float *upper = buffer + (r - 2) % SIDE * SIDE * l->line;
+            const float *middle = buffer + (r - 1) % SIDE * SIDE * l->line;
+            dots_with(weights, upper, middle, buffer + r % SIDE * SIDE * l->line, l->line, sums, &all);
         }
     }
     EACH_TAP task->to_kernel[channel * TAPS + t] = (float)(sums[t] - all * ((double)mean[t] - shift));
@@ -334,29 +334,71 @@ static void prepare(Weights *w, int taken, const float *weights, const double *c
     }
 }
 
-static void add_row(const float *restrict row, const float w[SIDE][SIDE], integer line, float *restrict out) {
-    for (int b = 0; b < SIDE; b++)
-        for (integer j = 0; j < line; j++)
-            out[b * line + j] += w[b][0] * row[j] + w[b][1] * row[line + j] + w[b][2] * row[2 * line + j];
-}
-
-static void add_line(const float *restrict line, const float *w, integer count, float *restrict out) {
-    for (int b = 0; b < SIDE; b++)
-        for (integer j = 0; j < count; j++) out[b * count + j] += w[b] * line[j];
-}
-
-/* A row of x from what its values receive as columns 0, 1 and 2 of a kernel. */
-static void put_row(const float *received, const Lines *l, integer image, float *out) {
-    const float *left = received + image * l->columns, *own = left + l->line, *right = own + l->line;
-    integer width = l->shape.width, columns = l->columns;
-    if (l->shape.stride == 1) {
-        for (integer j = 0; j < width; j++) out[j] = own[j];
-        for (integer j = 0; j + 1 < width; j++) out[j] += left[j + 1];
-        for (integer j = 1; j < width; j++) out[j] += right[j - 1];
-    } else {
-        for (integer j = 0; 2 * j < width; j++) out[2 * j] = own[j];
-        for (integer j = 0; 2 * j + 1 < width; j++) out[2 * j + 1] = right[j] + (j + 1 < columns ? left[j + 1] : 0);
+/* out = constant + the sum of lines by their weights, three times. */
+static inline void give_lines(
+    const float *const *lines, const float *const *w, int count, const float *constant, integer line, float *out) {
+    for (int b = 0; b < SIDE; b++) {
+#pragma omp simd
+        for (integer j = 0; j < line; j++) {
+            float sum = constant[b];
+            for (int n = 0; n < count; n++) sum += w[n][b] * lines[n][j];
+            out[b * line + j] = sum;
+        }
     }
+}
+
+static void add_row(const float *restrict row, const float w[SIDE][SIDE], integer line, float *restrict out) {
+    for (integer j = 0; j < line; j++) {
+        float p = row[j], q = row[line + j], r = row[2 * line + j];
+        out[j] += w[0][0] * p + w[0][1] * q + w[0][2] * r;
+        out[line + j] += w[1][0] * p + w[1][1] * q + w[1][2] * r;
+        out[2 * line + j] += w[2][0] * p + w[2][1] * q + w[2][2] * r;
+    }
+}
+
+/* The same for two rows. */
+static void add_rows(
+    const float *restrict row, const float *restrict other, const float w[SIDE][SIDE], const float v[SIDE][SIDE],
+    integer line, float *restrict out) {
+    for (integer j = 0; j < line; j++) {
+        float p = row[j], q = row[line + j], r = row[2 * line + j];
+        float x = other[j], y = other[line + j], z = other[2 * line + j];
+        for (int b = 0; b < SIDE; b++) {
+            float sum = out[b * line + j] + (w[b][0] * p + w[b][1] * q + w[b][2] * r);
+            out[b * line + j] = sum + (v[b][0] * x + v[b][1] * y + v[b][2] * z);
+        }
+    }
+}
+
+/* What a row's values receive as columns 0, 1 and 2 of a kernel, joined: at stride 1 in the line of column 1, at stride
+   2 in it (even values) and in that of column 2 (odd ones). */
+static void join(float *received, const Lines *l, integer images) {
+    float *restrict left = received, *restrict own = left + l->line, *restrict right = own + l->line;
+    integer columns = l->columns, last = l->line - 1, used = images * columns;
+    for (integer start = 0; start < used; start += columns) { /* what padding would receive */
+        left[start] = 0;
+        if (l->shape.stride == 1) right[start + columns - 1] = 0;
+    }
+    if (used <= last) left[used] = 0;
+    if (l->shape.stride == 2) {
+        for (integer j = 0; j < last; j++) right[j] += left[j + 1];
+        return;
+    }
+    own[0] += left[1];
+    for (integer j = 1; j < last; j++) own[j] = own[j] + left[j + 1] + right[j - 1];
+    own[last] += right[last - 1];
+}
+
+/* An image's row of x from what was joined. */
+static void put_row(const float *received, const Lines *l, integer image, float *restrict out) {
+    const float *restrict own = received + l->line + image * l->columns, *restrict odd = own + l->line;
+    integer width = l->shape.width;
+    if (l->shape.stride == 1) {
+        memcpy(out, own, sizeof(float) * width);
+        return;
+    }
+    for (integer j = 0; j < width / 2; j++) out[2 * j] = own[j], out[2 * j + 1] = odd[j];
+    if (width % 2) out[width - 1] = own[width / 2];
 }
 
 typedef struct {
@@ -375,21 +417,33 @@ static void advance(
 static void receive(
     Window *window, const Lines *l, integer row, Weights *cached, const float *kernel, const float *weights,
     const double *constants) {
-    integer i[SIDE], line = l->line;
-    int taken = 0;
-    for (int a = 0; a < SIDE; a++) taken |= output_row(l, row, a, i + a) << a;
+    const float *lines[SIDE], *factors[SIDE], *rows[REACH], (*from[REACH])[SIDE];
+    integer i, line = l->line;
+    int taken = 0, outputs = 0, patches = 0;
+    for (int a = 0; a < SIDE; a++) {
+        if (!output_row(l, row, a, &i)) continue;
+        taken |= 1 << a;
+        lines[outputs] = window->outputs + i % (SIDE + 1) * line;
+        factors[outputs++] = kernel + SIDE * a;
+    }
     Weights *w = cached + taken;
     if (!w->ready) prepare(w, taken, weights, constants);
-    for (int b = 0; b < SIDE; b++)
-        for (integer j = 0; j < line; j++) window->received[b * line + j] = w->constant[b];
-    for (int a = 0; a < SIDE; a++)
-        if (taken >> a & 1)
-            add_line(window->outputs + i[a] % (SIDE + 1) * line, kernel + SIDE * a, line, window->received);
     for (int d = 0; d < REACH; d++) {
         int used = 0; /* whether a taken row of the kernel reaches there */
         for (int a = 0; a < SIDE; a++) used |= (taken >> a & 1) && d - 2 + a >= 0 && d - 2 + a < SIDE;
-        if (used) add_row(window->patches + (row + d - 2) % REACH * SIDE * line, w->from[d], line, window->received);
+        if (!used) continue;
+        rows[patches] = window->patches + (row + d - 2) % REACH * SIDE * line;
+        from[patches++] = w->from[d];
     }
+    float *out = window->received;
+    switch (outputs) {
+    case 1: give_lines(lines, factors, 1, w->constant, line, out); break;
+    case 2: give_lines(lines, factors, 2, w->constant, line, out); break;
+    default: give_lines(lines, factors, SIDE, w->constant, line, out);
+    }
+    int n = 0;
+    for (; n + 1 < patches; n += 2) add_rows(rows[n], rows[n + 1], from[n], from[n + 1], line, out);
+    if (n < patches) add_row(rows[n], from[n], line, out);
 }
 
 static void input_gradient(const Task *task, integer channel, const Lines *l, float *buffer) {
@@ -412,6 +466,7 @@ static void input_gradient(const Task *task, integer channel, const Lines *l, fl
         for (integer row = 1; row <= shape->height; row++) {
             advance(&window, &x, &y, l, row, shift, task->level[channel]);
             receive(&window, l, row, cached, task->kernel + channel * TAPS, weights, constants);
+            join(window.received, l, x.images);
             for (integer image = 0; image < x.images; image++) {
                 float *out = task->to_x + ((start + image) * shape->channels + channel) * plane;
                 put_row(window.received, l, image, out + (row - 1) * shape->width);
