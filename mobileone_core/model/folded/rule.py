@@ -24,7 +24,7 @@ A block of one branch has nothing to fold: with bench_training_step.py --no-repa
 8 x 224 px, tiny 2.1 times at 64 x 32 (two threads).
 Without a compiler depthwise blocks paid from k = 4 on (1.1 to 1.5), and pointwise ones where (k - 1) positions > k C.
 On an EPYC (Zen 4) the same choices paid, but for some blocks with k = 2: depthwise ones on 2048 positions and fewer
-were worth 0.8 to 2.2, pointwise ones 0.8 to 1.9.
+were worth 0.9 to 1.9, pointwise ones 0.7 to 1.9.
 What is not measured stays with the branches.
 """
 
