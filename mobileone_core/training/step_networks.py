@@ -43,16 +43,16 @@ def _network(cell: StepCell) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(SEED, "init"))
         network = build_model(cell.model, cell.num_classes, execution)
-    return _of_timm(cell, network) if cell.path == "timm" else network
+    return timm_twin(network, cell.variant, cell.num_classes) if cell.path == "timm" else network
 
 
-def _of_timm(cell: StepCell, own: MobileOne) -> nn.Module:
-    """timm's network with the weights of ours."""
+def timm_twin(own: MobileOne, variant: str, num_classes: int) -> nn.Module:
+    """timm's network with the weights of ours. Raises InputError where timm is not installed."""
     try:
         import timm
     except ImportError as error:
         raise InputError("path: timm is not installed; pip install timm") from error
-    network: nn.Module = timm.create_model(f"mobileone_{cell.variant}", pretrained=False, num_classes=cell.num_classes)
+    network: nn.Module = timm.create_model(f"mobileone_{variant}", pretrained=False, num_classes=num_classes)
     network.load_state_dict(export_weights(own, "timm"))
     return network
 

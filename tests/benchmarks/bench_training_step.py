@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from mobileone_core.latency.interleave import collection_off
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.model.weights import export_weights
 from mobileone_core.training.saved_memory import saved_bytes
+from mobileone_core.training.step_networks import timm_twin
 
 MIB = 2**20
 
@@ -49,22 +49,13 @@ def step(trained: Trained, images: Tensor, labels: Tensor, precision: str) -> No
         torch.cuda.synchronize()
 
 
-def of_timm() -> nn.Module:
-    """timm's mobileone_s0 with the weights of ours."""
-    import timm
-
-    network: nn.Module = timm.create_model("mobileone_s0")
-    torch.manual_seed(0)
-    network.load_state_dict(export_weights(build_model(ModelSpec.preset("s0"), 1000), "timm"))
-    return network
-
-
 def networks(arguments: argparse.Namespace) -> dict[str, nn.Module]:
     """The networks in training mode by label, of one k all with the same weights; of timm there is one."""
     built: dict[str, nn.Module] = {}
     for path in arguments.paths:
         if path == "timm":
-            built["timm k=4"] = of_timm().train()
+            torch.manual_seed(0)
+            built["timm k=4"] = timm_twin(build_model(ModelSpec.preset("s0"), 1000), "s0", 1000).train()
             continue
         for k in arguments.k:
             torch.manual_seed(0)

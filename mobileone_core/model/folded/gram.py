@@ -7,7 +7,7 @@ PIECE = 48  # terms of a sum of products that cost few digits in float32
 FEW_PIECES = 4  # pieces, among whose roundings too few are of either sign
 
 
-def level(values: Tensor) -> Tensor:
+def shift_of(values: Tensor) -> Tensor:
     """What values (N, C, L) are best taken less, (C): their mean where it is most of their mean square, else nothing.
 
     Behind a ReLU zeros are many: taken less a mean they are alike, and so are the roundings of their squares.

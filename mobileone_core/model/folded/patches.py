@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.gram import gram, level
+from mobileone_core.model.folded.gram import gram, shift_of
 from mobileone_core.model.folded.kind import PARTS, Kind, channel_sums, exact, summing
 
 FEW_TAPS = 64  # taps, as a network's first block has them
@@ -18,16 +18,16 @@ class Patches(Kind):
     def moments(self, x: Tensor) -> Moments:
         seen = patches(exact(x), self.geometry)
         if self._is_wide:
-            mean = level(seen[:, 0]).unsqueeze(0)
-            apart = seen - mean.unsqueeze(-1)
+            shift = shift_of(seen[:, 0]).unsqueeze(0)
+            apart = seen - shift.unsqueeze(-1)
             rest = apart.mean((0, 3))
             products = sum((gram(image[0]) for image in apart), apart.new_zeros(()))
         else:  # neighbouring pixels are much alike: w . mean and w^T S w need digits that float32 does not have
-            mean = seen.mean((0, 3)).to(summing(x))
-            rest, products = _sums(seen, mean)
+            shift = seen.mean((0, 3)).to(summing(x))
+            rest, products = _sums(seen, shift)
             rest /= self.geometry.positions(x.shape)
         covariance = products / self.geometry.positions(x.shape) - rest.unsqueeze(-1) * rest.unsqueeze(-2)
-        return Moments(mean + rest, covariance)
+        return Moments(shift + rest, covariance)
 
     def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
         if self._is_wide or self.geometry.groups > 1:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mobileone_core.model.folded.algebra import Moments
-from mobileone_core.model.folded.gram import gram, level
+from mobileone_core.model.folded.gram import gram, shift_of
 from mobileone_core.model.folded.kind import HALVES, Kind, channel_sums, exact, summing
 
 LEAST = 32  # positions an image from which a product an image is faster than one over all images, gathered
@@ -18,11 +18,11 @@ class Pointwise(Kind):
         if not self.geometry.can_have_full_rank(x.shape):  # what is left of the kernels' gradients needs digits
             x = x.to(summing(x))
         x = exact(x)
-        offset = level(x.flatten(2))
-        apart = _gathered(x, offset)
+        shift = shift_of(x.flatten(2))
+        apart = _gathered(x, shift)
         rest = apart.mean(1)  # what is left of the mean
         covariance = gram(apart).div_(apart.shape[1]) - torch.outer(rest, rest)
-        return Moments((offset + rest).unsqueeze(0), covariance.unsqueeze(0))
+        return Moments((shift + rest).unsqueeze(0), covariance.unsqueeze(0))
 
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         if x.dtype in HALVES:

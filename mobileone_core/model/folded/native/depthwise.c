@@ -347,27 +347,17 @@ static inline void give_lines(
     }
 }
 
-static void add_row(const float *restrict row, const float w[SIDE][SIDE], integer line, float *restrict out) {
-    for (integer j = 0; j < line; j++) {
-        float p = row[j], q = row[line + j], r = row[2 * line + j];
-        out[j] += w[0][0] * p + w[0][1] * q + w[0][2] * r;
-        out[line + j] += w[1][0] * p + w[1][1] * q + w[1][2] * r;
-        out[2 * line + j] += w[2][0] * p + w[2][1] * q + w[2][2] * r;
-    }
-}
-
-/* The same for two rows. */
-static void add_rows(
-    const float *restrict row, const float *restrict other, const float w[SIDE][SIDE], const float v[SIDE][SIDE],
-    integer line, float *restrict out) {
-    for (integer j = 0; j < line; j++) {
-        float p = row[j], q = row[line + j], r = row[2 * line + j];
-        float x = other[j], y = other[line + j], z = other[2 * line + j];
+/* out += what rows of patches give by their weights. */
+static inline void add_rows(
+    const float *const *rows, const float (*const *w)[SIDE], int count, integer line, float *restrict out) {
+#pragma omp simd
+    for (integer j = 0; j < line; j++)
         for (int b = 0; b < SIDE; b++) {
-            float sum = out[b * line + j] + (w[b][0] * p + w[b][1] * q + w[b][2] * r);
-            out[b * line + j] = sum + (v[b][0] * x + v[b][1] * y + v[b][2] * z);
+            float sum = out[b * line + j];
+            for (int n = 0; n < count; n++)
+                sum += w[n][b][0] * rows[n][j] + w[n][b][1] * rows[n][line + j] + w[n][b][2] * rows[n][2 * line + j];
+            out[b * line + j] = sum;
         }
-    }
 }
 
 /* What a row's values receive as columns 0, 1 and 2 of a kernel, joined: at stride 1 in the line of column 1, at stride
@@ -442,8 +432,8 @@ static void receive(
     default: give_lines(lines, factors, SIDE, w->constant, line, out);
     }
     int n = 0;
-    for (; n + 1 < patches; n += 2) add_rows(rows[n], rows[n + 1], from[n], from[n + 1], line, out);
-    if (n < patches) add_row(rows[n], from[n], line, out);
+    for (; n + 1 < patches; n += 2) add_rows(rows + n, from + n, 2, line, out);
+    if (n < patches) add_rows(rows + n, from + n, 1, line, out);
 }
 
 static void input_gradient(const Task *task, integer channel, const Lines *l, float *buffer) {
