@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.cli.run import default_plan
+from mobileone_core.cli.commands.run import default_plan
 from mobileone_core.latency.protocol import CONTROL_TOLERANCE
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.readme import update_readme

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.cli.run import default_plan
+from mobileone_core.cli.commands.run import default_plan
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.measured import MeasuredStudy

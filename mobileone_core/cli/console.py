@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import tyro
 
-from mobileone_core.cli.evaluate import Evaluate
-from mobileone_core.cli.export import Export
 from mobileone_core.cli.guard import COMPLETE, guarded
-from mobileone_core.cli.latency import Latency
-from mobileone_core.cli.places import Directory, Places
+from mobileone_core.cli.options.evaluate import Evaluate
+from mobileone_core.cli.options.export import Export
+from mobileone_core.cli.options.latency import Latency
+from mobileone_core.cli.options.workspace import Directory, Places
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Status:
         from mobileone_core.study.status import status_lines
 
         if self.repair:
-            from mobileone_core.study.repair import repair
+            from mobileone_core.study.run.repair import repair
 
             print("\n".join(repair(self.places.workspace)) or "nothing to mend")
         print("\n".join(status_lines(self.places.workspace, self.studies)))
@@ -45,7 +45,7 @@ class Report:
     """Reports of default studies; reports/ of this workspace where not given."""
 
     def __call__(self) -> int:
-        from mobileone_core.cli.report import report
+        from mobileone_core.cli.commands.report import report
 
         return report(self.places.workspace, self.studies, self.reports)
 
@@ -59,7 +59,7 @@ class Ui:
     """First port to try."""
 
     def __call__(self) -> int:
-        from mobileone_core.study.ui import serve
+        from mobileone_core.study.record.ui import serve
 
         return serve(self.places.workspace, self.port)
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.search.kind import SearchKind
-from mobileone_core.reporting.trained_kind import TrainedKind
+from mobileone_core.reporting.trained.kind import TrainedKind
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan

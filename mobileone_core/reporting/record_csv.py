@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from mobileone_core.reporting.result import FORM, arm_of, told
+from mobileone_core.reporting.trained.result import FORM, arm_of, told
 from mobileone_core.study.factor import Level
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import CellRow, CurvePoint

@@ -13,9 +13,9 @@ from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Queued, Role
 from mobileone_core.study.plans import AnyPlan, read_plan
 from mobileone_core.study.process import Owner
+from mobileone_core.study.queue.trials import VOID, TrialView, check_schema
 from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.study.sqlite import check_revision, is_there, reading, sqlite_path
-from mobileone_core.study.trials import VOID, TrialView, check_schema
 from mobileone_core.study.workspace import Workspace
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
@@ -88,7 +88,7 @@ def study_states(workspace: Workspace, study: str) -> list[CellState]:
     """Every cell of a study that was ever queued, in the order of queueing."""
     path = sqlite_path(workspace.queue)
     if path is None:
-        from mobileone_core.study.queue_storage import trial_views
+        from mobileone_core.study.queue.storage import trial_views
 
         return fold(trial_views(workspace.queue, study))
     with _opened(path) as connection:
@@ -99,7 +99,7 @@ def study_names(workspace: Workspace) -> list[str]:
     """The studies in the queue, in the order of their first plan."""
     path = sqlite_path(workspace.queue)
     if path is None:
-        from mobileone_core.study.queue_storage import study_names_of
+        from mobileone_core.study.queue.storage import study_names_of
 
         return study_names_of(workspace.queue)
     with _opened(path) as connection:
@@ -114,7 +114,7 @@ def is_settled(workspace: Workspace, plan: AnyPlan, states: Sequence[CellState])
     wanted = {run for item in states for run in item.runs}
     path = sqlite_path(workspace.tracking)
     if path is None:
-        from mobileone_core.study.record_reading import holds
+        from mobileone_core.study.record.reading import holds
 
         return holds(workspace.tracking, plan, wanted)
     if not is_there(path):
@@ -134,7 +134,7 @@ def kept_plans(tracking: str, study: str) -> list[SearchPlan]:
     """The searches recorded for a study, however far each has come."""
     path = sqlite_path(tracking)
     if path is None:
-        from mobileone_core.study.record_reading import read_plans
+        from mobileone_core.study.record.reading import read_plans
 
         return [plan for plan in read_plans(tracking, study) if isinstance(plan, SearchPlan)]
     with reading(path) as connection:

@@ -7,7 +7,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan
-from mobileone_core.study.progress import summary, value_text
+from mobileone_core.study.run.progress import summary, value_text
 from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.words import field_words, size_words

@@ -102,7 +102,7 @@ def draw_curves(found: dict[tuple[str, str, str, float, str, str], float], file:
     """Errors of the output and of the parameters' gradient against the mean, a panel a kind."""
     import matplotlib.pyplot as plt
 
-    from mobileone_core.reporting.style import MEASURED, PUBLISHED, style
+    from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, style
 
     with style():
         figure, axes = plt.subplots(2, len(KINDS), figsize=(12, 5.5), sharex=True, sharey="row", squeeze=False)

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mobileone_core.cli.run import default_plan
+from mobileone_core.cli.commands.run import default_plan
 from mobileone_core.study.job import Setup
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.runner import run_study
+from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from mobileone_core.cli import main
-from mobileone_core.cli.options import parse
-from mobileone_core.cli.run import asked_plan
-from mobileone_core.study.record_reading import read_record
+from mobileone_core.cli.commands.run import asked_plan
+from mobileone_core.cli.options.study import parse
+from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

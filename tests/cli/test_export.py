@@ -14,14 +14,14 @@ from mlflow import MlflowClient
 from safetensors.torch import save_file
 
 from mobileone_core.cli import console
-from mobileone_core.cli.labels import class_labels
+from mobileone_core.cli.commands.labels import class_labels
 from mobileone_core.coreml.package import package_hash
 from mobileone_core.errors import InputError
 from mobileone_core.model.calibration import calibrate
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import export_weights
-from mobileone_core.study.record import create_record
+from mobileone_core.study.record.record import create_record
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.cli.fields import FOLLOWING
-from mobileone_core.cli.help import HELP, HELP_OF, MEASURED_HELP, SEEDS
-from mobileone_core.cli.measured import parse_measured
-from mobileone_core.cli.options import parse
+from mobileone_core.cli.options.fields import FOLLOWING
+from mobileone_core.cli.options.help import HELP, HELP_OF, MEASURED_HELP, SEEDS
+from mobileone_core.cli.options.measured import parse_measured
+from mobileone_core.cli.options.study import parse
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import fields_of

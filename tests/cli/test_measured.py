@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.cli.measured import parse_measured
-from mobileone_core.cli.run import default_plan
+from mobileone_core.cli.commands.run import default_plan
+from mobileone_core.cli.options.measured import parse_measured
 from mobileone_core.errors import InputError
 from mobileone_core.latency.protocol import Protocol
 from mobileone_core.study.measured import MeasuredStudy

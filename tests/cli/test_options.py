@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobileone_core.cli.fields import read_levels
-from mobileone_core.cli.home import reports_home, runs_home
-from mobileone_core.cli.options import parse
-from mobileone_core.cli.report import report_directory
-from mobileone_core.cli.run import asked_plan, default_plan
+from mobileone_core.cli.commands.report import report_directory
+from mobileone_core.cli.commands.run import asked_plan, default_plan
+from mobileone_core.cli.options.fields import read_levels
+from mobileone_core.cli.options.study import parse
+from mobileone_core.cli.paths import reports_home, runs_home
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.reporting.page import setting
+from mobileone_core.reporting.trained.page import setting
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
@@ -222,7 +222,7 @@ def test_execution_and_places(tmp_path):
 
 
 def test_workers_follow_the_cores(monkeypatch):
-    monkeypatch.setattr("mobileone_core.cli.options._cores", lambda: 8)
+    monkeypatch.setattr("mobileone_core.cli.options.study._cores", lambda: 8)
     assert parse(STUDY, ["--threads", "3"]).running.worker_count == 2
     assert parse(STUDY, ["--threads", "9"]).running.worker_count == 1
     assert parse(STUDY, ["--threads", "2", "--processes", "2"]).running.worker_count == 2
@@ -230,7 +230,7 @@ def test_workers_follow_the_cores(monkeypatch):
 
 
 def test_workers_follow_the_gpus(monkeypatch):
-    monkeypatch.setattr("mobileone_core.cli.options._gpus", lambda _: 5)
+    monkeypatch.setattr("mobileone_core.cli.options.study._gpus", lambda _: 5)
     assert parse(STUDY, []).running.worker_count == 5
     asked = parse(STUDY, ["--processes", "2"]).running
     assert (asked.worker_count, asked.execution) == (2, Execution(processes=2))

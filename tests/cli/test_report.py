@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.cli import report
+from mobileone_core.cli.commands import report
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.report import write_report

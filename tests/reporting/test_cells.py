@@ -12,9 +12,9 @@ from mobileone_core.errors import InputError
 from mobileone_core.reporting.cells import read_cells, record_texts
 from mobileone_core.reporting.record_csv import comparison_text, curves_text, read_comparison, read_curves
 from mobileone_core.reporting.report import write_report
-from mobileone_core.reporting.result import analyse
-from mobileone_core.reporting.trained import teacher_rows
-from mobileone_core.reporting.trained_cells import cells_text
+from mobileone_core.reporting.trained.cells import cells_text
+from mobileone_core.reporting.trained.description import teacher_rows
+from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.training.recipe import Teacher

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone_core.reporting.comparison import comparison_lines, comparison_table
-from mobileone_core.reporting.forms import cost_sentences
-from mobileone_core.reporting.page import page_text
-from mobileone_core.reporting.result import analyse
-from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.reporting.words import verdict
+from mobileone_core.reporting.render.terminal import terminal_table
+from mobileone_core.reporting.trained.comparison import comparison_lines, comparison_table
+from mobileone_core.reporting.trained.forms import cost_sentences
+from mobileone_core.reporting.trained.page import page_text
+from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.reporting.trained.words import verdict
 
 TITLE = "## What it costs: train form against deployed form"
 

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.model.cost import model_cost
-from mobileone_core.reporting.cost_figure import arms_of, cost_figure, places
-from mobileone_core.reporting.figure import draw
-from mobileone_core.reporting.labels import Label, place_labels
-from mobileone_core.reporting.page import setting
-from mobileone_core.reporting.result import analyse
-from mobileone_core.reporting.style import LEVELS, style
-from mobileone_core.reporting.trained import cost_rows, level_lines, recipe_words
+from mobileone_core.reporting.figures.cost import arms_of, cost_figure, places
+from mobileone_core.reporting.figures.labels import Label, place_labels
+from mobileone_core.reporting.figures.levels import draw
+from mobileone_core.reporting.figures.style import LEVELS, style
+from mobileone_core.reporting.trained.description import cost_rows, level_lines, recipe_words
+from mobileone_core.reporting.trained.page import setting
+from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.training.recipe import Phase, Teacher
@@ -88,7 +88,7 @@ def test_intervals_are_named_where_they_are_drawn(costs, kept, told):
 
 
 def test_published_values_in_percent_are_drawn_and_points_are_not(make_plan):
-    from mobileone_core.reporting.panels import shown_variants
+    from mobileone_core.reporting.figures.panels import shown_variants
 
     plan = make_plan(figure="cost")
     result = analyse(plan, record_of(plan))

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from mobileone_core.reporting.curve_figure import curve_summaries, draw_curves, limits, relative_summaries
-from mobileone_core.reporting.curves import curve_ends, curve_table, level_curves
-from mobileone_core.reporting.page import page_text
+from mobileone_core.reporting.figures.curves import curve_summaries, draw_curves, limits, relative_summaries
 from mobileone_core.reporting.report import write_report
-from mobileone_core.reporting.result import analyse
+from mobileone_core.reporting.trained.curves import curve_ends, curve_table, level_curves
+from mobileone_core.reporting.trained.page import page_text
+from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.statistics import Summary
 
 

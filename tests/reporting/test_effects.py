@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone_core.reporting import effects as effects_module
-from mobileone_core.reporting import figure
-from mobileone_core.reporting.effects import effect_sentences, effects_csv, effects_of
-from mobileone_core.reporting.page import page_text
+from mobileone_core.reporting.figures import levels as figure
+from mobileone_core.reporting.figures.style import Drawing
+from mobileone_core.reporting.render.tables import table_csv
+from mobileone_core.reporting.render.terminal import terminal_table
 from mobileone_core.reporting.report import write_report
-from mobileone_core.reporting.result import analyse
-from mobileone_core.reporting.style import Drawing
-from mobileone_core.reporting.tables import table_csv
-from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.reporting.words import effects_table, table_of, verdict
+from mobileone_core.reporting.trained import effects as effects_module
+from mobileone_core.reporting.trained.effects import effect_sentences, effects_csv, effects_of
+from mobileone_core.reporting.trained.page import page_text
+from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.reporting.trained.words import effects_table, table_of, verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.effects import Effect
 from mobileone_core.study.rows import CellRow, StudyRecord

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone_core.reporting.figure import draw, fitted_ticks, levels_figure
-from mobileone_core.reporting.panels import shown_interval
+from mobileone_core.reporting.figures.levels import draw, fitted_ticks, levels_figure
+from mobileone_core.reporting.figures.panels import shown_interval
+from mobileone_core.reporting.figures.style import fitted, style
 from mobileone_core.reporting.published import PublishedValue
-from mobileone_core.reporting.result import analyse
-from mobileone_core.reporting.style import fitted, style
+from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
 

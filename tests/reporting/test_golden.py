@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mobileone_core.reporting.render.terminal import terminal_table
 from mobileone_core.reporting.report import write_report
-from mobileone_core.reporting.terminal import terminal_table
 from mobileone_core.study.rows import StudyRecord
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.mark.parametrize("name", ["README.md", "table.csv", "table.tex", "cells.csv"])
 def test_files_are_as_read(plan, rows, tmp_path, monkeypatch, name):
-    from mobileone_core.reporting import figure
+    from mobileone_core.reporting.figures import levels as figure
 
     monkeypatch.setattr(figure, "draw", lambda _: figure.Drawing(b"png", b"svg"))
     files = write_report(plan, StudyRecord(rows), tmp_path)

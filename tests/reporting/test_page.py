@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.metric import metric_of
-from mobileone_core.reporting.page import page_text
-from mobileone_core.reporting.result import analyse
-from mobileone_core.reporting.tables import latex
-from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.reporting.words import table_of, verdict
+from mobileone_core.reporting.render.tables import latex
+from mobileone_core.reporting.render.terminal import terminal_table
+from mobileone_core.reporting.trained.page import page_text
+from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.reporting.trained.words import table_of, verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import StudyRecord
 

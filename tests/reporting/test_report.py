@@ -23,7 +23,7 @@ from pathlib import Path
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.files import write_content
 from mobileone_core.reporting.report import write_index, write_report
-from mobileone_core.reporting.terminal import terminal_table
+from mobileone_core.reporting.render.terminal import terminal_table
 home, target = map(Path, sys.argv[1:])
 plan, record = read_cells(home)
 files = write_report(plan, record, target)

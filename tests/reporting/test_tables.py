@@ -5,9 +5,9 @@ import io
 
 import pytest
 
-from mobileone_core.reporting.result import analyse
-from mobileone_core.reporting.tables import table_csv, table_tex
-from mobileone_core.reporting.words import table_of
+from mobileone_core.reporting.render.tables import table_csv, table_tex
+from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.reporting.trained.words import table_of
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import StudyRecord
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mobileone_core.reporting.result import analyse
-from mobileone_core.reporting.terminal import terminal_table
-from mobileone_core.reporting.words import effects_table, table_of, verdict
+from mobileone_core.reporting.render.terminal import terminal_table
+from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.reporting.trained.words import effects_table, table_of, verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import StudyRecord
 

@@ -20,8 +20,8 @@ def databases(tmp_path_factory):
     """A directory with both databases, empty."""
     from study_proof import in_child
 
-    from mobileone_core.study.queue_storage import create_queue
-    from mobileone_core.study.record import create_record
+    from mobileone_core.study.queue.storage import create_queue
+    from mobileone_core.study.record.record import create_record
 
     directory = tmp_path_factory.mktemp("databases")
     place = Workspace.at(directory)

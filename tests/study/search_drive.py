@@ -8,7 +8,7 @@ from search_fakes import SEARCH_ENGINE, small_search
 from study_fakes import Lines
 
 from mobileone_core.study.job import Setup
-from mobileone_core.study.searching import run_search
+from mobileone_core.study.run.search_loop import run_search
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
 

@@ -13,18 +13,18 @@ import cloudpickle
 from study_fakes import FAST, Lines
 
 from mobileone_core.study.job import Job, Setup
-from mobileone_core.study.planner import plan_cells
-from mobileone_core.study.queue import Queue
-from mobileone_core.study.record import Record
-from mobileone_core.study.record_reading import read_record
-from mobileone_core.study.runner import run_study
+from mobileone_core.study.queue.queue import Queue
+from mobileone_core.study.record.reading import read_record
+from mobileone_core.study.record.record import Record
+from mobileone_core.study.run.planner import plan_cells
+from mobileone_core.study.run.runner import run_study
+from mobileone_core.study.run.worker import Stop, Worker
 from mobileone_core.study.state import cell_states, is_settled
-from mobileone_core.study.worker import Stop, Worker
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
 
 CHILDREN = multiprocessing.get_context("forkserver")  # forks of a process without threads, unlike this one
-CHILDREN.set_forkserver_preload(["mobileone_core.study.worker", "mobileone_core.study.planner", "pytest"])
+CHILDREN.set_forkserver_preload(["mobileone_core.study.run.worker", "mobileone_core.study.run.planner", "pytest"])
 
 
 def in_child(function, *arguments) -> int:

@@ -17,9 +17,9 @@ from study_proof import (
     says,
 )
 
-from mobileone_core.study import attempt as attempts
-from mobileone_core.study.queue import Claim, Queue
-from mobileone_core.study.record import Record, RunWriter
+from mobileone_core.study.queue.queue import Claim, Queue
+from mobileone_core.study.record.record import Record, RunWriter
+from mobileone_core.study.run import attempt as attempts
 from mobileone_core.study.state import cell_states, is_settled
 
 POINTS = {

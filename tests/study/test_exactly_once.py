@@ -15,7 +15,7 @@ import pytest
 from study_fakes import kept_times, script, small_plan
 from study_proof import assert_exactly_once, give_databases, run_plan, run_statuses
 
-from mobileone_core.study.record import Record
+from mobileone_core.study.record.record import Record
 from mobileone_core.study.state import cell_states
 
 DRIVE = Path(__file__).with_name("drive.py")

@@ -25,14 +25,14 @@ from study_proof import (
     status_of,
 )
 
-from mobileone_core.study import attempt, exclusive
-from mobileone_core.study.exclusive import measuring, neighbours
-from mobileone_core.study.planner import plan_cells
 from mobileone_core.study.process import Owner
-from mobileone_core.study.queue import Claim
-from mobileone_core.study.record import Record, RunWriter
-from mobileone_core.study.record_reading import read_record
-from mobileone_core.study.repair import repair
+from mobileone_core.study.queue.queue import Claim
+from mobileone_core.study.record.reading import read_record
+from mobileone_core.study.record.record import Record, RunWriter
+from mobileone_core.study.run import attempt, exclusive
+from mobileone_core.study.run.exclusive import measuring, neighbours
+from mobileone_core.study.run.planner import plan_cells
+from mobileone_core.study.run.repair import repair
 from mobileone_core.study.state import CellState, cell_states, is_settled
 from mobileone_core.study.status import status_lines
 from mobileone_core.training.comparison import ComparisonSpec

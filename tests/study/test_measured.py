@@ -21,8 +21,8 @@ from mobileone_core.study.job import Setup
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import read_comparison_spec, read_plan
-from mobileone_core.study.record_reading import read_plans, read_record
-from mobileone_core.study.runner import run_study
+from mobileone_core.study.record.reading import read_plans, read_record
+from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.status import plan_lines
 

@@ -9,12 +9,12 @@ from study_proof import give_databases, in_child, plan_and_work, start_child, st
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.planner import in_order, plan_cells
-from mobileone_core.study.queue import Queue
-from mobileone_core.study.queue_storage import trial_views
-from mobileone_core.study.record import Record
-from mobileone_core.study.record_reading import read_plans, read_record, recorded_studies
-from mobileone_core.study.repair import repair
+from mobileone_core.study.queue.queue import Queue
+from mobileone_core.study.queue.storage import trial_views
+from mobileone_core.study.record.reading import read_plans, read_record, recorded_studies
+from mobileone_core.study.record.record import Record
+from mobileone_core.study.run.planner import in_order, plan_cells
+from mobileone_core.study.run.repair import repair
 from mobileone_core.study.state import cell_states, fold, is_settled, study_states
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec

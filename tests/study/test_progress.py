@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 from rich.console import Console
 
-from mobileone_core.study import progress as module
-from mobileone_core.study.progress import Progress, duration, summary
+from mobileone_core.study.run import progress as module
+from mobileone_core.study.run.progress import Progress, duration, summary
 from mobileone_core.study.state import CellState
 
 START = datetime(2026, 1, 1)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.study.pareto import Point
-from mobileone_core.study.queue_proposals import Measured, propose
+from mobileone_core.study.queue.proposals import Measured, propose
 
 SIZES = {"k": 3, "width": 4, "depth": 2, "se": 1}
 SAMPLERS = ("nsga2", "tpe", "random")

@@ -12,8 +12,8 @@ from study_proof import CHILDREN, give_databases, in_child, start_child, status_
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.process import Owner
-from mobileone_core.study.queue import Queue
-from mobileone_core.study.queue_storage import open_storage, trial_views
+from mobileone_core.study.queue.queue import Queue
+from mobileone_core.study.queue.storage import open_storage, trial_views
 from mobileone_core.study.state import fold, study_names, study_states
 
 PLAN = small_plan(levels=(1, 2), seeds=20)

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.record_evaluation import read_evaluations
-from mobileone_core.study.record_once import one_run
+from mobileone_core.study.record.evaluations import read_evaluations
+from mobileone_core.study.record.standalone import one_run
 from mobileone_core.study.workspace import Workspace
 
 TAGS = {"variant": "s0", "data": "imagenet", "split": "test", "form": "deployed", "crop": "0.875"}

@@ -10,8 +10,8 @@ from study_proof import finished_workspace, give_databases, in_child, plan_and_w
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Factor
-from mobileone_core.study.record import Record
-from mobileone_core.study.record_reading import read_plans, read_record
+from mobileone_core.study.record.reading import read_plans, read_record
+from mobileone_core.study.record.record import Record
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.training.cell import CellSpec
 
@@ -128,7 +128,7 @@ def test_two_finished_runs_of_a_cell_are_a_problem_that_names_both(copy):
 
 
 def test_runs_are_read_page_by_page(finished, monkeypatch):
-    monkeypatch.setattr("mobileone_core.study.record.PAGE", 1)
+    monkeypatch.setattr("mobileone_core.study.record.record.PAGE", 1)
     assert [row.key for row in read_record(finished.tracking, PLAN).rows] == KEYS
 
 

@@ -15,10 +15,10 @@ from study_proof import run_plan as run
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import Setup
-from mobileone_core.study.planner import plan_cells
-from mobileone_core.study.runner import Interrupt, join, run_study
+from mobileone_core.study.run.planner import plan_cells
+from mobileone_core.study.run.runner import Interrupt, join, run_study
+from mobileone_core.study.run.worker_pool import SPARE
 from mobileone_core.study.state import cell_states
-from mobileone_core.study.team import SPARE
 from mobileone_core.training.execution import Execution
 
 DRIVE = Path(__file__).with_name("drive.py")

@@ -18,10 +18,10 @@ from mobileone_core.errors import InputError
 from mobileone_core.study.job import Setup
 from mobileone_core.study.pareto import front
 from mobileone_core.study.plans import read_plan
-from mobileone_core.study.queue import Queue
-from mobileone_core.study.record import Record
-from mobileone_core.study.record_reading import read_record
-from mobileone_core.study.searching import known, points_of, run_search
+from mobileone_core.study.queue.queue import Queue
+from mobileone_core.study.record.reading import read_record
+from mobileone_core.study.record.record import Record
+from mobileone_core.study.run.search_loop import known, points_of, run_search
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.status import plan_lines
 from mobileone_core.training.execution import Execution

@@ -19,12 +19,12 @@ from study_proof import assert_exactly_once, give_databases, in_child, plan_and_
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import Setup
-from mobileone_core.study.record import Record
-from mobileone_core.study.runner import join
+from mobileone_core.study.record.record import Record
+from mobileone_core.study.record.ui import serve
+from mobileone_core.study.run.runner import join
 from mobileone_core.study.server import planning_alone
 from mobileone_core.study.state import cell_states, study_names, study_states
 from mobileone_core.study.status import status_lines
-from mobileone_core.study.ui import serve
 from mobileone_core.study.workspace import shown
 from mobileone_core.training.execution import Execution
 

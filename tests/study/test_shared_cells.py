@@ -7,8 +7,8 @@ from study_fakes import FAST, small_plan
 from study_proof import assert_exactly_once, finished_workspace, in_child, plan_and_work
 
 from mobileone_core.study.declaration import Factor
-from mobileone_core.study.planner import plan_cells
-from mobileone_core.study.record_reading import read_record
+from mobileone_core.study.record.reading import read_record
+from mobileone_core.study.run.planner import plan_cells
 from mobileone_core.study.state import cell_states, is_settled
 
 

@@ -12,7 +12,7 @@ from study_fakes import small_plan
 from study_proof import finished_workspace, in_child
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.record import Record
+from mobileone_core.study.record.record import Record
 from mobileone_core.study.sqlite import reading, require_database
 from mobileone_core.study.state import CellState, cell_states, is_settled, study_names, study_states, waiting_for_failed
 from mobileone_core.study.status import plan_lines, status_lines

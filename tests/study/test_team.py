@@ -9,10 +9,11 @@ import torch
 from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases
 
-from mobileone_core.study import team, worker
 from mobileone_core.study.job import Engine, Job, Setup
-from mobileone_core.study.runner import run_study
-from mobileone_core.study.team import SPARE, Team
+from mobileone_core.study.run import worker
+from mobileone_core.study.run import worker_pool as team
+from mobileone_core.study.run.runner import run_study
+from mobileone_core.study.run.worker_pool import SPARE, Team
 from mobileone_core.training import ranks
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution

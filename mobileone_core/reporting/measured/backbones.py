@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from mobileone_core.latency.zoo import ZOO
 from mobileone_core.reporting.devices import DeviceColumn, device_columns
 from mobileone_core.reporting.evaluation import standard_error
-from mobileone_core.reporting.markdown import markdown
 from mobileone_core.reporting.measured.pareto import pareto_front
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredArm, MeasuredResult
 from mobileone_core.reporting.measured.table9 import arm_model, paper_name, table9, zoo_notes
 from mobileone_core.reporting.measured.view import TIMED
 from mobileone_core.reporting.measured.words import control_words, interval, levels_table, place
 from mobileone_core.reporting.published import CAVEATS
-from mobileone_core.reporting.words import MISSING, Table
+from mobileone_core.reporting.render.markdown import markdown
+from mobileone_core.reporting.trained.words import MISSING, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH, title
 from mobileone_core.reporting.measured.backbones import front_of, measured_points, published_points
 from mobileone_core.reporting.measured.result import MeasuredResult
 from mobileone_core.reporting.measured.scatter import Point, log_axis, name_points, scatter
 from mobileone_core.reporting.measured.words import place
-from mobileone_core.reporting.style import MEASURED, PUBLISHED, WIDTH, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

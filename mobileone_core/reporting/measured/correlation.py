@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.markdown import markdown
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredArm, MeasuredResult
 from mobileone_core.reporting.measured.spearman import METHOD, Correlation, spearman
 from mobileone_core.reporting.measured.table9 import (
@@ -18,7 +17,8 @@ from mobileone_core.reporting.measured.table9 import (
 from mobileone_core.reporting.measured.view import TIMED
 from mobileone_core.reporting.measured.words import control_words, levels_table, place
 from mobileone_core.reporting.published import CAVEATS, read_published
-from mobileone_core.reporting.words import MISSING, Table
+from mobileone_core.reporting.render.markdown import markdown
+from mobileone_core.reporting.trained.words import MISSING, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH, title
 from mobileone_core.reporting.measured.correlation import timed_of
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredResult
 from mobileone_core.reporting.measured.scatter import Point, log_axis, name_points, scatter
 from mobileone_core.reporting.measured.table9 import arm_model, paper_name, table9
 from mobileone_core.reporting.measured.words import place
-from mobileone_core.reporting.style import MEASURED, PUBLISHED, WIDTH, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

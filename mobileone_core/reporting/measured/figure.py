@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.measured.published import published_ratio
-from mobileone_core.reporting.measured.result import MeasuredArm, MeasuredResult
-from mobileone_core.reporting.measured.words import place
-from mobileone_core.reporting.style import (
+from mobileone_core.reporting.figures.style import (
     LETTER,
     MEASURED,
     NORMAL,
@@ -18,6 +15,9 @@ from mobileone_core.reporting.style import (
     note,
     title,
 )
+from mobileone_core.reporting.measured.published import published_ratio
+from mobileone_core.reporting.measured.result import MeasuredArm, MeasuredResult
+from mobileone_core.reporting.measured.words import place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

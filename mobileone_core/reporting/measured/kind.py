@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileone_core.reporting.figures.style import drawing
 from mobileone_core.reporting.measured.backbones import BackbonesView
 from mobileone_core.reporting.measured.cells import measured_texts, read_measured_cells
 from mobileone_core.reporting.measured.correlation import CorrelationView
@@ -14,9 +15,8 @@ from mobileone_core.reporting.measured.result import MeasuredResult, analyse_mea
 from mobileone_core.reporting.measured.training import TrainingView
 from mobileone_core.reporting.measured.view import LevelsView, View
 from mobileone_core.reporting.measured.words import setting
-from mobileone_core.reporting.style import drawing
-from mobileone_core.reporting.tables import table_tex
-from mobileone_core.reporting.words import MISSING, Table
+from mobileone_core.reporting.render.tables import table_tex
+from mobileone_core.reporting.trained.words import MISSING, Table
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import StudyRecord
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from mobileone_core.reporting.markdown import markdown, plain_table
 from mobileone_core.reporting.measured.published import published_of
 from mobileone_core.reporting.measured.result import LOAD, MeasuredResult
 from mobileone_core.reporting.measured.view import View
 from mobileone_core.reporting.measured.words import calls, control_words, setting
-from mobileone_core.reporting.plain import table_lines
 from mobileone_core.reporting.published import CAVEATS
 from mobileone_core.reporting.quoted import QUOTED
-from mobileone_core.reporting.result import told
-from mobileone_core.reporting.words import MISSING
+from mobileone_core.reporting.render.markdown import markdown, plain_table
+from mobileone_core.reporting.render.plain import table_lines
+from mobileone_core.reporting.trained.result import told
+from mobileone_core.reporting.trained.words import MISSING
 from mobileone_core.study.factor import level_text
 
 

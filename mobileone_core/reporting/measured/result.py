@@ -7,7 +7,7 @@ from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.latency.protocol import CONTROL_TOLERANCE
 from mobileone_core.latency.samples import Estimate
 from mobileone_core.latency.side_by_side import Arm
-from mobileone_core.reporting.forms import has_place
+from mobileone_core.reporting.trained.forms import has_place
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import CellRow, DeviceRow, EvaluationRow, StudyRecord

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from mobileone_core.reporting.labels import LETTERS, Label, place_labels
-from mobileone_core.reporting.style import POINTS
+from mobileone_core.reporting.figures.labels import LETTERS, Label, place_labels
+from mobileone_core.reporting.figures.style import POINTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.comparison import MIB
-from mobileone_core.reporting.effects import joined
 from mobileone_core.reporting.measured.result import ALIKE, MeasuredArm, MeasuredResult, judged
 from mobileone_core.reporting.measured.words import control_words, count, interval, number, place
-from mobileone_core.reporting.words import MISSING, Table
+from mobileone_core.reporting.trained.comparison import MIB
+from mobileone_core.reporting.trained.effects import joined
+from mobileone_core.reporting.trained.words import MISSING, Table
 from mobileone_core.study.factor import level_text
 
 if TYPE_CHECKING:

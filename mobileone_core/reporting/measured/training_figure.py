@@ -4,11 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.comparison import MIB
-from mobileone_core.reporting.measured.result import MeasuredArm, MeasuredResult
-from mobileone_core.reporting.measured.training import SAVED, TIME, Line, k_of, lines_of
-from mobileone_core.reporting.measured.words import place
-from mobileone_core.reporting.style import (
+from mobileone_core.reporting.figures.style import (
     HEIGHT,
     MEASURED,
     POINTS,
@@ -19,6 +15,10 @@ from mobileone_core.reporting.style import (
     title,
     top,
 )
+from mobileone_core.reporting.measured.result import MeasuredArm, MeasuredResult
+from mobileone_core.reporting.measured.training import SAVED, TIME, Line, k_of, lines_of
+from mobileone_core.reporting.measured.words import place
+from mobileone_core.reporting.trained.comparison import MIB
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mobileone_core.reporting.measured.result import MeasuredResult
 from mobileone_core.reporting.measured.words import levels_sentences, levels_table
-from mobileone_core.reporting.words import Table
+from mobileone_core.reporting.trained.words import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

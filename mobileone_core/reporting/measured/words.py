@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from mobileone_core.latency.protocol import PROTOCOLS, Protocol
 from mobileone_core.latency.samples import Estimate
-from mobileone_core.reporting.effects import joined
-from mobileone_core.reporting.forms import HEAD, LIMIT
 from mobileone_core.reporting.measured.published import published_of, published_ratio, published_value
 from mobileone_core.reporting.measured.result import ALIKE, MeasuredArm, MeasuredResult, is_near
-from mobileone_core.reporting.result import told
-from mobileone_core.reporting.words import MISSING, Table
+from mobileone_core.reporting.trained.effects import joined
+from mobileone_core.reporting.trained.forms import HEAD, LIMIT
+from mobileone_core.reporting.trained.result import told
+from mobileone_core.reporting.trained.words import MISSING, Table
 from mobileone_core.study.factor import level_text
 
 TRIMMED = (("low", "ms, trimmed"), ("average", "ms, trimmed"))

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from mobileone_core.reporting.figures.style import HEIGHT, PUBLISHED, WIDTH, level_color, note, title
 from mobileone_core.reporting.search.result import Candidate, SearchResult
-from mobileone_core.reporting.style import HEIGHT, PUBLISHED, WIDTH, level_color, note, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobileone_core.reporting.figures.style import drawing
 from mobileone_core.reporting.measured.kind import measured_csv
+from mobileone_core.reporting.render.tables import table_tex
 from mobileone_core.reporting.search.cells import read_search_cells, search_texts
 from mobileone_core.reporting.search.page import search_page, search_terminal
 from mobileone_core.reporting.search.result import analyse_search
 from mobileone_core.reporting.search.words import sentences, setting, table_of_search
-from mobileone_core.reporting.style import drawing
-from mobileone_core.reporting.tables import table_tex
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 

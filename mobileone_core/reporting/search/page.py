@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from mobileone_core.reporting.markdown import markdown, plain_table
-from mobileone_core.reporting.plain import table_lines
-from mobileone_core.reporting.result import told
+from mobileone_core.reporting.render.markdown import markdown, plain_table
+from mobileone_core.reporting.render.plain import table_lines
 from mobileone_core.reporting.search.result import SearchResult
 from mobileone_core.reporting.search.words import sentences, setting, table_of_search
-from mobileone_core.reporting.words import MISSING
+from mobileone_core.reporting.trained.result import told
+from mobileone_core.reporting.trained.words import MISSING
 from mobileone_core.study.factor import level_text
 
 

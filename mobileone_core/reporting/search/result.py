@@ -7,8 +7,8 @@ from mobileone_core.model.cost import FormCost, model_cost
 from mobileone_core.study.pareto import Point, front, hypervolume
 from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.run.search_loop import RATIO, latency_row, points_of
 from mobileone_core.study.search_plan import SEARCHED, SearchPlan, every_cell
-from mobileone_core.study.searching import RATIO, latency_row, points_of
 from mobileone_core.study.statistics import Summary, summarize
 
 CONTROL, TEST = "control/latency_ratio", "test/top1"

@@ -10,8 +10,8 @@ from mobileone_core.latency.protocol import PROTOCOLS, Protocol
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.measured.words import levels_sentences, levels_table
+from mobileone_core.reporting.render.terminal import terminal_table
 from mobileone_core.reporting.report import report_name, write_index, write_report
-from mobileone_core.reporting.terminal import terminal_table
 from mobileone_core.study.rows import CellRow, StudyRecord
 
 GELU = "activation = gelu, runtime = onnxruntime"

@@ -6,12 +6,12 @@ import pytest
 from step_record import STUDY, TIMES, step_plan, step_record
 
 from mobileone_core.reporting.cells import read_cells
+from mobileone_core.reporting.figures.style import drawing
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.measured.training import TrainingView, lines_of
 from mobileone_core.reporting.measured.training_figure import spread, training_figure
+from mobileone_core.reporting.render.terminal import terminal_table
 from mobileone_core.reporting.report import write_report
-from mobileone_core.reporting.style import drawing
-from mobileone_core.reporting.terminal import terminal_table
 
 VIEW = TrainingView()
 PLAN = step_plan()

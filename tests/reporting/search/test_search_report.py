@@ -9,9 +9,9 @@ from mobileone_core.reporting.search.result import analyse_search
 from mobileone_core.reporting.search.words import sentences
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.run.search_loop import next_step
 from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.search_plan import SearchPlan
-from mobileone_core.study.searching import next_step
 from mobileone_core.training.cell import CellSpec
 
 SAID = {"device": "cpu", "processor": "Any CPU", "git": "0" * 40}

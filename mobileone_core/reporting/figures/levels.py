@@ -1,0 +1,135 @@
+"""The figure of a study: every measured value, mean and interval; the published values in a panel of their own."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mobileone_core.reporting.figures.cost import cost_figure
+from mobileone_core.reporting.figures.panels import (
+    Span,
+    ceiling,
+    draw_published,
+    level_names,
+    measured_words,
+    one_scale,
+    shown_interval,
+    shown_variants,
+)
+from mobileone_core.reporting.figures.style import (
+    HEIGHT,
+    MEASURED,
+    POINTS,
+    SEED,
+    WIDTH,
+    Drawing,
+    drawing,
+    heading,
+    title,
+)
+from mobileone_core.reporting.trained.result import Result, cells_by_level
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAME = 0.0085  # the width of a letter of a factor's name, as a fraction of the figure
+
+
+def draw(result: Result) -> Drawing:
+    """Draw the figure that the study asks for."""
+    return drawing(lambda: cost_figure(result) if result.plan.study.figure == "cost" else levels_figure(result))
+
+
+def levels_figure(result: Result) -> "Figure":
+    """The metric over the levels; all axes have one scale, so that slopes can be compared."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, HEIGHT))
+    left, share = _left(result), 1.6 / 2.6 if shown_variants(result) else 1.0
+    room = WIDTH * (0.96 - left) * POINTS
+    ticks, size = fitted_ticks(result, room * share)
+    lines = max(tick.count("\n") + 1 for tick in ticks) + (len(result.plan.study.factors) == 1)
+    ratios = [1.6, 1] if shown_variants(result) else [1]
+    grid = figure.add_gridspec(1, len(ratios), width_ratios=ratios)
+    grid.update(left=left, right=0.98, bottom=0.03 + 0.04 * lines, top=0.79, wspace=0.2)
+    main = figure.add_subplot(grid[0])
+    spans: list[Span] = [(main, _measured(main, result))]
+    main.set_xticks(range(len(ticks)), ticks, fontsize=size)
+    _name_factors(main, result, size)
+    if shown_variants(result):
+        spans += draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
+    one_scale(spans, ceiling(result))
+    title(figure, result.plan.study.question, left)
+    heading(main, measured_words(result), MEASURED)
+    return figure
+
+
+def _left(result: Result) -> float:
+    """Where the main axes start; several factors have their names beside the ticks."""
+    names = [factor.name for factor in result.plan.study.factors]
+    return 0.09 if len(names) == 1 else max(0.09, 0.03 + NAME * max(map(len, names)))
+
+
+def fitted_ticks(result: Result, room: float) -> tuple[list[str], float]:
+    """Each level's name, a factor a line, how many of its seeds are in where some are missing; and the letters' size.
+
+    Names of several factors stand once at the left.
+    """
+    seeds = result.plan.study.seeds
+    counts = [f"\n{row.summary.n} of {seeds}" if row.summary.n < seeds else "" for row in result.analysis.comparisons]
+    names, size = level_names(result, room)
+    return [name + count for name, count in zip(names, counts, strict=True)], size
+
+
+def _name_factors(axes: "Axes", result: Result, size: float) -> None:
+    from matplotlib import rcParams
+
+    names = [factor.name for factor in result.plan.study.factors]
+    if len(names) == 1:
+        axes.set_xlabel(names[0])
+        return
+    pad = axes.xaxis.get_tick_padding() + rcParams["xtick.major.pad"]
+    axes.annotate(
+        "\n".join(names), (0, 0), (-8, -pad), "axes fraction", "offset points", ha="right", va="top", fontsize=size
+    )
+
+
+def _measured(axes: "Axes", result: Result) -> tuple[float, float]:
+    """Every cell as a point, a thin line a seed, mean and interval beside; gives the least and greatest value."""
+    import seaborn as sns
+
+    levels = cells_by_level(result.plan)
+    seeds = result.plan.study.seeds
+    x, y, names, gaps = [], [], [], dict.fromkeys(range(seeds), 0)
+    for position, cells in enumerate(levels.values()):
+        for cell in cells:
+            if cell.key not in result.rows:
+                gaps[cell.seed] += 1  # a missing cell ends its seed's line
+                continue
+            beside = 0.22 * (cell.seed / (seeds - 1) - 0.5) - 0.1 if seeds > 1 else 0.0
+            x.append(position + beside)
+            y.append(result.value(cell.key))
+            names.append(f"{cell.seed}, part {gaps[cell.seed]}")
+    if y:
+        sns.lineplot(x=x, y=y, units=names, estimator=None, color=SEED, linewidth=0.6, alpha=0.6, ax=axes)
+        sns.scatterplot(x=x, y=y, color=SEED, edgecolor="#555555", s=24, label="one seed (lines join a seed)", ax=axes)
+    shown = [*y, *_means(axes, result)]
+    axes.set(xlim=(-0.5, len(levels) - 0.5), xlabel="", ylabel=result.axis_label)
+    return (min(shown), max(shown)) if shown else (0.0, 1.0)
+
+
+def _means(axes: "Axes", result: Result) -> Iterator[float]:
+    """Mean and 95 % interval a level, and the values they reach."""
+    label: str | None = "mean, 95 % interval"
+    for position, row in enumerate(result.analysis.comparisons):
+        summary = row.summary
+        interval = shown_interval(result, summary)
+        if summary.mean is None or interval is None:
+            continue
+        ends = [[summary.mean - interval[0]], [interval[1] - summary.mean]]
+        axes.errorbar(position + 0.2, summary.mean, ends, fmt="D", color=MEASURED, markersize=5, capsize=3, label=label)
+        label = None
+        yield from interval
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=2, frameon=False, fontsize=8, handletextpad=0.2
+        )
