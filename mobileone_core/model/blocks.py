@@ -1,14 +1,10 @@
 """The MobileOne block (section 3.3, figure 3) in its train form and its deployed form."""
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from mobileone_core.model.activations import SqueezeExcite, build_activation
 from mobileone_core.model.folded.block import sum_of_branches, takes_folded
-from mobileone_core.model.spec import BlockSpec
-
-Execution = Literal["branches", "folded", "auto"]
+from mobileone_core.model.spec import BlockExecution, BlockSpec
 
 
 def block_conv(spec: BlockSpec, kernel_size: int, bias: bool) -> nn.Conv2d:
@@ -54,7 +50,7 @@ class MobileOneBlock(nn.Module):
     def __init__(self, spec: BlockSpec, activation: str = "relu", deployed: bool = False) -> None:
         super().__init__()
         self.spec = spec
-        self.execution: Execution = "branches"
+        self.execution: BlockExecution = "branches"
         self.synchronized = False
         branched = not deployed
         conv = block_conv(spec, spec.kernel_size, bias=True) if deployed else None

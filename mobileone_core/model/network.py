@@ -1,15 +1,14 @@
 """The MobileOne network: a stem, stages of depthwise and pointwise blocks, a linear classifier."""
 
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.model.blocks import Execution, MobileOneBlock
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.spec import BLOCK_EXECUTIONS, BlockExecution, ModelSpec
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
-EXECUTIONS: tuple[str, ...] = get_args(Execution)
 
 
 class ClassifierHead(nn.Module):
@@ -64,7 +63,7 @@ class MobileOne(nn.Module):
         return logits
 
 
-def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: Execution = "branches") -> MobileOne:
+def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: BlockExecution = "branches") -> MobileOne:
     """A freshly initialized network in train form, from a spec or a variant's name (s0 to s4, tiny, small).
 
     execution is how it computes in training, as set_execution says. Raises InputError for an unknown variant, a
@@ -77,7 +76,7 @@ def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: Execu
     return set_execution(MobileOne(spec, num_classes), execution)
 
 
-def set_execution(module: AnyModule, execution: Execution) -> AnyModule:
+def set_execution(module: AnyModule, execution: BlockExecution) -> AnyModule:
     """Let every block of a network, or of any module, compute so in training; the module itself comes back.
 
     "branches" computes every branch; "folded" their sum as one convolution, with the same outputs, gradients and
@@ -86,7 +85,7 @@ def set_execution(module: AnyModule, execution: Execution) -> AnyModule:
     same for all. Where a BN does not follow the batch (evaluation mode, frozen statistics) and in the deployed form it
     changes nothing. Hooks on the parts of a branch do not run where it is folded. Raises InputError for an unknown one.
     """
-    require(execution in EXECUTIONS, "execution", execution, f"one of {', '.join(EXECUTIONS)}")
+    require(execution in BLOCK_EXECUTIONS, "execution", execution, f"one of {', '.join(BLOCK_EXECUTIONS)}")
     for part in module.modules():
         if isinstance(part, MobileOneBlock):
             part.execution = execution

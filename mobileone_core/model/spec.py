@@ -8,6 +8,8 @@ from mobileone_core.errors import require
 
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+BlockExecution = Literal["branches", "folded", "auto"]  # how a block trains: network.set_execution
+BLOCK_EXECUTIONS: tuple[str, ...] = get_args(BlockExecution)
 MAX_K = 16
 MAX_SCALE = 100
 SMALL_IMAGE = 64  # pixels; CIFAR's convention for strides starts here and below

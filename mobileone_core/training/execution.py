@@ -1,11 +1,9 @@
 """How a cell runs, as data: nothing here is part of what a cell is. No torch here."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from mobileone_core.errors import require
-
-Blocks = Literal["branches", "folded", "auto"]  # model/network.py's execution
+from mobileone_core.model.spec import BLOCK_EXECUTIONS, BlockExecution
 
 
 @dataclass(frozen=True)
@@ -23,13 +21,13 @@ class Execution:
     channels_last: bool = False
     compile: bool = False
     processes: int = 1
-    blocks: Blocks = "auto"
+    blocks: BlockExecution = "auto"
     sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:
         require(self.threads >= 1, "threads", self.threads, "an integer of 1 or more")
         require(self.processes >= 1, "processes", self.processes, "an integer of 1 or more")
-        require(self.blocks in get_args(Blocks), "blocks", self.blocks, f"one of {', '.join(get_args(Blocks))}")
+        require(self.blocks in BLOCK_EXECUTIONS, "blocks", self.blocks, f"one of {', '.join(BLOCK_EXECUTIONS)}")
         fits = not self.sync_batchnorm or self.processes == 1 or self.blocks != "branches"
         require(fits, "sync_batchnorm", True, "with several processes it needs blocks folded or auto")
         kind, _, index = self.device.partition(":")

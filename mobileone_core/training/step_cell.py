@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.side_by_side import Arm, Figures, SideBySide
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.model.spec import BlockExecution, ModelSpec
 from mobileone_core.training.recipe import Precision
 
-StepPath = Literal["branches", "folded", "auto", "timm"]
+StepPath = Literal[BlockExecution, "timm"]
 StepDevice = Literal["cpu", "cuda"]
 TIMM = ("s0", "s1", "s2", "s3", "s4")  # its mobileone_<variant>
 PART = "step"  # what a factor calls a cell's fields by: step.k

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.blocks import Execution
 from mobileone_core.model.network import build_model, set_synchronized
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.model.spec import BlockExecution, ModelSpec
 from mobileone_core.training.parallel import data_parallel
 
 SPEC = ModelSpec.preset("tiny", k=2, se=(0, 0, 1, 1))  # depthwise blocks of both strides
@@ -22,7 +21,7 @@ class Setting(NamedTuple):
     """How to train; sizes are the shares, None the whole batch in one process."""
 
     dtype: torch.dtype = torch.float64
-    execution: Execution = "folded"
+    execution: BlockExecution = "folded"
     sizes: tuple[int, ...] | None = (3, 3)
     synchronized: bool = True
     image_size: int = 16

@@ -23,14 +23,14 @@ from mobileone_core.cli.paths import runs_home
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError, require
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.model.spec import BlockExecution, ModelSpec
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.search import STAGES, SearchStudy
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.execution import Blocks, Execution
+from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Recipe, Teacher
 
 RECIPE_OF_DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"}  # the others take the paper's
@@ -74,7 +74,7 @@ class Running:
     """Train in channels-last memory format."""
     compile: bool = False
     """Train with torch.compile."""
-    blocks: Blocks = "auto"
+    blocks: BlockExecution = "auto"
     """How a block trains: every branch by itself, all folded into one convolution (exact), or the faster of both."""
     sync_batchnorm: bool = False
     """Normalize by the whole batch of all processes, not by each one's share; needs blocks folded or auto."""
