@@ -1,4 +1,6 @@
-"""What a person did wrong, said in one line."""
+"""Errors that a user can fix, each in one line: the field, its value, and what is allowed."""
+
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
@@ -6,6 +8,7 @@ class InputError(ValueError):
 
     @classmethod
     def of(cls, field: str, value: object, allowed: str) -> "InputError":
+        """The error for a field's value, with what is allowed instead."""
         return cls(f"{field}: {value!r} is not allowed; {allowed}")
 
 
@@ -13,3 +16,17 @@ def require(holds: bool, field: str, value: object, allowed: str) -> None:
     """Raise InputError unless the condition holds."""
     if not holds:
         raise InputError.of(field, value, allowed)
+
+
+def require_integer(field: str, value: object, at_least: int = 1, at_most: int | None = None) -> None:
+    """Raise InputError unless value is an int (not a bool) within the bounds, both inclusive."""
+    fits = isinstance(value, int) and not isinstance(value, bool)
+    fits = fits and value >= at_least and (at_most is None or value <= at_most)  # type: ignore[operator]
+    allowed = f"an integer of {at_least} or more" if at_most is None else f"an integer from {at_least} to {at_most}"
+    require(fits, field, value, allowed)
+
+
+def require_choice(field: str, value: object, choices: Iterable[str]) -> None:
+    """Raise InputError unless value is one of the choices, which the message lists."""
+    choices = tuple(choices)
+    require(value in choices, field, value, f"one of {', '.join(choices)}")
