@@ -28,7 +28,8 @@ def columns_of(rows: Sequence[CellRow]) -> tuple[list[str], list[str]]:
 def measured(row: CellRow, metrics: Sequence[str], tags: Sequence[str]) -> list[str]:
     """A row's run, metrics and tags; what it lacks stays empty."""
     values = (repr(float(row.metrics[name])) if name in row.metrics else "" for name in metrics)
-    return [row.run_id, *values, *(told(row).get(name, "") for name in tags)]
+    environment = told(row)
+    return [row.run_id, *values, *(environment.get(name, "") for name in tags)]
 
 
 def read_measured(line: Mapping[str, str], fixed: set[str]) -> tuple[dict[str, float], dict[str, str]]:

@@ -1,11 +1,12 @@
 """The plan that a study resolves to: all its cells, the teachers that they need, and the measurement beside them."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from mobileone_core.training.teachers import teacher_cell
 
 AnyComparison = ComparisonSpec | LatencySpec | StepSpec
 Role = Literal["cell", "teacher", "comparison"]
+cached_cost = functools.lru_cache(maxsize=1024)(model_cost)  # all seeds of a setting share a network
 
 
 @dataclass(frozen=True)
@@ -151,11 +153,12 @@ class Plan:
         return ""
 
     def _resolve(self) -> Iterator[PlannedCell]:
-        for seed, arm in itertools.product(range(self.study.seeds), self.study.arms):
-            yield PlannedCell(self._at(arm, seed), self.study.name, self.study.variant, arm)
+        specs = [(arm, self._at(arm)) for arm in self.study.arms]
+        for seed, (arm, spec) in itertools.product(range(self.study.seeds), specs):
+            yield PlannedCell(spec.with_seed(seed), self.study.name, self.study.variant, arm)
 
-    def _at(self, arm: Mapping[str, Level], seed: int) -> CellSpec:
-        spec = replace(self.base, seed=seed)
+    def _at(self, arm: Mapping[str, Level]) -> CellSpec:
+        spec = self.base
         for factor in self.study.factors:
             spec = factor.applied(spec, arm[factor.name])
         return spec
@@ -243,4 +246,4 @@ class Plan:
 
 
 def _cost(spec: CellSpec) -> ModelCost:
-    return model_cost(spec.model, spec.data.image_size, spec.data.num_classes)
+    return cached_cost(spec.model, spec.data.image_size, spec.data.num_classes)

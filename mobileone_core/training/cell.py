@@ -1,6 +1,7 @@
 """A cell: one network, one data set, one recipe, one seed; and the key that names it. No torch here."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -41,6 +42,17 @@ class CellSpec:
             parts[part] = parts[part].changed(**named) if named else parts[part]
         return replace(self, **parts)
 
+    def with_seed(self, seed: int) -> "CellSpec":
+        """This cell with another seed; the parts that the seeds of a setting share are compared with the defaults once."""
+        other = replace(self, seed=seed)
+        other.__dict__["_unseeded"] = self._unseeded
+        return other
+
+    @functools.cached_property
+    def _unseeded(self) -> dict[str, Any]:
+        """The differences from the defaults, without the seed's."""
+        return {name: change for name, change in _differences(self).items() if name != "seed"}
+
     @property
     def key(self) -> str:
         """The cell's name: a hash of the fields that differ from the defaults, and of the schema's version."""
@@ -48,7 +60,7 @@ class CellSpec:
 
     def to_json(self) -> str:
         """The canonical text that the key hashes; from_json reads it back."""
-        content = {"schema": SCHEMA, **_differences(self)}
+        content = {"schema": SCHEMA, **self._unseeded, **({"seed": self.seed} if self.seed else {})}
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
@@ -61,8 +73,7 @@ class CellSpec:
 
 
 def _differences(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    default = type(value)()
-    hints = typing.get_type_hints(type(value))
+    default, hints = _defaults(type(value))
     changed: dict[str, Any] = {}
     for name in (item.name for item in dataclasses.fields(value)):
         mine, usual = getattr(value, name), getattr(default, name)
@@ -70,6 +81,12 @@ def _differences(value: Any) -> dict[str, Any]:  # noqa: ANN401
             continue
         changed[name] = _differences(mine) if dataclasses.is_dataclass(mine) else _plain(mine, hints[name])
     return changed
+
+
+@functools.cache
+def _defaults(kind: type) -> tuple[Any, dict[str, Any]]:
+    """An instance with every field at its default, and the type hints of the fields."""
+    return kind(), typing.get_type_hints(kind)
 
 
 def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """A study's page in Markdown."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from mobileone_core.reporting.figures.panels import is_drawn
@@ -114,8 +115,7 @@ def _environment(result: Result) -> str:
     tags = [told(row) for row in result.rows.values()]
     counts: dict[str, dict[str, int]] = {}
     for name in sorted({name for tag in tags for name in tag}):
-        texts = sorted(tag.get(name, "not recorded") for tag in tags)
-        counts[name] = {text: texts.count(text) for text in dict.fromkeys(texts)}
+        counts[name] = dict(sorted(Counter(tag.get(name, "not recorded") for tag in tags).items()))
     if not counts:
         return "Nothing is recorded."
     table = plain_table(("tag", "value"), [(name, _values(texts)) for name, texts in counts.items()])

@@ -1,5 +1,6 @@
 """A plan and its rows, put together once for every page, table and figure: what is in, missing, wrong and found."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,11 +67,12 @@ class Result:
 
 def told(row: CellRow) -> dict[str, str]:
     """The environment as reports show it: where and how, but nobody's host, process or paths."""
-    return {
-        name: text
-        for name, text in row.environment.items()
-        if text and name not in UNTOLD and not PurePosixPath(text).is_absolute() and not PureWindowsPath(text).drive
-    }
+    return {name: text for name, text in row.environment.items() if name not in UNTOLD and _is_shown(text)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_shown(text: str) -> bool:
+    return bool(text) and not PurePosixPath(text).is_absolute() and not PureWindowsPath(text).drive
 
 
 def arm_of(row: CellRow) -> dict[str, Level]:
