@@ -43,7 +43,7 @@ class CellSpec:
         return replace(self, **parts)
 
     def with_seed(self, seed: int) -> "CellSpec":
-        """This cell with another seed; the parts that the seeds of a setting share are compared with the defaults once."""
+        """This cell with another seed; the seeds of a setting share its other differences from the defaults."""
         other = replace(self, seed=seed)
         other.__dict__["_unseeded"] = self._unseeded
         return other
