@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from mobileone_core.study.run import environment
+from mobileone_core.study import environment
 from mobileone_core.training.execution import Execution
 
 

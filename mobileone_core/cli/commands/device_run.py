@@ -35,7 +35,7 @@ def run(asked: Run) -> int:
         found = measure_on_iphone(asked.model, asked.units, asked.n, Phone(asked.team, work, asked.name, asked.timeout))
         differences = [None] * len(found)
     else:
-        from mobileone_core.study.run.environment import processor
+        from mobileone_core.study.environment import processor
 
         pairs = [(package, units) for package in asked.model for units in asked.units]
         differences = [difference_from_evaluator(package, units) for package, units in pairs]

@@ -17,8 +17,8 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.evaluation import Setting, evaluation_table
+from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.record.standalone import one_run
-from mobileone_core.study.run.environment import environment_tags
 from mobileone_core.study.run.runner import Interrupt
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.device import resolve_device

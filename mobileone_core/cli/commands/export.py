@@ -23,7 +23,7 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.files import write_content
-from mobileone_core.study.run.environment import git_revision
+from mobileone_core.study.environment import git_revision
 from mobileone_core.study.run.runner import Interrupt
 from mobileone_core.training.evaluate import read_network
 

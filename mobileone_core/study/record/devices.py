@@ -11,11 +11,11 @@ from mlflow.entities import Run
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, KnownModel
+from mobileone_core.study.environment import git_revision, versions
 from mobileone_core.study.process import Owner
 from mobileone_core.study.record.record import FINISHED, Record
 from mobileone_core.study.record.standalone import OneRun, one_run
 from mobileone_core.study.rows import DeviceRow
-from mobileone_core.study.run.environment import git_revision, versions
 from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.workspace import Workspace
 

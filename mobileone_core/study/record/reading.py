@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from mlflow.entities import Run
 
+from mobileone_core.study.environment import OF_ARM, SAID, VERSION
 from mobileone_core.study.plan import PlannedComparison
 from mobileone_core.study.plans import AnyPlan, comparisons_of, read_plan, shows_other_runs
 from mobileone_core.study.record.record import COUNT, FINISHED, PLAN, Record
 from mobileone_core.study.rows import CellRow, CurvePoint, DeviceRow, EvaluationRow, StudyRecord
-from mobileone_core.study.run.environment import OF_ARM, SAID, VERSION
 
 
 def read_record(tracking: str, plan: AnyPlan) -> StudyRecord:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
+from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.job import Job, one_line
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.attempt import Attempt, require_function
-from mobileone_core.study.run.environment import environment_tags
 from mobileone_core.study.run.repair import kill_run
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution

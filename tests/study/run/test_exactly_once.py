@@ -18,7 +18,7 @@ from study_proof import assert_exactly_once, give_databases, run_plan, run_statu
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.state import cell_states
 
-DRIVE = Path(__file__).with_name("drive.py")
+DRIVE = Path(__file__).parents[1] / "drive.py"
 TIMING = {"heartbeat": 1, "grace": 3, "claim": 1.0}
 PATIENCE = 90.0  # seconds
 

@@ -21,7 +21,7 @@ from mobileone_core.study.run.worker_pool import SPARE
 from mobileone_core.study.state import cell_states
 from mobileone_core.training.execution import Execution
 
-DRIVE = Path(__file__).with_name("drive.py")
+DRIVE = Path(__file__).parents[1] / "drive.py"
 
 
 def test_a_run_completes_then_has_nothing_to_do(databases, workspace):

@@ -26,7 +26,7 @@ from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.status import plan_lines
 from mobileone_core.training.execution import Execution
 
-DRIVE = Path(__file__).with_name("search_drive.py")
+DRIVE = Path(__file__).parents[1] / "search_drive.py"
 
 
 def search(plan, workspace, workers=2):
