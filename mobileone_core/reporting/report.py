@@ -4,6 +4,7 @@ The same record gives the same bytes, and an unchanged one renders nothing.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,11 +62,14 @@ def _is_current(home: Path, plan: AnyPlan, texts: dict[str, str], fingerprint: s
     return kept and f"record {fingerprint}." in kept_text(home / PAGE)
 
 
-def write_index(directory: Path) -> Path:
-    """directory/README.md: every report in it with its question and verdict."""
+def write_index(directory: Path, records: Mapping[str, tuple[AnyPlan, StudyRecord]] | None = None) -> Path:
+    """Write directory/README.md: every report in it with its question and verdict.
+
+    records: plans with their records by the report's name; those of other reports are read from their cells.csv.
+    """
     lines = ["# Reports", "", "| study | question | verdict |", "| --- | --- | --- |"]
     for home in sorted(path.parent for path in directory.glob("*/plan.json")):
-        plan, record = read_cells(home)
+        plan, record = (records or {}).get(home.name) or read_cells(home)
         kind = kind_of(plan)
         told = f"{kind.verdict(plan, record)} ({kind.setting(plan)})"
         lines.append(f"| [{home.name}]({home.name}/README.md) | {plan.study.question} | {told} |")

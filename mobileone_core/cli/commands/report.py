@@ -1,6 +1,6 @@
 """From the record to reports: a study's own at its end, or all of them again."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
@@ -34,7 +34,7 @@ def report_plan(plan: AnyPlan, workspace: Workspace, asked: Path | None) -> tupl
     directory = report_directory(plan, workspace, asked, all(item.state == "complete" for item in states))
     runs = {run for item in states for run in item.runs} if settled else set()
     record = _read(plan, workspace, directory / report_name(plan), runs)
-    page = _write((plan, record, directory))
+    (page,) = _write([(plan, record, directory)])
     return f"{terminal_table(plan, record)}\n\nreport: {page}", not record.problems
 
 
@@ -53,9 +53,8 @@ def report(workspace: Workspace, studies: Collection[str], asked: Path | None) -
         require(name in known, "study", name, f"studies with a record or a report: {', '.join(known) or 'none'}")
     if not found:
         print("no study is recorded and no report is kept: run a study first")
-    for source in found:
-        if not studies or source[0].study.name in studies:
-            print(_write(source))
+    for page in _write([source for source in found if not studies or source[0].study.name in studies]):
+        print(page)
     return COMPLETE
 
 
@@ -93,12 +92,16 @@ def _read(plan: AnyPlan, workspace: Workspace, kept: Path, runs: set[str]) -> St
     return read_record(workspace.tracking, plan)
 
 
-def _write(source: Source) -> Path:
-    """Write a report and the index beside it; the README of this workspace shows its own reports' tables."""
-    plan, record, directory = source
-    files = write_report(plan, record, directory)
-    write_index(directory)
+def _write(sources: Sequence[Source]) -> Iterator[Path]:
+    """Write reports, and the index of each directory; this workspace's README shows the tables of its own reports."""
     readme = home() / "README.md"
-    if directory == reports_home() and readme.is_file() and f"<!-- table:{plan.study.name} -->" in readme.read_text():
-        update_readme(readme, files.page)
-    return files.page
+    written: dict[Path, dict[str, tuple[AnyPlan, StudyRecord]]] = {}
+    for plan, record, directory in sources:
+        files = write_report(plan, record, directory)
+        written.setdefault(directory, {})[report_name(plan)] = plan, record
+        marker = f"<!-- table:{plan.study.name} -->"
+        if directory == reports_home() and readme.is_file() and marker in readme.read_text(encoding="utf-8"):
+            update_readme(readme, files.page)
+        yield files.page
+    for directory, records in written.items():
+        write_index(directory, records)
