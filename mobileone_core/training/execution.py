@@ -1,35 +1,75 @@
-"""How a cell runs, as data: nothing here is part of what a cell is. No torch here."""
+"""How a cell runs, as data; nothing here is part of what a cell is."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mobileone_core.errors import require
-from mobileone_core.model.spec import BLOCK_EXECUTIONS, BlockExecution
+from mobileone_core.errors import require, require_integer
+from mobileone_core.fields import check_options, option
+from mobileone_core.model.spec import BlockExecution
+from mobileone_core.training.recipe import Precision
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
 class Execution:
-    """Device ("auto", "cpu", "cuda", "cuda:1"), threads a process, memory format, compilation, processes a cell, and
-    whether a block trains branch by branch, folded into one convolution, or by the faster of both (model/folded).
+    """Device, threads, memory format, compilation, number of processes and how blocks train (model/folded).
 
-    Several processes train one cell data-parallel: each takes its share of every batch, on a CPU or on a GPU of its
-    own, the first on the device named. With sync_batchnorm BatchNorm sees the whole batch, else each share by itself;
-    blocks are folded then, with "auto" all of them.
+    Several processes train one cell data-parallel: each takes its share of every batch, on a CPU or on its own GPU, the
+    first process on the device named. With sync_batchnorm BatchNorm sees the whole batch, else each process's share;
+    blocks are then folded, with "auto" all of them. Raises InputError.
+
+    Example:
+        >>> Execution("cpu", threads=2).blocks
+        'auto'
     """
 
-    device: str = "auto"
-    threads: int = 1
-    channels_last: bool = False
-    compile: bool = False
-    processes: int = 1
-    blocks: BlockExecution = "auto"
-    sync_batchnorm: bool = False
+    device: str = option("auto", "auto, cpu, cuda or cuda:N.")
+    threads: int = option(1, "Threads per process.", require_integer)
+    channels_last: bool = option(False, "Train in channels-last memory format.")
+    compile: bool = option(False, "Train with torch.compile.")
+    processes: int = option(
+        1,
+        "Processes that train one cell together, data-parallel; each has a GPU of its own, or a CPU.",
+        require_integer,
+    )
+    blocks: BlockExecution = option(
+        "auto",
+        "How a block trains: every branch by itself, all folded into one convolution (exact), or the faster of both.",
+    )
+    sync_batchnorm: bool = option(
+        False,
+        "Normalize by the whole batch of all processes, not by each one's share; needs blocks folded or auto.",
+    )
 
     def __post_init__(self) -> None:
-        require(self.threads >= 1, "threads", self.threads, "an integer of 1 or more")
-        require(self.processes >= 1, "processes", self.processes, "an integer of 1 or more")
-        require(self.blocks in BLOCK_EXECUTIONS, "blocks", self.blocks, f"one of {', '.join(BLOCK_EXECUTIONS)}")
+        check_options(self)
         fits = not self.sync_batchnorm or self.processes == 1 or self.blocks != "branches"
         require(fits, "sync_batchnorm", True, "with several processes it needs blocks folded or auto")
         kind, _, index = self.device.partition(":")
         fits = self.device in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdigit())
         require(fits, "device", self.device, "auto, cpu, cuda or cuda:N")
+
+
+def resolve_device(execution: Execution, precision: Precision) -> "torch.device":
+    """The device to run on, checked to exist and to support precision and memory format.
+
+    "auto" is the first GPU if there is one, else the CPU. Several processes need as many GPUs: the resolved one and
+    those after it. Raises InputError.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    device = torch.device(("cuda" if count else "cpu") if execution.device == "auto" else execution.device)
+    if device.type == "cuda":
+        index = device.index or 0
+        allowed = f"this machine has {count} CUDA devices"
+        require(index < count, "device", execution.device, allowed)
+        fits = index + execution.processes <= count
+        require(fits, "processes", execution.processes, f"one per GPU, and {allowed}")
+        return torch.device("cuda", index)
+    require(precision != "16-mixed", "precision", precision, "on a CPU it is 32 or bf16-mixed")
+    # torch 2.14's backward of a channels-last 1x1 convolution, 3 channels, stride 2 (the stem), writes out of bounds
+    require(not execution.channels_last, "channels_last", True, "it needs a GPU: on a CPU torch corrupts memory")
+    return device

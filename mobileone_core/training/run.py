@@ -20,9 +20,8 @@ from mobileone_core.training.batches import EpochBatches
 from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.checkpoint import read_history
-from mobileone_core.training.device import resolve_device
 from mobileone_core.training.distillation import Teachers, load_teachers
-from mobileone_core.training.execution import Execution
+from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import CellResult, EpochRecord, Nobody, Observer
 from mobileone_core.training.ranks import other_ranks

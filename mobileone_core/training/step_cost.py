@@ -13,8 +13,7 @@ from mobileone_core.latency.interleave import Handling, averaging, interleave
 from mobileone_core.latency.samples import Samples
 from mobileone_core.model.cost import model_cost
 from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec, Form
-from mobileone_core.training.device import resolve_device
-from mobileone_core.training.execution import Execution
+from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.figures import TWIN, ratio_figures, time_figures
 from mobileone_core.training.observer import EpochRecord, Observer, TrainingFailed
 from mobileone_core.training.peak_memory import peak_bytes

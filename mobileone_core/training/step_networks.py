@@ -7,8 +7,7 @@ from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.network import MobileOne, build_model
 from mobileone_core.model.weights import export_weights
-from mobileone_core.training.device import resolve_device
-from mobileone_core.training.execution import Execution
+from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.step_cell import StepCell
 from mobileone_core.training.timed_calls import LEARNING_RATE, TrainingStep

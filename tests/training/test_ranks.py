@@ -23,8 +23,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
 from mobileone_core.training import parallel, ranks
 from mobileone_core.training.callbacks import EpochRecorder
-from mobileone_core.training.device import resolve_device
-from mobileone_core.training.execution import Execution
+from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import Nobody, TrainingFailed, TrainingStopped
 from mobileone_core.training.parallel import Group, joined
@@ -222,5 +221,5 @@ def test_what_cannot_be_shared_is_refused(train, cell):
 def test_every_process_needs_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert resolve_device(Execution("cuda:2", processes=2), "32") == torch.device("cuda", 2)
-    with pytest.raises(InputError, match="processes: 2 is not allowed; one a GPU, and this machine has 4 CUDA devices"):
+    with pytest.raises(InputError, match="processes: 2 is not allowed; one per GPU, and this machine has 4"):
         resolve_device(Execution("cuda:3", processes=2), "32")

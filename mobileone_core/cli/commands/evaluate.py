@@ -21,9 +21,8 @@ from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.record.standalone import one_run
 from mobileone_core.study.run.runner import Interrupt
 from mobileone_core.study.workspace import Workspace
-from mobileone_core.training.device import resolve_device
 from mobileone_core.training.evaluate import evaluate, read_network
-from mobileone_core.training.execution import Execution
+from mobileone_core.training.execution import Execution, resolve_device
 
 SEED = 0  # of the validation that is carved where a set has none
 OFTEN = 30.0  # seconds between two lines where output is no terminal

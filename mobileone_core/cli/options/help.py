@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from mobileone_core.fields import help_texts
 from mobileone_core.study.factor import Factor, level_text
 from mobileone_core.training.cell import MULTIPLES, VARIED
+from mobileone_core.training.recipe import Recipe
 
 HELP = {
     "widths": "Output channels of each stage.",
@@ -15,26 +17,7 @@ HELP = {
     "stem_k": "Parallel conv-BN branches of the first block, 1 to 16.",
     "stem_stride": "Stride of the first block.",
     "stage_strides": "Stride of each stage's first block.",
-    "epochs": "Passes over the training images.",
-    "batch_size": "Images a step, over all processes of a cell.",
-    "optimizer": "Optimizer of the network's weights.",
-    "lr": "Learning rate at its peak; linear warm-up before, cosine to 0 after.",
-    "warmup_epochs": "Epochs of linear warm-up.",
-    "momentum": "Momentum of sgd; first beta of adamw.",
-    "nesterov": "Nesterov's momentum, for sgd.",
-    "weight_decay": "Weight decay at the start.",
-    "weight_decay_end": "Weight decay at the end, by a cosine; None keeps it constant.",
-    "decay_norm_and_bias": "Decay normalization and biases too.",
-    "label_smoothing": "Share of the label spread over all classes, 0 to below 1.",
-    "ema_decay": "Decay a step of the averaged weights, which are then tested; 0 tests the last ones.",
-    "clip_norm": "Largest norm of the gradient; 0 does not clip.",
-    "precision": "Arithmetic of training.",
-    "augmentation": "Augmentation of the training images.",
-    "phases": "Progressive learning: none, or the paper's three resolutions, as fractions of the data's.",
-    "teachers": "NAME, trained first, or NAME=FILE with its weights; NAME is a variant, timm:NAME or torchvision:NAME. "
-    "timm's and torchvision's need the file. Several are averaged.",
-    "temperature": "Softens the logits of teachers and student.",
-    "hard_label_weight": "Share of the labels' cross entropy in the loss, 0 to 1; the rest is the teachers'.",
+    **help_texts(Recipe),
 }
 MEASURED_HELP = {
     "model": "A network of table 9, or one of ours.",

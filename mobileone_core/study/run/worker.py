@@ -55,8 +55,8 @@ def work(job: Job, index: int, words: Connection) -> None:
 
 def probe(job: Job, cells: Sequence[CellSpec], words: Connection) -> None:
     """Say what keeps a job from running on this machine, its device or a teacher's file; nothing where it can."""
-    from mobileone_core.training.device import resolve_device
     from mobileone_core.training.distillation import load_teachers
+    from mobileone_core.training.execution import resolve_device
 
     try:
         for cell in cells:

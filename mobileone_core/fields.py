@@ -1,0 +1,52 @@
+"""Fields of a frozen spec, each with its default, help text and rule in one line."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mobileone_core.errors import require, require_choice
+
+Rule = Callable[[str, Any], None]  # rule(field, value) raises InputError
+
+type_hints = functools.cache(get_type_hints)
+
+
+def option(default: Any, text: str, rule: Rule | None = None) -> Any:  # noqa: ANN401
+    """A dataclass field with the help text that the command line prints and the rule that check_options applies."""
+    return dataclasses.field(default=default, metadata={"help": text, "rule": rule})
+
+
+def help_texts(spec_type: type) -> dict[str, str]:
+    """The help text of every field of a dataclass that has one, by the field's name."""
+    return {item.name: item.metadata["help"] for item in dataclasses.fields(spec_type) if "help" in item.metadata}
+
+
+def check_options(spec: Any) -> None:  # noqa: ANN401
+    """Apply each field's rule, and to a field typed Literal the choice among its values.
+
+    Raises InputError for the first field that breaks its rule.
+    """
+    for item in dataclasses.fields(spec):
+        value, hint, rule = getattr(spec, item.name), type_hints(type(spec))[item.name], item.metadata.get("rule")
+        if rule is not None:
+            rule(item.name, value)
+        elif get_origin(hint) is Literal:
+            require_choice(item.name, value, get_args(hint))
+
+
+def number_rule(fits: Callable[[float], bool], allowed: str) -> Rule:
+    """A rule for finite numbers that fit; True and False are no numbers."""
+
+    def rule(field: str, value: Any) -> None:  # noqa: ANN401
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        require(is_number and fits(value), field, value, allowed)
+
+    return rule
+
+
+POSITIVE = number_rule(lambda value: value > 0, "a number above 0")
+NOT_NEGATIVE = number_rule(lambda value: value >= 0, "a number of 0 or more")
+BELOW_ONE = number_rule(lambda value: 0 <= value < 1, "a number from 0 to below 1")
+FRACTION = number_rule(lambda value: 0 <= value <= 1, "a number from 0 to 1")
