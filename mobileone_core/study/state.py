@@ -9,13 +9,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from mobileone_core.study.database import check_revision, check_schema, database_exists, open_readonly, sqlite_path
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Queued, Role
 from mobileone_core.study.plans import AnyPlan, read_plan
 from mobileone_core.study.process import Owner
-from mobileone_core.study.queue.trials import VOID, TrialView, check_schema
+from mobileone_core.study.queue.trials import VOID, TrialView
 from mobileone_core.study.search_plan import SearchPlan
-from mobileone_core.study.sqlite import check_revision, is_there, reading, sqlite_path
 from mobileone_core.study.workspace import Workspace
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
@@ -117,9 +117,9 @@ def is_settled(workspace: Workspace, plan: AnyPlan, states: Sequence[CellState])
         from mobileone_core.study.record.reading import holds
 
         return holds(workspace.tracking, plan, wanted)
-    if not is_there(path):
+    if not database_exists(path):
         return False
-    with reading(path) as connection:
+    with open_readonly(path) as connection:
         check_revision(connection, path, "mlflow", "store/db_migrations/versions")
         check_schema(_experiment_tag(connection, plan.study.name, "schema"), path)
         if _experiment_tag(connection, plan.study.name, f"plan.{plan.id}") != plan.to_json():
@@ -137,7 +137,7 @@ def kept_plans(tracking: str, study: str) -> list[SearchPlan]:
         from mobileone_core.study.record.reading import read_plans
 
         return [plan for plan in read_plans(tracking, study) if isinstance(plan, SearchPlan)]
-    with reading(path) as connection:
+    with open_readonly(path) as connection:
         check_revision(connection, path, "mlflow", "store/db_migrations/versions")
         of_study = "experiment_tags JOIN experiments USING (experiment_id) WHERE name = ?"
         query = f"SELECT value FROM {of_study} AND key LIKE 'plan.%' ORDER BY key"
@@ -193,10 +193,10 @@ def _missing(cell: Queued) -> CellState:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
     """Optuna's database, or None where there is none yet."""
-    if not is_there(path):
+    if not database_exists(path):
         yield None
         return
-    with reading(path) as connection:
+    with open_readonly(path) as connection:
         check_revision(connection, path, "optuna", "storages/_rdb/alembic/versions")
         yield connection
 

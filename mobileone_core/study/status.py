@@ -11,7 +11,7 @@ from mobileone_core.study.run.progress import summary, value_text
 from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.words import field_words, size_words
-from mobileone_core.study.workspace import Workspace, shown
+from mobileone_core.study.workspace import Workspace, redacted
 
 NAMED = {"data.image_size", *(f"recipe.{name}" for name in ("epochs", "batch_size", "optimizer", "lr"))}
 HEADS = ("cell", "what", "state", "attempt", "epoch", "metric", "host", "run")
@@ -24,7 +24,7 @@ def status_lines(workspace: Workspace, studies: Sequence[str] = ()) -> list[str]
         if not any(_is_of(queue, name) for queue in known):
             raise InputError.of("study", name, f"planned are {', '.join(known) or 'none yet'}")
     if not known:
-        return [f"no study was planned in {shown(workspace.queue)}"]
+        return [f"no study was planned in {redacted(workspace.queue)}"]
     lines: list[str] = []
     for queue in (item for item in known if not studies or any(_is_of(item, name) for name in studies)):
         states = study_states(workspace, queue)

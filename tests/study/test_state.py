@@ -12,8 +12,8 @@ from study_fakes import small_plan
 from study_proof import finished_workspace, in_child
 
 from mobileone_core.errors import InputError
+from mobileone_core.study.database import open_readonly, require_database
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.sqlite import reading, require_database
 from mobileone_core.study.state import CellState, cell_states, is_settled, study_names, study_states, waiting_for_failed
 from mobileone_core.study.status import plan_lines, status_lines
 from mobileone_core.study.workspace import Workspace
@@ -181,5 +181,5 @@ def test_what_waits_for_a_failed_cell():
 
 
 def test_a_directory_in_place_of_a_database_is_named(tmp_path):
-    with pytest.raises(InputError, match=tmp_path.name), reading(tmp_path):
+    with pytest.raises(InputError, match=tmp_path.name), open_readonly(tmp_path):
         pass

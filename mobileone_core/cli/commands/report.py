@@ -10,9 +10,9 @@ from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.readme import update_readme
 from mobileone_core.reporting.render.terminal import terminal_table
 from mobileone_core.reporting.report import report_name, write_index, write_report
+from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.plans import AnyPlan, is_whole, shows_other_runs
 from mobileone_core.study.rows import StudyRecord
-from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 
@@ -76,7 +76,7 @@ def _kept(reports: Path) -> Iterator[Source]:
 
 def _has_record(workspace: Workspace) -> bool:
     path = sqlite_path(workspace.tracking)
-    return path is None or is_there(path)
+    return path is None or database_exists(path)
 
 
 def _read(plan: AnyPlan, workspace: Workspace, kept: Path, runs: set[str]) -> StudyRecord:

@@ -13,13 +13,13 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 
+from mobileone_core.study.database import database_error, database_exists, has_table, sqlite_path
 from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.queue.trials import VOID, TrialView
-from mobileone_core.study.server import SERVER, has_table, refusal
-from mobileone_core.study.sqlite import is_there, sqlite_path
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 
+SERVER_OPTIONS = {"pool_pre_ping": True}  # firewalls drop connections that stay idle for an epoch
 QUEUE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, ImportError)
 _READ: dict[str, BaseStorage] = {}  # by URL
 
@@ -27,7 +27,7 @@ _READ: dict[str, BaseStorage] = {}  # by URL
 def create_queue(url: str) -> None:
     """Create the database where there is none: aside and renamed, so that a half-made one is never seen."""
     path = sqlite_path(url)
-    if path is None or is_there(path):
+    if path is None or database_exists(path):
         return
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
     storage = open_storage(f"sqlite:///{aside}", QueueTiming(), create=True)
@@ -52,14 +52,14 @@ def open_storage(
             warnings.simplefilter("ignore", ExperimentalWarning)
             storage = RDBStorage(
                 url.replace("{", "{{").replace("}", "}}"),
-                engine_kwargs={"connect_args": {"timeout": timing.busy}} if is_sqlite else dict(SERVER),
+                engine_kwargs={"connect_args": {"timeout": timing.busy}} if is_sqlite else SERVER_OPTIONS,
                 heartbeat_interval=timing.heartbeat,
                 grace_period=timing.grace,
                 heartbeat_stale_trial_callback=on_stale,
                 skip_table_creation=not create,
             )
     except (RuntimeError, *QUEUE_ERRORS) as error:
-        raise refusal("queue", url, error) from error
+        raise database_error("queue", url, error) from error
     if is_sqlite:
         storage.engine.dispose()
         sqlalchemy.event.listen(storage.engine, "connect", _leave_transactions_to_us)
@@ -101,7 +101,7 @@ def _reading(url: str) -> Iterator[BaseStorage | None]:
             _READ[url] = get_storage(open_storage(url, QueueTiming()))
         yield _READ.get(url)
     except QUEUE_ERRORS as error:
-        raise refusal("queue", url, error) from error
+        raise database_error("queue", url, error) from error
 
 
 def trial_view(trial: FrozenTrial) -> TrialView:

@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from mobileone_core.errors import InputError
-from mobileone_core.training.cell import SCHEMA
-
 VOID = "void"  # attribute of a study: numbers of trials whose results were lost
 
 
@@ -42,9 +39,3 @@ class TrialView:
         """The attempt's runs in the record: one of a cell, one a level and form of a comparison; none at first."""
         of = self.attributes
         return tuple(of.get("runs") or filter(None, [of.get("run")]))  # earlier versions noted one
-
-
-def check_schema(found: str | None, place: object) -> None:
-    """InputError where a newer version wrote a record."""
-    if found is not None and (not found.isdigit() or int(found) > SCHEMA):
-        raise InputError(f"{place}: written by a newer version (schema {found}); this one reads schema {SCHEMA}")

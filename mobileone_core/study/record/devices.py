@@ -11,12 +11,12 @@ from mlflow.entities import Run
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, KnownModel
+from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.environment import git_revision, versions
 from mobileone_core.study.process import Owner
 from mobileone_core.study.record.record import FINISHED, Record
 from mobileone_core.study.record.standalone import OneRun, one_run
 from mobileone_core.study.rows import DeviceRow
-from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.workspace import Workspace
 
 EXPERIMENT = "device_latency"
@@ -108,7 +108,7 @@ def read_devices(tracking: str) -> tuple[DeviceRow, ...]:
 
 def _is_missing(tracking: str) -> bool:
     path = sqlite_path(tracking)
-    return path is not None and not is_there(path)
+    return path is not None and not database_exists(path)
 
 
 def _tags(model: KnownModel, item: DeviceMeasurement) -> dict[str, str]:

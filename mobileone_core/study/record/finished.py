@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.study.record.record import RECORD_ERRORS, WEIGHTS, Record
-from mobileone_core.study.workspace import shown
+from mobileone_core.study.workspace import redacted
 from mobileone_core.training.cell import CellSpec
 
 
@@ -26,7 +26,9 @@ def read_run(tracking: str, run_id: str, directory: Path) -> FinishedRun:
     try:
         run = record.client.get_run(run_id)
     except RECORD_ERRORS as error:
-        raise InputError.of("run", run_id, f"a run of the record {shown(tracking)}; mobileone status shows") from error
+        raise InputError.of(
+            "run", run_id, f"a run of the record {redacted(tracking)}; mobileone status shows"
+        ) from error
     require(run.info.status == "FINISHED", "run", f"{run_id} ({run.info.status})", "a FINISHED run")
     require("cell" in run.data.tags, "run", run_id, "a run of a cell, which has weights")
     spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))

@@ -27,14 +27,20 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency.comparison import ArmResult
+from mobileone_core.study.database import (
+    LOCK_TIMEOUT,
+    check_schema,
+    database_error,
+    database_exists,
+    has_table,
+    require_database,
+    sqlite_path,
+)
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.job import one_line
 from mobileone_core.study.plan import PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.plans import AnyPlan
-from mobileone_core.study.queue.trials import check_schema
-from mobileone_core.study.server import has_table, refusal
-from mobileone_core.study.sqlite import LOCKED, is_there, require_database, sqlite_path
-from mobileone_core.study.workspace import Workspace, is_server, shown
+from mobileone_core.study.workspace import Workspace, is_server, redacted
 from mobileone_core.training.cell import SCHEMA
 from mobileone_core.training.observer import EpochRecord
 
@@ -63,7 +69,7 @@ class OpenRun:
 
 def _patiently(step: Callable[Step, Result], /, *arguments: Step.args, **options: Step.kwargs) -> Result:
     """Take a step again while another process, stopped perhaps, holds the database; MLflow waits 20 s each time."""
-    end = time.monotonic() + LOCKED
+    end = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             return step(*arguments, **options)
@@ -101,11 +107,11 @@ class Record:
     def __init__(self, tracking: str) -> None:
         path = sqlite_path(tracking)
         if path is not None:
-            if not is_there(path):
+            if not database_exists(path):
                 raise InputError(f"{path}: no record here yet")
             require_database(path)
         elif not is_server(tracking) and not has_table("record", tracking, "experiments"):
-            raise InputError(f"{shown(tracking)}: no record here yet")
+            raise InputError(f"{redacted(tracking)}: no record here yet")
         try:
             client = _patiently(MlflowClient, tracking)
             self.client = cast("MlflowClient", Patient(client))
@@ -113,15 +119,15 @@ class Record:
                 self.client.get_experiment_by_name("Default")
         except MlflowException as error:
             if "failed with exception" in str(error):
-                raise InputError(f"record {shown(tracking)}: no MLflow server answers") from error
-            raise refusal("record", tracking, error) from error
+                raise InputError(f"record {redacted(tracking)}: no MLflow server answers") from error
+            raise database_error("record", tracking, error) from error
         self.tracking = tracking
 
     def experiment(self, study: str) -> Experiment | None:
         """A study's experiment; InputError where a newer schema wrote it."""
         found = self.client.get_experiment_by_name(study)
         if found is not None:
-            check_schema(found.tags.get("schema"), f"record {shown(self.tracking)}, study {study}")
+            check_schema(found.tags.get("schema"), f"record {redacted(self.tracking)}, study {study}")
         return found
 
     def keep_plan(self, plan: AnyPlan, artifacts: Path) -> None:
@@ -160,7 +166,9 @@ class Record:
     def _started(self, queued: Queued, factors: Mapping[str, Level], tags: Mapping[str, str]) -> "RunWriter":
         experiment = self.experiment(queued.study)
         if experiment is None:
-            raise InputError.of("study", queued.study, f"it is not in the record {shown(self.tracking)}; plan it first")
+            raise InputError.of(
+                "study", queued.study, f"it is not in the record {redacted(self.tracking)}; plan it first"
+            )
         named = {
             "study": queued.study,
             "cell": queued.key,
@@ -269,7 +277,7 @@ def create_record(workspace: Workspace) -> None:
     path = sqlite_path(tracking)
     if path is None and not is_server(tracking) and not has_table("record", tracking, "experiments"):
         SqlAlchemyStore(tracking, workspace.artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
-    if path is None or is_there(path):
+    if path is None or database_exists(path):
         return
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
     store = SqlAlchemyStore(f"sqlite:///{aside}", workspace.artifacts.as_uri())  # type: ignore[no-untyped-call]

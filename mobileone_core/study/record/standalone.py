@@ -13,13 +13,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.study.database import database_error
 from mobileone_core.study.declaration import RESERVED
 from mobileone_core.study.job import one_line
+from mobileone_core.study.locks import planning
 from mobileone_core.study.process import Owner
 from mobileone_core.study.record.record import PLAN, RECORD_ERRORS, Record, create_record
-from mobileone_core.study.run.planner import planning
-from mobileone_core.study.server import planning_alone, refusal
-from mobileone_core.study.workspace import Workspace, shown
+from mobileone_core.study.workspace import Workspace, redacted
 
 OWNER = "owner"  # the tag that tells which process writes a run
 
@@ -74,12 +74,12 @@ def one_run(
             raise
         record.end(run.run_id, "FINISHED")
     except RECORD_ERRORS as error:
-        raise refusal("record", workspace.tracking, error) from error
+        raise database_error("record", workspace.tracking, error) from error
 
 
 def _opened(workspace: Workspace, experiment: str) -> tuple[Record, str]:
     """The record and the number of its experiment; one process at a time creates them."""
-    with planning(workspace), planning_alone(workspace.tracking):
+    with planning(workspace.runs, workspace.tracking):
         create_record(workspace)
         record = Record(workspace.tracking)
         number = _experiment(record, workspace, experiment)
@@ -93,5 +93,5 @@ def _opened(workspace: Workspace, experiment: str) -> tuple[Record, str]:
 def _experiment(record: Record, workspace: Workspace, experiment: str) -> str:
     found = record.experiment(experiment)
     if found is not None and any(name.startswith(PLAN) for name in found.tags):
-        raise InputError.of("study", experiment, f"the record {shown(record.tracking)} has a study of this name")
+        raise InputError.of("study", experiment, f"the record {redacted(record.tracking)} has a study of this name")
     return str(record.opened(experiment, workspace.artifacts).experiment_id)

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.study.sqlite import is_there, require_database, sqlite_path
-from mobileone_core.study.workspace import Workspace, is_server, shown
+from mobileone_core.study.database import database_exists, require_database, sqlite_path
+from mobileone_core.study.workspace import Workspace, is_server, redacted
 
 HOST = "127.0.0.1"
 TRIED = 20  # ports, from the first on
@@ -20,11 +20,11 @@ def serve(workspace: Workspace, port: int) -> int:
     The first free port from port on is taken. Raises InputError where there is no record or no free port.
     """
     if is_server(workspace.tracking):
-        print(f"{shown(workspace.tracking)} serves this record already")
+        print(f"{redacted(workspace.tracking)} serves this record already")
         return 0
     path = sqlite_path(workspace.tracking)
     if path is not None:
-        if not is_there(path):
+        if not database_exists(path):
             raise InputError(f"{path}: no record here yet; run a study first")
         require_database(path)
     chosen = free_port(port)

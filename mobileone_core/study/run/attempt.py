@@ -6,17 +6,20 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency.comparison import ArmResult, LatencySpec
 from mobileone_core.study.job import Job
+from mobileone_core.study.locks import measuring
 from mobileone_core.study.plan import AnyComparison, PlannedCell, PlannedComparison
 from mobileone_core.study.plans import read_comparison_spec
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.record.record import COUNT, WEIGHTS, Record
-from mobileone_core.study.run.exclusive import measuring, neighbours
+from mobileone_core.study.state import CellState, study_names, study_states
+from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.comparison import ComparisonSpec
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
@@ -175,6 +178,33 @@ class Watch:
         if not self.claim.report(self.last.epoch, self.last.metrics.get(self.shown, float("nan"))):
             raise TrainingStopped
         self.log(history)
+
+
+def neighbours(workspace: Workspace, queue: str, key: str, patience: float) -> list[CellState]:
+    """What a claimed cell or comparison has to wait for: attempts of this machine that it must not run beside.
+
+    One of the two is a comparison, and the other began earlier, in any queue of the workspace: so nobody waits in a
+    circle. On PostgreSQL two that begin within milliseconds may miss each other; the control then tells.
+    patience: seconds within which an attempt names its process.
+    """
+    running = [
+        (item.started, name, item)
+        for name in study_names(workspace)
+        for item in study_states(workspace, name)
+        if item.state == "running" and item.started
+    ]
+    own = next((place for place in running if (place[1], place[2].key) == (queue, key)), None)
+    if own is None:  # taken away; the next report says so
+        return []
+    earlier = [item for *place, item in running if (*place, item.key) < (own[0], queue, key)]
+    return [item for item in earlier if "comparison" in (item.role, own[2].role) and _is_here(item, patience)]
+
+
+def _is_here(item: CellState, patience: float) -> bool:
+    """Whether an attempt runs on this machine, or may do."""
+    if item.owner is None:
+        return item.started is not None and (datetime.now() - item.started).total_seconds() < patience
+    return item.owner.is_here and not item.owner.is_gone
 
 
 def require_function(name: str) -> Callable[..., Any]:

@@ -1,19 +1,15 @@
 """Planning: both databases made, crashes mended, the plan recorded, missing cells queued; one planner at a time."""
 
-import contextlib
-import fcntl
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from mobileone_core.errors import InputError
 from mobileone_core.study.job import QueueTiming
+from mobileone_core.study.locks import planning
 from mobileone_core.study.plan import Queued
 from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import create_queue
 from mobileone_core.study.record.record import Record, create_record
 from mobileone_core.study.run.repair import kill_run, mend, plainly
-from mobileone_core.study.server import planning_alone
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.workspace import Workspace
 
@@ -22,7 +18,7 @@ QUEUED = ("waiting", "running", "complete")
 
 def plan_cells(plan: AnyPlan, workspace: Workspace, timing: QueueTiming) -> list[str]:
     """Make the queue hold all of a plan that is not done; what was mended on the way, in words."""
-    with planning(workspace), plainly(workspace), planning_alone(workspace.queue):
+    with plainly(workspace), planning(workspace.runs, workspace.queue):
         create_queue(workspace.queue)
         create_record(workspace)
         record = Record(workspace.tracking)
@@ -42,24 +38,3 @@ def in_order(cells: Sequence[Queued]) -> list[Queued]:
     A comparison comes last.
     """
     return sorted(cells, key=lambda cell: (cell.role == "comparison", cell.seed, cell.role != "teacher", -cell.cost))
-
-
-@contextlib.contextmanager
-def planning(workspace: Workspace) -> Iterator[None]:
-    """Hold the runs directory's lock; it falls with the process that holds it."""
-    path = workspace.runs / ".planner.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a")
-    except OSError as error:
-        raise InputError(f"runs: cannot write to {str(workspace.runs)!r} ({error.strerror})") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _clear_asides(workspace.runs)
-        yield
-
-
-def _clear_asides(runs: Path) -> None:
-    """Half-made databases of planners that were killed."""
-    for path in runs.glob(".*.new*"):
-        path.unlink(missing_ok=True)

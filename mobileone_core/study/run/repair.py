@@ -5,13 +5,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mobileone_core.study.database import database_error, database_exists, sqlite_path
 from mobileone_core.study.job import Job, QueueTiming
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import QUEUE_ERRORS
 from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.record import RECORD_ERRORS, Record
-from mobileone_core.study.server import refusal
-from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.state import study_names
 from mobileone_core.study.workspace import Workspace
 
@@ -19,7 +18,7 @@ from mobileone_core.study.workspace import Workspace
 def repair(workspace: Workspace, timing: QueueTiming | None = None) -> list[str]:
     """Mend every study of a workspace, lost results included; what was done, in words."""
     paths = [sqlite_path(url) for url in (workspace.queue, workspace.tracking)]
-    if any(path is not None and not is_there(path) for path in paths):
+    if any(path is not None and not database_exists(path) for path in paths):
         return []
     lines = []
     with plainly(workspace):
@@ -36,9 +35,9 @@ def plainly(workspace: Workspace) -> Iterator[None]:
     try:
         yield
     except QUEUE_ERRORS as error:
-        raise refusal("queue", workspace.queue, error) from error
+        raise database_error("queue", workspace.queue, error) from error
     except RECORD_ERRORS as error:
-        raise refusal("record", workspace.tracking, error) from error
+        raise database_error("record", workspace.tracking, error) from error
 
 
 def kill_run(record: Record) -> Callable[[TrialView], None]:

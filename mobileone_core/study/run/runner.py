@@ -20,7 +20,7 @@ from mobileone_core.study.state import (
     study_states,
     waiting_for_failed,
 )
-from mobileone_core.study.workspace import shown
+from mobileone_core.study.workspace import redacted
 from mobileone_core.training.cell import CellSpec
 
 POLL = 0.3  # seconds between looks at the queue
@@ -92,7 +92,7 @@ def join(plan: AnyPlan, setup: Setup, display: Display) -> Outcome:
     """Work on what waits in a plan's queue, planning nothing: what a second machine runs."""
     workspace = setup.workspace
     if not study_states(workspace, plan.queue):
-        raise InputError.of("queue", plan.queue, f"nothing of it is in {shown(workspace.queue)}; plan it first")
+        raise InputError.of("queue", plan.queue, f"nothing of it is in {redacted(workspace.queue)}; plan it first")
     job = Job(setup, plan.queue)
     return Run(job, lambda: study_states(workspace, plan.queue), display, samples(plan))(list)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.job import Setup
 from mobileone_core.study.pareto import Point, front
 from mobileone_core.study.plan import PlannedCell
@@ -10,7 +11,6 @@ from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.run.runner import Display, Outcome, run_study
 from mobileone_core.study.search import Genes
 from mobileone_core.study.search_plan import SearchPlan, deployed, every_cell, network_label
-from mobileone_core.study.sqlite import is_there, sqlite_path
 from mobileone_core.study.workspace import Workspace
 
 ACCURACY, RATIO = "val/top1", "latency/ratio"
@@ -41,7 +41,7 @@ def run_search(plan: SearchPlan, setup: Setup, display: Callable[[SearchPlan], D
 def known(plan: SearchPlan, workspace: Workspace) -> SearchPlan:
     """The plan with what the record has of the same search: its generations, and its front if just as long."""
     path = sqlite_path(workspace.tracking)
-    if path is not None and not is_there(path):
+    if path is not None and not database_exists(path):
         return plan
     from mobileone_core.study.state import kept_plans
 

@@ -25,12 +25,13 @@ from study_proof import (
     status_of,
 )
 
+from mobileone_core.study.locks import measuring
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record, RunWriter
-from mobileone_core.study.run import attempt, exclusive
-from mobileone_core.study.run.exclusive import measuring, neighbours
+from mobileone_core.study.run import attempt
+from mobileone_core.study.run.attempt import neighbours
 from mobileone_core.study.run.planner import plan_cells
 from mobileone_core.study.run.repair import repair
 from mobileone_core.study.state import CellState, cell_states, is_settled
@@ -106,8 +107,8 @@ def running(key, second, role="cell", **owner):
     ],
 )
 def test_who_waits_for_whom(workspace, monkeypatch, queues, expected):
-    monkeypatch.setattr(exclusive, "study_names", lambda _: list(queues))
-    monkeypatch.setattr(exclusive, "study_states", lambda _, name: queues[name])
+    monkeypatch.setattr(attempt, "study_names", lambda _: list(queues))
+    monkeypatch.setattr(attempt, "study_states", lambda _, name: queues[name])
     assert [item.key for item in neighbours(workspace, "own", "own", patience=10)] == expected
 
 
@@ -115,8 +116,8 @@ def test_an_attempt_without_a_process_yet_is_waited_for(workspace, monkeypatch):
     now = datetime.now()  # as Optuna's times are
     fresh = replace(running("new", 0), owner=None, started=now)
     own = replace(running("own", 0, "comparison"), started=now + timedelta(seconds=1))
-    monkeypatch.setattr(exclusive, "study_names", lambda _: ["own"])
-    monkeypatch.setattr(exclusive, "study_states", lambda *_: [own, fresh])
+    monkeypatch.setattr(attempt, "study_names", lambda _: ["own"])
+    monkeypatch.setattr(attempt, "study_states", lambda *_: [own, fresh])
     assert neighbours(workspace, "own", "own", patience=60) == [fresh]
     assert neighbours(workspace, "own", "own", patience=0) == []
 

@@ -19,13 +19,13 @@ from study_proof import assert_exactly_once, give_databases, in_child, plan_and_
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import Setup
+from mobileone_core.study.locks import advisory_lock
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.record.ui import serve
 from mobileone_core.study.run.runner import join
-from mobileone_core.study.server import planning_alone
 from mobileone_core.study.state import cell_states, study_names, study_states
 from mobileone_core.study.status import status_lines
-from mobileone_core.study.workspace import shown
+from mobileone_core.study.workspace import redacted
 from mobileone_core.training.execution import Execution
 
 PLAN = small_plan(levels=(1, 2), seeds=1, epochs=2)
@@ -49,8 +49,8 @@ def nobody():
 @given(TEXT)
 def test_no_password_is_shown(password):
     secret = f"<{password}>"
-    assert shown(f"postgresql://me:{secret}@db.example:5432/queue") == "postgresql://me:***@db.example:5432/queue"
-    assert shown(f"http://me:{secret}@mlflow.example") == "http://me:***@mlflow.example"
+    assert redacted(f"postgresql://me:{secret}@db.example:5432/queue") == "postgresql://me:***@db.example:5432/queue"
+    assert redacted(f"http://me:{secret}@mlflow.example") == "http://me:***@mlflow.example"
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_no_password_is_shown(password):
     ["sqlite:////home/me/runs/optuna.db", "postgresql://me@db.example/queue", "http://127.0.0.1:5000", "nonsense"],
 )
 def test_a_url_without_a_password_is_shown_as_it_is(url):
-    assert shown(url) == url
+    assert redacted(url) == url
 
 
 def test_a_password_among_the_parameters_is_not_shown():
     url = "postgresql://db.example/queue?user=me&password=secret&sslmode=require"
-    assert shown(url) == "postgresql://db.example/queue?user=me&password=***&sslmode=require"
+    assert redacted(url) == "postgresql://db.example/queue?user=me&password=***&sslmode=require"
 
 
 def test_looking_creates_no_tables(as_server):
@@ -117,7 +117,7 @@ def test_reading_a_record_that_is_not_there_creates_no_tables(workspace):
 
 
 def test_a_planner_names_a_server_that_does_not_answer(nobody):
-    with pytest.raises(Exception, match=r"psycopg|refused"), planning_alone(f"postgresql://127.0.0.1:{nobody}/queue"):
+    with pytest.raises(Exception, match=r"psycopg|refused"), advisory_lock(f"postgresql://127.0.0.1:{nobody}/queue"):
         pass
 
 

@@ -1,0 +1,123 @@
+"""Databases of a workspace: SQLite files read without changing them, servers, and their errors as one line.
+
+A process that opens an SQLite file itself and closes it again loses every lock that its SQLite holds on the file. Only
+SQLite, or another process, may read the file.
+"""
+
+import contextlib
+import importlib.util
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.job import one_line
+from mobileone_core.study.workspace import redacted
+from mobileone_core.training.cell import SCHEMA
+
+PREFIX = "sqlite:///"
+LOCK_TIMEOUT = 120.0  # seconds to wait for a locked database
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Path of a sqlite:/// URL; None for any other database."""
+    return Path(url.removeprefix(PREFIX)).absolute() if url.startswith(PREFIX) else None
+
+
+def database_exists(path: Path) -> bool:
+    """Whether a database was written to a file. An empty file holds none."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def require_database(path: Path) -> None:
+    """Raise InputError if a file is not a readable SQLite database."""
+    with open_readonly(path):
+        pass
+
+
+@contextlib.contextmanager
+def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open an SQLite file read-only. Raises InputError if the file is not a readable SQLite database.
+
+    If a killed writer left a transaction half done, the connection is to a temporary copy without that transaction:
+    rolling it back in place would write.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = stack.enter_context(contextlib.closing(_connect(path, "ro")))
+            _read_header(connection)
+        except sqlite3.DatabaseError as error:
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_NOTADB:
+                raise InputError(f"{path}: not a database; move it away or name another") from error
+            if code == sqlite3.SQLITE_BUSY or not _journal(path).exists():
+                raise InputError(f"{path}: {error}") from error
+            connection = stack.enter_context(_rolled_back_copy(path))
+        yield connection
+
+
+def check_revision(connection: sqlite3.Connection, path: Path, package: str, folder: str) -> None:
+    """Raise InputError unless the installed package has the database's schema revision in its folder of revisions."""
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
+    revision = connection.execute("SELECT version_num FROM alembic_version").fetchone() if tables.fetchone() else None
+    if revision is None:
+        raise InputError(f"{path}: not a database of {package}; move it away or name another")
+    spec = importlib.util.find_spec(package)
+    roots = (spec.submodule_search_locations if spec else None) or ()
+    if not any(item.stem.startswith(revision[0]) for root in roots for item in (Path(root) / folder).glob("*.py")):
+        raise InputError(f"{path}: {package} schema {revision[0]!r} is newer than the installed {package}; update it")
+
+
+def check_schema(schema: str | None, where: object) -> None:
+    """Raise InputError if a record was written with a newer schema than this version reads."""
+    if schema is not None and (not schema.isdigit() or int(schema) > SCHEMA):
+        raise InputError(f"{where}: written by a newer version (schema {schema}); this one reads schema {SCHEMA}")
+
+
+def database_error(kind: str, url: str, error: BaseException) -> InputError:
+    """An InputError with a database's own message in one line; kind ("queue" or "record") says what it holds."""
+    reason = one_line(error).replace(url, redacted(url))
+    driver = "; install the driver of this database" if isinstance(error, ImportError) else ""
+    return InputError(f"{kind} {redacted(url)}: {reason}{driver}")
+
+
+def has_table(kind: str, url: str, table: str) -> bool:
+    """Whether a database server holds a table; creates nothing. Raises InputError if the server cannot be reached."""
+    import sqlalchemy
+
+    try:
+        engine = sqlalchemy.create_engine(url)
+        try:
+            return sqlalchemy.inspect(engine).has_table(table)
+        finally:
+            engine.dispose()
+    except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise database_error(kind, url, error) from error
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT)
+
+
+def _read_header(connection: sqlite3.Connection) -> None:
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def _journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-journal")
+
+
+@contextlib.contextmanager
+def _rolled_back_copy(path: Path) -> Iterator[sqlite3.Connection]:
+    """Copy a database and its journal, and open the copy; SQLite rolls the open transaction back there."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = ["cp", str(path), str(_journal(path)), directory]
+        if subprocess.run(copy, check=False, stderr=subprocess.DEVNULL).returncode == 0:
+            path, mode = Path(directory) / path.name, "rw"
+        else:  # the journal is gone: another process has rolled it back meanwhile
+            mode = "ro"
+        with contextlib.closing(_connect(path, mode)) as connection:
+            _read_header(connection)
+            yield connection
