@@ -1,4 +1,4 @@
-"""Where a study keeps its queue, its record and its checkpoints."""
+"""Locations of a study's queue, record and checkpoints."""
 
 import re
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from pathlib import Path
 
 from mobileone_core.errors import require
 
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # those of MLflow
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # supported by MLflow
 
 
-def shown(url: str) -> str:
-    """A URL as messages name it: without the password."""
+def redacted(url: str) -> str:
+    """A URL for messages, its password replaced by ***."""
     url = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&]\w*password=)[^&]*", r"\1***", url)
 
 
 def is_server(tracking: str) -> bool:
-    """Whether a tracking URI names no database but a server, which keeps the artifacts of all machines itself."""
+    """Whether a tracking URI names an MLflow server, which stores the artifacts of all machines, not a database."""
     return re.split("[:+]", tracking)[0] not in DATABASES
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A runs directory, the queue (an Optuna storage URL) and the record (an MLflow tracking URI)."""
+    """A runs directory, the queue's Optuna storage URL and the record's MLflow tracking URI."""
 
     runs: Path
     queue: str
@@ -30,9 +30,9 @@ class Workspace:
 
     @classmethod
     def at(cls, runs: Path, queue: str = "", tracking: str = "") -> "Workspace":
-        """SQLite files in the runs directory, unless another queue or record is named.
+        """Workspace of a runs directory; its SQLite files unless another queue or record is given.
 
-        Raises InputError for a directory that the URL of such a file cannot name.
+        Raises InputError if the URL of an SQLite file cannot contain the directory's path.
         """
         runs = runs.expanduser().absolute()
         allowed = "a path without '?', unless queue and tracking are given"
@@ -41,8 +41,9 @@ class Workspace:
 
     @property
     def artifacts(self) -> Path:
+        """Directory of MLflow's artifacts, unless a server stores them."""
         return self.runs / "artifacts"
 
     def checkpoints(self, queue: str, key: str) -> Path:
-        """The directory of the last.ckpt of one queue's cell: studies that share a cell do not share its attempts."""
+        """Directory of a cell's last.ckpt, one per queue: queues that share a cell do not share its attempts."""
         return self.runs / "checkpoints" / queue / key
