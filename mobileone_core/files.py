@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writing of files."""
 
 import contextlib
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write aside, flush and rename: a reader, an interruption or a power loss meets the old file or the new one.
+    """Write a file atomically: after an interruption or a power loss it is the old file or the new one.
 
-    write is given the path to write to, in the same directory.
+    write gets the path of a temporary file in the same directory, which is then flushed and renamed to path.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # threads and containers may share a pid
     try:
@@ -24,7 +24,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def flush(path: Path) -> None:
-    """Let a file's or directory's content reach the disk."""
+    """Flush a file's or directory's content to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Augmentation of batches that lie in memory: every image has its own draw, no loop over images."""
+"""Augmentation of batches in memory: every image has its own random draw, without a loop over images."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ CROP_ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Draws:
-    """One epoch's draws, a row an image: crop offsets (N, 2), flips (N,), boxes (N, 4); None where not asked for."""
+    """One epoch's random draws: crop offsets (N, 2), flips (N,) and boxes (N, 4); None if the augmentation has none."""
 
     offsets: Tensor | None = None
     flips: Tensor | None = None
@@ -26,9 +26,9 @@ class Draws:
 
 
 class BatchAugment:
-    """Augments images, uint8 (N, C, S, S), by one of "none", "crop", "crop_flip", "resized_crop_flip".
+    """Augments images, uint8 (N, C, S, S); augmentation is one of AUGMENTATIONS.
 
-    A crop is of S pixels out of the image padded with zeros by S // 8 on each side.
+    A crop takes S x S pixels of the image after zero padding by S // 8 on each side.
     """
 
     def __init__(self, images: Tensor, augmentation: str) -> None:
@@ -39,7 +39,7 @@ class BatchAugment:
         self.windows = crop_windows(images, self.padding) if augmentation.startswith("crop") else None
 
     def draw(self, seed: int, epoch: int) -> Draws:
-        """The draws of an epoch, on the images' device."""
+        """Draw what one epoch needs, on the images' device."""
         count, device = len(self.images), self.images.device
         offsets = flips = boxes = None
         if self.windows is not None:
@@ -52,7 +52,7 @@ class BatchAugment:
         return Draws(offsets, flips, boxes)
 
     def __call__(self, indices: Tensor, draws: Draws) -> Tensor:
-        """The augmented images at indices (B,), uint8 (B, C, S, S)."""
+        """Return the augmented images at indices (B,), uint8 (B, C, S, S)."""
         if self.windows is not None and draws.offsets is not None:
             top, left = draws.offsets[indices].unbind(1)
             batch = self.windows[indices, :, top, left]
@@ -66,22 +66,22 @@ class BatchAugment:
 
 
 def crop_windows(images: Tensor, padding: int) -> Tensor:
-    """Every crop of the padded images, as a view: (N, C, S, S) to (N, C, 2 padding + 1, 2 padding + 1, S, S)."""
+    """Return every crop of the padded images as a view, (N, C, 2 padding + 1, 2 padding + 1, S, S)."""
     size = images.shape[-1]
     return F.pad(images, (padding,) * 4).unfold(2, size, 1).unfold(3, size, 1)
 
 
 def flip(images: Tensor, flips: Tensor) -> Tensor:
-    """The images (B, C, S, S), mirrored left to right where flips (B,) says so."""
+    """Mirror images (B, C, S, S) left to right where flips (B,) is true."""
     columns = torch.arange(images.shape[-1], device=images.device)
     columns = torch.where(flips[:, None], columns.flip(0), columns)
     return images.gather(3, columns[:, None, None].expand(images.shape))
 
 
 def draw_boxes(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """RandomResizedCrop's boxes (top, left, height, width) in pixels for square images, int64 (count, 4).
+    """Draw RandomResizedCrop's boxes (top, left, height, width), pixels of square images, int64 (count, 4).
 
-    The first of ten attempts that fits the image, else the whole image, as in torchvision.
+    As in torchvision, the first of ten attempts that fits the image counts, else the whole image.
     """
     area, ratio, top, left = torch.rand(4, count, CROP_ATTEMPTS, generator=generator, dtype=torch.float64)
     area = size**2 * (CROP_SCALE[0] + (CROP_SCALE[1] - CROP_SCALE[0]) * area)
@@ -97,9 +97,9 @@ def draw_boxes(count: int, size: int, generator: torch.Generator) -> Tensor:
 
 
 def resized_crop(images: Tensor, boxes: Tensor) -> Tensor:
-    """Each image's box (top, left, height, width) cut out and scaled to the image's size: float (B, C, S, S).
+    """Cut each image's box (top, left, height, width) out and resize it to the image's size, float (B, C, S, S).
 
-    Bilinear without antialiasing; as two matrix products an image, several times faster than grid_sample on a CPU.
+    Bilinear without antialiasing, as two matrix products per image: several times faster than grid_sample on a CPU.
     """
     size = images.shape[-1]
     top, left, height, width = boxes.to(images.dtype).unbind(1)
@@ -108,7 +108,7 @@ def resized_crop(images: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _bilinear_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """What each output pixel takes from each input pixel along one axis, (B, size, size)."""
+    """Return the weight of each input pixel in each output pixel along one axis, (B, size, size)."""
     pixels = torch.arange(size, dtype=start.dtype, device=start.device)
     inside = ((pixels + 0.5) * (length / size)[:, None] - 0.5).clamp(min=0)
     centres = start[:, None] + torch.minimum(inside, length[:, None] - 1)
@@ -116,14 +116,14 @@ def _bilinear_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Bilinear with antialiasing, float (B, C, S, S) to (B, C, size, size)."""
+    """Resize float images (B, C, S, S) to (B, C, size, size), bilinear with antialiasing."""
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
 class Normalize:
-    """uint8 (B, C, S, S) to float32 with a channel's mean and standard deviation (of pixels in [0, 1]) taken out."""
+    """Turns uint8 images (B, C, S, S) into float32 normalized by the mean and std of each channel, of pixels in [0, 1]."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         spread = torch.tensor(std, dtype=torch.float64).view(-1, 1, 1)
@@ -135,9 +135,9 @@ class Normalize:
         return images.float().mul_(self.scale).add_(self.shift)
 
     def into(self, out: Tensor, images: Tensor) -> Tensor:
-        """The same numbers written to out, on the CPU, image by image, so that each is still in the cache.
+        """Write the normalized images to out, on the CPU, image by image while each is still in the cache.
 
-        By numpy: torch's threads would wait for cores that are decoding.
+        Uses numpy, since torch's threads would wait for cores that are decoding.
         """
         scale, shift = self.scale.numpy(), self.shift.numpy()
         for target, image in zip(out.numpy(), images.numpy(), strict=True):

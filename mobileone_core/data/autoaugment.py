@@ -1,4 +1,4 @@
-"""AutoAugment with a strength, and per-image draws for torchvision's transforms."""
+"""AutoAugment with a strength, and seeded random draws for torchvision's transforms."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +13,10 @@ Magnitudes = Callable[[int, int, int], Tensor | None]
 
 @lru_cache(maxsize=8)
 def autoaugment(strength: float) -> v2.AutoAugment:
-    """torchvision's AutoAugment (ImageNet policy, arXiv 1805.09501) at a strength in [0, 1]; 1 is as published.
+    """Return torchvision's AutoAugment (ImageNet policy, arXiv 1805.09501) at a strength in [0, 1]; 1 is as published.
 
     A magnitude m becomes (1 - strength) m0 + strength m, where m0, the first entry of its table, changes nothing.
-    Operations without a magnitude (AutoContrast, Equalize, Invert) keep their effect and occur with strength times
-    their probability.
+    Operations without a magnitude (AutoContrast, Equalize, Invert) occur with strength times their probability.
     """
     transform = v2.AutoAugment()
     transform._AUGMENTATION_SPACE = {
@@ -41,7 +40,7 @@ def _scaled(table: Magnitudes, strength: float, whole: bool, *shape: int) -> Ten
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draws inside come from seed; the global CPU generator is put back as it was."""
+    """Seed torch's global CPU generator inside the context, and restore its state afterwards."""
     state = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:

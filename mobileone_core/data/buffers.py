@@ -1,4 +1,4 @@
-"""Memory that is used again: fresh pages for every batch cost half as much as decoding its images."""
+"""Reused memory for batches: fresh pages for every batch cost half as much as decoding its images."""
 
 import math
 import weakref
@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SPARES = 2  # free arrays worth keeping: a reader holds one batch, or the last one and the next
+SPARES = 2  # free arrays to keep: a reader holds one batch, or the last one and the next
 
 
 class ImageSlots:
-    """Room for the images of several batches, which worker processes fill and the main process reads.
+    """Memory for count batches of images, written by worker processes and read by the main process.
 
-    shared: in memory that other processes see. Pages are taken when they are first written.
+    shared allocates memory that other processes see. Pages are allocated when they are first written.
     """
 
     def __init__(self, count: int, images: int, image_size: int, *, shared: bool) -> None:
@@ -24,27 +24,27 @@ class ImageSlots:
         self.memory = torch.empty(0, dtype=torch.uint8).set_(storage).view(count, -1)
 
     def images(self, slot: int, count: int, image_size: int) -> Tensor:
-        """The first images of a slot, uint8 (count, 3, image_size, image_size); in memory channels come last."""
+        """Return a slot as count images, uint8 (count, 3, image_size, image_size), channels last in memory."""
         used = self.memory[slot, : count * 3 * image_size**2]
         return used.view(count, image_size, image_size, 3).permute(0, 3, 1, 2)
 
 
 class SpareFloats:
-    """Lends float32 memory on the CPU, and lends it anew when the last tensor over it is gone."""
+    """A pool of float32 CPU memory: memory returns to the pool when the last tensor over it is deleted."""
 
     def __init__(self) -> None:
         self._spares: list[NDArray[np.float32]] = []
 
     def empty(self, *shape: int) -> Tensor:
-        """A contiguous tensor that nobody else holds, not initialized."""
+        """Return a contiguous, uninitialized tensor."""
         size = math.prod(shape)
         memory = self._spares.pop() if self._spares else np.empty(size, np.float32)
         if len(memory) < size:
             memory = np.empty(size, np.float32)
-        lent = memory[:size]  # a new object, which the tensor's storage keeps alive
-        weakref.finalize(lent, self._give_back, memory).atexit = False
-        return torch.from_numpy(lent).view(shape)
+        view = memory[:size]  # a new object, which the tensor's storage keeps alive
+        weakref.finalize(view, self._recycle, memory).atexit = False
+        return torch.from_numpy(view).view(shape)
 
-    def _give_back(self, memory: NDArray[np.float32]) -> None:
+    def _recycle(self, memory: NDArray[np.float32]) -> None:
         if len(self._spares) < SPARES:
             self._spares.append(memory)

@@ -1,21 +1,21 @@
-"""What is asked for by name, found under a data root. No torch here; nothing is decoded, downloaded or written."""
+"""Looks a data set up by name below a data root; decodes, downloads and writes nothing."""
 
 from pathlib import Path
 
 from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test
-from mobileone_core.data.known import DATA_SETS
-from mobileone_core.data.spec import DataSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require
 
 IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
 def resolve_data(name: str, root: Path | None, image_size: int | None = None, *, test_only: bool = False) -> DataSpec:
-    """The DataSpec of a set by name, at its own resolution (pixels) unless another is asked for.
+    """Return the DataSpec of a data set by name.
 
-    root is the directory given as --data-root; digits needs none. Lists directories, reads no image. With test_only
-    the spec is for open_test: the test set may lie there alone, and a folder's fingerprint is that of its test set.
-    Raises InputError for an unknown name, a missing root, or a root without the data where it cannot be downloaded.
+    root is the directory given as --data-root; digits needs none. image_size (pixels) replaces the data set's default
+    resolution. Lists directories, reads no image. With test_only the spec is for open_test: the test set alone must
+    exist, and an image folder's fingerprint covers it alone. Raises InputError for an unknown name, a missing root, or
+    a root without the data if it cannot be downloaded.
     """
     require(name in DATA_SETS, "data", name, f"one of {', '.join(DATA_SETS)}")
     entry = DATA_SETS[name]
@@ -32,7 +32,7 @@ def resolve_data(name: str, root: Path | None, image_size: int | None = None, *,
 
 
 def check_root(name: str, root: Path | None) -> Path:
-    """The data root as an existing directory, or InputError."""
+    """Return the data root with ~ expanded. Raises InputError unless it is an existing directory."""
     if root is None:
         raise InputError(f"data_root: {name} needs the directory of its images; give it with --data-root DIR")
     root = root.expanduser()
@@ -41,9 +41,9 @@ def check_root(name: str, root: Path | None) -> Path:
 
 
 def check_imagenet(root: Path, *, test_only: bool = False) -> None:
-    """InputError unless root holds ImageNet's train/ and val/ with 1000 classes each, or the archives of them.
+    """Raise InputError unless root holds ImageNet's train/ and val/ with 1000 classes each, or their archives.
 
-    With test_only the test set is enough.
+    With test_only the test set suffices.
     """
     archives = [archive for archive in IMAGENET_ARCHIVES if not (test_only and "train" in archive)]
     if all((root / archive).is_file() for archive in archives):
@@ -54,7 +54,7 @@ def check_imagenet(root: Path, *, test_only: bool = False) -> None:
         if count == 0:
             raise InputError(
                 f"data_root: {root} holds no ImageNet, which cannot be downloaded; expected {'/ and '.join(splits)}/ "
-                f"with a folder a class, or the archives {', '.join(archives)}"
+                f"with one folder per class, or the archives {', '.join(archives)}"
             )
         if count != DATA_SETS["imagenet"].classes:
             raise InputError(

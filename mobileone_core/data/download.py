@@ -1,4 +1,4 @@
-"""Fetching and unpacking by torchvision, made whole or not at all."""
+"""Downloads and unpacks data sets with torchvision, completely or not at all."""
 
 import tarfile
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mobileone_core.data.catalog import IMAGENET_ARCHIVES, check_root
 from mobileone_core.data.folders import find_test
-from mobileone_core.data.known import DATA_SETS
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 
 ARCHIVES = {
@@ -20,10 +20,10 @@ ARCHIVES = {
 
 
 def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> None:
-    """Fetch or unpack what is not there yet, into a directory aside that is then renamed; cheap where all is there.
+    """Download or unpack a data set if it is missing, into a temporary directory that is then renamed.
 
-    To be called once before several processes open the set. Of ImageNet test_only unpacks nothing else.
-    Raises InputError in one line where it cannot be done.
+    Call it once before several processes open the data set. With test_only, ImageNet's test set alone is unpacked.
+    Raises InputError if neither download nor archive is available.
     """
     if name not in ARCHIVES:
         return

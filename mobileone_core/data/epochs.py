@@ -1,6 +1,7 @@
-"""What an epoch reads: order, batches, resolution and strength, all functions of (seed, epoch, progress)."""
+"""The batches of an epoch: order, resolution and AutoAugment strength as functions of (seed, epoch, progress)."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -12,7 +13,7 @@ from mobileone_core.errors import require
 
 
 class PhaseLike(Protocol):
-    """A part of training up to the fraction `until`, with its resolution (pixels) and AutoAugment strength."""
+    """A phase of training: ends at the fraction `until`, with a resolution (pixels) and an AutoAugment strength."""
 
     @property
     def until(self) -> float: ...
@@ -23,7 +24,7 @@ class PhaseLike(Protocol):
 
 
 class Moment(NamedTuple):
-    """All that an image's augmentation depends on besides seed and index."""
+    """Epoch, resolution and AutoAugment strength: with seed and index they determine an image's augmentation."""
 
     epoch: int
     image_size: int
@@ -31,7 +32,7 @@ class Moment(NamedTuple):
 
 
 class Share(NamedTuple):
-    """Which images one of several processes reads that train together: every ranks-th, from number rank on."""
+    """The images that one of several processes reads when they train one cell: rank, rank + ranks, ..."""
 
     rank: int = 0
     ranks: int = 1
@@ -45,9 +46,9 @@ class EpochPlan:
     """The batches of indices that a loader reads: shuffled for training, else in order with nothing dropped.
 
     Training drops the last incomplete batch, unless it is the only one. Without phases every epoch has image_size
-    and no AutoAugment. batch_size is that of all shares together: in training the shares of a batch are equal in
-    size, and together they are that batch; elsewhere every image is in one share, and their sizes differ by one at
-    most. Raises InputError where that cannot be.
+    and no AutoAugment. batch_size counts the images of all shares together: in training the shares of a batch have
+    equal sizes; otherwise every image is in one share, and sizes differ by at most one. Raises InputError if the
+    images cannot be shared like this.
     """
 
     count: int
@@ -81,7 +82,7 @@ class EpochPlan:
         return len(self.batches())
 
     def batches(self) -> Sequence[Tensor]:
-        """This share of the chosen epoch's batches of indices, int64 (B,)."""
+        """Return this share's batches of indices for the chosen epoch, each int64 (B,)."""
         rank, ranks = self.share
         if not self.shuffle:
             return torch.split(torch.arange(rank, self.count, ranks), self.batch_size // ranks)
@@ -89,6 +90,25 @@ class EpochPlan:
         return [batch[rank::ranks] for batch in torch.split(order, self.batch_size)[: len(self)]]
 
 
+class BatchLoader(ABC):
+    """Batches of images, float32 normalized (B, C, S, S), and labels, int64 (B,), on the device, ordered by plan."""
+
+    plan: EpochPlan
+
+    def set_epoch(self, epoch: int, progress: float) -> None:
+        """Choose the epoch (from 0) that the next iteration reads, and the phase by its progress in [0, 1)."""
+        self.plan.set_epoch(epoch, progress)
+
+    def close(self) -> None:  # noqa: B027 - in memory nothing is open
+        """End the worker processes, if any."""
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+
+
 def generator_for(seed: int, *purpose: str | int) -> torch.Generator:
-    """A CPU generator of its own for one purpose; the same draws whatever the device."""
+    """Return a new CPU generator for one purpose, so that draws do not depend on the device."""
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))

@@ -1,4 +1,4 @@
-"""Folders of images as torchvision's ImageFolder reads them: split/class/image. No torch here."""
+"""Image folders in the layout of torchvision's ImageFolder: split/class/image."""
 
 import hashlib
 import os
@@ -13,15 +13,15 @@ from mobileone_core.errors import InputError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 SPLITS = ("train", "val", "test")
-LAYOUT = "train/CLASS/IMAGE and val/CLASS/IMAGE, or test/ in place of val/ or beside it"
+LAYOUT = "train/CLASS/IMAGE and val/CLASS/IMAGE, or test/ instead of val/ or in addition"
 LAYOUT_TEST = "test/CLASS/IMAGE or val/CLASS/IMAGE"
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The images of one split: names (N,) are bytes relative to directory, labels and sizes (bytes) are (N,).
+    """The image files of one split: paths relative to directory, labels, and file sizes in bytes, each (N,).
 
-    Arrays, because a million Python strings would grow in every forked worker that touches them.
+    Arrays, because a million Python strings would be copied in every forked worker that touches them.
     """
 
     directory: Path
@@ -33,16 +33,16 @@ class ImageFiles:
         return len(self.labels)
 
     def path(self, index: int) -> Path:
-        """Where one image lies."""
+        """Return the path of one image."""
         return self.directory / os.fsdecode(bytes(self.names[index]))
 
     def subset(self, indices: NDArray[np.int64]) -> "ImageFiles":
-        """Some of the images, in the order of the indices."""
+        """Return the images at indices, in that order."""
         return ImageFiles(self.directory, self.names[indices], self.labels[indices], self.sizes[indices])
 
 
 def class_folders(directory: Path) -> list[str]:
-    """The sorted names of the folders in a directory; none where there is no such directory."""
+    """Return the sorted names of the folders in a directory; none if the directory does not exist."""
     if not directory.is_dir():
         return []
     with os.scandir(directory) as entries:
@@ -50,9 +50,9 @@ def class_folders(directory: Path) -> list[str]:
 
 
 def read_folder(root: Path) -> dict[str, ImageFiles]:
-    """The splits that lie under root, all with train's classes in sorted order.
+    """Read the splits below root; labels number the classes of train/ in sorted order.
 
-    Raises InputError where there is no train/ with two classes, nothing to test on, or a class without images.
+    Raises InputError without a train/ of two or more classes, without val/ and test/, or if a class has no images.
     """
     classes = class_folders(root / "train")
     present = [split for split in SPLITS if class_folders(root / split)]
@@ -62,14 +62,14 @@ def read_folder(root: Path) -> dict[str, ImageFiles]:
 
 
 def find_test(root: Path) -> str:
-    """The split that is the test set: test where it has class folders, else val."""
+    """Return the name of the split that is the test set: test if it has class folders, else val."""
     return "test" if class_folders(root / "test") else "val"
 
 
 def read_test(root: Path) -> dict[str, ImageFiles]:
-    """The test set alone: its own class folders name the classes, and train/ must have the same where it is there.
+    """Read the test set alone; if train/ exists, both must have the same classes.
 
-    Raises InputError where it has fewer than two classes, others than train/, or a class without images.
+    Raises InputError if it has fewer than two classes, other classes than train/, or a class without images.
     """
     split = find_test(root)
     if len(class_folders(root / split)) < 2:
@@ -78,7 +78,7 @@ def read_test(root: Path) -> dict[str, ImageFiles]:
 
 
 def fingerprint(splits: Mapping[str, ImageFiles]) -> str:
-    """What tells this folder's images from another's: a hash of their sorted relative names and sizes."""
+    """Hash the sorted relative paths and sizes of all images, to recognize an image folder."""
     digest = hashlib.sha256()
     for split, files in splits.items():
         for name, size in sorted(zip(files.names.tolist(), files.sizes.tolist(), strict=True)):
@@ -90,22 +90,22 @@ def _read_split(directory: Path, classes: list[str]) -> ImageFiles:
     different = sorted(set(classes) ^ set(class_folders(directory)))
     if different:
         raise InputError(f"data_root: {directory} and train/ differ in class {different[0]!r}; both need the same")
-    found: list[tuple[bytes, int, int]] = []
+    rows: list[tuple[bytes, int, int]] = []
     for label, name in enumerate(classes):
         images = _images(directory, name)
         if not images:
             raise InputError(f"data_root: {directory / name} holds no image ({', '.join(EXTENSIONS)})")
-        found += [(relative, label, size) for relative, size in images]
-    names, labels, sizes = zip(*found, strict=True)
+        rows += [(relative, label, size) for relative, size in images]
+    names, labels, sizes = zip(*rows, strict=True)
     return ImageFiles(directory, np.array(names), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64))
 
 
 def _images(directory: Path, name: str) -> list[tuple[bytes, int]]:
-    """Images below one class folder, sorted as ImageFolder does: path relative to directory, size in bytes."""
-    found = []
+    """List the images below one class folder in ImageFolder's order: path relative to directory, size in bytes."""
+    images = []
     for folder, _, files in sorted(os.walk(directory / name, followlinks=True)):
         for file in sorted(files):
             if file.lower().endswith(EXTENSIONS):
                 path = os.path.join(folder, file)  # noqa: PTH118 - Path objects take seconds on ImageNet
-                found.append((os.fsencode(os.path.relpath(path, directory)), os.stat(path).st_size))  # noqa: PTH116
-    return found
+                images.append((os.fsencode(os.path.relpath(path, directory)), os.stat(path).st_size))  # noqa: PTH116
+    return images

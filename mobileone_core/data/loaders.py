@@ -1,20 +1,18 @@
-"""Loaders of one cell: what training iterates over."""
+"""The train, validation and test batches of one cell."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, Protocol, Self, get_args
+from typing import Literal, Self, get_args
 
 import torch
-from torch import Tensor
 
 from mobileone_core.data.augment import AUGMENTATIONS, Normalize
-from mobileone_core.data.epochs import WHOLE, EpochPlan, PhaseLike, Share
-from mobileone_core.data.known import DATA_SETS
+from mobileone_core.data.epochs import WHOLE, BatchLoader, EpochPlan, PhaseLike, Share
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
-from mobileone_core.data.sets import Source, Splits, open_splits, open_test_set
-from mobileone_core.data.spec import DataSpec
+from mobileone_core.data.sets import Images, Splits, open_splits, open_test_set
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import require
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -22,11 +20,11 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How images are batched and augmented, where batches are wanted, and how many processes decode (0: this one).
+    """How images are batched and augmented, the device of the batches, and the number of decoding processes.
 
-    augmentation is "none", "crop", "crop_flip" or "resized_crop_flip". Of a batch of batch_size a share is read.
-    Validation and test images of a folder are resized with interpolation, and crop is the share of the shorter side
-    that the centre crop then takes.
+    augmentation is one of AUGMENTATIONS. workers = 0 decodes in this process. share is the part of every batch that
+    this process reads. Validation and test images of a folder are resized with interpolation; crop is the fraction of
+    the resized shorter side that the centre crop takes. Raises InputError.
     """
 
     batch_size: int
@@ -48,32 +46,17 @@ class LoaderOptions:
         require(self.interpolation in names, "interpolation", self.interpolation, f"one of {', '.join(names)}")
 
 
-class BatchLoader(Protocol):
-    """Batches of images, float32 normalized (B, C, S, S), and labels, int64 (B,), on the device; plan orders them."""
-
-    plan: EpochPlan
-
-    def set_epoch(self, epoch: int, progress: float) -> None:
-        """Choose the epoch (from 0) that the next iteration reads, and the phase by its progress in [0, 1)."""
-
-    def close(self) -> None:
-        """End the worker processes, if there are any."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-
 class Loaders:
-    """Train, validation and test batches. Training is shuffled and augmented; the others have a fixed order.
+    """Train, validation and test batches; a context manager that ends their worker processes.
 
-    To be closed when done with: its worker processes end then.
+    Training batches are shuffled and augmented; the others have a fixed order. Each split is opened at first use.
     """
 
     def __init__(self, spec: DataSpec, splits: Splits, seed: int, options: LoaderOptions) -> None:
         self._spec, self._splits, self._seed, self._options = spec, splits, seed, options
 
     def close(self) -> None:
-        """End the worker processes of what was opened."""
+        """End all worker processes."""
         for loader in (vars(self).get(name) for name in ("train", "val", "test")):
             if loader is not None:
                 loader.close()
@@ -86,40 +69,40 @@ class Loaders:
 
     @cached_property
     def train(self) -> BatchLoader:
-        """Drops the last incomplete batch, unless it is the only one."""
+        """Training batches; the last incomplete batch is dropped, unless it is the only one."""
         return self._loader(self._splits.train, training=True)
 
     @cached_property
     def val(self) -> BatchLoader:
-        """Drops nothing."""
+        """Validation batches, all images."""
         return self._loader(self._splits.val, training=False)
 
     @cached_property
     def test(self) -> BatchLoader:
-        """Drops nothing; opened when first asked for."""
+        """Test batches, all images."""
         return self._loader(self._splits.test(), training=False)
 
-    def _loader(self, source: Source, *, training: bool) -> BatchLoader:
+    def _loader(self, source: Images, *, training: bool) -> BatchLoader:
         return _batches(source, self._spec, self._seed, self._options, training=training)
 
 
 def open_loaders(spec: DataSpec, root: Path | None, seed: int, options: LoaderOptions) -> Loaders:
-    """The loaders of a cell: all draws derive from seed, so cells of one seed share split, order and augmentation.
+    """Open the loaders of a cell. All draws derive from seed: cells of one seed share split, order and augmentation.
 
-    root is the data root (digits needs none). Raises InputError where the data are missing or broken.
+    root is the data root (digits needs none). Raises InputError if the data are missing or broken.
     """
     return Loaders(spec, open_splits(spec, root, seed), seed, options)
 
 
 def open_test(spec: DataSpec, root: Path | None, options: LoaderOptions) -> BatchLoader:
-    """Batches of the test set alone: folders need no train/. spec is resolved with test_only; to be closed.
+    """Open the batches of the test set alone; an image folder needs no train/. Close the loader after use.
 
-    Raises InputError where the data are missing or broken.
+    spec comes from resolve_data(..., test_only=True). Raises InputError if the data are missing or broken.
     """
     return _batches(open_test_set(spec, root), spec, 0, options, training=False)
 
 
-def _batches(source: Source, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> BatchLoader:
+def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> BatchLoader:
     entry = DATA_SETS[spec.name]
     plan = EpochPlan(
         len(source),

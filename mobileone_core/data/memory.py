@@ -1,4 +1,4 @@
-"""Small sets: all images in memory on the device, augmented in batches there."""
+"""Small data sets: all images in the device's memory, augmented there in batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone_core.data.augment import BatchAugment, Normalize, resize
-from mobileone_core.data.epochs import EpochPlan, Moment
+from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment
 from mobileone_core.data.seeding import derive_seed
 
 
@@ -24,30 +24,20 @@ class ImageTensor:
         return len(self.labels)
 
     def subset(self, indices: NDArray[np.int64]) -> "ImageTensor":
-        """Some of the images, in the order of the indices."""
+        """Return the images at indices, in that order."""
         return ImageTensor(self.images[indices], self.labels[indices])
 
     def to(self, device: torch.device) -> "ImageTensor":
-        """The same images in a device's memory."""
+        """Return the images in a device's memory."""
         return ImageTensor(self.images.to(device), self.labels.to(device))
 
 
-class MemoryLoader:
+class MemoryLoader(BatchLoader):
     """Batches of images, float32 normalized (B, C, S, S), and labels, int64 (B,), on the data's device."""
 
     def __init__(self, data: ImageTensor, normalize: Normalize, augmentation: str, plan: EpochPlan) -> None:
         self.data, self.normalize, self.plan = data, normalize, plan
         self.augment = BatchAugment(data.images, augmentation)
-
-    def set_epoch(self, epoch: int, progress: float) -> None:
-        """Choose the epoch (from 0) that the next iteration reads, and the phase by its progress in [0, 1)."""
-        self.plan.set_epoch(epoch, progress)
-
-    def close(self) -> None:
-        """There are no worker processes to end."""
-
-    def __len__(self) -> int:
-        return len(self.plan)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         moment = self.plan.moment

@@ -1,25 +1,26 @@
-"""Opens a data set's splits. The test set never changes; a carved validation set depends on the cell's seed."""
+"""Splits of a data set: the test set is fixed, a carved validation set depends on the cell's seed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mobileone_core.data.augment import resize
 from mobileone_core.data.catalog import check_root
-from mobileone_core.data.digits import load_scans
 from mobileone_core.data.download import prepare_data
 from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder, read_test
-from mobileone_core.data.known import DATA_SETS
 from mobileone_core.data.memory import ImageTensor
-from mobileone_core.data.spec import DataSpec
-from mobileone_core.data.splits import carve
+from mobileone_core.data.seeding import derive_seed
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require
 
-Source = ImageTensor | ImageFiles
+Images = ImageTensor | ImageFiles
+Indices = NDArray[np.int64]
 
 DIGITS_TEST_FRACTION = 0.25
 DIGITS_TEST_SEED = 0
@@ -27,19 +28,20 @@ DIGITS_TEST_SEED = 0
 
 @dataclass(frozen=True)
 class Splits:
-    """Training and validation images; test opens the test set, which is read once, at the end."""
+    """Training and validation images, and a function that opens the test set, which is read once, at the end."""
 
-    train: Source
-    val: Source
-    test: Callable[[], Source]
+    train: Images
+    val: Images
+    test: Callable[[], Images]
 
 
 def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
-    """The splits of a data set for one seed.
+    """Open the training, validation and test images of a data set for one seed.
 
-    Digits: a fixed stratified quarter is the test set. CIFAR: torchvision's test split. Folders: test/ where there is
-    one, else val/. Validation is val/ where it is not the test set, else val_fraction of every class of train.
-    Raises InputError where the data are missing, broken or another folder than the spec's.
+    The test set is a fixed stratified quarter of digits, torchvision's test split of CIFAR, and test/ of an image
+    folder, or its val/ if there is no test/. Validation is val/ if that is not the test set, else val_fraction of
+    every class of the training images. root is the data root. Raises InputError if the data are missing or broken, or
+    if an image folder differs from the spec's fingerprint.
     """
     require(spec.name in DATA_SETS, "data", spec.name, f"one of {', '.join(DATA_SETS)}")
     prepare_data(spec.name, root)
@@ -52,10 +54,10 @@ def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
     return _open_folder(spec, root / DATA_SETS[spec.name].directory, seed)
 
 
-def open_test_set(spec: DataSpec, root: Path | None) -> Source:
-    """The test set of open_splits, which is the same for every seed; folders need no train/ beside it.
+def open_test_set(spec: DataSpec, root: Path | None) -> Images:
+    """Open the test set alone, the same as open_splits gives for every seed; an image folder needs no train/.
 
-    spec is resolved with test_only. Raises InputError as open_splits does.
+    spec comes from resolve_data(..., test_only=True). Raises InputError as open_splits does.
     """
     require(spec.name in DATA_SETS, "data", spec.name, f"one of {', '.join(DATA_SETS)}")
     if DATA_SETS[spec.name].in_memory:
@@ -70,12 +72,40 @@ def open_test_set(spec: DataSpec, root: Path | None) -> Source:
     return files
 
 
+@lru_cache(maxsize=1)
+def load_scans() -> tuple[Tensor, Tensor]:
+    """Return scikit-learn's digits: 1,797 real scans, uint8 (1797, 1, 8, 8), and labels, int64 (1797,)."""
+    from sklearn.datasets import load_digits  # takes a second
+
+    digits = load_digits()
+    scans = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)  # stored as 0 to 16
+    return scans.unsqueeze(1), torch.from_numpy(digits.target).long()
+
+
+def carve(labels: Indices, fraction: float, seed: int, purpose: str) -> tuple[Indices, Indices]:
+    """Split indices by class: return those that stay and those carved out, each sorted.
+
+    labels is (N,). Of every class the number nearest to fraction is carved out, at least one image. seed and purpose
+    choose the images. Raises InputError if a class has a single image.
+    """
+    # RandomState: its stream is the same in every version of numpy (NEP 19), so a split is too.
+    random = np.random.RandomState(derive_seed(seed, purpose) % 2**32)
+    carved = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        allowed = "two or more, so that a split can take one"
+        require(len(members) > 1, f"images of class {label}", len(members), allowed)
+        count = min(max(1, int(len(members) * fraction + 0.5)), len(members) - 1)
+        carved[random.permutation(members)[:count]] = True
+    return np.flatnonzero(~carved), np.flatnonzero(carved)
+
+
 def _open_digits(spec: DataSpec, seed: int) -> Splits:
     scans, labels = load_scans()
     rest, test = carve(np.asarray(labels), DIGITS_TEST_FRACTION, DIGITS_TEST_SEED, "digits test")
-    every = ImageTensor(_scaled(scans, spec.image_size), labels)
-    train, val = _carved(every.subset(rest), spec, seed)
-    return Splits(train, val, lambda: every.subset(test))
+    images = ImageTensor(_scaled(scans, spec.image_size), labels)
+    train, val = _carved(images.subset(rest), spec, seed)
+    return Splits(train, val, lambda: images.subset(test))
 
 
 def _open_cifar(spec: DataSpec, root: Path, *, train: bool) -> ImageTensor:
@@ -104,13 +134,13 @@ def _check_planned(spec: DataSpec, root: Path, splits: Mapping[str, ImageFiles])
         raise InputError(f"data_root: {root} is not the folder that was planned: its names or sizes have changed")
 
 
-def _carved(data: Source, spec: DataSpec, seed: int) -> tuple[Source, Source]:
+def _carved(data: Images, spec: DataSpec, seed: int) -> tuple[Images, Images]:
     train, val = carve(np.asarray(data.labels), spec.val_fraction, seed, "validation")
     return data.subset(train), data.subset(val)
 
 
 def _scaled(images: Tensor, size: int) -> Tensor:
-    """uint8 (N, C, S, S) to (N, C, size, size), bilinear."""
+    """Resize uint8 images (N, C, S, S) to (N, C, size, size), bilinear."""
     if images.shape[-1] == size:
         return images.contiguous()
     return resize(images.float(), size).round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Big sets: images are decoded and augmented by worker processes with torchvision's transforms."""
+"""Large data sets: worker processes decode and augment images with torchvision's transforms."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,21 +17,21 @@ from torchvision.transforms import InterpolationMode, v2
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.autoaugment import autoaugment, seeded
 from mobileone_core.data.buffers import ImageSlots, SpareFloats
-from mobileone_core.data.epochs import EpochPlan, Moment
+from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment
 from mobileone_core.data.folders import ImageFiles
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError
 
-EVAL_CROP = 0.875  # the centre crop's share of the resized shorter side: 224 of 256
-PREFETCH = 2  # batches asked of each worker ahead; PyTorch's default
+EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
+PREFETCH = 2  # batches requested of each worker in advance; PyTorch's default
 
-ImageTransform = Callable[[int, float], v2.Compose]  # of a resolution (pixels) and a strength of AutoAugment
+ImageTransform = Callable[[int, float], v2.Compose]  # (resolution in pixels, AutoAugment strength)
 
 
 class Request(NamedTuple):
-    """A batch to be read by one worker, and the slot to write it to.
+    """A batch that one worker reads, and the slot that it writes to.
 
-    The moment travels with the indices, so that workers live through a phase's end.
+    The moment travels with the indices, so that workers survive the end of a phase.
     """
 
     indices: list[int]
@@ -40,7 +40,7 @@ class Request(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A slot that holds a batch of images, and their labels."""
+    """A batch of images in a slot, and their labels."""
 
     slot: int
     image_size: int
@@ -49,8 +49,7 @@ class Filled(NamedTuple):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands for an image that cannot be decoded until the main process says so: an exception would arrive wrapped
-    in a worker's traceback."""
+    """An image that cannot be decoded; the main process raises the error, without a worker's traceback."""
 
     path: Path
     reason: str
@@ -61,16 +60,16 @@ Batch = Filled | Unreadable
 
 
 class StreamDataset(Dataset[Batch]):
-    """Decodes and augments a batch of images a request, and writes them to the request's slot.
+    """Decodes and augments one batch of images per request, and writes it to the request's slot.
 
-    Draws depend on (seed, epoch, index) alone, not on which worker serves the request.
+    Random draws depend on (seed, epoch, index), not on the worker.
     """
 
     def __init__(self, files: ImageFiles, transform: ImageTransform, seed: int, slots: ImageSlots) -> None:
         self.files, self.transform, self.seed, self.slots = files, transform, seed, slots
 
     def __getitem__(self, request: Request) -> Batch:
-        """The first unreadable image stands for its whole batch."""
+        """Return the filled batch, or the first image that cannot be decoded."""
         indices, moment, slot = request
         labels = []
         for row, index in zip(self.slots.images(slot, len(indices), moment.image_size), indices, strict=True):
@@ -82,13 +81,13 @@ class StreamDataset(Dataset[Batch]):
         return Filled(slot, moment.image_size, labels)
 
     def item(self, index: int, moment: Moment) -> Item:
-        """One image, uint8 (3, S, S), and its label."""
+        """Return one image, uint8 (3, S, S), and its label."""
         path = self.files.path(index)
         try:
             with Image.open(path) as image:
                 image.load()
                 decoded = image if image.mode == "RGB" else image.convert("RGB")  # which would copy
-        except Exception as error:  # decoders raise nearly every type there is
+        except Exception as error:  # decoders raise nearly every exception type
             return Unreadable(path, " ".join(str(error).split()) or type(error).__name__)
         transform = self.transform(moment.image_size, moment.autoaugment)
         with seeded(derive_seed(self.seed, "augmentation", moment.epoch, index)):
@@ -99,10 +98,10 @@ class StreamDataset(Dataset[Batch]):
 def image_transform(
     augmentation: str, image_size: int, strength: float, crop: float = EVAL_CROP, interpolation: str = "bilinear"
 ) -> v2.Compose:
-    """A PIL image to uint8 (3, image_size, image_size); "none" is the evaluation's resize and centre crop.
+    """Return the transform of a PIL image to uint8 (3, image_size, image_size).
 
-    crop is what image_size is of the resized shorter side, which is rounded down to whole pixels, as timm does.
-    Resizing is antialiased, as PIL does it.
+    The augmentation "none" is the resize and centre crop of evaluation: the shorter side becomes image_size / crop,
+    rounded down as timm does. Resizing is antialiased, as in PIL. strength is AutoAugment's.
     """
     mode = InterpolationMode(interpolation)
     if augmentation == "resized_crop_flip":
@@ -118,7 +117,7 @@ def image_transform(
 
 
 class _Requests:
-    """A plan's batches as a DataLoader's sampler; their slots in turn."""
+    """The sampler of the DataLoader: a plan's batches, each with the next slot."""
 
     def __init__(self, plan: EpochPlan, slots: int) -> None:
         self.plan, self.slots = plan, slots
@@ -132,11 +131,8 @@ class _Requests:
             yield Request(batch.tolist(), moment, number % self.slots)
 
 
-class StreamLoader:
-    """Batches of images, float32 normalized (B, 3, S, S), and labels, int64 (B,), on the device.
-
-    Iterating raises InputError naming the file where one cannot be decoded.
-    """
+class StreamLoader(BatchLoader):
+    """Batches decoded by worker processes. Iterating raises InputError with the path of an image that cannot be decoded."""
 
     def __init__(  # noqa: PLR0913, PLR0917
         self,
@@ -148,7 +144,7 @@ class StreamLoader:
         workers: int,
     ) -> None:
         self.normalize, self.plan, self.device = normalize, plan, device
-        count = PREFETCH * workers + 1  # all that workers may be writing, and the one that is being read
+        count = PREFETCH * workers + 1  # those being written by workers, and one being read
         largest = max([plan.image_size, *(phase.image_size for phase in plan.phases)])
         batch_size = min(plan.batch_size // plan.share.ranks, plan.count)
         self.slots = ImageSlots(count, batch_size, largest, shared=workers > 0)
@@ -160,18 +156,11 @@ class StreamLoader:
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
             persistent_workers=workers > 0,
-            generator=torch.Generator(),  # it would draw the workers' seeds from the global one
+            generator=torch.Generator(),  # without it the workers' seeds come from the global generator
         )
 
-    def set_epoch(self, epoch: int, progress: float) -> None:
-        """Choose the epoch (from 0) that the next iteration reads, and the phase by its progress in [0, 1)."""
-        self.plan.set_epoch(epoch, progress)
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
     def close(self) -> None:
-        """End the worker processes at once; left to the garbage collector they can take 5 s to go."""
+        """End the worker processes at once; the garbage collector can take 5 s."""
         if isinstance(self.loader._iterator, _MultiProcessingDataLoaderIter):
             self.loader._iterator._shutdown_workers()
             self.loader._iterator = None
@@ -185,7 +174,7 @@ class StreamLoader:
             yield self._normalized(images), torch.tensor(batch.labels).to(self.device, non_blocking=True)
 
     def _normalized(self, images: Tensor) -> Tensor:
-        """Leaves nothing in the slot, which the next request may overwrite."""
+        """Copy images out of their slot, which the next request may overwrite."""
         if self.device.type == "cpu":
             return self.normalize.into(self.floats.empty(*images.shape), images)
         if is_cuda := self.device.type == "cuda":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from mobileone_core.data.known import DATA_SETS
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.latency.comparison import LatencySpec
 from mobileone_core.model.cost import ModelCost, model_cost

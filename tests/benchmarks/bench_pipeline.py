@@ -36,7 +36,7 @@ from torchvision.datasets.folder import pil_loader
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.epochs import EpochPlan
 from mobileone_core.data.folders import ImageFiles, read_folder
-from mobileone_core.data.known import IMAGENET_MEAN, IMAGENET_STD
+from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from mobileone_core.data.stream import StreamLoader, image_transform
 from mobileone_core.model.network import build_model
 

@@ -17,7 +17,7 @@ from timm.data import create_transform
 from timm.utils.model import reparameterize_model
 
 from mobileone_core.cli import console
-from mobileone_core.data.known import IMAGENET_MEAN, IMAGENET_STD
+from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import export_weights, load_weights

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.buffers import SPARES, ImageSlots, SpareFloats
-from mobileone_core.data.known import IMAGENET_MEAN, IMAGENET_STD
+from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
 
 HOLDERS = {
     "itself": lambda tensor: tensor,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mobileone_core.data.catalog import resolve_data
-from mobileone_core.data.known import DATA_SETS
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders, open_test
 from mobileone_core.data.sets import open_splits
 from mobileone_core.data.spec import DataSpec

@@ -15,7 +15,7 @@ import torch
 from mobileone_core.cli.commands.labels import class_labels
 from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
-from mobileone_core.data.known import DATA_SETS
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.files import write_whole
 from mobileone_core.model.checkpoints import read_state

@@ -10,7 +10,7 @@ from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.evaluate import Directory, Network
 from mobileone_core.cli.paths import runs_home
 from mobileone_core.coreml.options import Precision
-from mobileone_core.data.known import DATA_SETS
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.workspace import Workspace
