@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test
 from mobileone_core.data.spec import DATA_SETS, DataSpec
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require, require_choice
 
 IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
@@ -17,7 +17,7 @@ def resolve_data(name: str, root: Path | None, image_size: int | None = None, *,
     exist, and an image folder's fingerprint covers it alone. Raises InputError for an unknown name, a missing root, or
     a root without the data if it cannot be downloaded.
     """
-    require(name in DATA_SETS, "data", name, f"one of {', '.join(DATA_SETS)}")
+    require_choice("data", name, DATA_SETS)
     entry = DATA_SETS[name]
     classes, mark = entry.classes, ""
     if name != "digits":

@@ -13,7 +13,7 @@ from mobileone_core.data.epochs import WHOLE, BatchLoader, EpochPlan, PhaseLike,
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.sets import Images, Splits, open_splits, open_test_set
 from mobileone_core.data.spec import DATA_SETS, DataSpec
-from mobileone_core.errors import require
+from mobileone_core.errors import require, require_choice, require_integer
 
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -37,13 +37,11 @@ class LoaderOptions:
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "an integer of 1 or more")
-        require(self.workers >= 0, "workers", self.workers, "an integer of 0 or more")
-        allowed = f"one of {', '.join(AUGMENTATIONS)}"
-        require(self.augmentation in AUGMENTATIONS, "augmentation", self.augmentation, allowed)
+        require_integer("batch_size", self.batch_size)
+        require_integer("workers", self.workers, at_least=0)
+        require_choice("augmentation", self.augmentation, AUGMENTATIONS)
         require(0 < self.crop <= 1, "crop", self.crop, "a share above 0, and 1 at most")
-        names = get_args(Interpolation)
-        require(self.interpolation in names, "interpolation", self.interpolation, f"one of {', '.join(names)}")
+        require_choice("interpolation", self.interpolation, get_args(Interpolation))
 
 
 class Loaders:

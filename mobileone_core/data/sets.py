@@ -17,7 +17,7 @@ from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder, re
 from mobileone_core.data.memory import ImageTensor
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, DataSpec
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require, require_choice
 
 Images = ImageTensor | ImageFiles
 Indices = NDArray[np.int64]
@@ -43,7 +43,7 @@ def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
     every class of the training images. root is the data root. Raises InputError if the data are missing or broken, or
     if an image folder differs from the spec's fingerprint.
     """
-    require(spec.name in DATA_SETS, "data", spec.name, f"one of {', '.join(DATA_SETS)}")
+    require_choice("data", spec.name, DATA_SETS)
     prepare_data(spec.name, root)
     if spec.name == "digits":
         return _open_digits(spec, seed)
@@ -59,7 +59,7 @@ def open_test_set(spec: DataSpec, root: Path | None) -> Images:
 
     spec comes from resolve_data(..., test_only=True). Raises InputError as open_splits does.
     """
-    require(spec.name in DATA_SETS, "data", spec.name, f"one of {', '.join(DATA_SETS)}")
+    require_choice("data", spec.name, DATA_SETS)
     if DATA_SETS[spec.name].in_memory:
         return open_splits(spec, root, 0).test()
     prepare_data(spec.name, root, test_only=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mobileone_core.errors import require
+from mobileone_core.errors import require, require_integer
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -59,5 +59,5 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         for name in ("image_size", "num_classes", "channels"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "an integer of 1 or more")
+            require_integer(name, getattr(self, name))
         require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a fraction between 0 and 1")
