@@ -123,7 +123,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 class Normalize:
-    """Turns uint8 images (B, C, S, S) into float32 normalized by the mean and std of each channel, of pixels in [0, 1]."""
+    """Normalizes uint8 images (B, C, S, S) to float32 by mean and std per channel, those of pixels in [0, 1]."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         spread = torch.tensor(std, dtype=torch.float64).view(-1, 1, 1)

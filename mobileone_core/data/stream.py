@@ -132,7 +132,7 @@ class _Requests:
 
 
 class StreamLoader(BatchLoader):
-    """Batches decoded by worker processes. Iterating raises InputError with the path of an image that cannot be decoded."""
+    """Batches decoded by worker processes. Iterating raises InputError with the path of a file that is no image."""
 
     def __init__(  # noqa: PLR0913, PLR0917
         self,

@@ -11,8 +11,7 @@ import pytest
 
 from mobileone_core.data.catalog import IMAGENET_ARCHIVES, resolve_data
 from mobileone_core.data.folders import read_folder
-from mobileone_core.data.spec import DATA_SETS
-from mobileone_core.data.spec import DataSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError
 
 FolderMaker = Callable[[Mapping[str, int]], Path]

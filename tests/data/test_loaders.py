@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from mobileone_core.data.catalog import resolve_data
-from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders, open_test
 from mobileone_core.data.sets import open_splits
-from mobileone_core.data.spec import DataSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError
 
 DIGITS = DataSpec()

@@ -7,11 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobileone_core.data.catalog import resolve_data
-from mobileone_core.data.sets import load_scans
 from mobileone_core.data.memory import ImageTensor
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.data.sets import open_splits
-from mobileone_core.data.sets import carve
+from mobileone_core.data.sets import carve, load_scans, open_splits
 from mobileone_core.errors import InputError
 
 DIGITS = resolve_data("digits", None)

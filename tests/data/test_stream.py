@@ -19,10 +19,10 @@ from mobileone_core.data.autoaugment import autoaugment
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.epochs import Moment
 from mobileone_core.data.folders import ImageFiles
-from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders, open_test
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.sets import open_splits
+from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from mobileone_core.data.stream import image_transform
 from mobileone_core.errors import InputError
 

@@ -9,8 +9,7 @@ import tyro
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.paths import runs_home
 from mobileone_core.data.catalog import resolve_data
-from mobileone_core.data.spec import DATA_SETS
-from mobileone_core.data.spec import DataSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import require
 from mobileone_core.model.spec import Activation, ModelSpec
 from mobileone_core.study.workspace import Workspace
