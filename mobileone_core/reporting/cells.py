@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.files import kept_text
-from mobileone_core.reporting.kinds import kind_of
+from mobileone_core.reporting.kinds import ReportKind, kind_of
 from mobileone_core.study.plans import AnyPlan, read_plan
 from mobileone_core.study.rows import StudyRecord
 
@@ -14,7 +14,9 @@ from mobileone_core.study.rows import StudyRecord
 def record_texts(plan: AnyPlan, record: StudyRecord) -> dict[str, str]:
     """The record's files by name; an empty text is a file that is not there."""
     problems = (" ".join(problem.split()) for problem in record.problems)
-    first, *others = kind_of(plan).texts(plan, record).items()
+    kind = kind_of(plan)
+    texts = kind.record_files(plan, record) if isinstance(kind, ReportKind) else kind.texts(plan, record)
+    first, *others = texts.items()
     return dict([
         first,
         ("plan.json", plan_text(plan)),
@@ -32,7 +34,8 @@ def read_cells(directory: Path) -> tuple[AnyPlan, StudyRecord]:
     """The plan and record that a report directory holds; InputError where they are not there or not readable."""
     try:
         plan = read_plan((directory / "plan.json").read_text(encoding="utf-8"))
-        record = kind_of(plan).read(plan, directory)
+        kind = kind_of(plan)
+        record = kind.read_record(plan, directory) if isinstance(kind, ReportKind) else kind.read(plan, directory)
         return plan, replace(record, problems=tuple(kept_text(directory / "problems.txt").splitlines()))
     except FileNotFoundError as error:
         raise InputError(f"{directory}: no report here, {Path(error.filename).name} is missing") from error

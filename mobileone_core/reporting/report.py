@@ -4,17 +4,23 @@ The same record gives the same bytes, and an unchanged one renders nothing.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mobileone_core.reporting.cells import read_cells, record_texts
+from mobileone_core.reporting.document import Table
+from mobileone_core.reporting.figures.style import drawing
 from mobileone_core.reporting.files import kept_text, write_content
-from mobileone_core.reporting.kinds import kind_of
+from mobileone_core.reporting.kinds import ReportKind, kind_of
+from mobileone_core.reporting.render import csv, latex, markdown
 from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.rows import StudyRecord
 
 PAGE = "README.md"
+RENDERED = re.compile(r"<!-- Written by `mobileone report`; record (\w+); (.+)\. -->")
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ def write_report(plan: AnyPlan, record: StudyRecord, directory: Path) -> ReportF
     if _is_current(home, plan, texts, fingerprint):
         return ReportFiles(home, rendered=False)
     told = replace(record, problems=texts["problems.txt"].splitlines())
-    contents = {**texts, **kind.contents(plan, told, fingerprint)}
+    contents: dict[str, str | bytes] = {**texts, **_rendered(kind, plan, told, fingerprint)}
     for name, content in contents.items():  # the page last: it vouches for the others
         if content:
             write_content(home / name, content)
@@ -56,10 +62,33 @@ def write_report(plan: AnyPlan, record: StudyRecord, directory: Path) -> ReportF
 
 
 def _is_current(home: Path, plan: AnyPlan, texts: dict[str, str], fingerprint: str) -> bool:
-    if not all((home / name).is_file() for name in (PAGE, *kind_of(plan).wanted(plan, texts))):
+    kind, page = kind_of(plan), kept_text(home / PAGE)
+    listed = RENDERED.search(page)
+    files = listed[2].split(", ") if listed else [PAGE]
+    if not isinstance(kind, ReportKind):
+        files = [PAGE, *kind.wanted(plan, texts)]
+    if not all((home / name).is_file() for name in files):
         return False
     kept = all(kept_text(home / name) == text for name, text in texts.items())
-    return kept and f"record {fingerprint}." in kept_text(home / PAGE)
+    return kept and f"record {fingerprint}" in page
+
+
+def _rendered(kind: Any, plan: AnyPlan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:  # noqa: ANN401
+    """Tables and figures, and the page last, which lists them."""
+    if not isinstance(kind, ReportKind):
+        return dict(kind.contents(plan, record, fingerprint))
+    result = kind.analyse(plan, record)
+    document = kind.document(result)
+    tables = [block for section in document.body for block in section.blocks if isinstance(block, Table) and block.file]
+    contents: dict[str, str | bytes] = {
+        "table.csv": csv.render(document),
+        "table.tex": latex.render(document),
+        **{f"{table.file}.csv": csv.table_csv(table) for table in tables},
+    }
+    for name, figure in kind.figures(result).items():
+        drawn = drawing(figure)
+        contents |= {f"{name}.png": drawn.png, f"{name}.svg": drawn.svg}
+    return {**contents, PAGE: markdown.render(document, fingerprint, list(contents))}
 
 
 def write_index(directory: Path, records: Mapping[str, tuple[AnyPlan, StudyRecord]] | None = None) -> Path:
@@ -71,7 +100,12 @@ def write_index(directory: Path, records: Mapping[str, tuple[AnyPlan, StudyRecor
     for home in sorted(path.parent for path in directory.glob("*/plan.json")):
         plan, record = (records or {}).get(home.name) or read_cells(home)
         kind = kind_of(plan)
-        told = f"{kind.verdict(plan, record)} ({kind.setting(plan)})"
+        verdict = (
+            kind.document(kind.analyse(plan, record)).verdict
+            if isinstance(kind, ReportKind)
+            else kind.verdict(plan, record)
+        )
+        told = f"{verdict} ({kind.setting(plan)})"
         lines.append(f"| [{home.name}]({home.name}/README.md) | {plan.study.question} | {told} |")
     index, text = directory / "README.md", "\n".join(lines) + "\n"
     if kept_text(index) != text:

@@ -1,24 +1,69 @@
-"""Tables in GitHub's Markdown."""
+"""A document as a page in GitHub's Markdown."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from mobileone_core.reporting.trained.words import Table
+from mobileone_core.reporting.document import Block, Bullets, Column, Details, Document, Figure, Paragraph, Table
+
+
+def render(document: Document, fingerprint: str, files: Sequence[str] = ()) -> str:
+    """The page of a report directory: a comment names the record it shows and the files that belong to it.
+
+    Markers enclose its summary, which `update_readme` copies into other pages.
+    """
+    name = document.name
+    parts = [
+        f"# {document.title}",
+        f"<!-- Written by `mobileone report`; record {'; '.join([fingerprint, ', '.join(files)])}. -->",
+        document.lead,
+        f"<!-- table:{name} -->",
+        *map(block_text, document.summary),
+        f"<!-- end table:{name} -->",
+        block_text(Bullets(document.notes)),
+    ]
+    for section in document.body:
+        parts += [f"## {section.heading}", *map(block_text, section.blocks)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def block_text(block: Block) -> str:
+    """One block; empty where it has no content."""
+    match block:
+        case Paragraph(text):
+            return text
+        case Bullets(items):
+            return "\n".join(f"- {item}" for item in items)
+        case Table():
+            return table_text(block)
+        case Figure():
+            image = f"![{block.alt}]({block.name}.png)"
+            return f"{image}\n\n{block.caption}" if block.caption else image
+        case Details(summary, blocks):
+            inside = "\n\n".join(filter(None, map(block_text, blocks)))
+            return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>"
+
+
+def table_text(table: Table) -> str:
+    """A table; words align left, numbers right."""
+    heads = [f"{column.head}<br>{column.note}" if column.note else column.head for column in table.columns]
+    rules = ["---" if column.is_text else "--:" for column in table.columns]
+    return "\n".join(_line(cells) for cells in (heads, rules, *table.rows))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
 
 # Columns of words; the others hold numbers.
 TEXTS = ("verdict", "form", "teacher", "weights", "role", "cell", "run", "tag", "value")
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Any) -> str:  # noqa: ANN401
     """A table; text left, numbers right."""
-    heads = [f"{title}<br>{note}" if note else title for title, note in table.columns]
-    signs = ["---" if title in TEXTS else "--:" for title, _ in table.columns]
-    return "\n".join(_line(cells) for cells in (heads, signs, *table.rows))
+    return table_text(Table(tuple(Column(*item, is_text=item[0] in TEXTS) for item in table.columns), table.rows))
 
 
 def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose columns have no notes."""
-    return markdown(Table(tuple((title, "") for title in head), tuple(map(tuple, rows))))
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    columns = tuple(Column(title, is_text=title in TEXTS) for title in head)
+    return table_text(Table(columns, tuple(map(tuple, rows))))

@@ -1,0 +1,65 @@
+"""A document as an HTML fragment: one article, every text escaped, files addressed relative to the report."""
+
+from html import escape
+
+from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Span, Table, spans
+
+TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
+
+
+def render(document: Document) -> str:
+    """An article with the summary under h1 and one section per heading under h2."""
+    body = [f"<h1>{inline(document.title)}</h1>", *map(_block, (Paragraph(document.lead), *document.summary))]
+    body.append(_block(Bullets(document.notes)))
+    for section in document.body:
+        inside = "\n".join(filter(None, map(_block, section.blocks)))
+        body.append(f"<section>\n<h2>{inline(section.heading)}</h2>\n{inside}\n</section>")
+    return "\n".join([f'<article id="{escape(document.name)}">', *filter(None, body), "</article>", ""])
+
+
+def inline(text: str) -> str:
+    """A text with its markup as tags. A link with a scheme other than http or https stays a text."""
+    return "".join(map(_span, spans(text)))
+
+
+def _span(span: Span) -> str:
+    text = escape(span.text)
+    if span.style in TAGS:
+        return f"<{TAGS[span.style]}>{text}</{TAGS[span.style]}>"
+    is_safe = ":" not in span.target or span.target.startswith(("https://", "http://"))
+    return f'<a href="{escape(span.target)}">{text}</a>' if span.style == "link" and is_safe else text
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Paragraph(text):
+            return f"<p>{inline(text)}</p>" if text else ""
+        case Bullets(items):
+            lines = "\n".join(f"<li>{inline(item)}</li>" for item in items)
+            return f"<ul>\n{lines}\n</ul>" if items else ""
+        case Table():
+            return _table(block)
+        case Figure(name, alt, caption):
+            words = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
+            return f'<figure><img src="{escape(name)}.svg" alt="{escape(alt)}">{words}</figure>'
+        case Details(summary, blocks):
+            inside = "\n".join(filter(None, map(_block, blocks)))
+            return f"<details><summary>{inline(summary)}</summary>\n{inside}\n</details>"
+
+
+def _table(table: Table) -> str:
+    """Heads with scope="col"; the cells that name a row with scope="row"; numbers in cells of class "number"."""
+    notes = [f"<br><small>{inline(column.note)}</small>" if column.note else "" for column in table.columns]
+    heads = [
+        f'<th scope="col">{inline(column.head)}{note}</th>' for column, note in zip(table.columns, notes, strict=True)
+    ]
+    rows = ["".join(_cell(table, place, cell) for place, cell in enumerate(row)) for row in table.rows]
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _cell(table: Table, place: int, text: str) -> str:
+    if place < table.labels:
+        return f'<th scope="row">{inline(text)}</th>'
+    mark = "" if table.columns[place].is_text else ' class="number"'
+    return f"<td{mark}>{inline(text)}</td>"

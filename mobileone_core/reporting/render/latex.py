@@ -1,0 +1,39 @@
+"""A document's table for a LaTeX document that loads booktabs."""
+
+import re
+
+from mobileone_core.reporting.document import Document, Span, spans
+
+SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+STYLES = {"strong": "textbf", "emphasis": "emph", "code": "texttt"}
+
+
+def render(document: Document) -> str:
+    """The main table as a tabular; question, setting and source in a comment above it."""
+    columns, rows = document.table.columns, document.table.rows
+    heads = [[latex(column.head) for column in columns], [latex(column.note) for column in columns]]
+    lines = [rf"{' & '.join(line)} \\" for line in [*heads, *([latex(cell) for cell in row] for row in rows)]]
+    return "\n".join([
+        f"% {document.title} {document.setting}; {document.source}.",
+        "% Needs the booktabs package.",
+        rf"\begin{{tabular}}{{{''.join('l' if column.is_text else 'r' for column in columns)}}}",
+        r"\toprule",
+        *lines[:2],
+        r"\midrule",
+        *lines[2:],
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+    ])  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Markup becomes commands; special characters are escaped, a minus before a number is mathematics."""
+    return "".join(map(_span, spans(text)))
+
+
+def _span(span: Span) -> str:
+    escaped = "".join(SIGNS.get(sign, sign) for sign in span.text)
+    escaped = re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
+    return rf"\{STYLES[span.style]}{{{escaped}}}" if span.style in STYLES else escaped
