@@ -10,7 +10,11 @@ from mobileone_core.errors import require, require_choice
 
 Rule = Callable[[str, Any], None]  # rule(field, value) raises InputError
 
-type_hints = functools.cache(get_type_hints)
+
+@functools.cache
+def type_hints(spec_type: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The resolved type hints of a class; computed once per class."""
+    return get_type_hints(spec_type)
 
 
 def option(default: Any, text: str, rule: Rule | None = None) -> Any:  # noqa: ANN401

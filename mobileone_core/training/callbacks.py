@@ -1,22 +1,24 @@
-"""What happens around the steps: the observer is told, the epoch is recorded, the checkpoint is written."""
+"""Recording an epoch: report it to the observer, then write last.ckpt, which holds all that a cell needs to resume."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from mobileone_core.errors import InputError
 from mobileone_core.files import write_whole
-from mobileone_core.training.checkpoint import pack_history
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import EpochRecord, Observer
 
 
 class EpochRecorder(Callback):
-    """At an epoch's end, after its validation: record, tell the observer, write last.ckpt, in this order.
+    """Collects an EpochRecord after each epoch's validation, reports it, then writes the checkpoint, in this order.
 
-    An observer that raises keeps the checkpoint of the epoch before. Without a path nothing is written.
+    If the observer raises, the checkpoint of the previous epoch stays. Without a path nothing is written.
     """
 
     def __init__(self, path: Path | None, observer: Observer, history: Sequence[EpochRecord]) -> None:
@@ -26,12 +28,15 @@ class EpochRecorder(Callback):
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the epoch's clock."""
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, *_: object) -> None:
+        """Let the observer stop the cell after any batch."""
         self.observer.batch_finished()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record and report the epoch, then write the checkpoint to a temporary file and rename it."""
         assert isinstance(pl_module, ClassificationModule)
         metrics = pl_module.epoch_metrics() | {"time/epoch_seconds": time.perf_counter() - self._started}
         now = time.time_ns() // 1_000_000
@@ -42,4 +47,18 @@ class EpochRecorder(Callback):
             write_whole(self.path, trainer.save_checkpoint)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        checkpoint["history"] = pack_history(self.history)
+        """Add the history as plain data, which weights-only loading accepts."""
+        checkpoint["history"] = [{**asdict(record), "metrics": dict(record.metrics)} for record in self.history]
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """The epochs that a checkpoint holds. Executes no pickled code.
+
+    Raises InputError if the file cannot be read.
+    """
+    try:
+        content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return [EpochRecord(**record) for record in content["history"]]
+    except Exception as error:  # a broken file raises any of a dozen
+        message = f"{path}: not a checkpoint of this version; delete it to start this cell afresh"
+        raise InputError(message) from error

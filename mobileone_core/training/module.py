@@ -11,15 +11,14 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.training.averaging import AveragedNetwork
 from mobileone_core.training.distillation import Teachers, divergence, widened
+from mobileone_core.training.ema import AveragedNetwork
 from mobileone_core.training.evaluate import ranks
 from mobileone_core.training.forms import FormDifference
 from mobileone_core.training.observer import TrainingFailed
-from mobileone_core.training.optimizer import build_optimizer
+from mobileone_core.training.optimizer import build_optimizer, schedule
 from mobileone_core.training.parallel import data_parallel, mean_of_all, take_buffers
 from mobileone_core.training.recipe import Recipe
-from mobileone_core.training.schedules import learning_rate, weight_decay
 
 Batch = tuple[Tensor, Tensor]  # images [B, C, H, W], labels [B]
 SoftBatch = tuple[Tensor, Tensor, Tensor]  # and the teachers' probabilities [B, classes]
@@ -86,7 +85,8 @@ class ClassificationModule(LightningModule):
 
     def training_step(self, batch: Batch | SoftBatch, batch_idx: int) -> Tensor:
         images, labels, *soft = batch
-        self._schedule((self.current_epoch * self.steps + batch_idx) / (self.recipe.epochs * self.steps))
+        progress = (self.current_epoch * self.steps + batch_idx) / (self.recipe.epochs * self.steps)
+        schedule(self.trainer.optimizers[0], self.recipe, progress)
         logits = self._forward(images.contiguous(memory_format=self.layout))
         loss = self._loss(logits, labels)
         if self.teachers is not None:
@@ -148,12 +148,6 @@ class ClassificationModule(LightningModule):
             "train/weight_decay": max(group["weight_decay"] for group in groups),
         }
         return {"train/loss": sum(losses) / len(losses), **rates, **self.results}
-
-    def _schedule(self, progress: float) -> None:
-        lr, decay = learning_rate(self.recipe, progress), weight_decay(self.recipe, progress)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = lr
-            group["weight_decay"] = decay if group["decay"] else 0.0
 
     def _loss(self, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
         smoothing = self.recipe.label_smoothing

@@ -15,12 +15,11 @@ from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import require
 from mobileone_core.files import write_whole
 from mobileone_core.model.network import build_model, set_synchronized
-from mobileone_core.training.averaging import warn_of_long_horizon
 from mobileone_core.training.batches import EpochBatches
-from mobileone_core.training.callbacks import EpochRecorder
+from mobileone_core.training.callbacks import EpochRecorder, read_history
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.checkpoint import read_history
 from mobileone_core.training.distillation import Teachers, load_teachers
+from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import CellResult, EpochRecord, Nobody, Observer
@@ -107,7 +106,7 @@ def _module(spec: CellSpec, execution: Execution, teachers: Teachers | None, ste
     """The cell's module with the weights of its seed; steps counts the batches of an epoch."""
     recipe = spec.recipe
     if recipe.ema_decay:
-        warn_of_long_horizon(recipe.ema_decay, recipe.epochs * steps)
+        warn_if_horizon_is_long(recipe.ema_decay, recipe.epochs * steps)
     torch.manual_seed(derive_seed(spec.seed, "init"))
     layout = torch.channels_last if execution.channels_last else torch.contiguous_format
     network = build_model(spec.model, spec.data.num_classes, execution.blocks)

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.averaging import AveragedNetwork
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.ema import AveragedNetwork
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.optimizer import build_optimizer
 from mobileone_core.training.recipe import recipe_preset

@@ -26,10 +26,10 @@ from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import Nobody, TrainingFailed, TrainingStopped
+from mobileone_core.training.optimizer import learning_rate, weight_decay
 from mobileone_core.training.parallel import Group, joined
 from mobileone_core.training.ranks import other_ranks
 from mobileone_core.training.run import Work, _train
-from mobileone_core.training.schedules import learning_rate, weight_decay
 
 TWO = Execution("cpu", processes=2, blocks="branches")
 CPU = torch.device("cpu")

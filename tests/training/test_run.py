@@ -15,13 +15,13 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.averaging import warn_of_long_horizon
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
+from mobileone_core.training.optimizer import learning_rate, weight_decay
 from mobileone_core.training.recipe import recipe_preset
-from mobileone_core.training.schedules import learning_rate, weight_decay
 
 pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
@@ -209,7 +209,7 @@ def test_the_embedded_default_learns(train, memory):
 def test_the_embedded_default_has_a_fitting_average():
     recipe = recipe_preset("digits")
     steps = len(open_loaders(DataSpec(), None, 0, LoaderOptions(recipe.batch_size, recipe.augmentation)).train)
-    warn_of_long_horizon(recipe.ema_decay, recipe.epochs * steps)
+    warn_if_horizon_is_long(recipe.ema_decay, recipe.epochs * steps)
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobileone_core.training.optimizer import learning_rate, weight_decay
 from mobileone_core.training.recipe import Recipe
-from mobileone_core.training.schedules import learning_rate, weight_decay
 
 fractions = st.floats(0, 1)
 

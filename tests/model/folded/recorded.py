@@ -12,8 +12,7 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.network import build_model
 from mobileone_core.study.presets import preset_cell
-from mobileone_core.training.optimizer import build_optimizer
-from mobileone_core.training.schedules import learning_rate
+from mobileone_core.training.optimizer import build_optimizer, learning_rate
 
 HALF_UNIT = 2.0**-24  # what rounding an exact result to float32 may cost: no path is held to less
 QUANTITIES = ("output", "to input", "to parameters", "running mean", "running variance")

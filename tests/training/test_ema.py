@@ -7,7 +7,7 @@ import torch
 from timm.utils import ModelEmaV2
 from torch import nn
 
-from mobileone_core.training.averaging import AveragedNetwork, warn_of_long_horizon
+from mobileone_core.training.ema import AveragedNetwork, warn_if_horizon_is_long
 
 DECAY, STEPS = 0.9, 40
 
@@ -78,9 +78,9 @@ def test_average_starts_at_the_network_and_leaves_it_alone():
 def test_long_horizon_warns_with_numbers():
     expected = "ema_decay 0.9995 averages over 2000 steps, more than a tenth of this run's 288; at most 0.9653 fits"
     with pytest.warns(UserWarning, match=expected):
-        warn_of_long_horizon(0.9995, 288)
+        warn_if_horizon_is_long(0.9995, 288)
 
 
 def test_fitting_horizon_is_silent():
-    warn_of_long_horizon(0.95, 201)
-    warn_of_long_horizon(0.9995, 1_501_500)
+    warn_if_horizon_is_long(0.95, 201)
+    warn_if_horizon_is_long(0.9995, 1_501_500)
