@@ -37,7 +37,7 @@ class Observer(Protocol):
         """Called after each training batch; cheap."""
 
 
-class Nobody:
+class NullObserver:
     """An observer that wants to know nothing."""
 
     def resumed(self, history: Sequence[EpochRecord]) -> None: ...

@@ -22,7 +22,7 @@ from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import ClassificationModule
-from mobileone_core.training.observer import CellResult, EpochRecord, Nobody, Observer
+from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
 from mobileone_core.training.ranks import other_ranks
 from mobileone_core.training.recipe import Teacher
 from mobileone_core.training.trainer import build_trainer, quiet
@@ -76,7 +76,7 @@ class Work:
 
 def _take_part(rank: int, device: torch.device, work: Work) -> None:
     """The part of a process that neither writes nor tells anything."""
-    _train(work, device, EpochRecorder(None, Nobody(), []), rank)
+    _train(work, device, EpochRecorder(None, NullObserver(), []), rank)
 
 
 def _train(work: Work, device: torch.device, recorder: EpochRecorder, rank: int = 0) -> ClassificationModule:

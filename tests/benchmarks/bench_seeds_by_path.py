@@ -26,7 +26,7 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.statistics import paired
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.observer import Nobody
+from mobileone_core.training.observer import NullObserver
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +45,9 @@ def fit(cell: Cell) -> tuple[Cell, dict[str, float]]:
     execution = Execution("cpu", blocks="folded" if path == "folded" else "branches")
     build = nudged if path == "control" else run.build_model
     with tempfile.TemporaryDirectory() as folder, patch.object(run, "build_model", build):
-        result = run.train_cell(spec, execution=execution, data_root=None, directory=Path(folder), observer=Nobody())
+        result = run.train_cell(
+            spec, execution=execution, data_root=None, directory=Path(folder), observer=NullObserver()
+        )
     return cell, {name: result.metrics[name] for name in (*MEASURES, "time/train_seconds")}
 
 

@@ -13,7 +13,7 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.observer import Nobody, TrainingFailed
+from mobileone_core.training.observer import NullObserver, TrainingFailed
 from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.run import Work, _train, train_cell
 
@@ -22,7 +22,7 @@ ERRORS = {"input": InputError("data_root: broken"), "loss": TrainingFailed("nan"
 
 def train_and_tell(rank: int, device: torch.device, work: Work) -> None:
     """Keeps a rank's results and tensors in the cell's directory."""
-    module = _train(work, device, EpochRecorder(None, Nobody(), []), rank)
+    module = _train(work, device, EpochRecorder(None, NullObserver(), []), rank)
     torch.save((module.results, module.state_dict()), work.directory / f"{rank}.pt")
 
 
@@ -37,7 +37,7 @@ def meet(*_: object) -> None:
     torch.distributed.barrier()
 
 
-class Standstill(Nobody):
+class Standstill(NullObserver):
     """Prints the ids of the other processes in the third batch and goes no further."""
 
     batches = 0

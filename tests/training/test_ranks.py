@@ -25,7 +25,7 @@ from mobileone_core.training import parallel, ranks
 from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import ClassificationModule
-from mobileone_core.training.observer import Nobody, TrainingFailed, TrainingStopped
+from mobileone_core.training.observer import NullObserver, TrainingFailed, TrainingStopped
 from mobileone_core.training.optimizer import learning_rate, weight_decay
 from mobileone_core.training.parallel import Group, joined
 from mobileone_core.training.ranks import other_ranks
@@ -89,7 +89,7 @@ def test_every_step_has_the_averaged_gradients_of_the_two_half_batches(train, ce
 def test_all_processes_end_with_the_same_numbers_over_every_image_once(cell, tmp_path):
     work = Work(cell, TWO, None, tmp_path, None, {})
     with other_ranks(2, CPU, tmp_path, rank_fakes.train_and_tell, (work,)):
-        module = _train(work, CPU, EpochRecorder(None, Nobody(), []))
+        module = _train(work, CPU, EpochRecorder(None, NullObserver(), []))
     results, state = torch.load(tmp_path / "1.pt")
     assert results == module.results
     mine = module.state_dict()
@@ -125,7 +125,7 @@ def test_an_interrupted_cell_ends_as_an_uninterrupted_one(train, memory, process
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
 
-class Witness(Nobody):
+class Witness(NullObserver):
     """In the third batch does something to the last of the other processes."""
 
     def __init__(self, act):
