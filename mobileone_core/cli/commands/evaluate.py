@@ -19,7 +19,7 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.evaluation import Setting, evaluation_table
 from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.record.standalone import one_run
-from mobileone_core.study.run.runner import Interrupt
+from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.evaluate import evaluate, read_network
 from mobileone_core.training.execution import Execution, resolve_device
@@ -35,9 +35,9 @@ def run(asked: Evaluate, data: DataSpec, spec: ModelSpec, workspace: Workspace) 
     torch.set_num_threads(execution.threads)
     network = read_network(spec, data.num_classes, asked.weights, asked.form)
     setting = _setting(asked, data, spec, network)
-    interrupt = Interrupt()
+    interrupt = SignalGuard()
     options = _options(asked, execution, device)
-    with interrupt.listening(), contextlib.closing(_open(asked, data, options)) as batches:
+    with interrupt.installed(), contextlib.closing(_open(asked, data, options)) as batches:
         name = f"{asked.variant} {data.name} {asked.weights.name}"
         said = (name, _tags(asked, setting, execution), _params(asked, data, spec))
         with one_run(workspace, "evaluate", *said) as writing:
@@ -110,7 +110,7 @@ def _digest(path: Path) -> str:
 class Display(contextlib.AbstractContextManager["Display"]):
     """Images done and the top-1 so far: a bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, images: int, interrupt: Interrupt, console: Console | None = None) -> None:
+    def __init__(self, images: int, interrupt: SignalGuard, console: Console | None = None) -> None:
         self.images, self.interrupt = images, interrupt
         self.console = console or Console()
         columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())

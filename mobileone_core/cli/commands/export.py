@@ -24,7 +24,7 @@ from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.files import write_content
 from mobileone_core.study.environment import git_revision
-from mobileone_core.study.run.runner import Interrupt
+from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.evaluate import read_network
 
 if TYPE_CHECKING:
@@ -46,15 +46,15 @@ class Source:
 def run(asked: Export) -> None:
     """Export, verify, and print what was verified; InputError for what cannot be used."""
     began = time.perf_counter()
-    interrupt = Interrupt()
-    with interrupt.listening():
+    interrupt = SignalGuard()
+    with interrupt.installed():
         source = _from_run(asked) if asked.run else _from_file(asked)
         write = _coreml if asked.format == "coreml" else _onnx
         written = write(asked, source, interrupt)
     print("\n".join([*written, f"seconds     {time.perf_counter() - began:.1f}"]))
 
 
-def _coreml(asked: Export, source: Source, interrupt: Interrupt) -> list[str]:
+def _coreml(asked: Export, source: Source, interrupt: SignalGuard) -> list[str]:
     from mobileone_core.coreml.export import export_package
 
     pixels = _pixels(asked, source) if asked.input == "image" else None
@@ -69,7 +69,7 @@ def _coreml(asked: Export, source: Source, interrupt: Interrupt) -> list[str]:
     return [*lines, f"size        {done.size:,} bytes", f"model hash  {done.hash}"]
 
 
-def _onnx(asked: Export, source: Source, interrupt: Interrupt) -> list[str]:
+def _onnx(asked: Export, source: Source, interrupt: SignalGuard) -> list[str]:
     from mobileone_core.latency.onnx_verify import OnnxVerification, export_verified_onnx
 
     found: list[OnnxVerification] = []

@@ -118,13 +118,13 @@ class Run:
         self.read = read
         self.display = display
         self.notes: list[str] = []
-        self.interrupt = Interrupt()
+        self.interrupt = SignalGuard()
 
     def __call__(self, prepare: Callable[[], list[str]]) -> Outcome:
         """Prepare while the workers' imports go on, work until all is done, mend what was left behind."""
         is_interrupted = False
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self.interrupt.listening())
+            stack.enter_context(self.interrupt.installed())
             stack.callback(self.display.end)
             team = Team(self.job)
             stack.callback(team.stop)
@@ -182,7 +182,7 @@ class Run:
         self.display.say(line)
 
 
-class Interrupt:
+class SignalGuard:
     """What Ctrl-C, SIGTERM and SIGHUP do: they raise KeyboardInterrupt, and are remembered.
 
     Python drops an exception that a signal raises inside a destructor or a callback of the garbage collector.
@@ -201,7 +201,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
+    def installed(self) -> Iterator[None]:
         """Answer the signals, and put back who answered them before."""
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(number, self) for number in signals]

@@ -16,7 +16,7 @@ from study_proof import run_plan as run
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import Setup
 from mobileone_core.study.run.planner import plan_cells
-from mobileone_core.study.run.runner import Interrupt, join, run_study
+from mobileone_core.study.run.runner import SignalGuard, join, run_study
 from mobileone_core.study.run.worker_pool import SPARE
 from mobileone_core.study.state import cell_states
 from mobileone_core.training.execution import Execution
@@ -168,8 +168,8 @@ def test_an_interrupt_that_python_dropped_is_raised_later(monkeypatch):
             for _ in range(1000):  # the handler runs between two instructions of this method
                 pass
 
-    interrupt, before = Interrupt(), signal.getsignal(signal.SIGINT)
-    with interrupt.listening():
+    interrupt, before = SignalGuard(), signal.getsignal(signal.SIGINT)
+    with interrupt.installed():
         interrupt.check()
         Falling()
         with pytest.raises(KeyboardInterrupt):
