@@ -17,7 +17,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.run.runner import Display, Outcome, join, run_study
-from mobileone_core.study.run.search_loop import known, run_search
+from mobileone_core.study.run.search_loop import resumed, run_search
 from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.study.state import cell_states, is_settled
@@ -89,7 +89,7 @@ def asked_search(study: SearchStudy, command: Command) -> SearchPlan:
 def _search(study: SearchStudy, command: Command) -> int:
     running, workspace = command.running, command.running.workspace
     workers, execution = running.worker_count, running.execution
-    plan = known(asked_search(study, command), workspace)
+    plan = resumed(asked_search(study, command), workspace)
     _require_even_shares(plan.base, running)
     if running.plan:
         return _show(plan, workspace)

@@ -22,7 +22,7 @@ def run_search(plan: SearchPlan, setup: Setup, display: Callable[[SearchPlan], D
     Whatever was proposed stands in the record before it is queued: a command that is killed at any point is gone on
     with by the next, and more generations go on with the same search.
     """
-    plan = known(plan, setup.workspace)
+    plan = resumed(plan, setup.workspace)
     while True:
         outcome = run_study(plan, setup, display(plan))
         is_open = any(item.state not in ("complete", "failed") for item in outcome.states)
@@ -38,7 +38,7 @@ def run_search(plan: SearchPlan, setup: Setup, display: Callable[[SearchPlan], D
         plan = grown
 
 
-def known(plan: SearchPlan, workspace: Workspace) -> SearchPlan:
+def resumed(plan: SearchPlan, workspace: Workspace) -> SearchPlan:
     """The plan with what the record has of the same search: its generations, and its front if just as long."""
     path = sqlite_path(workspace.tracking)
     if path is not None and not database_exists(path):

@@ -21,7 +21,7 @@ from mobileone_core.study.plans import read_plan
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.run.search_loop import known, points_of, run_search
+from mobileone_core.study.run.search_loop import points_of, resumed, run_search
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.status import plan_lines
 from mobileone_core.training.execution import Execution
@@ -62,7 +62,7 @@ def test_a_search_runs_once_and_a_longer_one_goes_on(databases, workspace):
     plan, outcome, _ = search(asked, workspace)
     assert outcome.is_complete
     assert_whole(plan, workspace)
-    assert known(asked, workspace) == plan
+    assert resumed(asked, workspace) == plan
     again, _, displays = search(asked, workspace)
     assert (again, displays) == (plan, [])
     longer, outcome, displays = search(small_search(generations=2), workspace, workers=1)
@@ -126,7 +126,7 @@ def at_work(process, workspace, stage):
     """Cells at work once so many generations are proposed."""
     end = time.monotonic() + 90
     while True:
-        plan = known(small_search(), workspace)
+        plan = resumed(small_search(), workspace)
         states = [item for item in cell_states(workspace, plan) if item.state == "running" and item.owner]
         if states and len(plan.proposed) >= min(stage, 2):
             return states
