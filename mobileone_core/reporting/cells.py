@@ -1,6 +1,8 @@
 """The record as committed with a report, enough to render every table and figure again."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,12 +33,24 @@ def plan_text(plan: AnyPlan) -> str:
 
 
 def read_cells(directory: Path) -> tuple[AnyPlan, StudyRecord]:
-    """The plan and record that a report directory holds; InputError where they are not there or not readable."""
-    try:
-        plan = read_plan((directory / "plan.json").read_text(encoding="utf-8"))
+    """The plan and record of a report directory. Raises InputError where they are missing or not readable."""
+    with _reading(directory):
+        plan = read_saved_plan(directory)
         kind = kind_of(plan)
         record = kind.read_record(plan, directory) if isinstance(kind, ReportKind) else kind.read(plan, directory)
         return plan, replace(record, problems=tuple(kept_text(directory / "problems.txt").splitlines()))
+
+
+def read_saved_plan(directory: Path) -> AnyPlan:
+    """The plan of a report directory. Raises InputError where it is missing or not readable."""
+    with _reading(directory):
+        return read_plan((directory / "plan.json").read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def _reading(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise InputError(f"{directory}: no report here, {Path(error.filename).name} is missing") from error
     except InputError:

@@ -91,23 +91,27 @@ def _rendered(kind: Any, plan: AnyPlan, record: StudyRecord, fingerprint: str) -
     return {**contents, PAGE: markdown.render(document, fingerprint, list(contents))}
 
 
-def write_index(directory: Path, records: Mapping[str, tuple[AnyPlan, StudyRecord]] | None = None) -> Path:
+def index_line(name: str, plan: AnyPlan, record: StudyRecord) -> str:
+    """A report's line in the index: its name, question, verdict and setting."""
+    kind = kind_of(plan)
+    verdict = (
+        kind.document(kind.analyse(plan, record)).verdict
+        if isinstance(kind, ReportKind)
+        else kind.verdict(plan, record)
+    )
+    return f"| [{name}]({name}/README.md) | {plan.study.question} | {verdict} ({kind.setting(plan)}) |"
+
+
+def write_index(directory: Path, lines: Mapping[str, str] | None = None) -> Path:
     """Write directory/README.md: every report in it with its question and verdict.
 
-    records: plans with their records by the report's name; those of other reports are read from their cells.csv.
+    lines: those of reports that were just written, by name; the others are made from the report's cells.csv.
     """
-    lines = ["# Reports", "", "| study | question | verdict |", "| --- | --- | --- |"]
+    text = "# Reports\n\n| study | question | verdict |\n| --- | --- | --- |\n"
     for home in sorted(path.parent for path in directory.glob("*/plan.json")):
-        plan, record = (records or {}).get(home.name) or read_cells(home)
-        kind = kind_of(plan)
-        verdict = (
-            kind.document(kind.analyse(plan, record)).verdict
-            if isinstance(kind, ReportKind)
-            else kind.verdict(plan, record)
-        )
-        told = f"{verdict} ({kind.setting(plan)})"
-        lines.append(f"| [{home.name}]({home.name}/README.md) | {plan.study.question} | {told} |")
-    index, text = directory / "README.md", "\n".join(lines) + "\n"
+        line = (lines or {}).get(home.name) or index_line(home.name, *read_cells(home))
+        text += f"{line}\n"
+    index = directory / "README.md"
     if kept_text(index) != text:
         write_content(index, text)
     return index

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -128,19 +128,18 @@ class Plan:
     study: Study
     base: CellSpec
     default: bool = False
-    cells: tuple[PlannedCell, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cells", tuple(self._resolve()))
+        settings = self._settings
         for factor in self.study.factors:
             if factor.baseline not in factor.levels:
                 allowed = f"the baseline level {factor.baseline!r} must be among the levels"
                 raise InputError.of(factor.name, list(factor.levels), allowed)
-        arms: dict[str, str] = {}
-        for cell in self.cells:
-            other = arms.setdefault(cell.key, level_label(cell.factors))
-            if other != level_label(cell.factors):
-                raise InputError(self._alike() or f"levels: {other} and {level_label(cell.factors)} are the same cells")
+        labels: dict[str, str] = {}
+        for setting, spec in settings:
+            label = level_label(setting)
+            if labels.setdefault(spec.key, label) != label:
+                raise InputError(self._alike() or f"levels: {labels[spec.key]} and {label} are the same cells")
 
     def _alike(self) -> str:
         """What is wrong where two levels of one factor come to the same cells; empty where it is two factors."""
@@ -152,16 +151,24 @@ class Plan:
                     return f"{factor.name}: {alike}; the base has {fields} so already"
         return ""
 
-    def _resolve(self) -> Iterator[PlannedCell]:
-        specs = [(arm, self._at(arm)) for arm in self.study.arms]
-        for seed, (arm, spec) in itertools.product(range(self.study.seeds), specs):
-            yield PlannedCell(spec.with_seed(seed), self.study.name, self.study.variant, arm)
+    @cached_property
+    def _settings(self) -> tuple[tuple[Mapping[str, Level], CellSpec], ...]:
+        """Every combination of levels with its cell, whatever the seed."""
+        return tuple((setting, self._at(setting)) for setting in self.study.arms)
 
-    def _at(self, arm: Mapping[str, Level]) -> CellSpec:
+    def _at(self, setting: Mapping[str, Level]) -> CellSpec:
         spec = self.base
         for factor in self.study.factors:
-            spec = factor.applied(spec, arm[factor.name])
+            spec = factor.applied(spec, setting[factor.name])
         return spec
+
+    @cached_property
+    def cells(self) -> tuple[PlannedCell, ...]:
+        """Every combination of levels with every seed, a seed after the other."""
+        return tuple(
+            PlannedCell(spec.with_seed(seed), self.study.name, self.study.variant, setting)
+            for seed, (setting, spec) in itertools.product(range(self.study.seeds), self._settings)
+        )
 
     @cached_property
     def teachers(self) -> tuple[PlannedCell, ...]:

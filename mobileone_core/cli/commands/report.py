@@ -1,15 +1,15 @@
 """From the record to reports: a study's own at its end, or all of them again."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.paths import home, reports_home, runs_home
 from mobileone_core.errors import require
-from mobileone_core.reporting.cells import read_cells
+from mobileone_core.reporting.cells import read_cells, read_saved_plan
 from mobileone_core.reporting.readme import update_readme
 from mobileone_core.reporting.render.terminal import terminal_table
-from mobileone_core.reporting.report import report_name, write_index, write_report
+from mobileone_core.reporting.report import index_line, report_name, write_index, write_report
 from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.plans import AnyPlan, is_whole, shows_other_runs
 from mobileone_core.study.rows import StudyRecord
@@ -45,33 +45,43 @@ def report(workspace: Workspace, studies: Collection[str], asked: Path | None) -
     """
     own = reports_home() if workspace.runs == runs_home() else workspace.runs / "reports"
     reports = asked.expanduser().absolute() if asked else own
-    found = list(_recorded(workspace, asked)) if _has_record(workspace) else []
-    told = {(source[2], report_name(source[0])) for source in found}
-    found += [source for source in _kept(reports) if (source[2], report_name(source[0])) not in told]
-    known = sorted({source[0].study.name for source in found})
+    recorded = _recorded_plans(workspace) if _has_record(workspace) else []
+    saved = {path.parent: read_saved_plan(path.parent) for path in sorted(reports.glob("*/plan.json"))}
+    known = sorted({plan.study.name for plan in (*recorded, *saved.values())})
     for name in studies:
         require(name in known, "study", name, f"studies with a record or a report: {', '.join(known) or 'none'}")
-    if not found:
+    if not known:
         print("no study is recorded and no report is kept: run a study first")
-    for page in _write([source for source in found if not studies or source[0].study.name in studies]):
+    chosen = [plan for plan in recorded if not studies or plan.study.name in studies]
+    others = [home for home, plan in saved.items() if not studies or plan.study.name in studies]
+    for page in _write(_sources(workspace, asked, chosen, others)):
         print(page)
     return COMPLETE
 
 
-def _recorded(workspace: Workspace, asked: Path | None) -> Iterator[Source]:
-    from mobileone_core.study.record.reading import read_plans, read_record, recorded_studies
+def _recorded_plans(workspace: Workspace) -> list[AnyPlan]:
+    from mobileone_core.study.record.reading import read_plans, recorded_studies
 
-    for study in recorded_studies(workspace.tracking):
-        for plan in read_plans(workspace.tracking, study):
-            record = read_record(workspace.tracking, plan)
-            keys = {row.key for row in (*record.rows, *record.comparison)}
-            is_complete = keys == {item.key for item in plan.queued}
-            yield plan, record, report_directory(plan, workspace, asked, is_complete)
+    studies = recorded_studies(workspace.tracking)
+    return [plan for study in studies for plan in read_plans(workspace.tracking, study)]
 
 
-def _kept(reports: Path) -> Iterator[Source]:
-    for path in sorted(reports.glob("*/plan.json")):
-        yield *read_cells(path.parent), reports
+def _sources(
+    workspace: Workspace, asked: Path | None, recorded: Sequence[AnyPlan], saved: Sequence[Path]
+) -> Iterator[Source]:
+    """Recorded plans with their records, then the reports of a directory that belong to none of those plans."""
+    written = set()
+    for plan in recorded:
+        record = _recorded(plan, workspace)
+        keys = {row.key for row in (*record.rows, *record.comparison)}
+        is_complete = keys == {item.key for item in plan.queued}
+        directory = report_directory(plan, workspace, asked, is_complete)
+        written.add(directory / report_name(plan))
+        yield plan, record, directory
+    for directory in (item for item in saved if item not in written):
+        plan, record = read_cells(directory)
+        if directory.parent / report_name(plan) not in written:
+            yield plan, record, directory.parent
 
 
 def _has_record(workspace: Workspace) -> bool:
@@ -87,21 +97,25 @@ def _read(plan: AnyPlan, workspace: Workspace, kept: Path, runs: set[str]) -> St
         has_curves = {point.metric for point in record.curves} == set(plan.study.curves)
         if found == runs and has_curves and not record.problems:
             return record
+    return _recorded(plan, workspace)
+
+
+def _recorded(plan: AnyPlan, workspace: Workspace) -> StudyRecord:
     from mobileone_core.study.record.reading import read_record
 
     return read_record(workspace.tracking, plan)
 
 
-def _write(sources: Sequence[Source]) -> Iterator[Path]:
+def _write(sources: Iterable[Source]) -> Iterator[Path]:
     """Write reports, and the index of each directory; this workspace's README shows the tables of its own reports."""
     readme = home() / "README.md"
-    written: dict[Path, dict[str, tuple[AnyPlan, StudyRecord]]] = {}
+    written: dict[Path, dict[str, str]] = {}
     for plan, record, directory in sources:
         files = write_report(plan, record, directory)
-        written.setdefault(directory, {})[report_name(plan)] = plan, record
+        written.setdefault(directory, {})[report_name(plan)] = index_line(report_name(plan), plan, record)
         marker = f"<!-- table:{plan.study.name} -->"
         if directory == reports_home() and readme.is_file() and marker in readme.read_text(encoding="utf-8"):
             update_readme(readme, files.page)
         yield files.page
-    for directory, records in written.items():
-        write_index(directory, records)
+    for directory, lines in written.items():
+        write_index(directory, lines)
