@@ -14,10 +14,10 @@ by side. On two quiet cores it takes some three minutes and 3 GB. Expect the bra
 times at k = 8, and the folded step's hardly: near theirs at k = 1, a third of theirs at k = 4.
 """
 
-from mobileone_core.latency.protocol import Protocol
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredStudy
-from mobileone_core.training.step_cell import StepCell
 
 STUDY = MeasuredStudy(
     name="training_cost",

@@ -14,11 +14,12 @@ ALLOWED = {
     "model": set(),
     "data": set(),
     "latency": {"model"},
-    "training": {"model", "data", "latency"},
-    "coreml": {"model", "latency"},
-    "study": {"model", "data", "training", "latency"},
-    "reporting": {"model", "study", "training", "latency"},
-    "cli": {"model", "data", "training", "latency", "coreml", "study", "reporting"},
+    "training": {"model", "data"},
+    "benchmark": {"model", "data", "training", "latency"},
+    "coreml": {"model", "latency", "benchmark"},
+    "study": {"model", "data", "training", "latency", "benchmark"},
+    "reporting": {"model", "study", "training", "latency", "benchmark"},
+    "cli": {"model", "data", "training", "latency", "benchmark", "coreml", "study", "reporting"},
 }
 HOMES = {"optuna": "study/queue", "mlflow": "study/record", "coremltools": "coreml", "seaborn": "reporting"}
 

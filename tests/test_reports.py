@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
 from mobileone_core.cli.commands.run import default_plan
-from mobileone_core.latency.protocol import CONTROL_TOLERANCE
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.readme import update_readme
 from mobileone_core.reporting.report import write_index, write_report
@@ -55,7 +55,7 @@ def test_report_is_of_the_study_as_declared_and_complete(study):
     assert sorted(row.key for row in record.rows) == sorted(cell.key for cell in (*plan.teachers, *plan.cells))
     assert not record.problems
     if study in MEASURED:
-        assert [row.factors for row in record.comparison] == [arm.factors for arm in plan.spec.arms]
+        assert [row.factors for row in record.comparison] == [entry.factors for entry in plan.spec.entries]
     assert len({row.run_id for row in record.rows}) == len(record.rows)
     assert {point.metric for point in record.curves} == set(plan.study.curves)
     assert {row.key for row in record.comparison} == {item.key for item in comparisons_of(plan)}

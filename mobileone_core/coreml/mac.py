@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mobileone_core.benchmark.interleave import interleave
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.coreml.iphone import Measured, Placed, measurement_of, unit_name
 from mobileone_core.coreml.xcode import PLAN_MACOS, require_macos
-from mobileone_core.latency.interleave import interleave
-from mobileone_core.latency.protocol import Protocol
 
 PROTOCOL = "mac-interleaved"
 CONTROL = "control"  # the first call once more

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.latency.side_by_side import Figures
 from mobileone_core.latency.zoo import zoo_entry
 from mobileone_core.model.spec import MAX_K, ModelSpec
 
@@ -105,7 +104,7 @@ class LatencyCell:
     image_size: int = 224
     num_classes: int = 1000
 
-    figures = Figures("latency/median", "latency/ratio", "control/latency_ratio")
+    time_metric, ratio_metric, control_metric = "latency/median", "latency/ratio", "control/latency_ratio"
     gap = ""  # a network that no library has keeps its row
 
     def __post_init__(self) -> None:

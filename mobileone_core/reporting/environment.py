@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 
-from mobileone_core.latency.protocol import CONTROL_TOLERANCE
+from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
 from mobileone_core.reporting.document import Block, Column, Paragraph, Table
 from mobileone_core.study.rows import CellRow
 

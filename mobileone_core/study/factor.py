@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from dataclasses import field as item
 from typing import Any, TypeVar
 
+from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.training.cell import MULTIPLES, VARIED, CellSpec
-from mobileone_core.training.step_cell import PART, StepCell
 
 Level = str | int | float | bool | tuple[int, ...]
 PLAIN = (str, int, float, bool, type(None))

@@ -12,9 +12,9 @@ from mobileone_core.training.recipe import Teacher
 
 OURS = (InputError, TrainingFailed)
 TRAIN = "mobileone_core.training.run:train_cell"
-COMPARE = "mobileone_core.training.step_cost:compare_forms"
-LATENCY = "mobileone_core.latency.measure:measure_latency"
-STEPS = "mobileone_core.training.steps:measure_steps"
+COMPARE = "mobileone_core.benchmark.subjects.forms:compare_forms"
+LATENCY = "mobileone_core.benchmark.subjects.latency:measure_latency"
+STEPS = "mobileone_core.benchmark.subjects.step:measure_steps"
 
 
 @dataclass(frozen=True)

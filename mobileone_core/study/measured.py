@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.spec import Entry, LatencySpec, StepSpec, changed_fields
+from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.comparison import LatencySpec
-from mobileone_core.latency.protocol import Protocol
-from mobileone_core.latency.side_by_side import Arm, changed_fields
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level, MeasuredCell, frozen, level_label
 from mobileone_core.study.plan import PlannedComparison
-from mobileone_core.training.step_cell import PART, StepCell, StepSpec
 
 View = Literal["levels", "correlation", "backbones", "training"]
 OF_STEPS = ("training",)  # the views of steps; all others are of latencies
@@ -49,7 +48,7 @@ class MeasuredStudy(Declaration):
     @property
     def metric(self) -> str:
         """What the queue calls its value."""
-        return f"{self.base.figures.time}_ms"
+        return f"{self.base.time_metric}_ms"
 
     def cell(self, arm: Mapping[str, Level]) -> MeasuredCell:
         """The cell of a combination of levels; InputError where a field refuses its level."""
@@ -95,7 +94,7 @@ class MeasuredPlan:
                 allowed = f"the baseline level {factor.baseline!r} must be among the levels"
                 raise InputError.of(factor.name, list(factor.levels), allowed)
         labels: dict[MeasuredCell, str] = {}
-        for arm in self.spec.arms:
+        for arm in self.spec.entries:
             other = labels.setdefault(arm.cell, arm.label)
             if other != arm.label:
                 raise InputError(f"levels: {other} and {arm.label} are the same network in the same runtime")
@@ -106,8 +105,8 @@ class MeasuredPlan:
         kind = StepSpec if isinstance(self.study.base, StepCell) else LatencySpec
         return kind(tuple(map(self._arm, self.study.arms)), self.study.protocol)
 
-    def _arm(self, arm: Mapping[str, Level]) -> Arm[Any]:
-        return Arm(level_label(arm), arm, self.study.cell(arm), level_label(self.study.reference_of(arm)))
+    def _arm(self, arm: Mapping[str, Level]) -> Entry[Any]:
+        return Entry(level_label(arm), arm, self.study.cell(arm), level_label(self.study.reference_of(arm)))
 
     @cached_property
     def comparison(self) -> PlannedComparison:

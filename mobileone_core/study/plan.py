@@ -10,19 +10,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from mobileone_core.benchmark.spec import AnySpec, Entry, FormsSpec
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
-from mobileone_core.latency.comparison import LatencySpec
 from mobileone_core.model.cost import ModelCost, model_cost
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Factor, Level, fields_of, frozen, level_label
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec
-from mobileone_core.training.step_cell import StepSpec
 from mobileone_core.training.teachers import teacher_cell
 
-AnyComparison = ComparisonSpec | LatencySpec | StepSpec
+AnyComparison = AnySpec
 Role = Literal["cell", "teacher", "comparison"]
 cached_cost = functools.lru_cache(maxsize=1024)(model_cost)  # all seeds of a setting share a network
 
@@ -103,15 +101,15 @@ class PlannedComparison:
 
         One that is measured alone weighs against nothing else.
         """
-        if not isinstance(self.spec, ComparisonSpec):
-            return len(self.spec.arms) * self.epochs
-        costs = [_cost(arm.spec) for arm in self.spec.arms]
+        if not isinstance(self.spec, FormsSpec):
+            return len(self.spec.entries) * self.epochs
+        costs = [_cost(entry.cell) for entry in self.spec.entries]
         return sum(cost.train.macs + cost.deployed.macs for cost in costs) * self.epochs // 4
 
     @property
     def data(self) -> str:
         """What the networks are given: images of a data set's size, or of a size of their own."""
-        return self.spec.arms[0].spec.data.name if isinstance(self.spec, ComparisonSpec) else "random"
+        return self.spec.entries[0].cell.data.name if isinstance(self.spec, FormsSpec) else "random"
 
 
 Queued = PlannedCell | PlannedComparison
@@ -183,8 +181,8 @@ class Plan:
         if not self.study.compares:
             return None
         first = [cell for cell in self.cells if cell.seed == 0]
-        arms = tuple(ComparisonArm(level_label(cell.factors), cell.factors, cell.spec) for cell in first)
-        spec = ComparisonSpec(self.study.compares, arms, level_label(self.study.baseline))
+        reference = level_label(self.study.baseline)
+        spec = FormsSpec(tuple(Entry(level_label(cell.factors), cell.factors, cell.spec, reference) for cell in first))
         needs = tuple(cell.key for cell in (*self.teachers, *self.cells))
         return PlannedComparison(spec, self.study.name, self.study.variant, needs)
 

@@ -4,13 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mobileone_core.errors import require
-from mobileone_core.latency.comparison import LatencySpec
 from mobileone_core.study.measured import MARK, MeasuredPlan
-from mobileone_core.study.plan import AnyComparison, Plan, PlannedComparison
+from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.search_plan import SEARCH, SearchPlan
-from mobileone_core.training.comparison import ComparisonSpec
-from mobileone_core.training.step_cell import StepSpec
 
 AnyPlan = Plan | MeasuredPlan | SearchPlan
 
@@ -37,11 +33,3 @@ def comparisons_of(plan: AnyPlan) -> tuple[PlannedComparison, ...]:
 def is_whole(plan: AnyPlan) -> bool:
     """Whether its cells are all that it will have: a search proposes until its front is known."""
     return not isinstance(plan, SearchPlan) or bool(plan.confirmed)
-
-
-def read_comparison_spec(text: str) -> AnyComparison:
-    """What a comparison in the queue measures; InputError where another version wrote it."""
-    kind = json.loads(text).get("kind")
-    kinds: Mapping[str, type[AnyComparison]] = {"forms": ComparisonSpec, "latency": LatencySpec, "step": StepSpec}
-    require(kind in kinds, "kind", kind, f"this version measures {', '.join(kinds)}")
-    return kinds[kind].from_json(text)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.errors import InputError, require
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.model.spec import PRESETS
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Level

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.comparison import LatencyArm, LatencySpec
-from mobileone_core.latency.protocol import Protocol
-from mobileone_core.latency.side_by_side import changed_fields
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.factor import Factor, frozen, level_text
 from mobileone_core.study.plan import PlannedCell, PlannedComparison
@@ -99,7 +98,7 @@ class SearchPlan:
         label = network_label(reference)
         data = self.base.data
         arms = tuple(
-            LatencyArm(
+            Entry(
                 network_label(network),
                 {**_shape(network), "stage": name},
                 LatencyCell(network, image_size=data.image_size, num_classes=data.num_classes),

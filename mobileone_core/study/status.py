@@ -64,7 +64,7 @@ def _search_lines(plan: SearchPlan, states: Sequence[CellState]) -> list[str]:
 
 
 def _measured_lines(plan: MeasuredPlan, states: Sequence[CellState]) -> list[str]:
-    protocol, arms, base = plan.study.protocol, plan.spec.arms, plan.study.base
+    protocol, arms, base = plan.study.protocol, plan.spec.entries, plan.study.base
     return [
         f"{plan.study.name}: {len(arms)} networks side by side; {summary(states, None)}",
         f"{protocol.rounds} rounds of {protocol.burst} calls, {base.threads} threads a call, {base.size_words}",

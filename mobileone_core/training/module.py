@@ -14,7 +14,7 @@ from mobileone_core.data.seeding import derive_seed
 from mobileone_core.training.distillation import Teachers, divergence, widened
 from mobileone_core.training.ema import AveragedNetwork
 from mobileone_core.training.evaluate import ranks
-from mobileone_core.training.forms import FormDifference
+from mobileone_core.training.form_difference import FormDifference
 from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.optimizer import build_optimizer, schedule
 from mobileone_core.training.parallel import data_parallel, mean_of_all, take_buffers

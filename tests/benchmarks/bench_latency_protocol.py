@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from mobileone_core.benchmark.interleave import interleave
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.interleave import interleave
 from mobileone_core.latency.networks import build_images, build_network
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.latency.runtimes import prepare
 from mobileone_core.latency.runtimes.session import Subject
 

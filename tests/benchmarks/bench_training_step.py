@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobileone_core.latency.interleave import collection_off
+from mobileone_core.benchmark.interleave import collection_off
+from mobileone_core.benchmark.memory import saved_bytes
+from mobileone_core.benchmark.subjects.step import timm_twin
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.saved_memory import saved_bytes
-from mobileone_core.training.step_networks import timm_twin
 
 MIB = 2**20
 

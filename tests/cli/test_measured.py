@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.cli.commands.run import default_plan
 from mobileone_core.cli.options.measured import parse_measured
 from mobileone_core.errors import InputError
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.study.measured import MeasuredStudy
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -59,15 +59,18 @@ def test_default_settings_given_by_hand_are_still_the_default_study(options):
             lambda plan: (plan.spec.protocol.rounds, plan.spec.protocol.trim) == (7, 10),
         ),
         (("--rounds", "7"), lambda plan: plan.spec.protocol.rounds == 7),
-        (("--threads", "2"), lambda plan: {arm.cell.runtime.threads for arm in plan.spec.arms} == {2}),
-        (("--width", "8"), lambda plan: {arm.cell.network.width for arm in plan.spec.arms} == {8}),
-        (("--image-size", "64"), lambda plan: {arm.cell.image_size for arm in plan.spec.arms} == {64}),
+        (("--threads", "2"), lambda plan: {entry.cell.runtime.threads for entry in plan.spec.entries} == {2}),
+        (("--width", "8"), lambda plan: {entry.cell.network.width for entry in plan.spec.entries} == {8}),
+        (("--image-size", "64"), lambda plan: {entry.cell.image_size for entry in plan.spec.entries} == {64}),
         (
             ("--precision", "bfloat16"),
-            lambda plan: {arm.cell.runtime.precision for arm in plan.spec.arms} == {"bfloat16"},
+            lambda plan: {entry.cell.runtime.precision for entry in plan.spec.entries} == {"bfloat16"},
         ),
-        (("--runtime", "openvino"), lambda plan: {arm.cell.runtime.name for arm in plan.spec.arms} == {"openvino"}),
-        (("--activation", "relu", "gelu"), lambda plan: len(plan.spec.arms) == 4),
+        (
+            ("--runtime", "openvino"),
+            lambda plan: {item.cell.runtime.name for item in plan.spec.entries} == {"openvino"},
+        ),
+        (("--activation", "relu", "gelu"), lambda plan: len(plan.spec.entries) == 4),
     ],
 )
 def test_an_option_sets_its_field(options, read):
@@ -79,7 +82,7 @@ def test_an_option_sets_its_field(options, read):
 
 def test_re_parameterization_has_levels_by_name():
     asked = plan("--model", "mobileone_s0", "--form", "deployed", "train-k8", study=declared("reparam_latency"))
-    assert [(arm.cell.network.form, arm.cell.network.k) for arm in asked.spec.arms] == [
+    assert [(entry.cell.network.form, entry.cell.network.k) for entry in asked.spec.entries] == [
         ("deployed", 0),
         ("deployed", 0),
         ("train", 8),
@@ -99,7 +102,7 @@ def test_re_parameterization_has_levels_by_name():
 )
 def test_an_option_sets_its_field_of_every_step(options, read):
     asked = plan(*options, study=declared("training_cost"))
-    assert read([arm.cell for arm in asked.spec.arms])
+    assert read([entry.cell for entry in asked.spec.entries])
     assert not asked.default
 
 

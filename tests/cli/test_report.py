@@ -38,7 +38,7 @@ def record(plan):
             for n, cell in enumerate(plan.cells)]  # fmt: skip
     curves = [CurvePoint(cell.key, "val/loss", 12, 0.5) for cell in plan.cells]
     forms = [CellRow(plan.comparison.key, 0, {**arm.factors, "form": form}, f"{arm.label}{form}", {"params": 1.0}, {})
-             for arm in plan.comparison.spec.arms for form in ("train", "deployed")]  # fmt: skip
+             for arm in plan.comparison.spec.entries for form in ("train", "deployed")]  # fmt: skip
     return StudyRecord(tuple(rows), (), tuple(forms), tuple(curves))
 
 

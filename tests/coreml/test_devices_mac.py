@@ -10,6 +10,7 @@ import torch
 from coremltools.models import compute_plan as plans
 from coremltools.models.ml_program.experimental import perf_utils
 
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.coreml import program
 from mobileone_core.coreml.evaluate import evaluate
 from mobileone_core.coreml.export import export_package
@@ -24,7 +25,6 @@ from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.package import package_hash
 from mobileone_core.coreml.program import read_program
 from mobileone_core.errors import InputError
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.model.calibration import calibrate
 from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import reparameterize

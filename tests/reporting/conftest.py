@@ -88,7 +88,7 @@ def measured(branches):
 
 def forms_of(plan):
     """Train form in 1, 2 and 4 times the baseline's time and memory, deployed form in half."""
-    for arm, times in zip(plan.comparison.spec.arms, (1.0, 2.0, 4.0), strict=True):
+    for arm, times in zip(plan.comparison.spec.entries, (1.0, 2.0, 4.0), strict=True):
         for form in ("train", "deployed"):
             ratio = times if form == "train" else 0.5
             metrics = {"params": 100.0 * times, "macs": 1234.0, "host/load": 0.25}

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from study_fakes import TRAIN
 
-from mobileone_core.latency.comparison import ArmResult
-from mobileone_core.latency.protocol import Protocol
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.spec import EntryResult
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.job import Engine, QueueTiming
@@ -41,12 +41,12 @@ def measure(spec, tell):
     tell(0)
     for number in range(1, spec.protocol.rounds + 1):
         tell(number)
-    sizes = {arm.label: float(sum(arm.cell.network.widths)) for arm in spec.arms}
+    sizes = {entry.label: float(sum(entry.cell.network.widths)) for entry in spec.entries}
     results = []
-    for arm in spec.arms:
+    for arm in spec.entries:
         ratio = sizes[arm.label] / sizes[arm.reference]
         metrics = {"latency/ratio": ratio, "latency/ratio_low": 0.9 * ratio, "latency/ratio_high": 1.1 * ratio}
         if arm.label == arm.reference:
             metrics["control/latency_ratio"] = 1.01
-        results.append(ArmResult(arm.label, arm.factors, "", metrics, {"latency": [[1.0]]}))
+        results.append(EntryResult(arm.label, arm.factors, "", metrics, {"latency": [[1.0]]}))
     return results

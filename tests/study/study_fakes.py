@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 
+from mobileone_core.benchmark.spec import EntryResult
+from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.latency.cell import Chain, LatencyCell
-from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.job import Engine, QueueTiming
@@ -19,7 +20,6 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.observer import CellResult, EpochRecord
 from mobileone_core.training.recipe import Recipe, Teacher
-from mobileone_core.training.step_cell import StepCell
 from mobileone_core.training.teachers import teacher_cell
 
 TRAIN, COMPARE, LATENCY = "study_fakes:train", "study_fakes:compare", "study_fakes:latency"
@@ -127,14 +127,14 @@ def compare(spec, *, execution, data_root, observer):
         keep_time(data_root, spec.key, begin, beside=still_beside())
     control = {"control/step_ratio": CONTROL}
     return [
-        ArmResult(
+        EntryResult(
             arm.label,
             arm.factors,
             form,
-            {"time/step_ms": float(arm.spec.model.k), **(control if arm.label == spec.baseline else {})},
+            {"time/step_ms": float(arm.cell.model.k), **(control if arm.label == spec.baseline else {})},
             {"step": [[1.0, 2.0]] * spec.protocol.rounds},
         )
-        for arm in reversed(spec.arms)
+        for arm in reversed(spec.entries)
         for form in ("deployed", "train")
     ]
 
@@ -154,9 +154,9 @@ def latency(spec, tell):
     """Rounds without work; every arm but the last has times, which count the arms."""
     for number in range(spec.protocol.rounds + 1):
         tell(number)
-    *taken, refused = spec.arms
+    *taken, refused = spec.entries
     results = [
-        ArmResult(
+        EntryResult(
             arm.label,
             arm.factors,
             "",
@@ -166,7 +166,7 @@ def latency(spec, tell):
         )
         for count, arm in enumerate(taken, 1)
     ]
-    return [*results, ArmResult(refused.label, refused.factors, "", {}, {}, {}, "no such operator")]
+    return [*results, EntryResult(refused.label, refused.factors, "", {}, {}, {}, "no such operator")]
 
 
 def step_study():
@@ -184,14 +184,14 @@ def steps(spec, tell):
     for number in range(spec.protocol.rounds + 1):
         tell(number)
     return [
-        ArmResult(
+        EntryResult(
             arm.label,
             arm.factors,
             "",
             {"time/step_ms": float(arm.cell.k), "control/step_ratio": CONTROL},
             {"step": [[float(arm.cell.k)] * spec.protocol.burst] * spec.protocol.rounds},
         )
-        for arm in spec.arms
+        for arm in spec.entries
     ]
 
 

@@ -133,7 +133,7 @@ def assert_exactly_once(plan, workspace, failed=(), waiting=()) -> None:
         assert {row.run_id for row in told.comparison} == {*by_cell[plan.comparison.key].runs}
         levels = [(row.factors["k"], row.factors["form"]) for row in told.comparison]
         assert levels == [
-            (arm.factors["k"], form) for arm in plan.comparison.spec.arms for form in ("train", "deployed")
+            (entry.factors["k"], form) for entry in plan.comparison.spec.entries for form in ("train", "deployed")
         ]
     statuses = run_statuses(record, plan.study.name)
     assert "RUNNING" not in statuses.values()

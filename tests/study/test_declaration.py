@@ -155,7 +155,7 @@ def test_a_comparison_needs_all_else_and_does_not_depend_on_the_seeds():
     assert plan.comparison.key == more.comparison.key
     assert plan.queued[-1] == plan.comparison
     assert set(more.comparison.needs) == {item.key for item in (*more.teachers, *more.cells)}
-    assert [(arm.label, arm.spec) for arm in plan.comparison.spec.arms] == [
+    assert [(entry.label, entry.cell) for entry in plan.comparison.spec.entries] == [
         (str(cell.factors["k"]), cell.spec) for cell in plan.cells
     ]
 
@@ -280,7 +280,10 @@ def test_a_comparison_costs_what_its_arms_do_in_both_forms_whatever_the_seeds():
         small_plan(levels=levels, seeds=seeds, epochs=1, compares="forms").comparison
         for levels, seeds in (((1,), 1), ((1, 2), 1), ((1, 2), 3))
     )
-    costs = [model_cost(arm.spec.model, arm.spec.data.image_size, arm.spec.data.num_classes) for arm in both.spec.arms]
+    costs = [
+        model_cost(entry.cell.model, entry.cell.data.image_size, entry.cell.data.num_classes)
+        for entry in both.spec.entries
+    ]
     rounds = both.spec.protocol.rounds
     assert both.cost == pytest.approx(sum(item.train.macs + item.deployed.macs for item in costs) * rounds / 4)
     assert 0 < one.cost < both.cost == more.cost

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from study_fakes import FAST, Lines, latency_study, step_study
 from study_proof import give_databases
 
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.spec import LatencySpec, read_spec
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork, Runtime
-from mobileone_core.latency.comparison import LatencySpec
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.factor import level_label
 from mobileone_core.study.job import Setup
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.plans import read_comparison_spec, read_plan
+from mobileone_core.study.plans import read_plan
 from mobileone_core.study.record.reading import read_plans, read_record
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states, is_settled
@@ -35,14 +35,14 @@ def run(plan, workspace):
 
 def test_a_plan_has_every_arm_once_and_its_reference():
     plan = MeasuredPlan(STUDY, default=True)
-    assert [(arm.label, arm.reference) for arm in plan.spec.arms] == [
+    assert [(entry.label, entry.reference) for entry in plan.spec.entries] == [
         ("activation = relu, runtime = onnxruntime", "activation = relu, runtime = onnxruntime"),
         ("activation = relu, runtime = torch", "activation = relu, runtime = torch"),
         ("activation = gelu, runtime = onnxruntime", "activation = relu, runtime = onnxruntime"),
         ("activation = gelu, runtime = torch", "activation = relu, runtime = torch"),
     ]
-    assert [arm.cell.network.activation for arm in plan.spec.arms] == ["relu", "relu", "gelu", "gelu"]
-    assert [arm.cell.runtime.name for arm in plan.spec.arms] == ["onnxruntime", "torch"] * 2
+    assert [entry.cell.network.activation for entry in plan.spec.entries] == ["relu", "relu", "gelu", "gelu"]
+    assert [entry.cell.runtime.name for entry in plan.spec.entries] == ["onnxruntime", "torch"] * 2
     assert plan.queue == plan.study.name
     assert plan.queued == (plan.comparison,)
 
@@ -60,7 +60,7 @@ def test_plans_and_their_measurement_survive_json(rounds, network, size):
     assert isinstance(again, MeasuredPlan)
     assert again == plan
     assert again.comparison.key == plan.comparison.key
-    assert read_comparison_spec(plan.spec.to_json()) == plan.spec
+    assert read_spec(plan.spec.to_json()) == plan.spec
 
 
 def test_what_is_measured_moves_the_key_and_the_queue():
@@ -90,7 +90,7 @@ def test_a_baseline_that_is_compared_must_be_a_level_and_another_factors_need_no
     with pytest.raises(InputError, match="baseline level 'relu'"):
         MeasuredPlan(replace(STUDY, factors=(without, runtime)))
     plan = MeasuredPlan(replace(STUDY, factors=(activation, replace(runtime, levels=("openvino",)))))
-    assert {arm.reference for arm in plan.spec.arms} == {"activation = relu, runtime = openvino"}
+    assert {entry.reference for entry in plan.spec.entries} == {"activation = relu, runtime = openvino"}
 
 
 @pytest.mark.parametrize("field", ["network.k", "network.form"])
@@ -110,9 +110,9 @@ def test_another_versions_measurement_is_refused():
     content = json.loads(MeasuredPlan(STUDY).spec.to_json())
     for changes, words in (({"schema": 99}, "schema"), ({"kind": "power"}, "kind"), ({"arms": [{}]}, "version")):
         with pytest.raises(InputError, match=words):
-            read_comparison_spec(json.dumps(content | changes))
+            read_spec(json.dumps(content | changes))
     with pytest.raises(InputError, match="reference"):
-        LatencySpec((replace(MeasuredPlan(STUDY).spec.arms[2]),))
+        LatencySpec((replace(MeasuredPlan(STUDY).spec.entries[2]),))
 
 
 def test_a_run_is_recorded_whole_and_a_second_one_does_nothing(databases, workspace):
@@ -124,7 +124,7 @@ def test_a_run_is_recorded_whole_and_a_second_one_does_nothing(databases, worksp
     record = read_record(workspace.tracking, plan)
     assert not record.rows
     assert not record.problems
-    assert [row.factors for row in record.comparison] == [dict(arm.factors) for arm in plan.spec.arms]
+    assert [row.factors for row in record.comparison] == [dict(entry.factors) for entry in plan.spec.entries]
     assert [row.metrics["latency/median_ms"] for row in record.comparison[:3]] == [1.0, 2.0, 3.0]
     assert record.comparison[3].environment["unmeasured"] == "no such operator"
     assert "latency/median_ms" not in record.comparison[3].metrics
@@ -139,7 +139,7 @@ def test_factors_come_back_in_the_order_of_their_declaration(databases, workspac
     give_databases(databases, workspace)
     assert run(plan, workspace).is_complete
     rows = read_record(workspace.tracking, plan).comparison
-    assert [level_label(row.factors) for row in rows] == [arm.label for arm in plan.spec.arms]
+    assert [level_label(row.factors) for row in rows] == [entry.label for entry in plan.spec.entries]
 
 
 def test_every_sample_is_kept(databases, workspace):
@@ -154,11 +154,11 @@ def test_steps_are_measured_where_they_can_be_and_gaps_are_told(databases, works
     plan = MeasuredPlan(step_study(), default=True)
     gap = {"path = timm, k = 1": "timm has mobileone_s0 with k = 4 alone"}
     assert plan.study.gaps == gap
-    assert [arm.label for arm in plan.spec.arms] == [
+    assert [entry.label for entry in plan.spec.entries] == [
         *(f"path = {path}, k = {k}" for path in ("branches", "folded") for k in (1, 4)),
         "path = timm, k = 4",
     ]
-    assert {arm.reference for arm in plan.spec.arms} == {"path = branches, k = 1"}
+    assert {entry.reference for entry in plan.spec.entries} == {"path = branches, k = 1"}
     lines = plan_lines(plan, cell_states(workspace, plan))
     assert "20 rounds of 4 calls, 1 threads a call, s0, 64 px, batch 2" in lines
     assert "  not measured: path = timm, k = 1: timm has mobileone_s0 with k = 4 alone" in lines
@@ -176,7 +176,7 @@ def test_a_plan_of_steps_survives_json():
     again = read_plan(plan.to_json())
     assert again == plan
     assert again.comparison.key == plan.comparison.key
-    assert read_comparison_spec(plan.spec.to_json()) == plan.spec
+    assert read_spec(plan.spec.to_json()) == plan.spec
 
 
 @pytest.mark.parametrize(("study", "view"), [(step_study(), "levels"), (STUDY, "training")])

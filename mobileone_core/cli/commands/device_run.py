@@ -3,12 +3,12 @@
 import json
 from dataclasses import asdict
 
+from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE, Protocol
 from mobileone_core.cli.commands.device_import import known_models, told
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.latency import Run
 from mobileone_core.errors import require
 from mobileone_core.latency.device import known_by_hash
-from mobileone_core.latency.protocol import CONTROL_TOLERANCE, Protocol
 
 DIFFERENCE = 0.05  # of the largest output: maps in half precision on a Neural Engine differ by less
 COARSE = (

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from mobileone_core.benchmark.spec import StepSpec
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
 from mobileone_core.cli.options.measured import MeasuredCommand, MeasuredRunning, parse_measured
 from mobileone_core.cli.options.study import Command, Running, own_recipe, parse
@@ -23,7 +24,6 @@ from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.step_cell import StepSpec
 
 AnyStudy = Study | MeasuredStudy | SearchStudy
 
@@ -118,14 +118,14 @@ def _measure(command: MeasuredCommand) -> int:
 def _require_runnable(plan: MeasuredPlan) -> None:
     """InputError for a runtime, or a device, that is not there."""
     if isinstance(plan.spec, StepSpec):
-        from mobileone_core.training.step_networks import step_device
+        from mobileone_core.benchmark.subjects.step import step_device
 
-        for arm in plan.spec.arms:
+        for arm in plan.spec.entries:
             step_device(arm.cell)
         return
     from mobileone_core.latency.runtimes import require_runtime
 
-    for runtime in dict.fromkeys(arm.cell.runtime for arm in plan.spec.arms):
+    for runtime in dict.fromkeys(entry.cell.runtime for entry in plan.spec.entries):
         require_runtime(runtime)
 
 

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import tyro
 
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.cli.options.fields import differing, field_options, level_options, read_levels
 from mobileone_core.cli.options.help import HELP_OF, MEASURED_HELP
 from mobileone_core.cli.options.study import CONFIG
 from mobileone_core.cli.options.workspace import Directory, Places
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 

@@ -25,12 +25,12 @@ FIXED = {"key", "run_id"}
 def measured_texts(plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
     """The files that hold the record: an arm without a run has its line with nothing measured in it."""
     key, factors = plan.comparison.key, [factor.name for factor in plan.study.factors]
-    labels = {arm.label for arm in plan.spec.arms}
+    labels = {entry.label for entry in plan.spec.entries}
     rows = [row for row in record.comparison if row.key == key and level_label(row.factors) in labels]
     metrics, tags = columns_of(rows)
     head = ["key", *(FACTOR + name for name in factors), "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]
     lines = [head]
-    for arm in plan.spec.arms:
+    for arm in plan.spec.entries:
         runs = sorted((row for row in rows if level_label(row.factors) == arm.label), key=lambda row: row.run_id)
         start = [key, *(level_text(arm.factors[name]) for name in factors)]
         found = [measured(row, metrics, tags) for row in runs]
@@ -44,7 +44,7 @@ def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
     """What measured_texts wrote. Raises KeyError and ValueError where it is not of this plan."""
     text = (directory / "cells.csv").read_text(encoding="utf-8")
     names = [factor.name for factor in plan.study.factors]
-    arms = {tuple(level_text(arm.factors[name]) for name in names): arm for arm in plan.spec.arms}
+    arms = {tuple(level_text(entry.factors[name]) for name in names): entry for entry in plan.spec.entries}
     rows = []
     for line in csv.DictReader(io.StringIO(text)):
         arm = arms[tuple(line[FACTOR + name] for name in names)]

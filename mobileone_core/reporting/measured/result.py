@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
+from mobileone_core.benchmark.samples import Estimate
+from mobileone_core.benchmark.spec import Entry
+from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.protocol import CONTROL_TOLERANCE
-from mobileone_core.latency.samples import Estimate
-from mobileone_core.latency.side_by_side import Arm
 from mobileone_core.reporting.trained.forms import has_place
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import CellRow, DeviceRow, EvaluationRow, StudyRecord
-from mobileone_core.training.step_cell import StepCell
 
 MEDIAN, LOAD = "latency/median_ms", "host/load"
 RUNTIME = "runtime"
@@ -23,7 +23,7 @@ JUDGED = ("slower", "faster", ALIKE, "within the control's 3 %")
 class MeasuredArm:
     """An arm and its row, None where it is missing. Times are told only where device and processor are recorded."""
 
-    arm: Arm[LatencyCell] | Arm[StepCell]
+    arm: Entry[LatencyCell] | Entry[StepCell]
     row: CellRow | None
 
     @property
@@ -39,7 +39,7 @@ class MeasuredArm:
             return " ".join(self.row.environment["unmeasured"].split())
         if not has_place(self.row):
             return "device or processor were not recorded: a time without them is not printed"
-        return "" if f"{self.arm.cell.figures.time}_ms" in self.row.metrics else "no time is recorded"
+        return "" if f"{self.arm.cell.time_metric}_ms" in self.row.metrics else "no time is recorded"
 
     def metric(self, name: str) -> float | None:
         """A count, or a time where it may be told."""
@@ -57,12 +57,12 @@ class MeasuredArm:
     @property
     def ratio(self) -> Estimate | None:
         """Its median time over that of its reference, round by round."""
-        return None if self.is_reference else self.estimate(self.arm.cell.figures.ratio)
+        return None if self.is_reference else self.estimate(self.arm.cell.ratio_metric)
 
     @property
     def control(self) -> float | None:
         """The ratio to its own twin, where it has one."""
-        return self.metric(self.arm.cell.figures.control)
+        return self.metric(self.arm.cell.control_metric)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def is_near(ratio: float) -> bool:
 
 def analyse_measured(plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
     """Rows of other plans are left aside; an arm with two runs is a problem and shown as missing."""
-    found: dict[str, list[CellRow]] = {arm.label: [] for arm in plan.spec.arms}
+    found: dict[str, list[CellRow]] = {entry.label: [] for entry in plan.spec.entries}
     for row in record.comparison:
         label = level_label(row.factors)
         if row.key == plan.comparison.key and label in found:
@@ -140,6 +140,8 @@ def analyse_measured(plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
         for label, rows in found.items()
         if len(rows) > 1
     ]
-    arms = [MeasuredArm(arm, rows[0] if len(rows := found[arm.label]) == 1 else None) for arm in plan.spec.arms]
+    arms = [
+        MeasuredArm(entry, rows[0] if len(rows := found[entry.label]) == 1 else None) for entry in plan.spec.entries
+    ]
     known = [text for text in problems if text not in record.problems]
     return MeasuredResult(plan, tuple(arms), (*record.problems, *known), record.evaluations, record.devices)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mobileone_core.latency.protocol import PROTOCOLS, Protocol
-from mobileone_core.latency.samples import Estimate
+from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
+from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.reporting.measured.published import published_of, published_ratio, published_value
 from mobileone_core.reporting.measured.result import ALIKE, MeasuredArm, MeasuredResult, is_near
 from mobileone_core.reporting.trained.effects import joined

@@ -31,7 +31,7 @@ def search_texts(plan: SearchPlan, record: StudyRecord) -> dict[str, str]:
             row for row in record.comparison if row.key == planned.key and dict(row.factors) == dict(arm.factors)
         ])
         for planned in plan.comparisons
-        for arm in planned.spec.arms
+        for arm in planned.spec.entries
     ]  # fmt: skip
     return {"cells.csv": _text(CELL, cells), "comparison.csv": _text(ARM, arms)}
 
@@ -59,7 +59,7 @@ def read_search_cells(plan: SearchPlan, directory: Path) -> StudyRecord:
         CellRow(line["key"], cells[line["key"]].seed, cells[line["key"]].factors, line["run_id"], metrics, tags)
         for line, metrics, tags in _lines((directory / "cells.csv").read_text(encoding="utf-8"), CELL)
     ]
-    arms = {(planned.key, arm.label): arm.factors for planned in plan.comparisons for arm in planned.spec.arms}
+    arms = {(planned.key, entry.label): entry.factors for planned in plan.comparisons for entry in planned.spec.entries}
     compared = [
         CellRow(line["key"], 0, arms[line["key"], line["arm"]], line["run_id"], metrics, tags)
         for line, metrics, tags in _lines(kept_text(directory / "comparison.csv"), ARM)

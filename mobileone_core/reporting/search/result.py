@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mobileone_core.latency.samples import Estimate
+from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.model.cost import FormCost, model_cost
 from mobileone_core.study.pareto import Point, front, hypervolume
 from mobileone_core.study.plan import PlannedCell

@@ -1,6 +1,6 @@
 """What a search found, in sentences and in the cells of a table. No torch here."""
 
-from mobileone_core.latency.protocol import CONTROL_TOLERANCE
+from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
 from mobileone_core.reporting.search.result import Candidate, Finalist, SearchResult
 from mobileone_core.reporting.trained.effects import joined
 from mobileone_core.reporting.trained.words import MISSING, Table

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mobileone_core.latency.protocol import CONTROL_TOLERANCE
+from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
 from mobileone_core.reporting.trained.result import Result
 from mobileone_core.study.rows import CellRow
 

@@ -90,7 +90,7 @@ def _compared(runs: Sequence[Run], planned: PlannedComparison) -> tuple[list[Cel
     count = int(of_key[0].data.tags[COUNT]) if of_key else 0
     if len(attempts) > 1 or len(of_key) != count:
         return [], [f"comparison {key} has {len(of_key)} finished runs of {len(attempts)} attempts, not {count} of one"]
-    factors: dict[str, Sequence[str]] = {arm.label: tuple(arm.factors) for arm in planned.spec.arms}
+    factors: dict[str, Sequence[str]] = {entry.label: tuple(entry.factors) for entry in planned.spec.entries}
     order = {label: number for number, label in enumerate(factors)}
     place = {run.info.run_id: (order[run.data.tags["level"]], run.data.tags.get("form") != "train") for run in of_key}
     rows = [_with_factors_as(_row(run), factors[run.data.tags["level"]]) for run in of_key]

@@ -25,8 +25,8 @@ from mlflow.entities import Experiment, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from mobileone_core.benchmark.spec import EntryResult
 from mobileone_core.errors import InputError
-from mobileone_core.latency.comparison import ArmResult
 from mobileone_core.study.database import (
     LOCK_TIMEOUT,
     check_schema,
@@ -155,7 +155,7 @@ class Record:
         self.client.log_batch(writer.run_id, params=params)
         return writer
 
-    def start_arm(self, comparison: PlannedComparison, result: ArmResult, tags: Mapping[str, str]) -> "RunWriter":
+    def start_arm(self, comparison: PlannedComparison, result: EntryResult, tags: Mapping[str, str]) -> "RunWriter":
         """A new run of one level of a comparison, or of one form of it."""
         form = {"form": result.form} if result.form else {}
         said = {"comparison": comparison.key, "level": result.label, "data": comparison.data, **form, **result.tags}
@@ -259,7 +259,7 @@ class RunWriter:
         self.client.log_text(self.run_id, json.dumps(spec, indent=2) + "\n", "cell.json")
         self.client.log_artifact(self.run_id, str(weights))
 
-    def arm(self, comparison: PlannedComparison, result: ArmResult) -> None:
+    def arm(self, comparison: PlannedComparison, result: EntryResult) -> None:
         """Log the metrics of one form of a level, all its samples (samples.json) and what was compared."""
         now = time.time_ns() // 1_000_000
         self._log([Metric(name, value, now, 0) for name, value in result.metrics.items()])

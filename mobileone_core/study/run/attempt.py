@@ -10,18 +10,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from mobileone_core.benchmark.spec import EntryResult, FormsSpec, LatencySpec, read_spec
 from mobileone_core.errors import InputError
-from mobileone_core.latency.comparison import ArmResult, LatencySpec
 from mobileone_core.study.job import Job
 from mobileone_core.study.locks import measuring
 from mobileone_core.study.plan import AnyComparison, PlannedCell, PlannedComparison
-from mobileone_core.study.plans import read_comparison_spec
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.record.record import COUNT, WEIGHTS, Record
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.comparison import ComparisonSpec
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Teacher
 from mobileone_core.training.teachers import teacher_cell
@@ -57,7 +55,7 @@ class Attempt:
         place = {name: attributes[name] for name in ("study", "variant")}
         with _noting(self.claim):
             if self.watch.role == "comparison":
-                spec = read_comparison_spec(attributes["spec"])
+                spec = read_spec(attributes["spec"])
                 return self._compared(PlannedComparison(spec, needs=(), **place), tags)
             cell = PlannedCell(CellSpec.from_json(attributes["spec"]), factors=attributes["factors"], **place)
             return self._trained(cell, tags)
@@ -97,10 +95,10 @@ class Attempt:
         controls = [value for item in results for name, value in item.metrics.items() if name.startswith(CONTROL)]
         return max((abs(value - 1) for value in controls if math.isfinite(value)), default=0.0)
 
-    def _measured(self, spec: AnyComparison) -> Sequence[ArmResult]:
+    def _measured(self, spec: AnyComparison) -> Sequence[EntryResult]:
         setup, engine = self.job.setup, self.job.setup.engine
-        results: Sequence[ArmResult]
-        if isinstance(spec, ComparisonSpec):
+        results: Sequence[EntryResult]
+        if isinstance(spec, FormsSpec):
             results = require_function(engine.compare)(
                 spec, execution=setup.execution, data_root=setup.data_root, observer=self.watch
             )

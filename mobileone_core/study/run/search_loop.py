@@ -99,6 +99,6 @@ def latency_row(plan: SearchPlan, record: StudyRecord, cell: PlannedCell, *, fin
     """What was measured of a candidate's deployed network in its own generation, or among the finalists."""
     planned = plan.comparisons[-1] if final else plan.comparison_of(cell)
     label = network_label(deployed(cell.spec.model))
-    factors = next(dict(arm.factors) for arm in planned.spec.arms if arm.label == label)
+    factors = next(dict(entry.factors) for entry in planned.spec.entries if entry.label == label)
     found = [row for row in record.comparison if row.key == planned.key and dict(row.factors) == factors]
     return found[0] if found else None

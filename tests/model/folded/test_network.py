@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mobileone_core.benchmark.memory import saved_bytes
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model, set_execution
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.saved_memory import saved_bytes
 
 SPEC = ModelSpec.preset("tiny", k=3, se=(0, 0, 1, 1))
 

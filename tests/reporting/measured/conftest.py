@@ -8,8 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.latency.cell import Chain, LatencyCell
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.rows import CellRow, StudyRecord
@@ -43,7 +43,7 @@ def metrics_of(median, ratio, is_reference):
 def record_of(plan, ratios, base=4.0):
     """Rows of every arm; ratio by the first factor's level; twice as long in torch."""
     rows = []
-    for number, arm in enumerate(plan.spec.arms):
+    for number, arm in enumerate(plan.spec.entries):
         level, runtime = next(iter(arm.factors.values())), arm.cell.runtime.name
         median = base * ratios[level] * (2 if runtime == "torch" else 1)
         metrics = metrics_of(median, ratios[level], arm.reference == arm.label)
@@ -67,7 +67,7 @@ def change():
     """A record with the row of one arm changed; None removes it."""
 
     def make(record, label, plan, **changes):
-        place = [arm.label for arm in plan.spec.arms].index(label)
+        place = [entry.label for entry in plan.spec.entries].index(label)
         rows = list(record.comparison)
         if changes:
             rows[place] = replace(rows[place], **changes)

@@ -1,10 +1,10 @@
 """A training-cost study with rows written by hand: times and memory that look like S0's."""
 
-from mobileone_core.latency.protocol import Protocol
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.rows import CellRow, StudyRecord
-from mobileone_core.training.step_cell import StepCell
 
 MIB = 2**20
 PLACE = {"device": "cpu", "processor": "Any CPU", "threads": "2", "git": "0123abc", "runtime": "torch"}
@@ -38,7 +38,7 @@ def step_plan(study=STUDY):
 
 def step_record(plan, times=TIMES, control=1.004):
     """Rows of every arm; ratios with 1 % on either side."""
-    rows = (_row(plan, number, arm, times, control) for number, arm in enumerate(plan.spec.arms))
+    rows = (_row(plan, number, arm, times, control) for number, arm in enumerate(plan.spec.entries))
     return StudyRecord((), (), tuple(rows))
 
 

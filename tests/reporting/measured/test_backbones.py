@@ -38,7 +38,7 @@ def record(plan):
     """10, 20, 15 and 12 ms: EfficientNet-B0 is faster than S1 and better."""
     rows = [
         CellRow(plan.comparison.key, 0, dict(arm.factors), f"run{time}", {"latency/median_ms": time}, PLACE)
-        for arm, time in zip(plan.spec.arms, (10.0, 20.0, 15.0, 12.0), strict=True)
+        for arm, time in zip(plan.spec.entries, (10.0, 20.0, 15.0, 12.0), strict=True)
     ]
     return StudyRecord((), (), tuple(rows))
 

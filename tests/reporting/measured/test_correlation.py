@@ -35,7 +35,7 @@ def plan():
 def record(plan):
     """Latency rises with multiply-adds but for the last; parameters fall with it."""
     rows = []
-    for number, (arm, macs) in enumerate(zip(plan.spec.arms, MACS, strict=True)):
+    for number, (arm, macs) in enumerate(zip(plan.spec.entries, MACS, strict=True)):
         time = macs / 1e8 if arm.label != "deit_tiny" else 1.0
         metrics = {"latency/median_ms": time, "macs": macs, "params": 1e7 / time, "control/latency_ratio": 1.0}
         rows.append(CellRow(plan.comparison.key, 0, dict(arm.factors), f"run{number}", metrics, PLACE))

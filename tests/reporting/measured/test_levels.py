@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
 from mobileone_core.errors import InputError
-from mobileone_core.latency.protocol import PROTOCOLS, Protocol
 from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.measured.words import levels_sentences, levels_table
@@ -65,7 +65,7 @@ def test_verdicts_go_by_interval_and_control(activations, timed):
     [(0.9, "faster"), (1.1, "slower"), (1.02, "within the control's 3 %"), (0.999, "no difference shown")],
 )
 def test_one_verdict(activations, timed, change, ratio, words):
-    place = [arm.label for arm in activations.spec.arms].index(GELU)
+    place = [entry.label for entry in activations.spec.entries].index(GELU)
     ends = {"latency/ratio": ratio, "latency/ratio_low": ratio - 0.005, "latency/ratio_high": ratio + 0.005}
     record = change(timed, GELU, activations, metrics={**timed.comparison[place].metrics, **ends})
     result = analyse_measured(activations, record)
@@ -171,5 +171,5 @@ def test_protocol_is_named_and_trimmed_statistics_have_columns(activations, prot
 def record_of(plan):
     metrics = {"latency/median_ms": 2.0, "latency/low_ms": 1.25, "latency/average_ms": 1.75}
     place = {"device": "cpu", "processor": "Any CPU"}
-    arm = plan.spec.arms[0]
+    arm = plan.spec.entries[0]
     return StudyRecord((), (), (CellRow(plan.comparison.key, 0, dict(arm.factors), "run", metrics, place),))

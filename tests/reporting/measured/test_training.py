@@ -55,7 +55,7 @@ def test_a_broken_control_judges_nothing():
 
 def test_a_row_an_arm():
     rows = {row[:2]: row[2:] for row in VIEW.table(result_of()).rows}
-    assert len(rows) == len(PLAN.spec.arms) == 9
+    assert len(rows) == len(PLAN.spec.entries) == 9
     assert rows["branches", "1"][1:5] == ("400 [396, 408]", "reference", "-", "-")
     assert rows["folded", "8"][0] == "10,000,000"
     assert rows["folded", "8"][3:] == ("0.32 [0.32, 0.32]", "faster", "189.0", "0.63", "0.19", "236.2", "12")

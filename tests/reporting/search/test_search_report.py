@@ -26,7 +26,7 @@ def made_up(plan, accuracy=lambda cell: 0.9 + cell.spec.model.k / 100, control=1
     ]  # fmt: skip
     compared = []
     for planned in plan.comparisons:
-        for arm in planned.spec.arms:
+        for arm in planned.spec.entries:
             ratio = sum(arm.cell.network.widths) / 240
             metrics = {"latency/ratio": ratio, "latency/ratio_low": 0.9 * ratio, "latency/ratio_high": 1.1 * ratio}
             if arm.reference == arm.label:

@@ -25,6 +25,7 @@ from study_proof import (
     status_of,
 )
 
+from mobileone_core.benchmark.spec import FormsSpec
 from mobileone_core.study.locks import measuring
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim
@@ -36,7 +37,6 @@ from mobileone_core.study.run.planner import plan_cells
 from mobileone_core.study.run.repair import repair
 from mobileone_core.study.state import CellState, cell_states, is_settled
 from mobileone_core.study.status import status_lines
-from mobileone_core.training.comparison import ComparisonSpec
 
 PLAN = small_plan(levels=(1, 2), seeds=1, epochs=1, compares="forms")
 CELLS = frozenset(cell.key for cell in PLAN.cells)
@@ -159,7 +159,7 @@ def test_runs_of_a_comparison_have_the_tags_and_files_of_the_contract(copy):
         place = record.file(row.run_id, "samples.json", copy.runs)
         assert json.loads(place.read_text()) == {"step": [[1.0, 2.0]] * 20}
         text = place.with_name("comparison.json").read_text()
-        assert ComparisonSpec.from_json(text) == PLAN.comparison.spec
+        assert FormsSpec.from_json(text) == PLAN.comparison.spec
 
 
 def several(*arguments):

@@ -48,7 +48,7 @@ def assert_whole(plan, workspace):
     record = read_record(workspace.tracking, plan)
     assert list(record.problems) == []
     assert [row.key for row in record.rows] == [cell.key for cell in plan.cells]
-    assert len(record.comparison) == sum(len(item.spec.arms) for item in plan.comparisons)
+    assert len(record.comparison) == sum(len(item.spec.entries) for item in plan.comparisons)
     assert "RUNNING" not in run_statuses(Record(workspace.tracking), plan.study.name).values()
     points = points_of(plan, record)
     candidates = [cell.key for cells in plan.generations[1:] for cell in cells]
@@ -163,5 +163,5 @@ def test_networks_that_deploy_alike_are_timed_once():
     plan = small_search()
     (comparison,) = plan.comparisons
     assert len(plan.cells) == 2
-    assert len(comparison.spec.arms) == 1
-    assert comparison.spec.arms[0].cell.network.k == 1
+    assert len(comparison.spec.entries) == 1
+    assert comparison.spec.entries[0].cell.network.k == 1

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from mobileone_core.benchmark.figures import latency_figures
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.spec import Entry, LatencySpec
+from mobileone_core.benchmark.subjects import latency as measure
+from mobileone_core.benchmark.subjects.latency import measure_latency
 from mobileone_core.errors import InputError
-from mobileone_core.latency import measure
 from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork, Runtime
-from mobileone_core.latency.comparison import LatencyArm, LatencySpec
-from mobileone_core.latency.figures import latency_figures
-from mobileone_core.latency.measure import measure_latency
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.model.cost import model_cost
 
 PROTOCOL = Protocol(rounds=6, burst=3)
@@ -21,7 +21,7 @@ TINY = LatencyCell(NamedNetwork("mobileone_tiny"), image_size=32, num_classes=10
 
 
 def arm(label, cell, reference="tiny"):
-    return LatencyArm(label, {"model": label}, cell, reference)
+    return Entry(label, {"model": label}, cell, reference)
 
 
 def spec_of(*arms, protocol=PROTOCOL):
@@ -42,8 +42,8 @@ def measured():
 
 def test_every_arm_has_a_row_and_is_told_of(measured):
     spec, rows, told = measured
-    assert list(rows) == [item.label for item in spec.arms]
-    assert told == [0] * len(spec.arms) + list(range(1, PROTOCOL.rounds + 1))
+    assert list(rows) == [item.label for item in spec.entries]
+    assert told == [0] * len(spec.entries) + list(range(1, PROTOCOL.rounds + 1))
     assert {row.form for row in rows.values()} == {""}
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from mobileone_core.benchmark.protocol import LEAST_ROUNDS, Protocol
+from mobileone_core.benchmark.samples import interval_rank
+from mobileone_core.benchmark.spec import changed_fields
 from mobileone_core.errors import InputError
-from mobileone_core.latency.protocol import LEAST_ROUNDS, Protocol
-from mobileone_core.latency.samples import interval_rank
-from mobileone_core.latency.side_by_side import changed_fields
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.latency.side_by_side import Arm, Figures, SideBySide
 from mobileone_core.model.spec import BlockExecution, ModelSpec
 from mobileone_core.training.recipe import Precision
 
@@ -36,7 +35,7 @@ class StepCell:
     channels_last: bool = False
     compile: bool = False
 
-    figures = Figures("time/step", "time/step_ratio", "control/step_ratio")
+    time_metric, ratio_metric, control_metric = "time/step", "time/step_ratio", "control/step_ratio"
     runtime_name = "torch"
 
     def __post_init__(self) -> None:
@@ -97,18 +96,3 @@ class StepCell:
             return cls(**{name: value for name, value in content.items() if name != "kind"})
         except TypeError as error:
             raise InputError(f"step cell: written by another version ({error})") from error
-
-
-class StepSpec(SideBySide[StepCell]):
-    """Training steps measured side by side: each call does the same work, so nothing is opened anew or trimmed."""
-
-    kind = "step"
-    cell_type = StepCell
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(not self.protocol.reload, "reload", True, "a training step is not opened anew; False")
-        require(not self.protocol.trim, "trim", self.protocol.trim, "the times of steps are not trimmed; 0")
-
-
-StepArm = Arm[StepCell]

@@ -1,13 +1,14 @@
-"""The most memory that a call holds at once, counted from torch's own allocations: the same number every time."""
+"""Memory of a call: its peak, counted from torch's allocations, and what autograd saves for the backward."""
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
+from torch import Tensor
 from torch.autograd import profiler
 
-from mobileone_core.latency.interleave import collection_off
+from mobileone_core.benchmark.interleave import collection_off
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
@@ -37,3 +38,24 @@ def _peak_on_cpu(call: Callable[[], object]) -> int:
     events = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
     return max(itertools.accumulate((int(event.nbytes()) for event in events), initial=0))
+
+
+def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
+    """Bytes that autograd keeps of a forward for the backward.
+
+    Every storage counts once and whole, those of the parameters not at all. Nothing is left behind.
+    """
+    own = {value.untyped_storage().data_ptr() for value in parameters}
+    kept: dict[int, Tensor] = {}  # the tensors stay alive, so that no other storage takes their place
+
+    def pack(value: Tensor) -> Tensor:
+        # detached: a node that held its own output would hold itself, and the whole graph, for ever
+        detached = value.detach()
+        pointer = value.untyped_storage().data_ptr()
+        if pointer not in own:
+            kept[pointer] = detached
+        return detached
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+        forward()
+    return sum(value.untyped_storage().nbytes() for value in kept.values())

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
+from mobileone_core.benchmark.spec import Entry, StepSpec
+from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.errors import InputError
-from mobileone_core.latency.protocol import PROTOCOLS, Protocol
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.step_cell import StepArm, StepCell, StepSpec
 
 cells = st.builds(
     StepCell,
@@ -29,7 +30,7 @@ cells = st.builds(
 
 
 def spec_of(*cells, **protocol):
-    arms = (StepArm(str(index), {"k": cell.k, "path": cell.path}, cell, "0") for index, cell in enumerate(cells))
+    arms = (Entry(str(index), {"k": cell.k, "path": cell.path}, cell, "0") for index, cell in enumerate(cells))
     return StepSpec(tuple(arms), Protocol(**protocol))
 
 
@@ -100,7 +101,7 @@ def test_what_timm_has_not_is_said(cell, gap):
 @pytest.mark.parametrize("protocol", [PROTOCOLS["modelbench"], Protocol(trim=1)])
 def test_a_step_is_neither_reloaded_nor_trimmed(protocol):
     with pytest.raises(InputError, match=r"reload|trim"):
-        StepSpec(spec_of(StepCell()).arms, protocol)
+        StepSpec(spec_of(StepCell()).entries, protocol)
 
 
 @pytest.mark.parametrize("changes", [{"schema": 2}, {"protocol": {"pauses": 1}}, {"arms": [{"label": "x"}]}])
@@ -112,6 +113,6 @@ def test_another_versions_text_is_refused(changes):
 
 
 def test_planning_one_imports_no_torch():
-    code = "import sys, mobileone_core.training.step_cell; print('torch' in sys.modules)"
+    code = "import sys, mobileone_core.benchmark.step_cell; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -5,10 +5,10 @@ from itertools import groupby
 
 import pytest
 
+from mobileone_core.benchmark import interleave as module
+from mobileone_core.benchmark.interleave import Handling, interleave
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.errors import InputError
-from mobileone_core.latency import interleave as module
-from mobileone_core.latency.interleave import Handling, interleave
-from mobileone_core.latency.protocol import Protocol
 
 PROTOCOL = Protocol(rounds=7, burst=3, warmup=2, untimed=1)
 

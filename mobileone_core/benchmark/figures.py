@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mobileone_core.latency.protocol import Protocol
-from mobileone_core.latency.samples import Samples, Times
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.samples import Samples, Times
 
 LATENCY, CONTROL, PROCESS = "latency", "latency_control", "process"  # what is kept, by name
 OTHER = "reference"
+TWIN = "_control"  # ends the name of a call's twin
 
 Kept = Mapping[str, list[list[float]]]
 
@@ -49,3 +50,21 @@ def trimmed_figures(times: Times, trim: int) -> dict[str, float]:
     round has lost its trim lowest and its trim highest."""
     left = np.sort(times, axis=1)[:, trim : times.shape[1] - trim]
     return {"latency/low_ms": float(left.min()), "latency/average_ms": float(left.mean())}
+
+
+def time_figures(samples: Samples, label: str, name: str) -> dict[str, float]:
+    """name_ms, the median over rounds, with its ends _low and _high, and _min and _p90: milliseconds."""
+    median = samples.median(label)
+    return {
+        f"{name}_ms": median.value,
+        f"{name}_low_ms": median.low,
+        f"{name}_high_ms": median.high,
+        f"{name}_min_ms": samples.minimum(label),
+        f"{name}_p90_ms": samples.p90(label),
+    }
+
+
+def ratio_figures(samples: Samples, label: str, to: str, name: str) -> dict[str, float]:
+    """name, the median of the ratio round by round, with its ends _low and _high."""
+    ratio = samples.ratio(label, to)
+    return {name: ratio.value, f"{name}_low": ratio.low, f"{name}_high": ratio.high}

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mobileone_core.latency.figures import latency_figures, trimmed_figures
-from mobileone_core.latency.protocol import Protocol
+from mobileone_core.benchmark.figures import latency_figures, trimmed_figures
+from mobileone_core.benchmark.protocol import Protocol
 
 times = arrays(np.float64, (8, 7), elements=st.floats(0.01, 1e3))
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.spec import Entry, FormsSpec
+from mobileone_core.benchmark.subjects.forms import compare_forms
 from mobileone_core.data.spec import DataSpec
-from mobileone_core.latency.protocol import Protocol
 from mobileone_core.model.cost import model_cost
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.comparison import ComparisonArm, ComparisonSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Recipe
-from mobileone_core.training.step_cost import compare_forms
 
 PROTOCOL = Protocol(rounds=6, burst=2, warmup=1)
 
@@ -33,11 +33,11 @@ def spec():
     model = ModelSpec(widths=(8, 12), depths=(1, 1), k=1, stage_strides=(2, 2), in_channels=1)
     recipe = Recipe(epochs=1, batch_size=16, nesterov=True)
     levels = {"off": model.changed(reparam=False), "1": model, "4": replace(model, k=4)}
-    arms = (
-        ComparisonArm(label, {"k": label}, CellSpec(changed, DataSpec(image_size=16), recipe))
+    entries = (
+        Entry(label, {"k": label}, CellSpec(changed, DataSpec(image_size=16), recipe), "1")
         for label, changed in levels.items()
     )
-    return ComparisonSpec("forms", tuple(arms), "1", PROTOCOL)
+    return FormsSpec(tuple(entries), PROTOCOL)
 
 
 def measure(spec, observer, execution=None):
@@ -105,10 +105,10 @@ def test_times_come_from_the_samples(results):
 
 def test_counts_are_the_networks(spec, results):
     metrics = by_name(results)
-    for arm in spec.arms:
-        cost = model_cost(arm.spec.model, 16, 10)
+    for entry in spec.entries:
+        cost = model_cost(entry.cell.model, 16, 10)
         for form in ("train", "deployed"):
-            counted = metrics[arm.label, form]
+            counted = metrics[entry.label, form]
             assert (counted["params"], counted["macs"]) == (getattr(cost, form).params, getattr(cost, form).macs)
 
 
@@ -132,7 +132,7 @@ def test_memory_and_counts_are_the_same_twice(spec, results, memory):
 
 def test_the_observer_is_told_after_every_round(spec, memory):
     observer = memory()
-    measure(replace(spec, arms=spec.arms[1:2]), observer)
+    measure(replace(spec, entries=spec.entries[1:2]), observer)
     assert [record.epoch for record in observer.records] == [1, 2, 3, 4, 5, 6]
     assert all(record.metrics == {} and record.step == 0 for record in observer.records)
     times = [record.time_ms for record in observer.records]
@@ -143,14 +143,14 @@ def test_the_observer_is_told_after_every_round(spec, memory):
 def test_the_observer_can_stop_it(spec, memory, when):
     observer = memory(**when)
     with pytest.raises(TrainingStopped):
-        measure(replace(spec, arms=spec.arms[1:2]), observer)
+        measure(replace(spec, entries=spec.entries[1:2]), observer)
     assert len(observer.records) <= 2
 
 
 def test_a_network_that_explodes_is_no_measurement(spec, memory, monkeypatch):
-    monkeypatch.setattr("mobileone_core.training.timed_calls.LEARNING_RATE", 1e20)
+    monkeypatch.setattr("mobileone_core.benchmark.subjects.forms.LEARNING_RATE", 1e20)
     with pytest.raises(TrainingFailed, match="4, train form: the loss of the timed steps is"):
-        measure(replace(spec, arms=spec.arms[2:], baseline="4"), memory())
+        measure(replace(spec, entries=(replace(spec.entries[2], reference="4"),)), memory())
 
 
 def test_threads_are_those_of_the_execution(spec, memory, monkeypatch):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.samples import Samples
 from mobileone_core.errors import require
-from mobileone_core.latency.protocol import Protocol
-from mobileone_core.latency.samples import Samples
 
 Call = Callable[[], object]
 Timer = Callable[[], float]  # milliseconds

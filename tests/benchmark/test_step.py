@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.spec import Entry, StepSpec
+from mobileone_core.benchmark.step_cell import StepCell
+from mobileone_core.benchmark.subjects import step as steps
+from mobileone_core.benchmark.subjects.step import build_step, measure_steps
 from mobileone_core.errors import InputError
-from mobileone_core.latency.protocol import Protocol
-from mobileone_core.training import steps
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
-from mobileone_core.training.step_cell import StepArm, StepCell, StepSpec
-from mobileone_core.training.step_networks import build_step
-from mobileone_core.training.steps import measure_steps
 
 PROTOCOL = Protocol(rounds=6, burst=2, warmup=1, untimed=0)
 TINY = StepCell("tiny", batch_size=16, image_size=32, num_classes=10, threads=1)
@@ -21,7 +21,7 @@ TIMM = StepCell("s1", batch_size=16, image_size=32, num_classes=10, threads=1)
 
 def spec_of(*cells, protocol=PROTOCOL):
     labels = [f"{cell.path} {cell.k}" for cell in cells]
-    arms = (StepArm(label, {"k": cell.k}, cell, labels[0]) for label, cell in zip(labels, cells, strict=True))
+    arms = (Entry(label, {"k": cell.k}, cell, labels[0]) for label, cell in zip(labels, cells, strict=True))
     return StepSpec(tuple(arms), protocol)
 
 
@@ -143,7 +143,7 @@ def test_a_device_that_is_not_there_is_refused():
 
 
 def test_a_step_that_explodes_is_no_measurement(monkeypatch):
-    monkeypatch.setattr("mobileone_core.training.step_networks.LEARNING_RATE", 1e20)
+    monkeypatch.setattr("mobileone_core.benchmark.subjects.step.LEARNING_RATE", 1e20)
     with pytest.raises(TrainingFailed, match="branches 4: the loss of the timed steps is"):
         measure_steps(spec_of(replace(TINY, k=4)), lambda _: None)
 

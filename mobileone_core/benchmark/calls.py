@@ -1,25 +1,15 @@
 """The calls whose cost is measured: a training step and an inference, on random images, without data loading."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobileone_core.data.seeding import derive_seed
-from mobileone_core.model.calibration import calibrate
-from mobileone_core.model.network import build_model
-from mobileone_core.model.reparam import reparameterize
-from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.comparison import Form
-from mobileone_core.training.execution import Execution
 from mobileone_core.training.optimizer import build_optimizer
 from mobileone_core.training.recipe import Precision, Recipe
 
-CALIBRATION_BATCHES = 3
 # Of timed steps: its size costs nothing, and with this one every call does the same work. At the recipes' own a
 # network without normalization explodes within a few steps.
 LEARNING_RATE = 1e-15
@@ -67,45 +57,6 @@ class Inference:
     def __call__(self) -> None:
         with torch.inference_mode(), _precision(self.precision, self.images.device):
             self.network(self.images)
-
-
-Calls = dict[str, TrainingStep | Inference]
-
-
-def build_forms(spec: CellSpec, execution: Execution, device: torch.device) -> dict[Form, nn.Module]:
-    """A cell's network in train form, initialized by its seed and calibrated, and that network folded."""
-    torch.manual_seed(derive_seed(spec.seed, "init"))
-    network = build_model(spec.model, spec.data.num_classes, execution.blocks).to(device)
-    calibrate(network, [_images(spec, "calibration", index).to(device) for index in range(CALIBRATION_BATCHES)])
-    layout = _layout(execution)
-    return {"train": network.to(memory_format=layout), "deployed": reparameterize(network).to(memory_format=layout)}
-
-
-def build_calls(network: nn.Module, spec: CellSpec, execution: Execution) -> Calls:
-    """step, on a batch of the recipe's size and at LEARNING_RATE, and inference, on one image.
-
-    Each has its own copy of the network.
-    """
-    device = next(network.parameters()).device
-    images = _images(spec, "images").to(device).contiguous(memory_format=_layout(execution))
-    labels = torch.arange(len(images), device=device) % spec.data.num_classes
-    learner, reader = copy.deepcopy(network), copy.deepcopy(network)
-    if execution.compile:
-        learner.compile()
-        reader.compile()
-    step = TrainingStep(learner, replace(spec.recipe, lr=LEARNING_RATE), images, labels)
-    return {"step": step, "inference": Inference(reader, spec.recipe, images[:1])}
-
-
-def _images(spec: CellSpec, *purpose: str | int) -> Tensor:
-    """Random images (B, C, S, S) in the recipe's and the data's shape."""
-    generator = torch.Generator().manual_seed(derive_seed(spec.seed, *purpose))
-    size = spec.data.image_size
-    return torch.randn((spec.recipe.batch_size, spec.data.channels, size, size), generator=generator)
-
-
-def _layout(execution: Execution) -> torch.memory_format:
-    return torch.channels_last if execution.channels_last else torch.contiguous_format
 
 
 @contextmanager

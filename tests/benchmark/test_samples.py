@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from mobileone_core.latency.samples import Samples, interval_rank, median_interval
+from mobileone_core.benchmark.samples import Samples, interval_rank, median_interval
 
 milliseconds = st.floats(0.01, 1e4)
 bursts = arrays(np.float64, st.tuples(st.integers(6, 40), st.integers(1, 5)), elements=milliseconds)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep
+from mobileone_core.benchmark.subjects.forms import build_calls, build_forms
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.timed_calls import LEARNING_RATE, TrainingStep, build_calls, build_forms
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""Latencies side by side in one process: every arm built, opened, checked and timed."""
+"""Latencies side by side in one process: every entry built, opened, checked and timed."""
 
 import contextlib
 import os
@@ -10,13 +10,14 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from mobileone_core.benchmark.figures import CONTROL, LATENCY, PROCESS, Kept, latency_figures
+from mobileone_core.benchmark.interleave import Handling, Timer, interleave
+from mobileone_core.benchmark.samples import Samples
+from mobileone_core.benchmark.spec import Entry, EntryResult, LatencySpec
 from mobileone_core.latency import runtimes
-from mobileone_core.latency.comparison import ArmResult, LatencyArm, LatencySpec
-from mobileone_core.latency.figures import CONTROL, LATENCY, PROCESS, Kept, latency_figures
-from mobileone_core.latency.interleave import Handling, Timer, interleave
+from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.latency.networks import build_images, build_network, count
 from mobileone_core.latency.runtimes.session import Opener, Session, Subject, UnmeasuredError
-from mobileone_core.latency.samples import Samples
 
 Tell = Callable[[int], object]
 # Relative distance of outputs, as vectors. Half precision adds its rounding in every layer of an untrained network.
@@ -41,9 +42,9 @@ class Reopened:
 
 @dataclass
 class Prepared:
-    """An arm ready to be timed: its sessions by the name of their samples, its counts, or why there are none."""
+    """An entry ready to be timed: its sessions by the name of their samples, its counts, or why there are none."""
 
-    arm: LatencyArm
+    entry: Entry[LatencyCell]
     counts: dict[str, float] = field(default_factory=dict)
     sessions: dict[str, Reopened] = field(default_factory=dict)
     unmeasured: str = ""
@@ -51,30 +52,30 @@ class Prepared:
     @property
     def tags(self) -> dict[str, str]:
         """How it ran: as asked, and as the runtime said where it could be asked."""
-        asked = self.arm.cell.runtime
+        asked = self.entry.cell.runtime
         tags = {"runtime": asked.name, "threads": str(asked.threads), "precision": asked.precision}
         tags["layout"] = asked.layout
         return {**tags, **(self.sessions[LATENCY].session.tags if self.sessions else {})}
 
     def label(self, name: str) -> str:
         """A session's name among those of all arms."""
-        return f"{name} {self.arm.label}"
+        return f"{name} {self.entry.label}"
 
 
-def measure_latency(spec: LatencySpec, tell: Tell) -> list[ArmResult]:
-    """Every arm timed by the protocol in this process; nothing else should run on the machine.
+def measure_latency(spec: LatencySpec, tell: Tell) -> list[EntryResult]:
+    """Every entry timed by the protocol in this process; nothing else should run on the machine.
 
     A row an arm: params, macs (of the timed form), host/load (the load average of the minute before), and the figures
     of latency_figures; samples are every time of a call by name, rounds of bursts in milliseconds, and the process's
-    time a call, one a round. An arm without times says why: no library has the network, the runtime cannot take it, or
+    time a call, one a round. An entry without times says why: no library has it, its runtime cannot take it, or
     its output is not that of torch in float32 within TOLERANCES. tell(0) is called between two preparations, tell(n)
     after round n; what it raises ends the measurement. Raises InputError.
     """
     load = os.getloadavg()[0]
     with TemporaryDirectory() as folder, threads_restored():
         prepared = []
-        for index, arm in enumerate(spec.arms):
-            prepared.append(_prepared(arm, Path(folder) / str(index)))
+        for index, entry in enumerate(spec.entries):
+            prepared.append(_prepared(entry, Path(folder) / str(index)))
             tell(0)
         kept = _timed(prepared, spec, tell)
     return [_result(item, kept, spec, load) for item in prepared]
@@ -91,41 +92,41 @@ def threads_restored() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _prepared(arm: LatencyArm, folder: Path) -> Prepared:
+def _prepared(entry: Entry[LatencyCell], folder: Path) -> Prepared:
     """Build, count, open and check an arm; the reference twice."""
-    prepared = Prepared(arm)
+    prepared = Prepared(entry)
     folder.mkdir()
-    runtimes.require_runtime(arm.cell.runtime)
+    runtimes.require_runtime(entry.cell.runtime)
     try:
-        network = build_network(arm.cell)
-        images = build_images(arm.cell)
+        network = build_network(entry.cell)
+        images = build_images(entry.cell)
         params, macs = count(network, images)
         prepared.counts = {"params": float(params), "macs": float(macs)}
         with torch.inference_mode():
             expected = network(images)
-        sessions = _opened(arm, Subject(network, images, arm.cell.runtime, folder))
+        sessions = _opened(entry, Subject(network, images, entry.cell.runtime, folder))
         for session in sessions.values():
-            _check(session, expected, arm)
+            _check(session, expected, entry)
     except UnmeasuredError as error:
         prepared.unmeasured = str(error)
     except Exception as error:
         if not prepared.counts:  # not the runtime's doing
             raise
-        prepared.unmeasured = f"{arm.cell.runtime.name}: {type(error).__name__}: {_first_line(error)}"
+        prepared.unmeasured = f"{entry.cell.runtime.name}: {type(error).__name__}: {_first_line(error)}"
     else:
         prepared.sessions = sessions
     return prepared
 
 
-def _opened(arm: LatencyArm, subject: Subject) -> dict[str, Reopened]:
+def _opened(entry: Entry[LatencyCell], subject: Subject) -> dict[str, Reopened]:
     opener = runtimes.prepare(subject)
-    names = (LATENCY, CONTROL) if arm.reference == arm.label else (LATENCY,)
+    names = (LATENCY, CONTROL) if entry.reference == entry.label else (LATENCY,)
     return {name: Reopened(opener) for name in names}
 
 
-def _check(session: Reopened, expected: Tensor, arm: LatencyArm) -> None:
+def _check(session: Reopened, expected: Tensor, entry: Entry[LatencyCell]) -> None:
     """Raise UnmeasuredError where a session's output is not that of the network."""
-    runtime = arm.cell.runtime
+    runtime = entry.cell.runtime
     output = session.session.output()
     distance = float((output - expected).norm() / expected.norm()) if output.shape == expected.shape else float("nan")
     if not distance <= TOLERANCES[runtime.precision]:  # NaN too
@@ -134,13 +135,13 @@ def _check(session: Reopened, expected: Tensor, arm: LatencyArm) -> None:
 
 
 def _timed(prepared: list[Prepared], spec: LatencySpec, tell: Tell) -> dict[str, Kept]:
-    """What is kept of every arm, by its label."""
+    """What is kept of every entry, by its label."""
     sessions = {item.label(name): session for item in prepared for name, session in item.sessions.items()}
     if not sessions:
         return {}
     handling = {label: Handling(session.reload, _timer(session)) for label, session in sessions.items()}
     samples = interleave(sessions, spec.protocol, tell, handling=handling)
-    return {item.arm.label: _kept(item, samples) for item in prepared if item.sessions}
+    return {item.entry.label: _kept(item, samples) for item in prepared if item.sessions}
 
 
 def _timer(session: Reopened) -> Timer | None:
@@ -160,11 +161,11 @@ def _kept(item: Prepared, samples: Samples) -> Kept:
     return {**kept, PROCESS: samples.process[item.label(LATENCY)][:, None].tolist()}
 
 
-def _result(item: Prepared, kept: Mapping[str, Kept], spec: LatencySpec, load: float) -> ArmResult:
-    arm = item.arm
-    own, reference = kept.get(arm.label, {}), kept.get(arm.reference, {})
+def _result(item: Prepared, kept: Mapping[str, Kept], spec: LatencySpec, load: float) -> EntryResult:
+    entry = item.entry
+    own, reference = kept.get(entry.label, {}), kept.get(entry.reference, {})
     metrics = {**item.counts, "host/load": load, **latency_figures(spec.protocol, own, reference)}
-    return ArmResult(arm.label, arm.factors, "", metrics, own, item.tags, item.unmeasured)
+    return EntryResult(entry.label, entry.factors, "", metrics, own, item.tags, item.unmeasured)
 
 
 def _first_line(error: Exception) -> str:

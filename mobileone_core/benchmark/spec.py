@@ -1,0 +1,175 @@
+"""What is benchmarked, as data: entries timed side by side in one process, the protocol, and the key of both."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.step_cell import StepCell
+from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.latency.cell import LatencyCell
+from mobileone_core.training.cell import CellSpec
+
+SCHEMA = 1  # raised when a default changes; a new field with a default needs no new schema
+
+Level = str | int | float | bool | tuple[int, ...]
+Cell = TypeVar("Cell")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[Cell]):
+    """One cell of a benchmark, with its level per factor. reference is the label of the entry its ratio refers to."""
+
+    label: str
+    factors: Mapping[str, Level]
+    cell: Cell
+    reference: str
+
+
+@dataclass(frozen=True)
+class EntryResult:
+    """What was measured of an entry, or of one form of it.
+
+    metrics: milliseconds, bytes, counts and ratios by name. samples: every time of a call by the call's name, as
+    rounds of bursts in milliseconds. tags: how it ran, for the record. unmeasured: why there are no times, such as the
+    answer of a runtime that cannot take the network; empty otherwise.
+    """
+
+    label: str
+    factors: Mapping[str, Level]
+    form: str
+    metrics: Mapping[str, float]
+    samples: Mapping[str, list[list[float]]]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    unmeasured: str = ""
+
+
+@dataclass(frozen=True)
+class BenchmarkSpec(Generic[Cell]):
+    """Entries that are measured side by side by one protocol.
+
+    kind names what is measured, in JSON. An entry that others refer to refers to itself. Raises InputError.
+    """
+
+    kind: ClassVar[str]
+    cell_type: ClassVar[type[LatencyCell] | type[StepCell]]
+
+    entries: tuple[Entry[Cell], ...]
+    protocol: Protocol = field(default_factory=Protocol)
+
+    def __post_init__(self) -> None:
+        labels = [entry.label for entry in self.entries]
+        require(len(set(labels)) == len(labels) >= 1, "entries", labels, "one or more labels, each once")
+        references = {entry.label for entry in self.entries if entry.reference == entry.label}
+        for entry in self.entries:
+            require_choice("reference", entry.reference, sorted(references))
+
+    @property
+    def key(self) -> str:
+        """The benchmark's name: a hash of its canonical text."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """The canonical text that the key hashes; from_json reads it back. A protocol's defaults are left out."""
+        content = {"schema": SCHEMA, "kind": self.kind, "protocol": changed_fields(self.protocol), **self._arms()}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a benchmark. Raises InputError where another version wrote it."""
+        content: dict[str, Any] = json.loads(text)
+        schema = content.pop("schema", None)
+        require(schema == SCHEMA, "schema", schema, f"this version reads comparisons of schema {SCHEMA}")
+        kind = content.pop("kind", None)
+        require(kind == cls.kind, "kind", kind, f"one of {cls.kind}")
+        try:
+            protocol = Protocol(**content.pop("protocol"))
+            return cls(cls._entries(**content), protocol)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"comparison: written by another version ({error})") from error
+
+    def _arms(self) -> dict[str, Any]:
+        """The entries as JSON takes them."""
+        return {"arms": [{**vars(entry), "cell": entry.cell.to_plain()} for entry in self.entries]}  # type: ignore[attr-defined]
+
+    @classmethod
+    def _entries(cls, arms: list[dict[str, Any]]) -> tuple[Entry[Cell], ...]:
+        """The entries of _arms."""
+        read = cls.cell_type.from_plain
+        return tuple(Entry(**{**arm, "factors": _levels(arm["factors"]), "cell": read(arm["cell"])}) for arm in arms)
+
+
+class LatencySpec(BenchmarkSpec[LatencyCell]):
+    """Latencies of networks in their runtimes."""
+
+    kind = "latency"
+    cell_type = LatencyCell
+
+
+class StepSpec(BenchmarkSpec[StepCell]):
+    """Training steps. Every call does the same work, so that nothing is reloaded or trimmed. Raises InputError."""
+
+    kind = "step"
+    cell_type = StepCell
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(not self.protocol.reload, "reload", True, "a training step is not opened anew; False")
+        require(not self.protocol.trim, "trim", self.protocol.trim, "the times of steps are not trimmed; 0")
+
+
+class FormsSpec(BenchmarkSpec[CellSpec]):
+    """Training steps and inferences of cells' networks, in train form and in deployed form.
+
+    All entries refer to one baseline. Raises InputError.
+    """
+
+    kind = "forms"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        references = {entry.reference for entry in self.entries}
+        require(len(references) == 1, "reference", sorted(references), "one for all entries")
+
+    @property
+    def baseline(self) -> str:
+        """The label of the entry that ratios refer to."""
+        return self.entries[0].reference
+
+    def _arms(self) -> dict[str, Any]:
+        arms = [
+            {"label": entry.label, "factors": entry.factors, "spec": json.loads(entry.cell.to_json())}
+            for entry in self.entries
+        ]
+        return {"arms": arms, "baseline": self.baseline}
+
+    @classmethod
+    def _entries(cls, arms: list[dict[str, Any]], baseline: str = "") -> tuple[Entry[CellSpec], ...]:
+        return tuple(
+            Entry(arm["label"], _levels(arm["factors"]), CellSpec.from_json(json.dumps(arm["spec"])), baseline)
+            for arm in arms
+        )
+
+
+AnySpec = LatencySpec | StepSpec | FormsSpec
+SPECS: Mapping[str, type[AnySpec]] = {kind.kind: kind for kind in (LatencySpec, StepSpec, FormsSpec)}
+
+
+def read_spec(text: str) -> AnySpec:
+    """A benchmark of any kind from its JSON. Raises InputError where another version wrote it."""
+    kind = json.loads(text).get("kind")
+    require(kind in SPECS, "kind", kind, f"this version measures {', '.join(SPECS)}")
+    return SPECS[kind].from_json(text)
+
+
+def changed_fields(protocol: Protocol) -> dict[str, Any]:
+    """A protocol's fields that are not the defaults."""
+    default = Protocol()
+    return {name: value for name, value in vars(protocol).items() if value != getattr(default, name)}
+
+
+def _levels(factors: Mapping[str, Any]) -> dict[str, Level]:
+    """Levels by factor, JSON's lists as tuples."""
+    return {name: tuple(level) if isinstance(level, list) else level for name, level in factors.items()}
