@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mobileone_core.data.epochs import Share
-from mobileone_core.data.loaders import BatchLoader
+from mobileone_core.data.epochs import BatchLoader, Share
 from mobileone_core.training.module import Batch, ClassificationModule, SoftBatch
 
 

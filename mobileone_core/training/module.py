@@ -12,12 +12,12 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.training.distillation import Teachers, divergence, widened
+from mobileone_core.training.distributed import broadcast_buffers, data_parallel, mean_over_ranks
 from mobileone_core.training.ema import AveragedNetwork
 from mobileone_core.training.evaluate import ranks
 from mobileone_core.training.form_difference import FormDifference
 from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.optimizer import build_optimizer, schedule
-from mobileone_core.training.parallel import data_parallel, mean_of_all, take_buffers
 from mobileone_core.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor]  # images [B, C, H, W], labels [B]
@@ -108,7 +108,7 @@ class ClassificationModule(LightningModule):
             self.averaged.update()
 
     def on_validation_start(self) -> None:
-        take_buffers(self.final)
+        broadcast_buffers(self.final)
 
     def validation_step(self, batch: Batch) -> None:
         self._measure(batch)
@@ -117,7 +117,7 @@ class ClassificationModule(LightningModule):
         self._report("val")
 
     def on_test_start(self) -> None:
-        take_buffers(self.final)
+        broadcast_buffers(self.final)
         self.forms = FormDifference(self.final, self.layout)
 
     def test_step(self, batch: Batch) -> None:
@@ -134,7 +134,7 @@ class ClassificationModule(LightningModule):
 
     def epoch_metrics(self) -> dict[str, float]:
         """What the epoch just finished measured; TrainingFailed names the first step whose loss is not finite."""
-        losses = mean_of_all(torch.stack(self._losses)).tolist()  # the epoch's one wait for the device
+        losses = mean_over_ranks(torch.stack(self._losses)).tolist()  # the epoch's one wait for the device
         for step, loss in enumerate(losses, start=1):
             if not math.isfinite(loss):
                 raise TrainingFailed(f"epoch {self.current_epoch + 1}, step {step}: the training loss is {loss}")

@@ -1,4 +1,4 @@
-"""What training tells whoever started it, and what it gives back. No torch here."""
+"""What training reports to its caller, and what it returns."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch (counted from 1): optimizer steps so far, milliseconds since 1970 at its end, metrics."""
+    """One epoch, counted from 1: optimizer steps so far, its end in milliseconds since 1970, and its metrics."""
 
     epoch: int
     step: int
@@ -21,33 +21,38 @@ class TrainingStopped(Exception):  # noqa: N818
 
 
 class TrainingFailed(RuntimeError):  # noqa: N818
-    """The cell itself went wrong: a loss that is not finite, with epoch and step in the message."""
+    """The cell itself failed: a loss that is not finite, with epoch and step in the message."""
 
 
 class Observer(Protocol):
-    """Whoever wants to know: any method may raise TrainingStopped."""
+    """Receives the progress of a cell; any method may raise TrainingStopped."""
 
     def resumed(self, history: Sequence[EpochRecord]) -> None:
-        """Called once before training where a checkpoint was found, with all epochs it holds."""
+        """Called once before training if a checkpoint exists, with all epochs it holds."""
 
     def epoch_finished(self, record: EpochRecord) -> None:
         """Called after each epoch's validation, before that epoch's checkpoint is written."""
 
     def batch_finished(self) -> None:
-        """Called after each training batch; cheap."""
+        """Called after each training batch; must be cheap."""
 
 
 class NullObserver:
-    """An observer that wants to know nothing."""
+    """An observer that ignores everything."""
 
-    def resumed(self, history: Sequence[EpochRecord]) -> None: ...
-    def epoch_finished(self, record: EpochRecord) -> None: ...
-    def batch_finished(self) -> None: ...
+    def resumed(self, history: Sequence[EpochRecord]) -> None:
+        """Ignore the history."""
+
+    def epoch_finished(self, record: EpochRecord) -> None:
+        """Ignore the epoch."""
+
+    def batch_finished(self) -> None:
+        """Ignore the batch."""
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """Final metrics (test/top1, val/top1, time/train_seconds and so on) and the file of the final weights."""
+    """Final metrics by name (test/top1, val/top1, time/train_seconds and so on) and the file of the final weights."""
 
     metrics: Mapping[str, float]
     weights: Path

@@ -19,11 +19,11 @@ from mobileone_core.training.batches import EpochBatches
 from mobileone_core.training.callbacks import EpochRecorder, read_history
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.distillation import Teachers, load_teachers
+from mobileone_core.training.distributed import other_ranks
 from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
-from mobileone_core.training.ranks import other_ranks
 from mobileone_core.training.recipe import Teacher
 from mobileone_core.training.trainer import build_trainer, quiet
 

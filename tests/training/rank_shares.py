@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model, set_synchronized
 from mobileone_core.model.spec import BlockExecution, ModelSpec
-from mobileone_core.training.parallel import data_parallel
+from mobileone_core.training.distributed import data_parallel
 
 SPEC = ModelSpec.preset("tiny", k=2, se=(0, 0, 1, 1))  # depthwise blocks of both strides
 BATCH, CLASSES, STEPS = 6, 5, 6

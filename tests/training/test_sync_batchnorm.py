@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from mobileone_core.cli.options.study import Running
 from mobileone_core.errors import InputError
 from mobileone_core.study.environment import environment_tags
+from mobileone_core.training.distributed import other_ranks
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.ranks import other_ranks
 
 FOLDED = Execution("cpu", blocks="folded")
 SHARED = Execution("cpu", blocks="folded", processes=2, sync_batchnorm=True)

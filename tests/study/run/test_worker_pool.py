@@ -14,7 +14,7 @@ from mobileone_core.study.run import worker
 from mobileone_core.study.run import worker_pool as team
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.run.worker_pool import SPARE, Team
-from mobileone_core.training import ranks
+from mobileone_core.training import distributed
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Recipe, Teacher
@@ -110,10 +110,10 @@ def test_a_rank_that_never_starts_is_given_up(monkeypatch, tmp_path):
     words, mouth = multiprocessing.Pipe(duplex=False)
     asleep = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(600,))
     asleep.start()
-    monkeypatch.setattr(ranks, "START", 0.01)
-    monkeypatch.setattr(ranks, "_start", lambda group, *_: ranks.Member(group.rank, asleep, words))
+    monkeypatch.setattr(distributed, "START_TIMEOUT", 0.01)
+    monkeypatch.setattr(distributed, "_start", lambda member, *_: distributed.RankProcess(member.rank, asleep, words))
     late = pytest.raises(ChildProcessError, match="rank 1 has not started within 0 s")
-    with words, mouth, late, ranks.other_ranks(2, torch.device("cpu"), tmp_path, print, ()):
+    with words, mouth, late, distributed.other_ranks(2, torch.device("cpu"), tmp_path, print, ()):
         pytest.fail("it went on without rank 1")
     assert asleep.exitcode == -9
 

@@ -21,14 +21,13 @@ from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
-from mobileone_core.training import parallel, ranks
+from mobileone_core.training import distributed
 from mobileone_core.training.callbacks import EpochRecorder
+from mobileone_core.training.distributed import GroupMember, other_ranks, process_group
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import ClassificationModule
 from mobileone_core.training.observer import NullObserver, TrainingFailed, TrainingStopped
 from mobileone_core.training.optimizer import learning_rate, weight_decay
-from mobileone_core.training.parallel import Group, joined
-from mobileone_core.training.ranks import other_ranks
 from mobileone_core.training.run import Work, _train
 
 TWO = Execution("cpu", processes=2, blocks="branches")
@@ -182,20 +181,20 @@ def test_what_went_wrong_elsewhere_is_said_here(tmp_path, name, error):
 def test_so_is_what_went_wrong_before_all_connections_stood(tmp_path, monkeypatch):
     @contextlib.contextmanager
     def broken(group, device):
-        with joined(group, device):
+        with process_group(group, device):
             raise RuntimeError("Connection closed by peer")
         yield
 
-    monkeypatch.setattr(ranks, "joined", broken)
+    monkeypatch.setattr(distributed, "process_group", broken)
     with pytest.raises(InputError, match="data_root"), other_ranks(2, CPU, tmp_path, rank_fakes.fail, ("input",)):
         pass
 
 
 def test_after_a_meeting_that_failed_there_can_be_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "LIMIT", timedelta(seconds=0.5))
-    with pytest.raises(RuntimeError, match="timeout"), joined(Group(0, 2, tmp_path / "nobody comes"), CPU):
+    monkeypatch.setattr(distributed, "GROUP_TIMEOUT", timedelta(seconds=0.5))
+    with pytest.raises(RuntimeError, match="timeout"), process_group(GroupMember(0, 2, tmp_path / "nobody comes"), CPU):
         pass
-    monkeypatch.setattr(parallel, "LIMIT", timedelta(seconds=60))
+    monkeypatch.setattr(distributed, "GROUP_TIMEOUT", timedelta(seconds=60))
     with other_ranks(2, CPU, tmp_path, rank_fakes.meet, ()):
         dist.barrier()
 
