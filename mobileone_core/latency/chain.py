@@ -6,7 +6,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from mobileone_core.latency.cell import Chain
 from mobileone_core.model.activations import DynamicReLU, SqueezeExcite, build_activation
-from mobileone_core.model.context import PIECES, activation_widths
+from mobileone_core.model.spec import PIECES, activation_widths
 
 TRANSPOSED = "_rank5"
 CHANNELS = 3  # of an image

@@ -1,12 +1,11 @@
-"""Activations by name, SE, and the small network behind SE and the dynamic ones."""
+"""Activations by name, squeeze-and-excite, and the small network inside SE and the dynamic activations."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.context import PIECES, Widths, activation_widths, squeeze_excite_widths
-from mobileone_core.model.spec import ACTIVATIONS
+from mobileone_core.model.spec import ACTIVATIONS, PIECES, ContextWidths, activation_widths, squeeze_excite_widths
 
 STATIC: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -19,22 +18,23 @@ STATIC: dict[str, type[nn.Module]] = {
 class ContextNetwork(nn.Module):
     """Average pool, linear, ReLU, linear: (N, C, H, W) -> (N, outputs, 1, 1).
 
-    The linear layers are 1x1 convolutions, so that everything stays rank 4.
+    The linear layers are 1x1 convolutions, so that all tensors have rank 4.
     """
 
-    def __init__(self, widths: Widths) -> None:
+    def __init__(self, widths: ContextWidths) -> None:
         super().__init__()
         channels, hidden, outputs = widths
         self.fc1 = nn.Conv2d(channels, hidden, 1)
         self.fc2 = nn.Conv2d(hidden, outputs, 1)
 
     def context(self, x: Tensor) -> Tensor:
+        """Map images (N, C, H, W) to the outputs (N, outputs, 1, 1), before any activation of them."""
         out: Tensor = self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True))))
         return out
 
 
 class SqueezeExcite(ContextNetwork):
-    """x * sigmoid(context(x)) (Hu et al., CVPR 2018, section 3), reduced by 16 as in the released code."""
+    """Squeeze-and-excite, x * sigmoid(context(x)) (Hu et al., CVPR 2018, section 3), reduction 16 as released."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(squeeze_excite_widths(channels))
@@ -47,7 +47,7 @@ class DynamicReLU(ContextNetwork):
     """y = max_k a_k(x) x + b_k(x), k = 1, 2 (Chen et al., ECCV 2020, section 3): (N, C, H, W) -> the same.
 
     The residuals d = 2 sigmoid(context(x)) - 1 give a = alpha + d_a and b = d_b / 2, with alpha = (1, 0): zero
-    residuals are ReLU. Variant A shares one function over all channels, B has one a channel; both reduce by 8.
+    residuals are ReLU. Variant A shares one function over all channels, B has one per channel; the reduction is 8.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,20 +61,20 @@ class DynamicShiftMax(ContextNetwork):
 
     Li et al., MicroNet, ICCV 2021, section 4, with J = K = 2 and two groups of channels (C/2 rounded down). The
     range of a is that of its released code: a = alpha + 4 hardsigmoid(context(x)) - 2, with alpha = 1 for the
-    channel itself and 0 for the shifted one, reduced by 8. Not taken from that code: its further shift by one
-    channel within the group, and hidden widths in multiples of 4.
+    channel itself and 0 for the shifted one; the reduction is 8. Unlike that code: no further shift by one channel
+    within the group, and hidden widths need not be multiples of 4.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         residuals = 4 * F.hardsigmoid(self.context(x)) - 2
-        own_1, other_1, own_2, other_2 = residuals.chunk(PIECES * PIECES, dim=1)
+        same_1, other_1, same_2, other_2 = residuals.chunk(PIECES * PIECES, dim=1)
         half = x.shape[1] // 2
         shifted = torch.cat((x[:, half:], x[:, :half]), dim=1)
-        return torch.maximum((1 + own_1) * x + other_1 * shifted, (1 + own_2) * x + other_2 * shifted)
+        return torch.maximum((1 + same_1) * x + other_1 * shifted, (1 + same_2) * x + other_2 * shifted)
 
 
 def build_activation(name: str, channels: int) -> nn.Module:
-    """The activation for feature maps of so many channels. Raises InputError for an unknown name."""
+    """Build an activation for feature maps with this number of channels. Raises InputError for an unknown name."""
     if name in STATIC:
         return STATIC[name]()
     widths = activation_widths(name, channels)

@@ -1,4 +1,4 @@
-"""BatchNorm statistics for a network that was not trained."""
+"""BatchNorm statistics for untrained networks."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def calibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Give every BN the statistics of some batches of images; the network ends in evaluation mode.
+    """Set every BN's running statistics to those of some batches of images, and switch to evaluation mode.
 
-    With fresh statistics activations grow from block to block, and slow arithmetic on denormals would be timed.
+    With initial statistics activations explode from block to block, and slow arithmetic on denormals would be timed.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -1,16 +1,15 @@
-"""Parameters and multiply-adds of a network, counted from its spec: no torch here."""
+"""Parameters and multiply-adds of a network, counted from its spec."""
 
 from dataclasses import dataclass
 from itertools import chain
 
-from mobileone_core.errors import require
-from mobileone_core.model.context import Widths, activation_widths, squeeze_excite_widths
-from mobileone_core.model.spec import BlockSpec, ModelSpec
+from mobileone_core.errors import require_integer
+from mobileone_core.model.spec import BlockSpec, ContextWidths, ModelSpec, activation_widths, squeeze_excite_widths
 
 
 @dataclass(frozen=True)
 class FormCost:
-    """params: trainable numbers; macs: multiply-adds of convolutions and linear layers for one image."""
+    """Trainable parameters, and multiply-adds (macs) of convolutions and linear layers for one image."""
 
     params: int = 0
     macs: int = 0
@@ -21,28 +20,38 @@ class FormCost:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """The train form (with branches) and the deployed form (one convolution a block)."""
+    """The cost of the train form (with branches) and of the deployed form (one convolution per block)."""
 
     train: FormCost
     deployed: FormCost
 
 
 def model_cost(spec: ModelSpec | str, image_size: int = 224, num_classes: int = 1000) -> ModelCost:
-    """Exact counts for a square image of image_size pixels, as fvcore and timm count: normalization, pooling
-    and element-wise work are no multiply-adds. SE and the dynamic activations count with their layers.
+    """Count parameters and multiply-adds of a network exactly, without building it.
 
-    spec: or a variant's name. Raises InputError.
+    Counts as fvcore and timm do: layers of SE and of dynamic activations count, normalization, pooling and
+    element-wise operations do not.
+
+    Args:
+        spec: A ModelSpec or a variant's name.
+        image_size: Pixels along one side of a square image.
+        num_classes: Outputs of the classifier.
+
+    Raises InputError.
+
+    >>> model_cost("s0").deployed.params
+    2078504
     """
     spec = ModelSpec.preset(spec) if isinstance(spec, str) else spec
     for name, value in (("image_size", image_size), ("num_classes", num_classes)):
-        require(isinstance(value, int) and value >= 1, name, value, "an integer of 1 or more")
+        require_integer(name, value)
     head = _dense(spec.widths[-1], num_classes)
     train, deployed, size = head, head, image_size
     for block in (spec.stem(), *chain.from_iterable(spec.stages())):
         size = (size - 1) // block.stride + 1
-        behind = _behind(block, spec.activation)
-        train += _branches(block, size * size) + behind
-        deployed += _conv(block, block.kernel_size, size * size) + FormCost(block.out_channels) + behind
+        after = _after_conv(block, spec.activation)
+        train += _branches(block, size * size) + after
+        deployed += _conv(block, block.kernel_size, size * size) + FormCost(block.out_channels) + after
     return ModelCost(train, deployed)
 
 
@@ -59,12 +68,12 @@ def _conv(block: BlockSpec, kernel_size: int, positions: int) -> FormCost:
     return FormCost(weights, weights * positions)
 
 
-def _behind(block: BlockSpec, activation: str) -> FormCost:
+def _after_conv(block: BlockSpec, activation: str) -> FormCost:
     total = _context(activation_widths(activation, block.out_channels))
     return total + _context(squeeze_excite_widths(block.out_channels)) if block.se else total
 
 
-def _context(widths: Widths | None) -> FormCost:
+def _context(widths: ContextWidths | None) -> FormCost:
     if widths is None:
         return FormCost()
     channels, hidden, outputs = widths

@@ -1,10 +1,10 @@
-"""What a MobileOne network is, as data: no torch here."""
+"""The description of a MobileOne network as data."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from mobileone_core.errors import require
+from mobileone_core.errors import require, require_choice, require_integer
 
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -12,14 +12,18 @@ BlockExecution = Literal["branches", "folded", "auto"]  # how a block trains: ne
 BLOCK_EXECUTIONS: tuple[str, ...] = get_args(BlockExecution)
 MAX_K = 16
 MAX_SCALE = 100
-SMALL_IMAGE = 64  # pixels; CIFAR's convention for strides starts here and below
+SMALL_IMAGE = 64  # pixels; images up to this size take CIFAR's convention for strides
+SE_REDUCTION = 16
+DYNAMIC_REDUCTION = 8  # R: the default of Dynamic ReLU, and of MicroNet's released settings
+PIECES = 2  # K, the pieces of Dynamic ReLU and Shift-Max; also J, the channels that Shift-Max fuses
+ContextWidths = tuple[int, int, int]  # channels in, hidden, out of the small network that reads the pooled input
 
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One MobileOne block: k conv-BN branches, a scale and a skip branch where its shape allows.
+    """One MobileOne block: k conv-BN branches, and a scale and a skip branch if its shape allows.
 
-    The padding is kernel_size // 2, so kernel_size is odd. Raises InputError.
+    The padding is kernel_size // 2, so kernel_size must be odd. Raises InputError.
     """
 
     in_channels: int
@@ -37,12 +41,12 @@ class BlockSpec:
 
     @property
     def scale(self) -> bool:
-        """Whether a 1x1 conv-BN stands beside the larger kernels."""
+        """Whether the block has a scale branch: a 1x1 conv-BN next to larger kernels."""
         return self.reparam and self.kernel_size > 1
 
     @property
     def skip(self) -> bool:
-        """Whether a BN alone carries the input over."""
+        """Whether the block has a skip branch: a BN of the input."""
         return self.reparam and self.in_channels == self.out_channels and self.stride == 1
 
 
@@ -50,13 +54,23 @@ class BlockSpec:
 class ModelSpec:
     """A MobileOne network; the defaults are the released S0 with k = 1.
 
-    widths and depths are output channels and blocks (a depthwise and a pointwise one each) a stage: the
-    released code's four stages, of which the third holds stages 4 and 5 of table 7. k counts the parallel
-    conv-BN branches (section 3.3), stem_k those of the first block, one dense 3x3: 1 in the released code
-    and so in the released weights, the stage's k (4 for S0) in table 7. se is "none", "all" (every block
-    of every stage), "paper" (S4's placement: the last half of the third stage and all of the fourth) or the
-    number of blocks with SE at the end of each stage.
-    Raises InputError (a ValueError) naming the field, the value and what is allowed.
+    Args:
+        widths: Output channels of each stage. The released code has four; its third is stages 4 and 5 of table 7.
+        depths: Blocks of each stage; each is a depthwise and a pointwise block.
+        k: Parallel conv-BN branches of a block in train form (section 3.3), 1 to 16.
+        reparam: False builds the plain network without branches, scale and skip; it requires k = 1.
+        activation: Activation of every block, one of ACTIVATIONS.
+        se: "none", "all" (every block), "paper" (S4: the last half of the third stage and all of the fourth), or the
+            number of blocks with SE at the end of each stage.
+        stem_k: Branches of the first, dense 3x3 block: 1 in the released code and weights, the variant's k in table 7.
+        stem_stride: Stride of the first block.
+        stage_strides: Stride of the first block of each stage.
+        in_channels: Channels of the input images.
+
+    Raises InputError (a ValueError) that names the field, the value and what is allowed.
+
+    >>> ModelSpec.preset("s0", k=1, activation="gelu").widths
+    (48, 128, 256, 1024)
     """
 
     widths: tuple[int, ...] = (48, 128, 256, 1024)
@@ -74,18 +88,17 @@ class ModelSpec:
         for name in ("widths", "depths", "stage_strides"):
             _check_stages(name, getattr(self, name), self.widths)
         for name in ("stem_stride", "in_channels"):
-            require(_is_count(getattr(self, name)), name, getattr(self, name), "an integer of 1 or more")
+            require_integer(name, getattr(self, name))
         require(isinstance(self.reparam, bool), "reparam", self.reparam, "True or False")
         for name in ("k", "stem_k"):
             value = getattr(self, name)
-            require(_is_count(value) and value <= MAX_K, name, value, f"an integer from 1 to {MAX_K}")
-            allowed = "without re-parameterization (reparam=False) it is 1"
-            require(self.reparam or value == 1, name, value, allowed)
-        require(self.activation in ACTIVATIONS, "activation", self.activation, f"one of {', '.join(ACTIVATIONS)}")
+            require_integer(name, value, at_most=MAX_K)
+            require(self.reparam or value == 1, name, value, "without re-parameterization (reparam=False) it is 1")
+        require_choice("activation", self.activation, ACTIVATIONS)
         self._check_se()
 
     def _check_se(self) -> None:
-        allowed = "'none', 'all', 'paper' (four stages) or blocks with SE a stage, each from 0 to the stage's depth"
+        allowed = "'none', 'all', 'paper' (four stages) or blocks with SE per stage, each from 0 to the stage's depth"
         if isinstance(self.se, str):
             fits = self.se in ("none", "all") or (self.se == "paper" and len(self.depths) == 4)
         else:
@@ -95,20 +108,23 @@ class ModelSpec:
 
     @classmethod
     def preset(cls, variant: str, **changes: Any) -> "ModelSpec":  # noqa: ANN401
-        """A variant (s0 to s4; tiny and small are ours) and what differs; reparam=False brings k = 1 with it."""
-        require(variant in PRESETS, "variant", variant, f"one of {', '.join(PRESETS)}")
+        """Return a variant with some fields changed; reparam=False implies k = 1.
+
+        Variants are s0 to s4 of the paper, and tiny and small, our own for laptops. Raises InputError.
+        """
+        require_choice("variant", variant, PRESETS)
         unknown = sorted(set(changes) - set(cls.__dataclass_fields__))
         require(not unknown, "field", ", ".join(unknown), f"one of {', '.join(cls.__dataclass_fields__)}")
         return PRESETS[variant].changed(**changes)
 
     def changed(self, **changes: Any) -> "ModelSpec":  # noqa: ANN401
-        """This network with other fields; reparam=False brings k = 1 with it."""
+        """Return a copy with some fields changed; reparam=False implies k = 1."""
         if changes.get("reparam") is False:
             changes = {"k": 1, "stem_k": 1, **changes}
         return replace(self, **changes)
 
     def scaled(self, width: float = 1, depth: float = 1) -> "ModelSpec":
-        """Multiples of every stage's channels, rounded to a multiple of 8, and of its blocks, at least one each."""
+        """Multiply the channels of every stage, rounded to multiples of 8, and its blocks, at least one per stage."""
         for name, value in (("width", width), ("depth", depth)):
             fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MAX_SCALE
             require(fits, name, value, f"a multiple above 0 and below {MAX_SCALE}")
@@ -118,18 +134,18 @@ class ModelSpec:
         return replace(self, widths=widths, depths=depths)
 
     def fitted_to(self, image_size: int) -> "ModelSpec":
-        """The same network with CIFAR's strides for small images: no reduction in the stem and first stage.
+        """Return the network with CIFAR's strides, 1 in stem and first stage, if images are small.
 
-        Only a network that would reduce the image to a single pixel or less is changed.
+        Changes only networks that would reduce an image of image_size pixels, at most 64, to a single pixel.
         """
-        require(_is_count(image_size), "image_size", image_size, "an integer of 1 or more")
+        require_integer("image_size", image_size)
         if image_size > SMALL_IMAGE or self.reduction < image_size:
             return self
         return replace(self, stem_stride=1, stage_strides=(1, *self.stage_strides[1:]))
 
     @property
     def reduction(self) -> int:
-        """Input pixels along one side of a pixel of the last feature map."""
+        """Total stride: input pixels per pixel of the last feature map, along one side."""
         product = self.stem_stride
         for stride in self.stage_strides:
             product *= stride
@@ -137,7 +153,7 @@ class ModelSpec:
 
     @property
     def stem_width(self) -> int:
-        """Channels after the first block: never above 64 (the released code's in_planes)."""
+        """Output channels of the first block: at most 64 (the released code's in_planes)."""
         return min(64, self.widths[0])
 
     @property
@@ -152,11 +168,11 @@ class ModelSpec:
         return tuple(self.se)
 
     def stem(self) -> BlockSpec:
-        """The dense 3x3 block that reads the image; without SE."""
+        """The first block, a dense 3x3 block without SE."""
         return BlockSpec(self.in_channels, self.stem_width, 3, self.stem_stride, 1, self.stem_k, self.reparam, se=False)
 
     def stages(self) -> Iterator[tuple[BlockSpec, ...]]:
-        """The blocks of each stage: depthwise 3x3, pointwise 1x1, and so on."""
+        """Yield the blocks of each stage: depthwise 3x3 and pointwise 1x1 in turn."""
         channels = self.stem_width
         stages = zip(self.widths, self.depths, self.stage_strides, self.se_blocks, strict=True)
         for width, depth, first_stride, with_se in stages:
@@ -172,13 +188,30 @@ class ModelSpec:
             yield tuple(blocks)
 
 
+def squeeze_excite_widths(channels: int) -> ContextWidths:
+    """Return the widths of an SE layer; hidden is int(channels / 16) as released, at least 1."""
+    return channels, max(1, channels // SE_REDUCTION), channels
+
+
+def activation_widths(activation: str, channels: int) -> ContextWidths | None:
+    """Return the widths of the small network inside a dynamic activation, or None for one without parameters."""
+    outputs = {
+        "dynamic_relu_a": 2 * PIECES,
+        "dynamic_relu_b": 2 * PIECES * channels,
+        "dynamic_shift_max": PIECES * PIECES * channels,
+    }
+    if activation not in outputs:
+        return None
+    return channels, max(1, channels // DYNAMIC_REDUCTION), outputs[activation]
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _check_stages(name: str, value: object, widths: object) -> None:
     fits = isinstance(value, tuple) and len(value) >= 1 and all(_is_count(item) for item in value)
-    require(fits, name, value, "a tuple of integers of 1 or more, one a stage")
+    require(fits, name, value, "a tuple of integers of 1 or more, one per stage")
     if isinstance(value, tuple) and isinstance(widths, tuple):
         require(len(value) == len(widths), name, value, f"as many integers as widths: {len(widths)}")
 
@@ -190,6 +223,6 @@ PRESETS: dict[str, ModelSpec] = {
     "s3": ModelSpec(widths=(128, 320, 768, 2048)),
     "s4": ModelSpec(widths=(192, 448, 896, 2048), se="paper"),
     "tiny": ModelSpec(widths=(16, 32, 64, 128), depths=(1, 1, 2, 1), k=4, stage_strides=(1, 2, 2, 1)),
-    # tiny's teacher: twice as wide. No network of the paper either.
+    # tiny's teacher, twice as wide; like tiny, not a network of the paper.
     "small": ModelSpec(widths=(32, 64, 128, 256), depths=(1, 1, 2, 1), stage_strides=(1, 2, 2, 1)),
 }

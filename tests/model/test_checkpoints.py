@@ -40,7 +40,7 @@ def test_safetensors_by_path_or_text(model, tmp_path, tiny, same):
 
 def test_a_sparse_tensor_is_refused_before_anything_is_loaded(model, refused):
     state = model.state_dict() | {"head.fc.bias": torch.ones(10).to_sparse()}
-    assert refused(state) == "the state dict: under 'head.fc.bias' it holds a Tensor, not a dense tensor with a name"
+    assert refused(state) == "the state dict: entry 'head.fc.bias' is a Tensor, not a dense tensor with a name"
 
 
 def test_a_file_of_another_width_is_named(tmp_path, tiny, refused):
@@ -67,7 +67,7 @@ def test_code_in_a_file_is_not_executed(tmp_path, protocol, refused):
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content))
-    assert refused(path).startswith(f"{path}: not a readable weight file; it is broken, or holds more than weights")
+    assert refused(path).startswith(f"{path}: not a readable weight file; it is broken, or contains more than weights")
     assert not trace.exists()
     if protocol == "pickle":
         pickle.loads(path.read_bytes())  # the file would have done it
@@ -89,17 +89,17 @@ def test_a_truncated_file_is_named(model, tmp_path, refused):
 
 
 def test_missing_files_and_folders_are_named(tmp_path, refused):
-    assert refused(tmp_path / "none.pt") == f"{tmp_path / 'none.pt'}: there is no such file"
-    assert refused(tmp_path) == f"{tmp_path}: there is no such file"
+    assert refused(tmp_path / "none.pt") == f"{tmp_path / 'none.pt'}: no such file"
+    assert refused(tmp_path) == f"{tmp_path}: no such file"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "it holds a list, not a state dict"),
-        (torch.zeros(3), "it holds a Tensor, not a state dict"),
-        ({"epoch": 3}, "under 'epoch' it holds a int, not a dense tensor with a name"),
-        ({7: torch.zeros(1)}, "under 7 it holds a Tensor, not a dense tensor with a name"),
+        ([1, 2], "it contains a list, not a state dict"),
+        (torch.zeros(3), "it contains a Tensor, not a state dict"),
+        ({"epoch": 3}, "entry 'epoch' is a int, not a dense tensor with a name"),
+        ({7: torch.zeros(1)}, "entry 7 is a Tensor, not a dense tensor with a name"),
     ],
 )
 def test_files_without_a_state_dict(tmp_path, content, message, refused):

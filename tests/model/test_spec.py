@@ -1,8 +1,8 @@
 import pytest
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.layouts import require_representable
 from mobileone_core.model.spec import ACTIVATIONS, PRESETS, BlockSpec, ModelSpec
+from mobileone_core.model.weights import require_representable
 
 BAD = [
     ({"k": 0}, "k: 0 is not allowed; an integer from 1 to 16"),

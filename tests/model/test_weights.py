@@ -86,7 +86,7 @@ def test_a_train_form_file_is_folded_into_a_deployed_model(layout, dtype, tiny, 
 
 
 def test_a_deployed_file_cannot_become_branches(model, tiny):
-    with pytest.raises(InputError, match="the state dict: it holds the deployed form, whose branches are gone"):
+    with pytest.raises(InputError, match="the state dict: it contains the deployed form, without branches"):
         load_weights(build_model(tiny(), 10), reparameterize(model).state_dict())
 
 
