@@ -133,7 +133,7 @@ def test_integers_are_no_weights(model, refused):
         (
             {"activation": "dynamic_relu_a"},
             "timm",
-            "activation: 'dynamic_relu_a' is not allowed; the timm layout has no",
+            "activation: 'dynamic_relu_a' is not allowed; the timm layout cannot hold",
         ),
         ({"se": (1, 0, 0, 0)}, "apple", "se: (1, 0, 0, 0) is not allowed; the apple layout needs 'none' or 'paper'"),
         ({}, "onnx", "layout: 'onnx' is not allowed; one of own, apple, timm"),
