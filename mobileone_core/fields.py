@@ -1,20 +1,13 @@
 """Fields of a frozen spec, each with its default, help text and rule in one line."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from mobileone_core.errors import require, require_choice
 
 Rule = Callable[[str, Any], None]  # rule(field, value) raises InputError
-
-
-@functools.cache
-def type_hints(spec_type: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The resolved type hints of a class; computed once per class."""
-    return get_type_hints(spec_type)
 
 
 def option(default: Any, text: str, rule: Rule | None = None) -> Any:  # noqa: ANN401
@@ -33,11 +26,11 @@ def check_options(spec: Any) -> None:  # noqa: ANN401
     Raises InputError for the first field that breaks its rule.
     """
     for item in dataclasses.fields(spec):
-        value, hint, rule = getattr(spec, item.name), type_hints(type(spec))[item.name], item.metadata.get("rule")
+        value, rule = getattr(spec, item.name), item.metadata.get("rule")
         if rule is not None:
             rule(item.name, value)
-        elif get_origin(hint) is Literal:
-            require_choice(item.name, value, get_args(hint))
+        elif get_origin(item.type) is Literal:
+            require_choice(item.name, value, get_args(item.type))
 
 
 def number_rule(fits: Callable[[float], bool], allowed: str) -> Rule:

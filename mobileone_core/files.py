@@ -1,6 +1,7 @@
-"""Atomic writing of files."""
+"""Atomic writing and hashing of files."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Callable
@@ -30,3 +31,9 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,8 +17,7 @@ from mobileone_core.model.cost import ModelCost, model_cost
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Factor, Level, fields_of, frozen, level_label
 from mobileone_core.study.presets import preset_cell
-from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.teachers import teacher_cell
+from mobileone_core.training.cell import CellSpec, teacher_cell
 
 AnyComparison = AnySpec
 Role = Literal["cell", "teacher", "comparison"]

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from mobileone_core.errors import InputError
 from mobileone_core.files import write_whole
-from mobileone_core.training.module import ClassificationModule
+from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import EpochRecord, Observer
 
 
@@ -37,7 +37,7 @@ class EpochRecorder(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and report the epoch, then write the checkpoint to a temporary file and rename it."""
-        assert isinstance(pl_module, ClassificationModule)
+        assert isinstance(pl_module, CellModule)
         metrics = pl_module.epoch_metrics() | {"time/epoch_seconds": time.perf_counter() - self._started}
         now = time.time_ns() // 1_000_000
         record = EpochRecord(trainer.current_epoch + 1, trainer.global_step, now, metrics)

@@ -1,4 +1,4 @@
-"""A cell: one network, one data set, one recipe, one seed; and the key that names it. No torch here."""
+"""A cell: one network, one data set, one recipe, one seed; and the key that names it."""
 
 import dataclasses
 import functools
@@ -11,29 +11,43 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mobileone_core.data.spec import DataSpec
-from mobileone_core.errors import InputError, require
-from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.recipe import Recipe
+from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.fields import option
+from mobileone_core.model.spec import PRESETS, ModelSpec
+from mobileone_core.training.recipe import Recipe, Teacher
+from mobileone_core.training.tasks import task_spec
 
 VARIED = ("model", "recipe")  # the parts whose fields a study can set
-MULTIPLES = ("model.width", "model.depth")  # of the variant's own widths and depths
+MULTIPLES = ("model.width", "model.depth")  # names that multiply the widths and depths of the variant
 SCHEMA = 1  # raised when a default changes; a new field with a default needs no new schema
 
 
 @dataclass(frozen=True)
 class CellSpec:
-    """What a cell is. How it runs (device, threads, workers, memory format, compilation) is no part of it."""
+    """What a cell is: network, data, recipe, seed and task. How it runs (Execution) is no part of it.
+
+    Raises InputError if the task cannot train on the data or cannot follow the recipe.
+
+    Example:
+        >>> CellSpec(seed=7).key
+        '138113176795'
+    """
 
     model: ModelSpec = field(default_factory=ModelSpec)
     data: DataSpec = field(default_factory=DataSpec)
     recipe: Recipe = field(default_factory=Recipe)
-    seed: int = 0
+    seed: int = option(0, "Seed of initial weights, validation split, data order and augmentation.")
+    task: str = option("classification", "What the network is trained for.")
 
     def __post_init__(self) -> None:
-        require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "an integer of 0 or more")
+        require_integer("seed", self.seed, at_least=0)
+        task = task_spec(self.task)
+        require_choice("data", self.data.name, task.data_sets)
+        fits = task.can_distil or not self.recipe.teachers
+        require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
 
     def changed(self, changes: Mapping[str, Any]) -> "CellSpec":
-        """This cell with other fields, by names such as model.k; model.width and model.depth multiply its own."""
+        """A copy with other fields, named like model.k; model.width and model.depth multiply the widths and depths."""
         model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})
         parts: dict[str, Any] = {"model": model, "recipe": self.recipe}
         for part in VARIED:
@@ -43,7 +57,7 @@ class CellSpec:
         return replace(self, **parts)
 
     def with_seed(self, seed: int) -> "CellSpec":
-        """This cell with another seed; the seeds of a setting share its other differences from the defaults."""
+        """A copy with another seed, whose key is cheap: the seeds of a setting share the rest of their text."""
         other = replace(self, seed=seed)
         other.__dict__["_unseeded"] = self._unseeded
         return other
@@ -59,62 +73,69 @@ class CellSpec:
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        """The canonical text that the key hashes; from_json reads it back."""
+        """The canonical text that the key hashes; from_json reads it."""
         content = {"schema": SCHEMA, **self._unseeded, **({"seed": self.seed} if self.seed else {})}
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "CellSpec":
-        """Read a cell; InputError where a newer schema wrote it."""
+        """Read a cell. Raises InputError if a newer schema wrote it."""
         content = json.loads(text)
         schema = content.pop("schema", None)
         require(schema == SCHEMA, "schema", schema, f"this version reads records of schema {SCHEMA}")
         return typing.cast("CellSpec", _rebuild(cls, content))
 
 
-def _differences(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    default, hints = _defaults(type(value))
-    changed: dict[str, Any] = {}
-    for name in (item.name for item in dataclasses.fields(value)):
-        mine, usual = getattr(value, name), getattr(default, name)
-        if mine == usual:
-            continue
-        changed[name] = _differences(mine) if dataclasses.is_dataclass(mine) else _plain(mine, hints[name])
-    return changed
+def teacher_cell(student: CellSpec, teacher: Teacher) -> CellSpec:
+    """The cell that trains a student's teacher: same data, seed and recipe, without teachers. Raises InputError."""
+    require(not teacher.weights, "teachers", teacher.network, "its weights come from a file: there is nothing to train")
+    return replace(student, model=teacher_model(student, teacher), recipe=student.recipe.changed(teachers=()))
+
+
+def teacher_model(student: CellSpec, teacher: Teacher) -> ModelSpec:
+    """The network of a teacher that is a variant, fitted to the student's images. Raises InputError."""
+    require_choice("teachers", teacher.network, PRESETS)
+    return ModelSpec.preset(teacher.network, in_channels=student.data.channels).fitted_to(student.data.image_size)
+
+
+def _differences(spec: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The fields that differ from their defaults, as JSON; fields without a default always."""
+    return {
+        item.name: _plain(value, item.type)
+        for item, default in _defaults(spec.__class__)
+        if (value := getattr(spec, item.name)) != default
+    }
 
 
 @functools.cache
-def _defaults(kind: type) -> tuple[Any, dict[str, Any]]:
-    """An instance with every field at its default, and the type hints of the fields."""
-    return kind(), typing.get_type_hints(kind)
+def _defaults(spec_type: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:  # noqa: ANN401
+    """The fields of a dataclass with their defaults; MISSING for fields without one."""
+    return tuple(
+        (item, item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
+        for item in dataclasses.fields(spec_type)
+    )
 
 
 def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """A value as JSON holds it; an integer given for a float becomes one, so that 1 and 1.0 are the same cell."""
+    """A value as JSON; an integer in a float's place becomes a float, so that 1 and 1.0 are the same cell."""
+    if dataclasses.is_dataclass(value):
+        return _differences(value)
     if isinstance(value, tuple):
-        return [_required_and_changed(item) if dataclasses.is_dataclass(item) else item for item in value]
+        return [_plain(item, None) for item in value]
     is_float = hint is float or float in typing.get_args(hint)
     return float(value) if is_float and isinstance(value, int) else value
 
 
-def _required_and_changed(item: Any) -> dict[str, Any]:  # noqa: ANN401
-    """An item of a tuple (a Phase), for which there is no default to differ from."""
-    hints = typing.get_type_hints(type(item))
-    values = {entry.name: (getattr(item, entry.name), entry.default) for entry in dataclasses.fields(item)}
-    return {name: _plain(mine, hints[name]) for name, (mine, usual) in values.items() if mine != usual}
-
-
-def _rebuild(kind: type, content: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(content) - set(hints))
-    if unknown:
-        raise InputError.of(kind.__name__, ", ".join(unknown), f"this version knows {', '.join(hints)}")
-    return kind(**{name: _value(hints[name], item) for name, item in content.items()})
+def _rebuild(spec_type: Any, content: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    hints = {item.name: item.type for item in dataclasses.fields(spec_type)}
+    unknown = ", ".join(sorted(set(content) - set(hints)))
+    require(not unknown, spec_type.__name__, unknown, f"this version has the fields {', '.join(hints)}")
+    return spec_type(**{name: _value(hints[name], item) for name, item in content.items()})
 
 
 def _value(hint: Any, item: Any) -> Any:  # noqa: ANN401
     if dataclasses.is_dataclass(hint) and isinstance(item, dict):
-        return _rebuild(typing.cast("type", hint), item)
+        return _rebuild(hint, item)
     if isinstance(item, list):
         inner = _tuple_item(hint)
         return tuple(_value(inner, part) for part in item)
@@ -122,6 +143,7 @@ def _value(hint: Any, item: Any) -> Any:  # noqa: ANN401
 
 
 def _tuple_item(hint: Any) -> Any:  # noqa: ANN401
+    """Type of the items of tuple[X, ...], also within a union."""
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     options = typing.get_args(hint) if is_union else (hint,)
     return next(typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple)

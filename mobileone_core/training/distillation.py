@@ -13,9 +13,8 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.model.checkpoints import read_state
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
-from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import Teacher
-from mobileone_core.training.teachers import teacher_model, weights_digest
+from mobileone_core.training.cell import CellSpec, teacher_model
+from mobileone_core.training.recipe import Teacher, weights_digest
 
 
 class Teachers:

@@ -1,37 +1,34 @@
-"""How good a checkpoint is: top-1, top-5 and plain cross entropy over a split's images. No Lightning here."""
+"""Evaluation of a network: metrics over a split's images, and the difference between its two forms."""
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
+from torchmetrics import MaxMetric, MetricCollection
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.checkpoints import holds_deployed, read_state
 from mobileone_core.model.network import MobileOne
+from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import load_weights
 from mobileone_core.training.recipe import Precision
+from mobileone_core.training.tasks.task import Task
 
 Form = Literal["file", "train", "deployed"]
-Seen = Callable[[int, int], None]  # images and right answers so far
+Progress = Callable[[int, MetricCollection], None]  # progress(images so far, their metrics)
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def ranks(num_classes: int) -> tuple[int, ...]:
-    """The k of the top-k accuracies that say something: top-5 needs more than 5 classes."""
-    return (1, 5) if num_classes > 5 else (1,)
-
-
 def read_network(spec: ModelSpec, num_classes: int, weights: Path, form: Form = "file") -> MobileOne:
-    """The network of a weight file, in the form that the file holds or in the one asked for, in evaluation mode.
+    """Read a classifier from a weight file, in evaluation mode.
 
-    A file in train form is folded for the deployed one. Raises InputError for a file that cannot be read, does not
-    fit the network, or holds the deployed form where the train form is asked for.
+    form "file" keeps the form that the file holds; "deployed" folds a file in train form. Raises InputError for a file
+    that cannot be read or does not fit the network, and for "train" if the file holds the deployed form.
     """
     _, state = read_state(weights)
     is_deployed = holds_deployed(state) if form == "file" else form == "deployed"
@@ -41,36 +38,80 @@ def read_network(spec: ModelSpec, num_classes: int, weights: Path, form: Form = 
 
 
 def evaluate(  # noqa: PLR0913
-    network: MobileOne,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    network: nn.Module,
+    task: Task,
+    batches: Iterable[tuple[Tensor, Any]],
     *,
     stage: str,
     device: torch.device,
     precision: Precision = "32",
     layout: torch.memory_format = torch.contiguous_format,
-    seen: Seen = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> dict[str, float]:
-    """The metrics of images (B, C, S, S) with labels (B,): accuracies are fractions, the loss has no smoothing.
+    """Measure a task's loss and metrics over batches of images (B, C, S, S) and targets.
 
-    Named stage/top1, stage/top5 (of more than 5 classes), stage/loss, stage/images; time/images_per_second counts
-    decoding too. Moves the network to the device. Raises InputError where its outputs are not finite.
+    Moves the network to the device. Raises InputError if its outputs are not finite.
+
+    Args:
+        network: the network, in either form.
+        task: gives loss and metrics; a recipe without label smoothing gives the plain cross entropy.
+        batches: what to evaluate.
+        stage: prefix of the results: val or test.
+        device: where to compute.
+        precision: "32", or the precision of autocast.
+        layout: memory format of weights and images.
+        progress: called after each batch.
+
+    Returns:
+        stage/loss, stage/images, the task's metrics such as stage/top1 (fractions), and time/images_per_second,
+        decoding included.
     """
     network = network.eval().to(device, memory_format=layout)  # type: ignore[call-overload]
-    right, loss, images = dict.fromkeys(ranks(network.num_classes), 0), 0.0, 0
-    began = time.perf_counter()
+    metrics, loss, images = task.metrics().to(device), 0.0, 0
+    started = time.perf_counter()
     with torch.inference_mode():
-        for pixels, labels in batches:
+        for pixels, targets in batches:
             with torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
-                logits = network(pixels.contiguous(memory_format=layout)).float()
-            is_label = logits.topk(max(right)).indices == labels[:, None]
-            for k in right:
-                right[k] += int(is_label[:, :k].sum())
-            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
-            images += len(labels)
-            seen(images, right[1])
+                outputs = network(pixels.contiguous(memory_format=layout))
+            metrics.update(outputs, targets)
+            loss += float(task.image_losses(outputs, targets).mean()) * len(pixels)
+            images += len(pixels)
+            progress(images, metrics)
     if not math.isfinite(loss):
         raise InputError(f"{stage}/loss: {loss}; the network's outputs are not finite")
-    seconds = time.perf_counter() - began
-    accuracies = {f"{stage}/top{k}": count / images for k, count in right.items()}
-    told = {f"{stage}/loss": loss / images, f"{stage}/images": float(images)}
-    return {**accuracies, **told, "time/images_per_second": images / seconds}
+    seconds = time.perf_counter() - started
+    results = {"loss": loss / images, "images": float(images), **metrics.compute()}
+    return {
+        **{f"{stage}/{name}": float(value) for name, value in results.items()},
+        "time/images_per_second": images / seconds,
+    }
+
+
+class FormDifference:
+    """Largest difference between the outputs of a network and of its deployed form, over batches.
+
+    Not an nn.Module, so that the deployed copy stays out of the state dict. tensors gives the tensors within outputs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layout: torch.memory_format,
+        tensors: Callable[[Any], Sequence[Tensor]] = lambda outputs: [outputs],
+    ) -> None:
+        self.deployed, self.tensors = reparameterize(network).to(memory_format=layout), tensors
+        device = next(self.deployed.parameters()).device
+        self.difference = MaxMetric(nan_strategy="disable").to(device)
+        self.largest = MaxMetric(nan_strategy="disable").to(device)
+
+    def update(self, images: Tensor, outputs: Any) -> None:  # noqa: ANN401
+        """Compare a batch of images (B, C, H, W) with the outputs that the network gave for it."""
+        pairs = zip(self.tensors(self.deployed(images)), self.tensors(outputs), strict=True)
+        for deployed, trained in pairs:
+            self.difference.update((deployed - trained).abs())
+            self.largest.update(trained.abs())
+
+    def compute(self) -> dict[str, float]:
+        """form_difference, absolute, and form_difference_relative, a fraction of the largest output."""
+        difference, largest = float(self.difference.compute()), float(self.largest.compute())
+        return {"form_difference": difference, "form_difference_relative": difference / largest if largest else 0.0}

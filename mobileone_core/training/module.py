@@ -1,167 +1,171 @@
-"""A cell's network, loss, optimizer and metrics as a LightningModule."""
+"""One cell as a LightningModule: what happens in a step, an epoch and an evaluation."""
 
 import math
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MeanMetric
 
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.training.distillation import Teachers, divergence, widened
+from mobileone_core.training.distillation import Teachers, divergence
 from mobileone_core.training.distributed import broadcast_buffers, data_parallel, mean_over_ranks
 from mobileone_core.training.ema import AveragedNetwork
-from mobileone_core.training.evaluate import ranks
-from mobileone_core.training.form_difference import FormDifference
+from mobileone_core.training.evaluate import FormDifference
 from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.optimizer import build_optimizer, schedule
-from mobileone_core.training.recipe import Recipe
-
-Batch = tuple[Tensor, Tensor]  # images [B, C, H, W], labels [B]
-SoftBatch = tuple[Tensor, Tensor, Tensor]  # and the teachers' probabilities [B, classes]
+from mobileone_core.training.tasks.task import Task
 
 
-class ClassificationModule(LightningModule):
-    """Cross entropy with label smoothing, or its mixture with soft labels; schedules by step, metrics by epoch.
+class CellModule(LightningModule):
+    """Trains a task's network by the cell's recipe: loss, schedules per step, EMA, metrics per epoch.
 
-    The averaged network is validated and tested where the recipe has one. train/loss is what is minimized, its mean
-    over an epoch's steps; val/loss and test/loss are the smoothed cross entropy over the images, as in figure 4, with
-    teachers too. test/form_difference compares the tested network with its deployed form, in the recipe's precision.
-    steps counts the batches of an epoch. Of a cell's several processes each has its share of every batch: gradients
-    are averaged and metrics cover all images; BatchNorm sees each share by itself, and the running statistics are
-    rank 0's, unless the network is synchronized.
+    train/loss is what is minimized, its mean over the steps of an epoch. val/... and test/... are the task's loss and
+    metrics over all images, of the averaged network if the recipe has one; teachers are no part of them.
+    test/form_difference compares the tested network with its deployed form, in the recipe's precision.
+
+    If several processes train the cell, each gets its share of every batch: gradients are averaged and metrics cover
+    all images.
+
+    Args:
+        task: the cell's task.
+        network: the network to train.
+        steps: batches per epoch.
+        layout: memory format of weights and images.
+        teachers: the networks to imitate, if any.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
+        task: Task,
         network: nn.Module,
-        recipe: Recipe,
         *,
-        num_classes: int,
         steps: int,
-        seed: int,
         layout: torch.memory_format = torch.contiguous_format,
         teachers: Teachers | None = None,
     ) -> None:
         super().__init__()
+        self.task, self.recipe, self.steps, self.layout = task, task.spec.recipe, steps, layout
         self.network = network.to(memory_format=layout)
-        self.layout = layout
-        self.averaged = AveragedNetwork(network, recipe.ema_decay) if recipe.ema_decay else None
-        self.recipe, self.steps, self.seed = recipe, steps, seed
+        self.averaged = AveragedNetwork(network, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self.teachers = teachers
         self.forms: FormDifference | None = None
         self.mean_loss = MeanMetric(nan_strategy="disable")  # the default leaves NaN out; this one, weights
-        self.accuracies = MetricCollection(
-            {f"top{k}": MulticlassAccuracy(num_classes, k, "micro", validate_args=False) for k in ranks(num_classes)},
-            compute_groups=False,
-        )
+        self.metrics = task.metrics()
         self.results: dict[str, float] = {}  # val/... of the last epoch, test/... once tested
         self._losses: list[Tensor] = []
-        self._forward = self.network.__call__  # in training; with other processes their DDP's
+        self._forward = self.network.__call__  # DDP's forward while several processes train
 
     @property
     def final(self) -> nn.Module:
-        """The network that is validated, tested and kept."""
+        """The network that is validated, tested and saved: the averaged one if there is one."""
         return self.network if self.averaged is None else self.averaged.module
 
     def configure_optimizers(self) -> Optimizer:
+        """The recipe's optimizer."""
         return build_optimizer(self.network, self.recipe)
 
     def on_fit_start(self) -> None:
+        """Prepare the networks on their device."""
         self._forward = data_parallel(self.network)
         if self.averaged is not None:
             self.averaged.follow(self.network)
         if self.teachers is not None:
             self.teachers.to(self.device, next(self.network.parameters()).dtype, self.layout)
 
-    def on_train_batch_start(self, batch: Batch | SoftBatch, batch_idx: int) -> None:  # noqa: ARG002
-        # here, not at the start of the epoch: Lightning draws random numbers in between
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401, ARG002
+        """Seed an epoch's first step; at the epoch's start would be too early, as Lightning draws in between."""
         if batch_idx == 0:
-            torch.manual_seed(derive_seed(self.seed, "epoch", self.current_epoch))
+            torch.manual_seed(derive_seed(self.task.spec.seed, "epoch", self.current_epoch))
             self._losses = []
 
-    def training_step(self, batch: Batch | SoftBatch, batch_idx: int) -> Tensor:
-        images, labels, *soft = batch
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+        """One step on images, targets and, if computed before, the teachers' probabilities; returns the loss."""
+        images, targets, *soft_labels = batch
         progress = (self.current_epoch * self.steps + batch_idx) / (self.recipe.epochs * self.steps)
         schedule(self.trainer.optimizers[0], self.recipe, progress)
-        logits = self._forward(images.contiguous(memory_format=self.layout))
-        loss = self._loss(logits, labels)
+        outputs = self._forward(images.contiguous(memory_format=self.layout))
+        loss = self.task.loss(outputs, targets)
         if self.teachers is not None:
-            probabilities = soft[0] if soft else self.soft_labels(images)
-            distance = divergence(logits, probabilities, self.recipe.temperature).mean()
+            probabilities = soft_labels[0] if soft_labels else self.soft_labels(images)
+            distance = divergence(outputs, probabilities, self.recipe.temperature).mean()
             loss = self.recipe.hard_label_weight * loss + (1 - self.recipe.hard_label_weight) * distance
         self._losses.append(loss.detach())
         return loss
 
     def soft_labels(self, images: Tensor) -> Tensor:
-        """What the teachers say of images (B, C, H, W), in the recipe's precision: probabilities (B, classes)."""
+        """The teachers' probabilities (B, classes) for images (B, C, H, W), in the recipe's precision."""
         assert self.teachers is not None
         precision = self.trainer.precision_plugin
         with precision.forward_context():
             return self.teachers(precision.convert_input(images).contiguous(memory_format=self.layout))
 
-    def on_train_batch_end(self, outputs: object, batch: Batch | SoftBatch, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, outputs: object, batch: Any, batch_idx: int) -> None:  # noqa: ANN401, ARG002
+        """Update the averaged network."""
         if self.averaged is not None:
             self.averaged.update()
 
     def on_validation_start(self) -> None:
+        """Evaluate rank 0's statistics on every rank."""
         broadcast_buffers(self.final)
 
-    def validation_step(self, batch: Batch) -> None:
+    def validation_step(self, batch: Any) -> None:  # noqa: ANN401
+        """Measure a batch."""
         self._measure(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._report("val")
+        """Take val/... into the results."""
+        self._take_results("val")
 
     def on_test_start(self) -> None:
+        """Fold the deployed form to compare with."""
         broadcast_buffers(self.final)
-        self.forms = FormDifference(self.final, self.layout)
+        self.forms = FormDifference(self.final, self.layout, self.task.tensors)
 
-    def test_step(self, batch: Batch) -> None:
-        logits = self._measure(batch)
+    def test_step(self, batch: Any) -> None:  # noqa: ANN401
+        """Measure a batch, and the deployed form's difference on it."""
+        outputs = self._measure(batch)
         assert self.forms is not None
-        self.forms.update(batch[0].contiguous(memory_format=self.layout), logits)
+        self.forms.update(batch[0].contiguous(memory_format=self.layout), outputs)
 
     def on_test_epoch_end(self) -> None:
+        """Take test/... into the results."""
         with self.mean_loss.sync_context():
             self.results["test/images"] = float(self.mean_loss.weight)
-        self._report("test")
+        self._take_results("test")
         assert self.forms is not None
         self.results |= {f"test/{name}": value for name, value in self.forms.compute().items()}
 
     def epoch_metrics(self) -> dict[str, float]:
-        """What the epoch just finished measured; TrainingFailed names the first step whose loss is not finite."""
+        """The finished epoch's metrics. Raises TrainingFailed naming the first step whose loss is not finite."""
         losses = mean_over_ranks(torch.stack(self._losses)).tolist()  # the epoch's one wait for the device
+        epoch = self.current_epoch + 1
         for step, loss in enumerate(losses, start=1):
             if not math.isfinite(loss):
-                raise TrainingFailed(f"epoch {self.current_epoch + 1}, step {step}: the training loss is {loss}")
+                raise TrainingFailed(f"epoch {epoch}, step {step}: the training loss is {loss}")
         if not math.isfinite(self.results["val/loss"]):
-            raise TrainingFailed(
-                f"epoch {self.current_epoch + 1}, step {self.steps}: the validation loss is not finite"
-            )
+            raise TrainingFailed(f"epoch {epoch}, step {self.steps}: the validation loss is not finite")
         groups = self.trainer.optimizers[0].param_groups
-        rates = {
+        return {
+            "train/loss": sum(losses) / len(losses),
             "train/learning_rate": groups[0]["lr"],
             "train/weight_decay": max(group["weight_decay"] for group in groups),
+            **self.results,
         }
-        return {"train/loss": sum(losses) / len(losses), **rates, **self.results}
 
-    def _loss(self, logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-        smoothing = self.recipe.label_smoothing
-        return F.cross_entropy(widened(logits), labels, label_smoothing=smoothing, reduction=reduction)
+    def _measure(self, batch: Any) -> Any:  # noqa: ANN401
+        """Update loss and metrics with a batch; returns the network's outputs."""
+        images, targets = batch
+        outputs = self.final(images.contiguous(memory_format=self.layout))
+        losses = self.task.image_losses(outputs, targets)
+        self.mean_loss.update(losses, len(images) / losses.numel())
+        self.metrics.update(outputs, targets)
+        return outputs
 
-    def _measure(self, batch: Batch) -> Tensor:
-        images, labels = batch
-        logits: Tensor = self.final(images.contiguous(memory_format=self.layout))
-        self.mean_loss.update(self._loss(logits, labels, reduction="none"))
-        self.accuracies.update(logits, labels)
-        return logits
-
-    def _report(self, stage: str) -> None:
-        measured = {"loss": self.mean_loss.compute(), **self.accuracies.compute()}
+    def _take_results(self, stage: str) -> None:
+        measured = {"loss": self.mean_loss.compute(), **self.metrics.compute()}
         self.results |= {f"{stage}/{name}": float(value) for name, value in measured.items()}
         self.mean_loss.reset()
-        self.accuracies.reset()
+        self.metrics.reset()

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import BELOW_ONE, FRACTION, NOT_NEGATIVE, POSITIVE, check_options, number_rule, option
+from mobileone_core.files import sha256
 from mobileone_core.model.spec import PRESETS
 
 LIBRARIES = ("timm", "torchvision")
@@ -79,6 +81,11 @@ class Teacher:
     def name(self) -> str:
         """The network's name in its library, or the variant."""
         return self.network.partition(":")[2] if self.library else self.network
+
+
+def weights_digest(path: Path) -> str:
+    """A weight file's identity in Teacher.weights: the first 16 hex digits of its SHA-256."""
+    return sha256(path)[:16]
 
 
 _END = number_rule(lambda value: value >= 0, "none, or a number of 0 or more")

@@ -1,20 +1,25 @@
 """One cell in, its metrics and final weights out."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+import signal
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning import Trainer
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from mobileone_core.data.epochs import Share
-from mobileone_core.data.loaders import LoaderOptions, open_loaders
+from mobileone_core.data.loaders import LoaderOptions
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import require
 from mobileone_core.files import write_whole
-from mobileone_core.model.network import build_model, set_synchronized
+from mobileone_core.model.network import set_synchronized
 from mobileone_core.training.batches import EpochBatches
 from mobileone_core.training.callbacks import EpochRecorder, read_history
 from mobileone_core.training.cell import CellSpec
@@ -22,10 +27,10 @@ from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
 from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution, resolve_device
-from mobileone_core.training.module import ClassificationModule
+from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
-from mobileone_core.training.recipe import Teacher
-from mobileone_core.training.trainer import build_trainer, quiet
+from mobileone_core.training.recipe import Recipe, Teacher
+from mobileone_core.training.tasks.task import Task, build_task
 
 
 def train_cell(  # noqa: PLR0913
@@ -37,13 +42,26 @@ def train_cell(  # noqa: PLR0913
     observer: Observer,
     teachers: Mapping[Teacher, Path] = MappingProxyType({}),
 ) -> CellResult:
-    """Train a cell, or go on with it from directory/last.ckpt, and test its final weights once.
+    """Train a cell, resuming from directory/last.ckpt if it exists, and test its final weights once.
 
-    teachers: where the weights of each of the recipe's teachers lie; of one trained first its weights.safetensors.
-    Writes directory/weights.safetensors and leaves last.ckpt to the caller. Accuracies are fractions, times seconds.
-    Raises InputError for what cannot be used (a device, data, a teacher, a broken checkpoint), TrainingFailed for a
-    loss that is not finite, ChildProcessError for another process of the cell that is gone, and whatever the observer
-    raises.
+    Writes directory/weights.safetensors; deleting last.ckpt is left to the caller.
+
+    Args:
+        spec: what to train.
+        execution: device, threads, processes and so on.
+        data_root: directory of the data set; None for embedded data.
+        directory: where checkpoint and weights are written.
+        observer: receives every epoch and may stop the cell.
+        teachers: weight file of each of the recipe's teachers; for one trained first its weights.safetensors.
+
+    Returns:
+        Final metrics (accuracies are fractions, times seconds) and the file of the weights.
+
+    Raises:
+        InputError: a device, data, a teacher or a checkpoint cannot be used.
+        TrainingFailed: a loss is not finite.
+        ChildProcessError: another process of the cell died.
+        Exception: whatever the observer raises.
     """
     device = resolve_device(execution, spec.recipe.precision)
     allowed = f"a multiple of processes, which is {execution.processes}"
@@ -53,86 +71,112 @@ def train_cell(  # noqa: PLR0913
     if history:
         observer.resumed(history)
     directory.mkdir(parents=True, exist_ok=True)
-    work = Work(spec, execution, data_root, directory, path if history else None, dict(teachers))
+    job = CellJob(spec, execution, data_root, directory, path if history else None, dict(teachers))
     recorder = EpochRecorder(path, observer, history)
-    with other_ranks(execution.processes, device, directory, _take_part, (work,)):
-        module = _train(work, device, recorder)
+    with other_ranks(execution.processes, device, directory, _train_other_rank, (job,)):
+        module = train_rank(job, device, recorder)
     weights = directory / "weights.safetensors"
-    write_whole(weights, lambda aside: save_file(_plain_state(module.final), aside))
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.final.state_dict().items()}
+    write_whole(weights, lambda temporary: save_file(state, temporary))
     return CellResult(_final_metrics(recorder.history, module.results), weights)
 
 
 @dataclass(frozen=True)
-class Work:
-    """What the processes of a cell do together; resume is the checkpoint to go on from."""
+class CellJob:
+    """Arguments that all processes of a cell share; checkpoint is the file to resume from."""
 
     spec: CellSpec
     execution: Execution
     data_root: Path | None
     directory: Path
-    resume: Path | None
+    checkpoint: Path | None
     teachers: Mapping[Teacher, Path]
 
 
-def _take_part(rank: int, device: torch.device, work: Work) -> None:
-    """The part of a process that neither writes nor tells anything."""
-    _train(work, device, EpochRecorder(None, NullObserver(), []), rank)
+def _train_other_rank(rank: int, device: torch.device, job: CellJob) -> None:
+    """Train as a process that neither writes nor reports."""
+    train_rank(job, device, EpochRecorder(None, NullObserver(), []), rank)
 
 
-def _train(work: Work, device: torch.device, recorder: EpochRecorder, rank: int = 0) -> ClassificationModule:
-    """One process's part of training and testing a cell."""
-    spec, execution = work.spec, work.execution
+def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank: int = 0) -> CellModule:
+    """One process's part of training and testing a cell: data, network, fit, test."""
+    spec, execution = job.spec, job.execution
     torch.set_num_threads(execution.threads)
     torch.backends.cudnn.deterministic = True
-    teaching = load_teachers(spec, work.teachers)
-    options = _options(spec, execution, device, Share(rank, execution.processes))
-    with open_loaders(spec.data, work.data_root, spec.seed, options) as loaders, quiet():
-        module = _module(spec, execution, teaching, steps=len(loaders.train))
-        trainer = build_trainer(spec.recipe, device, [recorder], work.directory)
+    task, teachers = build_task(spec), load_teachers(spec, job.teachers)
+    share = Share(rank, execution.processes)
+    with task.open_data(job.data_root, _loader_options(spec.recipe, execution, device, share)) as loaders, quiet():
+        module = _build_module(task, execution, teachers, steps=len(loaders.train))
+        trainer = _build_trainer(spec.recipe, device, recorder, job.directory)
         train = EpochBatches(loaders.train, module, spec.recipe.epochs)
-        trainer.fit(module, train, loaders.val, ckpt_path=work.resume, weights_only=True)
+        trainer.fit(module, train, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
         trainer.test(module, loaders.test, verbose=False)
     return module
 
 
-def _options(spec: CellSpec, execution: Execution, device: torch.device, share: Share) -> LoaderOptions:
-    recipe = spec.recipe
+def _loader_options(recipe: Recipe, execution: Execution, device: torch.device, share: Share) -> LoaderOptions:
     return LoaderOptions(
         recipe.batch_size, recipe.augmentation, recipe.phases, device, workers=execution.threads, share=share
     )
 
 
-def _module(spec: CellSpec, execution: Execution, teachers: Teachers | None, steps: int) -> ClassificationModule:
-    """The cell's module with the weights of its seed; steps counts the batches of an epoch."""
-    recipe = spec.recipe
+def _build_module(task: Task, execution: Execution, teachers: Teachers | None, steps: int) -> CellModule:
+    """The cell's module with the initial weights of its seed; steps is the number of batches per epoch."""
+    recipe = task.spec.recipe
     if recipe.ema_decay:
         warn_if_horizon_is_long(recipe.ema_decay, recipe.epochs * steps)
-    torch.manual_seed(derive_seed(spec.seed, "init"))
+    torch.manual_seed(derive_seed(task.spec.seed, "init"))
+    network = set_synchronized(task.build_network(execution.blocks), execution.sync_batchnorm)
     layout = torch.channels_last if execution.channels_last else torch.contiguous_format
-    network = build_model(spec.model, spec.data.num_classes, execution.blocks)
-    module = ClassificationModule(
-        set_synchronized(network, execution.sync_batchnorm),
-        recipe,
-        num_classes=spec.data.num_classes,
-        steps=steps,
-        seed=spec.seed,
-        layout=layout,
-        teachers=teachers,
-    )
+    module = CellModule(task, network, steps=steps, layout=layout, teachers=teachers)
     if execution.compile:
         module.network.compile()
     return module
 
 
+def _build_trainer(recipe: Recipe, device: torch.device, recorder: EpochRecorder, directory: Path) -> Trainer:
+    """One process on one device, whatever cluster it runs in; only our own checkpoints, no logger, no display."""
+    return Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1 if device.index is None else [device.index],
+        precision="32-true" if recipe.precision == "32" else recipe.precision,
+        max_epochs=recipe.epochs,
+        gradient_clip_val=recipe.clip_norm or None,
+        callbacks=[recorder],
+        plugins=[LightningEnvironment()],
+        default_root_dir=directory,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        benchmark=False,  # it selects kernels by stopwatch: not the same ones twice
+    )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's banners, tips and advice, and let Ctrl-C raise KeyboardInterrupt."""
+    logger, handler = logging.getLogger("pytorch_lightning"), signal.getsignal(signal.SIGINT)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\.")
+            yield
+    except SystemExit as error:  # Lightning's answer to Ctrl-C, with the signal switched off
+        if isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        logger.setLevel(level)
+
+
 def _final_metrics(history: Sequence[EpochRecord], tested: Mapping[str, float]) -> dict[str, float]:
     """Loss and validation of the last epoch, the test, and the training time of all attempts together."""
     last = history[-1].metrics
-    kept = {name: value for name, value in last.items() if name == "train/loss" or name.startswith("val/")}
+    trained = {name: value for name, value in last.items() if name == "train/loss" or name.startswith("val/")}
     test = {name: value for name, value in tested.items() if name.startswith("test/")}
     seconds = sum(record.metrics["time/epoch_seconds"] for record in history)
-    return {**kept, **test, "time/train_seconds": seconds}
-
-
-def _plain_state(network: nn.Module) -> dict[str, Tensor]:
-    """A state dict as safetensors takes it: contiguous, on the CPU."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return {**trained, **test, "time/train_seconds": seconds}

@@ -38,16 +38,15 @@ Cell = tuple[str, int, int, int]  # path, seed, k, epochs
 
 def fit(cell: Cell) -> tuple[Cell, dict[str, float]]:
     """Train one cell; what it measured at its end."""
-    from mobileone_core.training import run
+    from mobileone_core.training.run import train_cell
+    from mobileone_core.training.tasks import classification
 
     path, seed, k, epochs = cell
     spec = replace(preset_cell("tiny", DataSpec(), "digits", {"model.k": k, "recipe.epochs": epochs}), seed=seed)
     execution = Execution("cpu", blocks="folded" if path == "folded" else "branches")
-    build = nudged if path == "control" else run.build_model
-    with tempfile.TemporaryDirectory() as folder, patch.object(run, "build_model", build):
-        result = run.train_cell(
-            spec, execution=execution, data_root=None, directory=Path(folder), observer=NullObserver()
-        )
+    build = nudged if path == "control" else classification.build_model
+    with tempfile.TemporaryDirectory() as folder, patch.object(classification, "build_model", build):
+        result = train_cell(spec, execution=execution, data_root=None, directory=Path(folder), observer=NullObserver())
     return cell, {name: result.metrics[name] for name in (*MEASURES, "time/train_seconds")}
 
 

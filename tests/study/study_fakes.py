@@ -17,10 +17,9 @@ from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.job import Engine, QueueTiming
 from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.plan import Plan
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.observer import CellResult, EpochRecord
 from mobileone_core.training.recipe import Recipe, Teacher
-from mobileone_core.training.teachers import teacher_cell
 
 TRAIN, COMPARE, LATENCY = "study_fakes:train", "study_fakes:compare", "study_fakes:latency"
 STEPS = "study_fakes:steps"

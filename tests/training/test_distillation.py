@@ -18,10 +18,11 @@ from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import reparameterize
+from mobileone_core.training.cell import teacher_cell, teacher_model
 from mobileone_core.training.distillation import Teachers, divergence, load_teachers
-from mobileone_core.training.module import ClassificationModule
-from mobileone_core.training.recipe import Phase, Teacher
-from mobileone_core.training.teachers import teacher_cell, teacher_model, weights_digest
+from mobileone_core.training.module import CellModule
+from mobileone_core.training.recipe import Phase, Teacher, weights_digest
+from mobileone_core.training.tasks.task import build_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 LOGITS = torch.randn(7, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
@@ -84,8 +85,7 @@ def test_teachers_only_evaluate_and_stay_out_of_the_student(cell):
     before = copy.deepcopy(teacher.state_dict())
     teachers = Teachers([teacher], 4.0)
     module, plain = (
-        ClassificationModule(build_model(cell.model, 10), cell.recipe, num_classes=10, steps=4, seed=0, teachers=given)
-        for given in (teachers, None)
+        CellModule(build_task(cell), build_model(cell.model, 10), steps=4, teachers=given) for given in (teachers, None)
     )
     assert [name for name, _ in module.named_parameters()] == [name for name, _ in plain.named_parameters()]
     assert module.state_dict().keys() == plain.state_dict().keys()

@@ -25,10 +25,10 @@ from mobileone_core.training import distributed
 from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.distributed import GroupMember, other_ranks, process_group
 from mobileone_core.training.execution import Execution, resolve_device
-from mobileone_core.training.module import ClassificationModule
+from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import NullObserver, TrainingFailed, TrainingStopped
 from mobileone_core.training.optimizer import learning_rate, weight_decay
-from mobileone_core.training.run import Work, _train
+from mobileone_core.training.run import CellJob, train_rank
 
 TWO = Execution("cpu", processes=2, blocks="branches")
 CPU = torch.device("cpu")
@@ -77,7 +77,7 @@ def test_every_step_has_the_averaged_gradients_of_the_two_half_batches(train, ce
     def note(module, optimizer):
         gradients.append([parameter.grad.clone() for parameter in module.network.parameters()])
 
-    monkeypatch.setattr(ClassificationModule, "on_before_optimizer_step", note, raising=False)
+    monkeypatch.setattr(CellModule, "on_before_optimizer_step", note, raising=False)
     train(execution=TWO)
     halves, wholes = averaged_halves(cell)
     assert len(gradients) == 8
@@ -86,9 +86,9 @@ def test_every_step_has_the_averaged_gradients_of_the_two_half_batches(train, ce
 
 
 def test_all_processes_end_with_the_same_numbers_over_every_image_once(cell, tmp_path):
-    work = Work(cell, TWO, None, tmp_path, None, {})
+    work = CellJob(cell, TWO, None, tmp_path, None, {})
     with other_ranks(2, CPU, tmp_path, rank_fakes.train_and_tell, (work,)):
-        module = _train(work, CPU, EpochRecorder(None, NullObserver(), []))
+        module = train_rank(work, CPU, EpochRecorder(None, NullObserver(), []))
     results, state = torch.load(tmp_path / "1.pt")
     assert results == module.results
     mine = module.state_dict()

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import reparameterize
-from mobileone_core.training.form_difference import FormDifference
+from mobileone_core.training.evaluate import FormDifference
 
 pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mobileone_core.model.network import build_model
+from mobileone_core.training.cell import teacher_model
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Teacher
-from mobileone_core.training.teachers import teacher_model
 
 pytestmark = [
     pytest.mark.gpu,

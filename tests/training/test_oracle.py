@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.model.network import build_model
+from mobileone_core.training.cell import teacher_model
 from mobileone_core.training.distillation import load_teachers
-from mobileone_core.training.recipe import Phase, Recipe, Teacher
-from mobileone_core.training.teachers import teacher_model, weights_digest
+from mobileone_core.training.recipe import Phase, Recipe, Teacher, weights_digest
 
 pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
@@ -78,7 +78,7 @@ def test_a_cell_equals_a_loop_by_hand(  # noqa: PLR0917
     cell, train, teacher_files, tmp_path, monkeypatch, changes
 ):
     monkeypatch.setattr(
-        "mobileone_core.training.trainer.Trainer", lambda **options: Trainer(**{**options, "precision": "64-true"})
+        "mobileone_core.training.run.Trainer", lambda **options: Trainer(**{**options, "precision": "64-true"})
     )
     files = teacher_files(changes.get("teachers", 0))
     recipe = replace(BASE, **{**changes, "teachers": tuple(files)})

@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
+from mobileone_core.training.cell import teacher_model
 from mobileone_core.training.observer import TrainingStopped
 from mobileone_core.training.recipe import Phase, Teacher
-from mobileone_core.training.teachers import teacher_model
 
 EPOCHS = 3
 TEACHER = Teacher("tiny")

@@ -18,10 +18,11 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.module import ClassificationModule
+from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
 from mobileone_core.training.optimizer import learning_rate, weight_decay
 from mobileone_core.training.recipe import recipe_preset
+from mobileone_core.training.tasks.classification import Classification
 
 pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
@@ -81,7 +82,7 @@ def test_clipping_bounds_the_gradient(train, monkeypatch):
     def note(module, optimizer):
         norms.append(torch.nn.utils.get_total_norm([p.grad for p in module.network.parameters()]).item())
 
-    monkeypatch.setattr(ClassificationModule, "on_before_optimizer_step", note, raising=False)
+    monkeypatch.setattr(CellModule, "on_before_optimizer_step", note, raising=False)
     plain = train("plain", epochs=1)
     free = list(norms)
     clipped = train("clipped", epochs=1, clip_norm=0.1)
@@ -106,14 +107,14 @@ def test_adamw_trains(train, memory):
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_loss_that_is_not_finite_fails_with_epoch_and_step(train, memory, monkeypatch, tmp_path, step):
-    original, calls = ClassificationModule._loss, []
+    original, calls = Classification.loss, []
 
-    def poisoned(self, logits, labels, **options):
-        calls.append(self.training)
-        loss = original(self, logits, labels, **options)
-        return loss * math.nan if sum(calls) == 4 + step and self.training else loss
+    def poisoned(self, outputs, targets):
+        calls.append(step)
+        loss = original(self, outputs, targets)
+        return loss * math.nan if len(calls) == 4 + step else loss
 
-    monkeypatch.setattr(ClassificationModule, "_loss", poisoned)
+    monkeypatch.setattr(Classification, "loss", poisoned)
     observer = memory()
     with pytest.raises(TrainingFailed, match=f"epoch 2, step {step}: the training loss is nan"):
         train(observer=observer)
@@ -164,7 +165,7 @@ def test_the_test_set_is_opened_once_and_last_and_validation_sees_its_own_images
 
     monkeypatch.setattr("mobileone_core.data.loaders.open_splits", opened)
     for stage, name in (("val", "validation_step"), ("test", "test_step")):
-        monkeypatch.setattr(ClassificationModule, name, noted(stage, getattr(ClassificationModule, name)))
+        monkeypatch.setattr(CellModule, name, noted(stage, getattr(CellModule, name)))
     observer = memory()
     observer.epoch_finished = lambda record: order.append(record.epoch)
     train(observer=observer)

@@ -1,19 +1,19 @@
 """One evaluation from its options to its table: everything is checked before a run is recorded."""
 
 import contextlib
-import hashlib
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
+from torchmetrics import MetricCollection
 
 from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.data.loaders import BatchLoader, LoaderOptions, open_loaders, open_test
 from mobileone_core.data.spec import DataSpec
+from mobileone_core.files import sha256
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.evaluation import Setting, evaluation_table
@@ -21,8 +21,11 @@ from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.record.standalone import one_run
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import evaluate, read_network
 from mobileone_core.training.execution import Execution, resolve_device
+from mobileone_core.training.recipe import Recipe
+from mobileone_core.training.tasks.task import build_task
 
 SEED = 0  # of the validation that is carved where a set has none
 OFTEN = 30.0  # seconds between two lines where output is no terminal
@@ -34,6 +37,7 @@ def run(asked: Evaluate, data: DataSpec, spec: ModelSpec, workspace: Workspace) 
     device = resolve_device(execution, asked.precision)
     torch.set_num_threads(execution.threads)
     network = read_network(spec, data.num_classes, asked.weights, asked.form)
+    task = build_task(CellSpec(spec, data, Recipe(label_smoothing=0.0)))
     setting = _setting(asked, data, spec, network)
     interrupt = SignalGuard()
     options = _options(asked, execution, device)
@@ -44,12 +48,13 @@ def run(asked: Evaluate, data: DataSpec, spec: ModelSpec, workspace: Workspace) 
             with Display(batches.plan.count, interrupt) as display:
                 metrics = evaluate(
                     network,
+                    task,
                     batches,
                     stage=setting.split,
                     device=device,
                     precision=asked.precision,
                     layout=torch.channels_last if execution.channels_last else torch.contiguous_format,
-                    seen=display,
+                    progress=display,
                 )
             writing.log(metrics)
     print(f"\n{evaluation_table(setting, metrics)}")
@@ -89,7 +94,7 @@ def _setting(asked: Evaluate, data: DataSpec, spec: ModelSpec, network: MobileOn
 
 def _tags(asked: Evaluate, setting: Setting, execution: Execution) -> dict[str, str]:
     told = {name: str(value) for name, value in asdict(setting).items() if name != "is_preset"}
-    file = {"weights": asked.weights.name, "sha256": _digest(asked.weights)}
+    file = {"weights": asked.weights.name, "sha256": sha256(asked.weights)}
     return {**told, **file, "precision": asked.precision, **environment_tags(execution)}
 
 
@@ -100,11 +105,6 @@ def _params(asked: Evaluate, data: DataSpec, spec: ModelSpec) -> dict[str, objec
         **{f"data.{name}": value for name, value in asdict(data).items()},
         "batch_size": asked.batch_size,
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Display(contextlib.AbstractContextManager["Display"]):
@@ -118,10 +118,10 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self.task = self.bar.add_task(f"0 of {images} images", total=images)
         self.told = time.monotonic()
 
-    def __call__(self, images: int, right: int) -> None:
+    def __call__(self, images: int, metrics: MetricCollection) -> None:
         """Called after each batch; raises the interrupt that Python dropped."""
         self.interrupt.check()
-        line = f"{images} of {self.images} images, top-1 {100 * right / images:.2f} %"
+        line = f"{images} of {self.images} images, top-1 {100 * float(metrics['top1'].compute()):.2f} %"
         self.bar.update(self.task, completed=images, description=line)
         if not self.console.is_terminal and time.monotonic() - self.told > OFTEN:
             self.told = time.monotonic()

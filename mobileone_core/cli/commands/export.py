@@ -1,7 +1,6 @@
 """One export from its options to what was verified."""
 
 import contextlib
-import hashlib
 import json
 import tempfile
 import time
@@ -17,7 +16,7 @@ from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
-from mobileone_core.files import write_whole
+from mobileone_core.files import sha256, write_whole
 from mobileone_core.model.checkpoints import read_state
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
@@ -78,14 +77,14 @@ def _onnx(asked: Export, source: Source, interrupt: SignalGuard) -> list[str]:
     def write(aside: Path) -> None:
         found.append(export_verified_onnx(source.network, source.image_size, aside, source.told))
         interrupt.check()
-        write_content(manifest, _manifest(asked, source, found[0], _digest(aside)))
+        write_content(manifest, _manifest(asked, source, found[0], sha256(aside)))
 
     write_whole(asked.output, write)
     lines = _lines(asked, source, found[0].census, found[0].weights, found[0].error)
     return [
         *lines,
         f"size        {asked.output.stat().st_size:,} bytes",
-        f"model hash  {_digest(asked.output)}",
+        f"model hash  {sha256(asked.output)}",
         f"manifest    {manifest}",
     ]
 
@@ -157,15 +156,10 @@ def _classes(weights: Path) -> int:
 
 def _told(asked: Export, facts: Mapping[str, str], weights: Path) -> dict[str, str]:
     usual = {
-        "weights sha256": _digest(weights),
+        "weights sha256": sha256(weights),
         "git": git_revision(),
         "torch": str(torch.__version__),
         "precision": asked.chosen_precision,
         "input": asked.input,
     }
     return {f"mobileone.{name.replace(' ', '_')}": text for name, text in {**facts, **usual}.items()}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

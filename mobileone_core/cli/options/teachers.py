@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobileone_core.errors import require
-from mobileone_core.training.recipe import Teacher
-from mobileone_core.training.teachers import weights_digest
+from mobileone_core.training.recipe import Teacher, weights_digest
 
 
 def named_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], Mapping[Teacher, Path]]:

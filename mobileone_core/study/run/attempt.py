@@ -19,10 +19,9 @@ from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.record.record import COUNT, WEIGHTS, Record
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.workspace import Workspace
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Teacher
-from mobileone_core.training.teachers import teacher_cell
 
 PAUSE = 1.0  # seconds between looks at a machine that others use
 CONTROL = "control/"  # metrics of a comparison that are 1 where the machine was quiet

@@ -1,0 +1,56 @@
+"""Tasks: what a network is trained for. A TaskSpec describes one as light data; its implementation is a Task.
+
+A new task is one file next to classification.py and one entry in TASKS.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mobileone_core.data.spec import DATA_SETS
+from mobileone_core.errors import require_choice
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task as data, read by the command line and by reports.
+
+    Attributes:
+        implementation: the subclass of Task that trains it, as "module:class"; imported when a cell runs.
+        data_sets: names of the data sets that it can train on.
+        metrics: label in reports by the metric's name in the record (top1 of test/top1). All are fractions, higher is
+            better; studies compare the first.
+        recipes: default recipe by data set; the others take "paper".
+        can_distil: whether the recipe may have teachers: outputs are then logits (B, classes).
+    """
+
+    implementation: str
+    data_sets: tuple[str, ...]
+    metrics: Mapping[str, str]
+    recipes: Mapping[str, str]
+    can_distil: bool = False
+
+    @property
+    def metric(self) -> str:
+        """The primary metric of a trained cell: test/top1."""
+        return f"test/{next(iter(self.metrics))}"
+
+    def default_recipe(self, data: str) -> str:
+        """The recipe that a data set takes unless one is named."""
+        return self.recipes.get(data, "paper")
+
+
+TASKS: dict[str, TaskSpec] = {
+    "classification": TaskSpec(
+        implementation="mobileone_core.training.tasks.classification:Classification",
+        data_sets=tuple(DATA_SETS),
+        metrics={"top1": "top-1", "top5": "top-5"},
+        recipes={"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"},
+        can_distil=True,
+    )
+}
+
+
+def task_spec(name: str) -> TaskSpec:
+    """The description of a task by name. Raises InputError for an unknown one."""
+    require_choice("task", name, TASKS)
+    return TASKS[name]

@@ -1,0 +1,57 @@
+"""What a task contributes to training, as the class that every task implements."""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+
+from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders
+from mobileone_core.model.spec import BlockExecution
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.tasks import task_spec
+
+
+class Task(ABC):
+    """The parts of a cell that depend on its task: data, network, loss and metrics.
+
+    Batches are pairs (images, targets) with images (B, C, H, W). Outputs are what the network returns. Training hands
+    targets and outputs through without looking into them.
+    """
+
+    def __init__(self, spec: CellSpec) -> None:
+        self.spec = spec
+
+    def open_data(self, data_root: Path | None, options: LoaderOptions) -> Loaders:
+        """Open the cell's train, validation and test batches. The default reads images with one label each."""
+        return open_loaders(self.spec.data, data_root, self.spec.seed, options)
+
+    @abstractmethod
+    def build_network(self, execution: BlockExecution = "branches") -> nn.Module:
+        """Build the backbone with the task's head, initialized from torch's current random state."""
+
+    @abstractmethod
+    def loss(self, outputs: Any, targets: Any) -> Tensor:  # noqa: ANN401
+        """The batch's mean loss (0-d), which training minimizes."""
+
+    def image_losses(self, outputs: Any, targets: Any) -> Tensor:  # noqa: ANN401
+        """The loss of every image (B,) for val/loss and test/loss, or 0-d if only the batch's mean is defined."""
+        return self.loss(outputs, targets)
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """New metrics under the names of TaskSpec.metrics, updated with (outputs, targets)."""
+
+    def tensors(self, outputs: Any) -> Sequence[Tensor]:  # noqa: ANN401
+        """The tensors within outputs that the deployed form must reproduce."""
+        return [outputs]
+
+
+def build_task(spec: CellSpec) -> Task:
+    """The task of a cell, ready to train it."""
+    module, _, name = task_spec(spec.task).implementation.partition(":")
+    task: Task = getattr(importlib.import_module(module), name)(spec)
+    return task
