@@ -63,7 +63,7 @@ def device_name(device: str) -> str:
 def processor() -> str:
     """The processor's model."""
     if platform.system() == "Darwin":
-        return _told_by("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+        return _output_of("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -81,13 +81,13 @@ def versions() -> dict[str, str]:
 def git_revision() -> str:
     """The checkout's commit, with -dirty where code differs from it; empty where this is no checkout."""
     git = ("git", "-C", str(ROOT))
-    if _told_by(*git, "rev-parse", "--show-toplevel") != str(ROOT):
+    if _output_of(*git, "rev-parse", "--show-toplevel") != str(ROOT):
         return ""
-    changed = _told_by(*git, "status", "--porcelain", "--", "mobileone_core", "studies", "pyproject.toml")
-    return _told_by(*git, "rev-parse", "HEAD") + ("-dirty" if changed else "")
+    changed = _output_of(*git, "status", "--porcelain", "--", "mobileone_core", "studies", "pyproject.toml")
+    return _output_of(*git, "rev-parse", "HEAD") + ("-dirty" if changed else "")
 
 
-def _told_by(*command: str) -> str:
+def _output_of(*command: str) -> str:
     """What a command prints; empty where it fails or is not there."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What the workers of a run do, as data, and how they say what went wrong. No optuna, no mlflow, no torch here."""
+"""Settings of a run and of its workers, as data, and their errors as one line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.recipe import Teacher
 
-OURS = (InputError, TrainingFailed)
+PLAIN_ERRORS = (InputError, TrainingFailed)  # their messages need no class name
 TRAIN = "mobileone_core.training.run:train_cell"
 COMPARE = "mobileone_core.benchmark.subjects.forms:compare_forms"
 LATENCY = "mobileone_core.benchmark.subjects.latency:measure_latency"
@@ -19,19 +19,19 @@ STEPS = "mobileone_core.benchmark.subjects.step:measure_steps"
 
 @dataclass(frozen=True)
 class QueueTiming:
-    """Seconds: between heartbeats; without one until a trial counts as dead; from claim to owner; for a lock."""
+    """Intervals of the queue, in seconds."""
 
-    heartbeat: int = 60
-    grace: int = 180
-    claim: float = 10.0
-    busy: float = 120.0
+    heartbeat: int = 60  # between two heartbeats
+    grace: int = 180  # without heartbeat, until a trial counts as dead
+    claim: float = 10.0  # from the claim, until a process must have named itself
+    busy: float = 120.0  # to wait for a locked database
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How the queue is kept, and which functions train a cell and measure a comparison, as module:function.
+    """The queue's timing, and the functions, as "module:function", that train a cell and measure a comparison.
 
-    preload is the one whose module is imported before workers are forked.
+    The module of preload is imported before workers are forked.
     """
 
     timing: QueueTiming = field(default_factory=QueueTiming)
@@ -44,7 +44,10 @@ class Engine:
 
 @dataclass(frozen=True)
 class Setup:
-    """Where a run works and how: processes at once, the device, the data, and the files of teachers' weights."""
+    """Where and how a run works.
+
+    workers: number of processes; data_root: directory of the data set; teachers: files of teachers' weights.
+    """
 
     workspace: Workspace
     workers: int = 1
@@ -59,7 +62,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Job:
-    """Work on what waits in one queue: the keys named, or all."""
+    """The cells of one queue that a run works on: those with the given keys, or all."""
 
     setup: Setup
     queue: str
@@ -67,12 +70,13 @@ class Job:
 
     @property
     def workspace(self) -> Workspace:
+        """The workspace of the setup."""
         return self.setup.workspace
 
 
 def one_line(error: BaseException) -> str:
-    """An error's first cause in one line; its kind is named unless the words are ours."""
-    while error.__cause__ is not None and not isinstance(error, OURS):
+    """Message of an error's first cause in one line, with the name of its class unless the message is our own."""
+    while error.__cause__ is not None and not isinstance(error, PLAIN_ERRORS):
         error = error.__cause__
     text = " ".join(str(error).split())[:400]
-    return text if isinstance(error, OURS) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, PLAIN_ERRORS) else f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""Which process holds a cell, and whether it is gone."""
+"""Which process runs a cell, and whether it is still alive."""
 
 import contextlib
 import functools
@@ -11,12 +11,12 @@ from typing import Any
 
 import psutil
 
-CLOCK_SLACK = 2.0  # seconds; the start of a process is counted from a boot time that the clock may shift
+CLOCK_TOLERANCE = 2.0  # seconds; start times are relative to the boot time, which shifts when the clock is set
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: host name, process id, the time it was created (seconds since 1970), and what machine() gave it."""
+    """A process: host name, process id, creation time (seconds since 1970), and machine_id() of its machine."""
 
     host: str
     pid: int
@@ -25,34 +25,34 @@ class Owner:
 
     @classmethod
     def here(cls) -> "Owner":
-        """The process that asks."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time(), machine())
+        """The calling process."""
+        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time(), machine_id())
 
     @classmethod
     def read(cls, attributes: Mapping[str, Any] | None) -> "Owner | None":
-        """An owner as a trial's attributes hold it."""
+        """The owner stored in a trial's attributes; None if there is none."""
         return cls(**attributes) if attributes else None
 
     @property
     def is_here(self) -> bool:
-        """Whether it is, or was, a process of this machine."""
-        return (self.host, self.machine) == (socket.gethostname(), machine())
+        """Whether the process runs, or ran, on this machine."""
+        return (self.host, self.machine) == (socket.gethostname(), machine_id())
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was a process of this machine and is no more; of another one nobody here can tell."""
+        """Whether the process ran on this machine and has ended; False for any other machine."""
         if not self.is_here:
             return False
         try:
             process = psutil.Process(self.pid)
             shift = abs(float(process.create_time()) - self.created)
-            return shift > CLOCK_SLACK or bool(process.status() == psutil.STATUS_ZOMBIE)
+            return shift > CLOCK_TOLERANCE or bool(process.status() == psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return True
 
     @property
     def is_sibling(self) -> bool:
-        """Whether it is a process of this machine that whoever started this one started too."""
+        """Whether the process has the same parent as the calling one."""
         if not self.is_here:
             return False
         try:
@@ -62,8 +62,8 @@ class Owner:
 
 
 @functools.cache
-def machine() -> str:
-    """Tells machines, their boots and their containers apart where host names do not; on Linux alone."""
+def machine_id() -> str:
+    """Id of the machine, its boot and its container, which may share a host name; empty except on Linux."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"

@@ -18,7 +18,7 @@ from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.planner import plan_cells
 from mobileone_core.study.run.runner import run_study
-from mobileone_core.study.run.worker import Stop, Worker
+from mobileone_core.study.run.worker import StopRequest, Worker
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
@@ -100,7 +100,7 @@ def plan_and_work(plan, workspace, data_root=None, engine=FAST, cells=None) -> N
     """What one command with one worker does, in this process."""
     plan_cells(plan, workspace, engine.timing)
     setup = Setup(workspace, execution=Execution("cpu"), data_root=data_root, engine=engine)
-    Worker(Job(setup, plan.queue, cells), Stop()).run()
+    Worker(Job(setup, plan.queue, cells), StopRequest()).run()
 
 
 def give_databases(template, workspace) -> None:

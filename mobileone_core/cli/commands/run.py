@@ -17,7 +17,7 @@ from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.presets import preset_cell
-from mobileone_core.study.run.runner import Display, Outcome, join, run_study
+from mobileone_core.study.run.runner import Outcome, RunDisplay, join, run_study
 from mobileone_core.study.run.search_loop import resumed, run_search
 from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.search_plan import SearchPlan
@@ -150,7 +150,7 @@ def _say_settled(plan: AnyPlan, running: Running | MeasuredRunning) -> bool:
     return True
 
 
-def _display(plan: AnyPlan) -> Display:
+def _display(plan: AnyPlan) -> RunDisplay:
     from mobileone_core.study.run.progress import Progress
 
     return Progress({cell.key: cell.cost for cell in plan.queued})

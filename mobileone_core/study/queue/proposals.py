@@ -1,4 +1,4 @@
-"""The next generation of a search, from the results before it: Optuna's samplers in memory, never in the queue."""
+"""The next generation of a search, proposed by Optuna's samplers from the results so far; in memory only."""
 
 import hashlib
 import random
@@ -16,14 +16,14 @@ from mobileone_core.study.search import Genes, Sampler
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 
-TRIES = 30  # draws a candidate before the rest is drawn at random
-ENOUGH = 20_000  # draws at random before the space counts as exhausted
+SAMPLER_DRAWS = 30  # draws of the sampler per candidate, before random draws follow
+RANDOM_DRAWS = 20_000  # random draws after which the space counts as exhausted
 GENERATION = NSGAIISampler._get_generation_key()
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A candidate with its results, and its generation, counted from 1."""
+class MeasuredCandidate:
+    """A candidate with its accuracy and latency, and its generation, counted from 1."""
 
     genes: Genes
     point: Point
@@ -34,33 +34,39 @@ def propose(  # noqa: PLR0913, PLR0917
     sampler: Sampler,
     seed: int,
     sizes: Mapping[str, int],
-    measured: Sequence[Measured],
+    measured: Sequence[MeasuredCandidate],
     population: int,
     is_new: Callable[[Genes], bool],
 ) -> tuple[Genes, ...]:
-    """Up to population new candidates: the same ones for the same arguments; fewer where the space has no more.
+    """Propose the next generation of a search; the same arguments give the same candidates.
 
-    sizes are the choices a dimension; is_new refuses what is known or impossible, and is asked in order.
+    Args:
+        sampler: "nsga2", "tpe" or "random".
+        seed: seed of the search.
+        sizes: number of choices per dimension, by name.
+        measured: candidates of earlier generations with their results.
+        population: number of candidates; fewer are returned if the space has no more.
+        is_new: called once per candidate, in order; returns False to reject it.
     """
     generation = 1 + max((item.generation for item in measured), default=0)
-    drawn: list[Genes] = []
-    for genes in _draws(sampler, derived(seed, generation), sizes, measured, population):
-        if len(drawn) == population:
+    chosen: list[Genes] = []
+    for genes in _draws(sampler, generation_seed(seed, generation), sizes, measured, population):
+        if len(chosen) == population:
             break
-        if genes not in drawn and is_new(genes):
-            drawn.append(genes)
-    return tuple(drawn)
+        if genes not in chosen and is_new(genes):
+            chosen.append(genes)
+    return tuple(chosen)
 
 
-def derived(seed: int, generation: int) -> int:
-    """A generation's own seed."""
+def generation_seed(seed: int, generation: int) -> int:
+    """Seed of one generation, derived from the seed of the search."""
     return int.from_bytes(hashlib.sha256(f"search {seed} {generation}".encode()).digest()[:4])
 
 
 def _draws(
-    sampler: Sampler, seed: int, sizes: Mapping[str, int], measured: Sequence[Measured], population: int
+    sampler: Sampler, seed: int, sizes: Mapping[str, int], measured: Sequence[MeasuredCandidate], population: int
 ) -> Iterator[Genes]:
-    """The sampler's draws, then such at random."""
+    """The sampler's draws, then random ones."""
     distributions: dict[str, BaseDistribution] = {name: IntDistribution(0, size - 1) for name, size in sizes.items()}
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(sampler, seed, measured))
     for item in measured:
@@ -72,17 +78,17 @@ def _draws(
                 system_attrs={GENERATION: item.generation - 1},
             )
         )
-    for _ in range(TRIES * population):
+    for _ in range(SAMPLER_DRAWS * population):
         trial = study.ask(distributions)
         yield tuple(trial.params[name] for name in sizes)
         study.tell(trial, state=TrialState.FAIL)
-    chance = random.Random(seed)
-    for _ in range(ENOUGH):
-        yield tuple(chance.randrange(size) for size in sizes.values())
+    generator = random.Random(seed)
+    for _ in range(RANDOM_DRAWS):
+        yield tuple(generator.randrange(size) for size in sizes.values())
 
 
-def _sampler(name: Sampler, seed: int, measured: Sequence[Measured]) -> BaseSampler:
-    """NSGA-II takes the last generation as whole, however many of it were measured."""
+def _sampler(name: Sampler, seed: int, measured: Sequence[MeasuredCandidate]) -> BaseSampler:
+    """Optuna's sampler. NSGA-II treats the last generation as complete, however many candidates were measured."""
     if name == "random" or not measured:
         return RandomSampler(seed)
     if name == "tpe":

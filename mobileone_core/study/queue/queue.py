@@ -1,10 +1,10 @@
-"""The queue: one Optuna study a setting of a study, one trial an attempt at a cell."""
+"""The queue: one Optuna study per setting of a study, one trial per attempt at a cell."""
 
 import contextlib
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
@@ -14,17 +14,12 @@ from mobileone_core.errors import InputError
 from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.plan import Queued
 from mobileone_core.study.process import Owner
-from mobileone_core.study.queue.storage import open_storage, trial_view
+from mobileone_core.study.queue.storage import open_storage, trial_states, trial_view
 from mobileone_core.study.queue.trials import VOID, TrialView
 
-OF_ATTEMPT = (
-    "owner",
-    "runs",
-    "run",
-    "error",
-    "warning",
-)  # what one attempt leaves on its trial; the rest names the cell
+ATTEMPT_ATTRIBUTES = ("owner", "runs", "run", "error", "warning")  # of one attempt; all others describe the cell
 LIVE = ("WAITING", "RUNNING", "COMPLETE")
+FEW = 50  # changed trials that are read one by one; more are read at once, with all others that are not finished
 
 
 class Claim:
@@ -36,7 +31,7 @@ class Claim:
         self.attributes = trial.user_attrs
 
     def note(self, name: str, value: object) -> bool:
-        """Leave a word on the trial; False where it is no longer ours."""
+        """Set an attribute of the trial. False if the trial has been ended by another process."""
         try:
             self.trial.set_user_attr(name, value)
         except UpdateFinishedTrialError:
@@ -44,7 +39,7 @@ class Claim:
         return True
 
     def report(self, epoch: int, value: float) -> bool:
-        """Say how far the attempt is; False where the trial is no longer ours."""
+        """Report the progress of the attempt. False if the trial has been ended by another process."""
         try:
             self.trial.report(value, epoch)
         except UpdateFinishedTrialError:
@@ -52,39 +47,58 @@ class Claim:
         return True
 
 
-class Queue:
-    """The trials of one queue, an Optuna study. on_dead is told of every attempt that a process left behind.
+class SelectiveStudy(optuna.Study):
+    """Optuna study that claims the first of `candidates` instead of any waiting trial.
 
-    Of several trials of a cell the lowest number that is waiting, running or complete is the one that counts:
-    numbers are given in a transaction, so that all processes agree without a lock.
+    Students must wait for their teachers, and a command must run its own cells only; Optuna has no public hook to
+    choose, so this overrides its private method.
+    """
+
+    candidates: Callable[[], Iterable[int]]
+
+    def _pop_waiting_trial_id(self) -> int | None:
+        for number in self.candidates():
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            with contextlib.suppress(UpdateFinishedTrialError):
+                if self._storage.set_trial_state_values(trial_id, state=TrialState.RUNNING):
+                    return trial_id
+        return None
+
+
+class Queue:
+    """Trials of one queue.
+
+    If a cell has several trials, the one that counts is the lowest number that is waiting, running or complete. Numbers
+    are given in a transaction, so all processes agree without a lock.
+
+    url: Optuna's storage URL; name: name of the Optuna study; on_dead: called with every attempt whose process died;
+    create: create the Optuna study if it does not exist. Raises InputError if it does not exist otherwise.
     """
 
     def __init__(
-        self, url: str, study: str, timing: QueueTiming, on_dead: Callable[[TrialView], None], *, create: bool = False
+        self, url: str, name: str, timing: QueueTiming, on_dead: Callable[[TrialView], None], *, create: bool = False
     ) -> None:
+        self.name = name
         self.timing = timing
         self.on_dead = on_dead
         self._stale: list[TrialView] = []
-        self._seen: dict[tuple[int, str], float] = {}
-        storage = open_storage(url, timing, self._after_stale, create=create)
-        sampler = optuna.samplers.RandomSampler()
+        self._first_seen: dict[tuple[int, str], float] = {}
+        self._views: dict[int, TrialView] = {}
+        self._storage = open_storage(url, timing, self._after_stale, create=create)
         if create:
-            self.study = optuna.create_study(
-                storage=storage, study_name=study, sampler=sampler, direction="maximize", load_if_exists=True
-            )
-            return
+            optuna.create_study(storage=self._storage, study_name=name, direction="maximize", load_if_exists=True)
         try:
-            self.study = optuna.load_study(storage=storage, study_name=study, sampler=sampler)
+            self.study = SelectiveStudy(name, self._storage, optuna.samplers.RandomSampler())
         except KeyError as error:
-            raise InputError.of("study", study, "it is not in this queue; plan it first") from error
+            raise InputError.of("study", name, "it is not in this queue; plan it first") from error
 
     @property
     def study_name(self) -> str:
-        """The study whose cells these are."""
-        return next((str(trial.attributes["study"]) for trial in self.trials()), self.study.study_name)
+        """Name of the study whose cells these are."""
+        return next((str(trial.attributes["study"]) for trial in self.trials()), self.name)
 
     def enqueue(self, cell: Queued, metric: str, attempt: int) -> None:
-        """Add a cell or a comparison; metric names the value that a cell's trial returns, attempt counts from 1."""
+        """Add a cell or a comparison. metric is the name of the trial's value; attempts count from 1."""
         attributes = {
             "cell": cell.key,
             "role": cell.role,
@@ -101,73 +115,84 @@ class Queue:
         self.study.enqueue_trial({}, user_attrs=attributes)
 
     def requeue(self, trial: TrialView) -> None:
-        """Put the cell of an attempt that ended without a result back."""
-        kept = {name: value for name, value in trial.attributes.items() if name not in OF_ATTEMPT}
-        kept |= {"attempt": trial.attributes["attempt"] + 1, "after": trial.number}
-        self.study.enqueue_trial({}, user_attrs=kept)
+        """Queue the cell of an attempt again that ended without a result."""
+        attributes = {name: value for name, value in trial.attributes.items() if name not in ATTEMPT_ATTRIBUTES}
+        attributes |= {"attempt": trial.attributes["attempt"] + 1, "after": trial.number}
+        self.study.enqueue_trial({}, user_attrs=attributes)
 
     def trials(self, *states: str) -> list[TrialView]:
-        """All attempts in the order of their numbers, or those in the states named; spare and void ones left out."""
-        wanted = tuple(TrialState[name] for name in states) or None
-        views = [trial_view(trial) for trial in self.study.get_trials(deepcopy=False, states=wanted)]
+        """Trials in the order of their numbers, all or those in the given states; without spare and void ones."""
         void = self.study.user_attrs.get(VOID, ())
         return [
-            item for item in views if "cell" in item.attributes and item.state != "PRUNED" and item.number not in void
+            view
+            for view in self._read()
+            if "cell" in view.attributes
+            and view.state != "PRUNED"
+            and view.number not in void
+            and (not states or view.state in states)
         ]
 
+    def _read(self) -> list[TrialView]:
+        """All trials. Only those are read in full that are new, running or in another state than when last read."""
+        rows = trial_states(self._storage, self.study._study_id)
+        changed = {
+            number: trial_id
+            for trial_id, number, state in rows
+            if state == "RUNNING" or number not in self._views or self._views[number].state != state
+        }
+        if len(changed) > FEW:
+            trials = self.study.get_trials(deepcopy=False)
+        else:
+            trials = [self._storage.get_trial(trial_id) for trial_id in changed.values()]
+        self._views |= {trial.number: trial_view(trial) for trial in trials}
+        return [self._views[number] for _, number, _ in rows]
+
     def claimable(self, trials: Sequence[TrialView], cells: Collection[str] | None = None) -> list[TrialView]:
-        """Of all trials those of the cells named, or of all, that wait for nobody: what they need is complete."""
+        """Waiting trials whose needs are complete, of all cells or of the given keys.
+
+        trials: all trials of the queue.
+        """
         complete = {trial.key for trial in trials if trial.state == "COMPLETE"}
 
         def can_begin(trial: TrialView) -> bool:
             needs = set(trial.needs)
-            if trial.is_comparison and cells is not None:  # a plan of more seeds may have queued it
+            if trial.is_comparison and cells is not None:  # a plan with more seeds may have queued it
                 needs.intersection_update(cells)
             return trial.state == "WAITING" and (cells is None or trial.key in cells) and needs <= complete
 
         return list(filter(can_begin, trials))
 
     def void(self, trial: TrialView) -> None:
-        """Let a complete trial count no more: its result is lost."""
+        """Mark a complete trial as void: its result is lost, and its cell is missing again."""
         self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), trial.number])
 
     def claim(self, attempt: Callable[[Claim], float], cells: Collection[str] | None = None) -> TrialView | None:
-        """Pop one cell, of those named or of all, and run attempt on it.
+        """Claim one cell, of all or of the given keys, and run attempt on it.
 
-        Gives the trial as it ended, None where it was spare or no longer ours.
+        Returns the ended trial; None if nothing could be claimed, or the trial was spare or ended by another process.
         """
         ended: list[FrozenTrial] = []
-        taken: list[Claim] = []
+        claims: list[Claim] = []
 
         def objective(trial: optuna.Trial) -> float:
             claim = Claim(trial)
-            taken.append(claim)
+            claims.append(claim)
             if self._is_spare(claim) or not claim.note("owner", dataclasses.asdict(Owner.here())):
                 raise optuna.TrialPruned
             return attempt(claim)
 
-        self.study._pop_waiting_trial_id = lambda: self._pop(cells)  # type: ignore[method-assign]
+        self.study.candidates = lambda: [trial.number for trial in self.claimable(self.trials(), cells)]
         try:
             self.study.optimize(
                 objective, n_trials=1, catch=(Exception,), callbacks=[lambda _, trial: ended.append(trial)]
             )
-        except Exception:  # a trial that others ended refuses to be told
-            if not taken or self._is_running(taken[0].number):
+        except Exception:  # Optuna refuses the result of a trial that another process has ended
+            if not claims or self._is_running(claims[0].number):
                 raise
         return next((trial_view(item) for item in ended if item.state != TrialState.PRUNED), None)
 
-    def _pop(self, cells: Collection[str] | None) -> int | None:
-        """Claim the first of these cells that can begin; Optuna's own method, which this stands for, takes any."""
-        storage, study_id = self.study._storage, self.study._study_id
-        for trial in self.claimable(self.trials(), cells):
-            number = storage.get_trial_id_from_study_id_trial_number(study_id, trial.number)
-            with contextlib.suppress(UpdateFinishedTrialError):
-                if storage.set_trial_state_values(number, state=TrialState.RUNNING):
-                    return number
-        return None
-
     def sweep(self) -> list[TrialView]:
-        """Fail and requeue every attempt whose process is gone or silent; these attempts."""
+        """Fail every attempt whose process is dead or silent, and queue its cell again. Returns these attempts."""
         swept = [trial for trial in self.trials("RUNNING") if self._is_dead(trial) and self._fail(trial.number)]
         for trial in swept:
             self._after_death(trial)
@@ -175,35 +200,34 @@ class Queue:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             optuna.storages.fail_stale_trials(self.study)
-        for trial in filter(self._stays, self.lost()):
+        for trial in filter(self._is_overdue, self.lost()):
             self.requeue(trial)
         return [*swept, *self._stale]
 
     def lost(self) -> list[TrialView]:
-        """Attempts that ended without result or error, their cells not queued again."""
+        """Attempts that ended without result or error and whose cell was not queued again."""
         trials = self.trials()
         last = {trial.key: trial for trial in trials}
         live = {trial.key for trial in trials if trial.state in LIVE}
-        return [item for cell, item in last.items() if cell not in live and "error" not in item.attributes]
+        return [item for key, item in last.items() if key not in live and "error" not in item.attributes]
 
     def _is_spare(self, claim: Claim) -> bool:
-        """Whether this trial names no cell, or one that another trial has."""
-        cell = claim.attributes.get("cell")
-        others = [item for item in self.trials(*LIVE) if item.key == cell]
-        earlier = [item for item in others if item.number < claim.number or item.state == "COMPLETE"]
-        return cell is None or bool(earlier)
+        """Whether a trial names no cell, or a cell that another trial runs or has completed."""
+        key = claim.attributes.get("cell")
+        others = [item for item in self.trials(*LIVE) if item.key == key]
+        return key is None or any(item.number < claim.number or item.state == "COMPLETE" for item in others)
 
     def _is_dead(self, trial: TrialView) -> bool:
         owner = Owner.read(trial.attributes.get("owner"))
-        return owner.is_gone if owner is not None else self._stays(trial)
+        return owner.is_gone if owner is not None else self._is_overdue(trial)
 
-    def _stays(self, trial: TrialView) -> bool:
-        """Whether this process has seen a trial stay between two steps too long: clocks of hosts may differ."""
-        first = self._seen.setdefault((trial.number, trial.state), time.monotonic())
+    def _is_overdue(self, trial: TrialView) -> bool:
+        """Whether a trial has stayed between two steps too long, by this process's clock: clocks of hosts differ."""
+        first = self._first_seen.setdefault((trial.number, trial.state), time.monotonic())
         return time.monotonic() - first > self.timing.claim
 
     def _fail(self, number: int) -> bool:
-        """End a trial of another process; False where it has ended meanwhile."""
+        """End a trial of another process as failed. False if it has ended already."""
         try:
             self.study.tell(number, state=TrialState.FAIL)
         except (ValueError, UpdateFinishedTrialError):
@@ -221,5 +245,4 @@ class Queue:
         self.on_dead(trial)
 
     def _is_running(self, number: int) -> bool:
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return any(item.number == number for item in trials)
+        return any(item.number == number for item in self.study.get_trials(states=(TrialState.RUNNING,)))

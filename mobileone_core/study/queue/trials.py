@@ -1,16 +1,16 @@
-"""A trial as any storage tells it, and whether this version can read what wrote it. No optuna, no mlflow here."""
+"""Trials as plain data, whichever storage they are read from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-VOID = "void"  # attribute of a study: numbers of trials whose results were lost
+VOID = "void"  # attribute of a study: numbers of the trials whose results were lost
 
 
 @dataclass(frozen=True)
 class TrialView:
-    """A trial as any storage tells it: state is Optuna's, attributes are ours."""
+    """One trial: Optuna's number, state and times, and the attributes that the queue and the attempt have written."""
 
     number: int
     state: str
@@ -22,20 +22,21 @@ class TrialView:
 
     @property
     def key(self) -> str:
-        """The cell that was attempted."""
+        """Key of the cell."""
         return str(self.attributes["cell"])
 
     @property
     def is_comparison(self) -> bool:
+        """Whether it measures a comparison; otherwise it trains a cell."""
         return self.attributes.get("role") == "comparison"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of the cells to be complete first."""
+        """Keys of the cells that must be complete first."""
         return tuple(self.attributes.get("needs", ()))
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The attempt's runs in the record: one of a cell, one a level and form of a comparison; none at first."""
-        of = self.attributes
-        return tuple(of.get("runs") or filter(None, [of.get("run")]))  # earlier versions noted one
+        """Ids of its runs in the record: one per cell, one per level and form of a comparison; none at first."""
+        attributes = self.attributes
+        return tuple(attributes.get("runs") or filter(None, [attributes.get("run")]))  # earlier versions wrote one

@@ -1,4 +1,4 @@
-"""How a run shows itself: one live display on a terminal, plain lines elsewhere. No optuna, no mlflow here."""
+"""Progress of a run: a live display on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from rich.text import Text
 
 from mobileone_core.study.state import STATES, CellState
 
-OFTEN = 30.0  # seconds between two summaries where output is no terminal
+SUMMARY_INTERVAL = 30.0  # seconds between two summaries if the output is not a terminal
 
 
 class Progress:
-    """Shows the cells of a run; costs weigh them, by key, for the time that is left."""
+    """Shows the cells of a run. costs, by key, weight the cells in the estimate of the time left."""
 
     def __init__(self, costs: Mapping[str, float] | None = None, console: Console | None = None) -> None:
         self.costs = costs or {}
@@ -28,48 +28,50 @@ class Progress:
         self.warned: set[str] = set()
 
     def begin(self, states: Sequence[CellState], workers: int) -> None:
-        """Say how much there is to do."""
+        """Print the number of cells to run, and start the display."""
         self.started = self.summed_up = time.monotonic()
         self.done_at_start = frozenset(item.key for item in states if item.state == "complete")
         self.before = {item.key: item for item in states if item.state == "complete"}
         todo, done = len(states) - len(self.done_at_start), len(self.done_at_start)
-        kept = f", {done} already complete" if done else ""
-        self.say(f"{_count(todo, 'cell')} to run on {_count(workers, 'worker')}{kept}")
+        complete = f", {done} already complete" if done else ""
+        self.say(f"{_count(todo, 'cell')} to run on {_count(workers, 'worker')}{complete}")
         if self.live:
             self.live.start()
 
     def update(self, states: Sequence[CellState]) -> None:
-        """Show where the cells stand now."""
-        news = [item for item in states if self._is_new(item)]
+        """Show the current states; print a line for every cell that began, ended or failed, and for every warning."""
+        events = [item for item in states if self._is_new(item)]
         self.before |= {item.key: item for item in states}
         left = self.seconds_left(states)
         if self.live:
             self.live.update(self._view(states, left), refresh=True)
-        for item in sorted(news, key=lambda item: item.state == "running"):  # what ended made room for what began
+        for item in sorted(
+            events, key=lambda item: item.state == "running"
+        ):  # a cell that ended made room for one that began
             if self.live is None or item.state == "failed":
-                self.say(_news(item))
-        for text in {item.warning for item in states if item.warning and self._is_ours(item)} - self.warned:
+                self.say(_event(item))
+        for text in {item.warning for item in states if item.warning and self._is_of_this_run(item)} - self.warned:
             self.warned.add(text)
             self.say(f"warning: {text}")
         if left and not self.has_forecast:
             self.has_forecast = True
             self.say(f"first cell done; about {duration(left)} to go")
-        if self.live is None and time.monotonic() - self.summed_up > OFTEN:
+        if self.live is None and time.monotonic() - self.summed_up > SUMMARY_INTERVAL:
             self.summed_up = time.monotonic()
             self.say(summary(states, left))
 
     def say(self, line: str) -> None:
-        """One line above the display."""
+        """Print one line above the display."""
         self.console.print(Text(line), soft_wrap=True)
 
     def end(self) -> None:
-        """Leave the last view on the screen."""
+        """Stop the display and leave its last view on the screen."""
         if self.live and self.live.is_started:
             self.live.stop()
 
     def seconds_left(self, states: Sequence[CellState]) -> float | None:
-        """Time left at the pace so far; None before the first cell of this run is done."""
-        done = sum(self._weight(item) for item in states if item.state == "complete" and self._is_ours(item))
+        """Seconds left at the pace so far; None before the first cell of this run is complete."""
+        done = sum(self._weight(item) for item in states if item.state == "complete" and self._is_of_this_run(item))
         if not done:
             return None
         begun = {item.key: item.epoch / item.epochs for item in states if item.state == "running" and item.epochs}
@@ -77,16 +79,16 @@ class Progress:
         todo = sum(self._weight(item) for item in states if item.state in ("waiting", "running")) - part
         return (time.monotonic() - self.started) / (done + part) * todo
 
-    def _is_ours(self, item: CellState) -> bool:
+    def _is_of_this_run(self, item: CellState) -> bool:
         return item.key not in self.done_at_start
 
     def _weight(self, item: CellState) -> float:
         return self.costs.get(item.key, 1.0)
 
     def _is_new(self, item: CellState) -> bool:
-        then = self.before.get(item.key)
-        is_told = item.state in ("running", "complete", "failed")
-        return is_told and (then is None or (then.state, then.trial) != (item.state, item.trial))
+        before = self.before.get(item.key)
+        is_reported = item.state in ("running", "complete", "failed")
+        return is_reported and (before is None or (before.state, before.trial) != (item.state, item.trial))
 
     def _view(self, states: Sequence[CellState], left: float | None) -> Group:
         share = sum(item.epoch / item.epochs for item in states if item.epochs and item.state == "running")
@@ -100,13 +102,13 @@ class Progress:
 
 
 def summary(states: Sequence[CellState], left: float | None) -> str:
-    """12 complete, 2 running, 11 waiting, about 2 min left."""
-    words = [f"{number} {state}" for state, number in _counts(states).items() if number]
-    return ", ".join([*words, f"about {duration(left)} left"] if left else words)
+    """Counts of the states, and the seconds left: "12 complete, 2 running, 11 waiting, about 2 min left"."""
+    counts = [f"{number} {state}" for state, number in _counts(states).items() if number]
+    return ", ".join([*counts, f"about {duration(left)} left"] if left else counts)
 
 
 def duration(seconds: float) -> str:
-    """40 s, 3 min, 2 h 10 min."""
+    """Seconds as text: "40 s", "3 min" or "2 h 10 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -114,15 +116,16 @@ def duration(seconds: float) -> str:
 
 
 def value_text(item: CellState) -> str:
-    """A cell's metric as shown beside it; a comparison has none."""
+    """A cell's metric with four decimals; empty for a comparison, or before the first epoch."""
     return "" if item.value is None or item.role == "comparison" else f"{item.value:.4f}"
 
 
 def attempt_text(item: CellState) -> str:
+    """ "attempt 2" and so on; empty for the first attempt."""
     return f"attempt {item.attempt}" if item.attempt > 1 else ""
 
 
-def _news(item: CellState) -> str:
+def _event(item: CellState) -> str:
     attempt = f" ({attempt_text(item)})" if item.attempt > 1 else ""
     if item.state == "failed":
         return f"failed: {item.label}{attempt}: {item.error}"

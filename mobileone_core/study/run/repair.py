@@ -1,4 +1,4 @@
-"""Mending: what a crash left between two steps is brought to a state that the engine goes on from."""
+"""Repair: what a crash left between two steps is brought to a state from which the next run continues."""
 
 import contextlib
 import shutil
@@ -16,22 +16,54 @@ from mobileone_core.study.workspace import Workspace
 
 
 def repair(workspace: Workspace, timing: QueueTiming | None = None) -> list[str]:
-    """Mend every study of a workspace, lost results included; what was done, in words."""
+    """Repair every study of a workspace, and make cells missing again whose results were deleted from the record.
+
+    Returns one line per repair. Does nothing if a database does not exist.
+    """
     paths = [sqlite_path(url) for url in (workspace.queue, workspace.tracking)]
     if any(path is not None and not database_exists(path) for path in paths):
         return []
     lines = []
-    with plainly(workspace):
+    with database_errors_as_input_errors(workspace):
         record = Record(workspace.tracking)
         for study in study_names(workspace):
-            queue = Queue(workspace.queue, study, timing or QueueTiming(), kill_run(record))
-            lines += [f"{study}: {line}" for line in (*mend(queue, record, workspace), *_give_up(queue, record))]
+            queue = Queue(workspace.queue, study, timing or QueueTiming(), kill_runs(record))
+            repairs = (*repair_queue(queue, record, workspace), *_void_lost_results(queue, record))
+            lines += [f"{study}: {line}" for line in repairs]
+    return lines
+
+
+def repair_job(job: Job) -> list[str]:
+    """Repair the queue of a job whose workers have ended. Returns one line per repair."""
+    with database_errors_as_input_errors(job.workspace):
+        record = Record(job.workspace.tracking)
+        queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_runs(record))
+        return repair_queue(queue, record, job.workspace)
+
+
+def repair_queue(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
+    """Repair one queue and its runs, also while workers are alive. Returns one line per repair."""
+    lines = [f"trial {trial.number} was left by a dead process: its cell is queued again" for trial in queue.sweep()]
+    study, name = queue.study_name, queue.name
+    runs = record.open_runs(study, name)  # read before the trials: an open run had a live trial then
+    finished = record.finished_runs(study, name)
+    trials = queue.trials()
+    for trial in queue.lost():
+        queue.requeue(trial)
+        lines.append(f"trial {trial.number} ended without a result: its cell is queued again")
+    for trial in (item for item in trials if item.state == "COMPLETE"):
+        lines += _finish(trial, record, workspace.checkpoints(name, trial.key), finished)
+    by_number = {trial.number: trial for trial in trials}
+    for run in runs:
+        if not _owns(by_number.get(run.trial), run.run_id):
+            record.end(run.run_id, "KILLED")
+            lines.append(f"run {run.run_id} was left open by trial {run.trial}: KILLED")
     return lines
 
 
 @contextlib.contextmanager
-def plainly(workspace: Workspace) -> Iterator[None]:
-    """What a database refuses becomes an InputError in one line."""
+def database_errors_as_input_errors(workspace: Workspace) -> Iterator[None]:
+    """Turn errors of the queue's and the record's databases into InputErrors of one line."""
     try:
         yield
     except QUEUE_ERRORS as error:
@@ -40,8 +72,8 @@ def plainly(workspace: Workspace) -> Iterator[None]:
         raise database_error("record", workspace.tracking, error) from error
 
 
-def kill_run(record: Record) -> Callable[[TrialView], None]:
-    """What happens to the runs of an attempt that died."""
+def kill_runs(record: Record) -> Callable[[TrialView], None]:
+    """A callback for Queue: set the runs of an attempt KILLED whose process died."""
 
     def kill(trial: TrialView) -> None:
         for run in filter(record.is_active, trial.runs):
@@ -50,38 +82,8 @@ def kill_run(record: Record) -> Callable[[TrialView], None]:
     return kill
 
 
-def mend_study(job: Job) -> list[str]:
-    """Mend the study of a run that ends."""
-    with plainly(job.workspace):
-        record = Record(job.workspace.tracking)
-        queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_run(record))
-        return mend(queue, record, job.workspace)
-
-
-def mend(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
-    """Mend one study; safe beside workers that are alive. What was done, in words."""
-    lines = [f"trial {trial.number} was left by a dead process: its cell is queued again" for trial in queue.sweep()]
-    runs = record.open_runs(
-        queue.study_name, queue.study.study_name
-    )  # before the trials: a run read as open had a live trial then
-    finished = record.finished_runs(queue.study_name, queue.study.study_name)
-    trials = queue.trials()
-    for trial in queue.lost():
-        queue.requeue(trial)
-        lines.append(f"trial {trial.number} ended without a result: its cell is queued again")
-    for trial in (item for item in trials if item.state == "COMPLETE"):
-        lines += _finish(trial, record, workspace.checkpoints(queue.study.study_name, trial.key), finished)
-    by_number = {trial.number: trial for trial in trials}
-    for run in runs:
-        trial_of_run = by_number.get(run.trial)
-        if not _holds(trial_of_run, run.run_id):
-            record.end(run.run_id, "KILLED")
-            lines.append(f"run {run.run_id} was left open by trial {run.trial}: KILLED")
-    return lines
-
-
 def _finish(trial: TrialView, record: Record, checkpoint: Path, finished: set[str]) -> list[str]:
-    """The runs of a complete trial are FINISHED, and it has no checkpoint."""
+    """Set the runs of a complete trial FINISHED and delete its checkpoint."""
     shutil.rmtree(checkpoint, ignore_errors=True)
     unfinished = [run for run in trial.runs if run not in finished]
     for run in unfinished:
@@ -93,10 +95,10 @@ def _finish(trial: TrialView, record: Record, checkpoint: Path, finished: set[st
     return [f"run {run} had its result but no end: FINISHED" for run in unfinished]
 
 
-def _give_up(queue: Queue, record: Record) -> list[str]:
-    """Complete trials whose runs are not in the record count no more; only on demand, it may be the wrong record.
+def _void_lost_results(queue: Queue, record: Record) -> list[str]:
+    """Make complete trials void whose runs are not in the record; only on request, it may be the wrong record.
 
-    What is left of a comparison is KILLED first: it must not stand beside the next one.
+    Remaining runs of a comparison are KILLED first, so that they are not mixed with those of the next attempt.
     """
     lost = [trial for trial in queue.trials("COMPLETE") if not all(map(record.is_active, trial.runs))]
     for trial in lost:
@@ -106,6 +108,6 @@ def _give_up(queue: Queue, record: Record) -> list[str]:
     return [f"cell {trial.key} is missing again" for trial in lost]
 
 
-def _holds(trial: TrialView | None, run_id: str) -> bool:
-    """Whether a trial is still at work on a run, or has finished it."""
+def _owns(trial: TrialView | None, run_id: str) -> bool:
+    """Whether a trial is still writing a run, or has finished it."""
     return trial is not None and trial.state in ("RUNNING", "COMPLETE") and run_id in (trial.runs or (run_id,))

@@ -1,4 +1,4 @@
-"""A run as its parent sees it: plan, start workers, watch them, and leave everything so that it can go on."""
+"""A run, seen from its parent process: plan, start workers, watch them, and leave everything resumable."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ from typing import Protocol
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import TRAIN, Job, Setup
 from mobileone_core.study.plans import AnyPlan
-from mobileone_core.study.run.worker_pool import Team
+from mobileone_core.study.run.worker_pool import WorkerPool
 from mobileone_core.study.state import (
     CellState,
     State,
@@ -24,22 +24,22 @@ from mobileone_core.study.workspace import redacted
 from mobileone_core.training.cell import CellSpec
 
 POLL = 0.3  # seconds between looks at the queue
-QUIET = 3.0  # the same while a comparison is measured
-LINGER = 30.0  # seconds that a worker may outlive the last cell
-
-Read = Callable[[], list[CellState]]
+POLL_MEASURING = 3.0  # the same while a comparison is measured
+POLL_RATIO = 10.0  # a look at a large queue is followed by a pause of at least so many times its duration
+EXIT_TIMEOUT = 30.0  # seconds that a worker may outlive the last cell
+UNDONE = ("waiting", "running")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the states of its cells, whether it was interrupted, and what else is to be told."""
+    """How a run ended: the states of its cells, and one line (note) per repair, dead worker or blocked cell."""
 
     states: tuple[CellState, ...]
     interrupted: bool = False
     notes: tuple[str, ...] = ()
 
     def count(self, state: State) -> int:
-        """Cells in a state."""
+        """Number of cells in a state."""
         return sum(item.state == state for item in self.states)
 
     @property
@@ -49,160 +49,172 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
+        """Whether every cell is complete."""
         return self.count("complete") == len(self.states)
 
 
-class Display(Protocol):
-    """Shows a run while it goes on."""
+class RunDisplay(Protocol):
+    """Shows the progress of a run."""
 
     def begin(self, states: Sequence[CellState], workers: int) -> None:
-        """Before the first worker starts."""
+        """Called before the first worker starts."""
 
     def update(self, states: Sequence[CellState]) -> None:
-        """A few times a second."""
+        """Called a few times a second."""
 
     def say(self, line: str) -> None:
-        """Something happened that is worth a line."""
+        """Show one line."""
 
     def end(self) -> None:
-        """At the end, whatever the end is."""
+        """Called at the end of every run, successful or not."""
 
 
-def run_study(plan: AnyPlan, setup: Setup, display: Display) -> Outcome:
-    """Run what is missing of a plan; nothing is imported, written or started where nothing is missing.
+def run_study(plan: AnyPlan, setup: Setup, display: RunDisplay) -> Outcome:
+    """Run the missing cells of a plan. If none is missing, nothing is imported, written or started.
 
-    An interrupted run ends in order and is told by its outcome; InputError for what a person must mend.
+    Ctrl-C, SIGTERM and SIGHUP end the run in order; the outcome is interrupted, and the next run resumes. Raises
+    InputError if a database, the data or the device cannot be used.
+
+    Example: ``run_study(plan, Setup(Workspace.at(Path("runs")), workers=2), Progress()).is_complete``
     """
     workspace = setup.workspace
     states = cell_states(workspace, plan)
     if is_settled(workspace, plan, states):
         return Outcome(tuple(states))
     job = Job(setup, plan.queue, frozenset(cell.key for cell in plan.queued))
-    run = Run(job, lambda: cell_states(workspace, plan), display, samples(plan))
 
     def prepare() -> list[str]:
         from mobileone_core.study.run.planner import plan_cells
 
         return plan_cells(plan, workspace, setup.engine.timing)
 
-    return run(prepare)
+    return StudyRun(job, lambda: cell_states(workspace, plan), display, sample_cells(plan))(prepare)
 
 
-def join(plan: AnyPlan, setup: Setup, display: Display) -> Outcome:
-    """Work on what waits in a plan's queue, planning nothing: what a second machine runs."""
+def join(plan: AnyPlan, setup: Setup, display: RunDisplay) -> Outcome:
+    """Work on the waiting cells of a plan's queue without planning any, as a second machine does.
+
+    Raises InputError if nothing was planned.
+    """
     workspace = setup.workspace
     if not study_states(workspace, plan.queue):
         raise InputError.of("queue", plan.queue, f"nothing of it is in {redacted(workspace.queue)}; plan it first")
     job = Job(setup, plan.queue)
-    return Run(job, lambda: study_states(workspace, plan.queue), display, samples(plan))(list)
+    return StudyRun(job, lambda: study_states(workspace, plan.queue), display, sample_cells(plan))(list)
 
 
-def samples(plan: AnyPlan) -> list[CellSpec]:
-    """One cell of every precision and choice of teachers: what keeps one from running keeps its like."""
+def sample_cells(plan: AnyPlan) -> list[CellSpec]:
+    """One sample cell per (precision, teachers) pair.
+
+    If the sample cannot run on this machine, no cell of that pair can.
+    """
     specs = [cell.spec for cell in (*plan.teachers, *plan.cells)]
     return list({(spec.recipe.precision, spec.recipe.teachers): spec for spec in reversed(specs)}.values())
 
 
-def is_measuring(states: Sequence[CellState]) -> bool:
-    """Whether a comparison is all that runs."""
-    roles = {item.role for item in states if item.state == "running"}
-    return roles == {"comparison"}
+class StudyRun:
+    """One run of a job: prepare, run the workers, repair."""
 
-
-class Run:
-    """One run of a job: read tells where its cells stand."""
-
-    def __init__(self, job: Job, read: Read, display: Display, samples: Sequence[CellSpec]) -> None:
-        self.samples = samples
+    def __init__(
+        self, job: Job, read: Callable[[], list[CellState]], display: RunDisplay, samples: Sequence[CellSpec]
+    ) -> None:
         self.job = job
         self.read = read
         self.display = display
+        self.samples = samples
         self.notes: list[str] = []
-        self.interrupt = SignalGuard()
+        self.guard = SignalGuard()
 
     def __call__(self, prepare: Callable[[], list[str]]) -> Outcome:
-        """Prepare while the workers' imports go on, work until all is done, mend what was left behind."""
+        """Prepare while the workers' imports run in the background, work until all is done, then repair."""
         is_interrupted = False
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self.interrupt.installed())
+            stack.enter_context(self.guard.installed())
             stack.callback(self.display.end)
-            team = Team(self.job)
-            stack.callback(team.stop)
+            pool = WorkerPool(self.job)
+            stack.callback(pool.stop)
             try:
-                for line in prepare():
-                    self._note(line)
+                self._note(*prepare())
                 if self.job.setup.engine.train == TRAIN:
-                    team.check(self.samples)
-                self._work(team)
+                    pool.check(self.samples)
+                self._work(pool)
             except KeyboardInterrupt:
                 is_interrupted = True
-                self.display.say("stopping; cells at work go on from their last epoch next time")
-            team.stop()
-            self._mend()
+                self.display.say("stopping; running cells resume from their last epoch next time")
+            pool.stop()
+            self._repair()
             states = self.read()
             self.display.update(states)
-            self._tell_stuck(states)
+            self._note_blocked(states)
         return Outcome(tuple(states), is_interrupted, tuple(self.notes))
 
-    def _work(self, team: Team) -> None:
+    def _work(self, pool: WorkerPool) -> None:
         states = self.read()
-        todo = sum(item.state in ("waiting", "running") for item in states)
-        workers = min(self.job.setup.workers, todo)
+        workers = min(self.job.setup.workers, sum(item.state in UNDONE for item in states))
         self.display.begin(states, workers)
-        team.start(workers)
-        last_seen = time.monotonic()
-        while team.members and time.monotonic() - last_seen < LINGER:
-            team.rest(QUIET if is_measuring(states) else POLL)
-            self.interrupt.check()
-            dead = team.bury()
-            for line in dead:
-                self._note(line)
+        pool.start(workers)
+        last_undone, seconds = time.monotonic(), 0.0
+        while pool.workers and time.monotonic() - last_undone < EXIT_TIMEOUT:
+            is_measuring = {item.role for item in states if item.state == "running"} == {"comparison"}
+            pool.wait(max(POLL_MEASURING if is_measuring else POLL, POLL_RATIO * seconds))
+            self.guard.check()
+            dead = pool.reap()
+            self._note(*dead)
+            began = time.monotonic()
             states = self.read()
-            if any(item.state in ("waiting", "running") for item in states):
-                last_seen = time.monotonic()
-                team.replace(len(dead))
+            seconds = time.monotonic() - began
+            if any(item.state in UNDONE for item in states):
+                last_undone = time.monotonic()
+                pool.replace(len(dead))
             self.display.update(states)
 
-    def _mend(self) -> None:
-        """Bring back the cells of workers that were killed."""
-        from mobileone_core.study.run.repair import mend_study
+    def _repair(self) -> None:
+        """Queue the cells of killed workers again."""
+        from mobileone_core.study.run.repair import repair_job
 
         if self.job.queue in study_names(self.job.workspace):
-            for line in mend_study(self.job):
-                self._note(line)
+            self._note(*repair_job(self.job))
 
-    def _tell_stuck(self, states: Sequence[CellState]) -> None:
-        stuck = waiting_for_failed(states)
-        if stuck:
-            number = "1 waits" if len(stuck) == 1 else f"{len(stuck)} wait"
-            self._note(f"{number} for a failed cell: {stuck[0].label}{', ...' if len(stuck) > 1 else ''}")
+    def _note_blocked(self, states: Sequence[CellState]) -> None:
+        blocked = waiting_for_failed(states)
+        if blocked:
+            number = "1 waits" if len(blocked) == 1 else f"{len(blocked)} wait"
+            self._note(f"{number} for a failed cell: {blocked[0].label}{', ...' if len(blocked) > 1 else ''}")
 
-    def _note(self, line: str) -> None:
-        self.notes.append(line)
-        self.display.say(line)
+    def _note(self, *lines: str) -> None:
+        for line in lines:
+            self.notes.append(line)
+            self.display.say(line)
 
 
 class SignalGuard:
-    """What Ctrl-C, SIGTERM and SIGHUP do: they raise KeyboardInterrupt, and are remembered.
+    """Raises KeyboardInterrupt on Ctrl-C, SIGTERM and SIGHUP, and remembers it.
 
-    Python drops an exception that a signal raises inside a destructor or a callback of the garbage collector.
+    Python drops an exception that a signal handler raises inside a destructor or a callback of the garbage collector;
+    check() raises it again.
+
+    Example:
+        >>> guard = SignalGuard()
+        >>> with guard.installed():
+        ...     guard.check()
     """
 
     def __init__(self) -> None:
-        self.told = False
+        self.signalled = False
 
     def __call__(self, *_: object) -> None:
-        self.told = True
+        """Handle a signal."""
+        self.signalled = True
         raise KeyboardInterrupt
 
     def check(self) -> None:
-        """Raise what was dropped."""
-        if self.told:
+        """Raise KeyboardInterrupt if a signal has arrived."""
+        if self.signalled:
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Answer the signals, and put back who answered them before."""
+        """Install the handlers; the earlier ones are restored at the end."""
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(number, self) for number in signals]
         try:

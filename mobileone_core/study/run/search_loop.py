@@ -1,4 +1,4 @@
-"""A search step by step: a generation is run as any plan is, measured alone, and the next one proposed from it."""
+"""A search, generation by generation: run and measure one like any plan, then propose the next from its results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from mobileone_core.study.job import Setup
 from mobileone_core.study.pareto import Point, front
 from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.rows import CellRow, StudyRecord
-from mobileone_core.study.run.runner import Display, Outcome, run_study
+from mobileone_core.study.run.runner import Outcome, RunDisplay, run_study
 from mobileone_core.study.search import Genes
 from mobileone_core.study.search_plan import SearchPlan, deployed, every_cell, network_label
 from mobileone_core.study.workspace import Workspace
@@ -16,19 +16,20 @@ from mobileone_core.study.workspace import Workspace
 ACCURACY, RATIO = "val/top1", "latency/ratio"
 
 
-def run_search(plan: SearchPlan, setup: Setup, display: Callable[[SearchPlan], Display]) -> tuple[SearchPlan, Outcome]:
-    """Run what is missing of a search; the plan as far as it came. A candidate that fails has no offspring.
+def run_search(
+    plan: SearchPlan, setup: Setup, display: Callable[[SearchPlan], RunDisplay]
+) -> tuple[SearchPlan, Outcome]:
+    """Run what is missing of a search. Returns the plan with all generations so far, and the last run's outcome.
 
-    Whatever was proposed stands in the record before it is queued: a command that is killed at any point is gone on
-    with by the next, and more generations go on with the same search.
+    A generation is recorded before it is queued, so a killed search resumes where it was, and a search with more
+    generations continues a shorter one. A candidate that fails is left out of later proposals.
     """
     plan = resumed(plan, setup.workspace)
     while True:
         outcome = run_study(plan, setup, display(plan))
         is_open = any(item.state not in ("complete", "failed") for item in outcome.states)
-        if outcome.interrupted or is_open or any(item.role == "comparison" for item in outcome.failures):
-            return plan, outcome
-        if plan.confirmed:
+        has_failed = any(item.role == "comparison" for item in outcome.failures)
+        if outcome.interrupted or is_open or has_failed or plan.confirmed:
             return plan, outcome
         from mobileone_core.study.record.reading import read_record
 
@@ -39,36 +40,35 @@ def run_search(plan: SearchPlan, setup: Setup, display: Callable[[SearchPlan], D
 
 
 def resumed(plan: SearchPlan, workspace: Workspace) -> SearchPlan:
-    """The plan with what the record has of the same search: its generations, and its front if just as long."""
+    """The plan with the generations that the record holds of the same search, and its front if the length is equal."""
     path = sqlite_path(workspace.tracking)
     if path is not None and not database_exists(path):
         return plan
     from mobileone_core.study.state import kept_plans
 
-    found = [item for item in kept_plans(workspace.tracking, plan.study.name) if item.lineage == plan.lineage]
-    same = [item for item in found if item.id == plan.id]
-    longest = max((item.proposed for item in found), key=len, default=())
-    confirmed = same[0].confirmed if same else ()
+    recorded = [item for item in kept_plans(workspace.tracking, plan.study.name) if item.lineage == plan.lineage]
+    longest = max((item.proposed for item in recorded), key=len, default=())
+    confirmed = next((item.confirmed for item in recorded if item.id == plan.id), ())
     return replace(plan, proposed=longest[: plan.study.generations], confirmed=confirmed)
 
 
 def next_step(plan: SearchPlan, record: StudyRecord) -> SearchPlan:
-    """The plan with its next generation, or with the front's candidates once there is no next one."""
+    """The plan with its next generation, or with the candidates of its front after the last one."""
     points = points_of(plan, record)
-    if len(plan.proposed) < plan.study.generations and (proposed := _proposed(plan, points)):
+    if len(plan.proposed) < plan.study.generations and (proposed := _propose(plan, points)):
         return replace(plan, proposed=(*plan.proposed, proposed))
     candidates = [cell for number, cell in every_cell(plan) if number and cell.key in points]
     best = front([points[cell.key] for cell in candidates])
-    return replace(plan, confirmed=tuple(candidates[place].key for place in best))
+    return replace(plan, confirmed=tuple(candidates[index].key for index in best))
 
 
-def _proposed(plan: SearchPlan, points: Mapping[str, Point]) -> tuple[Genes, ...]:
-    from mobileone_core.study.queue.proposals import Measured, propose
+def _propose(plan: SearchPlan, points: Mapping[str, Point]) -> tuple[Genes, ...]:
+    from mobileone_core.study.queue.proposals import MeasuredCandidate, propose
 
     space, study = plan.space, plan.study
     taken = {cell.key for _, cell in every_cell(plan)}
     measured = [
-        Measured(genes, points[key], number)
+        MeasuredCandidate(genes, points[key], number)
         for number, proposed in enumerate(plan.proposed, start=1)
         for genes in proposed
         if (key := space.cell(genes).key) in points
@@ -84,7 +84,7 @@ def _proposed(plan: SearchPlan, points: Mapping[str, Point]) -> tuple[Genes, ...
 
 
 def points_of(plan: SearchPlan, record: StudyRecord) -> dict[str, Point]:
-    """Validation accuracy and latency ratio by key, of every candidate and variant that has both."""
+    """Validation accuracy and latency ratio, by key, of every candidate and variant that has both."""
     rows = {row.key: row for row in record.rows}
     points = {}
     for _, cell in every_cell(plan):
@@ -96,9 +96,9 @@ def points_of(plan: SearchPlan, record: StudyRecord) -> dict[str, Point]:
 
 
 def latency_row(plan: SearchPlan, record: StudyRecord, cell: PlannedCell, *, final: bool = False) -> CellRow | None:
-    """What was measured of a candidate's deployed network in its own generation, or among the finalists."""
+    """Measured latency of a candidate's deployed network, in its own generation or, if final, among the finalists."""
     planned = plan.comparisons[-1] if final else plan.comparison_of(cell)
     label = network_label(deployed(cell.spec.model))
     factors = next(dict(entry.factors) for entry in planned.spec.entries if entry.label == label)
-    found = [row for row in record.comparison if row.key == planned.key and dict(row.factors) == factors]
-    return found[0] if found else None
+    rows = (row for row in record.comparison if row.key == planned.key and dict(row.factors) == factors)
+    return next(rows, None)

@@ -1,4 +1,4 @@
-"""A worker process: takes cells from the queue, one attempt after the other, until nothing is left to take."""
+"""A worker process: claims cells from the queue and attempts them, one after the other, until none is left."""
 
 import contextlib
 import multiprocessing
@@ -15,84 +15,85 @@ from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.run.attempt import Attempt, require_function
-from mobileone_core.study.run.repair import kill_run
+from mobileone_core.study.run.attempt import Attempt, RunLog, load_function
+from mobileone_core.study.run.repair import kill_runs
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.execution import Execution
+from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.observer import TrainingStopped
 
-IDLE = 0.5  # seconds between looks at a queue whose last cells others are running
-QUIET = 5.0  # the same while another command measures a comparison
+POLL = 0.5  # seconds between looks at a queue whose last cells other workers are running
+POLL_MEASURING = 5.0  # the same while another command measures a comparison
 
 
-class Stop:
-    """Whether this worker was told to end: by SIGTERM, SIGHUP, or the death of the process that started it."""
+class StopRequest:
+    """Tells whether this worker must end: after SIGTERM, SIGHUP or the death of its parent process."""
 
     def __init__(self) -> None:
-        self.told = False
+        self.signalled = False
         self.parent = multiprocessing.parent_process()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._hear)
+            signal.signal(number, self._handle)
 
-    def _hear(self, *_: object) -> None:
-        self.told = True
+    def _handle(self, *_: object) -> None:
+        self.signalled = True
 
-    def __bool__(self) -> bool:
-        return self.told or (self.parent is not None and not self.parent.is_alive())
+    def is_set(self) -> bool:
+        """Whether the worker must end."""
+        return self.signalled or (self.parent is not None and not self.parent.is_alive())
 
 
-def work(job: Job, index: int, words: Connection) -> None:
-    """Body of worker number index; its last words, where it cannot go on, go through the connection."""
-    stop = Stop()
+def work(job: Job, index: int, sender: Connection) -> None:
+    """Main function of worker process number index (from 0). Sends one line if it must end because of an error."""
+    stop = StopRequest()
     try:
-        setup = replace(job.setup, execution=_placed(job.setup.execution, index))
+        setup = replace(job.setup, execution=_with_device(job.setup.execution, index))
         Worker(replace(job, setup=setup), stop).run()
     except Exception as error:
-        _say(words, one_line(error))
+        _send(sender, one_line(error))
         raise SystemExit(1) from None
 
 
-def probe(job: Job, cells: Sequence[CellSpec], words: Connection) -> None:
-    """Say what keeps a job from running on this machine, its device or a teacher's file; nothing where it can."""
+def probe(job: Job, cells: Sequence[CellSpec], sender: Connection) -> None:
+    """Check that cells can run here: the device, its precision, and the teachers' files. Sends the error, or ""."""
     from mobileone_core.training.distillation import load_teachers
-    from mobileone_core.training.execution import resolve_device
 
     try:
         for cell in cells:
-            resolve_device(_placed(job.setup.execution, 0), cell.recipe.precision)
+            resolve_device(_with_device(job.setup.execution, 0), cell.recipe.precision)
             from_files = tuple(teacher for teacher in cell.recipe.teachers if teacher.weights)
             load_teachers(replace(cell, recipe=cell.recipe.changed(teachers=from_files)), job.setup.teachers)
-        _say(words, "")
+        _send(sender, "")
     except Exception as error:
-        _say(words, one_line(error))
+        _send(sender, one_line(error))
 
 
-def _say(words: Connection, line: str) -> None:
-    """Tell the process that started this one; nothing where Ctrl-C has ended that."""
+def _send(sender: Connection, line: str) -> None:
+    """Send a line to the parent process, unless Ctrl-C has ended it."""
     with contextlib.suppress(ConnectionError):
-        words.send(line)
+        sender.send(line)
 
 
 class Worker:
-    """Takes one cell after the other."""
+    """Runs the cells of a job, one after the other."""
 
-    def __init__(self, job: Job, stop: Stop) -> None:
+    def __init__(self, job: Job, stop: StopRequest) -> None:
         self.job = job
         self.stop = stop
         self.record = Record(job.workspace.tracking)
-        self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_run(self.record))
-        require_function(job.setup.engine.train)
-        here, said = Owner.here(), environment_tags(job.setup.execution)
-        self.tags = {"queue": job.queue, "host": here.host, "pid": str(here.pid), **said}
+        self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_runs(self.record))
+        load_function(job.setup.engine.train)  # fails here rather than in every cell
+        owner = Owner.here()
+        environment = environment_tags(job.setup.execution)
+        self.tags = {"queue": job.queue, "host": owner.host, "pid": str(owner.pid), **environment}
 
     def run(self) -> None:
-        """Work until nothing can be begun and nobody else's cell could come back."""
-        while not self.stop:
+        """Work until no cell can begin and no cell of another worker could come back."""
+        while not self.stop.is_set():
             self.queue.sweep()
             trials = self.queue.trials()
             if self.queue.claimable(trials, self.job.cells):
-                self._end(self.queue.claim(self._attempt, self.job.cells))
+                self._settle(self.queue.claim(self._attempt, self.job.cells))
                 continue
             pause = self._pause(trials)
             if pause is None:
@@ -100,19 +101,20 @@ class Worker:
             time.sleep(pause)
 
     def _pause(self, trials: Sequence[TrialView]) -> float | None:
-        """Seconds until the next look; None where others run nothing of this job, or a comparison beside it alone.
+        """Seconds to wait before polling again, or None to exit.
 
-        That one wants a quiet machine, and whoever started it starts a new worker where it dies.
+        Exits if no other worker runs a cell of this job, or if all that runs is a comparison of this command: it needs
+        a quiet machine, and the command starts another worker if the measuring one dies.
         """
         cells = self.job.cells
         running = [item for item in trials if item.state == "RUNNING" and (cells is None or item.key in cells)]
         if any(not item.is_comparison for item in running):
-            return IDLE
+            return POLL
         owners = [Owner.read(item.attributes.get("owner")) for item in running]
-        return QUIET if any(owner is None or not owner.is_sibling for owner in owners) else None
+        return POLL_MEASURING if any(owner is None or not owner.is_sibling for owner in owners) else None
 
-    def _end(self, trial: TrialView | None) -> None:
-        """After the queue was told: the runs of a complete cell are FINISHED, a stopped cell is queued again."""
+    def _settle(self, trial: TrialView | None) -> None:
+        """After an attempt: set the runs of a complete trial FINISHED; queue the cell of a stopped trial again."""
         if trial is None:
             return
         if trial.state == "COMPLETE":
@@ -123,25 +125,26 @@ class Worker:
             self.queue.requeue(trial)
 
     def _attempt(self, claim: Claim) -> float:
-        """The value of a claimed trial; where there is none, the runs say how it ended."""
-        runs: list[str] = []
+        """Value of a claimed trial. Sets its runs FAILED or KILLED and raises TrainingStopped if there is none."""
+        runs = RunLog(self.record, claim)
         try:
-            return Attempt(self.job, self.queue, self.record, claim, self.stop, runs)(self.tags)
+            return Attempt(self.job, self.queue, runs, self.stop.is_set)(self.tags)
         except (Exception, SystemExit) as error:  # Lightning answers SIGTERM with SystemExit
-            is_stopped = bool(self.stop) or isinstance(error, TrainingStopped)
+            is_stopped = self.stop.is_set() or isinstance(error, TrainingStopped)
             message = "" if is_stopped else one_line(error)
-            is_told = bool(message) and claim.note("error", message)
-            for run in runs:
-                self.record.end(run, "FAILED" if is_told else "KILLED", message if is_told else "")
+            if message and claim.note("error", message):
+                runs.end("FAILED", message)
+            else:
+                runs.end("KILLED")
             raise TrainingStopped from None
 
 
-def _placed(execution: Execution, index: int) -> Execution:
-    """A GPU of its own for each worker, or one a process of its cells, where there are several and none is named."""
+def _with_device(execution: Execution, index: int) -> Execution:
+    """Execution of worker number index: with several GPUs, each worker gets its own, one per process of a cell."""
     if execution.device not in ("auto", "cuda"):
         return execution
     import torch
 
     count = torch.cuda.device_count()
-    places = max(1, count // execution.processes)
-    return replace(execution, device=f"cuda:{index % places * execution.processes}") if count > 1 else execution
+    groups = max(1, count // execution.processes)
+    return replace(execution, device=f"cuda:{index % groups * execution.processes}") if count > 1 else execution

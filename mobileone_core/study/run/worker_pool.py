@@ -1,4 +1,4 @@
-"""The worker processes of a run, replaced when they die; where a fork is safe, one server has all imports done."""
+"""Worker processes of a run, replaced when they die."""
 
 import contextlib
 import itertools
@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -17,119 +17,125 @@ from mobileone_core.errors import InputError
 from mobileone_core.study.job import Job
 from mobileone_core.training.cell import CellSpec
 
-BODY = "mobileone_core.study.run.worker"
-SPARE = 3  # workers that may die in one run and be replaced
-PATIENCE = 20.0  # seconds from SIGTERM to SIGKILL; a step of a large network may take long
+WORKER_MODULE = "mobileone_core.study.run.worker"
+MAX_REPLACEMENTS = 3  # workers that may die in one run and be replaced
+STOP_TIMEOUT = 20.0  # seconds from SIGTERM to SIGKILL; one step of a large network may take long
 
 
-class Member(NamedTuple):
-    """A worker process and the end of the pipe that its last words come from."""
+class WorkerHandle(NamedTuple):
+    """A worker process and the pipe on which it reports why it had to end."""
 
     process: BaseProcess
-    words: Connection
+    receiver: Connection
 
 
-class Team:
-    """Up to count workers on one job, by index; building a team starts the imports in the background."""
+class WorkerPool:
+    """Worker processes of one job, by index.
+
+    Constructing a pool starts a fork server that imports the heavy packages in the background. On macOS, where torch
+    does not survive a fork, workers are spawned instead.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.spare = SPARE
-        self.members: dict[int, Member] = {}
+        self.replacements_left = MAX_REPLACEMENTS
+        self.workers: dict[int, WorkerHandle] = {}
         self._context = _context(job)
 
     def start(self, count: int) -> None:
-        """Start workers; each gets the lowest index that none has, so that a new one takes a dead one's place."""
+        """Start workers. Each takes the lowest free index, so that a replacement gets the GPU of the dead worker."""
         from mobileone_core.study.run.worker import work
 
         for _ in range(count):
-            index = next(number for number in itertools.count() if number not in self.members)
-            words, mouth = self._context.Pipe(duplex=False)
-            process = self._context.Process(target=work, args=(self.job, index, mouth))
-            self.members[index] = Member(process, words)
-            self._launch(process)
-            mouth.close()
+            index = next(number for number in itertools.count() if number not in self.workers)
+            self._launch(work, index, index)
 
-    def _launch(self, process: BaseProcess) -> None:
-        with _deaf_to_interrupts() if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
+    def _launch(self, target: Callable[..., None], argument: object, index: int | None = None) -> Connection:
+        """Start target(job, argument, sender) and return the receiver.
+
+        A worker is registered under its index before it starts, so that an interrupt cannot lose it.
+        """
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=target, args=(self.job, argument, sender))
+        if index is not None:
+            self.workers[index] = WorkerHandle(process, receiver)
+        with _ignoring_interrupts() if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
             process.start()
+        sender.close()
+        return receiver
 
     def check(self, cells: Sequence[CellSpec]) -> None:
-        """InputError where one of these cells could not run on this machine, before one is tried."""
+        """Raise InputError if one of the cells cannot run on this machine. Checks in a process of its own."""
         from mobileone_core.study.run.worker import probe
 
-        words, mouth = self._context.Pipe(duplex=False)
-        self._launch(self._context.Process(target=probe, args=(self.job, cells, mouth)))
-        mouth.close()
+        receiver = self._launch(probe, cells)
         with contextlib.suppress(EOFError):
-            message = words.recv()
+            message = receiver.recv()
             if message:
                 raise InputError(message)
 
-    def rest(self, seconds: float) -> None:
-        """Wait until a worker ends, seconds at most."""
-        connection.wait([member.process.sentinel for member in self.members.values()], timeout=seconds)
+    def wait(self, seconds: float) -> None:
+        """Wait until a worker ends, or until the time is over."""
+        connection.wait([worker.process.sentinel for worker in self.workers.values()], timeout=seconds)
 
-    def bury(self) -> list[str]:
-        """Forget the workers that have ended; what the dead ones have to say, a line each."""
+    def reap(self) -> list[str]:
+        """Remove the workers that have ended; returns one line per worker that died, with its reason."""
         lines = []
-        for index in [index for index, member in self.members.items() if not member.process.is_alive()]:
-            process, words = self.members.pop(index)
+        for index in [index for index, worker in self.workers.items() if not worker.process.is_alive()]:
+            process, receiver = self.workers.pop(index)
             if process.exitcode:
-                lines.append(f"worker {process.pid} died ({_last_words(words, process.exitcode)})")
-            words.close()
+                lines.append(f"worker {process.pid} died ({_cause_of_death(receiver, process.exitcode)})")
+            receiver.close()
         return lines
 
-    def replace(self, lost: int) -> None:
-        """Start new workers for lost ones, as far as the spare ones reach."""
-        count = min(lost, self.spare)
-        self.spare -= count
+    def replace(self, dead: int) -> None:
+        """Start replacements for dead workers, MAX_REPLACEMENTS in all."""
+        count = min(dead, self.replacements_left)
+        self.replacements_left -= count
         self.start(count)
 
-    def stop(self, patience: float = PATIENCE) -> None:
-        """Ask every worker to end, wait, then kill; a second Ctrl-C kills at once."""
-        members = [member.process for member in self.members.values() if member.process.pid]
+    def stop(self) -> None:
+        """Terminate all workers and kill those that outlive STOP_TIMEOUT. A second Ctrl-C kills them at once."""
+        processes = [worker.process for worker in self.workers.values() if worker.process.pid]
         try:
-            for member in members:
-                member.terminate()
-            _wait_for(members, patience)
+            for process in processes:
+                process.terminate()
+            _join(processes, STOP_TIMEOUT)
         except KeyboardInterrupt:
             pass
         finally:
-            for member in members:
-                member.kill()
-            _wait_for(members, patience)
+            for process in processes:
+                process.kill()
+            _join(processes, STOP_TIMEOUT)
 
 
 def _context(job: Job) -> ForkServerContext | SpawnContext:
-    """A server that imports in the background and forks; on macOS, where torch does not survive a fork, none."""
     if sys.platform == "darwin":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([BODY, job.setup.engine.preload.partition(":")[0]])
-    with _deaf_to_interrupts():
+    context.set_forkserver_preload([WORKER_MODULE, job.setup.engine.preload.partition(":")[0]])
+    with _ignoring_interrupts():
         forkserver.ensure_running()
     return context
 
 
-def _wait_for(members: Sequence[BaseProcess], seconds: float) -> None:
+def _join(processes: Sequence[BaseProcess], seconds: float) -> None:
     end = time.monotonic() + seconds
-    for member in members:
-        member.join(max(0.0, end - time.monotonic()))
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
 
 
-def _last_words(words: Connection, exitcode: int) -> str:
-    try:
-        if words.poll():
-            return str(words.recv())
-    except (EOFError, OSError):
-        pass
+def _cause_of_death(receiver: Connection, exitcode: int) -> str:
+    """The worker's own last message, or else its signal or exit status."""
+    with contextlib.suppress(EOFError, OSError):
+        if receiver.poll():
+            return str(receiver.recv())
     return signal.Signals(-exitcode).name if exitcode < 0 else f"exit status {exitcode}"
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Processes started here ignore Ctrl-C, which is the parent's to answer."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Processes started in this context ignore Ctrl-C; the parent handles it."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

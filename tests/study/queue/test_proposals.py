@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.study.pareto import Point
-from mobileone_core.study.queue.proposals import Measured, propose
+from mobileone_core.study.queue.proposals import MeasuredCandidate, propose
 
 SIZES = {"k": 3, "width": 4, "depth": 2, "se": 1}
 SAMPLERS = ("nsga2", "tpe", "random")
 
 
 def after(generations, population=4):
-    """Measured candidates whose accuracy and latency rise with their first two genes."""
+    """MeasuredCandidate candidates whose accuracy and latency rise with their first two genes."""
     every = list(itertools.product(*(range(size) for size in SIZES.values())))
     return [
-        Measured(every[(7 * number + 5 * index) % len(every)], Point(index / 10, 1.0 + number), number)
+        MeasuredCandidate(every[(7 * number + 5 * index) % len(every)], Point(index / 10, 1.0 + number), number)
         for number in range(1, generations + 1)
         for index in range(population)
     ]
@@ -48,8 +48,8 @@ def test_an_exhausted_space_gives_what_is_left(sampler):
 
 def test_a_search_by_results_differs_from_chance_and_from_other_results():
     sizes = {str(number): 10 for number in range(6)}
-    every = [Measured((index % 10,) * 6, Point(index / 10, 1.0), 1) for index in range(10)]
-    turned = [Measured(item.genes, Point(1 - item.point.accuracy, 1.0), 1) for item in every]
+    every = [MeasuredCandidate((index % 10,) * 6, Point(index / 10, 1.0), 1) for index in range(10)]
+    turned = [MeasuredCandidate(item.genes, Point(1 - item.point.accuracy, 1.0), 1) for item in every]
     drawn = {sampler: propose(sampler, 0, sizes, every, 8, lambda _: True) for sampler in SAMPLERS}
     assert len(set(drawn.values())) == 3
     for sampler in ("nsga2", "tpe"):

@@ -13,7 +13,7 @@ from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import trial_views
 from mobileone_core.study.record.reading import read_plans, read_record, recorded_studies
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.run.planner import in_order, plan_cells
+from mobileone_core.study.run.planner import plan_cells, queue_order
 from mobileone_core.study.run.repair import repair
 from mobileone_core.study.state import cell_states, fold, is_settled, study_states
 from mobileone_core.study.workspace import Workspace
@@ -33,7 +33,7 @@ def trials(workspace):
 def test_planning_again_adds_nothing(databases, workspace):
     give_databases(databases, workspace)
     assert in_child(plan_once, workspace) == in_child(plan_once, workspace) == 0
-    assert [trial.attributes["cell"] for trial in trials(workspace)] == [cell.key for cell in in_order(PLAN.cells)]
+    assert [trial.attributes["cell"] for trial in trials(workspace)] == [cell.key for cell in queue_order(PLAN.cells)]
     assert read_plans(workspace.tracking, PLAN.study.name) == [PLAN]
     assert recorded_studies(workspace.tracking) == [PLAN.study.name]
 
@@ -50,7 +50,7 @@ def test_a_larger_plan_adds_only_what_it_has_more(databases, workspace):
 
 
 def test_every_level_gets_its_first_seed_before_any_its_second_and_the_dear_ones_come_first():
-    order = [(cell.seed, cell.factors["k"]) for cell in in_order(PLAN.cells)]
+    order = [(cell.seed, cell.factors["k"]) for cell in queue_order(PLAN.cells)]
     assert order == [(0, 3), (0, 2), (0, 1), (1, 3), (1, 2), (1, 1)]
 
 

@@ -17,7 +17,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.study.job import Setup
 from mobileone_core.study.run.planner import plan_cells
 from mobileone_core.study.run.runner import SignalGuard, join, run_study
-from mobileone_core.study.run.worker_pool import SPARE
+from mobileone_core.study.run.worker_pool import MAX_REPLACEMENTS
 from mobileone_core.study.state import cell_states
 from mobileone_core.training.execution import Execution
 
@@ -74,7 +74,7 @@ def test_a_cell_that_kills_its_workers_ends_the_run_not_the_study(databases, wor
     deadly = plan.cells[2].key
     outcome, _ = run(plan, workspace, script(tmp_path / "data", deadly=[deadly]), workers=1)
     assert [item.state for item in outcome.states] == ["complete", "complete", "waiting"]
-    assert sum("died (SIGKILL)" in note for note in outcome.notes) == 1 + SPARE
+    assert sum("died (SIGKILL)" in note for note in outcome.notes) == 1 + MAX_REPLACEMENTS
     outcome, _ = run(plan, workspace)
     assert outcome.is_complete
     assert_exactly_once(plan, workspace)

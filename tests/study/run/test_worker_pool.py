@@ -10,10 +10,9 @@ from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases
 
 from mobileone_core.study.job import Engine, Job, Setup
-from mobileone_core.study.run import worker
-from mobileone_core.study.run import worker_pool as team
+from mobileone_core.study.run import worker, worker_pool
 from mobileone_core.study.run.runner import run_study
-from mobileone_core.study.run.worker_pool import SPARE, Team
+from mobileone_core.study.run.worker_pool import MAX_REPLACEMENTS, WorkerPool
 from mobileone_core.training import distributed
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
@@ -38,7 +37,7 @@ class Context:
 @pytest.fixture
 def context(monkeypatch):
     context = Context()
-    monkeypatch.setattr(team, "_context", lambda _: context)
+    monkeypatch.setattr(worker_pool, "_context", lambda _: context)
     return context
 
 
@@ -48,44 +47,44 @@ def indices(context):
 
 
 def test_new_workers_take_the_places_of_dead_ones(context, workspace):
-    members = Team(Job(Setup(workspace), "study"))
-    members.start(4)
+    pool = WorkerPool(Job(Setup(workspace), "study"))
+    pool.start(4)
     assert indices(context) == [0, 1, 2, 3]
     for number in (1, 2):
         context.started[number].exitcode = -9
-    assert members.bury() == ["worker 2 died (SIGKILL)", "worker 3 died (SIGKILL)"]
-    members.replace(2)
+    assert pool.reap() == ["worker 2 died (SIGKILL)", "worker 3 died (SIGKILL)"]
+    pool.replace(2)
     assert indices(context) == [0, 3, 1, 2]
     context.started[0].exitcode = -9
-    members.replace(len(members.bury()))
+    pool.replace(len(pool.reap()))
     assert indices(context) == [3, 1, 2, 0]
 
 
 def test_only_so_many_are_replaced(context, workspace):
-    members = Team(Job(Setup(workspace), "study"))
-    members.start(1)
-    for _ in range(SPARE + 2):
+    pool = WorkerPool(Job(Setup(workspace), "study"))
+    pool.start(1)
+    for _ in range(MAX_REPLACEMENTS + 2):
         for process in context.started:
             process.exitcode = 1
-        members.replace(len(members.bury()))
-    assert len(context.started) == 1 + SPARE
-    assert members.members == {}
+        pool.replace(len(pool.reap()))
+    assert len(context.started) == 1 + MAX_REPLACEMENTS
+    assert pool.workers == {}
 
 
 @pytest.fixture
-def mouth():
+def sender():
     """The end of a pipe that a worker speaks into; whoever listened is gone."""
-    words, mouth = multiprocessing.Pipe(duplex=False)
-    words.close()
-    with mouth:
-        yield mouth
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    receiver.close()
+    with sender:
+        yield sender
 
 
 @pytest.mark.parametrize("precision", ["32", "16-mixed"])
-def test_a_check_that_nobody_hears_ends_quietly(precision, mouth, workspace):
+def test_a_check_that_nobody_hears_ends_quietly(precision, sender, workspace):
     """Whether all is well or a CPU refuses the precision."""
     cell = CellSpec(recipe=Recipe(precision=precision))
-    worker.probe(Job(Setup(workspace, execution=Execution("cpu")), "study"), [cell], mouth)
+    worker.probe(Job(Setup(workspace, execution=Execution("cpu")), "study"), [cell], sender)
 
 
 @pytest.mark.parametrize("teacher", [Teacher("small", "0" * 16), Teacher("timm:no_such_network", "0" * 16)])
@@ -93,35 +92,37 @@ def test_a_teachers_file_is_tried_before_any_cell(teacher, workspace):
     file = workspace.runs / "teacher.pth"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("no weights")
-    words, mouth = multiprocessing.Pipe(duplex=False)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
     setup = Setup(workspace, execution=Execution("cpu"), teachers={teacher: file})
-    worker.probe(Job(setup, "study"), [CellSpec(recipe=Recipe(teachers=(teacher,)))], mouth)
-    assert words.recv().startswith("teachers: ")
+    worker.probe(Job(setup, "study"), [CellSpec(recipe=Recipe(teachers=(teacher,)))], sender)
+    assert receiver.recv().startswith("teachers: ")
 
 
-def test_last_words_that_nobody_hears_end_the_worker_all_the_same(mouth, monkeypatch, workspace):
-    monkeypatch.setattr(worker, "Stop", object)  # it would answer this process's signals
+def test_last_words_that_nobody_hears_end_the_worker_all_the_same(sender, monkeypatch, workspace):
+    monkeypatch.setattr(worker, "StopRequest", object)  # it would answer this process's signals
     with pytest.raises(SystemExit) as ended:
-        worker.work(Job(Setup(workspace, engine=Engine(train="nowhere:nothing")), "study"), 0, mouth)
+        worker.work(Job(Setup(workspace, engine=Engine(train="nowhere:nothing")), "study"), 0, sender)
     assert ended.value.code == 1
 
 
 def test_a_rank_that_never_starts_is_given_up(monkeypatch, tmp_path):
-    words, mouth = multiprocessing.Pipe(duplex=False)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
     asleep = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(600,))
     asleep.start()
     monkeypatch.setattr(distributed, "START_TIMEOUT", 0.01)
-    monkeypatch.setattr(distributed, "_start", lambda member, *_: distributed.RankProcess(member.rank, asleep, words))
+    monkeypatch.setattr(
+        distributed, "_start", lambda member, *_: distributed.RankProcess(member.rank, asleep, receiver)
+    )
     late = pytest.raises(ChildProcessError, match="rank 1 has not started within 0 s")
-    with words, mouth, late, distributed.other_ranks(2, torch.device("cpu"), tmp_path, print, ()):
+    with receiver, sender, late, distributed.other_ranks(2, torch.device("cpu"), tmp_path, print, ()):
         pytest.fail("it went on without rank 1")
     assert asleep.exitcode == -9
 
 
 @pytest.mark.slow
 def test_where_a_fork_is_not_safe_workers_are_started_afresh(databases, workspace, monkeypatch):
-    monkeypatch.setattr(team, "sys", SimpleNamespace(platform="darwin"))
-    assert Team(Job(Setup(workspace), "study"))._context.get_start_method() == "spawn"
+    monkeypatch.setattr(worker_pool, "sys", SimpleNamespace(platform="darwin"))
+    assert WorkerPool(Job(Setup(workspace), "study"))._context.get_start_method() == "spawn"
     plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
     give_databases(databases, workspace)
     outcome = run_study(plan, Setup(workspace, execution=Execution("cpu"), engine=FAST), Lines())
