@@ -1,4 +1,4 @@
-"""From a network to an ML program. What comes out counts only once it is verified."""
+"""Converts a network to a Core ML program, which verify.py then checks."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from mobileone_core.coreml.quiet import import_coremltools, quiet
 from mobileone_core.errors import InputError
 
 IMAGES, LOGITS = "images", "logits"
-DEBUG = "executorch_debug_handle_mapping.json"  # a file that the converter leaves, and nothing reads here
-DATE = "com.github.apple.coremltools.conversion_date"  # the only thing that differs from one day to the next
+DEBUG = "executorch_debug_handle_mapping.json"  # a leftover of the converter
+DATE = "com.github.apple.coremltools.conversion_date"  # the only metadata that changes from day to day
 
 
 class PixelNetwork(nn.Module):
-    """Pixels from 0 to 255, (N, C, H, W), to probabilities (N, classes): normalization, network, softmax.
+    """Maps pixels from 0 to 255, (N, C, H, W), to probabilities (N, classes): normalization, network, softmax.
 
-    Normalization is one addition and one multiplication a channel: Core ML's image type has one scale for all. In the
-    other order the converter would make a batch_norm of the two, whose epsilon changes the result by 5e-6.
+    Normalization is one addition and one multiplication per channel, since Core ML's image type has one scale for all
+    channels. In the other order the converter would emit a batch_norm, whose epsilon changes the result by 5e-6.
     """
 
     shift: Tensor
@@ -34,6 +34,7 @@ class PixelNetwork(nn.Module):
         self.register_buffer("scale", 1 / (255 * std))
 
     def logits(self, images: Tensor) -> Tensor:
+        """Return the logits (N, classes) of pixels."""
         out: Tensor = self.network((images + self.shift) * self.scale)
         return out
 
@@ -42,29 +43,29 @@ class PixelNetwork(nn.Module):
 
 
 def whole_network(network: nn.Module, options: Options) -> nn.Module:
-    """What the program computes: the network alone, or with all that an image as input brings."""
+    """Return what the program computes: the network, with normalization and softmax if the input is an image."""
     return (PixelNetwork(network, options.pixels) if options.pixels else network).eval()
 
 
 def convert(network: nn.Module, channels: int, options: Options) -> Any:  # noqa: ANN401
-    """A network in evaluation mode as coremltools' MLModel: an ML program for iOS 16 and newer, batch 1.
+    """Convert a network in evaluation mode to coremltools' MLModel: an ML program for iOS 16 and newer, batch 1.
 
-    In float16 the input and output tensors are float16 too, so that the program holds no casts. nn.GELU("tanh") comes
-    out as the exact GELU without a word: verification finds it. Raises InputError for a weight above float16's range.
+    In float16 the input and output tensors are float16 too, so that the program has no casts. The converter silently
+    turns nn.GELU("tanh") into the exact GELU: verification detects it. Raises InputError for a weight beyond float16.
     """
     if options.precision == "float16":
         _check_range(network)
     ct = import_coremltools()
     shape = (1, channels, options.image_size, options.image_size)
     dtype = np.float16 if options.precision == "float16" else np.float32
-    asked: dict[str, Any] = {}
+    interface: dict[str, Any] = {}
     if options.pixels is None:
-        asked["inputs"] = [ct.TensorType(IMAGES, shape, dtype=dtype)]
-        asked["outputs"] = [ct.TensorType(LOGITS, dtype=dtype)]
+        interface["inputs"] = [ct.TensorType(IMAGES, shape, dtype=dtype)]
+        interface["outputs"] = [ct.TensorType(LOGITS, dtype=dtype)]
     else:
         layout = ct.colorlayout.GRAYSCALE if channels == 1 else ct.colorlayout.RGB
-        asked["inputs"] = [ct.ImageType(IMAGES, shape, color_layout=layout)]
-        asked["classifier_config"] = ct.ClassifierConfig(list(options.pixels.labels))
+        interface["inputs"] = [ct.ImageType(IMAGES, shape, color_layout=layout)]
+        interface["classifier_config"] = ct.ClassifierConfig(list(options.pixels.labels))
     with quiet():
         exported = torch.export.export(whole_network(network, options), (torch.zeros(shape),)).run_decompositions({})
         return ct.convert(
@@ -73,14 +74,14 @@ def convert(network: nn.Module, channels: int, options: Options) -> Any:  # noqa
             compute_precision=getattr(ct.precision, options.precision.upper()),
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
-            **asked,
+            **interface,
         )
 
 
-def save(model: Any, package: Path, told: dict[str, str]) -> None:  # noqa: ANN401
-    """Write an MLModel as a package, with facts about it in its metadata; the same model gives the same hashes."""
+def save(model: Any, package: Path, metadata: dict[str, str]) -> None:  # noqa: ANN401
+    """Write an MLModel with user-defined metadata as a package; the same model gives the same hashes."""
     model.user_defined_metadata.pop(DATE, None)
-    model.user_defined_metadata.update(told)
+    model.user_defined_metadata.update(metadata)
     with quiet():
         model.save(str(package))
     (package / DEBUG).unlink(missing_ok=True)

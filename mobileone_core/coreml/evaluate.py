@@ -1,4 +1,4 @@
-"""Runs a Core ML program with torch, operator by operator: where no Mac is, nothing else executes it."""
+"""Executes a Core ML program with torch, operator by operator: Core ML itself runs on Apple systems only."""
 
 from collections.abc import Mapping
 
@@ -11,16 +11,20 @@ from mobileone_core.coreml.operators import Inputs, Value, apply
 from mobileone_core.coreml.program import Argument, Name, Operation, Program
 from mobileone_core.errors import InputError
 
-ROOMS = (operators_pointwise, operators_shape, operators_spatial, operators_tensor)  # each registers its operators
+REGISTERED = (
+    operators_pointwise,
+    operators_shape,
+    operators_spatial,
+    operators_tensor,
+)  # on import
 
 
 def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = False) -> dict[str, Value]:
-    """The program's outputs by name, in single precision.
+    """Execute a program and return its outputs by name, in float32; a class label is a str.
 
-    A half-precision program keeps its rounded constants and computes in single precision, so that it can be compared
-    exactly; with rounds every result that it declares as FLOAT16 is rounded too, as a device that keeps maps in half
-    precision would. A class label is a str. Raises InputError for an input that is missing and for whatever operator,
-    input or mode is not known.
+    A float16 program computes in float32 with its rounded constants, so that it can be compared exactly. With rounds,
+    every result that the program declares as FLOAT16 is rounded too, as on a device with float16 activations. Raises
+    InputError for a missing input and for unsupported operators, inputs and modes.
     """
     if set(inputs) != set(program.inputs):
         raise InputError.of("inputs", ", ".join(sorted(inputs)), f"the program takes {', '.join(program.inputs)}")
@@ -29,7 +33,7 @@ def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = F
         for operation in program.operations:
             results = apply(_inputs(operation, values))
             if len(results) != len(operation.results):
-                raise InputError(f"operator {operation.kind}: {len(operation.results)} results, {len(results)} known")
+                raise InputError(f"operator {operation.kind}: {len(operation.results)} results, not {len(results)}")
             for name, is_half, result in zip(operation.results, operation.is_half, results, strict=True):
                 values[name] = _rounded(result) if rounds and is_half else result
     return {name: values[name] for name in program.outputs}

@@ -1,6 +1,6 @@
-"""Latency and placement of operators on a connected iPhone, through coremltools' remote device.
+"""Latency and operator placement on a connected iPhone, through coremltools' remote device.
 
-Each prediction copies four files, so that the chip idles in between: coarse numbers, not the paper's latency.
+Each prediction copies four files, and the chip idles in between: the numbers are coarse, not the paper's latency.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import psutil
 
 from mobileone_core.coreml.package import package_hash
 from mobileone_core.coreml.xcode import (
-    LEAST_PLAN,
+    PLAN_IOS,
     PLAN_MACOS,
     find_iphone,
     product_name,
@@ -30,12 +30,12 @@ from mobileone_core.errors import InputError
 from mobileone_core.latency.device import DeviceMeasurement, sample_statistics
 
 PROTOCOL = "remote-device"
-Benchmarker = Callable[[Path, str, Any], Any]  # package, compute units, device: what has MLModelBenchmarker's methods
+Benchmarker = Callable[[Path, str, Any], Any]  # (package, compute units, device) -> MLModelBenchmarker
 
 
 @dataclass(frozen=True)
 class Placed:
-    """An operator, and the unit that runs it; empty where the plan does not say."""
+    """An operator, its first output, and the compute unit that runs it; empty if the plan does not say."""
 
     operator: str
     output: str
@@ -44,7 +44,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Measured:
-    """A measurement, and where each operator runs. control: ratio of a call to its own twin, where one was timed."""
+    """A measurement and the placement of its operators; control is a model's latency relative to itself, if timed."""
 
     measurement: DeviceMeasurement
     operators: tuple[Placed, ...]
@@ -53,7 +53,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Phone:
-    """How the iPhone is found, and how long things may take in seconds. work keeps the app that was built."""
+    """The iPhone to use: signing team, directory of the built app, name (empty for any), and a timeout in seconds."""
 
     team: str
     work: Path
@@ -64,16 +64,16 @@ class Phone:
 def measure_on_iphone(
     packages: Sequence[Path], units: Sequence[str], n: int, phone: Phone, benchmarker: Benchmarker | None = None
 ) -> list[Measured]:
-    """Measure packages on the iPhone, n predictions each; InputError, with the cure, for what is in the way."""
+    """Time n predictions of each package on the iPhone. Raises InputError that says what is missing and its remedy."""
     macos = require_macos("an iPhone")
     require_xcode()
     require_team(phone.team)
     phone.work.mkdir(parents=True, exist_ok=True)
-    return asyncio.run(_measure(packages, units, n, phone, benchmarker or benchmarker_of, macos))
+    return asyncio.run(_measure(packages, units, n, phone, benchmarker or build_benchmarker, macos))
 
 
-def benchmarker_of(package: Path, units: str, device: Any) -> Any:  # noqa: ANN401
-    """coremltools' benchmarker of a package on a device."""
+def build_benchmarker(package: Path, units: str, device: Any) -> Any:  # noqa: ANN401
+    """Build coremltools' benchmarker of a package on a device."""
     import coremltools
     from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
 
@@ -86,22 +86,22 @@ def benchmarker_of(package: Path, units: str, device: Any) -> Any:  # noqa: ANN4
 async def _measure(  # noqa: PLR0913, PLR0917
     packages: Sequence[Path], units: Sequence[str], n: int, phone: Phone, make: Benchmarker, macos: tuple[int, ...]
 ) -> list[Measured]:
-    device = await _prepared(phone)
-    can_plan = version(device.os_version) >= LEAST_PLAN and macos >= PLAN_MACOS
-    found = []
+    device = await _prepare(phone)
+    can_plan = version(device.os_version) >= PLAN_IOS and macos >= PLAN_MACOS
+    results = []
     try:
         for package in packages:
             for unit in units:
-                step = _benchmarked(make(package, unit, device), n, can_plan=can_plan)
-                load, times, operators = await _in_time(step, phone.timeout, f"{package.name}, {unit}", _gone)
-                facts = {**_place(device), "load_ms": load}
-                found.append(Measured(measurement_of(package, unit, times, operators, facts), operators))
+                step = _benchmark(make(package, unit, device), n, can_plan=can_plan)
+                load, times, operators = await _in_time(step, phone.timeout, f"{package.name}, {unit}", _lost)
+                facts = {**_facts(device), "load_ms": load}
+                results.append(Measured(measurement_of(package, unit, times, operators, facts), operators))
     finally:
         _end_app(device)
-    return found
+    return results
 
 
-def _place(device: Any) -> dict[str, str]:  # noqa: ANN401
+def _facts(device: Any) -> dict[str, str]:  # noqa: ANN401
     system = f"iOS {device.os_version} ({device.os_build_number})"
     return {
         "device": product_name(device.identifier),
@@ -111,23 +111,23 @@ def _place(device: Any) -> dict[str, str]:  # noqa: ANN401
     }
 
 
-async def _prepared(phone: Phone) -> Any:  # noqa: ANN401
-    """The device with the app on it."""
+async def _prepare(phone: Phone) -> Any:  # noqa: ANN401
+    """Connect to the iPhone and install the benchmark app."""
     from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials, Device
 
     try:
         device = find_iphone(Device.get_devices(), phone.name)
     except InputError:
         raise
-    except Exception as error:  # coremltools' own kinds are private
-        raise InputError(f"devicectl: {_words(error)}; unplug the iPhone, plug it in again and unlock it") from error
+    except Exception as error:  # coremltools' exception classes are private
+        raise InputError(f"devicectl: {_message(error)}; unplug the iPhone, plug it in again and unlock it") from error
     work = phone.work.resolve()
     step = device.prepare_for_model_debugging(AppSigningCredentials(phone.team), work)
     return await _in_time(step, phone.timeout, "building and installing the app", _not_prepared)
 
 
-async def _benchmarked(benchmarker: Any, n: int, *, can_plan: bool) -> tuple[float, list[float], tuple[Placed, ...]]:  # noqa: ANN401
-    """Time to load and of every prediction in milliseconds; operators where compute plans are to be had."""
+async def _benchmark(benchmarker: Any, n: int, *, can_plan: bool) -> tuple[float, list[float], tuple[Placed, ...]]:  # noqa: ANN401
+    """Return load time and times of all predictions in milliseconds, and operators if can_plan."""
     load = await benchmarker.benchmark_load(iterations=1)
     times = await benchmarker.benchmark_predict(iterations=n, warmup=True)
     infos = await benchmarker.benchmark_operation_execution(iterations=1) if can_plan else []
@@ -141,19 +141,19 @@ def _placed(info: Any) -> Placed:  # noqa: ANN401
 
 
 def unit_name(device: object) -> str:
-    """NeuralEngine, GPU or CPU, of coremltools' compute devices: MLNeuralEngineComputeDevice and so on."""
+    """Return NeuralEngine, GPU or CPU for coremltools' compute device, e.g. MLNeuralEngineComputeDevice."""
     return type(device).__name__.removeprefix("ML").removesuffix("ComputeDevice")
 
 
-def counted(operators: Sequence[Placed]) -> dict[str, int]:
-    """Operators by unit."""
+def count_by_unit(operators: Sequence[Placed]) -> dict[str, int]:
+    """Count operators by compute unit."""
     return dict(Counter(item.unit for item in operators if item.unit))
 
 
 def measurement_of(
     package: Path, unit: str, times: list[float], operators: Sequence[Placed], facts: Mapping[str, Any]
 ) -> DeviceMeasurement:
-    """A package's predictions in milliseconds, of today; facts are further fields by name: device, os, protocol."""
+    """Build the measurement of a package from its times in milliseconds; facts are further fields, e.g. device, os."""
     return DeviceMeasurement(
         model_hash=package_hash(package),
         compute_units=unit,
@@ -161,7 +161,7 @@ def measurement_of(
         statistics=sample_statistics(times),
         date=datetime.date.today().isoformat(),
         samples=times,
-        placement=counted(operators),
+        placement=count_by_unit(operators),
         **facts,
     )
 
@@ -169,11 +169,11 @@ def measurement_of(
 async def _in_time(
     step: Awaitable[Any], seconds: float, what: str, refusal: Callable[[BaseException], InputError]
 ) -> Any:  # noqa: ANN401
-    """A step's result; InputError where it fails or takes too long."""
+    """Await a step. Raises InputError if it fails or takes more than a number of seconds."""
     try:
         return await asyncio.wait_for(step, seconds)
     except TimeoutError as error:
-        _end_children()  # a thread waits for them, and the program for the thread
+        _end_children()  # or a thread would wait for them, and the program for the thread
         cure = "unlock the iPhone, keep it awake, answer what Xcode or the keychain asks, or give a longer --timeout"
         raise InputError(f"timeout: {what} took more than {seconds:g} s; {cure}") from error
     except InputError:
@@ -183,34 +183,34 @@ async def _in_time(
 
 
 def _not_prepared(error: BaseException) -> InputError:
-    """xcodebuild's words lie in the cause: coremltools' own error has lost them."""
+    """Explain a failed installation; xcodebuild's output is in the cause of coremltools' error."""
     if type(error).__qualname__ == "_AppBuilder.Error":
         output = getattr(error.__context__, "stdout", None) or b""
         return why_not_built(output.decode(errors="replace"))
     cure = "unlock the iPhone, free some space on it, remove an older modelrunner app, and try again"
-    return InputError(f"install: {_words(error)}; {cure}")
+    return InputError(f"install: {_message(error)}; {cure}")
 
 
-def _gone(error: BaseException) -> InputError:
-    cure = "keep the iPhone plugged in, unlocked and awake, and give the command again; nothing of it was recorded"
-    return InputError(f"iphone: gone in the middle, or the app on it ended: {_words(error)}; {cure}")
+def _lost(error: BaseException) -> InputError:
+    cure = "keep the iPhone plugged in, unlocked and awake, and run the command again; nothing was recorded"
+    return InputError(f"iphone: connection lost, or the app ended: {_message(error)}; {cure}")
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     message = getattr(error, "message", None) or str(error)
     text = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
     return " ".join(text.split())[:300] or type(error).__name__
 
 
 def _end_children() -> None:
-    """End the tools that this process started."""
+    """Kill all child processes."""
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
 
 
 def _end_app(device: Any) -> None:  # noqa: ANN401
-    """End the console of the app, which coremltools leaves running with its pipes open."""
+    """Kill the app's console, which coremltools leaves running with open pipes."""
     console = device.session._process
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(console.pid).children(recursive=True):

@@ -1,4 +1,4 @@
-"""Core ML's own execution on a Mac: predictions, which unit runs each operator, and latency side by side."""
+"""Core ML on a Mac: predictions, the compute unit of each operator, and interleaved latencies."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,54 +13,54 @@ from mobileone_core.coreml.iphone import Measured, Placed, measurement_of, unit_
 from mobileone_core.coreml.xcode import PLAN_MACOS, require_macos
 
 PROTOCOL = "mac-interleaved"
-CONTROL = "control"  # the first call once more
+CONTROL = "control"  # the first call a second time
 
 Inputs = Mapping[str, Any]
 
 
 def predict(package: Path, inputs: Inputs, units: str = "all") -> dict[str, NDArray[Any]]:
-    """What Core ML gives for these inputs; InputError where this is no Mac."""
+    """Predict with Core ML. Raises InputError on other systems than macOS."""
     require_macos("prediction by Core ML")
-    outputs: dict[str, NDArray[Any]] = _loaded(package, units).predict(dict(inputs))
+    outputs: dict[str, NDArray[Any]] = _load(package, units).predict(dict(inputs))
     return outputs
 
 
-def relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """The largest difference over the largest expected magnitude, in float64: torch's output or our evaluator's."""
-    right = np.asarray(expected, dtype=np.float64)
-    return float(np.abs(np.asarray(found, dtype=np.float64) - right).max() / np.abs(right).max())
+def relative_difference(actual: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Return the largest difference relative to the largest expected magnitude, in float64."""
+    reference = np.asarray(expected, dtype=np.float64)
+    return float(np.abs(np.asarray(actual, dtype=np.float64) - reference).max() / np.abs(reference).max())
 
 
 def difference_from_evaluator(package: Path, units: str = "all") -> float | None:
-    """How far Core ML's outputs are from our evaluator's on one random input; None for a package that takes images.
+    """Compare Core ML with evaluate.py on one random input; None for a package that takes images.
 
-    Raises InputError where this is no Mac.
+    Returns the largest relative difference of all outputs. Raises InputError on other systems than macOS.
     """
     import torch
 
     from mobileone_core.coreml.evaluate import evaluate
     from mobileone_core.coreml.program import read_program, read_spec
 
-    (taken,) = read_spec(package).description.input
-    if taken.type.WhichOneof("Type") != "multiArrayType":
+    (source,) = read_spec(package).description.input
+    if source.type.WhichOneof("Type") != "multiArrayType":
         return None
-    shape = tuple(taken.type.multiArrayType.shape)
-    given = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
-    expected = evaluate(read_program(package), {taken.name: torch.from_numpy(given)})
-    found = predict(package, {taken.name: given}, units)
-    return max(relative_difference(found[name], np.asarray(value)) for name, value in expected.items())
+    shape = tuple(source.type.multiArrayType.shape)
+    values = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
+    expected = evaluate(read_program(package), {source.name: torch.from_numpy(values)})
+    actual = predict(package, {source.name: values}, units)
+    return max(relative_difference(actual[name], np.asarray(value)) for name, value in expected.items())
 
 
 def compute_plan(package: Path, units: str = "all") -> tuple[Placed, ...]:
-    """The operators of a package with the unit that runs each; nothing before macOS 14.4, which has no plans.
+    """Return the operators of a package and the compute unit of each; empty before macOS 14.4.
 
-    Raises InputError where this is no Mac.
+    Raises InputError on other systems than macOS.
     """
     if require_macos("a compute plan") < PLAN_MACOS:
         return ()
     from coremltools.models.compute_plan import MLComputePlan
 
-    model = _loaded(package, units)
+    model = _load(package, units)
     plan = MLComputePlan.load_from_path(model.get_compiled_model_path(), model.compute_unit)
     operations = plan.model_structure.program.functions["main"].block.operations
     return tuple(_placed(plan, item) for item in operations if item.operator_name != "const")
@@ -69,9 +69,9 @@ def compute_plan(package: Path, units: str = "all") -> tuple[Placed, ...]:
 def measure_on_mac(
     packages: Sequence[Path], units: Sequence[str], protocol: Protocol, device: str, between: Callable[[int], object]
 ) -> list[Measured]:
-    """Time all packages with all compute units side by side; device names the Mac.
+    """Time all packages on all compute units, interleaved; device is the Mac's name.
 
-    Raises InputError where this is no Mac.
+    Raises InputError on other systems than macOS.
     """
     macos = require_macos("latency on a Mac")
     calls = dict(_calls(packages, units))
@@ -79,13 +79,13 @@ def measure_on_mac(
     first = next(iter(labelled))
     samples = interleave({**labelled, CONTROL: labelled[first]}, protocol, between)
     control = samples.ratio(CONTROL, first).value
-    place = {"device": device, "os": f"macOS {'.'.join(map(str, macos))}", "protocol": PROTOCOL}
-    found = []
+    facts = {"device": device, "os": f"macOS {'.'.join(map(str, macos))}", "protocol": PROTOCOL}
+    results = []
     for package, unit in calls:
         times = [time for burst in samples.lists(f"{package} {unit}") for time in burst]
         operators = compute_plan(package, unit)
-        found.append(Measured(measurement_of(package, unit, times, operators, place), operators, control))
-    return found
+        results.append(Measured(measurement_of(package, unit, times, operators, facts), operators, control))
+    return results
 
 
 def _calls(packages: Sequence[Path], units: Sequence[str]) -> Iterator[tuple[tuple[Path, str], Callable[[], object]]]:
@@ -93,12 +93,12 @@ def _calls(packages: Sequence[Path], units: Sequence[str]) -> Iterator[tuple[tup
 
     for package in packages:
         for unit in units:
-            model = _loaded(package, unit)
+            model = _load(package, unit)
             inputs = _gen_random_inputs(model.get_spec().description)
             yield (package, unit), lambda model=model, inputs=inputs: model.predict(inputs)  # type: ignore[misc]
 
 
-def _loaded(package: Path, units: str) -> Any:  # noqa: ANN401
+def _load(package: Path, units: str) -> Any:  # noqa: ANN401
     import coremltools
 
     return coremltools.models.MLModel(str(package), compute_units=coremltools.ComputeUnit[units.upper()])

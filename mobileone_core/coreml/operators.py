@@ -1,7 +1,7 @@
-"""The operators of a Core ML program by name: how their inputs are read, and what is known of them.
+"""A registry of Core ML operators by name, and typed access to their inputs.
 
-Semantics are those of the iOS 16 operator set (coremltools' MIL reference). An operator, an input or a mode that is
-not known here is refused: what is not computed is not verified.
+Semantics follow the iOS 16 operator set (coremltools' MIL reference). Unsupported operators, inputs and modes raise
+InputError, so that nothing passes verification without being computed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,67 +15,76 @@ Result = Tensor | tuple[Value, ...]
 
 
 class Inputs:
-    """The inputs of one operation by name; remembers which of them were read."""
+    """The inputs of one operation by name; records which of them were read."""
 
     def __init__(self, kind: str, values: Mapping[str, Value], results: int = 1) -> None:
         self.kind, self.values, self.results = kind, values, results
         self.read: set[str] = set()
 
     def tensor(self, name: str) -> Tensor:
-        found = self._get(name)
-        if not isinstance(found, Tensor):
-            raise self.refusal(name, found, "a tensor")
-        return found
+        """Return a required tensor."""
+        value = self._get(name)
+        if not isinstance(value, Tensor):
+            raise self.refusal(name, value, "expected a tensor")
+        return value
 
     def optional(self, name: str) -> Tensor | None:
+        """Return a tensor, or None if the operation does not have it."""
         return self.tensor(name) if name in self.values else None
 
     def tensors(self, name: str) -> list[Tensor]:
-        found = self._get(name)
-        items = found if isinstance(found, tuple) else (found,)
+        """Return the tensors of a list, or one tensor as a list."""
+        value = self._get(name)
+        items = value if isinstance(value, tuple) else (value,)
         return [item for item in items if isinstance(item, Tensor)]
 
     def number(self, name: str, default: float | None = None) -> float:
+        """Return a scalar as float."""
         if default is not None and name not in self.values:
             return default
         return float(self.tensor(name).item())
 
     def ints(self, name: str, default: Sequence[int] | None = None) -> list[int]:
+        """Return a tensor's elements as integers."""
         if default is not None and name not in self.values:
             return list(default)
         return [int(item) for item in self.tensor(name).reshape(-1).tolist()]
 
     def flag(self, name: str, default: bool = False) -> bool:
+        """Return a scalar as bool."""
         return default if name not in self.values else bool(self.tensor(name).item())
 
     def flags(self, name: str, count: int) -> list[bool]:
+        """Return count booleans, all False by default."""
         return [False] * count if name not in self.values else [bool(item) for item in self.ints(name)]
 
     def text(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
-        """One of the values that are known; any other is refused."""
-        found = default if name not in self.values else self._get(name)
-        if not isinstance(found, str) or found not in allowed:
-            raise self.refusal(name, found, f"known here: {', '.join(allowed)}")
-        return found
+        """Return a string. Raises InputError unless it is one of the allowed values."""
+        value = default if name not in self.values else self._get(name)
+        if not isinstance(value, str) or value not in allowed:
+            raise self.refusal(name, value, f"supported: {', '.join(allowed)}")
+        return value
 
     def texts(self, name: str) -> list[str]:
-        found = self._get(name)
-        if not isinstance(found, list):
-            raise self.refusal(name, found, "a list of texts")
-        return found
+        """Return a list of strings."""
+        value = self._get(name)
+        if not isinstance(value, list):
+            raise self.refusal(name, value, "expected a list of strings")
+        return value
 
     def only(self, name: str, allowed: float) -> None:
-        """Refuse any value but one."""
+        """Raise InputError for any other value than the allowed one."""
         if self.number(name, allowed) != allowed:
-            raise self.refusal(name, self.number(name), f"known here: {allowed}")
+            raise self.refusal(name, self.number(name), f"supported: {allowed}")
 
-    def refusal(self, name: str, value: object, words: str) -> InputError:
-        return InputError(f"operator {self.kind}: {name} = {value!r} is not known here; {words}")
+    def refusal(self, name: str, value: object, supported: str) -> InputError:
+        """Build the error for an unsupported value."""
+        return InputError(f"operator {self.kind}: {name} = {value!r} is not supported; {supported}")
 
     def _get(self, name: str) -> Value:
         self.read.add(name)
         if name not in self.values:
-            raise InputError(f"operator {self.kind}: its input {name} is missing")
+            raise InputError(f"operator {self.kind}: input {name} is missing")
         return self.values[name]
 
 
@@ -84,7 +93,7 @@ OPERATORS: dict[str, Operator] = {}
 
 
 def operator(*kinds: str) -> Callable[[Operator], Operator]:
-    """Register a function as the meaning of operators."""
+    """Register a function as the implementation of operators."""
 
     def register(function: Operator) -> Operator:
         OPERATORS.update(dict.fromkeys(kinds, function))
@@ -94,12 +103,12 @@ def operator(*kinds: str) -> Callable[[Operator], Operator]:
 
 
 def apply(inputs: Inputs) -> tuple[Value, ...]:
-    """The results of one operation. Raises InputError for what is not known."""
+    """Compute the results of one operation. Raises InputError if its operator or an input is not supported."""
     function = OPERATORS.get(inputs.kind)
     if function is None:
-        raise InputError(f"operator {inputs.kind} is not known here; known: {', '.join(sorted(OPERATORS))}")
+        raise InputError(f"operator {inputs.kind} is not supported; supported: {', '.join(sorted(OPERATORS))}")
     result = function(inputs)
     unread = sorted(set(inputs.values) - inputs.read)
     if unread:
-        raise InputError(f"operator {inputs.kind}: its input {', '.join(unread)} is not known here")
+        raise InputError(f"operator {inputs.kind}: input {', '.join(unread)} is not supported")
     return result if isinstance(result, tuple) else (result,)

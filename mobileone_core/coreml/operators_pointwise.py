@@ -1,4 +1,4 @@
-"""Operators that work on every number by itself: activations, arithmetic, casts."""
+"""Element-wise operators: activations, arithmetic, casts."""
 
 from collections.abc import Callable
 
@@ -58,16 +58,19 @@ GELUS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @operator(*UNARY)
 def unary(inputs: Inputs) -> Tensor:
+    """Apply an element-wise function of x."""
     return UNARY[inputs.kind](inputs.tensor("x"))
 
 
 @operator(*BINARY)
 def binary(inputs: Inputs) -> Tensor:
+    """Apply an element-wise function of x and y."""
     return BINARY[inputs.kind](inputs.tensor("x"), inputs.tensor("y"))
 
 
 @operator("gelu")
 def gelu(inputs: Inputs) -> Tensor:
+    """GELU of x, exact or approximated as mode says."""
     return GELUS[inputs.text("mode", tuple(GELUS), "EXACT")](inputs.tensor("x"))
 
 
@@ -79,16 +82,19 @@ def sigmoid_hard(inputs: Inputs) -> Tensor:
 
 @operator("leaky_relu")
 def leaky_relu(inputs: Inputs) -> Tensor:
+    """x where x >= 0, alpha x elsewhere."""
     return F.leaky_relu(inputs.tensor("x"), inputs.number("alpha", 0.01))
 
 
 @operator("elu")
 def elu(inputs: Inputs) -> Tensor:
+    """x where x >= 0, alpha (exp(x) - 1) elsewhere."""
     return F.elu(inputs.tensor("x"), inputs.number("alpha", 1.0))
 
 
 @operator("prelu")
 def prelu(inputs: Inputs) -> Tensor:
+    """x where x >= 0, alpha x elsewhere, with one alpha per channel."""
     return F.prelu(inputs.tensor("x"), inputs.tensor("alpha"))
 
 
@@ -107,30 +113,35 @@ def clamped_relu(inputs: Inputs) -> Tensor:
 
 @operator("clip")
 def clip(inputs: Inputs) -> Tensor:
+    """x clipped to [alpha, beta]."""
     return inputs.tensor("x").clamp(inputs.number("alpha"), inputs.number("beta"))
 
 
 @operator("rsqrt")
 def rsqrt(inputs: Inputs) -> Tensor:
+    """1 / sqrt(x + epsilon)."""
     return torch.rsqrt(inputs.tensor("x") + inputs.number("epsilon", 1e-12))
 
 
 @operator("inverse")
 def inverse(inputs: Inputs) -> Tensor:
+    """1 / (x + epsilon)."""
     return torch.reciprocal(inputs.tensor("x") + inputs.number("epsilon", 1e-4))
 
 
 @operator("log")
 def log(inputs: Inputs) -> Tensor:
+    """Natural logarithm of x + epsilon."""
     return torch.log(inputs.tensor("x") + inputs.number("epsilon", 1e-45))
 
 
 @operator("select")
 def select(inputs: Inputs) -> Tensor:
+    """a where cond holds, b elsewhere."""
     return torch.where(inputs.tensor("cond").bool(), inputs.tensor("a"), inputs.tensor("b"))
 
 
 @operator("cast")
 def cast(inputs: Inputs) -> Tensor:
-    """Half precision is kept in single: rounding is the evaluator's decision."""
+    """Convert x to another type; float16 stays float32, since the evaluator decides about rounding."""
     return inputs.tensor("x").to(CASTS[inputs.text("dtype", tuple(CASTS))])

@@ -1,4 +1,4 @@
-"""Operators that move numbers and change none."""
+"""Operators that rearrange values without changing them."""
 
 import torch
 from torch import Tensor
@@ -8,18 +8,20 @@ from mobileone_core.coreml.operators import Inputs, Value, operator
 
 @operator("reshape")
 def reshape(inputs: Inputs) -> Tensor:
-    """-1 is what is left; 0 keeps the axis."""
+    """Reshape x; -1 infers a size, 0 keeps the axis."""
     x, shape = inputs.tensor("x"), inputs.ints("shape")
     return x.reshape([x.shape[index] if size == 0 else size for index, size in enumerate(shape)])
 
 
 @operator("transpose")
 def transpose(inputs: Inputs) -> Tensor:
+    """Permute the axes of x."""
     return inputs.tensor("x").permute(inputs.ints("perm"))
 
 
 @operator("expand_dims")
 def expand_dims(inputs: Inputs) -> Tensor:
+    """Insert axes of size 1."""
     x, axes = inputs.tensor("x"), inputs.ints("axes")
     for axis in sorted(axis % (x.dim() + len(axes)) for axis in axes):
         x = x.unsqueeze(axis)
@@ -28,6 +30,7 @@ def expand_dims(inputs: Inputs) -> Tensor:
 
 @operator("squeeze")
 def squeeze(inputs: Inputs) -> Tensor:
+    """Remove axes of size 1, those named or all."""
     x = inputs.tensor("x")
     axes = inputs.ints("axes", [axis for axis, size in enumerate(x.shape) if size == 1])
     return x.squeeze(tuple(axes))
@@ -35,7 +38,7 @@ def squeeze(inputs: Inputs) -> Tensor:
 
 @operator("concat")
 def concat(inputs: Inputs) -> Tensor:
-    """interleave: one of each in turn along the axis, instead of one after the other."""
+    """Concatenate values along an axis; with interleave their elements alternate."""
     values, axis = inputs.tensors("values"), int(inputs.number("axis"))
     if not inputs.flag("interleave"):
         return torch.cat(values, axis)
@@ -45,11 +48,13 @@ def concat(inputs: Inputs) -> Tensor:
 
 @operator("stack")
 def stack(inputs: Inputs) -> Tensor:
+    """Stack values along a new axis."""
     return torch.stack(inputs.tensors("values"), int(inputs.number("axis")))
 
 
 @operator("split")
 def split(inputs: Inputs) -> tuple[Value, ...]:
+    """Split x along an axis into num_splits equal parts or split_sizes."""
     x, axis = inputs.tensor("x"), int(inputs.number("axis"))
     count = int(inputs.number("num_splits", inputs.results))
     sizes = inputs.ints("split_sizes", [x.shape[axis] // count] * count)
@@ -58,6 +63,7 @@ def split(inputs: Inputs) -> tuple[Value, ...]:
 
 @operator("slice_by_index")
 def slice_by_index(inputs: Inputs) -> Tensor:
+    """Slice x from begin to end with a stride per axis; masks take whole axes or single indices."""
     x, begin, end = inputs.tensor("x"), inputs.ints("begin"), inputs.ints("end")
     stride = inputs.ints("stride", [1] * x.dim())
     masks = [inputs.flags(name, x.dim()) for name in ("begin_mask", "end_mask", "squeeze_mask")]
@@ -66,7 +72,7 @@ def slice_by_index(inputs: Inputs) -> Tensor:
         zip(begin, end, stride, *masks, strict=True)
     ):
         if step < 1:
-            raise inputs.refusal("stride", stride, "known here: 1 and more")
+            raise inputs.refusal("stride", stride, "supported: 1 and more")
         if single:
             x = x.narrow(axis, first % x.shape[axis], 1)
             dropped.append(axis)
@@ -77,7 +83,7 @@ def slice_by_index(inputs: Inputs) -> Tensor:
 
 @operator("slice_by_size")
 def slice_by_size(inputs: Inputs) -> Tensor:
-    """A size of -1 reaches to the end."""
+    """Slice x by begin and size per axis; a size of -1 extends to the end."""
     x = inputs.tensor("x")
     for axis, (first, size) in enumerate(zip(inputs.ints("begin"), inputs.ints("size"), strict=True)):
         x = x.narrow(axis, first, x.shape[axis] - first if size == -1 else size)
@@ -86,11 +92,13 @@ def slice_by_size(inputs: Inputs) -> Tensor:
 
 @operator("tile")
 def tile(inputs: Inputs) -> Tensor:
+    """Repeat x along each axis."""
     return inputs.tensor("x").tile(inputs.ints("reps"))
 
 
 @operator("gather")
 def gather(inputs: Inputs) -> Tensor:
+    """Take the elements of x at indices along an axis."""
     inputs.only("batch_dims", 0)
     inputs.flag("validate_indices")
     x, indices = inputs.tensor("x"), inputs.tensor("indices").long()
@@ -101,6 +109,6 @@ def gather(inputs: Inputs) -> Tensor:
 
 @operator("classify")
 def classify(inputs: Inputs) -> tuple[Value, ...]:
-    """The most probable class, and the probabilities of all as a tensor."""
+    """Return the most probable class and the probabilities of all classes."""
     classes, odds = inputs.texts("classes"), inputs.tensor("probabilities")
     return classes[int(odds.reshape(-1).argmax())], odds

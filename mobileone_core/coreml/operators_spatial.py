@@ -1,4 +1,4 @@
-"""Operators over positions of a map (N, C, H, W): convolution, pooling, padding, resampling."""
+"""Operators over spatial positions of feature maps (N, C, H, W): convolution, pooling, padding, resampling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FORMS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
 @dataclass(frozen=True)
 class Window:
-    """What slides over the spatial axes: taps, stride and dilation of each."""
+    """A sliding window: kernel size, stride and dilation per spatial axis."""
 
     kernel: list[int]
     stride: list[int]
@@ -23,7 +23,7 @@ class Window:
 
 
 def _padded(inputs: Inputs, x: Tensor, window: Window, value: float) -> Tensor:
-    """x with the pads that the operation's pad_type asks for."""
+    """Pad x with value as the operation's pad_type requires."""
     kind = inputs.text("pad_type", PAD_TYPES, "valid")
     pads = inputs.ints("pad", [0] * 2 * len(window.kernel))
     if kind == "valid":
@@ -34,7 +34,7 @@ def _padded(inputs: Inputs, x: Tensor, window: Window, value: float) -> Tensor:
 
 
 def _same_padding(size: Sequence[int], window: Window, lower: bool) -> list[int]:
-    """Pads before and after each spatial axis, so that the output has ceil(size / stride) positions."""
+    """Return the padding before and after each spatial axis that gives ceil(size / stride) output positions."""
     pads = []
     for length, taps, step, gap in zip(size, window.kernel, window.stride, window.dilation, strict=True):
         total = max(0, (-(-length // step) - 1) * step + (taps - 1) * gap + 1 - length)
@@ -44,16 +44,17 @@ def _same_padding(size: Sequence[int], window: Window, lower: bool) -> list[int]
 
 
 def _torch_pads(pads: Sequence[int]) -> list[int]:
-    """before, after of the first axis first, as F.pad takes them: last axis first."""
+    """Reorder (before, after) pairs from first axis first to F.pad's last axis first."""
     pairs = [list(pads[index : index + 2]) for index in range(0, len(pads), 2)]
     return [item for pair in reversed(pairs) for item in pair]
 
 
 @operator("conv")
 def conv(inputs: Inputs) -> Tensor:
+    """Convolution in one to three spatial axes."""
     x, weight = inputs.tensor("x"), inputs.tensor("weight")
     if weight.dim() not in FORMS:
-        raise inputs.refusal("weight", tuple(weight.shape), "known here: 3 to 5 axes")
+        raise inputs.refusal("weight", tuple(weight.shape), "supported: 3 to 5 axes")
     ones = [1] * (weight.dim() - 2)
     stride, dilation = inputs.ints("strides", ones), inputs.ints("dilations", ones)
     x = _padded(inputs, x, Window(list(weight.shape[2:]), stride, dilation), 0.0)
@@ -64,22 +65,23 @@ def conv(inputs: Inputs) -> Tensor:
 def _window(inputs: Inputs) -> Window:
     kernel = inputs.ints("kernel_sizes")
     if len(kernel) != 2:
-        raise inputs.refusal("kernel_sizes", kernel, "known here: two spatial axes")
+        raise inputs.refusal("kernel_sizes", kernel, "supported: two spatial axes")
     return Window(kernel, inputs.ints("strides", [1, 1]), [1, 1])
 
 
 @operator("max_pool")
 def max_pool(inputs: Inputs) -> Tensor:
-    """With ceil_mode a last window may reach beyond the border; known here without pads."""
-    window, x, beyond = _window(inputs), inputs.tensor("x"), inputs.flag("ceil_mode")
+    """Max pooling; ceil_mode, where the last window may exceed the border, is supported without padding only."""
+    window, x, ceil_mode = _window(inputs), inputs.tensor("x"), inputs.flag("ceil_mode")
     padded = _padded(inputs, x, window, -torch.inf)
-    if beyond and padded.shape != x.shape:
-        raise inputs.refusal("ceil_mode", beyond, "known here: without pads")
-    return F.max_pool2d(padded, window.kernel, window.stride, ceil_mode=beyond)
+    if ceil_mode and padded.shape != x.shape:
+        raise inputs.refusal("ceil_mode", ceil_mode, "supported: without padding")
+    return F.max_pool2d(padded, window.kernel, window.stride, ceil_mode=ceil_mode)
 
 
 @operator("avg_pool")
 def avg_pool(inputs: Inputs) -> Tensor:
+    """Average pooling, with or without the padding in the average."""
     window, x = _window(inputs), inputs.tensor("x")
     inputs.only("ceil_mode", 0)
     mean = _mean(inputs, x, window)
@@ -94,25 +96,27 @@ def _mean(inputs: Inputs, x: Tensor, window: Window) -> Tensor:
 
 @operator("pad")
 def pad(inputs: Inputs) -> Tensor:
-    """pad: before and after of the last axes."""
+    """Pad x; pad lists before and after of the last axes."""
     mode = inputs.text("mode", ("constant", "reflect", "replicate"), "constant")
     pads, value = _torch_pads(inputs.ints("pad")), inputs.number("constant_val", 0.0)
     x = inputs.tensor("x")
     if mode == "constant":
         return F.pad(x, pads, value=value)
-    while len(pads) > 2 * (x.dim() - 2) and pads[-2:] == [0, 0]:  # torch pads but the last axes so
+    while len(pads) > 2 * (x.dim() - 2) and pads[-2:] == [0, 0]:  # torch pads only the last axes in these modes
         pads = pads[:-2]
     return F.pad(x, pads, mode)
 
 
 @operator("upsample_nearest_neighbor")
 def upsample_nearest(inputs: Inputs) -> Tensor:
+    """Nearest-neighbour upsampling."""
     factors = (inputs.number("scale_factor_height", 1), inputs.number("scale_factor_width", 1))
     return F.interpolate(inputs.tensor("x"), scale_factor=factors, mode="nearest")
 
 
 @operator("upsample_bilinear")
 def upsample_bilinear(inputs: Inputs) -> Tensor:
+    """Bilinear upsampling."""
     factors = (inputs.number("scale_factor_height", 1), inputs.number("scale_factor_width", 1))
     inputs.only("half_pixel_centers", float(not inputs.flag("align_corners", default=True)))
     corners = inputs.flag("align_corners", default=True)
@@ -121,4 +125,5 @@ def upsample_bilinear(inputs: Inputs) -> Tensor:
 
 @operator("pixel_shuffle")
 def pixel_shuffle(inputs: Inputs) -> Tensor:
+    """Rearrange channels into space, as torch's pixel_shuffle."""
     return F.pixel_shuffle(inputs.tensor("x"), int(inputs.number("upscale_factor")))

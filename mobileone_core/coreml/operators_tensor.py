@@ -1,4 +1,4 @@
-"""Operators that combine numbers along axes: products, means, normalization."""
+"""Operators that combine values along axes: products, reductions, normalization."""
 
 from collections.abc import Callable
 
@@ -20,6 +20,7 @@ REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
 
 @operator(*REDUCTIONS)
 def reduce(inputs: Inputs) -> Tensor:
+    """Reduce x over axes."""
     x = inputs.tensor("x")
     axes = inputs.ints("axes", range(x.dim()))
     return REDUCTIONS[inputs.kind](x, axes, inputs.flag("keep_dims"))
@@ -27,12 +28,13 @@ def reduce(inputs: Inputs) -> Tensor:
 
 @operator("linear")
 def linear(inputs: Inputs) -> Tensor:
-    """weight (out, in), bias (out)."""
+    """Linear layer with weight (out, in) and bias (out)."""
     return F.linear(inputs.tensor("x"), inputs.tensor("weight"), inputs.optional("bias"))
 
 
 @operator("matmul")
 def matmul(inputs: Inputs) -> Tensor:
+    """Matrix product of x and y, each optionally transposed."""
     x, y = inputs.tensor("x"), inputs.tensor("y")
     x = x.transpose(-1, -2) if inputs.flag("transpose_x") else x
     return x @ (y.transpose(-1, -2) if inputs.flag("transpose_y") else y)
@@ -40,21 +42,24 @@ def matmul(inputs: Inputs) -> Tensor:
 
 @operator("softmax")
 def softmax(inputs: Inputs) -> Tensor:
+    """Softmax of x along an axis."""
     return inputs.tensor("x").softmax(int(inputs.number("axis", -1)))
 
 
 @operator("layer_norm")
 def layer_norm(inputs: Inputs) -> Tensor:
+    """Layer normalization over the last axes."""
     x = inputs.tensor("x")
     axes = inputs.ints("axes", range(x.dim()))
     if sorted(axis % x.dim() for axis in axes) != list(range(x.dim() - len(axes), x.dim())):
-        raise inputs.refusal("axes", axes, "known here: the last ones")
+        raise inputs.refusal("axes", axes, "supported: the last axes")
     gamma, beta = inputs.optional("gamma"), inputs.optional("beta")
     return F.layer_norm(x, x.shape[x.dim() - len(axes) :], gamma, beta, inputs.number("epsilon", 1e-5))
 
 
 @operator("batch_norm")
 def batch_norm(inputs: Inputs) -> Tensor:
+    """Batch normalization with given statistics."""
     mean, variance = inputs.tensor("mean"), inputs.tensor("variance")
     gamma, beta = inputs.optional("gamma"), inputs.optional("beta")
     return F.batch_norm(inputs.tensor("x"), mean, variance, gamma, beta, eps=inputs.number("epsilon", 1e-5))
@@ -62,14 +67,16 @@ def batch_norm(inputs: Inputs) -> Tensor:
 
 @operator("instance_norm")
 def instance_norm(inputs: Inputs) -> Tensor:
+    """Instance normalization."""
     gamma, beta = inputs.optional("gamma"), inputs.optional("beta")
     return F.instance_norm(inputs.tensor("x"), weight=gamma, bias=beta, eps=inputs.number("epsilon", 1e-5))
 
 
 @operator("einsum")
 def einsum(inputs: Inputs) -> Tensor:
-    found = inputs.values.get("equation")
-    if not isinstance(found, str):
-        raise inputs.refusal("equation", found, "a text is expected")
+    """Einstein summation of values."""
+    equation = inputs.values.get("equation")
+    if not isinstance(equation, str):
+        raise inputs.refusal("equation", equation, "expected a string")
     inputs.read.add("equation")
-    return torch.einsum(found, inputs.tensors("values"))
+    return torch.einsum(equation, inputs.tensors("values"))

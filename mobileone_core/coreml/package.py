@@ -1,4 +1,4 @@
-"""A Core ML package on disk: a directory that is whole or not there, known by the hash of what it holds."""
+"""Core ML packages on disk: written atomically, identified by the hash of their content."""
 
 import hashlib
 import os
@@ -12,18 +12,18 @@ from mobileone_core.files import flush
 SUFFIX = ".mlpackage"
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
-PARTS = (MODEL, WEIGHTS)  # Manifest.json names them by random identifiers, and differs from one saving to the next
+PARTS = (MODEL, WEIGHTS)  # not Manifest.json: its random identifiers change with every save
 
 
 def part_hashes(path: Path) -> dict[str, str]:
-    """SHA-256 of model.mlmodel and of weight.bin. Raises InputError where path is no Core ML package."""
+    """Return the SHA-256 of model.mlmodel and of weight.bin. Raises InputError if path is not a Core ML package."""
     return {part.name: hashlib.sha256(_part(path, part)).hexdigest() for part in PARTS}
 
 
 def package_hash(path: Path) -> str:
-    """SHA-256 over model.mlmodel and weight.bin, one after the other: what names a model.
+    """Return the SHA-256 of model.mlmodel and weight.bin concatenated, which identifies a model.
 
-    Raises InputError where path is no Core ML package.
+    Raises InputError if path is not a Core ML package.
     """
     digest = hashlib.sha256()
     for part in PARTS:
@@ -32,14 +32,14 @@ def package_hash(path: Path) -> str:
 
 
 def package_bytes(path: Path) -> int:
-    """The size of all its files."""
+    """Return the size of all files of a package in bytes."""
     return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
 
 
 def write_package(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a directory aside, flush and rename: a reader or an interruption meets the old one, the new one or none.
+    """Write a package atomically: after an interruption it is the old directory, the new one or none.
 
-    write is given the path to write to, beside the final one. What a killed process left aside is removed first.
+    write gets the path of a temporary directory in the same folder. Leftovers of killed processes are removed first.
     """
     for left in path.parent.glob(f".{path.name}.*"):
         if not _is_alive(left.suffixes[-2].removeprefix(".")):
@@ -60,7 +60,7 @@ def write_package(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _is_alive(process: str) -> bool:
-    """Whether a process, by its number, still runs."""
+    """Return whether the process with this pid is running."""
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, ValueError):
@@ -72,5 +72,5 @@ def _is_alive(process: str) -> bool:
 
 def _part(path: Path, part: Path) -> bytes:
     if not (path / part).is_file():
-        raise InputError(f"{path}: no Core ML package: it holds no {part.as_posix()}")
+        raise InputError(f"{path}: not a Core ML package: {part.as_posix()} is missing")
     return (path / part).read_bytes()

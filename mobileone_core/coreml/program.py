@@ -1,4 +1,4 @@
-"""A Core ML program as its package holds it: read from the file itself, without the converter's own classes."""
+"""Reads a Core ML program from its package, without the converter's classes."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,14 @@ from mobileone_core.coreml.package import MODEL, WEIGHTS
 from mobileone_core.coreml.quiet import import_coremltools
 from mobileone_core.errors import InputError
 
-BLOB = struct.Struct("<IIQQ")  # sentinel, type, bytes, offset: before every array of weight.bin
+BLOB = struct.Struct("<IIQQ")  # sentinel, type, bytes, offset: the header of every array in weight.bin
 SENTINEL = 0xDEADBEEF
 TYPES = {"FLOAT16": np.float16, "FLOAT32": np.float32, "INT32": np.int32, "BOOL": np.bool_, "STRING": np.str_}
 
 
 @dataclass(frozen=True)
 class Name:
-    """A value that another operation computes, or an input of the program."""
+    """A reference to the result of another operation or to an input of the program."""
 
     text: str
 
@@ -31,7 +31,7 @@ Argument = Name | Constant | tuple["Argument", ...]
 
 @dataclass(frozen=True)
 class Operation:
-    """kind: conv, relu and so on; inputs hold constants in place; results: names, and whether each is FLOAT16."""
+    """An operation: kind (conv, relu, ...), inputs with inlined constants, and results, which may be FLOAT16."""
 
     kind: str
     inputs: Mapping[str, Argument]
@@ -41,14 +41,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Program:
-    """inputs and outputs by name; operations in the order in which they run, constants apart."""
+    """A program: names of inputs and outputs, and the operations in execution order, without constants."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     operations: tuple[Operation, ...]
 
     def census(self) -> dict[str, int]:
-        """How many operations of each kind."""
+        """Count the operations of each kind."""
         counts: dict[str, int] = {}
         for operation in self.operations:
             counts[operation.kind] = counts.get(operation.kind, 0) + 1
@@ -56,7 +56,7 @@ class Program:
 
 
 def read_spec(package: Path) -> Any:  # noqa: ANN401
-    """The package's model as a protobuf message. Raises InputError for a file that is not there or broken."""
+    """Read a package's model as a protobuf message. Raises InputError if the file is missing or broken."""
     ct = import_coremltools()
     spec = ct.proto.Model_pb2.Model()
     try:
@@ -67,10 +67,10 @@ def read_spec(package: Path) -> Any:  # noqa: ANN401
 
 
 def read_program(package: Path) -> Program:
-    """The program of a package. Raises InputError where it holds none, or more than one straight line of operations."""
+    """Read the program of a package. Raises InputError unless it is one ML program without control flow."""
     spec = read_spec(package)
     if spec.WhichOneof("Type") != "mlProgram" or list(spec.mlProgram.functions) != ["main"]:
-        raise InputError(f"{package}: it holds no ML program with one function, main")
+        raise InputError(f"{package}: not an ML program with one function, main")
     main = spec.mlProgram.functions["main"]
     block = main.block_specializations[main.opset]
     weights = package / WEIGHTS
@@ -81,7 +81,7 @@ def read_program(package: Path) -> Program:
 
 
 class _Reader:
-    """Decodes operations; constants are kept by name and put where they are used."""
+    """Decodes operations and inlines constants where they are used."""
 
     def __init__(self, blob: bytes) -> None:
         self.blob = blob
@@ -93,7 +93,7 @@ class _Reader:
                 self.constants[message.outputs[0].name] = self._value(message.attributes["val"])
                 continue
             if message.blocks:
-                raise InputError(f"operator {message.type}: it holds operations of its own, which are not known here")
+                raise InputError(f"operator {message.type}: nested operations are not supported")
             inputs = {name: self._argument(given.arguments) for name, given in message.inputs.items()}
             inputs |= {name: self._value(value) for name, value in message.attributes.items() if name != "name"}
             names = tuple(item.name for item in message.outputs)
@@ -101,8 +101,8 @@ class _Reader:
             yield Operation(message.type, inputs, names, halves)
 
     def _argument(self, bindings: Any) -> Argument:  # noqa: ANN401
-        found = tuple(self._bound(binding) for binding in bindings)
-        return found[0] if len(found) == 1 else found
+        values = tuple(self._bound(binding) for binding in bindings)
+        return values[0] if len(values) == 1 else values
 
     def _bound(self, binding: Any) -> Argument:  # noqa: ANN401
         if binding.WhichOneof("binding") == "value":
@@ -111,7 +111,7 @@ class _Reader:
         return Name(binding.name) if constant is None else constant
 
     def _value(self, value: Any) -> Constant:  # noqa: ANN401
-        """An array in the shape and type that the value declares."""
+        """Decode a value as an array of its declared shape and type."""
         if value.type.WhichOneof("type") == "listType":
             items = value.immediateValue.list.values
             return np.array([item.immediateValue.tensor.strings.values[0] for item in items])
@@ -119,7 +119,7 @@ class _Reader:
         shape = tuple(int(item.constant.size) for item in kind.dimensions)
         dtype = TYPES.get(_type_name(kind))
         if dtype is None:
-            raise InputError(f"a constant of type {_type_name(kind)} is not known here; known: {', '.join(TYPES)}")
+            raise InputError(f"a constant of type {_type_name(kind)} is not supported; supported: {', '.join(TYPES)}")
         if value.WhichOneof("value") == "blobFileValue":
             return self._stored(value.blobFileValue.offset, dtype).reshape(shape)
         tensor = value.immediateValue.tensor

@@ -1,4 +1,4 @@
-"""coremltools, and silence while it works: it warns of versions it was not tried with, and draws progress bars."""
+"""Imports and runs coremltools without its version warnings and progress bars."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """What a converter warns of and draws is of no use to a person; what it raises still comes through."""
+    """Suppress warnings, log messages and progress bars inside the context; exceptions still propagate."""
     logger = logging.getLogger("coremltools")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -23,7 +23,7 @@ def quiet() -> Iterator[None]:
 
 
 def import_coremltools() -> Any:  # noqa: ANN401
-    """The package; it takes seconds."""
+    """Import coremltools, which takes seconds."""
     with quiet():
         import coremltools
 

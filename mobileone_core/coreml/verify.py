@@ -1,37 +1,60 @@
-"""Whether a package is the network: its operators counted, every weight compared, the program run against torch."""
+"""Verifies a package against its network: counts operators, compares every weight, and runs both on one image."""
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
-from mobileone_core.coreml.census import expected_census
 from mobileone_core.coreml.convert import PixelNetwork, whole_network
 from mobileone_core.coreml.evaluate import evaluate
-from mobileone_core.coreml.half import rounded, rounded_constants
 from mobileone_core.coreml.operators import Value
 from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.coreml.program import Name, Operation, Program, read_program
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import MobileOne
+from mobileone_core.model.spec import ModelSpec
 
-TOLERANCE = 1e-4  # of the largest output
+TOLERANCE = 1e-4  # relative to the largest output
 SEED = 0
+SIXTH = float(torch.tensor(1 / 6).half())
+HEAD = Counter(reduce_mean=1, reshape=1, linear=1)
+CONTEXT = Counter(reduce_mean=1, conv=2, relu=1)  # the small network behind SE and the dynamic activations
+SQUEEZE_EXCITE = CONTEXT + Counter(sigmoid=1, mul=1)
+DYNAMIC_RELU = CONTEXT + Counter(sigmoid=1, mul=5, sub=1, split=1, add=3, maximum=1)
+SHIFT_MAX = CONTEXT + Counter(sigmoid_hard=1, mul=5, sub=1, split=1, slice_by_index=2, concat=1, add=4, maximum=1)
+ACTIVATIONS = {
+    "relu": Counter(relu=1),
+    "gelu": Counter(gelu=1),
+    "silu": Counter(silu=1),
+    "hardswish": Counter(thresholded_relu=1, sigmoid_hard=1, mul=1),
+    "dynamic_relu_a": DYNAMIC_RELU,
+    "dynamic_relu_b": DYNAMIC_RELU,
+    "dynamic_shift_max": SHIFT_MAX,
+}
 
 
 class NotVerifiedError(InputError):
-    """The program is not the network; the message says in what they differ."""
+    """The program differs from the network; the message says how."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found. error: largest difference from torch over the largest output, torch with rounded weights and
-    input for float16. half_difference: what float16 changes, each map rounded, likewise over torch in float32; None
-    for a float32 program."""
+    """The result of a verification.
+
+    census counts operators by kind, weights the compared arrays. error is the largest difference from torch relative to
+    the largest output; for float16, torch has rounded weights and input. half_difference is the effect of float16: the
+    same with every activation rounded, relative to torch in float32; None for a float32 program.
+    """
 
     census: dict[str, int]
     weights: int
@@ -40,10 +63,10 @@ class Verification:
 
 
 def verify(package: Path, network: MobileOne, options: Options) -> Verification:
-    """Hold a package against the deployed network that it was made from.
+    """Verify a package against the deployed network that it was converted from.
 
-    Raises NotVerifiedError for a census that is not the spec's, a weight that is not the network's, or outputs that
-    differ by more than TOLERANCE; InputError for operators that are not known and outputs that are not finite.
+    Raises NotVerifiedError if operators, a weight, or outputs by more than TOLERANCE differ, and InputError for
+    unsupported operators and for outputs that are not finite.
     """
     program = read_program(package)
     census, expected = program.census(), expected_census(network.spec, options)
@@ -55,8 +78,25 @@ def verify(package: Path, network: MobileOne, options: Options) -> Verification:
     return Verification(census, weights, error, _half_difference(program, network, images, options))
 
 
+def expected_census(spec: ModelSpec, options: Options) -> dict[str, int]:
+    """Return the operators that a deployed network must have, by kind and number, derived from its spec.
+
+    One convolution and activation per block, SE if the spec has it, and the head; with an image as input also its
+    normalization, softmax and label, and in float16 the casts at both ends.
+    """
+    counts = Counter(HEAD)
+    for block in (spec.stem(), *chain.from_iterable(spec.stages())):
+        counts += Counter(conv=1) + ACTIVATIONS[spec.activation]
+        if block.se:
+            counts += SQUEEZE_EXCITE
+    if options.pixels:
+        counts += Counter(add=1, mul=1, softmax=1, classify=1)
+        counts += Counter(cast=2 if options.precision == "float16" else 0)
+    return dict(counts)
+
+
 def random_images(channels: int, options: Options) -> Tensor:
-    """One image (1, C, S, S): normal numbers, or whole pixels from 0 to 255 where the input is an image."""
+    """Return one seeded image (1, C, S, S): normal values, or integers from 0 to 255 if the input is an image."""
     generator, shape = torch.Generator().manual_seed(SEED), (1, channels, options.image_size, options.image_size)
     if options.pixels:
         return torch.randint(256, shape, generator=generator).float()
@@ -64,10 +104,10 @@ def random_images(channels: int, options: Options) -> Tensor:
 
 
 def worst_error(program: Program, network: nn.Module, images: Tensor, options: Options) -> float:
-    """The largest difference between the program's logits and torch's, over torch's largest.
+    """Return the largest difference between the program's and torch's logits, relative to torch's largest.
 
-    network takes a normalized tensor. For an image as input probabilities and label are checked against the program's
-    logits besides. Raises NotVerifiedError above TOLERANCE, InputError for outputs that are not finite.
+    network takes a normalized tensor. If the input is an image, probabilities and label are also checked against the
+    program's logits. Raises NotVerifiedError above TOLERANCE, InputError for outputs that are not finite.
     """
     whole = whole_network(network, options)
     if options.precision == "float16":
@@ -87,9 +127,9 @@ def worst_error(program: Program, network: nn.Module, images: Tensor, options: O
 
 
 def match_weights(program: Program, network: nn.Module, options: Options) -> int:
-    """Compare the weights of every convolution and linear layer, bit by bit and in order; how many arrays there are.
+    """Compare the weights of every convolution and linear layer in order, bit for bit, and count the arrays.
 
-    Raises NotVerifiedError naming the first that differs.
+    Raises NotVerifiedError that names the first difference.
     """
     layers = [(name, item) for name, item in network.named_modules() if isinstance(item, nn.Conv2d | nn.Linear)]
     operations = [item for item in program.operations if item.kind in ("conv", "linear")]
@@ -97,22 +137,53 @@ def match_weights(program: Program, network: nn.Module, options: Options) -> int
         raise NotVerifiedError(f"the program has {len(operations)} layers with weights, the network {len(layers)}")
     count = 0
     for (name, layer), operation in zip(layers, operations, strict=True):
-        for part, wanted in layer.named_parameters():
-            _match(operation, part, f"{name}.{part}", wanted.detach().to(getattr(torch, options.precision)))
+        for part, parameter in layer.named_parameters():
+            _match(operation, part, f"{name}.{part}", parameter.detach().to(getattr(torch, options.precision)))
             count += 1
     return count
 
 
-def _match(operation: Operation, part: str, name: str, wanted: Tensor) -> None:
-    found = operation.inputs.get(part)
-    if not isinstance(found, np.ndarray):
-        raise NotVerifiedError(f"{name}: the program's {operation.kind} has no {part} of its own")
-    if found.shape != tuple(wanted.shape) or found.dtype != wanted.numpy().dtype:
-        shape, other = (found.shape, found.dtype), (tuple(wanted.shape), wanted.numpy().dtype)
-        raise NotVerifiedError(f"{name}: the program holds {shape[0]} {shape[1]}, the network {other[0]} {other[1]}")
-    differing = int((found != wanted.numpy()).sum())
+def _match(operation: Operation, part: str, name: str, parameter: Tensor) -> None:
+    expected, actual = parameter.numpy(), operation.inputs.get(part)
+    if not isinstance(actual, np.ndarray):
+        raise NotVerifiedError(f"{name}: the program's {operation.kind} has no constant {part}")
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        given, required = (f"{item.shape} {item.dtype}" for item in (actual, expected))
+        raise NotVerifiedError(f"{name}: the program has {given}, the network {required}")
+    differing = int((actual != expected).sum())
     if differing:
-        raise NotVerifiedError(f"{name}: {differing} of {found.size} numbers are not the network's")
+        raise NotVerifiedError(f"{name}: {differing} of {actual.size} values differ from the network's")
+
+
+def rounded(network: nn.Module) -> nn.Module:
+    """Return a copy with every weight and buffer rounded to float16 and back."""
+    return copy.deepcopy(network).half().float()
+
+
+@contextlib.contextmanager
+def rounded_constants() -> Iterator[None]:
+    """Compute hard sigmoid and hard swish with 1/6 rounded to float16, as Core ML stores it (relative error 2e-4)."""
+    with _Rounding():
+        yield
+
+
+class _Rounding(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        if func is F.hardsigmoid:
+            return _hard_sigmoid(args[0])
+        if func is F.hardswish:
+            return torch.where(args[0] >= -3, args[0], 0.0) * _hard_sigmoid(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def _hard_sigmoid(x: Tensor) -> Tensor:
+    return (SIXTH * x + 0.5).clamp(0, 1)
 
 
 def _half_difference(program: Program, network: MobileOne, images: Tensor, options: Options) -> float | None:
@@ -130,7 +201,7 @@ def _logits_of(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _to_logits(program: Program, options: Options) -> Program:
-    """The program with its logits as first output: probabilities hide differences where one class has all."""
+    """Return the program with its logits as first output: probabilities near 0 and 1 hide differences."""
     if options.pixels is None:
         return program
     inputs = [item.inputs["x"] for item in program.operations if item.kind == "softmax"]
@@ -145,7 +216,7 @@ def _first_tensor(outputs: dict[str, Value]) -> Tensor:
 
 
 def _check_classes(outputs: dict[str, Value], logits: Tensor, pixels: Pixels) -> None:
-    """Probabilities are the softmax of the logits, and the label is that of the largest."""
+    """Check that probabilities are the softmax of the logits and that the label belongs to the largest."""
     _, *rest = outputs.values()
     for value in rest:
         if isinstance(value, Tensor) and not (value - logits.softmax(1)).abs().max() <= TOLERANCE:
@@ -155,10 +226,10 @@ def _check_classes(outputs: dict[str, Value], logits: Tensor, pixels: Pixels) ->
             raise NotVerifiedError(f"the program calls the image {value!r}, its logits say {best!r}")
 
 
-def _relative(found: Tensor, reference: Tensor) -> float:
-    if found.shape != reference.shape:
-        raise NotVerifiedError(f"the program gives {tuple(found.shape)}, torch {tuple(reference.shape)}")
-    return float((found - reference).abs().max() / reference.abs().max().clamp(min=1e-30))
+def _relative(output: Tensor, reference: Tensor) -> float:
+    if output.shape != reference.shape:
+        raise NotVerifiedError(f"the program returns {tuple(output.shape)}, torch {tuple(reference.shape)}")
+    return float((output - reference).abs().max() / reference.abs().max().clamp(min=1e-30))
 
 
 def _difference(census: dict[str, int], expected: dict[str, int]) -> str:

@@ -239,7 +239,7 @@ def test_a_build_that_hangs_ends_with_its_process(package, tmp_path, monkeypatch
 
 
 def test_the_command_records_what_was_measured(package, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mobileone_core.coreml.iphone.benchmarker_of", Stub)
+    monkeypatch.setattr("mobileone_core.coreml.iphone.build_benchmarker", Stub)
     (package / "mobileone.json").write_text(
         json.dumps(
             {"hash": package_hash(package), "told": {"variant": "s0"}, "precision": "float16", "input": "tensor"}
@@ -262,7 +262,7 @@ def test_the_command_records_what_was_measured(package, tmp_path, monkeypatch, c
 
 
 def test_nothing_is_recorded_where_the_iphone_goes_away(package, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mobileone_core.coreml.iphone.benchmarker_of", Stub)
+    monkeypatch.setattr("mobileone_core.coreml.iphone.build_benchmarker", Stub)
     monkeypatch.setenv("DEVICECTL_FAILS", "copy to")
     given = ("--device", "iphone", "--model", package, "--title", "fake", "--team", TEAM, "--runs", tmp_path / "runs")
     with pytest.raises(SystemExit) as ended:

@@ -87,10 +87,10 @@ def test_convolutions_of_any_shape(groups, widths, kernel, stride, dilation, pad
 @pytest.mark.parametrize(
     ("kind", "given", "words"),
     [
-        ("fly", {}, "operator fly is not known here"),
-        ("relu", {"x": torch.ones(1), "slope": torch.ones(1)}, "operator relu: its input slope is not known here"),
-        ("gelu", {"x": torch.ones(1), "mode": "FAST"}, "operator gelu: mode = 'FAST' is not known here"),
-        ("conv", {"x": torch.ones(1, 1, 2, 2)}, "operator conv: its input weight is missing"),
+        ("fly", {}, "operator fly is not supported"),
+        ("relu", {"x": torch.ones(1), "slope": torch.ones(1)}, "operator relu: input slope is not supported"),
+        ("gelu", {"x": torch.ones(1), "mode": "FAST"}, "operator gelu: mode = 'FAST' is not supported"),
+        ("conv", {"x": torch.ones(1, 1, 2, 2)}, "operator conv: input weight is missing"),
         ("cast", {"x": torch.ones(1), "dtype": "int4"}, "dtype = 'int4'"),
     ],
 )

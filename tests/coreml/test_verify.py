@@ -5,13 +5,12 @@ import shutil
 import pytest
 import torch
 
-from mobileone_core.coreml.census import expected_census
 from mobileone_core.coreml.convert import convert, save
 from mobileone_core.coreml.export import export_package
 from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.coreml.package import MODEL, WEIGHTS, package_hash
 from mobileone_core.coreml.program import read_spec
-from mobileone_core.coreml.verify import TOLERANCE, NotVerifiedError, verify
+from mobileone_core.coreml.verify import TOLERANCE, NotVerifiedError, expected_census, verify
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ACTIVATIONS, ModelSpec
 
