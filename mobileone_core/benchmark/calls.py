@@ -1,4 +1,4 @@
-"""The calls whose cost is measured: a training step and an inference, on random images, without data loading."""
+"""Calls whose cost is measured: a training step and an inference, on given images, without data loading."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,19 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobileone_core.benchmark.interleave import Call
 from mobileone_core.training.optimizer import build_optimizer
 from mobileone_core.training.recipe import Precision, Recipe
 
-# Of timed steps: its size costs nothing, and with this one every call does the same work. At the recipes' own a
-# network without normalization explodes within a few steps.
+# of timed steps: so small that every call does the same work. At a recipe's rate a network without normalization
+# explodes within a few steps.
 LEARNING_RATE = 1e-15
 
 
 class TrainingStep:
     """Forward, loss, backward, optimizer step, on one fixed batch; gradients are released at the end.
 
-    images: (B, C, H, W); labels: (B,). The recipe's optimizer, precision, smoothing and clipping; neither averaged
-    weights nor teachers. loss is the last step's.
+    images: (B, C, H, W); labels: (B,). Optimizer, precision, label smoothing and clipping are the recipe's; there are
+    no averaged weights and no teachers. loss is that of the last step.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor) -> None:
@@ -57,6 +58,18 @@ class Inference:
     def __call__(self) -> None:
         with torch.inference_mode(), _precision(self.precision, self.images.device):
             self.network(self.images)
+
+
+def finished(call: Call, device: torch.device) -> Call:
+    """The call, returning once the device is done with its work."""
+    if device.type != "cuda":
+        return call
+
+    def call_and_wait() -> None:
+        call()
+        torch.cuda.synchronize(device)
+
+    return call_and_wait
 
 
 @contextmanager

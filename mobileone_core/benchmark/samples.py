@@ -1,4 +1,4 @@
-"""Times measured side by side, and what they say: medians, intervals and ratios over rounds. No torch here."""
+"""Times measured side by side, and their statistics: medians, intervals and ratios over rounds."""
 
 import math
 from collections.abc import Mapping
@@ -77,6 +77,28 @@ class Samples:
     def ratio(self, label: str, to: str) -> Estimate:
         """The ratio of two labels' medians round by round: its median, with its interval over rounds."""
         return median_interval(self.round_medians(label) / self.round_medians(to))
+
+    def time_metrics(self, label: str, name: str) -> dict[str, float]:
+        """name_ms, the median, with the ends of its interval _low and _high, and _min and _p90: milliseconds."""
+        median = self.median(label)
+        return {
+            f"{name}_ms": median.value,
+            f"{name}_low_ms": median.low,
+            f"{name}_high_ms": median.high,
+            f"{name}_min_ms": self.minimum(label),
+            f"{name}_p90_ms": self.p90(label),
+        }
+
+    def ratio_metrics(self, label: str, to: str, name: str) -> dict[str, float]:
+        """name, the ratio of two labels, with the ends of its interval _low and _high."""
+        ratio = self.ratio(label, to)
+        return {name: ratio.value, f"{name}_low": ratio.low, f"{name}_high": ratio.high}
+
+    def trimmed(self, label: str, trim: int) -> tuple[float, float]:
+        """Smallest and mean time when each round has lost its trim lowest and its trim highest: milliseconds."""
+        times = self.times[label]
+        middle = np.sort(times, axis=1)[:, trim : times.shape[1] - trim]
+        return float(middle.min()), float(middle.mean())
 
     def lists(self, label: str) -> list[list[float]]:
         """Every time as plain numbers: rounds of bursts, milliseconds."""

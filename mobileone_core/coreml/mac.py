@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobileone_core.benchmark.interleave import interleave
+from mobileone_core.benchmark.interleave import TimedCall, interleave
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.coreml.iphone import Measured, Placed, measurement_of, unit_name
 from mobileone_core.coreml.xcode import PLAN_MACOS, require_macos
@@ -75,7 +75,7 @@ def measure_on_mac(
     """
     macos = require_macos("latency on a Mac")
     calls = dict(_calls(packages, units))
-    labelled = {" ".join(map(str, key)): call for key, call in calls.items()}
+    labelled = {" ".join(map(str, key)): TimedCall(call) for key, call in calls.items()}
     first = next(iter(labelled))
     samples = interleave({**labelled, CONTROL: labelled[first]}, protocol, between)
     control = samples.ratio(CONTROL, first).value

@@ -12,9 +12,7 @@ from mobileone_core.training.recipe import Teacher
 
 PLAIN_ERRORS = (InputError, TrainingFailed)  # their messages need no class name
 TRAIN = "mobileone_core.training.run:train_cell"
-COMPARE = "mobileone_core.benchmark.subjects.forms:compare_forms"
-LATENCY = "mobileone_core.benchmark.subjects.latency:measure_latency"
-STEPS = "mobileone_core.benchmark.subjects.step:measure_steps"
+MEASURE = "mobileone_core.benchmark.measure:measure"
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,7 @@ class Engine:
 
     timing: QueueTiming = field(default_factory=QueueTiming)
     train: str = TRAIN
-    compare: str = COMPARE
-    latency: str = LATENCY
-    steps: str = STEPS
+    measure: str = MEASURE
     preload: str = TRAIN
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep
+from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, finished
 from mobileone_core.benchmark.subjects.forms import build_calls, build_forms
 from mobileone_core.training.execution import Execution
 
@@ -30,7 +30,7 @@ def copied(network):
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "nesterov": False, "lr": 0.01}, {"clip_norm": 1.0}])
 def test_a_step_trains(cell, forms, form, changes):
     recipe = replace(cell.recipe, **{"lr": 0.02, **changes})
-    step = build_calls(forms[form], replace(cell, recipe=recipe), Execution("cpu"))["step"]
+    step = build_calls(forms[form], replace(cell, recipe=recipe), Execution("cpu"))[0]
     step = TrainingStep(step.network, recipe, step.images, step.labels)
     before, losses = copied(step.network), []
     for _ in range(12):
@@ -44,7 +44,7 @@ def test_a_step_trains(cell, forms, form, changes):
 def test_a_step_is_plain_gradient_descent(cell, forms):
     """Against the update written out: without momentum and decay, w - lr * gradient of the smoothed loss."""
     recipe = replace(cell.recipe, momentum=0.0, nesterov=False, weight_decay=0.0, lr=0.1)
-    step = build_calls(forms["deployed"], cell, Execution("cpu"))["step"]
+    step = build_calls(forms["deployed"], cell, Execution("cpu"))[0]
     step = TrainingStep(step.network, recipe, step.images, step.labels)
     weight = step.network.head.fc.weight
     classes = weight.shape[0]
@@ -59,7 +59,7 @@ def test_a_step_is_plain_gradient_descent(cell, forms):
 @pytest.mark.parametrize("form", ["train", "deployed"])
 def test_timed_steps_repeat_the_same_work(cell, forms, form):
     """Hundreds of them leave the loss where it was."""
-    step = build_calls(forms[form], cell, Execution("cpu"))["step"]
+    step = build_calls(forms[form], cell, Execution("cpu"))[0]
     assert step.recipe == replace(cell.recipe, lr=LEARNING_RATE)
     step()
     first = float(step.loss)
@@ -71,20 +71,21 @@ def test_timed_steps_repeat_the_same_work(cell, forms, form):
 def test_calls_leave_the_network_and_each_other_alone(cell, forms):
     for network in forms.values():
         before, calls = copied(network), build_calls(network, cell, Execution("cpu"))
-        reader = copied(calls["inference"].network)
-        for call in (*calls.values(), *calls.values()):
+        step, inference = calls
+        evaluated = copied(inference.network)
+        for call in (*calls, *calls):
             call()
         assert changed(network, before) == set()
-        assert changed(calls["inference"].network, reader) == set()
-        assert not calls["inference"].network.training
-        assert calls["step"].network.training
+        assert changed(inference.network, evaluated) == set()
+        assert not inference.network.training
+        assert step.network.training
 
 
 def test_shapes_are_those_of_the_cell(cell, forms):
-    calls = build_calls(forms["train"], cell, Execution("cpu"))
-    assert calls["step"].images.shape == (256, 1, 16, 16)
-    assert calls["inference"].images.shape == (1, 1, 16, 16)
-    assert calls["step"].labels.unique().tolist() == list(range(10))
+    step, inference = build_calls(forms["train"], cell, Execution("cpu"))
+    assert step.images.shape == (256, 1, 16, 16)
+    assert inference.images.shape == (1, 1, 16, 16)
+    assert step.labels.unique().tolist() == list(range(10))
 
 
 def test_the_forms_are_one_network(cell, forms):
@@ -99,8 +100,20 @@ def test_bfloat16_is_used_where_the_recipe_says_so(cell, forms):
     recipe = replace(cell.recipe, precision="bf16-mixed")
     calls = build_calls(forms["train"], replace(cell, recipe=recipe), Execution("cpu"))
     seen = []
-    for call in calls.values():
+    for call in calls:
         call.network.head.fc.register_forward_hook(lambda *call: seen.append(call[-1].dtype))
         call()
     assert seen == [torch.bfloat16, torch.bfloat16]
-    assert calls["step"].loss.isfinite()
+    assert calls[0].loss.isfinite()
+
+
+def test_a_call_on_a_gpu_waits_for_it(monkeypatch):
+    done = []
+    monkeypatch.setattr(torch.cuda, "synchronize", done.append)
+
+    def call():
+        done.append("call")
+
+    assert finished(call, CPU) is call
+    finished(call, torch.device("cuda", 0))()
+    assert done == ["call", torch.device("cuda", 0)]

@@ -1,15 +1,14 @@
-"""Both forms of three networks, measured by a short protocol: what is there, what must hold, who is told."""
+"""Both forms of three networks, measured by a short protocol: metrics, ratios and refusals."""
 
 from dataclasses import replace
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 
+from mobileone_core.benchmark.measure import measure
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import Entry, FormsSpec
-from mobileone_core.benchmark.subjects.forms import compare_forms
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.model.cost import model_cost
 from mobileone_core.model.spec import ModelSpec
@@ -19,13 +18,6 @@ from mobileone_core.training.observer import TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Recipe
 
 PROTOCOL = Protocol(rounds=6, burst=2, warmup=1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _threads():
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +32,23 @@ def spec():
     return FormsSpec(tuple(entries), PROTOCOL)
 
 
-def measure(spec, observer, execution=None):
-    return compare_forms(
-        spec, execution=execution or Execution("cpu", blocks="branches"), data_root=None, observer=observer
-    )
+def measured(spec, progress=lambda _: None, execution=None):
+    execution = execution or Execution("cpu", blocks="branches")
+    return {(item.label, item.form): item for item in measure(spec, execution=execution, progress=progress)}
+
+
+def metrics_of(results):
+    return {name: item.metrics for name, item in results.items()}
 
 
 @pytest.fixture(scope="module")
 def results(spec):
-    return measure(spec, Mock())
-
-
-def by_name(results):
-    return {(result.label, result.form): result.metrics for result in results}
+    return measured(spec)
 
 
 def test_every_arm_has_both_forms(results):
-    assert [(result.label, result.form) for result in results] == [
-        (label, form) for label in ("off", "1", "4") for form in ("train", "deployed")
-    ]
-    assert [result.factors for result in results[::2]] == [{"k": "off"}, {"k": "1"}, {"k": "4"}]
+    assert list(results) == [(label, form) for label in ("off", "1", "4") for form in ("train", "deployed")]
+    assert [item.factors for item in results.values()][::2] == [{"k": "off"}, {"k": "1"}, {"k": "4"}]
 
 
 def test_metrics_by_form(results):
@@ -68,7 +57,7 @@ def test_metrics_by_form(results):
     for call in ("step", "inference"):
         common |= {f"time/{call}{part}_ms" for part in ("", "_low", "_high", "_min", "_p90")}
         common |= {f"time/{call}_ratio{part}" for part in ("", "_low", "_high")} | {f"memory/{call}_bytes"}
-    for result in results:
+    for result in results.values():
         expected = set(common)
         for call in ("step", "inference"):
             if result.form == "train":
@@ -82,8 +71,8 @@ def test_metrics_by_form(results):
 
 def test_times_come_from_the_samples(results):
     """Every sample is kept; medians and ratios follow from them."""
-    samples = {(result.label, result.form): result.samples for result in results}
-    metrics = by_name(results)
+    samples = {name: item.samples for name, item in results.items()}
+    metrics = metrics_of(results)
     for (label, form), kept in samples.items():
         twins = {"step_control", "inference_control"} if label == "1" else set()
         assert set(kept) == {"step", "inference"} | twins
@@ -104,7 +93,7 @@ def test_times_come_from_the_samples(results):
 
 
 def test_counts_are_the_networks(spec, results):
-    metrics = by_name(results)
+    metrics = metrics_of(results)
     for entry in spec.entries:
         cost = model_cost(entry.cell.model, 16, 10)
         for form in ("train", "deployed"):
@@ -114,61 +103,64 @@ def test_counts_are_the_networks(spec, results):
 
 def test_memory_of_branches(results):
     """Each branch keeps its output for the backward; deployed forms are alike whatever was folded into them."""
-    step = {name: metrics["memory/step_bytes"] for name, metrics in by_name(results).items()}
+    step = {name: metrics["memory/step_bytes"] for name, metrics in metrics_of(results).items()}
     assert step["off", "train"] < step["1", "train"] < step["4", "train"]
     assert step["off", "deployed"] == step["1", "deployed"] == step["4", "deployed"]
     for label in ("off", "1", "4"):
         expected = step[label, "train"] / step[label, "deployed"]
-        assert by_name(results)[label, "train"]["memory/step_over_deployed"] == expected > 1
+        assert metrics_of(results)[label, "train"]["memory/step_over_deployed"] == expected > 1
 
 
-def test_memory_and_counts_are_the_same_twice(spec, results, memory):
-    again = by_name(measure(spec, memory()))
-    for name, metrics in by_name(results).items():
+def test_memory_and_counts_are_the_same_twice(spec, results):
+    again = metrics_of(measured(spec))
+    for name, metrics in metrics_of(results).items():
         timeless = {key for key in metrics if key.startswith(("memory/", "params", "macs"))}
         assert {key: metrics[key] for key in timeless} == {key: again[name][key] for key in timeless}
         assert len(timeless) >= 4
 
 
-def test_the_observer_is_told_after_every_round(spec, memory):
-    observer = memory()
-    measure(replace(spec, entries=spec.entries[1:2]), observer)
-    assert [record.epoch for record in observer.records] == [1, 2, 3, 4, 5, 6]
-    assert all(record.metrics == {} and record.step == 0 for record in observer.records)
-    times = [record.time_ms for record in observer.records]
-    assert times == sorted(times)
+def test_progress_counts_preparations_and_rounds(spec):
+    rounds = []
+    measured(replace(spec, entries=spec.entries[1:2]), rounds.append)
+    assert rounds == [0, 1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("when", [{"after_batch": 1}, {"after_batch": 3}, {"after_epoch": 2}])
-def test_the_observer_can_stop_it(spec, memory, when):
-    observer = memory(**when)
+@pytest.mark.parametrize("when", [0, 2])
+def test_progress_can_stop_it(spec, when):
+    def stop(number):
+        if number == when:
+            raise TrainingStopped
+
     with pytest.raises(TrainingStopped):
-        measure(replace(spec, entries=spec.entries[1:2]), observer)
-    assert len(observer.records) <= 2
+        measured(replace(spec, entries=spec.entries[1:2]), stop)
 
 
-def test_a_network_that_explodes_is_no_measurement(spec, memory, monkeypatch):
+def test_a_network_that_explodes_is_no_measurement(spec, monkeypatch):
     monkeypatch.setattr("mobileone_core.benchmark.subjects.forms.LEARNING_RATE", 1e20)
     with pytest.raises(TrainingFailed, match="4, train form: the loss of the timed steps is"):
-        measure(replace(spec, entries=(replace(spec.entries[2], reference="4"),)), memory())
+        measured(replace(spec, entries=(replace(spec.entries[2], reference="4"),)))
 
 
-def test_threads_are_those_of_the_execution(spec, memory, monkeypatch):
-    """Asked for, not used: two threads on a busy machine wait for each other."""
-    asked = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+def test_threads_are_those_of_the_execution(spec, monkeypatch):
+    """Requested, not used: two threads on a busy machine wait for each other."""
+    requested, before = [], torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", requested.append)
+
+    def stop(number):
+        raise TrainingStopped
+
     with pytest.raises(TrainingStopped):
-        measure(spec, memory(after_batch=1), Execution("cpu", threads=2, processes=2))
-    assert asked == [2]
+        measured(spec, stop, Execution("cpu", threads=2, processes=2))
+    assert requested == [1, 2, before]
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_gpu_measures_the_same_things(spec, results, memory, channels_last):
+def test_a_gpu_measures_the_same_things(spec, results, channels_last):
     execution = Execution("cuda", channels_last=channels_last)
-    first, second = (by_name(measure(spec, memory(), execution)) for _ in range(2))
-    for name, metrics in by_name(results).items():
+    first, second = (metrics_of(measured(spec, execution=execution)) for _ in range(2))
+    for name, metrics in metrics_of(results).items():
         assert set(first[name]) == set(metrics)
         assert first[name]["memory/step_bytes"] == second[name]["memory/step_bytes"] > 0
     assert first["1", "train"]["memory/step_bytes"] < first["4", "train"]["memory/step_bytes"]

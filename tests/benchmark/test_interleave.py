@@ -6,7 +6,7 @@ from itertools import groupby
 import pytest
 
 from mobileone_core.benchmark import interleave as module
-from mobileone_core.benchmark.interleave import Handling, interleave
+from mobileone_core.benchmark.interleave import TimedCall, interleave
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.errors import InputError
 
@@ -20,12 +20,17 @@ class Clock:
         self.now = 0
         self.called = []
 
-    def call(self, label, nanoseconds):
+    def spend(self, label, nanoseconds):
+        """A function that takes so long."""
+
         def spend():
             self.called.append(label)
             self.now += nanoseconds
 
         return spend
+
+    def call(self, label, nanoseconds, **options):
+        return TimedCall(self.spend(label, nanoseconds), **options)
 
 
 @pytest.fixture
@@ -62,24 +67,10 @@ def test_the_seed_decides_the_orders(clock):
 
 def test_times_are_milliseconds_of_single_calls(clock):
     calls = {"short": clock.call("short", 250_000), "long": clock.call("long", 3_000_000)}
-    samples = interleave(calls, PROTOCOL, lambda _: clock.call("between", 10**9)())
+    samples = interleave(calls, PROTOCOL, lambda _: clock.spend("between", 10**9)())
     assert {label: times.shape for label, times in samples.times.items()} == {"short": (7, 3), "long": (7, 3)}
     assert samples.lists("short") == [[0.25] * 3] * 7
     assert samples.lists("long") == [[3.0] * 3] * 7
-
-
-def test_a_device_is_waited_for_inside_the_time(clock):
-    """Work that is only queued is finished by synchronize; none of it falls into a neighbour's time."""
-    queued = []
-
-    def finish():
-        clock.now += sum(queued)
-        queued.clear()
-
-    calls = {label: (lambda work=work: queued.append(work)) for label, work in (("a", 10**6), ("b", 5 * 10**6))}
-    samples = interleave(calls, PROTOCOL, lambda _: None, finish)
-    assert samples.lists("a") == [[1.0] * 3] * 7
-    assert samples.lists("b") == [[5.0] * 3] * 7
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -88,7 +79,7 @@ def test_collection_is_off_inside_and_as_before_after(enabled):
     was = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
-        interleave({"a": lambda: states.append(gc.isenabled())}, PROTOCOL, lambda _: None)
+        interleave({"a": TimedCall(lambda: states.append(gc.isenabled()))}, PROTOCOL, lambda _: None)
         assert set(states) == {False}
         assert gc.isenabled() is enabled
     finally:
@@ -113,9 +104,8 @@ def test_nothing_to_time_is_refused():
 
 def test_reloads_come_before_the_untimed_calls_and_are_not_timed(clock):
     protocol = Protocol(rounds=6, burst=2, warmup=0, untimed=1, reload=True)
-    calls = {label: clock.call(label, 10**6) for label in "ab"}
-    handling = {label: Handling(reload=clock.call(label.upper(), 10**9)) for label in "ab"}
-    samples = interleave(calls, protocol, lambda _: None, handling=handling)
+    calls = {label: clock.call(label, 10**6, reload=clock.spend(label.upper(), 10**9)) for label in "ab"}
+    samples = interleave(calls, protocol, lambda _: None)
     assert sorted({"".join(clock.called[start : start + 4]) for start in range(0, 48, 4)}) == ["Aaaa", "Bbbb"]
     assert samples.lists("a") == [[1.0] * 2] * 6
 
@@ -127,18 +117,18 @@ def test_a_protocol_that_reloads_needs_calls_that_can_be(clock):
 
 
 def test_a_call_may_have_a_clock_of_its_own(clock):
-    calls = {"a": clock.call("a", 10**6), "b": clock.call("b", 10**6)}
-    samples = interleave(calls, PROTOCOL, lambda _: None, handling={"b": Handling(timer=lambda: 0.25)})
+    calls = {"a": clock.call("a", 10**6), "b": clock.call("b", 10**6, timer=lambda: 0.25)}
+    samples = interleave(calls, PROTOCOL, lambda _: None)
     assert samples.lists("a") == [[1.0] * 3] * 7
     assert samples.lists("b") == [[0.25] * 3] * 7
 
 
 @pytest.mark.parametrize(("milliseconds", "together"), [(3, 4), (10, 1), (400, 1), (0.25, 40)])
 def test_a_short_call_s_time_is_a_mean_over_many(clock, milliseconds, together):
-    timer = module.averaging(clock.call("a", int(milliseconds * 10**6)), clock.call("s", 0))
+    timer = module.averaging(clock.spend("a", int(milliseconds * 10**6)))
     before = len(clock.called)
     assert timer() == milliseconds
-    assert clock.called[before:] == ["a", "s"] * together
+    assert clock.called[before:] == ["a"] * together
 
 
 def test_the_process_s_time_is_that_of_a_call(clock, monkeypatch):

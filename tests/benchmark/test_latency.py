@@ -6,36 +6,50 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from mobileone_core.benchmark.figures import latency_figures
+from mobileone_core.benchmark.measure import measure
 from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import Entry, LatencySpec
-from mobileone_core.benchmark.subjects import latency as measure
-from mobileone_core.benchmark.subjects.latency import measure_latency
+from mobileone_core.benchmark.subjects import latency as module
+from mobileone_core.benchmark.subjects.base import Prepared
+from mobileone_core.benchmark.subjects.latency import LatencySubject
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork, Runtime
 from mobileone_core.model.cost import model_cost
+from mobileone_core.training.execution import Execution
 
 PROTOCOL = Protocol(rounds=6, burst=3)
 TINY = LatencyCell(NamedNetwork("mobileone_tiny"), image_size=32, num_classes=10)
 
+TIMES = {f"latency/{name}_ms" for name in ("median", "median_low", "median_high", "min", "p90", "mean", "process")}
+RATIOS = {f"latency/ratio{end}" for end in ("", "_low", "_high")}
+CONTROLS = {True: {"control/latency_ratio"}, False: set()}
 
-def arm(label, cell, reference="tiny"):
+
+def entry(label, cell, reference="tiny"):
     return Entry(label, {"model": label}, cell, reference)
 
 
-def spec_of(*arms, protocol=PROTOCOL):
-    return LatencySpec((arm("tiny", TINY), *arms), protocol)
+def spec_of(*entries, protocol=PROTOCOL):
+    return LatencySpec((entry("tiny", TINY), *entries), protocol)
+
+
+def measure_latency(spec, progress=lambda _: None):
+    return measure(spec, execution=Execution(), progress=progress)
 
 
 @pytest.fixture(scope="module")
 def measured():
     told = []
     spec = spec_of(
-        arm("train", replace(TINY, network=NamedNetwork("mobileone_tiny", form="train"))),
-        arm("eager", replace(TINY, runtime=Runtime("torch"))),
-        arm("chain", replace(TINY, network=Chain(depth=2, width=8))),
-        arm("missing", replace(TINY, network=NamedNetwork("mobilenext_x1_0"))),
+        entry("train", replace(TINY, network=NamedNetwork("mobileone_tiny", form="train"))),
+        entry("eager", replace(TINY, runtime=Runtime("torch"))),
+        entry("chain", replace(TINY, network=Chain(depth=2, width=8))),
+        entry("missing", replace(TINY, network=NamedNetwork("mobilenext_x1_0"))),
     )
     return spec, {row.label: row for row in measure_latency(spec, told.append)}, told
 
@@ -48,10 +62,17 @@ def test_every_arm_has_a_row_and_is_told_of(measured):
 
 
 def test_all_samples_are_kept_and_give_every_figure(measured):
-    spec, rows, _ = measured
+    _, rows, _ = measured
     for row in rows.values():
-        counts = {name: row.metrics[name] for name in ("params", "macs", "host/load") if name in row.metrics}
-        assert row.metrics == counts | latency_figures(spec.protocol, row.samples, rows["tiny"].samples)
+        counts = {name for name in ("params", "macs", "host/load") if name in row.metrics}
+        if row.unmeasured:
+            assert set(row.metrics) == counts
+            continue
+        assert set(row.metrics) - counts == TIMES | RATIOS | CONTROLS[row.label == "tiny"]
+        own, reference = (np.median(item.samples["latency"], axis=1) for item in (row, rows["tiny"]))
+        assert row.metrics["latency/median_ms"] == pytest.approx(np.median(own))
+        assert row.metrics["latency/ratio"] == pytest.approx(np.median(own / reference))
+        assert row.metrics["latency/process_ms"] == np.median(row.samples["process"])
     assert np.shape(rows["train"].samples["latency"]) == (PROTOCOL.rounds, PROTOCOL.burst)
     assert set(rows["tiny"].samples) == {"latency", "latency_control", "process"}
     assert set(rows["train"].samples) == {"latency", "process"}
@@ -87,8 +108,8 @@ def test_tags_say_how_it_ran(measured):
 
 
 def test_a_wrong_output_is_no_latency(monkeypatch):
-    monkeypatch.setitem(measure.TOLERANCES, "float32", -1.0)
-    (row,) = measure_latency(spec_of(), lambda _: None)
+    monkeypatch.setitem(module.TOLERANCES, "float32", -1.0)
+    (row,) = measure_latency(spec_of())
     assert row.samples == {}
     assert "wrong output" in row.unmeasured
     assert row.metrics["params"] == model_cost("tiny", 32, 10).deployed.params
@@ -98,20 +119,20 @@ def test_what_a_runtime_answers_is_one_line(monkeypatch):
     def fails(subject):
         raise RuntimeError("\nno kernel for this\nand a long story")
 
-    monkeypatch.setattr(measure.runtimes, "prepare", fails)
-    (row,) = measure_latency(spec_of(), lambda _: None)
+    monkeypatch.setattr(module.runtimes, "prepare", fails)
+    (row,) = measure_latency(spec_of())
     assert row.unmeasured == "onnxruntime: RuntimeError: no kernel for this"
 
 
 def test_an_unknown_network_ends_the_measurement():
     with pytest.raises(InputError, match="model: 'resnet' is not allowed; one of mobileone_s0"):
-        measure_latency(spec_of(arm("x", replace(TINY, network=NamedNetwork("resnet")))), lambda _: None)
+        measure_latency(spec_of(entry("x", replace(TINY, network=NamedNetwork("resnet")))))
 
 
 def test_threads_collection_and_random_state_are_as_before():
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     runtime = Runtime("torch", threads=threads + 1)
-    spec = LatencySpec((arm("tiny", replace(TINY, runtime=runtime)),), PROTOCOL)
+    spec = LatencySpec((entry("tiny", replace(TINY, runtime=runtime)),), PROTOCOL)
     seen = []
 
     def tell(number):
@@ -126,10 +147,49 @@ def test_threads_collection_and_random_state_are_as_before():
 
 def test_modelbench_reloads_every_round_and_reports_low_and_average(monkeypatch):
     reloads = []
-    monkeypatch.setattr(measure.Reopened, "reload", lambda self: reloads.append(self.session))
+    monkeypatch.setattr(module.ReloadableSession, "reload", lambda self: reloads.append(self.session))
     protocol = Protocol(rounds=6, burst=5, warmup=0, trim=2, reload=True)
-    (row,) = measure_latency(spec_of(protocol=protocol), lambda _: None)
+    (row,) = measure_latency(spec_of(protocol=protocol))
     assert len(reloads) == 2 * protocol.rounds  # the control too
     middle = np.sort(row.samples["latency"], axis=1)[:, 2]
     assert row.metrics["latency/low_ms"] == middle.min()
     assert row.metrics["latency/average_ms"] == pytest.approx(middle.mean())
+
+
+times = arrays(np.float64, (8, 7), elements=st.floats(0.01, 1e3))
+
+
+def metrics_of(own, other=None, protocol=PROTOCOL):
+    """The metrics of an entry with these times, and a reference with those."""
+    reference, timed = (Prepared(entry(label, TINY)) for label in ("tiny", "x"))
+    samples = Samples({"latency x": own, "latency tiny": other}, {"latency x": np.full(8, 0.5)})
+    others = [timed] if other is None else [reference, timed]
+    return LatencySubject(LatencySpec((reference.entry,), protocol), Execution()).metrics(timed, others, samples)
+
+
+@given(times, times)
+def test_metrics_are_what_their_names_say(own, other):
+    metrics = metrics_of(own, other)
+    medians, others = np.median(own, axis=1), np.median(other, axis=1)
+    ordered = np.sort(medians)
+    assert set(metrics) == TIMES | RATIOS
+    assert metrics["latency/median_ms"] == pytest.approx(np.median(medians))
+    assert (metrics["latency/median_low_ms"], metrics["latency/median_high_ms"]) == (ordered[0], ordered[-1])
+    assert metrics["latency/min_ms"] == own.min()
+    assert metrics["latency/mean_ms"] == pytest.approx(own.mean())
+    assert metrics["latency/p90_ms"] == pytest.approx(np.quantile(own, 0.9))
+    assert metrics["latency/process_ms"] == 0.5
+    assert metrics["latency/ratio"] == pytest.approx(np.median(medians / others))
+    assert metrics["latency/ratio_low"] == pytest.approx((medians / others).min())
+
+
+def test_without_a_timed_reference_there_is_no_ratio():
+    assert set(metrics_of(np.ones((8, 2)))) == TIMES
+
+
+@given(times, st.integers(0, 3))
+def test_trimming_leaves_the_middle_of_every_round(rounds, trim):
+    left = [sorted(burst)[trim : 7 - trim] for burst in rounds.tolist()]
+    low, average = Samples({"x": rounds}).trimmed("x", trim)
+    assert low == min(min(burst) for burst in left)
+    assert average == pytest.approx(np.mean(left))

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from mobileone_core.benchmark.measure import measure
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import Entry, StepSpec
 from mobileone_core.benchmark.step_cell import StepCell
-from mobileone_core.benchmark.subjects import step as steps
-from mobileone_core.benchmark.subjects.step import build_step, measure_steps
+from mobileone_core.benchmark.subjects import step as module
+from mobileone_core.benchmark.subjects.step import build_step
 from mobileone_core.errors import InputError
+from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
 
 PROTOCOL = Protocol(rounds=6, burst=2, warmup=1, untimed=0)
@@ -21,21 +23,25 @@ TIMM = StepCell("s1", batch_size=16, image_size=32, num_classes=10, threads=1)
 
 def spec_of(*cells, protocol=PROTOCOL):
     labels = [f"{cell.path} {cell.k}" for cell in cells]
-    arms = (Entry(label, {"k": cell.k}, cell, labels[0]) for label, cell in zip(labels, cells, strict=True))
-    return StepSpec(tuple(arms), protocol)
+    entries = (Entry(label, {"k": cell.k}, cell, labels[0]) for label, cell in zip(labels, cells, strict=True))
+    return StepSpec(tuple(entries), protocol)
+
+
+def measure_steps(spec, progress=lambda _: None):
+    return measure(spec, execution=Execution(), progress=progress)
 
 
 @pytest.fixture(scope="module")
-def told():
+def progress():
     return []
 
 
 @pytest.fixture(scope="module")
-def results(told):
+def results(progress):
     """Branches and folded, k = 1 and 4."""
     threads = torch.get_num_threads()
     cells = [replace(TINY, k=k, path=path) for path in ("branches", "folded") for k in (1, 4)]
-    found = {item.label: item for item in measure_steps(spec_of(*cells), told.append)}
+    found = {item.label: item for item in measure_steps(spec_of(*cells), progress.append)}
     assert torch.get_num_threads() == threads
     return found
 
@@ -85,18 +91,18 @@ def test_branches_keep_more_with_k_and_the_folded_step_less(results):
     assert results["folded 4"].metrics["params"] == results["branches 4"].metrics["params"]
 
 
-def test_who_waits_is_told_of_preparations_and_rounds(results, told):
-    assert told == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
+def test_progress_counts_preparations_and_rounds(results, progress):
+    assert progress == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("when", [0, 2])
-def test_who_waits_can_stop_it(when):
-    def tell(number):
+def test_progress_can_stop_it(when):
+    def stop(number):
         if number == when:
             raise TrainingStopped
 
     with pytest.raises(TrainingStopped):
-        measure_steps(spec_of(TINY), tell)
+        measure_steps(spec_of(TINY), stop)
 
 
 def test_timm_starts_from_the_same_weights_and_says_the_same():
@@ -112,7 +118,7 @@ def test_timm_starts_from_the_same_weights_and_says_the_same():
 
 def test_timm_is_measured_beside_the_branches():
     protocol = Protocol(rounds=6, burst=1, warmup=0, untimed=0)
-    _, timm = measure_steps(spec_of(TIMM, replace(TIMM, path="timm"), protocol=protocol), lambda _: None)
+    _, timm = measure_steps(spec_of(TIMM, replace(TIMM, path="timm"), protocol=protocol))
     assert not timm.unmeasured
     assert timm.metrics["memory/saved_over_branches"] == pytest.approx(1, abs=0.01)
     assert timm.tags["version.timm"]
@@ -123,8 +129,8 @@ def test_a_path_that_computes_something_else_is_not_timed(monkeypatch):
     def strange(cell):
         return build_step(replace(cell, k=cell.k + (cell.path == "folded")))
 
-    monkeypatch.setattr(steps, "build_step", strange)
-    branches, folded = measure_steps(spec_of(TINY, replace(TINY, path="folded")), lambda _: None)
+    monkeypatch.setattr(module, "build_step", strange)
+    branches, folded = measure_steps(spec_of(TINY, replace(TINY, path="folded")))
     assert branches.metrics["time/step_ms"] > 0
     assert "wrong logits" in folded.unmeasured
     assert not folded.samples
@@ -145,12 +151,12 @@ def test_a_device_that_is_not_there_is_refused():
 def test_a_step_that_explodes_is_no_measurement(monkeypatch):
     monkeypatch.setattr("mobileone_core.benchmark.subjects.step.LEARNING_RATE", 1e20)
     with pytest.raises(TrainingFailed, match="branches 4: the loss of the timed steps is"):
-        measure_steps(spec_of(replace(TINY, k=4)), lambda _: None)
+        measure_steps(spec_of(replace(TINY, k=4)))
 
 
 def test_a_step_in_half_precision_keeps_less():
     full, half = (build_step(replace(TINY, precision=precision)) for precision in ("32", "bf16-mixed"))
-    kept = [steps.saved_bytes(step.logits, step.network.parameters()) for step in (full, half)]
+    kept = [module.saved_bytes(step.logits, step.network.parameters()) for step in (full, half)]
     assert kept[1] < kept[0]
     half()
     assert half.loss.isfinite()
@@ -160,6 +166,6 @@ def test_a_step_in_half_precision_keeps_less():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_measures_the_same_things(results):
     cells = [replace(TINY, k=k, path=path, device="cuda") for path in ("branches", "folded") for k in (1, 4)]
-    for item in measure_steps(spec_of(*cells), lambda _: None):
+    for item in measure_steps(spec_of(*cells)):
         assert set(item.metrics) == set(results[item.label].metrics)
         assert item.tags["device"].startswith("cuda:0 ")

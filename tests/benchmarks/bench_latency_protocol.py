@@ -1,4 +1,4 @@
-"""How far apart is the same network timed twice? One after the other, and interleaved round by round.
+"""How much does the same network, timed twice, differ from itself? One after the other, and interleaved round by round.
 
     python tests/benchmarks/bench_latency_protocol.py [repeats]
 
@@ -12,28 +12,28 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mobileone_core.benchmark.interleave import interleave
+from mobileone_core.benchmark.interleave import TimedCall, interleave
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.latency.networks import build_images, build_network
 from mobileone_core.latency.runtimes import prepare
-from mobileone_core.latency.runtimes.session import Subject
+from mobileone_core.latency.runtimes.session import SessionSource
 
 
 def main(repeats: int = 10) -> None:
     cell, protocol = LatencyCell(), Protocol()
     with TemporaryDirectory() as folder:
-        subject = Subject(build_network(cell), build_images(cell), cell.runtime, Path(folder))
-        opener = prepare(subject)
-        calls = {name: opener().call for name in ("first", "second")}
-        apart: dict[str, list[float]] = {"one after the other": [], "interleaved": []}
+        source = SessionSource(build_network(cell), build_images(cell), cell.runtime, Path(folder))
+        opener = prepare(source)
+        calls = {name: TimedCall(opener().call) for name in ("first", "second")}
+        by_order: dict[str, list[float]] = {"one after the other": [], "interleaved": []}
         for _ in range(repeats):
             first, second = (interleave({name: call}, protocol, lambda _: None) for name, call in calls.items())
-            apart["one after the other"].append(second.median("second").value / first.median("first").value)
+            by_order["one after the other"].append(second.median("second").value / first.median("first").value)
             both = interleave(calls, protocol, lambda _: None)
-            apart["interleaved"].append(both.ratio("second", "first").value)
+            by_order["interleaved"].append(both.ratio("second", "first").value)
     print(f"A/A ratio of {repeats} repeats, {protocol.rounds} rounds of {protocol.burst}: distance from 1")
-    for name, ratios in apart.items():
+    for name, ratios in by_order.items():
         distance = 100 * np.abs(np.array(ratios) - 1)
         print(f"{name:>20}: median {np.median(distance):.1f} %, largest {distance.max():.1f} %")
 

@@ -9,7 +9,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.latency import runtimes
 from mobileone_core.latency.cell import LatencyCell, NamedNetwork, Runtime
 from mobileone_core.latency.networks import build_images, build_network
-from mobileone_core.latency.runtimes.session import Subject, UnmeasuredError
+from mobileone_core.latency.runtimes.session import SessionSource, UnmeasuredError
 
 CELL = LatencyCell(NamedNetwork("mobileone_tiny"), image_size=32, num_classes=10)
 
@@ -19,7 +19,7 @@ def opened(runtime, folder, cell=CELL):
     with torch.inference_mode():
         expected = network(images)
     runtimes.require_runtime(runtime)
-    session = runtimes.prepare(Subject(network, images, runtime, folder))()
+    session = runtimes.prepare(SessionSource(network, images, runtime, folder))()
     session.call()
     return session, float((session.output() - expected).norm() / expected.norm())
 

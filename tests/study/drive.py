@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from study_fakes import COMPARE, Engine, QueueTiming, small_plan
+from study_fakes import MEASURE, Engine, QueueTiming, small_plan
 
 from mobileone_core.study.job import Setup
 from mobileone_core.study.run.progress import Progress
@@ -20,7 +20,7 @@ def main() -> None:
         workers=asked["workers"],
         execution=Execution("cpu"),
         data_root=Path(asked["data_root"]) if asked.get("data_root") else None,
-        engine=Engine(QueueTiming(**asked.get("timing", {})), asked["train"], COMPARE),
+        engine=Engine(QueueTiming(**asked.get("timing", {})), asked["train"], asked.get("measure", MEASURE)),
     )
     outcome = run_study(small_plan(**asked["plan"]), setup, Progress())
     print(json.dumps({"states": [item.state for item in outcome.states], "interrupted": outcome.interrupted}))

@@ -14,7 +14,7 @@ from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Recipe
 
-SEARCH_ENGINE = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, latency="search_fakes:measure")
+SEARCH_ENGINE = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, "search_fakes:measure")
 
 
 def small_search(generations=2, population=3, seeds=1, epochs=2, **changes):
@@ -36,17 +36,16 @@ def small_search(generations=2, population=3, seeds=1, epochs=2, **changes):
     return SearchPlan(replace(study, **changes), CellSpec(model=spec, recipe=recipe))
 
 
-def measure(spec, tell):
+def measure(spec, *, execution, progress):
     """Ratios that the channels give; the reference with a control."""
-    tell(0)
-    for number in range(1, spec.protocol.rounds + 1):
-        tell(number)
+    for number in range(spec.protocol.rounds + 1):
+        progress(number)
     sizes = {entry.label: float(sum(entry.cell.network.widths)) for entry in spec.entries}
     results = []
-    for arm in spec.entries:
-        ratio = sizes[arm.label] / sizes[arm.reference]
+    for entry in spec.entries:
+        ratio = sizes[entry.label] / sizes[entry.reference]
         metrics = {"latency/ratio": ratio, "latency/ratio_low": 0.9 * ratio, "latency/ratio_high": 1.1 * ratio}
-        if arm.label == arm.reference:
+        if entry.label == entry.reference:
             metrics["control/latency_ratio"] = 1.01
-        results.append(EntryResult(arm.label, arm.factors, "", metrics, {"latency": [[1.0]]}))
+        results.append(EntryResult(entry.label, entry.factors, "", metrics, {"latency": [[1.0]]}))
     return results

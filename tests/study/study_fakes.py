@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -21,9 +21,8 @@ from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.observer import CellResult, EpochRecord
 from mobileone_core.training.recipe import Recipe, Teacher
 
-TRAIN, COMPARE, LATENCY = "study_fakes:train", "study_fakes:compare", "study_fakes:latency"
-STEPS = "study_fakes:steps"
-FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, COMPARE, LATENCY, STEPS, preload=TRAIN)
+TRAIN, MEASURE = "study_fakes:train", "study_fakes:measure"
+FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, MEASURE, preload=TRAIN)
 CONTROL = 1.01  # what the stand-in measures of the baseline's twin
 
 
@@ -115,25 +114,38 @@ def still_beside(patience=20.0):
         time.sleep(0.05)
 
 
-def compare(spec, *, execution, data_root, observer):
-    """Rounds that sleep; two forms of every arm, the baseline with a control."""
-    settings, begin = read_settings(data_root), time.time()
-    for number in range(1, spec.protocol.rounds + 1):
-        time.sleep(settings.get("seconds", 0.0) / 2)
-        observer.batch_finished()
-        observer.epoch_finished(EpochRecord(number, 0, time.time_ns() // 1_000_000, {}))
-    if data_root:
-        keep_time(data_root, spec.key, begin, beside=still_beside())
+def measure(spec, *, execution, progress):
+    """Rounds without work, and results of the spec's kind."""
+    for number in range(spec.protocol.rounds + 1):
+        progress(number)
+    return {"forms": measured_forms, "latency": measured_latencies, "step": measured_steps}[spec.kind](spec)
+
+
+def measure_slowly(spec, *, execution, progress):
+    """Rounds that take a while; tags say when they were, and which workers were still there."""
+    begin = time.time()
+
+    def slow_progress(number):
+        time.sleep(0.1)
+        progress(number)
+
+    results = measure(spec, execution=execution, progress=slow_progress)
+    tags = {"begin": str(begin), "end": str(time.time()), "beside": json.dumps(still_beside())}
+    return [replace(result, tags={**result.tags, **tags}) for result in results]
+
+
+def measured_forms(spec):
+    """Two forms of every entry, the baseline with a control."""
     control = {"control/step_ratio": CONTROL}
     return [
         EntryResult(
-            arm.label,
-            arm.factors,
+            entry.label,
+            entry.factors,
             form,
-            {"time/step_ms": float(arm.cell.model.k), **(control if arm.label == spec.baseline else {})},
+            {"time/step_ms": float(entry.cell.model.k), **(control if entry.label == spec.baseline else {})},
             {"step": [[1.0, 2.0]] * spec.protocol.rounds},
         )
-        for arm in reversed(spec.entries)
+        for entry in reversed(spec.entries)
         for form in ("deployed", "train")
     ]
 
@@ -149,21 +161,19 @@ def latency_study():
     )
 
 
-def latency(spec, tell):
-    """Rounds without work; every arm but the last has times, which count the arms."""
-    for number in range(spec.protocol.rounds + 1):
-        tell(number)
+def measured_latencies(spec):
+    """Every entry but the last has times, which count the entries."""
     *taken, refused = spec.entries
     results = [
         EntryResult(
-            arm.label,
-            arm.factors,
+            entry.label,
+            entry.factors,
             "",
             {"latency/median_ms": float(count), "control/latency_ratio": CONTROL},
             {"latency": [[float(count)] * spec.protocol.burst] * spec.protocol.rounds},
-            {"runtime": arm.cell.runtime.name, "threads": str(arm.cell.runtime.threads)},
+            {"runtime": entry.cell.runtime.name, "threads": str(entry.cell.runtime.threads)},
         )
-        for count, arm in enumerate(taken, 1)
+        for count, entry in enumerate(taken, 1)
     ]
     return [*results, EntryResult(refused.label, refused.factors, "", {}, {}, {}, "no such operator")]
 
@@ -178,19 +188,17 @@ def step_study():
     return MeasuredStudy("step_cost", "What does it cost?", factors, base=base, view="training")
 
 
-def steps(spec, tell):
-    """Rounds without work; a step takes k milliseconds."""
-    for number in range(spec.protocol.rounds + 1):
-        tell(number)
+def measured_steps(spec):
+    """A step takes k milliseconds."""
     return [
         EntryResult(
-            arm.label,
-            arm.factors,
+            entry.label,
+            entry.factors,
             "",
-            {"time/step_ms": float(arm.cell.k), "control/step_ratio": CONTROL},
-            {"step": [[float(arm.cell.k)] * spec.protocol.burst] * spec.protocol.rounds},
+            {"time/step_ms": float(entry.cell.k), "control/step_ratio": CONTROL},
+            {"step": [[float(entry.cell.k)] * spec.protocol.burst] * spec.protocol.rounds},
         )
-        for arm in spec.entries
+        for entry in spec.entries
     ]
 
 

@@ -1,21 +1,19 @@
-"""What networks cost side by side: time and peak memory of a training step and of an inference, in both forms."""
+"""Cost of both forms of a network: a training step and an inference, in train form and in deployed form."""
 
 import copy
-import os
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingStep
-from mobileone_core.benchmark.figures import TWIN, ratio_figures, time_figures
-from mobileone_core.benchmark.interleave import Handling, averaging, interleave
+from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingStep, finished
+from mobileone_core.benchmark.interleave import TimedCall, averaging
 from mobileone_core.benchmark.memory import peak_bytes
 from mobileone_core.benchmark.samples import Samples
-from mobileone_core.benchmark.spec import Entry, EntryResult, FormsSpec
+from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
+from mobileone_core.benchmark.subjects.base import Prepared, Subject, copies
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.latency.cell import Form
 from mobileone_core.model.calibration import calibrate
@@ -24,152 +22,105 @@ from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
-from mobileone_core.training.observer import EpochRecord, Observer, TrainingFailed
 
 CALIBRATION_BATCHES = 3
-Calls = dict[str, TrainingStep | Inference]
+STEP, INFERENCE = "step", "inference"
 
 
-@dataclass(frozen=True)
-class Subject:
-    """One form of an entry with its calls by name: step and inference; the baseline's twins end in _control.
+class FormsSubject(Subject[CellSpec]):
+    """Time and memory of a training step and an inference of every entry's network, in both forms.
 
-    peaks: bytes by the same names, without the twins.
+    step is a training step at the recipe's batch size (the deployed form trains as a plain network), inference one
+    image, timed as the mean over 10 ms. Metrics per call: time/<call>_ms with _low, _high, _min and _p90;
+    time/<call>_ratio to the baseline's train form and, for train forms, time/<call>_over_deployed to their deployed
+    form, with _low and _high. memory/<call>_bytes is the peak within the call above what was allocated before:
+    activations, working buffers and gradients count, parameters and the optimizer's state do not. params, and macs of
+    one image, are exact.
     """
 
-    entry: Entry[CellSpec]
-    form: Form
-    calls: Calls
-    peaks: Mapping[str, int]
+    def __init__(self, spec: BenchmarkSpec[CellSpec], execution: Execution) -> None:
+        super().__init__(spec, replace(execution, processes=1))
 
-    def label(self, call: str) -> str:
-        """The call's name among those of all subjects."""
-        return f"{call} {self.form} {self.entry.label}"
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """The execution's threads and deterministic cuDNN, as in training."""
+        torch.set_num_threads(self.execution.threads)
+        torch.backends.cudnn.deterministic = True
+        yield
 
+    def prepare(self, entry: Entry[CellSpec]) -> Sequence[Prepared[CellSpec]]:
+        """Both forms of an entry, on the device, calibrated and called once."""
+        device = resolve_device(self.execution, entry.cell.recipe.precision)
+        forms = build_forms(entry.cell, self.execution, device)
+        return [self._prepared(entry, form, network, device) for form, network in forms.items()]
 
-def compare_forms(
-    spec: FormsSpec,
-    *,
-    execution: Execution,
-    data_root: Path | None,  # noqa: ARG001  # as the other measurements have it: images are random here
-    observer: Observer,
-) -> list[EntryResult]:
-    """Every arm's train form and deployed form, measured in this process; nothing else should run on the machine.
+    def _prepared(
+        self, entry: Entry[CellSpec], form: Form, network: nn.Module, device: torch.device
+    ) -> Prepared[CellSpec]:
+        cell, item = entry.cell, Prepared(entry, form=form)
+        cost = getattr(model_cost(cell.model, cell.data.image_size, cell.data.num_classes), form)
+        metrics = {"params": float(cost.params), "macs": float(cost.macs)}
+        calls = {}
+        for end in copies(entry):
+            step, inference = build_calls(network, cell, self.execution)
+            calls[STEP + end] = TimedCall(finished(step, device))
+            calls[INFERENCE + end] = TimedCall(read := finished(inference, device), timer=averaging(read))
+            if not end:
+                item.step = step
+                step()  # a first call alone allocates the optimizer's state and workspaces of libraries
+                for name, call in ((STEP, step), (INFERENCE, inference)):
+                    metrics[f"memory/{name}_bytes"] = float(peak_bytes(call, device))
+        item.calls, item.metrics = calls, metrics
+        return item
 
-    step: one training step at the recipe's batch size, the deployed form trained as a plain network; inference: one
-    image, a time being the mean over 10 ms. time/<call>_ms with _low, _high, _min and _p90 of the protocol; _ratio, to
-    the baseline arm's train form, and on train forms _over_deployed, to their own deployed form, each with _low and
-    _high. memory/<call>_bytes is the peak within the call above what lies there before: activations, working buffers
-    and gradients count, parameters and the optimizer's state do not. params and macs (one image's) are exact. The
-    baseline has control/<call>_ratio, that of a second copy of itself. host/load is the load average of the minute
-    before.
-    The observer is told after every round, as if it were an epoch. Raises InputError, TrainingFailed where a loss
-    is not finite, and what the observer raises.
-    """
-    execution = replace(execution, processes=1)
-    torch.set_num_threads(execution.threads)
-    torch.backends.cudnn.deterministic = True
-    load = os.getloadavg()[0]
-    subjects = []
-    for entry in spec.entries:
-        subjects += _subjects(entry, spec, execution)
-        observer.batch_finished()
-    samples = _timed(subjects, spec, execution, observer)
-    _require_finite(subjects)
-    return [_result(subject, subjects, samples, spec.baseline, load) for subject in subjects]
-
-
-def _subjects(entry: Entry[CellSpec], spec: FormsSpec, execution: Execution) -> list[Subject]:
-    """Both forms of an entry, on the device, calibrated and called once."""
-    device = resolve_device(execution, entry.cell.recipe.precision)
-    subjects = []
-    for form, network in build_forms(entry.cell, execution, device).items():
-        calls = build_calls(network, entry.cell, execution)
-        peaks = {}
-        for name, call in calls.items():
-            call()  # what a first call alone allocates: the optimizer's state, a library's workspace
-            peaks[name] = peak_bytes(call, device)
-        if entry.label == spec.baseline:
-            twins = build_calls(network, entry.cell, execution)
-            calls |= {name + TWIN: call for name, call in twins.items()}
-        subjects.append(Subject(entry, form, calls, peaks))
-    return subjects
+    def metrics(
+        self, item: Prepared[CellSpec], others: Sequence[Prepared[CellSpec]], samples: Samples
+    ) -> dict[str, float]:
+        """The times of a form's calls, and their ratios to the baseline and to the deployed form."""
+        by_name = {(other.entry.label, other.form): other for other in others}
+        baseline = by_name[item.entry.reference, "train"]
+        deployed = by_name[item.entry.label, "deployed"]
+        metrics: dict[str, float] = {}
+        for call in (STEP, INFERENCE):
+            label, memory = item.label(call), f"memory/{call}_bytes"
+            metrics |= samples.time_metrics(label, f"time/{call}")
+            metrics |= samples.ratio_metrics(label, baseline.label(call), f"time/{call}_ratio")
+            if item.form == "train":
+                metrics |= samples.ratio_metrics(label, deployed.label(call), f"time/{call}_over_deployed")
+                metrics[f"memory/{call}_over_deployed"] = item.metrics[memory] / deployed.metrics[memory]
+        return metrics
 
 
-def _timed(subjects: list[Subject], spec: FormsSpec, execution: Execution, observer: Observer) -> Samples:
-    calls: dict[str, Callable[[], object]] = {
-        subject.label(name): call for subject in subjects for name, call in subject.calls.items()
-    }
-
-    def tell(number: int) -> None:
-        observer.batch_finished()
-        observer.epoch_finished(EpochRecord(number, 0, time.time_ns() // 1_000_000, {}))
-
-    device = resolve_device(execution, spec.entries[0].cell.recipe.precision)
-    wait = (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else None
-    inferences = {label: call for label, call in calls.items() if isinstance(call, Inference)}
-    handling = {label: Handling(timer=averaging(call, wait)) for label, call in inferences.items()}
-    return interleave(calls, spec.protocol, tell, wait, handling)
-
-
-def _require_finite(subjects: list[Subject]) -> None:
-    for subject in subjects:
-        step = subject.calls["step"]
-        if isinstance(step, TrainingStep) and not step.loss.isfinite():
-            raise TrainingFailed(
-                f"{subject.entry.label}, {subject.form} form: the loss of the timed steps is {float(step.loss)}"
-            )
-
-
-def _result(subject: Subject, subjects: list[Subject], samples: Samples, baseline: str, load: float) -> EntryResult:
-    entry, form = subject.entry, subject.form
-    cost = getattr(model_cost(entry.cell.model, entry.cell.data.image_size, entry.cell.data.num_classes), form)
-    metrics = {"params": float(cost.params), "macs": float(cost.macs), "host/load": load}
-    reference = next(item for item in subjects if (item.entry.label, item.form) == (baseline, "train"))
-    plain = next(item for item in subjects if (item.entry.label, item.form) == (entry.label, "deployed"))
-    for call, peak in subject.peaks.items():
-        label = subject.label(call)
-        metrics |= {f"memory/{call}_bytes": float(peak)} | time_figures(samples, label, f"time/{call}")
-        metrics |= ratio_figures(samples, label, reference.label(call), f"time/{call}_ratio")
-        if form == "train":
-            metrics |= ratio_figures(samples, label, plain.label(call), f"time/{call}_over_deployed")
-            metrics[f"memory/{call}_over_deployed"] = peak / plain.peaks[call]
-        if call + TWIN in subject.calls:
-            metrics[f"control/{call}_ratio"] = samples.ratio(subject.label(call + TWIN), label).value
-    kept = {call: samples.lists(subject.label(call)) for call in subject.calls}
-    return EntryResult(entry.label, entry.factors, form, metrics, kept)
-
-
-def build_forms(spec: CellSpec, execution: Execution, device: torch.device) -> dict[Form, nn.Module]:
-    """A cell's network in train form, initialized by its seed and calibrated, and that network folded."""
-    torch.manual_seed(derive_seed(spec.seed, "init"))
-    network = build_model(spec.model, spec.data.num_classes, execution.blocks).to(device)
-    calibrate(network, [_images(spec, "calibration", index).to(device) for index in range(CALIBRATION_BATCHES)])
+def build_forms(cell: CellSpec, execution: Execution, device: torch.device) -> dict[Form, nn.Module]:
+    """A cell's network in train form, initialized by its seed and calibrated, and the same network re-parameterized."""
+    torch.manual_seed(derive_seed(cell.seed, "init"))
+    network = build_model(cell.model, cell.data.num_classes, execution.blocks).to(device)
+    calibrate(network, [_images(cell, "calibration", index).to(device) for index in range(CALIBRATION_BATCHES)])
     layout = _layout(execution)
     return {"train": network.to(memory_format=layout), "deployed": reparameterize(network).to(memory_format=layout)}
 
 
-def build_calls(network: nn.Module, spec: CellSpec, execution: Execution) -> Calls:
-    """step, on a batch of the recipe's size and at LEARNING_RATE, and inference, on one image.
+def build_calls(network: nn.Module, cell: CellSpec, execution: Execution) -> tuple[TrainingStep, Inference]:
+    """A training step on a batch of the recipe's size at LEARNING_RATE, and an inference of one image.
 
-    Each has its own copy of the network.
+    Each has a copy of the network.
     """
     device = next(network.parameters()).device
-    images = _images(spec, "images").to(device).contiguous(memory_format=_layout(execution))
-    labels = torch.arange(len(images), device=device) % spec.data.num_classes
-    learner, reader = copy.deepcopy(network), copy.deepcopy(network)
+    images = _images(cell, "images").to(device).contiguous(memory_format=_layout(execution))
+    labels = torch.arange(len(images), device=device) % cell.data.num_classes
+    trained, evaluated = copy.deepcopy(network), copy.deepcopy(network)
     if execution.compile:
-        learner.compile()
-        reader.compile()
-    step = TrainingStep(learner, replace(spec.recipe, lr=LEARNING_RATE), images, labels)
-    return {"step": step, "inference": Inference(reader, spec.recipe, images[:1])}
+        trained.compile()
+        evaluated.compile()
+    step = TrainingStep(trained, replace(cell.recipe, lr=LEARNING_RATE), images, labels)
+    return step, Inference(evaluated, cell.recipe, images[:1])
 
 
-def _images(spec: CellSpec, *purpose: str | int) -> Tensor:
-    """Random images (B, C, S, S) in the recipe's and the data's shape."""
-    generator = torch.Generator().manual_seed(derive_seed(spec.seed, *purpose))
-    size = spec.data.image_size
-    return torch.randn((spec.recipe.batch_size, spec.data.channels, size, size), generator=generator)
+def _images(cell: CellSpec, *purpose: str | int) -> Tensor:
+    """Random images (B, C, S, S) in the shape of the recipe and the data."""
+    generator = torch.Generator().manual_seed(derive_seed(cell.seed, *purpose))
+    size = cell.data.image_size
+    return torch.randn((cell.recipe.batch_size, cell.data.channels, size, size), generator=generator)
 
 
 def _layout(execution: Execution) -> torch.memory_format:

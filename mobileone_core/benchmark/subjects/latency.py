@@ -1,171 +1,135 @@
-"""Latencies side by side in one process: every entry built, opened, checked and timed."""
+"""Latency of an inference: each entry is built, opened in its runtime and checked against torch."""
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from torch import Tensor
+import numpy as np
+from torch import Tensor, inference_mode
 
-from mobileone_core.benchmark.figures import CONTROL, LATENCY, PROCESS, Kept, latency_figures
-from mobileone_core.benchmark.interleave import Handling, Timer, interleave
+from mobileone_core.benchmark.interleave import TimedCall
 from mobileone_core.benchmark.samples import Samples
-from mobileone_core.benchmark.spec import Entry, EntryResult, LatencySpec
+from mobileone_core.benchmark.spec import Entry
+from mobileone_core.benchmark.subjects.base import Prepared, Subject, copies
 from mobileone_core.latency import runtimes
-from mobileone_core.latency.cell import LatencyCell
+from mobileone_core.latency.cell import LatencyCell, Runtime
 from mobileone_core.latency.networks import build_images, build_network, count
-from mobileone_core.latency.runtimes.session import Opener, Session, Subject, UnmeasuredError
+from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
 
-Tell = Callable[[int], object]
+LATENCY, PROCESS = "latency", "process"  # names of samples
 # Relative distance of outputs, as vectors. Half precision adds its rounding in every layer of an untrained network.
 TOLERANCES = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.25}
 
 
-class Reopened:
-    """A session that can be opened anew; calls go to the newest."""
+class ReloadableSession:
+    """A session that can be opened anew; calls go to the latest one."""
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
         self.session: Session = opener()
 
-    def __call__(self) -> object:
-        return self.session.call()
-
     def reload(self) -> None:
-        """Open the network again, the old session gone."""
+        """Open the network again, after the old session is gone."""
         del self.session
         self.session = self._opener()
 
-
-@dataclass
-class Prepared:
-    """An entry ready to be timed: its sessions by the name of their samples, its counts, or why there are none."""
-
-    entry: Entry[LatencyCell]
-    counts: dict[str, float] = field(default_factory=dict)
-    sessions: dict[str, Reopened] = field(default_factory=dict)
-    unmeasured: str = ""
-
     @property
-    def tags(self) -> dict[str, str]:
-        """How it ran: as asked, and as the runtime said where it could be asked."""
-        asked = self.entry.cell.runtime
-        tags = {"runtime": asked.name, "threads": str(asked.threads), "precision": asked.precision}
-        tags["layout"] = asked.layout
-        return {**tags, **(self.sessions[LATENCY].session.tags if self.sessions else {})}
+    def timed(self) -> TimedCall:
+        """Its inference; timed by the runtime's own clock if it has one."""
+        has_timer = self.session.timer is not None  # each session of one network has a timer, or none has
+        return TimedCall(self._call, self.reload, self._time if has_timer else None)
 
-    def label(self, name: str) -> str:
-        """A session's name among those of all arms."""
-        return f"{name} {self.entry.label}"
+    def _call(self) -> object:
+        return self.session.call()
+
+    def _time(self) -> float:
+        assert self.session.timer is not None
+        return self.session.timer()
 
 
-def measure_latency(spec: LatencySpec, tell: Tell) -> list[EntryResult]:
-    """Every entry timed by the protocol in this process; nothing else should run on the machine.
+class LatencySubject(Subject[LatencyCell]):
+    """Latency of every entry's network in its runtime.
 
-    A row an arm: params, macs (of the timed form), host/load (the load average of the minute before), and the figures
-    of latency_figures; samples are every time of a call by name, rounds of bursts in milliseconds, and the process's
-    time a call, one a round. An entry without times says why: no library has it, its runtime cannot take it, or
-    its output is not that of torch in float32 within TOLERANCES. tell(0) is called between two preparations, tell(n)
-    after round n; what it raises ends the measurement. Raises InputError.
+    Metrics: params, macs (of the timed form); latency/median_ms with _low and _high over rounds, min, p90, mean and
+    process_ms (the process's time per call, all threads, median over rounds); latency/ratio to the reference, round by
+    round, with _low and _high; low_ms and average_ms where the protocol trims. Samples: latency and process (one per
+    round), in milliseconds. An entry is not timed if no library has its network, its runtime cannot take it, or its
+    output differs from torch's in float32 by more than TOLERANCES.
     """
-    load = os.getloadavg()[0]
-    with TemporaryDirectory() as folder, threads_restored():
-        prepared = []
-        for index, entry in enumerate(spec.entries):
-            prepared.append(_prepared(entry, Path(folder) / str(index)))
-            tell(0)
-        kept = _timed(prepared, spec, tell)
-    return [_result(item, kept, spec, load) for item in prepared]
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """A temporary folder for the files that sessions are opened from."""
+        with TemporaryDirectory() as folder:
+            self.folder = Path(folder)
+            yield
+
+    def prepare(self, entry: Entry[LatencyCell]) -> Sequence[Prepared[LatencyCell]]:
+        """Build, count, open and check an entry's network. Raises InputError if its runtime is not installed."""
+        runtime = entry.cell.runtime
+        runtimes.require_runtime(runtime)
+        item = Prepared(entry, tags=_tags(runtime))
+        folder = self.folder / str(self.spec.entries.index(entry))
+        folder.mkdir()
+        try:
+            network, images = build_network(entry.cell), build_images(entry.cell)
+            params, macs = count(network, images)
+            item.metrics = {"params": float(params), "macs": float(macs)}
+            with inference_mode():
+                expected = network(images)
+            opener = runtimes.prepare(SessionSource(network, images, runtime, folder))
+            sessions = {LATENCY + end: ReloadableSession(opener) for end in copies(entry)}
+            for session in sessions.values():
+                _check(session.session.output(), expected, runtime)
+            item.calls = {name: session.timed for name, session in sessions.items()}
+            item.tags = {**item.tags, **sessions[LATENCY].session.tags}
+        except UnmeasuredError as error:
+            item.unmeasured = str(error)
+        except Exception as error:
+            if not item.metrics:  # not the runtime's fault
+                raise
+            item.unmeasured = f"{runtime.name}: {type(error).__name__}: {_first_line(error)}"
+        return [item]
+
+    def metrics(
+        self, item: Prepared[LatencyCell], others: Sequence[Prepared[LatencyCell]], samples: Samples
+    ) -> dict[str, float]:
+        """The times of an entry, and their ratio to those of its reference."""
+        label, trim = item.label(LATENCY), self.spec.protocol.trim
+        metrics = samples.time_metrics(label, "latency/median")
+        metrics |= {f"latency/{end}_ms": metrics.pop(f"latency/median_{end}_ms") for end in ("min", "p90")}
+        metrics["latency/mean_ms"] = float(samples.times[label].mean())
+        metrics["latency/process_ms"] = float(np.median(samples.process[label]))
+        for other in others:
+            if other.entry.label == item.entry.reference:
+                metrics |= samples.ratio_metrics(label, other.label(LATENCY), "latency/ratio")
+        if trim:
+            metrics["latency/low_ms"], metrics["latency/average_ms"] = samples.trimmed(label, trim)
+        return metrics
+
+    def saved_samples(self, item: Prepared[LatencyCell], samples: Samples) -> dict[str, list[list[float]]]:
+        """Every time of every call, and the process's time per call in each round."""
+        process = samples.process[item.label(LATENCY)][:, None].tolist()
+        return {**super().saved_samples(item, samples), PROCESS: process}
 
 
-@contextlib.contextmanager
-def threads_restored() -> Iterator[None]:
-    """Torch begins with one thread, so that networks come out alike everywhere, and ends with as many as before."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _prepared(entry: Entry[LatencyCell], folder: Path) -> Prepared:
-    """Build, count, open and check an arm; the reference twice."""
-    prepared = Prepared(entry)
-    folder.mkdir()
-    runtimes.require_runtime(entry.cell.runtime)
-    try:
-        network = build_network(entry.cell)
-        images = build_images(entry.cell)
-        params, macs = count(network, images)
-        prepared.counts = {"params": float(params), "macs": float(macs)}
-        with torch.inference_mode():
-            expected = network(images)
-        sessions = _opened(entry, Subject(network, images, entry.cell.runtime, folder))
-        for session in sessions.values():
-            _check(session, expected, entry)
-    except UnmeasuredError as error:
-        prepared.unmeasured = str(error)
-    except Exception as error:
-        if not prepared.counts:  # not the runtime's doing
-            raise
-        prepared.unmeasured = f"{entry.cell.runtime.name}: {type(error).__name__}: {_first_line(error)}"
-    else:
-        prepared.sessions = sessions
-    return prepared
-
-
-def _opened(entry: Entry[LatencyCell], subject: Subject) -> dict[str, Reopened]:
-    opener = runtimes.prepare(subject)
-    names = (LATENCY, CONTROL) if entry.reference == entry.label else (LATENCY,)
-    return {name: Reopened(opener) for name in names}
-
-
-def _check(session: Reopened, expected: Tensor, entry: Entry[LatencyCell]) -> None:
-    """Raise UnmeasuredError where a session's output is not that of the network."""
-    runtime = entry.cell.runtime
-    output = session.session.output()
+def _check(output: Tensor, expected: Tensor, runtime: Runtime) -> None:
+    """Raise UnmeasuredError unless a session's output is the network's."""
     distance = float((output - expected).norm() / expected.norm()) if output.shape == expected.shape else float("nan")
     if not distance <= TOLERANCES[runtime.precision]:  # NaN too
         allowed = f"{TOLERANCES[runtime.precision]:g} are allowed in {runtime.precision}"
         raise UnmeasuredError(f"{runtime.name}: wrong output, {distance:.2g} from torch's in float32; {allowed}")
 
 
-def _timed(prepared: list[Prepared], spec: LatencySpec, tell: Tell) -> dict[str, Kept]:
-    """What is kept of every entry, by its label."""
-    sessions = {item.label(name): session for item in prepared for name, session in item.sessions.items()}
-    if not sessions:
-        return {}
-    handling = {label: Handling(session.reload, _timer(session)) for label, session in sessions.items()}
-    samples = interleave(sessions, spec.protocol, tell, handling=handling)
-    return {item.entry.label: _kept(item, samples) for item in prepared if item.sessions}
-
-
-def _timer(session: Reopened) -> Timer | None:
-    if session.session.timer is None:
-        return None
-
-    def timed() -> float:
-        timer = session.session.timer
-        assert timer is not None  # every opening of one network has it, or none
-        return timer()
-
-    return timed
-
-
-def _kept(item: Prepared, samples: Samples) -> Kept:
-    kept = {name: samples.lists(item.label(name)) for name in item.sessions}
-    return {**kept, PROCESS: samples.process[item.label(LATENCY)][:, None].tolist()}
-
-
-def _result(item: Prepared, kept: Mapping[str, Kept], spec: LatencySpec, load: float) -> EntryResult:
-    entry = item.entry
-    own, reference = kept.get(entry.label, {}), kept.get(entry.reference, {})
-    metrics = {**item.counts, "host/load": load, **latency_figures(spec.protocol, own, reference)}
-    return EntryResult(entry.label, entry.factors, "", metrics, own, item.tags, item.unmeasured)
+def _tags(runtime: Runtime) -> dict[str, str]:
+    """How it is to run; the session's tags say how it runs."""
+    return {
+        "runtime": runtime.name,
+        "threads": str(runtime.threads),
+        "precision": runtime.precision,
+        "layout": runtime.layout,
+    }
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
 from mobileone_core.errors import require
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.job import LATENCY, STEPS, Engine, Setup
+from mobileone_core.study.job import MEASURE, Engine, Setup
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.plans import AnyPlan
@@ -109,8 +109,7 @@ def _measure(command: MeasuredCommand) -> int:
         return _show(plan, running.workspace)
     if not _say_settled(plan, running):
         _require_runnable(plan)
-    preload = STEPS if isinstance(plan.spec, StepSpec) else LATENCY
-    setup = Setup(running.workspace, engine=Engine(preload=preload))
+    setup = Setup(running.workspace, engine=Engine(preload=MEASURE))
     outcome = (join if running.join else run_study)(plan, setup, _display(plan))
     return _ended(plan, running, outcome)
 

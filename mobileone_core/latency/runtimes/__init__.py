@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.cell import Runtime
-from mobileone_core.latency.runtimes.session import Opener, Subject
+from mobileone_core.latency.runtimes.session import Opener, SessionSource
 
 HOMES = {
     "onnxruntime": "onnx_runtime",
@@ -39,12 +39,12 @@ def require_runtime(runtime: Runtime) -> None:
             raise InputError(f"runtime: {name} needs a CUDA device, and torch sees none here; use onnxruntime or torch")
 
 
-def prepare(subject: Subject) -> Opener:
+def prepare(source: SessionSource) -> Opener:
     """Convert a network for its runtime, once; the result opens it, each time afresh.
 
     Raises what require_runtime does, UnmeasuredError, and whatever the runtime's library raises.
     """
-    require_runtime(subject.runtime)
-    home = import_module(f"{__name__}.{HOMES[subject.runtime.name]}")
-    opener: Opener = home.prepare(subject)
+    require_runtime(source.runtime)
+    home = import_module(f"{__name__}.{HOMES[source.runtime.name]}")
+    opener: Opener = home.prepare(source)
     return opener

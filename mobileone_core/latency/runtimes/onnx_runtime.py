@@ -1,23 +1,23 @@
 """ONNX Runtime on the CPU: the default for deployment figures. It folds batch normalization by itself."""
 
 from mobileone_core.latency.onnx_export import export_onnx
-from mobileone_core.latency.runtimes.session import Opener, Session, Subject
+from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource
 
 PROVIDER = "CPUExecutionProvider"
 
 
-def prepare(subject: Subject) -> Opener:
+def prepare(source: SessionSource) -> Opener:
     """Export once; every opening reads and optimizes the file anew."""
     import onnxruntime
     import torch
 
-    path = subject.folder / "network.onnx"
-    export_onnx(subject.network, subject.images, path)
-    images = subject.images.numpy()
+    path = source.folder / "network.onnx"
+    export_onnx(source.network, source.images, path)
+    images = source.images.numpy()
 
     def opened() -> Session:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = subject.runtime.threads
+        options.intra_op_num_threads = source.runtime.threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         # idle threads that still spin would slow down whoever is timed next

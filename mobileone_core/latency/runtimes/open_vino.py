@@ -1,20 +1,20 @@
 """OpenVINO on the CPU, an optional dependency. Left alone it computes in bfloat16 where the processor can."""
 
 from mobileone_core.latency.onnx_export import export_onnx
-from mobileone_core.latency.runtimes.session import Opener, Session, Subject, UnmeasuredError
+from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
 
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 NAMES = {hint: name for name, hint in HINTS.items()}
 
 
-def prepare(subject: Subject) -> Opener:
+def prepare(source: SessionSource) -> Opener:
     """Export once; every opening reads and compiles the file anew. UnmeasuredError where the precision is not taken."""
     import openvino
     import torch
 
-    path = subject.folder / "network.onnx"
-    export_onnx(subject.network, subject.images, path)
-    images, asked = subject.images.numpy(), subject.runtime
+    path = source.folder / "network.onnx"
+    export_onnx(source.network, source.images, path)
+    images, asked = source.images.numpy(), source.runtime
     settings = {
         "INFERENCE_PRECISION_HINT": HINTS[asked.precision],
         "INFERENCE_NUM_THREADS": asked.threads,

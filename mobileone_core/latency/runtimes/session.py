@@ -38,7 +38,7 @@ Opener = Callable[[], Session]
 
 
 @dataclass(frozen=True)
-class Subject:
+class SessionSource:
     """What a runtime opens. network: in evaluation mode, float32, on the CPU, left as it was; images: (1, C, S, S).
 
     folder: a directory of its own for files that sessions are opened from.

@@ -6,11 +6,11 @@ from types import FunctionType
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.latency.runtimes.session import Opener, Session, Subject, UnmeasuredError
+from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
 from mobileone_core.latency.runtimes.torch_eager import arranged, cpu_session
 
 
-def prepare(subject: Subject) -> Opener:
+def prepare(source: SessionSource) -> Opener:
     """Every opening compiles, at its first call. UnmeasuredError where there is no compiler."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
@@ -21,10 +21,10 @@ def prepare(subject: Subject) -> Opener:
         raise UnmeasuredError("torch_compile: no C++ compiler here; install g++ or clang++") from error
 
     def opened() -> Session:
-        network, images = arranged(subject)
+        network, images = arranged(source)
         # one graph or an error: a part left to Python would be timed as if it were compiled
         compiled = torch.compile(_apart(network), fullgraph=True, dynamic=False)
-        session = cpu_session(compiled, images, subject.runtime)
+        session = cpu_session(compiled, images, source.runtime)
         session.call()
         return session
 

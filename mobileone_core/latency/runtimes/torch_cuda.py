@@ -5,26 +5,26 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mobileone_core.latency.runtimes.session import Opener, Session, Subject
+from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource
 from mobileone_core.latency.runtimes.torch_eager import arranged
 
 BEFORE_CAPTURE = 3  # calls on the capturing stream: libraries set up what a graph may not hold
 
 
-def prepare(subject: Subject) -> Opener:
+def prepare(source: SessionSource) -> Opener:
     """Every opening copies the network to the device, and captures it where a graph is asked for."""
-    return lambda: _opened(subject)
+    return lambda: _opened(source)
 
 
-def _opened(subject: Subject) -> Session:
-    network, images = arranged(subject, "cuda")
+def _opened(source: SessionSource) -> Session:
+    network, images = arranged(source, "cuda")
 
     def infer() -> Tensor:
         with torch.inference_mode():
             logits: Tensor = network(images)
         return logits
 
-    launch = _captured(infer) if subject.runtime.name == "cuda_graph" else infer
+    launch = _captured(infer) if source.runtime.name == "cuda_graph" else infer
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
 
     def call() -> Tensor:
@@ -43,7 +43,7 @@ def _opened(subject: Subject) -> Session:
         "runtime_version": f"torch {torch.__version__}",
         "provider": torch.cuda.get_device_name(),
         "precision": str(images.dtype).removeprefix("torch."),
-        "layout": subject.runtime.layout,
+        "layout": source.runtime.layout,
     }
     return Session(call, lambda: call().float().cpu(), tags, timer)
 

@@ -7,22 +7,22 @@ import torch
 from torch import Tensor, nn
 
 from mobileone_core.latency.cell import Runtime
-from mobileone_core.latency.runtimes.session import Opener, Session, Subject
+from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def prepare(subject: Subject) -> Opener:
+def prepare(source: SessionSource) -> Opener:
     """Every opening copies the network."""
-    return lambda: cpu_session(*arranged(subject), subject.runtime)
+    return lambda: cpu_session(*arranged(source), source.runtime)
 
 
-def arranged(subject: Subject, device: str = "cpu") -> tuple[nn.Module, Tensor]:
+def arranged(source: SessionSource, device: str = "cpu") -> tuple[nn.Module, Tensor]:
     """A copy of the network and its images on a device, in the runtime's precision and layout."""
-    dtype, layout = DTYPES[subject.runtime.precision], LAYOUTS[subject.runtime.layout]
-    network = copy.deepcopy(subject.network).to(device, dtype).to(memory_format=layout)
-    return network, subject.images.to(device, dtype).contiguous(memory_format=layout)
+    dtype, layout = DTYPES[source.runtime.precision], LAYOUTS[source.runtime.layout]
+    network = copy.deepcopy(source.network).to(device, dtype).to(memory_format=layout)
+    return network, source.images.to(device, dtype).contiguous(memory_format=layout)
 
 
 def cpu_session(network: Callable[[Tensor], Tensor], images: Tensor, runtime: Runtime) -> Session:

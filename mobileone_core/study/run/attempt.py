@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mobileone_core.benchmark.spec import EntryResult, FormsSpec, LatencySpec, read_spec
+from mobileone_core.benchmark.spec import EntryResult, read_spec
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import Job
 from mobileone_core.study.locks import measuring
-from mobileone_core.study.plan import AnyComparison, PlannedCell, PlannedComparison
+from mobileone_core.study.plan import PlannedCell, PlannedComparison
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.record.record import COUNT, WEIGHTS, Record, RunWriter
 from mobileone_core.study.state import CellState, study_names, study_states
@@ -143,7 +143,9 @@ class Attempt:
         """Measure while nothing else runs on this machine; runs are opened only after the measurement."""
         self._await_neighbours(comparison.key)
         with measuring(self.job.workspace.runs, self._wait):
-            results = self._measure(comparison.spec)
+            results: Sequence[EntryResult] = load_function(self.job.setup.engine.measure)(
+                comparison.spec, execution=self.job.setup.execution, progress=self.observer.round_finished
+            )
         for result in results:
             self.observer.batch_finished()
             tags_of_run = {COUNT: str(len(results)), **tags}
@@ -152,18 +154,6 @@ class Attempt:
             raise TrainingStopped
         controls = [value for item in results for name, value in item.metrics.items() if name.startswith(CONTROL)]
         return max((abs(value - 1) for value in controls if math.isfinite(value)), default=0.0)
-
-    def _measure(self, spec: AnyComparison) -> Sequence[EntryResult]:
-        setup, engine = self.job.setup, self.job.setup.engine
-        results: Sequence[EntryResult]
-        if isinstance(spec, FormsSpec):
-            results = load_function(engine.compare)(
-                spec, execution=setup.execution, data_root=setup.data_root, observer=self.observer
-            )
-        else:
-            measure = engine.latency if isinstance(spec, LatencySpec) else engine.steps
-            results = load_function(measure)(spec, self.observer.round_finished)
-        return results
 
     def _await_neighbours(self, key: str) -> None:
         timeout = self.job.setup.engine.timing.claim

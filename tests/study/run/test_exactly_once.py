@@ -133,6 +133,7 @@ def test_killed_teachers_and_comparisons(drive, tmp_path, workspace, databases):
     give_databases(databases, workspace)
     data = script(tmp_path / "data", seconds=0.2)
     settings = {"runs": str(workspace.runs), "train": "study_fakes:train", "data_root": str(data)}
+    settings["measure"] = "study_fakes:measure_slowly"
     process = drive(plan=asked, workers=2, **settings)
     for key in (plan.teachers[0].key, plan.comparison.key):
         busy = until(lambda key=key: at_work_on(workspace, plan, key), process)
@@ -141,9 +142,10 @@ def test_killed_teachers_and_comparisons(drive, tmp_path, workspace, databases):
     assert_exactly_once(plan, workspace)
     attempts = {item.key: item.attempt for item in cell_states(workspace, plan)}
     assert attempts == {item.key: 1 + (item.role != "cell") for item in plan.queued}
-    (measured,) = [item for item in kept_times(data) if item["key"] == plan.comparison.key]
-    assert measured["beside"] == []  # workers with nothing to do have ended
-    assert all(item["end"] <= measured["begin"] for item in kept_times(data) if item != measured)
+    condition = f"attributes.status = 'FINISHED' AND tags.cell = '{plan.comparison.key}'"
+    measured = next(Record(workspace.tracking).runs(plan.study.name, condition)).data.tags
+    assert measured["beside"] == "[]"  # workers with nothing to do have ended
+    assert all(item["end"] <= float(measured["begin"]) for item in kept_times(data))
 
 
 def at_work_on(workspace, plan, key):

@@ -262,8 +262,8 @@ def test_a_comparison_that_lost_a_run_is_told_and_measured_again_on_demand(copy)
 
 
 def look_often_and_work(*arguments):
-    attempt.PAUSE = 0.1
-    plan_and_work(*arguments)
+    attempt.POLL = 0.1
+    plan_and_work(*arguments, replace(FAST, measure="study_fakes:measure_slowly"))
 
 
 def test_a_comparison_measures_beside_nothing_of_other_studies(copy, tmp_path):
@@ -280,7 +280,9 @@ def test_a_comparison_measures_beside_nothing_of_other_studies(copy, tmp_path):
     until(lambda: comparison_state(copy).epoch >= 1)
     children.append(start_child(look_often_and_work, later, copy, data))
     assert [status_of(child) for child in children] == [0, 0, 0]
-    spans = sorted(kept_times(data), key=lambda item: item["begin"])
+    (run, *_) = Record(copy.tracking).runs(PLAN.study.name, f"attributes.status = 'FINISHED' AND tags.cell = '{KEY}'")
+    measured = {"key": KEY, **{name: float(run.data.tags[name]) for name in ("begin", "end")}}
+    spans = sorted([*kept_times(data), measured], key=lambda item: item["begin"])
     assert [item["key"] for item in spans] == [earlier.cells[0].key, KEY, later.cells[0].key]
     assert spans[0]["end"] <= spans[1]["begin"] <= spans[1]["end"] <= spans[2]["begin"]
     waited = (comparison_state(copy), cell_states(copy, later)[0])

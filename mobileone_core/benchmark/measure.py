@@ -1,0 +1,95 @@
+"""The engine of every benchmark: entries are built, checked and timed side by side in this process."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from mobileone_core.benchmark.interleave import Progress, interleave
+from mobileone_core.benchmark.samples import Samples
+from mobileone_core.benchmark.spec import AnySpec, EntryResult, FormsSpec, LatencySpec, StepSpec
+from mobileone_core.benchmark.subjects.base import CONTROL, Prepared, Subject
+from mobileone_core.benchmark.subjects.forms import FormsSubject
+from mobileone_core.benchmark.subjects.latency import LatencySubject
+from mobileone_core.benchmark.subjects.step import StepSubject
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.observer import TrainingFailed
+
+SUBJECTS: Mapping[str, type[Subject[Any]]] = {
+    LatencySpec.kind: LatencySubject,
+    StepSpec.kind: StepSubject,
+    FormsSpec.kind: FormsSubject,
+}
+
+
+def measure(spec: AnySpec, *, execution: Execution, progress: Progress) -> list[EntryResult]:
+    """Measure every entry of a benchmark by its protocol, side by side; nothing else should run on the machine.
+
+    Args:
+        spec: what is measured: a LatencySpec, a StepSpec or a FormsSpec.
+        execution: device, threads and layout of a FormsSpec; the cells of the other kinds name their own.
+        progress: called with 0 after each entry is prepared and with n after round n; what it raises ends the
+            measurement.
+
+    Returns one result per entry, or two per entry of a FormsSpec, with the metrics that its subject documents,
+    control/<call>_ratio for references (that of a second copy of the call to the first) and host/load, the load average
+    of the minute before. An entry that cannot be timed, or computes something else, has no times and says why.
+
+    Raises InputError, and TrainingFailed if the loss of a timed training step is not finite.
+
+    Example:
+        spec = LatencySpec((Entry("s0", {}, LatencyCell(), reference="s0"),))
+        result = measure(spec, execution=Execution(), progress=print)[0]
+        result.metrics["latency/median_ms"]
+    """
+    subject = SUBJECTS[spec.kind](spec, execution)
+    load = {"host/load": os.getloadavg()[0]}
+    prepared: list[Prepared[Any]] = []
+    with threads_restored(), subject.environment():
+        for entry in spec.entries:
+            prepared += subject.prepare(entry)
+            progress(0)
+        subject.compare(prepared)
+        timed = [item for item in prepared if not item.unmeasured]
+        samples = _timed(timed, spec, progress)
+    _require_finite(timed)
+    return [_result(subject, item, timed, samples, load) for item in prepared]
+
+
+@contextlib.contextmanager
+def threads_restored() -> Iterator[None]:
+    """Start with one torch thread, so that networks come out alike everywhere, and end with as many as before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _timed(items: Sequence[Prepared[Any]], spec: AnySpec, progress: Progress) -> Samples:
+    calls = {item.label(name): call for item in items for name, call in item.calls.items()}
+    return interleave(calls, spec.protocol, progress) if calls else Samples({})
+
+
+def _require_finite(items: Sequence[Prepared[Any]]) -> None:
+    for item in items:
+        if item.step is not None and not item.step.loss.isfinite():
+            form = f", {item.form} form" if item.form else ""
+            raise TrainingFailed(f"{item.entry.label}{form}: the loss of the timed steps is {float(item.step.loss)}")
+
+
+def _result(
+    subject: Subject[Any], item: Prepared[Any], timed: Sequence[Prepared[Any]], samples: Samples, load: dict[str, float]
+) -> EntryResult:
+    entry, metrics = item.entry, {**item.metrics, **load}
+    saved: dict[str, list[list[float]]] = {}
+    if not item.unmeasured:
+        metrics |= subject.metrics(item, timed, samples)
+        controls = [name.removesuffix(CONTROL) for name in item.calls if name.endswith(CONTROL)]
+        for name in controls:
+            metrics[f"control/{name}_ratio"] = samples.ratio(item.label(name + CONTROL), item.label(name)).value
+        saved = subject.saved_samples(item, samples)
+    return EntryResult(entry.label, entry.factors, item.form, metrics, saved, item.tags, item.unmeasured)
