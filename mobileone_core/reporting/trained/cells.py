@@ -1,8 +1,8 @@
-"""cells.csv of a study whose cells are trained, and what stands beside it: enough to render every table again."""
+"""The record of a grid study as files: cells.csv, curves.csv and comparison.csv, from which all else is rendered."""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone_core.reporting.files import kept_text
@@ -10,66 +10,103 @@ from mobileone_core.reporting.record_csv import (
     ENVIRONMENT,
     FACTOR,
     columns_of,
-    comparison_text,
-    curves_text,
     measured,
-    read_comparison,
-    read_curves,
     read_measured,
     table_text,
 )
-from mobileone_core.study.plan import Plan, PlannedCell
-from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
+from mobileone_core.study.factor import Level
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 
 ROLE, TEACHER = "role", "teacher"
 FIXED = {"key", "seed", "run_id", ROLE, TEACHER}
+CURVES = ("key", "metric", "epoch", "value")
 
 
-def trained_texts(plan: Plan, record: StudyRecord) -> dict[str, str]:
-    """The files that hold the record of a plan whose cells are trained."""
+def trained_files(plan: Plan, record: StudyRecord) -> dict[str, str]:
+    """The three files; an empty text is no file."""
     return {
-        "cells.csv": cells_text(plan, record.rows),
-        "curves.csv": curves_text(plan, record.curves),
-        "comparison.csv": comparison_text(plan, record.comparison),
+        "cells.csv": cells_csv(plan, record.rows),
+        "curves.csv": curves_csv(plan, record.curves),
+        "comparison.csv": comparison_csv(plan, record.comparison),
     }
 
 
-def cells_text(plan: Plan, rows: Sequence[CellRow]) -> str:
-    """cells.csv: a line a cell in the plan's order, then its teachers, metrics as recorded (fractions, seconds).
+def read_trained(plan: Plan, directory: Path) -> StudyRecord:
+    """Read what `trained_files` wrote. Raises KeyError and ValueError where it does not fit the plan."""
+    cells = {cell.key: cell for cell in (*plan.cells, *plan.teachers)}
+    rows = {}
+    for line in csv.DictReader(io.StringIO((directory / "cells.csv").read_text(encoding="utf-8"))):
+        cell = cells[line["key"]]
+        if line["run_id"]:
+            rows[line["run_id"]] = CellRow(cell.key, cell.seed, cell.factors, line["run_id"], *read_measured(line, FIXED))
+    comparison = read_comparison(plan, kept_text(directory / "comparison.csv"))
+    return StudyRecord(tuple(rows.values()), (), comparison, read_curves(kept_text(directory / "curves.csv")))
 
-    A missing cell has its line with nothing measured in it, a cell with two finished runs has two. Where there are
-    teachers, role tells them from cells and teacher names their network.
+
+def cells_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
+    """A line per cell in the plan's order, then its teachers, metrics as recorded (fractions, seconds).
+
+    A missing cell has a line without measurements, a cell with two finished runs has two lines. Where there are
+    teachers, the column role distinguishes them from cells and the column teacher names their network.
     """
-    teachers = plan.teachers
-    keys = {cell.key for cell in (*plan.cells, *teachers)}
-    rows = [row for row in rows if row.key in keys]
-    metrics, tags = columns_of(rows)
-    factors = [factor.name for factor in plan.study.factors]
-    by_key: dict[str, list[CellRow]] = {}
+    by_key: dict[str, list[CellRow]] = {cell.key: [] for cell in (*plan.cells, *plan.teachers)}
     for row in sorted(rows, key=lambda row: row.run_id):
-        by_key.setdefault(row.key, []).append(row)
-    roles = [ROLE, TEACHER] if teachers else []
-    header = ["key", *roles, "seed", *(FACTOR + name for name in factors), "run_id"]
-    lines: list[list[object]] = [[*header, *metrics, *(ENVIRONMENT + name for name in tags)]]
-    for cell in (*plan.cells, *teachers):
-        role = [cell.role, cell.factors.get(TEACHER, "") if cell.role == TEACHER else ""] if teachers else []
+        by_key.get(row.key, []).append(row)
+    metrics, tags = columns_of([row for runs in by_key.values() for row in runs])
+    factors = [factor.name for factor in plan.study.factors]
+    roles = [ROLE, TEACHER] if plan.teachers else []
+    head = ["key", *roles, "seed", *(FACTOR + name for name in factors), "run_id"]
+    lines: list[list[object]] = [[*head, *metrics, *(ENVIRONMENT + name for name in tags)]]
+    for cell in (*plan.cells, *plan.teachers):
+        role = [cell.role, cell.factors.get(TEACHER, "") if cell.role == TEACHER else ""] if roles else []
         levels = (cell.factors.get(name, "") if cell.role == "cell" else "" for name in factors)
         start = [cell.key, *role, cell.seed, *levels]
-        runs = [measured(row, metrics, tags) for row in by_key.get(cell.key, [])]
+        runs = [measured(row, metrics, tags) for row in by_key[cell.key]]
         lines += [[*start, *run] for run in runs or [[""] * (1 + len(metrics) + len(tags))]]
     return table_text(lines)
 
 
-def read_trained(plan: Plan, directory: Path) -> StudyRecord:
-    """What trained_texts wrote, without problems. Raises KeyError and ValueError where it is not of this plan."""
-    lines = csv.DictReader(io.StringIO((directory / "cells.csv").read_text(encoding="utf-8")))
-    known = {cell.key: cell for cell in (*plan.cells, *plan.teachers)}
-    rows = [_row(line, known[line["key"]]) for line in lines if line["run_id"]]
-    comparison = read_comparison(plan, kept_text(directory / "comparison.csv"))
-    curves = read_curves(kept_text(directory / "curves.csv"))
-    return StudyRecord(tuple({row.run_id: row for row in rows}.values()), (), comparison, curves)
+def curves_csv(plan: Plan, curves: Sequence[CurvePoint]) -> str:
+    """A line per point of the curves that the study names, in the plan's order; empty without any."""
+    cells = {cell.key: index for index, cell in enumerate(plan.cells)}
+    names = {name: index for index, name in enumerate(plan.study.curves)}
+    points = [point for point in curves if point.key in cells and point.metric in names]
+    points.sort(key=lambda point: (cells[point.key], names[point.metric], point.epoch, repr(point.value)))
+    lines = [(point.key, point.metric, point.epoch, repr(float(point.value))) for point in points]
+    return table_text([CURVES, *lines]) if lines else ""
 
 
-def _row(line: Mapping[str, str], cell: PlannedCell) -> CellRow:
-    metrics, tags = read_measured(line, FIXED)
-    return CellRow(cell.key, cell.seed, cell.factors, line["run_id"], metrics, tags)
+def read_curves(text: str) -> tuple[CurvePoint, ...]:
+    """The points of a curves.csv."""
+    lines = csv.DictReader(io.StringIO(text))
+    return tuple(CurvePoint(line["key"], line["metric"], int(line["epoch"]), float(line["value"])) for line in lines)
+
+
+def comparison_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
+    """A line per level and form, in the plan's order, train form first; empty without any."""
+    if plan.comparison is None:
+        return ""
+    settings = [dict(setting) for setting in plan.study.arms]
+    rows = [row for row in rows if row.key == plan.comparison.key and setting_of(row) in settings]
+    rows.sort(key=lambda row: (settings.index(setting_of(row)), row.factors[FORM] != TRAIN, row.run_id))
+    metrics, tags = columns_of(rows)
+    factors = [factor.name for factor in plan.study.factors]
+    head = ["key", *(FACTOR + name for name in factors), FORM, "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]
+    lines = [
+        [row.key, *(row.factors[name] for name in factors), row.factors[FORM], *measured(row, metrics, tags)]
+        for row in rows
+    ]
+    return table_text([head, *lines]) if lines else ""
+
+
+def read_comparison(plan: Plan, text: str) -> tuple[CellRow, ...]:
+    """The rows of a comparison.csv; KeyError for a level that the plan does not have."""
+    factors = [factor.name for factor in plan.study.factors]
+    settings = {tuple(str(setting[name]) for name in factors): setting for setting in plan.study.arms}
+    rows = []
+    for line in csv.DictReader(io.StringIO(text)):
+        levels: dict[str, Level] = {**settings[tuple(line[FACTOR + name] for name in factors)], FORM: line[FORM]}
+        rows.append(CellRow(line["key"], 0, levels, line["run_id"], *read_measured(line, {"key", FORM, "run_id"})))
+    return tuple(rows)

@@ -1,67 +1,76 @@
-"""What was measured side by side: time and memory of every level in train and deployed form. No torch here."""
+"""The comparison of forms: time and memory of every level in train and deployed form, and whether its control held."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
-from mobileone_core.reporting.trained.description import varied_fields
-from mobileone_core.reporting.trained.forms import DEPLOYED, HEAD, LIMIT, TRAIN, control_ratios, has_place, is_at_rest
-from mobileone_core.reporting.trained.result import FORM, Result, arm_of, told
-from mobileone_core.reporting.trained.words import MISSING, Table
+from mobileone_core.reporting.document import MISSING, Block, Bullets, Column, Paragraph, Section, Table
+from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, names_device, tag_values
+from mobileone_core.reporting.trained.result import DEPLOYED, FORM, TRAIN, TrainedResult, setting_of
 from mobileone_core.study.factor import level_label
 from mobileone_core.study.rows import CellRow
 
 MIB = 2**20
 LOAD = "host/load"  # the load average of the minute before
+CONTROLS = (("training step", "control/step_ratio"), ("inference", "control/inference_ratio"))
 
 
-def comparison_table(result: Result) -> Table:
-    """A row a level in train form, then a row a level in deployed form."""
-    baseline = result.level_words(result.analysis.baseline)
-    against = f"to {baseline}, train form [95 %]"
+def comparison_section(result: TrainedResult, varied: set[str]) -> Section:
+    """The section of a study that compares forms, empty for others. varied: the cell's fields that levels set."""
+    heading = "What it costs: train form against deployed form"
+    if result.plan.comparison is None:
+        return Section(heading, ())
+    if not result.compared_forms:
+        return Section(heading, (Paragraph("Not measured yet: all cells have to be complete first."),))
+    doubt = _doubt(result)
+    blocks: tuple[Block, ...] = (comparison_table(result), Bullets(_notes(result, varied)))
+    return Section(heading, (Paragraph(f"**{doubt} Do not trust them.**"), *blocks) if doubt else blocks)
+
+
+def comparison_table(result: TrainedResult) -> Table:
+    """A row per level in train form, then a row per level in deployed form."""
+    baseline = f"to {result.level_name(result.analysis.baseline)}, train form [95 %]"
     columns = (
-        (result.factor_names, ""),
-        ("form", ""),
-        ("parameters", ""),
-        ("multiply-adds", "one image"),
-        ("training step, ms", "[95 %]"),
-        ("step ratio", against),
-        ("step ratio", "to its deployed form [95 %]"),
-        ("memory of a step", "peak, MiB"),
-        ("memory ratio", "to its deployed form"),
-        ("inference, ms", "[95 %]"),
-        ("inference ratio", against),
-        ("inference ratio", "to its deployed form [95 %]"),
+        Column(result.factor_names),
+        Column("form", is_text=True),
+        Column("parameters"),
+        Column("multiply-adds", "per image"),
+        Column("training step, ms", "[95 %]"),
+        Column("step ratio", baseline),
+        Column("step ratio", "to its deployed form [95 %]"),
+        Column("memory of a step", "peak, MiB"),
+        Column("memory ratio", "to its deployed form"),
+        Column("inference, ms", "[95 %]"),
+        Column("inference ratio", baseline),
+        Column("inference ratio", "to its deployed form [95 %]"),
     )
-    rows = [(label, form, *_cells(result, row)) for label, form, row in _lines(result)]
-    return Table(columns, tuple(rows))
+    rows = [
+        (level.level, form, *_cells(result, result.compared_forms.get((level.level, form))))
+        for form in (TRAIN, DEPLOYED)
+        for level in result.analysis.comparisons
+    ]
+    return Table(columns, tuple(rows), labels=2)
 
 
-def _lines(result: Result) -> Iterator[tuple[str, str, CellRow | None]]:
-    """Level and form of every row of the table, and what was measured of it."""
-    for form in (TRAIN, DEPLOYED):
-        for row in result.analysis.comparisons:
-            yield row.level, form, result.compared_forms.get((row.level, form))
-
-
-def _cells(result: Result, row: CellRow | None) -> tuple[str, ...]:
-    """What was measured of one row; times only where the device is known."""
+def _cells(result: TrainedResult, row: CellRow | None) -> tuple[str, ...]:
+    """The measurements of one row; times only where the device is recorded."""
     if row is None:
         return (*[MISSING] * 2, "not measured", *[MISSING] * 7)
     metrics = {
         name: value
         for name, value in row.metrics.items()
-        if not name.startswith(("time/", "memory/")) or has_place(row)
+        if names_device(row) or not name.startswith(("time/", "memory/"))
     }
+    is_baseline = level_label(setting_of(row)) == result.analysis.baseline and row.factors[FORM] == TRAIN
     return (
         _number(metrics, "params", ",.0f"),
         _number(metrics, "macs", ",.0f"),
-        _estimate(metrics, "time/step", "_ms"),
-        _against(result, row, metrics, "time/step_ratio"),
-        _ratio(metrics, "time/step_over_deployed"),
+        _interval(metrics, "time/step", "_ms"),
+        "baseline" if is_baseline else _interval(metrics, "time/step_ratio"),
+        _interval(metrics, "time/step_over_deployed"),
         _number(metrics, "memory/step_bytes", ".1f", MIB),
         _number(metrics, "memory/step_over_deployed", ".2f"),
-        _estimate(metrics, "time/inference", "_ms"),
-        _against(result, row, metrics, "time/inference_ratio"),
-        _ratio(metrics, "time/inference_over_deployed"),
+        _interval(metrics, "time/inference", "_ms"),
+        "baseline" if is_baseline else _interval(metrics, "time/inference_ratio"),
+        _interval(metrics, "time/inference_over_deployed"),
     )
 
 
@@ -69,74 +78,127 @@ def _number(metrics: Mapping[str, float], name: str, digits: str, unit: float = 
     return format(metrics[name] / unit, digits) if name in metrics else MISSING
 
 
-def _estimate(metrics: Mapping[str, float], name: str, unit: str) -> str:
-    """A time with its interval: three digits and more."""
-    names = [name + unit, f"{name}_low{unit}", f"{name}_high{unit}"]
-    texts = [f"{metrics[item]:#.3g}".rstrip(".") for item in names if item in metrics]
-    return _bracketed(texts)
+def _interval(metrics: Mapping[str, float], name: str, unit: str = "") -> str:
+    """A value with its interval where all three are recorded: times with three digits, ratios with two decimals."""
+    values = [metrics[item] for end in ("", "_low", "_high") if (item := f"{name}{end}{unit}") in metrics]
+    texts = [_digits(value) if unit else f"{value:.2f}" for value in values]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]" if len(texts) == 3 else (texts or [MISSING])[0]
 
 
-def _against(result: Result, row: CellRow, metrics: Mapping[str, float], name: str) -> str:
-    """A ratio to the baseline's train form, whose own row says so."""
-    is_baseline = level_label(arm_of(row)) == result.analysis.baseline and row.factors[FORM] == TRAIN
-    return "baseline" if is_baseline else _ratio(metrics, name)
+def _digits(value: float) -> str:
+    return f"{value:#.3g}".rstrip(".")
 
 
-def _ratio(metrics: Mapping[str, float], name: str) -> str:
-    return _bracketed([f"{metrics[item]:.2f}" for item in (name, f"{name}_low", f"{name}_high") if item in metrics])
-
-
-def _bracketed(texts: list[str]) -> str:
-    if not texts:
-        return MISSING
-    return texts[0] if len(texts) < 3 else f"{texts[0]} [{texts[1]}, {texts[2]}]"
-
-
-def comparison_lines(result: Result) -> list[str]:
+def _notes(result: TrainedResult, varied: set[str]) -> list[str]:
     """Where and how the table was measured, and whether its control held."""
     rows = list(result.compared_forms.values())
-    if not rows:
-        return []
-    lines = [f"- *Measured* side by side in one process: {_place(result, rows)}."]
-    if not all(map(has_place, rows)):
-        lines.append("- **Device or processor were not recorded: times and memory without them are not printed.**")
-    step = (
-        "" if "recipe.batch_size" in varied_fields(result.plan) else f" of {result.plan.base.recipe.batch_size} images"
-    )
+    notes = [f"*Measured* side by side in one process: {_conditions(result, rows)}."]
+    if not all(map(names_device, rows)):
+        notes.append("**Device or processor is not recorded: times and memory are not shown without them.**")
+    batch = "" if "recipe.batch_size" in varied else f" of {result.plan.base.recipe.batch_size} images"
     return [
-        *lines,
-        f"- A *step* is forward, loss, backward and update on one batch{step}, without data loading; of the deployed "
-        "form, trained as a plain network. An *inference* is one image, a time being the mean over 10 ms. *Memory* "
-        "is the peak above what lies there before the call: activations, buffers and gradients, not parameters or the "
-        "optimizer's state.",
-        "- *Ratios* are taken round by round; intervals are order statistics over rounds, each at 95 %.",
-        f"- *Control*: {_control(result)}",
+        *notes,
+        f"*Step*: forward, loss, backward and update on one batch{batch}, without data loading; the deployed form is "
+        "trained as a plain network. *Inference*: one image, the mean over 10 ms. *Memory*: the peak above what was "
+        "allocated before the call, that is activations, buffers and gradients without parameters and the optimizer's "
+        "state.",
+        "*Ratios* are taken round by round; intervals are order statistics over rounds, each at 95 %.",
+        f"*Control*: {_control(result)}",
     ]
 
 
-def _place(result: Result, rows: list[CellRow]) -> str:
-    """Device, processor, threads, rounds and load; what differs between rows is named in full."""
-    tags = [told(row) for row in rows]
-    words = []
-    for name in (*HEAD, "threads", "system", "execution"):
-        texts = sorted({tag[name] for tag in tags if name in tag})
-        words += [f"{name} {' / '.join(texts)}"] if texts else []
-    protocol = result.plan.comparison.spec.protocol if result.plan.comparison else None
-    words += [f"{protocol.rounds} rounds of {protocol.burst} calls"] if protocol else []
+def _conditions(result: TrainedResult, rows: Sequence[CellRow]) -> str:
+    """Device, processor, threads, rounds and load."""
+    tags = {name: tag_values(rows, name) for name in (*DEVICE_TAGS, "threads", "system", "execution")}
+    texts = [f"{name} {values}" for name, values in tags.items() if values]
+    if result.plan.comparison:
+        protocol = result.plan.comparison.spec.protocol
+        texts.append(f"{protocol.rounds} rounds of {protocol.burst} calls")
     loads = [row.metrics[LOAD] for row in rows if LOAD in row.metrics]
-    words += [f"load average {max(loads):.2f} before"] if loads else []
-    return ", ".join(words)
+    return ", ".join([*texts, f"load average {max(loads):.2f} before"] if loads else texts)
 
 
-def _control(result: Result) -> str:
-    """The baseline timed twice: both columns should be one."""
-    found = control_ratios(result)
-    if not found:
-        return "**not recorded; how far the machine was at rest is not known.**"
-    told_ratios = "; ".join(f"{what} {ratio:.3f}" for what, ratio in found)
-    words = (
-        f"within {LIMIT}."
-        if is_at_rest(found)
-        else f"**not within {LIMIT}: the machine was not at rest, do not trust the times.**"
+def control_ratios(result: TrainedResult) -> list[tuple[str, float]]:
+    """The ratios of the baseline to its own copy, which should be 1, with what was called."""
+    return [
+        (f"{call}, {form} form", row.metrics[name])
+        for (_, form), row in result.compared_forms.items()
+        for call, name in CONTROLS
+        if name in row.metrics
+    ]
+
+
+def is_quiet(result: TrainedResult) -> bool:
+    """Whether there is a control and all its ratios are within tolerance."""
+    ratios = control_ratios(result)
+    return bool(ratios) and all(is_within_tolerance(ratio) for _, ratio in ratios)
+
+
+def _control(result: TrainedResult) -> str:
+    ratios = "; ".join(f"{call} {ratio:.3f}" for call, ratio in control_ratios(result))
+    if not ratios:
+        return "**not recorded; how quiet the machine was is unknown.**"
+    held = f"within {TOLERANCE}." if is_quiet(result) else (
+        f"**not within {TOLERANCE}: the machine was not quiet, do not trust the times.**"
     )
-    return f"the baseline timed twice, as two levels (ratio {told_ratios}): {words}"
+    return f"the baseline timed twice, as two levels (ratio {ratios}): {held}"
+
+
+def _doubt(result: TrainedResult) -> str:
+    """Why the times are not to be trusted; empty where they are, or where there are none."""
+    has_times = any(name.startswith("time/") for row in result.compared_forms.values() for name in row.metrics)
+    if is_quiet(result) or not has_times:
+        return ""
+    has_control = bool(control_ratios(result))
+    why = f"the baseline timed twice differs by more than {TOLERANCE}" if has_control else "they have no control"
+    return f"Times were not measured on a quiet machine: {why}."
+
+
+def cost_sentences(result: TrainedResult) -> list[str]:
+    """The cost of the largest level in training against the baseline, and of all levels deployed.
+
+    Empty where it is not measured or the device not recorded; only a warning where the control did not hold.
+    """
+    rows = result.compared_forms.values()
+    if not rows or not all(map(names_device, rows)):
+        return []
+    sentences = (_training(result), _deployed(result)) if is_quiet(result) else (_doubt(result),)
+    return [text for text in sentences if text]
+
+
+def _training(result: TrainedResult) -> str:
+    """The step of the level with most parameters in train form."""
+    names = ("time/step_ratio", "time/step_ratio_low", "time/step_ratio_high")
+    forms = {level: row for (level, form), row in result.compared_forms.items() if form == TRAIN}
+    base = forms.pop(result.analysis.baseline, None)
+    others = {level: row for level, row in forms.items() if {"params", *names} <= row.metrics.keys()}
+    if base is None or not others:
+        return ""
+    level, row = max(others.items(), key=lambda item: item[1].metrics["params"])
+    ratio, low, high = (f"{row.metrics[name]:.2f}" for name in names)
+    memory, memory_of_base = (item.metrics.get("memory/step_bytes", 0.0) for item in (row, base))
+    share = f", and {memory / memory_of_base:.2f} times the memory" if memory and memory_of_base else ""
+    device = ", ".join(row.environment[name] for name in DEVICE_TAGS)
+    return (
+        f"On {device} a training step with {result.level_name(level)} takes {ratio} [{low}, {high}] times as long as "
+        f"with {result.level_name(result.analysis.baseline)}{share}."
+    )
+
+
+def _deployed(result: TrainedResult) -> str:
+    """Parameters, multiply-adds and time of all levels in deployed form."""
+    rows = [row.metrics for (_, form), row in result.compared_forms.items() if form == DEPLOYED]
+    rows = [metrics for metrics in rows if {"params", "macs"} <= metrics.keys()]
+    if len(rows) < max(2, len(result.levels)):
+        return ""
+    counts = [sorted({row[name] for row in rows}) for name in ("params", "macs")]
+    have = "all levels have the same" if all(len(values) == 1 for values in counts) else "the levels have"
+    params, macs = (_range([f"{value:,.0f}" for value in values]) for values in counts)
+    times = sorted(row["time/inference_ms"] for row in rows if "time/inference_ms" in row)
+    took = f"; inference takes {_range(list(map(_digits, times)))} ms per image" if len(times) == len(rows) else ""
+    return f"Deployed, {have} {params} parameters and {macs} multiply-adds{took}."
+
+
+def _range(rising: Sequence[str]) -> str:
+    """3, or 3 to 5."""
+    return " to ".join(dict.fromkeys([*rising[:1], *rising[-1:]]))

@@ -1,73 +1,56 @@
-"""How a study whose cells are trained is reported. No torch here."""
+"""The report of a grid study: its files, its results, its document and its figures."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.figures.style import Drawing
-from mobileone_core.reporting.render.plain import trained_terminal
-from mobileone_core.reporting.render.tables import table_csv, table_tex
-from mobileone_core.reporting.trained.cells import read_trained, trained_texts
-from mobileone_core.reporting.trained.effects import effects_csv
-from mobileone_core.reporting.trained.page import page_text, setting
-from mobileone_core.reporting.trained.result import Result, analyse
-from mobileone_core.reporting.trained.words import table_of, verdict
-from mobileone_core.study.effects import asked_effects
+from mobileone_core.reporting.document import Document
+from mobileone_core.reporting.trained.cells import read_trained, trained_files
+from mobileone_core.reporting.trained.description import setting_text
+from mobileone_core.reporting.trained.document import trained_document
+from mobileone_core.reporting.trained.result import TrainedResult, analyse
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import StudyRecord
 
-RENDERED = ("table.csv", "table.tex", "figure.png", "figure.svg")
-CURVES = ("curves.png", "curves.svg")
-EFFECTS = ("effects.csv",)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawn
 
 
 @dataclass(frozen=True)
 class TrainedKind:
-    """Seeds are its replicates."""
+    """Studies whose cells are trained; their replicates are seeds."""
 
-    version: int = 3
+    version: int = 4
 
     def suffix(self, plan: Plan) -> str:
+        """Variant, data and the plan's id."""
         return f"{plan.study.variant}-{plan.study.data}-{plan.id}"
 
     def setting(self, plan: Plan) -> str:
-        return setting(plan)
+        """What was trained on what."""
+        return setting_text(plan)
 
-    def texts(self, plan: Plan, record: StudyRecord) -> dict[str, str]:
-        return trained_texts(plan, record)
+    def record_files(self, plan: Plan, record: StudyRecord) -> dict[str, str]:
+        """cells.csv, curves.csv and comparison.csv."""
+        return trained_files(plan, record)
 
-    def read(self, plan: Plan, directory: Path) -> StudyRecord:
+    def read_record(self, plan: Plan, directory: Path) -> StudyRecord:
+        """Read these files."""
         return read_trained(plan, directory)
 
-    def wanted(self, plan: Plan, texts: Mapping[str, str]) -> Collection[str]:
-        return [*RENDERED, *(CURVES if texts["curves.csv"] else ()), *(EFFECTS if asked_effects(plan.study) else ())]
+    def analyse(self, plan: Plan, record: StudyRecord) -> TrainedResult:
+        """Compute the statistics."""
+        return analyse(plan, record)
 
-    def contents(self, plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
-        result = analyse(plan, record)
-        caption = f"{plan.study.question} {setting(plan)}; {plan.study.source}."
-        contents: dict[str, str | bytes] = {
-            "table.csv": table_csv(result),
-            "table.tex": table_tex(table_of(result), caption),
-            "effects.csv": effects_csv(result),
-        }
-        return {
-            **contents,
-            **_figures(result, trained_texts(plan, record)["curves.csv"]),
-            "README.md": page_text(result, fingerprint),
-        }
+    def document(self, result: TrainedResult) -> Document:
+        """Levels against the baseline, effects, curves, costs, recipe, environment and runs."""
+        return trained_document(result)
 
-    def verdict(self, plan: Plan, record: StudyRecord) -> str:
-        return verdict(analyse(plan, record))
+    def figures(self, result: TrainedResult) -> "Mapping[str, Callable[[], Drawn]]":
+        """The metric by level, or over cost; training curves where they are recorded."""
+        from mobileone_core.reporting.figures.curves import curves_figure
+        from mobileone_core.reporting.figures.levels import levels_figure
 
-    def terminal(self, plan: Plan, record: StudyRecord) -> str:
-        return trained_terminal(plan, record)
-
-
-def _figures(result: Result, curves_csv: str) -> dict[str, bytes]:
-    """Every figure's files; empty where there is no such figure."""
-    from mobileone_core.reporting.figures.curves import draw_curves
-    from mobileone_core.reporting.figures.levels import draw
-
-    main = draw(result)
-    curves = draw_curves(result) if curves_csv else Drawing(b"", b"")
-    return {"figure.png": main.png, "figure.svg": main.svg, "curves.png": curves.png, "curves.svg": curves.svg}
+        curves = {"curves": lambda: curves_figure(result)} if result.curves else {}
+        return {"figure": lambda: levels_figure(result), **curves}

@@ -1,63 +1,63 @@
-"""A plan and its rows, put together once for every page, table and figure: what is in, missing, wrong and found."""
+"""The results of a grid study: its plan and the record put together once for verdict, tables and figures."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
 
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
+from mobileone_core.study.effects import Effect, effects
 from mobileone_core.study.factor import Level, level_label
 from mobileone_core.study.plan import Plan, PlannedCell
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.study.statistics import Analysis, Comparison, compare
 
-FORM = "form"  # among the factors of a comparison's rows
-UNTOLD = ("host", "pid")  # tags of the machine's owner, not of the measurement
+FORM, TRAIN, DEPLOYED = "form", "train", "deployed"  # a factor of the comparison's rows, and its levels
 
 
 @dataclass(frozen=True)
-class Result:
-    """rows holds the one usable row a cell, by key, teachers likewise; analysis is in the metric's shown unit.
+class TrainedResult:
+    """What the record says of a plan's cells; values are in the metric's shown unit.
 
-    curves are those of usable rows; compared_forms is what was measured side by side, one row an arm and form.
+    levels: the cells of each level, seeds rising; rows and teachers: the one usable row of each, by key; curves: points
+    of usable rows; compared_forms: rows of the comparison by level and form.
     """
 
     plan: Plan
     metric: Metric
+    levels: Mapping[str, Sequence[PlannedCell]]
     rows: Mapping[str, CellRow]
     teachers: Mapping[str, CellRow]
     problems: tuple[str, ...]
     analysis: Analysis
+    effects: tuple[Effect, ...]
     published: tuple[PublishedValue, ...]
     curves: tuple[CurvePoint, ...]
     compared_forms: Mapping[tuple[str, str], CellRow]
 
     @property
     def factor_names(self) -> str:
+        """The factors as a list: width, depth."""
         return ", ".join(factor.name for factor in self.plan.study.factors)
 
-    def level_words(self, label: str) -> str:
+    def level_name(self, label: str) -> str:
         """A level in a sentence: k = 4."""
         return f"{self.factor_names} = {label}" if len(self.plan.study.factors) == 1 else label
 
     @property
     def missing(self) -> Mapping[str, tuple[PlannedCell, ...]]:
         """Cells without a usable row, by level."""
-        return {
-            label: tuple(cell for cell in cells if cell.key not in self.rows)
-            for label, cells in cells_by_level(self.plan).items()
-        }
+        return {level: tuple(cell for cell in cells if cell.key not in self.rows) for level, cells in self.levels.items()}
 
     @property
     def compared(self) -> tuple[Comparison, ...]:
-        """Every level's row but the baseline's."""
+        """The rows of all levels except the baseline."""
         return tuple(row for row in self.analysis.comparisons if row.level != self.analysis.baseline)
 
     def value(self, key: str) -> float:
-        """A cell's metric in the shown unit."""
-        return self.rows[key].metrics[self.metric.name] * self.metric.scale
+        """The metric of a cell or teacher in the shown unit."""
+        row = self.rows.get(key) or self.teachers[key]
+        return row.metrics[self.metric.name] * self.metric.scale
 
     @property
     def axis_label(self) -> str:
@@ -65,54 +65,53 @@ class Result:
         return f"{self.metric.label}, {self.metric.unit}".rstrip(", ")
 
 
-def told(row: CellRow) -> dict[str, str]:
-    """The environment as reports show it: where and how, but nobody's host, process or paths."""
-    return {name: text for name, text in row.environment.items() if name not in UNTOLD and _is_shown(text)}
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_shown(text: str) -> bool:
-    return bool(text) and not PurePosixPath(text).is_absolute() and not PureWindowsPath(text).drive
-
-
-def arm_of(row: CellRow) -> dict[str, Level]:
-    """The levels of a comparison's row, without its form."""
+def setting_of(row: CellRow) -> dict[str, Level]:
+    """The levels of a comparison's row without its form."""
     return {name: level for name, level in row.factors.items() if name != FORM}
 
 
 def cells_by_level(plan: Plan) -> dict[str, list[PlannedCell]]:
     """The plan's cells by level, levels as declared, seeds rising."""
-    levels: dict[str, list[PlannedCell]] = {level_label(arm): [] for arm in plan.study.arms}
+    levels: dict[str, list[PlannedCell]] = {level_label(setting): [] for setting in plan.study.arms}
     for cell in plan.cells:
         levels[level_label(cell.factors)].append(cell)
     return levels
 
 
-def analyse(plan: Plan, record: StudyRecord) -> Result:
-    """Statistics over the plan's cells; rows of other plans are left aside.
+def analyse(plan: Plan, record: StudyRecord) -> TrainedResult:
+    """Compute the statistics of the plan's cells; rows of other plans are ignored.
 
-    A cell with two finished runs, or with a value that is no finite number, is a problem and not used.
+    A cell with two finished runs, or with a value that is not finite, is a problem and left out.
     """
-    metric = metric_of(plan.study.metric)
-    usable, found = _usable(plan.cells, record.rows, metric)
-    teachers, of_teachers = _usable(plan.teachers, record.rows, metric)
-    forms, of_forms = _forms(plan, record.comparison)
-    known = " ".join(record.problems)
-    errors = [text for key, text in (*found, *of_teachers, *of_forms) if key not in known]
+    metric, levels = metric_of(plan.study.metric), cells_by_level(plan)
+    usable, cell_errors = _usable(plan.cells, record.rows, metric)
+    teachers, teacher_errors = _usable(plan.teachers, record.rows, metric)
+    forms, form_errors = _forms(plan, record.comparison)
+    reported = " ".join(record.problems)
+    errors = [text for key, text in (*cell_errors, *teacher_errors, *form_errors) if key not in reported]
     sample = {
         label: {cell.seed: usable[cell.key].metrics[metric.name] * metric.scale for cell in cells if cell.key in usable}
-        for label, cells in cells_by_level(plan).items()
+        for label, cells in levels.items()
     }
-    analysis = compare(sample, level_label(plan.study.baseline), higher_is_better=metric.higher_is_better)
-    published = tuple(value for value in published_values(plan.study.published) if value.level in sample)
-    curves = tuple(point for point in record.curves if point.key in usable and point.metric in plan.study.curves)
-    problems = (*record.problems, *errors)
-    return Result(plan, metric, usable, teachers, problems, analysis, published, curves, forms)
+    return TrainedResult(
+        plan,
+        metric,
+        levels,
+        usable,
+        teachers,
+        (*record.problems, *errors),
+        compare(sample, level_label(plan.study.baseline), higher_is_better=metric.higher_is_better),
+        effects(plan.study, sample),
+        tuple(value for value in published_values(plan.study.published) if value.level in sample),
+        tuple(point for point in record.curves if point.key in usable and point.metric in plan.study.curves),
+        forms,
+    )
 
 
 def _usable(
     cells: Sequence[PlannedCell], rows: Sequence[CellRow], metric: Metric
 ) -> tuple[dict[str, CellRow], list[tuple[str, str]]]:
+    """The usable rows by key, and what is wrong with the others, by key."""
     by_key: dict[str, list[CellRow]] = {cell.key: [] for cell in cells}
     for row in rows:
         if row.key in by_key:
@@ -131,20 +130,18 @@ def _usable(
 
 
 def _forms(plan: Plan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str], CellRow], list[tuple[str, str]]]:
-    """The comparison's rows by arm and form; two of one arm and form are a problem and neither is used."""
-    found: dict[tuple[str, str], list[CellRow]] = {}
-    wanted = plan.comparison
-    if wanted is None:
+    """The comparison's rows by level and form; two of the same are a problem and neither is used."""
+    if plan.comparison is None:
         return {}, []
-    arms = [level_label(arm) for arm in plan.study.arms]
+    labels = [level_label(setting) for setting in plan.study.arms]
+    runs: dict[tuple[str, str], list[CellRow]] = {(label, form): [] for label in labels for form in (TRAIN, DEPLOYED)}
     for row in rows:
-        label = level_label(arm_of(row))
-        if label in arms and row.key == wanted.key:
-            found.setdefault((label, str(row.factors[FORM])), []).append(row)
+        entry = level_label(setting_of(row)), str(row.factors[FORM])
+        if row.key == plan.comparison.key and entry in runs:
+            runs[entry].append(row)
     problems = [
-        (runs[0].key, f"comparison {runs[0].key} has {len(runs)} runs of {label}, {form}, where one is allowed")
-        for (label, form), runs in found.items()
-        if len(runs) > 1
+        (group[0].key, f"comparison {group[0].key} has {len(group)} runs of {label}, {form}, where one is allowed")
+        for (label, form), group in runs.items()
+        if len(group) > 1
     ]
-    ordered = sorted(found, key=lambda place: (arms.index(place[0]), place[1] != "train"))
-    return {place: found[place][0] for place in ordered if len(found[place]) == 1}, problems
+    return {entry: group[0] for entry, group in runs.items() if len(group) == 1}, problems
