@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from mobileone_core.errors import InputError
+
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file atomically: after an interruption or a power loss it is the old file or the new one.
@@ -37,3 +39,18 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_content(path: Path, content: str | bytes) -> None:
+    """Write a file atomically and make its directory. Raises InputError where it cannot be written."""
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, lambda aside: aside.write_bytes(data))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def saved_text(path: Path) -> str:
+    """The text of a file; empty where it does not exist."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -8,9 +8,8 @@ import pytest
 
 from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
 from mobileone_core.cli.commands.run import default_plan
-from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.readme import update_readme
-from mobileone_core.reporting.report import write_index, write_report
+from mobileone_core.reporting.report import read_report, write_index, write_report
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.plans import comparisons_of, is_whole
@@ -35,7 +34,7 @@ FIGURES = {".png", ".svg"}
 @pytest.mark.parametrize("study", STUDIES)
 def test_report_is_what_its_cells_give(study, tmp_path):
     home = REPORTS / study
-    files = write_report(*read_cells(home), tmp_path)
+    files = write_report(*read_report(home), tmp_path)
     assert files.rendered
     names = {path.name for path in home.iterdir()}
     assert names == {path.name for path in (tmp_path / study).iterdir()}
@@ -49,7 +48,7 @@ def test_report_is_what_its_cells_give(study, tmp_path):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_report_is_of_the_study_as_declared_and_complete(study):
-    plan, record = read_cells(REPORTS / study)
+    plan, record = read_report(REPORTS / study)
     assert (plan.as_asked if study in SEARCHED else plan) == default_plan(declared(study))
     assert is_whole(plan)
     assert sorted(row.key for row in record.rows) == sorted(cell.key for cell in (*plan.teachers, *plan.cells))
@@ -63,7 +62,7 @@ def test_report_is_of_the_study_as_declared_and_complete(study):
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_report_comes_from_one_committed_revision(study):
-    _, record = read_cells(REPORTS / study)
+    _, record = read_report(REPORTS / study)
     revisions = {row.environment["git"] for row in (*record.rows, *record.comparison)}
     assert len(revisions) == 1
     assert not revisions.pop().endswith("-dirty")
@@ -80,7 +79,7 @@ def test_index_and_readme_show_the_reports(tmp_path):
 @pytest.mark.parametrize("study", TRAINED)
 def test_comparisons_are_between_trained_networks(study):
     """Every level's mean accuracy is above 80 %, far from the 10 % of guessing."""
-    plan, record = read_cells(REPORTS / study)
+    plan, record = read_report(REPORTS / study)
     for arm in plan.study.arms:
         accuracies = [row.metrics["test/top1"] for row in record.rows if row.factors == arm]
         assert len(accuracies) >= 5
@@ -90,13 +89,13 @@ def test_comparisons_are_between_trained_networks(study):
 @pytest.mark.parametrize("study", TRAINED)
 def test_both_forms_of_every_network_agree(study):
     """In float32: the deployed form's logits are the train form's but for rounding."""
-    _, record = read_cells(REPORTS / study)
+    _, record = read_report(REPORTS / study)
     assert all(row.metrics["test/form_difference_relative"] < 1e-5 for row in record.rows)
 
 
 def test_side_by_side_measurements_were_at_rest():
     """The baseline timed twice differs by 3 % at most, in every committed report that shows times."""
     for study in STUDIES:
-        for row in read_cells(REPORTS / study)[1].comparison:
+        for row in read_report(REPORTS / study)[1].comparison:
             controls = [value for name, value in row.metrics.items() if name.startswith("control/")]
             assert all(abs(value - 1) <= CONTROL_TOLERANCE for value in controls)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.cli.commands.run import default_plan
-from mobileone_core.reporting.cells import read_cells
+from mobileone_core.reporting.report import read_report
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.plans import comparisons_of
@@ -57,7 +57,7 @@ def test_a_study_runs_to_its_report(study, tmp_path):
     told = run(study, "--runs", str(tmp_path))
     assert asked.question in told
     page = Path(told.rpartition("report: ")[2].strip())
-    plan, record = read_cells(page.parent)
+    plan, record = read_report(page.parent)
     if study in SEARCHED:
         assert [len(cells) for cells in plan.generations] == [4, 2]
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS
 from mobileone_core.reporting.published import read_published
-from mobileone_core.reporting.record_csv import table_text
+from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.study.rows import DeviceRow
 
 TEXTS = (
@@ -32,7 +32,7 @@ class DeviceColumn:
 
 def devices_text(rows: Sequence[DeviceRow]) -> str:
     """All measurements as CSV in full precision; read_devices_csv reads them back."""
-    return table_text([COLUMNS, *sorted(_line(row) for row in rows)])
+    return csv_text([COLUMNS, *sorted(_line(row) for row in rows)])
 
 
 def read_devices_csv(text: str) -> tuple[DeviceRow, ...]:

@@ -1,10 +1,11 @@
 """The kinds of report, one class per kind of plan, and the registry that finds the one for a plan."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
-from mobileone_core.reporting.document import Document
+from mobileone_core.reporting.document import Document, Figure, Table
+from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.search.kind import SearchKind
 from mobileone_core.reporting.trained.kind import TrainedKind
@@ -14,11 +15,7 @@ from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-
-@runtime_checkable
 class ReportKind(Protocol):
     """How plans of one kind are reported. plan is of that kind; result is what `analyse` returned."""
 
@@ -47,43 +44,33 @@ class ReportKind(Protocol):
         A further table whose `file` is set is written to FILE.csv.
         """
 
-    def figures(self, result: Any) -> "Mapping[str, Callable[[], Figure]]":  # noqa: ANN401
-        """Return what draws each figure, by the stem of its files; the document's main figure is among them."""
+    def figures(self, result: Any) -> Mapping[str, Drawing]:  # noqa: ANN401
+        """Draw every figure of the document, by the stem of its files."""
 
 
-class Kind(Protocol):
-    """How plans of one kind are reported. plan is always of that kind."""
+class _Old:
+    """For measured/ and search/ until they give documents."""
 
-    @property
-    def version(self) -> int:
-        """Raised when a report of the same record is to look different."""
+    def __init__(self, kind: Any) -> None:  # noqa: ANN401
+        self.kind = kind
+        self.record_files, self.read_record = kind.texts, kind.read
 
-    def suffix(self, plan: Any) -> str:  # noqa: ANN401
-        """What follows the study's name in the directory of a setting that is not its own."""
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self.kind, name)
 
-    def setting(self, plan: Any) -> str:  # noqa: ANN401
-        """What was trained or measured, in a line."""
+    def analyse(self, plan: Any, record: StudyRecord) -> Any:  # noqa: ANN401
+        return plan, record
 
-    def texts(self, plan: Any, record: StudyRecord) -> dict[str, str]:  # noqa: ANN401
-        """The files that hold the record but for its problems, cells.csv first; an empty text is no file."""
-
-    def read(self, plan: Any, directory: Path) -> StudyRecord:  # noqa: ANN401
-        """The record that these files hold. Raises FileNotFoundError, KeyError, ValueError."""
-
-    def wanted(self, plan: Any, texts: Mapping[str, str]) -> Collection[str]:  # noqa: ANN401
-        """The files that a rendered report of this record has besides those."""
-
-    def contents(self, plan: Any, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:  # noqa: ANN401
-        """Tables, figures, and README.md last; empty content is no file."""
-
-    def verdict(self, plan: Any, record: StudyRecord) -> str:  # noqa: ANN401
-        """What was found, in sentences."""
-
-    def terminal(self, plan: Any, record: StudyRecord) -> str:  # noqa: ANN401
-        """Question, tables, verdict, and what is missing or wrong, as plain text."""
+    def document(self, result: Any) -> Document:  # noqa: ANN401
+        plan, record = result
+        verdict, setting = self.kind.verdict(plan, record), self.kind.setting(plan)
+        return Document("", plan.study.question, "", setting, verdict, Table((), ()), Figure("", ""))
 
 
-KINDS: Mapping[type, Kind | ReportKind] = {Plan: TrainedKind(), MeasuredPlan: MeasuredKind(), SearchPlan: SearchKind()}
+_KINDS: tuple[tuple[type, Any], ...] = (
+    (Plan, TrainedKind()), (MeasuredPlan, MeasuredKind()), (SearchPlan, SearchKind()),
+)  # fmt: skip
+KINDS: Mapping[type, Any] = {plan: kind if hasattr(kind, "document") else _Old(kind) for plan, kind in _KINDS}
 
 
 def kind_of(plan: AnyPlan) -> Any:  # noqa: ANN401

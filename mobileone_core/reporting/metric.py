@@ -1,4 +1,4 @@
-"""How a recorded metric is shown: unit, digits, and which way is better. No torch here."""
+"""How a recorded metric is shown: unit, digits, and which direction is better."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,11 +23,12 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """The name in words: test top-1."""
+        """The name as printed: test top-1."""
         return self.name.replace("/", " ").replace("_", " ").replace("top1", "top-1").replace("top5", "top-5")
 
     @property
     def difference_unit(self) -> str:
+        """The unit of a difference."""
         return "points" if self.unit == "%" else self.unit
 
     def number(self, value: float) -> str:
@@ -54,16 +55,16 @@ class Metric:
             return text
         return f"{text} [{self.signed(row.low)}, {self.signed(row.high)}]"
 
-    def could_find(self, rows: Iterable[Contrast]) -> str:
-        """What the contrasts' detectable differences say: a true one of 0.42 to 0.57 points would be found ..."""
+    def detectable_text(self, rows: Iterable[Contrast]) -> str:
+        """The contrasts' detectable differences in words: one of 0.42 to 0.57 points is detected with 80 % power."""
         sizes = sorted(row.detectable for row in rows if row.detectable is not None)
         least, most = self.number(sizes[0]), self.amount(sizes[-1])
         size = most if self.amount(sizes[0]) == most else f"{least} to {most}"
-        return f"a true one of {size} would be found with 80 % power"
+        return f"one of {size} is detected with 80 % power"
 
 
 def metric_of(name: str) -> Metric:
-    """How a metric of the record is shown; InputError where its name does not tell."""
+    """Return how a metric of the record is shown. Raises InputError where its name does not say."""
     last = name.rpartition("/")[2]
     if last in FRACTIONS:
         return Metric(name, "%", 100.0, 2, higher_is_better=True)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.files import write_content
+from mobileone_core.files import write_content
 
 START = re.compile(r"<!-- table:(\S+) -->")
 

@@ -1,34 +1,34 @@
-"""A study's report directory: page, tables, figure, and the record they come from. No torch here.
+"""Report directories: writing them from a plan and its record, reading them back, and the index over them.
 
 The same record gives the same bytes, and an unchanged one renders nothing.
 """
 
+import contextlib
 import hashlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from mobileone_core.reporting.cells import read_cells, record_texts
-from mobileone_core.reporting.document import Table
-from mobileone_core.reporting.figures.style import drawing
-from mobileone_core.reporting.files import kept_text, write_content
-from mobileone_core.reporting.kinds import ReportKind, kind_of
-from mobileone_core.reporting.render import csv, latex, markdown
-from mobileone_core.study.plans import AnyPlan
+from mobileone_core.errors import InputError
+from mobileone_core.files import saved_text, write_content
+from mobileone_core.reporting.document import Document, Table
+from mobileone_core.reporting.kinds import kind_of
+from mobileone_core.reporting.render import csv, latex, markdown, terminal
+from mobileone_core.study.plans import AnyPlan, read_plan
 from mobileone_core.study.rows import StudyRecord
 
-PAGE = "README.md"
-RENDERED = re.compile(r"<!-- Written by `mobileone report`; record (\w+); (.+)\. -->")
+PAGE, PLAN, PROBLEMS = "README.md", "plan.json", "problems.txt"
+STAMP = re.compile(r"<!-- Written by `mobileone report`; record (\w+)(?:; (.+))?\. -->")
 
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """Where a study's report lies; rendered is False where it was already up to date.
+    """A report's directory; rendered is False where it was already up to date.
 
-    The directory holds README.md, table.csv, table.tex, figure.png, figure.svg, cells.csv and plan.json. Where there is
-    something in them: curves.csv, curves.png, curves.svg, effects.csv, comparison.csv, problems.txt (of the record).
+    The directory holds README.md, table.csv, table.tex, figure.png, figure.svg, cells.csv and plan.json, further files
+    of its kind of plan, and problems.txt where the record has errors.
     """
 
     directory: Path
@@ -36,24 +36,42 @@ class ReportFiles:
 
     @property
     def page(self) -> Path:
-        return self.directory / "README.md"
+        """The path of its page."""
+        return self.directory / PAGE
 
 
 def report_name(plan: AnyPlan) -> str:
-    """The report's directory: the study's name, with what differs where the settings are not its own."""
+    """The name of a report's directory: the study's, with a suffix where the settings are not the default ones."""
     return plan.study.name if plan.default else f"{plan.study.name}-{kind_of(plan).suffix(plan)}"
 
 
+def document_of(plan: AnyPlan, record: StudyRecord) -> Document:
+    """Return the report of a plan as a document."""
+    kind = kind_of(plan)
+    return kind.document(kind.analyse(plan, record))
+
+
+def terminal_text(plan: AnyPlan, record: StudyRecord) -> str:
+    """Question, tables, verdict, and what is wrong or missing as plain text."""
+    if hasattr(kind_of(plan), "contents"):
+        return str(kind_of(plan).terminal(plan, record))
+    return terminal.render(document_of(plan, record))
+
+
 def write_report(plan: AnyPlan, record: StudyRecord, directory: Path) -> ReportFiles:
-    """Write directory/<study>/, unless it shows this very record already; problems are printed as errors."""
-    home, kind = directory / report_name(plan), kind_of(plan)
-    texts = record_texts(plan, record)
-    fingerprint = hashlib.sha256("\0".join([str(kind.version), *texts.values()]).encode()).hexdigest()[:16]
-    if _is_current(home, plan, texts, fingerprint):
+    """Write directory/<study>/, unless it already shows this record; the record's problems are shown as errors."""
+    home, texts = directory / report_name(plan), record_texts(plan, record)
+    version = str(kind_of(plan).version)
+    fingerprint = hashlib.sha256("\0".join([version, *texts.values()]).encode()).hexdigest()[:16]
+    stamp = STAMP.search(saved_text(home / PAGE))
+    former = stamp[2].split(", ") if stamp and stamp[2] else []
+    if hasattr(kind_of(plan), "contents"):
+        former = kind_of(plan).wanted(plan, texts)
+    if stamp and stamp[1] == fingerprint and _is_whole(home, texts, former):
         return ReportFiles(home, rendered=False)
-    told = replace(record, problems=texts["problems.txt"].splitlines())
-    contents: dict[str, str | bytes] = {**texts, **_rendered(kind, plan, told, fingerprint)}
-    for name, content in contents.items():  # the page last: it vouches for the others
+    shown = replace(record, problems=texts[PROBLEMS].splitlines())
+    contents = {**dict.fromkeys(former, ""), **texts, **_rendered(plan, shown, fingerprint)}
+    for name, content in contents.items():  # the page last: its stamp stands for the others
         if content:
             write_content(home / name, content)
         else:
@@ -61,45 +79,68 @@ def write_report(plan: AnyPlan, record: StudyRecord, directory: Path) -> ReportF
     return ReportFiles(home, rendered=True)
 
 
-def _is_current(home: Path, plan: AnyPlan, texts: dict[str, str], fingerprint: str) -> bool:
-    kind, page = kind_of(plan), kept_text(home / PAGE)
-    listed = RENDERED.search(page)
-    files = listed[2].split(", ") if listed else [PAGE]
-    if not isinstance(kind, ReportKind):
-        files = [PAGE, *kind.wanted(plan, texts)]
-    if not all((home / name).is_file() for name in files):
-        return False
-    kept = all(kept_text(home / name) == text for name, text in texts.items())
-    return kept and f"record {fingerprint}" in page
+def _is_whole(home: Path, texts: Mapping[str, str], rendered: list[str]) -> bool:
+    """Whether the record's files are unchanged and all rendered files exist."""
+    return all((home / name).is_file() for name in rendered) and all(
+        saved_text(home / name) == text for name, text in texts.items()
+    )
 
 
-def _rendered(kind: Any, plan: AnyPlan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:  # noqa: ANN401
+def _rendered(plan: AnyPlan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
     """Tables and figures, and the page last, which lists them."""
-    if not isinstance(kind, ReportKind):
+    kind = kind_of(plan)
+    if hasattr(kind, "contents"):
         return dict(kind.contents(plan, record, fingerprint))
     result = kind.analyse(plan, record)
     document = kind.document(result)
-    tables = [block for section in document.body for block in section.blocks if isinstance(block, Table) and block.file]
-    contents: dict[str, str | bytes] = {
-        "table.csv": csv.render(document),
-        "table.tex": latex.render(document),
-        **{f"{table.file}.csv": csv.table_csv(table) for table in tables},
-    }
-    for name, figure in kind.figures(result).items():
-        drawn = drawing(figure)
-        contents |= {f"{name}.png": drawn.png, f"{name}.svg": drawn.svg}
+    contents: dict[str, str | bytes] = {"table.csv": csv.render(document), "table.tex": latex.render(document)}
+    for block in (block for section in document.body for block in section.blocks):
+        if isinstance(block, Table) and block.file:
+            contents[f"{block.file}.csv"] = csv.table_csv(block)
+    for name, drawing in kind.figures(result).items():
+        contents |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
     return {**contents, PAGE: markdown.render(document, fingerprint, list(contents))}
+
+
+def record_texts(plan: AnyPlan, record: StudyRecord) -> dict[str, str]:
+    """The files that hold plan and record, by name; an empty text is no file."""
+    problems = (" ".join(problem.split()) for problem in record.problems)
+    first, *others = kind_of(plan).record_files(plan, record).items()
+    plan_json = json.dumps(json.loads(plan.to_json()), indent=2, sort_keys=True) + "\n"
+    texts = [first, (PLAN, plan_json), (PROBLEMS, "".join(f"{problem}\n" for problem in problems)), *others]
+    return dict(texts)
+
+
+def read_report(directory: Path) -> tuple[AnyPlan, StudyRecord]:
+    """Read plan and record of a report directory. Raises InputError where they are missing or not readable."""
+    with _reading(directory):
+        plan = read_saved_plan(directory)
+        record = kind_of(plan).read_record(plan, directory)
+        return plan, replace(record, problems=tuple(saved_text(directory / PROBLEMS).splitlines()))
+
+
+def read_saved_plan(directory: Path) -> AnyPlan:
+    """Read the plan of a report directory. Raises InputError where it is missing or not readable."""
+    with _reading(directory):
+        return read_plan((directory / PLAN).read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def _reading(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{directory}: no report here, {Path(error.filename).name} is missing") from error
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{directory}: its files cannot be read as one record ({error!r})") from error
 
 
 def index_line(name: str, plan: AnyPlan, record: StudyRecord) -> str:
     """A report's line in the index: its name, question, verdict and setting."""
-    kind = kind_of(plan)
-    verdict = (
-        kind.document(kind.analyse(plan, record)).verdict
-        if isinstance(kind, ReportKind)
-        else kind.verdict(plan, record)
-    )
-    return f"| [{name}]({name}/README.md) | {plan.study.question} | {verdict} ({kind.setting(plan)}) |"
+    document = document_of(plan, record)
+    return f"| [{name}]({name}/{PAGE}) | {document.title} | {document.verdict} ({document.setting}) |"
 
 
 def write_index(directory: Path, lines: Mapping[str, str] | None = None) -> Path:
@@ -108,10 +149,10 @@ def write_index(directory: Path, lines: Mapping[str, str] | None = None) -> Path
     lines: those of reports that were just written, by name; the others are made from the report's cells.csv.
     """
     text = "# Reports\n\n| study | question | verdict |\n| --- | --- | --- |\n"
-    for home in sorted(path.parent for path in directory.glob("*/plan.json")):
-        line = (lines or {}).get(home.name) or index_line(home.name, *read_cells(home))
+    for home in sorted(path.parent for path in directory.glob(f"*/{PLAN}")):
+        line = (lines or {}).get(home.name) or index_line(home.name, *read_report(home))
         text += f"{line}\n"
-    index = directory / "README.md"
-    if kept_text(index) != text:
+    index = directory / PAGE
+    if saved_text(index) != text:
         write_content(index, text)
     return index

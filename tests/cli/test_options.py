@@ -19,7 +19,7 @@ from mobileone_core.cli.paths import reports_home, runs_home
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.reporting.trained.page import setting
+from mobileone_core.reporting.trained.description import setting_text
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
@@ -202,7 +202,7 @@ def test_another_resolution_has_its_own_network_phases_and_queue():
     assert asked.changes == {"data.image_size": 24}
     assert asked.queue != default_plan(STUDY).queue
     assert not {cell.key for cell in asked.cells} & {cell.key for cell in default_plan(STUDY).cells}
-    assert setting(asked) == "tiny on digits, recipe digits, 24 px, 5 seeds a level"
+    assert setting_text(asked) == "tiny on digits, recipe digits, 24 px, 5 seeds a level"
     assert plan("--image-size", "24", "--phases", "paper").base.recipe.phases == paper_phases(24)
     assert plan("--image-size", "160", study=declared("training_strategy")).base.recipe.phases == paper_phases(160)
     strides = [plan("--variant", "s0", "--image-size", size).base.model.stem_stride for size in ("32", "33")]

@@ -4,18 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone_core.reporting.render.terminal import terminal_table
-from mobileone_core.reporting.trained.comparison import comparison_lines, comparison_table
-from mobileone_core.reporting.trained.forms import cost_sentences
-from mobileone_core.reporting.trained.page import page_text
+from mobileone_core.reporting.render import markdown
+from mobileone_core.reporting.report import terminal_text
+from mobileone_core.reporting.trained.comparison import comparison_section, comparison_table, cost_sentences
+from mobileone_core.reporting.trained.document import trained_document
 from mobileone_core.reporting.trained.result import analyse
-from mobileone_core.reporting.trained.words import verdict
+from mobileone_core.reporting.trained.verdict import verdict
 
 TITLE = "## What it costs: train form against deployed form"
 
 
 def page(plan, record):
-    return page_text(analyse(plan, record), "0")
+    return markdown.render(trained_document(analyse(plan, record)), "0")
+
+
+def notes(result):
+    return comparison_section(result, set()).blocks[-1].items
 
 
 def changed(record, **changes):
@@ -48,13 +52,13 @@ def test_time_without_its_device_is_not_printed(branches, measured):
     for row in comparison_table(result).rows:
         assert row[3] == "1,234"
         assert set(row[4:]) <= {"-", "baseline"}
-    assert "**Device or processor were not recorded" in "\n".join(comparison_lines(result))
+    assert "**Device or processor is not recorded" in "\n".join(notes(result))
 
 
 @pytest.mark.parametrize(("ratio", "held"), [(1.029, True), (0.971, True), (1.031, False), (0.969, False)])
 def test_control(branches, measured, ratio, held):
     record = changed(measured, **{"control/inference_ratio": ratio})
-    said = comparison_lines(analyse(branches, record))[-1]
+    said = notes(analyse(branches, record))[-1]
     assert f"inference, train form {ratio:.3f}" in said
     assert said.endswith("): within 3 %.") is held
     assert ("**not within 3 %" in said) is not held
@@ -63,12 +67,12 @@ def test_control(branches, measured, ratio, held):
 def test_verdict_tells_what_training_costs(branches, measured):
     """4 times the baseline's step in 4 times its memory; deployed forms differ in parameters, as written by hand."""
     said = (
-        "Measured on cpu, Any CPU: a training step of branches = 4 takes 4.00 [3.60, 4.80] times that of "
-        "branches = none, in 4.00 times the memory. Deployed, the levels have 100 to 400 parameters and 1,234 "
-        "multiply-adds; an inference of one image takes 1.50 ms."
+        "On cpu, Any CPU a training step with branches = 4 takes 4.00 [3.60, 4.80] times as long as with "
+        "branches = none, and 4.00 times the memory. Deployed, the levels have 100 to 400 parameters and 1,234 "
+        "multiply-adds; inference takes 1.50 ms per image."
     )
     assert verdict(analyse(branches, measured)).endswith(said)
-    assert said in terminal_table(branches, measured)
+    assert said in terminal_text(branches, measured)
     same = verdict(analyse(branches, changed(measured, params=100.0)))
     assert "Deployed, all levels have the same 100 parameters and 1,234 multiply-adds;" in same
 
@@ -76,10 +80,10 @@ def test_verdict_tells_what_training_costs(branches, measured):
 @pytest.mark.parametrize("ratio", [1.04, 0.9, float("nan")])
 def test_times_without_rest_are_not_told_but_warned_of(branches, measured, ratio):
     record = changed(measured, **{"control/step_ratio": ratio})
-    warning = "Times were not measured at rest: the baseline timed twice does not agree within 3 %."
+    warning = "Times were not measured on a quiet machine: the baseline timed twice differs by more than 3 %."
     told = verdict(analyse(branches, record))
     assert told.endswith(warning)
-    assert "a training step of" not in told
+    assert "a training step with" not in told
     text = page(branches, record)
     assert text.index(TITLE) < text.index(f"**{warning} Do not trust them.**") < text.index("training step, ms")
 
@@ -94,7 +98,7 @@ def test_costs_are_told_of_a_known_place_and_of_whole_forms_alone(branches, meas
 
 def test_control_that_was_not_recorded_is_said(branches, measured):
     rows = [replace(row, metrics={"params": 1.0}) for row in measured.comparison]
-    assert "**not recorded" in comparison_lines(analyse(branches, replace(measured, comparison=rows)))[-1]
+    assert "**not recorded" in notes(analyse(branches, replace(measured, comparison=rows)))[-1]
 
 
 def test_not_measured_yet(branches, measured, plan, rows):
@@ -123,7 +127,7 @@ def test_two_runs_of_one_form_are_an_error_and_not_used(branches, measured):
 
 
 def test_largest_difference_of_forms_stands_on_every_page(branches, measured, plan, rows):
-    said = "the logits of one test image differ by 3.0e-06 (relative 3.0e-07) at most, the largest of all 9 cells."
+    said = "the logits of a test image differ by 3.0e-06 (relative 3.0e-07) at most, the largest of all 9 cells."
     assert said in page(branches, measured)
     assert "how far the logits" in page(plan, replace(measured, rows=rows)).lower()
 

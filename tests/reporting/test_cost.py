@@ -12,9 +12,9 @@ from mobileone_core.reporting.figures.cost import arms_of, cost_figure, places
 from mobileone_core.reporting.figures.labels import Label, place_labels
 from mobileone_core.reporting.figures.levels import draw
 from mobileone_core.reporting.figures.style import LEVELS, style
-from mobileone_core.reporting.trained.description import cost_rows, level_lines, recipe_words
-from mobileone_core.reporting.trained.page import setting
+from mobileone_core.reporting.trained.description import level_lines, recipe_text, setting_text
 from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.reporting.trained.tables import cost_table
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.training.recipe import Phase, Teacher
@@ -35,8 +35,9 @@ def costs(make_plan):
 
 
 def test_accuracy_stands_beside_cost(costs):
-    head, *rows = cost_rows(analyse(costs, record_of(costs)))
-    assert head[1:] == (
+    table = cost_table(analyse(costs, record_of(costs)))
+    rows = table.rows
+    assert tuple(column.head for column in table.columns)[1:] == (
         "parameters, trained", "parameters, deployed", "multiply-adds, trained", "multiply-adds, deployed",
         "measured test top-1, %", "n",
     )  # fmt: skip
@@ -48,13 +49,13 @@ def test_accuracy_stands_beside_cost(costs):
 
 
 def test_other_studies_have_cost_alone(plan, rows):
-    assert len(cost_rows(analyse(plan, StudyRecord(rows)))[0]) == 5
+    assert len(cost_table(analyse(plan, StudyRecord(rows))).columns) == 5
 
 
 def test_missing_level_is_a_gap_beside_its_cost(costs):
     record = record_of(costs)
     left = StudyRecord([row for row in record.rows if row.factors["se"] == "none"])
-    assert cost_rows(analyse(costs, left))[2][5:] == ("-", "0")
+    assert cost_table(analyse(costs, left)).rows[1][5:] == ("-", "0")
 
 
 def test_figure_is_the_same_each_time_and_drawn_from_little(costs):
@@ -133,24 +134,24 @@ def test_recipe_claims_nothing_that_a_factor_varies(make_plan):
     plan = make_plan(published="", seeds=1)
     base = replace(plan.base, recipe=replace(plan.base.recipe, phases=phases))
     plan = replace(plan, study=replace(plan.study, factors=factors), base=base)
-    words = recipe_words(analyse(plan, record_of(plan)))
+    words = recipe_text(analyse(plan, record_of(plan)))
     assert words == (
         "Trained for batch 64, sgd at 0.3, augmentation crop; 32 px, 10 classes; each level's weights are tested on "
-        "451 images, in train form"
+        "451 images, in train form."
     )
     assert level_lines(plan) == [
-        "- *ema* off: last weights; on: averaged weights (EMA 0.95)",
-        "- *progressive* off: no progressive learning; on: progressive learning 24, 32 px with AutoAugment 0.3, 1.0",
-        "- *annealing* off: constant weight decay; on: weight decay annealed to 1e-05",
+        "*ema* off: last weights; on: averaged weights (EMA 0.95)",
+        "*progressive* off: no progressive learning; on: progressive learning 24, 32 px with AutoAugment 0.3, 1.0",
+        "*annealing* off: constant weight decay; on: weight decay annealed to 1e-05",
     ]
 
 
 def test_phases_and_teachers_are_told_in_words(plan):
     recipe = replace(plan.base.recipe, phases=(Phase(1.0, 32, 0.5),), teachers=(Teacher("small"), Teacher("s0")))
     changed = replace(plan, base=replace(plan.base, recipe=recipe))
-    words = recipe_words(analyse(changed, StudyRecord()))
+    words = recipe_text(analyse(changed, StudyRecord()))
     assert "augmentation crop, progressive learning 32 px with AutoAugment 0.5, teachers small, s0, " in words
     assert "soft labels at temperature 4, hard labels weighted 0.5; 32 px" in words
     assert "recipe digits, activation gelu, progressive learning 32 px with AutoAugment 0.5, teachers small, s0" in (
-        setting(changed)
+        setting_text(changed)
     )

@@ -6,15 +6,16 @@ import pytest
 from scipy import stats
 
 from mobileone_core.reporting.figures.curves import curve_summaries, draw_curves, limits, relative_summaries
+from mobileone_core.reporting.render import markdown
 from mobileone_core.reporting.report import write_report
 from mobileone_core.reporting.trained.curves import curve_ends, curve_table, level_curves
-from mobileone_core.reporting.trained.page import page_text
+from mobileone_core.reporting.trained.document import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.statistics import Summary
 
 
 def page(plan, record):
-    return page_text(analyse(plan, record), "0")
+    return markdown.render(trained_document(analyse(plan, record)), "0")
 
 
 def test_relative_difference_is_the_mean_over_seeds(branches, measured):
@@ -30,7 +31,7 @@ def test_relative_difference_is_the_mean_over_seeds(branches, measured):
 
 def test_table_as_printed(branches, measured):
     table = curve_table(analyse(branches, measured))
-    assert [title for title, _ in table.columns] == [
+    assert [column.head for column in table.columns] == [
         "branches", "train loss", "n", "against baseline, %", "validation loss", "n", "against baseline, %"
     ]  # fmt: skip
     assert table.rows[0] == ("none", "0.1667 ± 0.0000", "3", "baseline", "0.2500 ± 0.0000", "3", "baseline")
@@ -54,7 +55,7 @@ def test_cell_that_is_missing_has_no_curve(branches, measured):
 
 def test_missing_curves_are_said(branches, measured, tmp_path):
     record = replace(measured, curves=())
-    assert "No curve of train loss and validation loss is in the record yet." in page(branches, record)
+    assert "No curve of train loss and validation loss is recorded yet." in page(branches, record)
     assert "curves.png" not in page(branches, record)
     assert not (write_report(branches, record, tmp_path).directory / "curves.png").exists()
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import pytest
 
+from mobileone_core.reporting.document import Column
 from mobileone_core.reporting.figures import levels as figure
 from mobileone_core.reporting.figures.style import Drawing
-from mobileone_core.reporting.render.tables import table_csv
-from mobileone_core.reporting.render.terminal import terminal_table
-from mobileone_core.reporting.report import write_report
-from mobileone_core.reporting.trained import effects as effects_module
-from mobileone_core.reporting.trained.effects import effect_sentences, effects_csv, effects_of
-from mobileone_core.reporting.trained.page import page_text
+from mobileone_core.reporting.render import markdown
+from mobileone_core.reporting.render.csv import table_csv
+from mobileone_core.reporting.report import terminal_text, write_report
+from mobileone_core.reporting.trained.document import trained_document
 from mobileone_core.reporting.trained.result import analyse
-from mobileone_core.reporting.trained.words import effects_table, table_of, verdict
+from mobileone_core.reporting.trained.tables import effects_table, main_table
+from mobileone_core.reporting.trained.verdict import verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.effects import Effect
 from mobileone_core.study.rows import CellRow, StudyRecord
@@ -63,11 +63,11 @@ def undrawn(monkeypatch):
 
 
 def test_effects_are_in_the_shown_unit(result):
-    found = {row.label: row.difference for row in effects_of(result)}
+    found = {row.label: row.difference for row in result.effects}
     expected = {"progressive": 0.25, "annealing": 0.25, "ema": 2.0, "progressive x annealing": 0.5}
     nothing = dict.fromkeys(["progressive x ema", "annealing x ema", "progressive x annealing x ema"], 0.0)
     assert found == pytest.approx(expected | nothing, abs=1e-9)
-    assert [row.verdict for row in effects_of(result)] == ["raises"] * 4 + ["no effect shown"] * 3
+    assert [row.verdict for row in result.effects] == ["raises"] * 4 + ["no effect shown"] * 3
 
 
 def test_verdict_speaks_of_effects_first(result):
@@ -75,37 +75,39 @@ def test_verdict_speaks_of_effects_first(result):
     assert told.startswith("progressive raises test top-1: +0.25 points [+0.11, +0.39]. annealing raises test top-1: ")
     assert "ema raises test top-1: +2.00 points [+1.86, +2.14]. The interaction progressive x annealing raises " in told
     assert (
-        "No interaction of progressive x ema, annealing x ema and progressive x annealing x ema that 3 seeds " in told
+        "3 seeds show no interaction of progressive x ema, annealing x ema and progressive x annealing x ema (" in told
     )
-    assert told.endswith(f"Of 7 combinations against {ALL_OFF}: 5 better, 2 no difference shown.")
+    assert told.endswith(f"7 combinations against {ALL_OFF}: 5 better, 2 no difference shown.")
     assert told.count(ALL_OFF) == 1
 
 
 def test_page_has_a_section_of_effects(result):
-    text = page_text(result, "0")
+    text = markdown.render(trained_document(result), "0")
     assert "## Main effects and interactions\n\n| effect | estimate, points<br>[simultaneous 95 %] |" in text
     assert "| progressive x annealing | +0.50 [+0.23, +0.77] | raises | 0.35 |" in text
-    assert "(each at 99.29 %) hold over these 7 effects" in text
-    assert "by how much the effect of a changes when b is set too" in text
+    assert "(each at 99.29 %) cover these 7 effects" in text
+    assert "the change of a's effect when b is set too" in text
 
 
 def test_arms_have_a_column_a_factor(result):
-    table = table_of(result)
-    assert [title for title, _ in table.columns[:4]] == ["progressive", "annealing", "ema", "measured test top-1, %"]
+    table = main_table(result)
+    assert [column.head for column in table.columns[:4]] == [factor.name for factor in FACTORS] + [
+        "measured test top-1, %"
+    ]
     assert table.rows[5][:3] == ("on", "off", "on")
-    assert table.columns[7] == ("verdict", "against the baseline")
-    line = list(csv.DictReader(io.StringIO(table_csv(result))))[5]
+    assert table.columns[7] == Column("verdict", "against the baseline", is_text=True)
+    line = list(csv.DictReader(io.StringIO(table_csv(main_table(result)))))[5]
     assert line["level"] == "progressive = on, annealing = off, ema = on"
     assert [line[f"factor.{factor.name}"] for factor in FACTORS] == ["on", "off", "on"]
 
 
 def test_published_gains_have_a_column_of_their_own(result):
     gain = "published gain over the previous row of table 8, S2"
-    assert table_of(result).columns[-2:] == (("published S2", "%"), (gain, "points"))
-    shown = {row[:3]: row[-2:] for row in table_of(result).rows if row[-2:] != ("-", "-")}
+    assert main_table(result).columns[-2:] == (Column("published S2", "%"), Column(gain, "points"))
+    shown = {row[:3]: row[-2:] for row in main_table(result).rows if row[-2:] != ("-", "-")}
     assert shown == {("on", "off", "off"): ("-", "+0.4"), ("on", "on", "off"): ("-", "+0.5"),
                      ("on", "on", "on"): ("77.4", "-")}  # fmt: skip
-    lines = list(csv.DictReader(io.StringIO(table_csv(result))))
+    lines = list(csv.DictReader(io.StringIO(table_csv(main_table(result)))))
     assert [line["published_gain_over_the_previous_row_of_table_8_s2_points"] for line in lines][4:7:2] == [
         "+0.4",
         "+0.5",
@@ -114,9 +116,9 @@ def test_published_gains_have_a_column_of_their_own(result):
 
 
 def test_csv_has_the_plain_numbers(result):
-    lines = list(csv.DictReader(io.StringIO(effects_csv(result))))
+    lines = list(csv.DictReader(io.StringIO(table_csv(effects_table(result)))))
     assert len(lines) == 7
-    for line, row in zip(lines, effects_of(result), strict=True):
+    for line, row in zip(lines, result.effects, strict=True):
         assert (line["effect"], line["order"], line["verdict"]) == (row.label, str(row.order), row.verdict)
         for name in ("difference", "low", "high", "p", "p_holm", "detectable"):
             assert float(line[name]) == pytest.approx(getattr(row, name), rel=1e-5)
@@ -130,24 +132,19 @@ def test_report_keeps_effects_csv(cube, record, tmp_path):
     assert not write_report(cube, record, tmp_path).rendered
     (home / "effects.csv").unlink()
     assert write_report(cube, record, tmp_path).rendered
-    assert (home / "effects.csv").read_text() == before == effects_csv(analyse(cube, record))
+    assert (home / "effects.csv").read_text() == before == table_csv(effects_table(analyse(cube, record)))
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_study_of_one_factor_has_none(plan, rows, tmp_path):
     result = analyse(plan, StudyRecord(rows))
-    assert (effects_of(result), effects_csv(result), effects_table(result), effect_sentences(result)) == (
-        (),
-        "",
-        None,
-        [],
-    )
-    assert "Main effects" not in page_text(result, "0")
+    assert result.effects == ()
+    assert "Main effects" not in markdown.render(trained_document(result), "0")
     assert not (write_report(plan, StudyRecord(rows), tmp_path).directory / "effects.csv").exists()
 
 
 def test_terminal_shows_both_tables(cube, record):
-    text = terminal_table(cube, record)
+    text = terminal_text(cube, record)
     assert "progressive x annealing  +0.50 [+0.23, +0.77]           raises         0.35" in text
     assert text.index("published") < text.index("[+0.23, +0.77]") < text.index("progressive raises test top-1")
     assert all(len(line) <= 150 for line in text.splitlines()[:-1])
@@ -158,22 +155,20 @@ def test_marginal_effects_where_levels_are_more(make_plan):
     plan = make_plan(factors=factors, published="")
     rows = [row_of(replace(cell, factors=cell.factors), index % 6) for index, cell in enumerate(plan.cells)]
     result = analyse(plan, StudyRecord(rows))
-    assert [row.label for row in effects_of(result)] == ["width = 0.5", "width = 2.0", "depth = 2.0"]
-    text = page_text(result, "0")
+    assert [row.label for row in result.effects] == ["width = 0.5", "width = 2.0", "depth = 2.0"]
+    text = markdown.render(trained_document(result), "0")
     assert "## Main effects\n" in text
     assert "Interactions are estimated where every factor has two levels." in text
-    assert verdict(result).startswith(
-        "No main effect of width = 0.5, width = 2.0 and depth = 2.0 that 3 seeds can show"
-    )
+    assert verdict(result).startswith("3 seeds show no main effect of width = 0.5, width = 2.0 and depth = 2.0 (")
 
 
 def test_what_is_missing_is_said(cube, record):
     one = analyse(cube, StudyRecord([row for row in record.rows if row.seed == 0]))
-    assert verdict(one).startswith("No main effect is tested: not enough seeds. Of 7 combinations")
-    assert verdict(one).endswith("Not complete: 8 of 24 cells are in.")
+    assert verdict(one).startswith("No main effect is tested: not enough seeds. 7 combinations")
+    assert verdict(one).endswith("Incomplete: 8 of 24 cells are recorded.")
     none = analyse(cube, StudyRecord())
     assert verdict(none).startswith("No main effect is tested: not estimable, a combination has no value.")
-    assert all(line.endswith(",,,,,,not estimable") for line in effects_csv(none).splitlines()[1:])
+    assert all(line.endswith(",,,,,,not estimable") for line in table_csv(effects_table(none)).splitlines()[1:])
 
 
 @pytest.mark.parametrize(
@@ -181,12 +176,11 @@ def test_what_is_missing_is_said(cube, record):
     [
         (
             "borderline",
-            "a and b (main effects): borderline, of Holm's test and the simultaneous interval, one tells it",
+            "a and b (main effects): borderline (only one of Holm's test and the simultaneous interval finds",
         ),
-        ("no spread", "No main effect is tested: no test, the values have no spread."),
+        ("no spread", "No main effect is tested: not tested, the values have no spread."),
     ],
 )
-def test_open_effects_are_named(monkeypatch, result, kind, words):
+def test_open_effects_are_named(result, kind, words):
     rows = [Effect({name: "on"}, verdict=kind, difference=0.3, low=0.1, high=0.5, detectable=0.2) for name in "ab"]
-    monkeypatch.setattr(effects_module, "effects_of", lambda _: rows)
-    assert effect_sentences(result)[0].startswith(words)
+    assert verdict(replace(result, effects=tuple(rows))).startswith(words)

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
+from mobileone_core.reporting.document import Column
 from mobileone_core.reporting.metric import metric_of
-from mobileone_core.reporting.render.tables import latex
-from mobileone_core.reporting.render.terminal import terminal_table
-from mobileone_core.reporting.trained.page import page_text
+from mobileone_core.reporting.render import markdown
+from mobileone_core.reporting.render.latex import latex
+from mobileone_core.reporting.report import terminal_text
+from mobileone_core.reporting.trained.document import trained_document
 from mobileone_core.reporting.trained.result import analyse
-from mobileone_core.reporting.trained.words import table_of, verdict
+from mobileone_core.reporting.trained.tables import main_table
+from mobileone_core.reporting.trained.verdict import verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import StudyRecord
 
@@ -23,11 +26,11 @@ def analysed(plan, rows, problems=()):
 
 
 def printed(plan, rows):
-    return terminal_table(plan, StudyRecord(rows))
+    return terminal_text(plan, StudyRecord(rows))
 
 
 def page(plan, rows, problems=()):
-    return page_text(analysed(plan, rows, problems), "0")
+    return markdown.render(trained_document(analysed(plan, rows, problems)), "0")
 
 
 def without(rows, *cells):
@@ -41,7 +44,7 @@ def test_gap_is_seen_everywhere_and_is_no_zero(plan, rows):
     assert "| 4 | 98.00 | 1 of 3 | - |" in text
     assert f"- k = 4: 1 of 3 seeds; missing seed 1 (`{gone[0]}`), seed 2 (`{gone[1]}`)" in text
     assert f"| 4 | 2 | missing | `{gone[1]}` |  |" in text
-    assert "Not complete: 7 of 9 cells are in." in text
+    assert "Incomplete: 7 of 9 cells are recorded." in text
     assert f"missing: k = 4: 1 of 3 seeds; missing seed 1 ({gone[0]})" in printed(plan, partial)
 
 
@@ -49,13 +52,13 @@ def test_level_with_one_seed_says_so(plan, rows):
     result = analysed(plan, without(rows, (4, 1), (4, 2)))
     assert result.compared[-1].verdict == "not enough seeds"
     assert "k = 4: not enough seeds." in verdict(result)
-    assert table_of(result).rows[-1][4:7] == ("+2.00", "not enough seeds", "-")
+    assert main_table(result).rows[-1][4:7] == ("+2.00", "not enough seeds", "-")
 
 
 def test_level_without_a_seed_is_a_row_of_gaps(plan, rows):
     result = analysed(plan, without(rows, (4, 0), (4, 1), (4, 2)))
     expected = ("4", "-", "0 of 3", "-", "-", "not enough seeds", "-", "71.4", "75.6")
-    assert table_of(result).rows[-1] == expected
+    assert main_table(result).rows[-1] == expected
 
 
 def test_two_finished_runs_are_an_error_and_not_used(plan, rows):
@@ -84,20 +87,20 @@ def test_no_effect_is_said_plainly(plan, rows):
     level = {row.seed: row.metrics for row in rows if row.factors["k"] == 2}
     same = [replace(row, metrics=level[row.seed]) if row.factors["k"] == 4 else row for row in rows]
     told = verdict(analysed(plan, same))
-    assert told.startswith("No effect shown. k = 2 and 4: no difference from k = 1 that 3 seeds can show (a true one")
+    assert told.startswith("No effect shown. k = 2 and 4: 3 seeds show no difference from k = 1 (one of")
 
 
 def test_lower_is_better_for_a_loss(make_plan, rows):
     result = analysed(make_plan(metric="test/loss", published=""), rows)
     assert verdict(result).startswith("k = 4 is better than k = 1: -0.0400 [-0.0487, -0.0313].")
-    assert table_of(result).columns[1] == ("measured test loss", "mean ± 95 % interval")
+    assert main_table(result).columns[1] == Column("measured test loss", "mean ± 95 % interval")
     assert "Lower is better." in page(result.plan, rows)
 
 
 def test_times_are_seconds_and_no_spread_is_said(make_plan, rows):
     result = analysed(make_plan(metric="time/train_seconds", published=""), rows)
-    assert table_of(result).rows[2] == ("4", "10.00 ± 0.00", "3", "0.00", "+7.50", "no spread", "-")
-    assert "k = 2 and 4: no test, the values have no spread." in verdict(result)
+    assert main_table(result).rows[2] == ("4", "10.00 ± 0.00", "3", "0.00", "+7.50", "no spread", "-")
+    assert "k = 2 and 4: not tested, the values have no spread." in verdict(result)
 
 
 def test_two_factors_make_their_combinations_rows(make_plan, make_row):
@@ -105,8 +108,8 @@ def test_two_factors_make_their_combinations_rows(make_plan, make_row):
     plan = make_plan(factors=factors, published="")
     values = [[96.0, 96.5, 97.0], [96.3, 96.2, 97.1], [96.1, 96.6, 96.8], [98.0, 98.4, 98.9]]
     rows = [make_row(cell, values[index % 4][cell.seed]) for index, cell in enumerate(plan.cells)]
-    table = table_of(analysed(plan, rows))
-    assert table.columns[:2] == (("k", ""), ("nesterov", ""))
+    table = main_table(analysed(plan, rows))
+    assert table.columns[:2] == (Column("k"), Column("nesterov"))
     assert [row[:2] for row in table.rows] == [("1", "off"), ("1", "on"), ("4", "off"), ("4", "on")]
     assert [row[6] for row in table.rows][1::2] == ["no difference shown", "better"]
     assert "| 4 | on | 2 | 98.90 |" in page(plan, rows)
@@ -115,7 +118,7 @@ def test_two_factors_make_their_combinations_rows(make_plan, make_row):
 def test_one_level_alone(make_plan, make_row):
     plan = make_plan(factors=(Factor("k", "model.k", (4,), 4),))
     rows = [make_row(cell, 96.0 + cell.seed) for cell in plan.cells]
-    assert verdict(analysed(plan, rows)) == "One level alone: nothing to compare."
+    assert verdict(analysed(plan, rows)) == "Only one level: nothing to compare."
     assert "| 4 | 97.00 ± 2.48 | 3 | 1.00 | - | baseline | - | 71.4 | 75.6 |" in page(plan, rows)
 
 
@@ -136,7 +139,7 @@ def test_only_published_levels_that_are_studied_are_shown(plan, rows):
 
 
 def test_published_values_that_the_figure_leaves_to_the_table_are_told(make_plan, make_row, plan, rows):
-    said = "single values and gains stand in the table alone"
+    said = "single values and gains are in the table"
     one = make_plan(factors=(Factor("k", "model.k", (4,), 4),))
     assert said in page(one, [make_row(cell, 96.0 + cell.seed) for cell in one.cells])
     assert said not in page(plan, rows)
@@ -157,7 +160,7 @@ percentages = st.integers(9000, 9990).map(lambda value: value / 100)
 def test_printed_row_never_contradicts_itself(make_plan, make_row, values, is_loss):
     plan = make_plan(metric="test/loss" if is_loss else "test/top1", published="")
     rows = [make_row(cell, value) for cell, value in zip(plan.cells, values, strict=True)]
-    for _, _, _, _, printed, said, _ in table_of(analysed(plan, rows)).rows[1:]:
+    for _, _, _, _, printed, said, _ in main_table(analysed(plan, rows)).rows[1:]:
         low, high = (float(text) for text in re.findall(r"[-+]?[\d.]+", printed)[1:]) if "[" in printed else (0.0, 0.0)
         sides = {"better": low > 0 or high < 0, "worse": low > 0 or high < 0, "no difference shown": low <= 0 <= high}
         assert sides.get(said, said in ("borderline", "no spread"))

@@ -11,24 +11,23 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.cells import read_cells
-from mobileone_core.reporting.files import write_content
-from mobileone_core.reporting.report import report_name, write_index, write_report
+from mobileone_core.files import write_content
+from mobileone_core.reporting.report import read_report, report_name, write_index, write_report
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import StudyRecord
 
 REGENERATE = """
 import sys
 from pathlib import Path
-from mobileone_core.reporting.cells import read_cells
-from mobileone_core.reporting.files import write_content
+from mobileone_core.reporting.report import read_report
+from mobileone_core.files import write_content
 from mobileone_core.reporting.report import write_index, write_report
-from mobileone_core.reporting.render.terminal import terminal_table
+from mobileone_core.reporting.report import terminal_text
 home, target = map(Path, sys.argv[1:])
-plan, record = read_cells(home)
+plan, record = read_report(home)
 files = write_report(plan, record, target)
 write_index(target)
-terminal_table(plan, record)
+terminal_text(plan, record)
 found = {name.partition(".")[0] for name in sys.modules}
 print(files.rendered, *sorted(found & {"torch", "mlflow", "optuna", "lightning", "seaborn", "matplotlib", "pandas"}))
 """
@@ -135,7 +134,7 @@ def test_page_is_written_last(plan, rows, tmp_path, monkeypatch):
 
 def test_record_read_back(plan, rows, tmp_path):
     directory = write_report(plan, StudyRecord(rows), tmp_path).directory
-    read_plan, record = read_cells(directory)
+    read_plan, record = read_report(directory)
     assert read_plan == plan
     private = ("host", "pid", "home")
     kept = [replace(row, environment={k: v for k, v in row.environment.items() if k not in private}) for row in rows]
@@ -191,13 +190,13 @@ def test_figure_leaves_settings_alone(plan, rows, tmp_path):
 
 def test_refuses_a_record_that_is_none(tmp_path, plan, rows):
     with pytest.raises(InputError, match=r"no report here, plan\.json is missing"):
-        read_cells(tmp_path)
+        read_report(tmp_path)
     directory = write_report(plan, StudyRecord(rows), tmp_path).directory
     declared = json.loads((directory / "plan.json").read_text())
     declared["study"]["seeds"] = 2
     (directory / "plan.json").write_text(json.dumps(declared))
     with pytest.raises(InputError, match=r"its files cannot be read as one record"):
-        read_cells(directory)
+        read_report(directory)
 
 
 def test_directory_that_cannot_be_written(plan, rows, tmp_path):

@@ -5,9 +5,11 @@ import io
 
 import pytest
 
-from mobileone_core.reporting.render.tables import table_csv, table_tex
+from mobileone_core.reporting.render import csv as csv_renderer
+from mobileone_core.reporting.render import latex
+from mobileone_core.reporting.trained.document import trained_document
 from mobileone_core.reporting.trained.result import analyse
-from mobileone_core.reporting.trained.words import table_of
+from mobileone_core.reporting.trained.tables import main_table
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import StudyRecord
 
@@ -23,7 +25,7 @@ def several(make_plan, make_row):
 
 
 def lines(result):
-    return list(csv.DictReader(io.StringIO(table_csv(result))))
+    return list(csv.DictReader(io.StringIO(csv_renderer.render(trained_document(result)))))
 
 
 def test_one_factor_has_its_level_alone(plan, rows):
@@ -52,8 +54,8 @@ def test_csv_says_what_the_comparison_says(plan, rows):
 
 
 def test_latex_has_the_columns_of_the_page(several):
-    table = table_of(several)
-    text = table_tex(table, "Several").splitlines()
+    table = main_table(several)
+    text = latex.render(trained_document(several)).splitlines()
     assert text[2] == r"\begin{tabular}{rrrrrrlr}"
     rows = [line for line in text if line.endswith(r"\\")]
     assert len(rows) == 2 + 4

@@ -2,9 +2,10 @@
 
 import pytest
 
-from mobileone_core.reporting.render.terminal import terminal_table
+from mobileone_core.reporting.report import terminal_text
 from mobileone_core.reporting.trained.result import analyse
-from mobileone_core.reporting.trained.words import effects_table, table_of, verdict
+from mobileone_core.reporting.trained.tables import effects_table, main_table
+from mobileone_core.reporting.trained.verdict import verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import StudyRecord
 
@@ -18,11 +19,11 @@ def shown(request, plan, rows, make_plan, make_row):
         plan = make_plan(factors=FACTORS, published="")
         rows = [make_row(cell, 95 + cell.seed + (index % 5) / 10) for index, cell in enumerate(plan.cells)]
     record = StudyRecord(rows)
-    return analyse(plan, record), terminal_table(plan, record)
+    return analyse(plan, record), terminal_text(plan, record)
 
 
 def tables(result):
-    return [table for table in (table_of(result), effects_table(result)) if table is not None]
+    return [table for table in (main_table(result), effects_table(result)) if table.rows]
 
 
 def test_rows_are_as_wide_as_their_rule(shown):
@@ -42,6 +43,6 @@ def test_every_cell_and_head_is_there_in_order(shown):
     for table in tables(result):
         for row in table.rows:
             assert " ".join(" ".join(row).split()) in " ".join(said)
-        for title, note in table.columns:
-            assert set(f"{title} {note}".split()) <= set(said)
+        for column in table.columns:
+            assert set(f"{column.head} {column.note}".split()) <= set(said)
     assert verdict(result) in text

@@ -16,12 +16,11 @@ from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
-from mobileone_core.files import sha256, write_whole
+from mobileone_core.files import sha256, write_content, write_whole
 from mobileone_core.model.checkpoints import read_state
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.reporting.files import write_content
 from mobileone_core.study.environment import git_revision
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.evaluate import read_network

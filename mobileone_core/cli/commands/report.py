@@ -6,10 +6,16 @@ from pathlib import Path
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.paths import home, reports_home, runs_home
 from mobileone_core.errors import require
-from mobileone_core.reporting.cells import read_cells, read_saved_plan
 from mobileone_core.reporting.readme import update_readme
-from mobileone_core.reporting.render.terminal import terminal_table
-from mobileone_core.reporting.report import index_line, report_name, write_index, write_report
+from mobileone_core.reporting.report import (
+    index_line,
+    read_report,
+    read_saved_plan,
+    report_name,
+    terminal_text,
+    write_index,
+    write_report,
+)
 from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.plans import AnyPlan, is_whole, shows_other_runs
 from mobileone_core.study.rows import StudyRecord
@@ -35,7 +41,7 @@ def report_plan(plan: AnyPlan, workspace: Workspace, asked: Path | None) -> tupl
     runs = {run for item in states for run in item.runs} if settled else set()
     record = _read(plan, workspace, directory / report_name(plan), runs)
     (page,) = _write([(plan, record, directory)])
-    return f"{terminal_table(plan, record)}\n\nreport: {page}", not record.problems
+    return f"{terminal_text(plan, record)}\n\nreport: {page}", not record.problems
 
 
 def report(workspace: Workspace, studies: Collection[str], asked: Path | None) -> int:
@@ -79,7 +85,7 @@ def _sources(
         written.add(directory / report_name(plan))
         yield plan, record, directory
     for directory in (item for item in saved if item not in written):
-        plan, record = read_cells(directory)
+        plan, record = read_report(directory)
         if directory.parent / report_name(plan) not in written:
             yield plan, record, directory.parent
 
@@ -92,7 +98,7 @@ def _has_record(workspace: Workspace) -> bool:
 def _read(plan: AnyPlan, workspace: Workspace, kept: Path, runs: set[str]) -> StudyRecord:
     """A plan's record: that of its report where it is just of these runs, else the record itself."""
     if runs and not shows_other_runs(plan) and (kept / "plan.json").is_file():
-        _, record = read_cells(kept)
+        _, record = read_report(kept)
         found = {row.run_id for row in (*record.rows, *record.comparison)}
         has_curves = {point.metric for point in record.curves} == set(plan.study.curves)
         if found == runs and has_curves and not record.problems:

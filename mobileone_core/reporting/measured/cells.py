@@ -4,8 +4,8 @@ import csv
 import io
 from pathlib import Path
 
+from mobileone_core.files import saved_text
 from mobileone_core.reporting.devices import devices_text, read_devices_csv
-from mobileone_core.reporting.files import kept_text
 from mobileone_core.reporting.measured.evaluations import evaluations_text, read_evaluations_csv
 from mobileone_core.reporting.record_csv import (
     ENVIRONMENT,
@@ -13,8 +13,8 @@ from mobileone_core.reporting.record_csv import (
     columns_of,
     measured,
     read_measured,
-    table_text,
 )
+from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import CellRow, StudyRecord
@@ -37,7 +37,7 @@ def measured_texts(plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
         lines += [[*start, *run] for run in found or [[""] * (1 + len(metrics) + len(tags))]]
     devices = devices_text(record.devices) if record.devices else ""
     evaluations = evaluations_text(record.evaluations)
-    return {"cells.csv": table_text(lines), "evaluations.csv": evaluations, "devices.csv": devices}
+    return {"cells.csv": csv_text(lines), "evaluations.csv": evaluations, "devices.csv": devices}
 
 
 def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
@@ -53,7 +53,7 @@ def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
         if line["run_id"]:
             metrics, tags = read_measured(line, FIXED)
             rows.append(CellRow(line["key"], 0, dict(arm.factors), line["run_id"], metrics, tags))
-    evaluations = read_evaluations_csv(kept_text(directory / "evaluations.csv"))
-    devices = kept_text(directory / "devices.csv")
+    evaluations = read_evaluations_csv(saved_text(directory / "evaluations.csv"))
+    devices = saved_text(directory / "devices.csv")
     found = read_devices_csv(devices) if devices else ()
     return StudyRecord((), (), tuple(rows), evaluations=evaluations, devices=found)

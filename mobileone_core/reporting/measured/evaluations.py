@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
-from mobileone_core.reporting.record_csv import table_text
+from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.study.rows import EvaluationRow
 
 COLUMNS = ("variant", "data", "split", "form", "crop", "interpolation", "image_size", "sha256", "run_id")
@@ -17,7 +17,7 @@ def evaluations_text(rows: Sequence[EvaluationRow]) -> str:
         (*(getattr(row, name) for name in COLUMNS), *(repr(float(getattr(row, name))) for name in NUMBERS))
         for row in rows
     )
-    return table_text([(*COLUMNS, *NUMBERS), *lines]) if lines else ""
+    return csv_text([(*COLUMNS, *NUMBERS), *lines]) if lines else ""
 
 
 def read_evaluations_csv(text: str) -> tuple[EvaluationRow, ...]:

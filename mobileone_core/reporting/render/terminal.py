@@ -4,9 +4,6 @@ from itertools import zip_longest
 from textwrap import wrap
 
 from mobileone_core.reporting.document import Document, Table, plain
-from mobileone_core.reporting.kinds import ReportKind, kind_of
-from mobileone_core.study.plans import AnyPlan
-from mobileone_core.study.rows import StudyRecord
 
 
 def render(document: Document) -> str:
@@ -34,11 +31,3 @@ def table_lines(table: Table) -> list[str]:
     printed = ["  ".join(map(str.rjust, line, widths)).rstrip() for line in (*head_lines, *rows)]
     rule = "-" * (sum(widths) + 2 * len(widths) - 2)
     return [*printed[: len(head_lines)], rule, *printed[len(head_lines) :], rule]
-
-
-def terminal_table(plan: AnyPlan, record: StudyRecord) -> str:
-    """Question, tables, verdict, and what is missing or wrong: the same texts as the page."""
-    kind = kind_of(plan)
-    if isinstance(kind, ReportKind):
-        return render(kind.document(kind.analyse(plan, record)))
-    return kind.terminal(plan, record)

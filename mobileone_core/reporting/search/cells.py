@@ -5,15 +5,15 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mobileone_core.reporting.files import kept_text
+from mobileone_core.files import saved_text
 from mobileone_core.reporting.record_csv import (
     ENVIRONMENT,
     FACTOR,
     columns_of,
     measured,
     read_measured,
-    table_text,
 )
+from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
@@ -49,7 +49,7 @@ def _text(head: Sequence[str], lines: Sequence[Line]) -> str:
         start = [key, place, *(level_text(level) for level in levels.values())]
         runs = [measured(row, metrics, tags) for row in sorted(rows, key=lambda row: row.run_id)]
         table += [[*start, *run] for run in runs or [[""] * (1 + len(metrics) + len(tags))]]
-    return table_text(table)
+    return csv_text(table)
 
 
 def read_search_cells(plan: SearchPlan, directory: Path) -> StudyRecord:
@@ -62,7 +62,7 @@ def read_search_cells(plan: SearchPlan, directory: Path) -> StudyRecord:
     arms = {(planned.key, entry.label): entry.factors for planned in plan.comparisons for entry in planned.spec.entries}
     compared = [
         CellRow(line["key"], 0, arms[line["key"], line["arm"]], line["run_id"], metrics, tags)
-        for line, metrics, tags in _lines(kept_text(directory / "comparison.csv"), ARM)
+        for line, metrics, tags in _lines(saved_text(directory / "comparison.csv"), ARM)
     ]
     return StudyRecord(tuple(rows), (), tuple(compared))
 

@@ -5,15 +5,15 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from mobileone_core.reporting.files import kept_text
+from mobileone_core.files import saved_text
 from mobileone_core.reporting.record_csv import (
     ENVIRONMENT,
     FACTOR,
     columns_of,
     measured,
     read_measured,
-    table_text,
 )
+from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
 from mobileone_core.study.factor import Level
 from mobileone_core.study.plan import Plan
@@ -38,11 +38,11 @@ def read_trained(plan: Plan, directory: Path) -> StudyRecord:
     cells = {cell.key: cell for cell in (*plan.cells, *plan.teachers)}
     rows = {}
     for line in csv.DictReader(io.StringIO((directory / "cells.csv").read_text(encoding="utf-8"))):
-        cell = cells[line["key"]]
         if line["run_id"]:
-            rows[line["run_id"]] = CellRow(cell.key, cell.seed, cell.factors, line["run_id"], *read_measured(line, FIXED))
-    comparison = read_comparison(plan, kept_text(directory / "comparison.csv"))
-    return StudyRecord(tuple(rows.values()), (), comparison, read_curves(kept_text(directory / "curves.csv")))
+            cell, run = cells[line["key"]], line["run_id"]
+            rows[run] = CellRow(cell.key, cell.seed, cell.factors, run, *read_measured(line, FIXED))
+    comparison = read_comparison(plan, saved_text(directory / "comparison.csv"))
+    return StudyRecord(tuple(rows.values()), (), comparison, read_curves(saved_text(directory / "curves.csv")))
 
 
 def cells_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
@@ -65,7 +65,7 @@ def cells_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
         start = [cell.key, *role, cell.seed, *levels]
         runs = [measured(row, metrics, tags) for row in by_key[cell.key]]
         lines += [[*start, *run] for run in runs or [[""] * (1 + len(metrics) + len(tags))]]
-    return table_text(lines)
+    return csv_text(lines)
 
 
 def curves_csv(plan: Plan, curves: Sequence[CurvePoint]) -> str:
@@ -75,7 +75,7 @@ def curves_csv(plan: Plan, curves: Sequence[CurvePoint]) -> str:
     points = [point for point in curves if point.key in cells and point.metric in names]
     points.sort(key=lambda point: (cells[point.key], names[point.metric], point.epoch, repr(point.value)))
     lines = [(point.key, point.metric, point.epoch, repr(float(point.value))) for point in points]
-    return table_text([CURVES, *lines]) if lines else ""
+    return csv_text([CURVES, *lines]) if lines else ""
 
 
 def read_curves(text: str) -> tuple[CurvePoint, ...]:
@@ -98,7 +98,7 @@ def comparison_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
         [row.key, *(row.factors[name] for name in factors), row.factors[FORM], *measured(row, metrics, tags)]
         for row in rows
     ]
-    return table_text([head, *lines]) if lines else ""
+    return csv_text([head, *lines]) if lines else ""
 
 
 def read_comparison(plan: Plan, text: str) -> tuple[CellRow, ...]:

@@ -138,8 +138,10 @@ def _control(result: TrainedResult) -> str:
     ratios = "; ".join(f"{call} {ratio:.3f}" for call, ratio in control_ratios(result))
     if not ratios:
         return "**not recorded; how quiet the machine was is unknown.**"
-    held = f"within {TOLERANCE}." if is_quiet(result) else (
-        f"**not within {TOLERANCE}: the machine was not quiet, do not trust the times.**"
+    held = (
+        f"within {TOLERANCE}."
+        if is_quiet(result)
+        else (f"**not within {TOLERANCE}: the machine was not quiet, do not trust the times.**")
     )
     return f"the baseline timed twice, as two levels (ratio {ratios}): {held}"
 

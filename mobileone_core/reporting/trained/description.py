@@ -14,13 +14,13 @@ TEACHERS = "recipe.teachers"
 
 
 def setting_text(plan: Plan) -> str:
-    """What was trained on what: tiny on digits, recipe digits, 5 seeds per level."""
+    """What was trained on what: tiny on digits, recipe digits, 5 seeds a level. table.tex repeats it."""
     study = plan.study
     fields = dict(plan.changes)
     if plan.base.recipe.teachers and not any(TEACHERS in factor.fields for factor in study.factors):
         fields.setdefault(TEACHERS, plan.base.recipe.teachers)
     changes = "".join(f", {field_words(name.partition('.')[2], value)}" for name, value in fields.items())
-    seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'} per level"
+    seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'} a level"
     return f"{study.variant} on {study.data}, recipe {study.recipe}{changes}, {seeds}"
 
 

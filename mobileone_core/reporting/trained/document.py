@@ -6,7 +6,13 @@ from mobileone_core.reporting.figures.panels import is_drawn
 from mobileone_core.reporting.published import CAVEATS, quoted_notes
 from mobileone_core.reporting.trained.comparison import comparison_section
 from mobileone_core.reporting.trained.curves import curve_label, curve_table
-from mobileone_core.reporting.trained.description import forms_text, level_lines, recipe_text, setting_text, varied_fields
+from mobileone_core.reporting.trained.description import (
+    forms_text,
+    level_lines,
+    recipe_text,
+    setting_text,
+    varied_fields,
+)
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import cells_table, cost_table, effects_table, main_table, teachers_table
 from mobileone_core.reporting.trained.verdict import verdict
@@ -49,7 +55,7 @@ def _notes(result: TrainedResult) -> list[str]:
         "*Difference*, *verdict* and *detectable* come from one model, value = level + seed, with the residual "
         f"pooled over all cells ({analysis.df} degrees of freedom). The intervals hold simultaneously at 95 % (each at "
         f"{100 * analysis.confidence:.4g} %). A level is better or worse if Holm's test at 5 % and its interval agree.",
-        "*Detectable*: the true difference that this many seeds detect with 80 % power. The verdict is never \"no "
+        '*Detectable*: the true difference that this many seeds detect with 80 % power. We never claim "no '
         'difference", only that n seeds did not show one.',
     ]
     if any(result.missing.values()):
@@ -65,7 +71,10 @@ def _notes(result: TrainedResult) -> list[str]:
                 "The figure has a published panel only for variants with two levels or more in the metric's unit; "
                 "single values and gains are in the table."
             )
-    return [*notes, f"The same table with paired t tests and wins: `table.csv`, `table.tex`; the metric is {study.metric}."]
+    return [
+        *notes,
+        f"The same table with paired t tests and wins: `table.csv`, `table.tex`; the metric is {study.metric}.",
+    ]
 
 
 def _missing(result: TrainedResult) -> list[str]:
@@ -122,7 +131,10 @@ def _cells(result: TrainedResult) -> Section:
     teachers = teachers_table(result)
     blocks: list[Block] = [Paragraph(recipe_text(result)), Bullets(level_lines(result.plan)), cost_table(result)]
     if teachers.rows:
-        blocks += [Paragraph("Teachers, not a level of the study; runs of those trained first are listed below."), teachers]
+        blocks += [
+            Paragraph("Teachers, not a level of the study; runs of those trained first are listed below."),
+            teachers,
+        ]
     return Section("What was trained", (*blocks, Paragraph(forms_text(result))))
 
 

@@ -1,20 +1,17 @@
 """The report of a grid study: its files, its results, its document and its figures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mobileone_core.reporting.document import Document
+from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
 from mobileone_core.reporting.trained.description import setting_text
 from mobileone_core.reporting.trained.document import trained_document
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import StudyRecord
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawn
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,9 @@ class TrainedKind:
         """Levels against the baseline, effects, curves, costs, recipe, environment and runs."""
         return trained_document(result)
 
-    def figures(self, result: TrainedResult) -> "Mapping[str, Callable[[], Drawn]]":
+    def figures(self, result: TrainedResult) -> Mapping[str, Drawing]:
         """The metric by level, or over cost; training curves where they are recorded."""
-        from mobileone_core.reporting.figures.curves import curves_figure
-        from mobileone_core.reporting.figures.levels import levels_figure
+        from mobileone_core.reporting.figures.curves import draw_curves
+        from mobileone_core.reporting.figures.levels import draw
 
-        curves = {"curves": lambda: curves_figure(result)} if result.curves else {}
-        return {"figure": lambda: levels_figure(result), **curves}
+        return {"figure": draw(result), **({"curves": draw_curves(result)} if result.curves else {})}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mobileone_core.reporting.environment import reportable_tags
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
 from mobileone_core.study.effects import Effect, effects
@@ -44,10 +45,14 @@ class TrainedResult:
         """A level in a sentence: k = 4."""
         return f"{self.factor_names} = {label}" if len(self.plan.study.factors) == 1 else label
 
+    level_words = level_name
+
     @property
     def missing(self) -> Mapping[str, tuple[PlannedCell, ...]]:
         """Cells without a usable row, by level."""
-        return {level: tuple(cell for cell in cells if cell.key not in self.rows) for level, cells in self.levels.items()}
+        return {
+            level: tuple(cell for cell in cells if cell.key not in self.rows) for level, cells in self.levels.items()
+        }
 
     @property
     def compared(self) -> tuple[Comparison, ...]:
@@ -145,3 +150,7 @@ def _forms(plan: Plan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str], C
         if len(group) > 1
     ]
     return {entry: group[0] for entry, group in runs.items() if len(group) == 1}, problems
+
+
+Result = TrainedResult
+told = reportable_tags

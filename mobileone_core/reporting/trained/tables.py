@@ -24,14 +24,11 @@ def main_table(result: TrainedResult) -> Table:
         *(Column(*column) for column in published),
     )
     texts = level_texts(result)
-    rows = [
-        (*texts[row.level], *_measured(result, row), *(printed.get((column, row.level), MISSING) for column in published))
-        for row in result.analysis.comparisons
-    ]
-    numbers = [
-        _numbers(result, row) | {_name(*column): printed.get((column, row.level)) for column in published}
-        for row in result.analysis.comparisons
-    ]
+    rows, numbers = [], []
+    for row in result.analysis.comparisons:
+        values = {_name(*column): printed.get((column, row.level)) for column in published}
+        rows.append((*texts[row.level], *_measured(result, row), *(value or MISSING for value in values.values())))
+        numbers.append({**_numbers(result, row), **values})
     return Table(columns, tuple(rows), len(factors), tuple(numbers))
 
 
@@ -143,7 +140,8 @@ def cost_table(result: TrainedResult) -> Table:
     summaries = {row.level: row.summary for row in result.analysis.comparisons}
     rows = []
     for cell in (cell for cell in result.plan.cells if cell.seed == 0):
-        cost, summary = cached_cost(cell.spec.model, cell.spec.data.image_size, cell.spec.data.num_classes), summaries[level_label(cell.factors)]
+        data, summary = cell.spec.data, summaries[level_label(cell.factors)]
+        cost = cached_cost(cell.spec.model, data.image_size, data.num_classes)
         counts = (cost.train.params, cost.deployed.params, cost.train.macs, cost.deployed.macs)
         measured = [summary_text(result, summary), str(summary.n)] if shows_metric else []
         levels = (level_text(cell.factors[name]) for name in names)

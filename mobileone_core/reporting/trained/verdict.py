@@ -49,7 +49,9 @@ def _of_order(result: TrainedResult, rows: Sequence[Effect], kind: str) -> list[
             sentences.append(f"{joined(labels)} ({kind}{'s' if len(labels) > 1 else ''}): {text}.")
     hidden = [row for row in rows if row.verdict == "no effect shown"]
     if hidden:
-        which = "" if kind == "interaction" and len(hidden) == len(rows) else f" of {joined([row.label for row in hidden])}"
+        which = (
+            "" if kind == "interaction" and len(hidden) == len(rows) else f" of {joined([row.label for row in hidden])}"
+        )
         seeds = _seeds(result.analysis.comparisons)
         sentences.append(f"{seeds} show no {kind}{which} ({metric.detectable_text(hidden)}).")
     return sentences

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.measured.backbones import BackbonesView, front_of, measured_points, published_points
 from mobileone_core.reporting.measured.result import analyse_measured
-from mobileone_core.reporting.report import write_report
+from mobileone_core.reporting.report import read_report, write_report
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.rows import CellRow, DeviceRow, EvaluationRow, StudyRecord
@@ -65,7 +64,7 @@ def test_accuracy_is_a_person_s_own_and_comes_back(plan, record, tmp_path):
     evaluated = replace(record, evaluations=(EVALUATION, replace(EVALUATION, data="digits", run_id="other")))
     assert rows_of(plan, evaluated)["MobileOne-S0"][8] == "71.40 ± 0.20"
     files = write_report(plan, evaluated, tmp_path / "one")
-    again = write_report(*read_cells(files.directory), tmp_path / "two")
+    again = write_report(*read_report(files.directory), tmp_path / "two")
     names = sorted(path.name for path in files.directory.iterdir())
     assert "evaluations.csv" in names
     assert names == sorted(path.name for path in again.directory.iterdir())
@@ -88,7 +87,7 @@ def test_device_latencies_have_columns_of_their_own_and_come_back(plan, record, 
     assert rows["MobileOne-S1"][6:9] == (NONE, NONE, NONE)
     files = write_report(plan, shown, tmp_path / "one")
     assert "devices.csv" in {path.name for path in files.directory.iterdir()}
-    again = write_report(*read_cells(files.directory), tmp_path / "two")
+    again = write_report(*read_report(files.directory), tmp_path / "two")
     assert files.page.read_bytes() == again.page.read_bytes()
 
 

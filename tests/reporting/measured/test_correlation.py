@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.measured.correlation import CorrelationView, against_published, measured_correlations
 from mobileone_core.reporting.measured.result import analyse_measured
-from mobileone_core.reporting.report import write_report
+from mobileone_core.reporting.report import read_report, write_report
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.rows import CellRow, StudyRecord
@@ -75,7 +74,7 @@ def test_against_the_published_latencies(plan, record):
 @pytest.mark.parametrize("kept", [0, 1, 7])
 def test_page_comes_back(plan, record, tmp_path, kept):
     files = write_report(plan, replace(record, comparison=record.comparison[:kept]), tmp_path)
-    again = write_report(*read_cells(files.directory), tmp_path / "again")
+    again = write_report(*read_report(files.directory), tmp_path / "again")
     names = sorted(path.name for path in files.directory.iterdir())
     assert all((files.directory / name).read_bytes() == (again.directory / name).read_bytes() for name in names)
     page = files.page.read_text()

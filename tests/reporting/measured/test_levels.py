@@ -7,11 +7,9 @@ import pytest
 
 from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.measured.words import levels_sentences, levels_table
-from mobileone_core.reporting.render.terminal import terminal_table
-from mobileone_core.reporting.report import report_name, write_index, write_report
+from mobileone_core.reporting.report import read_report, report_name, terminal_text, write_index, write_report
 from mobileone_core.study.rows import CellRow, StudyRecord
 
 GELU = "activation = gelu, runtime = onnxruntime"
@@ -38,7 +36,7 @@ def test_files_are_as_read(activations, timed, tmp_path, name):
 def test_a_clone_renders_the_same_and_nothing_twice(activations, timed, tmp_path):
     first = write_report(activations, timed, tmp_path / "one")
     assert sorted(contents(first.directory)) == NAMES
-    plan, record = read_cells(first.directory)
+    plan, record = read_report(first.directory)
     assert plan == activations
     second = write_report(plan, record, tmp_path / "two")
     assert contents(second.directory) == contents(first.directory)
@@ -94,8 +92,8 @@ def test_unmeasured_and_missing_arms_are_gaps_with_reasons(activations, timed, c
     assert f"- {GELU}: operator X is not known\n" in page
     assert "- activation = silu, runtime = torch: not in the record" in page
     assert "| gelu | onnxruntime | 277,000 | 868,000,000 | - | - | - | - | not measured | - | 1.63 | 1.07 |" in page
-    assert "not measured: activation = silu" in terminal_table(activations, record)
-    assert not write_report(*read_cells(files.directory), tmp_path).rendered
+    assert "not measured: activation = silu" in terminal_text(activations, record)
+    assert not write_report(*read_report(files.directory), tmp_path).rendered
 
 
 def test_no_time_without_its_place(activations, timed, change, tmp_path):
@@ -138,7 +136,7 @@ def test_cells_of_another_comparison_are_refused(activations, timed, tmp_path):
     path = directory / "cells.csv"
     path.write_text(path.read_text().replace(activations.comparison.key, "0" * 12))
     with pytest.raises(InputError, match="cannot be read as one record"):
-        read_cells(directory)
+        read_report(directory)
 
 
 def test_directory_and_index(activations, timed, tmp_path):

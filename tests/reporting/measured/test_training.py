@@ -5,13 +5,11 @@ from dataclasses import replace
 import pytest
 from step_record import STUDY, TIMES, step_plan, step_record
 
-from mobileone_core.reporting.cells import read_cells
 from mobileone_core.reporting.figures.style import drawing
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.measured.training import TrainingView, lines_of
 from mobileone_core.reporting.measured.training_figure import spread, training_figure
-from mobileone_core.reporting.render.terminal import terminal_table
-from mobileone_core.reporting.report import write_report
+from mobileone_core.reporting.report import read_report, terminal_text, write_report
 
 VIEW = TrainingView()
 PLAN = step_plan()
@@ -70,7 +68,7 @@ def test_gaps_are_said_and_what_is_missing_stays_visible(tmp_path):
     assert "- path = timm, k = 4: not in the record" in page
     assert "| timm | 4 | - | - | - | - | not measured | - | - | - | - | - |" in page
     assert "Not measured: 1 of 9 arms." in page
-    assert "not measured: path = timm, k = 8" in terminal_table(PLAN, less)
+    assert "not measured: path = timm, k = 8" in terminal_text(PLAN, less)
 
 
 def test_the_page_says_where_and_of_what(tmp_path):
@@ -80,7 +78,7 @@ def test_the_page_says_where_and_of_what(tmp_path):
     assert "1 call to warm up, 0 before each burst" in page
     assert "random images (s0, 224 px, batch 8)" in page
     assert "paper's statistic" not in page
-    plan, record = read_cells(files.directory)
+    plan, record = read_report(files.directory)
     assert plan == PLAN
     again = write_report(plan, record, tmp_path / "two").directory
     for path in files.directory.iterdir():

@@ -3,8 +3,7 @@
 import pytest
 
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.reporting.cells import read_cells
-from mobileone_core.reporting.report import write_index, write_report
+from mobileone_core.reporting.report import read_report, write_index, write_report
 from mobileone_core.reporting.search.result import analyse_search
 from mobileone_core.reporting.search.words import sentences
 from mobileone_core.study.declaration import Factor
@@ -55,7 +54,7 @@ def test_files_hold_the_record_and_the_same_one_gives_the_same_bytes(plan, tmp_p
     files = write_report(plan, record, tmp_path)
     assert files.rendered
     kept = {path.name: path.read_bytes() for path in files.directory.iterdir()}
-    found, read = read_cells(files.directory)
+    found, read = read_report(files.directory)
     assert found == plan
     assert [(row.key, row.run_id, row.metrics) for row in read.rows] == [
         (row.key, row.run_id, row.metrics) for row in record.rows
