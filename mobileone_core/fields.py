@@ -21,7 +21,7 @@ def help_texts(spec_type: type) -> dict[str, str]:
 
 
 def check_options(spec: Any) -> None:  # noqa: ANN401
-    """Apply each field's rule, and to a field typed Literal the choice among its values.
+    """Apply each field's rule; a field typed Literal must be one of its values, one typed bool True or False.
 
     Raises InputError for the first field that breaks its rule.
     """
@@ -31,6 +31,8 @@ def check_options(spec: Any) -> None:  # noqa: ANN401
             rule(item.name, value)
         elif get_origin(item.type) is Literal:
             require_choice(item.name, value, get_args(item.type))
+        elif item.type is bool:
+            require(isinstance(value, bool), item.name, value, "True or False")
 
 
 def number_rule(fits: Callable[[float], bool], allowed: str) -> Rule:

@@ -1,41 +1,43 @@
-"""How calls are timed side by side, as data. No torch here."""
+"""How calls are timed side by side, as data."""
 
 from dataclasses import dataclass
 
-from mobileone_core.errors import require
+from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.fields import Rule, check_options, option
 
-LEAST_ROUNDS = 6  # the fewest whose order statistics hold the median with 95 %: 1 - 2 / 2**6 = 0.969
-CONTROL_TOLERANCE = 0.03  # how far from 1 the ratio of a call to its own twin may be
+LEAST_ROUNDS = 6  # fewest rounds whose range contains the median with 95 %: 1 - 2 / 2**6 = 0.969
+CONTROL_TOLERANCE = 0.03  # largest distance from 1 of the ratio of a call to its second copy
+
+
+def _at_least(lowest: int) -> Rule:
+    return lambda field, value: require_integer(field, value, lowest)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """warmup untimed calls of every level; then, in each round, every level in shuffled order: untimed calls, and a
-    burst of timed ones. seed draws the orders. reload: every level is opened anew in each round, before its untimed
-    calls. trim: so many of the fastest and of the slowest calls of each round are left out of low and average, the
-    smallest and the mean of all others; 0 where neither is reported. Raises InputError."""
+    """Rounds of bursts: in each round every entry, in shuffled order, gets untimed calls and a burst of timed ones.
 
-    rounds: int = 20
-    burst: int = 4
-    warmup: int = 3
-    untimed: int = 1
-    seed: int = 0
-    trim: int = 0
-    reload: bool = False
+    Rounds are the replicates. Raises InputError.
+    """
+
+    rounds: int = option(20, "Rounds; every entry has one turn per round.", _at_least(LEAST_ROUNDS))
+    burst: int = option(4, "Timed calls per turn.", require_integer)
+    warmup: int = option(3, "Untimed calls of every entry at the start.", _at_least(0))
+    untimed: int = option(1, "Untimed calls before the timed ones of a turn.", _at_least(0))
+    seed: int = option(0, "Seed of the order of turns.", _at_least(0))
+    trim: int = option(
+        0, "Fastest and slowest calls of a turn, that many of each, that low and average leave out.", _at_least(0)
+    )
+    reload: bool = option(False, "Load the network anew at every turn, before its untimed calls.")
 
     def __post_init__(self) -> None:
-        least = {"rounds": LEAST_ROUNDS, "burst": 1, "warmup": 0, "untimed": 0, "seed": 0, "trim": 0}
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            fits = isinstance(value, int) and not isinstance(value, bool) and value >= lowest
-            require(fits, name, value, f"an integer of {lowest} or more")
+        check_options(self)
         require(2 * self.trim < self.burst, "trim", self.trim, f"less than half the burst, which is {self.burst}")
-        require(isinstance(self.reload, bool), "reload", self.reload, "True or False")
 
     @classmethod
     def preset(cls, name: str) -> "Protocol":
         """A protocol by name, interleaved or modelbench. Raises InputError."""
-        require(name in PROTOCOLS, "protocol", name, f"one of {', '.join(PROTOCOLS)}")
+        require_choice("protocol", name, PROTOCOLS)
         return PROTOCOLS[name]
 
 

@@ -92,12 +92,12 @@ class BenchmarkSpec(Generic[Cell]):
 
     def _arms(self) -> dict[str, Any]:
         """The entries as JSON takes them."""
-        return {"arms": [{**vars(entry), "cell": entry.cell.to_plain()} for entry in self.entries]}  # type: ignore[attr-defined]
+        return {"arms": [{**vars(entry), "cell": entry.cell.to_dict()} for entry in self.entries]}  # type: ignore[attr-defined]
 
     @classmethod
     def _entries(cls, arms: list[dict[str, Any]]) -> tuple[Entry[Cell], ...]:
         """The entries of _arms."""
-        read = cls.cell_type.from_plain
+        read = cls.cell_type.from_dict
         return tuple(Entry(**{**arm, "factors": _levels(arm["factors"]), "cell": read(arm["cell"])}) for arm in arms)
 
 

@@ -1,18 +1,19 @@
-"""A training step that is measured, as data: a network, how its blocks train, batch and place. No torch here."""
+"""A training step that is measured, as data: a network, how its blocks train, the batch and the device."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require, require_integer
+from mobileone_core.fields import check_options, option
 from mobileone_core.model.spec import BlockExecution, ModelSpec
 from mobileone_core.training.recipe import Precision
 
 StepPath = Literal[BlockExecution, "timm"]
 StepDevice = Literal["cpu", "cuda"]
-TIMM = ("s0", "s1", "s2", "s3", "s4")  # its mobileone_<variant>
-PART = "step"  # what a factor calls a cell's fields by: step.k
+TIMM = ("s0", "s1", "s2", "s3", "s4")  # variants that timm has, as mobileone_<variant>
+PART = "step"  # prefix of a cell's fields in a factor: step.k
 
 
 @dataclass(frozen=True)
@@ -23,31 +24,27 @@ class StepCell:
     timm's network of that name, which computes every branch. Raises InputError.
     """
 
-    variant: str = "s0"
-    k: int = 1
-    path: StepPath = "branches"
-    batch_size: int = 8
-    image_size: int = 224
-    num_classes: int = 1000
-    threads: int = 2
-    device: StepDevice = "cpu"
-    precision: Precision = "32"
-    channels_last: bool = False
-    compile: bool = False
+    variant: str = option("s0", "Network: s0 to s4 as published; tiny and small, ours, for laptops.")
+    k: int = option(1, "Parallel conv-BN branches per block, 1 to 16.")
+    path: StepPath = option(
+        "branches",
+        "branches, one by one; folded, into one convolution per block; auto, the faster of both block by block; timm, "
+        "its network of that name, which it has for s0 to s4 with their published k.",
+    )
+    batch_size: int = option(8, "Images per step.", require_integer)
+    image_size: int = option(224, "Pixels per side of an image.", require_integer)
+    num_classes: int = option(1000, "Classes.", require_integer)
+    threads: int = option(2, "Threads per step, on a CPU.", require_integer)
+    device: StepDevice = option("cpu", "Device of a step: cpu, or the first CUDA device.")
+    precision: Precision = option("32", "Arithmetic of a step.")
+    channels_last: bool = option(False, "Channels-last memory format; only on a GPU.")
+    compile: bool = option(False, "Compile the network with torch.compile.")
 
     time_metric, ratio_metric, control_metric = "time/step", "time/step_ratio", "control/step_ratio"
     runtime_name = "torch"
 
     def __post_init__(self) -> None:
-        for name, choices in (("path", StepPath), ("device", StepDevice), ("precision", Precision)):
-            known = get_args(choices)
-            require(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
-        for name in ("batch_size", "image_size", "num_classes", "threads"):
-            value = getattr(self, name)
-            fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            require(fits, name, value, "an integer of 1 or more")
-        for name in ("channels_last", "compile"):
-            require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False")
+        check_options(self)
         pixels = math.ceil(self.image_size / self.model.reduction) ** 2
         allowed = f"2 or more where {self.image_size} px leave one pixel in the last map: BN needs two values"
         require(self.batch_size * pixels > 1, "batch_size", self.batch_size, allowed)
@@ -59,39 +56,39 @@ class StepCell:
 
     @property
     def gap(self) -> str:
-        """Why no library has the network; empty where it can be built."""
+        """Why no library provides the network; empty if it can be built."""
         if self.path != "timm":
             return ""
         if self.variant not in TIMM:
             return f"timm has {', '.join(TIMM)}, and not {self.variant}"
-        own = ModelSpec.preset(self.variant).k
-        return "" if self.k == own else f"timm has mobileone_{self.variant} with k = {own} alone"
+        published_k = ModelSpec.preset(self.variant).k
+        return "" if self.k == published_k else f"timm has mobileone_{self.variant} with k = {published_k} alone"
 
     @property
     def parts(self) -> Mapping[str, Any]:
-        """What options and factors name the fields of, by its name."""
+        """The parts whose fields options and factors name, by the part's name."""
         return {PART: self}
 
     @property
-    def size_words(self) -> str:
-        """The network's and the batch's size: s0, 224 px, batch 8."""
+    def size_text(self) -> str:
+        """Network, image size and batch size, as text: s0, 224 px, batch 8."""
         return f"{self.variant}, {self.image_size} px, batch {self.batch_size}"
 
     def changed(self, changes: Mapping[str, Any]) -> "StepCell":
-        """This cell with other fields, by names such as step.k."""
-        known = [f"{PART}.{item.name}" for item in fields(self)]
-        strange = sorted(set(changes) - set(known))
-        require(not strange, "field", ", ".join(strange), f"one of {', '.join(known)}")
+        """A copy with other fields, named as in step.k. Raises InputError."""
+        names = [f"{PART}.{item.name}" for item in fields(self)]
+        unknown = sorted(set(changes) - set(names))
+        require(not unknown, "field", ", ".join(unknown), f"one of {', '.join(names)}")
         return replace(self, **{name.removeprefix(f"{PART}."): value for name, value in changes.items()})
 
-    def to_plain(self) -> dict[str, Any]:
-        """As JSON takes it: the fields that are not the defaults; from_plain reads it back."""
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary for JSON with the fields that differ from the defaults; from_dict reads it back."""
         changed = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"kind": PART, **{name: value for name, value in changed.items() if value != getattr(StepCell, name)}}
 
     @classmethod
-    def from_plain(cls, content: dict[str, Any]) -> "StepCell":
-        """Raises InputError where another version wrote it."""
+    def from_dict(cls, content: dict[str, Any]) -> "StepCell":
+        """Read a dictionary of to_dict. Raises InputError if another version wrote it."""
         try:
             return cls(**{name: value for name, value in content.items() if name != "kind"})
         except TypeError as error:

@@ -1,11 +1,12 @@
-"""What is timed, as data: a network, how it is run, and at which size. No torch here."""
+"""What is timed, as data: a network, the runtime that executes it, and the size of its input."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require, require_choice, require_integer
+from mobileone_core.fields import check_options, option
 from mobileone_core.latency.zoo import zoo_entry
 from mobileone_core.model.spec import MAX_K, ModelSpec
 
@@ -30,64 +31,63 @@ ChainBlock = Literal["baseline", "se", "skip", "se_skip"]
 
 @dataclass(frozen=True)
 class Runtime:
-    """What executes a network, and how: threads within a call, precision of weights and activations, memory layout.
+    """How a network is executed: library, threads per call, precision of weights and activations, memory layout.
 
     Raises InputError.
     """
 
-    name: RuntimeName = "onnxruntime"
-    threads: int = 1
-    precision: Precision = "float32"
-    layout: Layout = "contiguous"
+    name: RuntimeName = option("onnxruntime", "What executes the network.")
+    threads: int = option(1, "Threads per call.", require_integer)
+    precision: Precision = option("float32", "Precision of weights and activations.")
+    layout: Layout = option("contiguous", "Memory format of activations.")
 
     def __post_init__(self) -> None:
-        _require_choice("runtime", self.name, RuntimeName)
-        _require_count("threads", self.threads)
-        _require_choice("precision", self.precision, Precision)
-        _require_choice("layout", self.layout, Layout)
+        require_choice("runtime", self.name, get_args(RuntimeName))
+        check_options(self)
 
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A network by its name in latency/zoo.py: a MobileOne variant, or another's. Other networks are timed as deployed.
+    """A network of latency/zoo.py, by name: a MobileOne variant or another one, which is timed as deployed.
 
-    k: branches of a MobileOne block, 0 as the variant has it. Raises InputError.
+    Raises InputError.
     """
 
-    model: str = "mobileone_s0"
-    form: Form = "deployed"
-    k: int = 0
+    model: str = option("mobileone_s0", "A network of table 9, or one of ours.")
+    form: Form = option("deployed", "train, with the branches of training, or deployed, one convolution per block.")
+    k: int = option(
+        0, f"Parallel conv-BN branches per block in train form, 1 to {MAX_K}; 0 takes the variant's number."
+    )
 
     def __post_init__(self) -> None:
         entry = zoo_entry(self.model)
-        _require_choice("form", self.form, Form)
+        check_options(self)
         fits = isinstance(self.k, int) and not isinstance(self.k, bool) and 0 <= self.k <= MAX_K
         require(fits, "k", self.k, f"an integer from 1 to {MAX_K}, or 0 for the variant's own")
-        is_own = entry.library == "mobileone"
-        require(is_own or self.form == "deployed", "form", self.form, f"{self.model} is timed as deployed")
-        require(is_own or not self.k, "k", self.k, f"{self.model} has no MobileOne blocks")
+        is_mobileone = entry.library == "mobileone"
+        require(is_mobileone or self.form == "deployed", "form", self.form, f"{self.model} is timed as deployed")
+        require(is_mobileone or not self.k, "k", self.k, f"{self.model} has no MobileOne blocks")
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The 30-layer convolutional network of section 3.1 (tables 2 and 3), whose shape was not published: this is ours.
+    """The 30-layer convolutional network of section 3.1 (tables 2 and 3). Its shape was not published: this is ours.
 
-    depth convolutions of kernel_size without change of width or resolution follow a stem of stride stem_stride; each is
-    followed by its activation, and has SE or a skip connection around it where block says so. Raises InputError.
+    A stem of stride stem_stride is followed by depth convolutions of constant width and resolution, each followed by
+    its activation. Raises InputError.
     """
 
-    activation: ChainActivation = "relu"
-    block: ChainBlock = "baseline"
-    depth: int = 30
-    width: int = 32
-    kernel_size: int = 3
-    stem_stride: int = 4
+    activation: ChainActivation = option(
+        "relu", "Activation after every convolution; _rank5 is the usual, transposed form of the dynamic ones."
+    )
+    block: ChainBlock = option("baseline", "What surrounds every convolution: nothing, SE, a skip connection, both.")
+    depth: int = option(30, "Convolutions after the stem.", require_integer)
+    width: int = option(32, "Channels of every convolution.", require_integer)
+    kernel_size: int = option(3, "Kernel size of every convolution, odd.", require_integer)
+    stem_stride: int = option(4, "Stride of the first convolution, which reads the image.", require_integer)
 
     def __post_init__(self) -> None:
-        _require_choice("activation", self.activation, ChainActivation)
-        _require_choice("block", self.block, ChainBlock)
-        for name in ("depth", "width", "kernel_size", "stem_stride"):
-            _require_count(name, getattr(self, name))
+        check_options(self)
         require(self.kernel_size % 2 == 1, "kernel_size", self.kernel_size, "an odd integer of 1 or more")
 
 
@@ -97,64 +97,63 @@ KINDS: dict[str, type] = {"named": NamedNetwork, "chain": Chain, "mobileone": Mo
 
 @dataclass(frozen=True)
 class LatencyCell:
-    """One network in one runtime, batch 1, at image_size pixels a side. Raises InputError."""
+    """One network in one runtime, batch 1, at image_size x image_size pixels. Raises InputError."""
 
     network: TimedNetwork = field(default_factory=NamedNetwork)
     runtime: Runtime = field(default_factory=Runtime)
-    image_size: int = 224
-    num_classes: int = 1000
+    image_size: int = option(224, "Pixels per side of the image; a call takes one image.", require_integer)
+    num_classes: int = option(1000, "Classes.", require_integer)
 
     time_metric, ratio_metric, control_metric = "latency/median", "latency/ratio", "control/latency_ratio"
-    gap = ""  # a network that no library has keeps its row
+    gap = ""  # a network that no library provides keeps its row
 
     def __post_init__(self) -> None:
-        _require_count("image_size", self.image_size)
-        _require_count("num_classes", self.num_classes)
+        check_options(self)
 
     @property
     def parts(self) -> Mapping[str, Any]:
-        """What options and factors name the fields of, by its name."""
+        """The parts whose fields options and factors name, by the part's name."""
         return {"network": self.network, "runtime": self.runtime}
 
     @property
     def threads(self) -> int:
-        """Threads within a call."""
+        """Threads per call."""
         return self.runtime.threads
 
     @property
     def runtime_name(self) -> str:
-        """What executes the network."""
+        """The runtime's name."""
         return self.runtime.name
 
     @property
-    def size_words(self) -> str:
-        """The image's size."""
+    def size_text(self) -> str:
+        """Image size and batch size, as text."""
         return f"{self.image_size} px, batch 1"
 
     def changed(self, changes: Mapping[str, Any]) -> "LatencyCell":
-        """This cell with other fields, by names such as network.activation, runtime.name and image_size."""
+        """A copy with other fields, named as in network.activation, runtime.name or image_size. Raises InputError."""
         parts: dict[str, dict[str, Any]] = {"network": {}, "runtime": {}, "": {}}
         for name, value in changes.items():
             part, _, item = name.rpartition(".")
             parts[part][item] = value
-        for part, known in (("network", self.network), ("runtime", self.runtime)):
-            names = [entry.name for entry in dataclasses.fields(known)]
-            strange = sorted(set(parts[part]) - set(names))
-            require(not strange, f"{part} field", ", ".join(strange), f"one of {', '.join(names)}")
+        for part, current in self.parts.items():
+            names = [entry.name for entry in dataclasses.fields(current)]
+            unknown = sorted(set(parts[part]) - set(names))
+            require(not unknown, f"{part} field", ", ".join(unknown), f"one of {', '.join(names)}")
         network, runtime = replace(self.network, **parts["network"]), replace(self.runtime, **parts["runtime"])
         return replace(self, network=network, runtime=runtime, **parts[""])
 
-    def to_plain(self) -> dict[str, Any]:
-        """As JSON takes it; from_plain reads it back."""
-        kind = next(name for name, known in KINDS.items() if isinstance(self.network, known))
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary for JSON; from_dict reads it back."""
+        kind = next(name for name, network in KINDS.items() if isinstance(self.network, network))
         return {"kind": kind, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_plain(cls, content: dict[str, Any]) -> "LatencyCell":
-        """Raises InputError where another version wrote it."""
+    def from_dict(cls, content: dict[str, Any]) -> "LatencyCell":
+        """Read a dictionary of to_dict. Raises InputError if another version wrote it."""
         try:
-            known = KINDS[content["kind"]]
-            network = known(**{name: _frozen(value) for name, value in content["network"].items()})
+            network_type = KINDS[content["kind"]]
+            network = network_type(**{name: _frozen(value) for name, value in content["network"].items()})
             return cls(network, Runtime(**content["runtime"]), content["image_size"], content["num_classes"])
         except (KeyError, TypeError) as error:
             raise InputError(f"latency cell: written by another version ({error})") from error
@@ -162,13 +161,3 @@ class LatencyCell:
 
 def _frozen(value: Any) -> Any:  # noqa: ANN401
     return tuple(value) if isinstance(value, list) else value
-
-
-def _require_choice(field_name: str, value: object, choices: object) -> None:
-    allowed = get_args(choices)
-    require(value in allowed, field_name, value, f"one of {', '.join(allowed)}")
-
-
-def _require_count(field_name: str, value: object) -> None:
-    fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    require(fits, field_name, value, "an integer of 1 or more")

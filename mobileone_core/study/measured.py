@@ -130,7 +130,7 @@ class MeasuredPlan:
     def to_json(self) -> str:
         """The declaration as recorded; from_json resolves the same comparison from it."""
         study = {item.name: getattr(self.study, item.name) for item in dataclasses.fields(self.study)}
-        study |= {"base": self.study.base.to_plain(), "protocol": changed_fields(self.study.protocol)}
+        study |= {"base": self.study.base.to_dict(), "protocol": changed_fields(self.study.protocol)}
         study["factors"] = [dataclasses.asdict(factor) for factor in self.study.factors]
         content = {"plan": MARK, "study": study, "default": self.default}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -151,4 +151,4 @@ class MeasuredPlan:
 
 def _cell(content: dict[str, Any]) -> MeasuredCell:
     kind = StepCell if content["kind"] == PART else LatencyCell
-    return kind.from_plain(content)
+    return kind.from_dict(content)

@@ -67,7 +67,7 @@ def _measured_lines(plan: MeasuredPlan, states: Sequence[CellState]) -> list[str
     protocol, arms, base = plan.study.protocol, plan.spec.entries, plan.study.base
     return [
         f"{plan.study.name}: {len(arms)} networks side by side; {summary(states, None)}",
-        f"{protocol.rounds} rounds of {protocol.burst} calls, {base.threads} threads a call, {base.size_words}",
+        f"{protocol.rounds} rounds of {protocol.burst} calls, {base.threads} threads a call, {base.size_text}",
         *(f"  {arm.label}" for arm in arms),
         *(f"  not measured: {label}: {why}" for label, why in plan.study.gaps.items()),
         *_table(states),

@@ -40,7 +40,7 @@ def test_text_round_trip(some):
     again = StepSpec.from_json(spec.to_json())
     assert again == spec
     assert again.key == spec.key
-    assert all(StepCell.from_plain(cell.to_plain()) == cell for cell in some)
+    assert all(StepCell.from_dict(cell.to_dict()) == cell for cell in some)
 
 
 def test_pinned_text():
@@ -109,7 +109,7 @@ def test_another_versions_text_is_refused(changes):
     with pytest.raises(InputError, match="version"):
         StepSpec.from_json(json.dumps(json.loads(spec_of(StepCell()).to_json()) | changes))
     with pytest.raises(InputError, match="version"):
-        StepCell.from_plain({"kind": "step", "width": 2})
+        StepCell.from_dict({"kind": "step", "width": 2})
 
 
 def test_planning_one_imports_no_torch():

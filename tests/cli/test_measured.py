@@ -95,7 +95,7 @@ def test_re_parameterization_has_levels_by_name():
     [
         (("--k", "1", "4", "--path", "branches", "auto"), lambda cells: len(cells) == 4),
         (("--variant", "s1"), lambda cells: {cell.variant for cell in cells} == {"s1"}),
-        (("--batch-size", "32", "--image-size", "64"), lambda cells: {cell.size_words for cell in cells} == {SMALL}),
+        (("--batch-size", "32", "--image-size", "64"), lambda cells: {cell.size_text for cell in cells} == {SMALL}),
         (("--threads", "1"), lambda cells: {cell.threads for cell in cells} == {1}),
         (("--device", "cuda", "--compile"), lambda cells: {(c.device, c.compile) for c in cells} == {("cuda", True)}),
     ],

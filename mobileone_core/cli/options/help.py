@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.fields import help_texts
+from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork, Runtime
 from mobileone_core.study.factor import Factor, level_text
 from mobileone_core.training.cell import MULTIPLES, VARIED
 from mobileone_core.training.recipe import Recipe
@@ -20,42 +23,11 @@ HELP = {
     **help_texts(Recipe),
 }
 MEASURED_HELP = {
-    "model": "A network of table 9, or one of ours.",
-    "form": "With the branches of training, or deployed: one convolution a block.",
-    "k": "Parallel conv-BN branches of a block in train form, 1 to 16; 0 as the variant has it.",
-    "activation": "Activation after every convolution; _rank5 is the usual, transposed form of the dynamic ones.",
-    "block": "What stands around every convolution: nothing, SE, a skip connection, both.",
-    "depth": "Convolutions after the stem.",
-    "width": "Channels of every one.",
-    "kernel_size": "Kernel of every one, odd.",
-    "stem_stride": "Stride of the first convolution, which reads the image.",
-    "name": "What executes the network.",
-    "threads": "Threads within a call.",
-    "precision": "Numbers that weights and activations are kept in.",
-    "layout": "Memory format of activations.",
-    "image_size": "Pixels along a side of the image, of which there is one a call.",
-    "rounds": "Rounds: the replicates of a measurement, in each of which every network has its turn.",
-    "burst": "Timed calls of a turn.",
-    "warmup": "Untimed calls of every network at the start.",
-    "untimed": "Untimed calls before a turn's timed ones.",
-    "seed": "Draws the order of the turns.",
-    "trim": "Fastest and slowest calls of a turn that the trimmed statistics leave out, each.",
-    "reload": "Load the network anew at every turn.",
+    name: text
+    for part in (NamedNetwork, Chain, Runtime, LatencyCell, Protocol)
+    for name, text in help_texts(part).items()
 }
-STEP_HELP = {
-    "variant": "Network: s0 to s4 as published; tiny and small, ours, for laptops.",
-    "k": "Parallel conv-BN branches of a block, 1 to 16.",
-    "path": "branches, each by itself; folded into one convolution; auto, the faster of both block by block; timm, its "
-    "network of that name, which it has for s0 to s4 with their own k alone.",
-    "batch_size": "Images a step.",
-    "image_size": "Pixels along a side of an image.",
-    "num_classes": "Classes.",
-    "threads": "Threads within a step, on a CPU.",
-    "device": "Where a step runs: cpu, or the first CUDA device.",
-    "precision": "Arithmetic of a step.",
-    "channels_last": "Channels-last memory format; on a GPU alone.",
-    "compile": "Compile the network with torch.compile.",
-}
+STEP_HELP = help_texts(StepCell)
 SEEDS = "Cells a level, with seeds 0, 1 and so on."
 SEARCH_HELP = {
     "widths": "Multiples of the channels, chosen stage by stage.",

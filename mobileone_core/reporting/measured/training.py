@@ -82,7 +82,7 @@ class TrainingView:
     def notes(self, result: MeasuredResult) -> Sequence[str]:
         return [
             "- *A step* is forward, cross entropy, backward and SGD's update on one batch of random images "
-            f"({result.plan.study.base.size_words}), without data loading. All paths start from the same weights, "
+            f"({result.plan.study.base.size_text}), without data loading. All paths start from the same weights, "
             "timm's network too; one whose logits are not those of the branches is not timed.",
             "- *Time*: the median over rounds with its order-statistic 95 % interval. *Ratios* are taken round by "
             "round, to what was timed in the same round. Slower and faster stand where the interval leaves 1 out and "

@@ -76,7 +76,7 @@ def training_figure(result: MeasuredResult) -> "Figure":
         if number == 0:
             threads = f"{study.base.threads} thread{'' if study.base.threads == 1 else 's'}"
             heading(axes, f"Measured: {place(result) or 'nothing yet'}, {threads}"[:90], MEASURED)
-            top(axes, 0.74, f"{study.base.size_words}; medians, 95 % over {rounds} rounds", fontsize=8)
+            top(axes, 0.74, f"{study.base.size_text}; medians, 95 % over {rounds} rounds", fontsize=8)
     title(figure, study.question, 0.02)
     return figure
 

@@ -21,7 +21,7 @@ def setting(result: MeasuredResult) -> str:
     """Protocol and size: 20 rounds of 4 calls, 224 px, batch 1."""
     protocol, base = result.plan.spec.protocol, result.plan.study.base
     turns = f"{protocol.rounds} rounds of {calls(protocol.burst)}"
-    return f"protocol {protocol_name(protocol)}, {turns}, {base.size_words}"
+    return f"protocol {protocol_name(protocol)}, {turns}, {base.size_text}"
 
 
 def calls(number: int) -> str:
