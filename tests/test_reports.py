@@ -8,8 +8,8 @@ import pytest
 
 from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
 from mobileone_core.cli.commands.run import default_plan
-from mobileone_core.reporting.readme import update_readme
-from mobileone_core.reporting.report import read_report, write_index, write_report
+from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
+from mobileone_core.reporting.report import document_of, read_report, write_index, write_report
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.plans import comparisons_of, is_whole
@@ -73,7 +73,10 @@ def test_index_and_readme_show_the_reports(tmp_path):
     shutil.copy(ROOT / "README.md", tmp_path)
     (tmp_path / "reports" / "README.md").unlink()
     assert write_index(tmp_path / "reports").read_bytes() == (REPORTS / "README.md").read_bytes()
-    assert not update_readme(tmp_path / "README.md", tmp_path / "reports" / "branch_count" / "README.md")
+    readme = tmp_path / "README.md"
+    assert not update_readme(readme, tmp_path / "reports" / "branch_count" / "README.md")
+    for name in quoted_reports(readme.read_text()):
+        assert not update_values(readme, name, document_of(*read_report(REPORTS / name)))
 
 
 @pytest.mark.parametrize("study", TRAINED)

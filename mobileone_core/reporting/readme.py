@@ -1,4 +1,10 @@
-"""A report's verdict, table and figure, copied into a page elsewhere."""
+"""Parts of a report in another page: its summary between table markers, single values between value markers.
+
+    <!-- table:STUDY --> verdict, table and figure <!-- end table:STUDY -->
+    <!-- value:STUDY:KEY -->text<!-- end value -->
+
+KEY is a fact of the report (n, cells, minutes, detectable, ...) or a cell of one of its tables, "row/column".
+"""
 
 import os
 import re
@@ -6,32 +12,59 @@ from pathlib import Path
 
 from mobileone_core.errors import InputError
 from mobileone_core.files import write_content
+from mobileone_core.reporting.document import Document
 
 START = re.compile(r"<!-- table:(\S+) -->")
+VALUE = re.compile(r"(<!-- value:([^\s:]+):(.+?) -->)(?:(?!<!--).)*(<!-- end value -->)?", re.DOTALL)
 
 
 def update_readme(readme: Path, page: Path) -> bool:
-    """Replace the block between the readme's <!-- table:NAME --> and <!-- end table:NAME --> by the page's.
+    """Replace the readme's summary of a study by that of a report's page; return whether the readme changed.
 
-    Links to files beside the page are made relative to the readme. Returns whether the readme changed.
-    Raises InputError where a page or readme has no such block.
+    Links to files next to the page become relative to the readme. Raises InputError where one has no such block.
     """
     text, source = readme.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
-    found = START.search(source)
-    if found is None:
+    marker = START.search(source)
+    if marker is None:
         raise InputError(f"{page}: no <!-- table:NAME --> block")
-    name = found[1]
-    beside = Path(os.path.relpath(page.parent, readme.parent)).as_posix()
-    block = re.sub(r"\]\((?!\w+:|/|#)", f"]({beside}/", source[slice(*_span(source, name, page))])
+    name = marker[1]
+    prefix = Path(os.path.relpath(page.parent, readme.parent)).as_posix()
+    block = re.sub(r"\]\((?!\w+:|/|#)", f"]({prefix}/", source[slice(*_span(source, name, page))])
     start, end = _span(text, name, readme)
-    updated = text[:start] + block + text[end:]
+    return _write(readme, text, text[:start] + block + text[end:])
+
+
+def update_values(readme: Path, name: str, document: Document) -> bool:
+    """Fill the readme's value markers of a report, by its name; return whether the readme changed.
+
+    Raises InputError for a key that the report does not have, and for a marker without an end.
+    """
+
+    def filled(match: re.Match[str]) -> str:
+        start, study, key, end = match.groups()
+        if study != name:
+            return match[0]
+        if not end:
+            raise InputError(f"{readme}: {start} needs an <!-- end value --> before the next comment")
+        return f"{start}{document.value(key)}{end}"
+
+    text = readme.read_text(encoding="utf-8")
+    return _write(readme, text, VALUE.sub(filled, text))
+
+
+def quoted_reports(text: str) -> set[str]:
+    """The names of all reports that a page's value markers quote."""
+    return {match[2] for match in VALUE.finditer(text)}
+
+
+def _write(readme: Path, text: str, updated: str) -> bool:
     if updated != text:
         write_content(readme, updated)
     return updated != text
 
 
 def _span(text: str, name: str, path: Path) -> tuple[int, int]:
-    """Where a block's inside starts and ends."""
+    """Start and end of the inside of a block."""
     opening, closing = f"<!-- table:{name} -->", f"<!-- end table:{name} -->"
     if text.count(opening) != 1 or text.count(closing) != 1 or text.index(opening) > text.index(closing):
         raise InputError(f"{path}: one {opening} and one {closing} after it are needed")

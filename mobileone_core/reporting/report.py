@@ -20,6 +20,9 @@ from mobileone_core.study.plans import AnyPlan, read_plan
 from mobileone_core.study.rows import StudyRecord
 
 PAGE, PLAN, PROBLEMS = "README.md", "plan.json", "problems.txt"
+SUMMARY = re.compile(
+    r"\A# (.*)$[\s\S]*?^Study .* (?:Setting|Measured|Searched): (.*)\.$[\s\S]*?^\*\*Verdict\.\*\* (.*)$", re.MULTILINE
+)
 STAMP = re.compile(r"<!-- Written by `mobileone report`; record (\w+)(?:; (.+))?\. -->")
 
 
@@ -137,22 +140,19 @@ def _reading(directory: Path) -> Iterator[None]:
         raise InputError(f"{directory}: its files cannot be read as one record ({error!r})") from error
 
 
-def index_line(name: str, plan: AnyPlan, record: StudyRecord) -> str:
-    """A report's line in the index: its name, question, verdict and setting."""
-    document = document_of(plan, record)
-    return f"| [{name}]({name}/{PAGE}) | {document.title} | {document.verdict} ({document.setting}) |"
-
-
-def write_index(directory: Path, lines: Mapping[str, str] | None = None) -> Path:
-    """Write directory/README.md: every report in it with its question and verdict.
-
-    lines: those of reports that were just written, by name; the others are made from the report's cells.csv.
-    """
+def write_index(directory: Path) -> Path:
+    """Write directory/README.md: every report in it with its question, verdict and setting, as its page has them."""
     text = "# Reports\n\n| study | question | verdict |\n| --- | --- | --- |\n"
     for home in sorted(path.parent for path in directory.glob(f"*/{PLAN}")):
-        line = (lines or {}).get(home.name) or index_line(home.name, *read_report(home))
-        text += f"{line}\n"
+        page = SUMMARY.search(saved_text(home / PAGE))
+        question, setting, verdict = page.groups() if page else _summary(*read_report(home))
+        text += f"| [{home.name}]({home.name}/{PAGE}) | {question} | {verdict} ({setting}) |\n"
     index = directory / PAGE
     if saved_text(index) != text:
         write_content(index, text)
     return index
+
+
+def _summary(plan: AnyPlan, record: StudyRecord) -> tuple[str, str, str]:
+    document = document_of(plan, record)
+    return document.title, document.setting, document.verdict

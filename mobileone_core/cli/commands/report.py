@@ -6,9 +6,9 @@ from pathlib import Path
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.paths import home, reports_home, runs_home
 from mobileone_core.errors import require
-from mobileone_core.reporting.readme import update_readme
+from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.report import (
-    index_line,
+    document_of,
     read_report,
     read_saved_plan,
     report_name,
@@ -113,15 +113,18 @@ def _recorded(plan: AnyPlan, workspace: Workspace) -> StudyRecord:
 
 
 def _write(sources: Iterable[Source]) -> Iterator[Path]:
-    """Write reports, and the index of each directory; this workspace's README shows the tables of its own reports."""
+    """Write reports, and the index of each directory; this workspace's README quotes its own reports."""
     readme = home() / "README.md"
-    written: dict[Path, dict[str, str]] = {}
+    directories = {}
     for plan, record, directory in sources:
         files = write_report(plan, record, directory)
-        written.setdefault(directory, {})[report_name(plan)] = index_line(report_name(plan), plan, record)
-        marker = f"<!-- table:{plan.study.name} -->"
-        if directory == reports_home() and readme.is_file() and marker in readme.read_text(encoding="utf-8"):
-            update_readme(readme, files.page)
+        directories[directory] = None
+        if directory == reports_home() and readme.is_file():
+            text = readme.read_text(encoding="utf-8")
+            if f"<!-- table:{plan.study.name} -->" in text:
+                update_readme(readme, files.page)
+            if report_name(plan) in quoted_reports(text):
+                update_values(readme, report_name(plan), document_of(plan, record))
         yield files.page
-    for directory, lines in written.items():
-        write_index(directory, lines)
+    for directory in directories:
+        write_index(directory)
