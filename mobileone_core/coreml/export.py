@@ -28,20 +28,20 @@ def export_package(
     network: MobileOne,
     output: Path,
     options: Options,
-    told: Mapping[str, str],
+    metadata: Mapping[str, str],
     proceed: Callable[[], None] = lambda: None,
 ) -> Exported:
     """Convert the deployed network and verify it; output appears whole, and only if it is right.
 
-    told: facts for the model's metadata and the manifest. proceed is called before the package takes its place and may
-    raise: an interrupt that a library swallowed. Raises InputError, NotVerifiedError among them.
+    metadata: texts for the model's metadata and the manifest. proceed is called before the package takes its place and
+    may raise: an interrupt that a library swallowed. Raises InputError, NotVerifiedError among them.
     """
     found: list[Verification] = []
 
     def write(aside: Path) -> None:
-        save(convert(network, network.spec.in_channels, options), aside, dict(told))
+        save(convert(network, network.spec.in_channels, options), aside, dict(metadata))
         found.append(verify(aside, network, options))
-        text = json.dumps(_manifest(aside, network, options, told, found[0]), indent=2)
+        text = json.dumps(_manifest(aside, network, options, metadata, found[0]), indent=2)
         (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
         proceed()
 
@@ -50,7 +50,7 @@ def export_package(
 
 
 def _manifest(
-    package: Path, network: MobileOne, options: Options, told: Mapping[str, str], found: Verification
+    package: Path, network: MobileOne, options: Options, metadata: Mapping[str, str], found: Verification
 ) -> dict[str, Any]:
     return {
         "hash": package_hash(package),
@@ -60,6 +60,6 @@ def _manifest(
         "image_size": options.image_size,
         "precision": options.precision,
         "input": "image" if options.pixels else "tensor",
-        "told": dict(told),
+        "metadata": dict(metadata),
         "verified": asdict(found),
     }

@@ -1,4 +1,4 @@
-"""Measurements made elsewhere, as files: our JSON and CSV. No torch here."""
+"""Measurements on devices as files, in our JSON and CSV, and the manifests of exported models."""
 
 import csv
 import json
@@ -6,33 +6,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobileone_core.errors import InputError, require
-from mobileone_core.latency.device import LONGEST, STATISTICS, DeviceMeasurement, sample_statistics, to_milliseconds
+from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.latency.device import (
+    LONGEST,
+    STATISTICS,
+    DeviceMeasurement,
+    ExportedModel,
+    sample_statistics,
+    to_milliseconds,
+)
 
 SCHEMA = 1
 REQUIRED = ("model_hash", "device", "os", "compute_units", "protocol", "unit", "n", "date")
 TEXTS = ("app", "thermal", "battery")
 OPTIONAL = ("statistics", "samples", "load", "placement", *TEXTS)
 TRIMMED = "modelbench"  # its average leaves calls out, so that the mean of all samples is another number
+PREFIX = "mobileone."  # of an export's metadata
+PACKAGE_MANIFEST = "Manifest.json"  # belongs to the package format of Core ML
 
 FORMAT = """\
 JSON, schema 1: {"schema": 1, "measurements": [{...}, ...]}, each with
-  model_hash     as the manifest of the export has it
+  model_hash     as in the manifest of the export
   device, os     "iPhone 12", "iOS 17.4"
   compute_units  all, cpu_and_ne, cpu_and_gpu or cpu_only
   protocol       modelbench, xcode-report, remote-device, mac-interleaved or other:NAME
-  unit           ms, s or us, of every time in the measurement
-  n              predictions, 1 or more; the number of samples where they are given
+  unit           ms, s or us, for every time in the measurement
+  n              number of predictions, 1 or more; the number of samples if they are given
   date           YYYY-MM-DD
-  statistics     {"min": T, "low": T, "median": T, "average": T, "p90": T, "max": T}: those that are known
-  samples        [T, ...], every prediction; what is known then follows from them
-  load, placement, app, thermal, battery   where known: time to load, {"NeuralEngine": operators, ...}, texts
-CSV, a line a measurement: columns schema (1) and the names above, of statistics a column each (min, low, ...), samples
-parted by spaces, placement as NeuralEngine=43 CPU=2. Empty cells are not known. No other fields are taken."""
+  statistics     {"min": T, "low": T, "median": T, "average": T, "p90": T, "max": T}, any of them
+  samples        [T, ...], every prediction; statistics that follow from them need not be given
+  load, placement, app, thermal, battery   optional: time to load, {"NeuralEngine": operators, ...}, texts
+CSV, one line per measurement: columns schema (1) and the names above, one column per statistic (min, low, ...), samples
+separated by spaces, placement as NeuralEngine=43 CPU=2. Empty cells are left out. Other fields are refused."""
 
 
 def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasurement, ...]:
-    """All measurements of a file, with what is given beside it where the file does not say it.
+    """All measurements of a JSON or CSV file; given holds fields that the file may leave out.
 
     Raises InputError, which names file, measurement and field, for the first that is wrong.
     """
@@ -45,21 +54,21 @@ def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasu
         raise InputError(f"{path.name}: not readable as {path.suffix[1:].upper()} ({error})") from error
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from error
-    found = []
+    measurements = []
     for number, item in enumerate(items, start=1):
         try:
-            found.append(measurement(_completed(item, given)))
+            measurements.append(measurement(_completed(item, given)))
         except InputError as error:
             raise InputError(f"{path.name}, measurement {number}: {error}") from error
-    if not found:
+    if not measurements:
         raise InputError(f"{path.name}: no measurement in it")
-    return tuple(found)
+    return tuple(measurements)
 
 
 def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
-    """One measurement from its fields in the unit named; InputError."""
+    """One measurement from its fields, whose times are in the unit named. Raises InputError."""
     for name in item:
-        require(name in (*REQUIRED, *OPTIONAL), "field", name, f"one of {', '.join((*REQUIRED, *OPTIONAL))}")
+        require_choice("field", name, (*REQUIRED, *OPTIONAL))
     for name in REQUIRED:
         require(name in item, name, None, "it must be given")
     unit = str(item["unit"])
@@ -81,16 +90,16 @@ def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
 
 
 def _completed(item: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A hash that is no known model's is refused later, with its own cure."""
+    """Fields of the file and those given. A wrong model_hash is refused later, with a better message."""
     for name, value in given.items():
         fits = name == "model_hash" or item.get(name, value) == value
-        require(fits, name, value, f"what the file says, which is {item.get(name)!r}")
+        require(fits, name, value, f"the value in the file, which is {item.get(name)!r}")
     return {**given, **item}
 
 
 def _derived(times: Sequence[float], protocol: str) -> dict[str, float]:
-    found = sample_statistics(times) if times else {}
-    return {name: value for name, value in found.items() if (name, protocol) != ("average", TRIMMED)}
+    statistics = sample_statistics(times) if times else {}
+    return {name: value for name, value in statistics.items() if (name, protocol) != ("average", TRIMMED)}
 
 
 def _text(name: str, value: object) -> str:
@@ -111,16 +120,15 @@ def _read_json(text: str) -> Sequence[Mapping[str, Any]]:
     require(schema == SCHEMA and not isinstance(schema, bool), "schema", schema, f"this version reads {SCHEMA}")
     fits = isinstance(items, list) and all(isinstance(item, dict) for item in items)
     require(fits, "measurements", type(items).__name__, "a list of objects")
-    found: Sequence[Mapping[str, Any]] = items
-    return found
+    return list(items)
 
 
 def _read_csv(text: str) -> Sequence[Mapping[str, Any]]:
     reader = csv.DictReader(text.splitlines(), strict=True)
     names = reader.fieldnames or []
-    known = ("schema", *REQUIRED, *(name for name in OPTIONAL if name != "statistics"), *STATISTICS)
+    columns = ("schema", *REQUIRED, *(name for name in OPTIONAL if name != "statistics"), *STATISTICS)
     for name in names:
-        require(name in known, "column", name, f"one of {', '.join(known)}")
+        require_choice("column", name, columns)
     require(len(set(names)) == len(names), "columns", names, "each once")
     lines = list(reader)
     require(
@@ -132,19 +140,19 @@ def _read_csv(text: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _plain(line: dict[str, str]) -> dict[str, Any]:
-    """A line as JSON has it."""
-    found: dict[str, Any] = {name: cell for name, cell in line.items() if name not in (*STATISTICS, "schema")}
-    found["statistics"] = {name: _number(line[name], name) for name in STATISTICS if name in line}
+    """A CSV line as the JSON object it stands for."""
+    item: dict[str, Any] = {name: cell for name, cell in line.items() if name not in (*STATISTICS, "schema")}
+    item["statistics"] = {name: _number(line[name], name) for name in STATISTICS if name in line}
     if "n" in line:
-        found["n"] = int(line["n"]) if line["n"].isdecimal() else line["n"]
+        item["n"] = int(line["n"]) if line["n"].isdecimal() else line["n"]
     if "samples" in line:
-        found["samples"] = [_number(text, "samples") for text in line["samples"].split()]
+        item["samples"] = [_number(text, "samples") for text in line["samples"].split()]
     if "load" in line:
-        found["load"] = _number(line["load"], "load")
+        item["load"] = _number(line["load"], "load")
     if "placement" in line:
         pairs = [text.partition("=") for text in line["placement"].split()]
-        found["placement"] = {unit: int(count) if count.isdecimal() else count for unit, _, count in pairs}
-    return found
+        item["placement"] = {unit: int(count) if count.isdecimal() else count for unit, _, count in pairs}
+    return item
 
 
 def _number(text: str, name: str) -> float:
@@ -152,3 +160,32 @@ def _number(text: str, name: str) -> float:
         return float(text)
     except ValueError as error:
         raise InputError.of(name, text, "a number") from error
+
+
+def read_manifest(path: Path, title: str = "") -> ExportedModel:
+    """The exported model that a manifest describes; title names it if the manifest does not. Raises InputError."""
+    require(path.is_file(), "manifest", str(path), "an existing file; `mobileone export` writes it next to a package")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"manifest {path.name}: not readable as JSON ({error})") from error
+    require(isinstance(content, dict), "manifest", path.name, "an object, as `mobileone export` writes it")
+    metadata = content.get("metadata", content.get("told"))  # older manifests call it told
+    if isinstance(metadata, dict):
+        content = {**{name.removeprefix(PREFIX): value for name, value in metadata.items()}, **content}
+    more = {name: _first_text(content, name) for name in ("variant", "form", "precision", "input")}
+    model_hash = _first_text(content, "model_hash", "package_hash", "hash")
+    title = _first_text(content, "model", "title") or (f"mobileone_{more['variant']}" if more["variant"] else title)
+    allowed = "an object with model, title or variant, and with model_hash, package_hash or hash"
+    require(bool(title and model_hash), "manifest", path.name, allowed)
+    return ExportedModel(title, model_hash, **more)
+
+
+def find_manifest(package: Path) -> Path | None:
+    """The manifest inside a package, or next to it with the ending .json; None if there is neither."""
+    inside = sorted(path for path in package.glob("*.json") if path.name != PACKAGE_MANIFEST)
+    return next((path for path in (*inside, package.with_suffix(".json")) if path.is_file()), None)
+
+
+def _first_text(content: Mapping[str, Any], *names: str) -> str:
+    return next((content[name] for name in names if isinstance(content.get(name), str) and content[name]), "")

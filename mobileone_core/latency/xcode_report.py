@@ -1,5 +1,7 @@
-"""Xcode's performance report, X.mlperf with report.json: its keys are undocumented, so what looks right is searched,
-shown and confirmed by a person, never trusted. No torch here."""
+"""Xcode's performance report, X.mlperf with report.json.
+
+Its keys are undocumented: values that look like medians are searched for and shown, and a person confirms them.
+"""
 
 import json
 import math
@@ -26,8 +28,8 @@ UNIT_OF_KEY = (
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A number of the report that may be a median: where it stands, and what it may be."""
+class ReportedTime:
+    """A number of the report that may be a median time: of what (a key of KINDS), its path in the JSON, its value."""
 
     kind: str
     path: str
@@ -35,81 +37,83 @@ class Finding:
 
     @property
     def unit(self) -> str:
-        """The unit that its key names; empty where it names none."""
+        """The unit that its key names; empty if it names none."""
         return next((unit for pattern, unit in UNIT_OF_KEY if re.search(pattern, self.path)), "")
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was found in a report, and in how many places it names each compute unit."""
+class XcodeReport:
+    """Times in a report, and how often it names each compute unit."""
 
-    findings: tuple[Finding, ...]
+    times: tuple[ReportedTime, ...]
     placement: dict[str, int]
 
     def lines(self) -> list[str]:
-        """What a person is shown."""
-        found = [
-            f"  {item.kind}: {item.value:g} {item.unit or '(unit not named)'} at {item.path}" for item in self.findings
+        """The times with their paths, and the compute units, for a person to read."""
+        times = [
+            f"  {item.kind}: {item.value:g} {item.unit or '(unit not named)'} at {item.path}" for item in self.times
         ]
         units = ", ".join(f"{name} {count}" for name, count in sorted(self.placement.items()))
-        return [*(found or ["  no median"]), f"  compute units named: {units or 'none'}"]
+        return [*(times or ["  no median"]), f"  compute units named: {units or 'none'}"]
 
     @property
-    def medians(self) -> tuple[Finding, ...]:
-        """Those of predictions."""
-        return tuple(item for item in self.findings if item.kind == "prediction")
+    def medians(self) -> tuple[ReportedTime, ...]:
+        """The times of predictions."""
+        return tuple(item for item in self.times if item.kind == "prediction")
 
 
 def report_file(path: Path) -> Path:
-    """The report.json of a performance report, given as X.mlperf; InputError."""
-    found = sorted(path.rglob(REPORT)) if path.is_dir() else []
-    require(len(found) == 1, "file", str(path), f"an Xcode performance report with one {REPORT} in it")
-    return found[0]
+    """The report.json of a performance report X.mlperf. Raises InputError unless there is exactly one."""
+    files = sorted(path.rglob(REPORT)) if path.is_dir() else []
+    require(len(files) == 1, "file", str(path), f"an Xcode performance report with one {REPORT} in it")
+    return files[0]
 
 
-def read_report(path: Path) -> Report:
-    """Search a performance report; InputError where it is not readable."""
+def read_report(path: Path) -> XcodeReport:
+    """Search a performance report X.mlperf for times and compute units. Raises InputError if it is not readable."""
     try:
         content = json.loads(report_file(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name}/{REPORT}: not readable as JSON ({error})") from error
     leaves = list(_leaves(content, ""))
-    findings = [found for place, value in leaves if (found := _finding(place, value)) is not None]
-    units = Counter(_unit(value) for place, value in leaves if isinstance(value, str) and UNIT_KEYS.search(place))
-    return Report(tuple(findings), {name: count for name, count in units.items() if name})
+    times = [time for key, value in leaves if (time := _reported_time(key, value)) is not None]
+    units = Counter(_compute_unit(value) for key, value in leaves if isinstance(value, str) and UNIT_KEYS.search(key))
+    return XcodeReport(tuple(times), {name: count for name, count in units.items() if name})
 
 
-def confirmed_median(report: Report, asked: str, unit: str) -> float:
-    """The prediction median in milliseconds that was found, where it is the only one; InputError where a person has to
-    say it. asked tells how."""
+def confirmed_median(report: XcodeReport, advice: str, unit: str) -> float:
+    """The report's only prediction median, in milliseconds; unit is used if the report names none.
+
+    Raises InputError, which ends with the advice, if there is not exactly one median or no unit.
+    """
     medians = report.medians
-    require(len(medians) == 1, "median", [item.path for item in medians], f"one prediction median; {asked}")
-    known = unit or medians[0].unit
-    require(
-        known in MILLISECONDS, "unit", known, f"one of {', '.join(MILLISECONDS)}: the report does not name it; {asked}"
-    )
-    return to_milliseconds(medians[0].value, known, "median")
+    require(len(medians) == 1, "median", [item.path for item in medians], f"one prediction median; {advice}")
+    unit = unit or medians[0].unit
+    allowed = f"one of {', '.join(MILLISECONDS)}: the report does not name it; {advice}"
+    require(unit in MILLISECONDS, "unit", unit, allowed)
+    return to_milliseconds(medians[0].value, unit, "median")
 
 
-def _leaves(content: Any, place: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """The values of nested JSON with their paths, such as runs[0].median."""
     if isinstance(content, dict):
         for name, value in content.items():
-            yield from _leaves(value, f"{place}.{name}" if place else str(name))
+            yield from _leaves(value, f"{path}.{name}" if path else str(name))
     elif isinstance(content, list):
         for number, value in enumerate(content):
-            yield from _leaves(value, f"{place}[{number}]")
+            yield from _leaves(value, f"{path}[{number}]")
     else:
-        yield place, content
+        yield path, content
 
 
-def _finding(place: str, value: object) -> Finding | None:
+def _reported_time(path: str, value: object) -> ReportedTime | None:
     is_time = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    if not is_time or not re.search("median", place, re.IGNORECASE):
+    if not is_time or not re.search("median", path, re.IGNORECASE):
         return None
-    kind = next((kind for kind, words in KINDS.items() if re.search(words, place, re.IGNORECASE)), "")
-    return Finding(kind, place, float(value)) if kind else None  # type: ignore[arg-type]
+    kind = next((kind for kind, pattern in KINDS.items() if re.search(pattern, path, re.IGNORECASE)), "")
+    return ReportedTime(kind, path, float(value)) if kind else None  # type: ignore[arg-type]
 
 
-def _unit(text: str) -> str:
-    found = UNIT.search(text)
-    return UNIT_NAMES[re.sub(r"\s", "", found.group().lower())] if found else ""
+def _compute_unit(text: str) -> str:
+    match = UNIT.search(text)
+    return UNIT_NAMES[re.sub(r"\s", "", match.group().lower())] if match else ""

@@ -78,7 +78,7 @@ def test_core_ml_of_a_file(weights, tmp_path, capsys):
     manifest = json.loads((output / "mobileone.json").read_text())
     assert (manifest["hash"], manifest["input"], manifest["precision"]) == (package_hash(output), "image", "float16")
     digest = subprocess.run(["sha256sum", weights], capture_output=True, text=True, check=True).stdout.split()[0]
-    assert manifest["told"]["mobileone.weights_sha256"] == digest
+    assert manifest["metadata"]["mobileone.weights_sha256"] == digest
     assert str(tmp_path) not in json.dumps(manifest)
     code, _, err = exported(given(weights, "--output", output), capsys)
     assert (code, "--force" in err) == (2, True)
@@ -96,17 +96,17 @@ def test_a_finished_run(form, runs, tmp_path, capsys):
     assert (code, err) == (0, "")
     assert "1 x 32 x 32" in out
     if form == "coreml":
-        told = json.loads((output / "mobileone.json").read_text())["told"]
+        metadata = json.loads((output / "mobileone.json").read_text())["metadata"]
     else:
-        told = {item.key: item.value for item in onnx.load(output).metadata_props}
+        metadata = {item.key: item.value for item in onnx.load(output).metadata_props}
         manifest = json.loads((tmp_path / "run.onnx.json").read_text())
         assert manifest["hash"] == hashlib.sha256(output.read_bytes()).hexdigest()
-        assert manifest["told"] == told
+        assert manifest["metadata"] == metadata
         assert manifest["verified"]["census"]["Conv"] == sum(
             node.op_type == "Conv" for node in onnx.load(output).graph.node
         )
-    assert told["mobileone.test/top1"] == "0.875"
-    assert told["mobileone.key"] == CellSpec(model=SPEC).key
+    assert metadata["mobileone.test/top1"] == "0.875"
+    assert metadata["mobileone.key"] == CellSpec(model=SPEC).key
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.latency import Import
 from mobileone_core.errors import InputError, require
-from mobileone_core.latency.device import DeviceMeasurement, KnownModel, known_by_hash, to_milliseconds
-from mobileone_core.latency.device_files import FORMAT, read_measurements
-from mobileone_core.latency.known_models import manifest_of, read_manifest
-from mobileone_core.latency.xcode_report import Report, confirmed_median, read_report
+from mobileone_core.latency.device import DeviceMeasurement, ExportedModel, model_by_hash, to_milliseconds
+from mobileone_core.latency.device_files import FORMAT, find_manifest, read_manifest, read_measurements
+from mobileone_core.latency.xcode_report import XcodeReport, confirmed_median, read_report
 from mobileone_core.study.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def run(asked: Import) -> int:
     else:
         items = [_measured(asked, path, models) for path in asked.files]
     named = [
-        (source, [(known_by_hash(models, item.model_hash), item) for item in found])
+        (source, [(model_by_hash(models, item.model_hash), item) for item in found])
         for source, found in _sources(asked, items)
     ]
     _require_new(asked, named)
@@ -46,17 +45,17 @@ def run(asked: Import) -> int:
     return COMPLETE
 
 
-def known_models(manifests: Iterable[Path], packages: Iterable[Path], title: str) -> list[KnownModel]:
+def known_models(manifests: Iterable[Path], packages: Iterable[Path], title: str) -> list[ExportedModel]:
     """The models of manifests and packages; InputError where a manifest does not fit its package."""
     from mobileone_core.coreml.package import package_hash
 
     found = [read_manifest(path, title) for path in manifests]
     for package in packages:
         model_hash = package_hash(package)
-        manifest = manifest_of(package)
+        manifest = find_manifest(package)
         if manifest is None:
             require(bool(title), "title", title, f"a title for {package.name}, which has no manifest")
-            found.append(KnownModel(title, model_hash))
+            found.append(ExportedModel(title, model_hash))
             continue
         model = read_manifest(manifest, title)
         fits = model.model_hash == model_hash
@@ -78,14 +77,14 @@ def _sources(
     return [(Source("imported", name="modelbench.json", text=text), items[0])]
 
 
-def _given(asked: Import, models: Sequence[KnownModel]) -> dict[str, Any]:
+def _given(asked: Import, models: Sequence[ExportedModel]) -> dict[str, Any]:
     """What the options say of a measurement; the hash where one model alone is named."""
     given = {"device": asked.device, "os": asked.os, "compute_units": asked.units or "", "protocol": asked.protocol}
     given |= {"date": asked.date, "model_hash": models[0].model_hash if len(models) == 1 else ""}
     return {name: text for name, text in given.items() if text} | ({} if asked.n is None else {"n": asked.n})
 
 
-def _by_hand(asked: Import, models: Sequence[KnownModel], protocol: str) -> dict[str, Any]:
+def _by_hand(asked: Import, models: Sequence[ExportedModel], protocol: str) -> dict[str, Any]:
     """The fields of numbers that no file of ours holds; InputError for what is missing."""
     require(len(models) == 1, "manifest", len(models), "one model, whose numbers these are: --manifest or --package")
     require(asked.protocol in ("", protocol), "protocol", asked.protocol, protocol)
@@ -95,7 +94,7 @@ def _by_hand(asked: Import, models: Sequence[KnownModel], protocol: str) -> dict
     return given
 
 
-def _modelbench(asked: Import, models: Sequence[KnownModel]) -> DeviceMeasurement:
+def _modelbench(asked: Import, models: Sequence[ExportedModel]) -> DeviceMeasurement:
     typed = {name: getattr(asked, name) for name in ("low", "average") if getattr(asked, name) is not None}
     for name in ("rounds", "calls"):
         require(getattr(asked, name) >= 1, name, getattr(asked, name), "an integer of 1 or more")
@@ -104,7 +103,7 @@ def _modelbench(asked: Import, models: Sequence[KnownModel]) -> DeviceMeasuremen
     return DeviceMeasurement(**fields, statistics=times, app=f"ModelBench, {asked.rounds} rounds of {asked.calls}")
 
 
-def _measured(asked: Import, path: Path, models: Sequence[KnownModel]) -> Sequence[DeviceMeasurement]:
+def _measured(asked: Import, path: Path, models: Sequence[ExportedModel]) -> Sequence[DeviceMeasurement]:
     if path.suffix.lower() != REPORT_SUFFIX:
         return read_measurements(path, _given(asked, models))
     report = read_report(path)
@@ -115,7 +114,7 @@ def _measured(asked: Import, path: Path, models: Sequence[KnownModel]) -> Sequen
     return [DeviceMeasurement(**fields, statistics={"median": median}, app="Xcode", placement=report.placement)]
 
 
-def _median(asked: Import, report: Report) -> float:
+def _median(asked: Import, report: XcodeReport) -> float:
     """As typed, or as found and confirmed: InputError where nobody is there to confirm it."""
     if asked.median_ms is not None:
         return to_milliseconds(asked.median_ms, "ms", "median_ms")
@@ -144,7 +143,7 @@ def _require_new(asked: Import, named: Sequence[tuple["Source", Sequence[object]
 def _record(
     workspace: Workspace,
     source: "Source",
-    items: Sequence[tuple[KnownModel, DeviceMeasurement]],
+    items: Sequence[tuple[ExportedModel, DeviceMeasurement]],
     *,
     again: bool,
 ) -> None:
@@ -157,7 +156,7 @@ def _record(
     print("next: `mobileone ui` shows the runs, `mobileone report` the tables")
 
 
-def told(model: KnownModel, item: DeviceMeasurement) -> str:
+def told(model: ExportedModel, item: DeviceMeasurement) -> str:
     """A measurement in a line."""
     times = ", ".join(f"{name} {value:#.4g} ms" for name, value in item.statistics.items())
     where = f"{item.device}, {item.os}, {item.compute_units}"

@@ -8,7 +8,7 @@ from mobileone_core.cli.commands.device_import import known_models, told
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.latency import Run
 from mobileone_core.errors import require
-from mobileone_core.latency.device import known_by_hash
+from mobileone_core.latency.device import model_by_hash
 
 DIFFERENCE = 0.05  # of the largest output: maps in half precision on a Neural Engine differ by less
 COARSE = (
@@ -45,7 +45,7 @@ def run(asked: Run) -> int:
     from mobileone_core.study.record.devices import Source, record_devices
 
     for item, difference in zip(found, differences, strict=True):
-        model = known_by_hash(models, item.measurement.model_hash)
+        model = model_by_hash(models, item.measurement.model_hash)
         operators = json.dumps([asdict(place) for place in item.operators], indent=2) + "\n"
         raw = json.dumps(asdict(item.measurement), indent=2, sort_keys=True) + "\n"
         texts = {"placement.json": operators} if item.operators else {}

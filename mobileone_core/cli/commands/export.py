@@ -26,7 +26,7 @@ from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.evaluate import read_network
 
 if TYPE_CHECKING:
-    from mobileone_core.latency.onnx_verify import OnnxVerification
+    from mobileone_core.latency.onnx import OnnxVerification
 
 HEADS = ("head.fc.weight", "linear.weight")  # the classifier's name in our own and timm's layout, and the authors'
 
@@ -38,7 +38,7 @@ class Source:
     network: MobileOne
     data: str
     image_size: int
-    told: Mapping[str, str]
+    metadata: Mapping[str, str]
 
 
 def run(asked: Export) -> None:
@@ -57,7 +57,7 @@ def _coreml(asked: Export, source: Source, interrupt: SignalGuard) -> list[str]:
 
     pixels = _pixels(asked, source) if asked.input == "image" else None
     options = Options(source.image_size, asked.chosen_precision, pixels)
-    done = export_package(source.network, asked.output, options, source.told, interrupt.check)
+    done = export_package(source.network, asked.output, options, source.metadata, interrupt.check)
     found = done.verification
     lines = _lines(asked, source, found.census, found.weights, found.error)
     if found.half_difference is not None:
@@ -68,13 +68,13 @@ def _coreml(asked: Export, source: Source, interrupt: SignalGuard) -> list[str]:
 
 
 def _onnx(asked: Export, source: Source, interrupt: SignalGuard) -> list[str]:
-    from mobileone_core.latency.onnx_verify import OnnxVerification, export_verified_onnx
+    from mobileone_core.latency.onnx import OnnxVerification, export_verified_onnx
 
     found: list[OnnxVerification] = []
     manifest = asked.output.with_name(f"{asked.output.name}.json")
 
     def write(aside: Path) -> None:
-        found.append(export_verified_onnx(source.network, source.image_size, aside, source.told))
+        found.append(export_verified_onnx(source.network, source.image_size, aside, source.metadata))
         interrupt.check()
         write_content(manifest, _manifest(asked, source, found[0], sha256(aside)))
 
@@ -97,7 +97,7 @@ def _manifest(asked: Export, source: Source, found: "OnnxVerification", digest: 
         "image_size": source.image_size,
         "precision": asked.chosen_precision,
         "input": asked.input,
-        "told": dict(source.told),
+        "metadata": dict(source.metadata),
         "verified": asdict(found),
     }
     return json.dumps(content, indent=2) + "\n"
@@ -129,9 +129,9 @@ def _from_run(asked: Export) -> Source:
         network = reparameterize(read_network(found.spec.model, found.spec.data.num_classes, found.weights))
         accuracy = {name: f"{found.metrics[name]:.6g}" for name in ("test/top1", "val/top1") if name in found.metrics}
         facts = {"key": found.spec.key, "run": asked.run, "variant": found.variant, **accuracy}
-        told = _told(asked, facts, found.weights)
+        metadata = _metadata(asked, facts, found.weights)
     data = found.spec.data
-    return Source(network, data.name, asked.image_size or data.image_size, told)
+    return Source(network, data.name, asked.image_size or data.image_size, metadata)
 
 
 def _from_file(asked: Export) -> Source:
@@ -141,7 +141,7 @@ def _from_file(asked: Export) -> Source:
     spec = ModelSpec.preset(asked.variant, in_channels=entry.channels).fitted_to(size).changed(**asked.network.changes)
     network = read_network(spec, _classes(asked.weights), asked.weights, "deployed")
     facts = {"variant": asked.variant, "weights file": asked.weights.name}
-    return Source(network, asked.data_name, size, _told(asked, facts, asked.weights))
+    return Source(network, asked.data_name, size, _metadata(asked, facts, asked.weights))
 
 
 def _classes(weights: Path) -> int:
@@ -153,7 +153,7 @@ def _classes(weights: Path) -> int:
     return len(found[0])
 
 
-def _told(asked: Export, facts: Mapping[str, str], weights: Path) -> dict[str, str]:
+def _metadata(asked: Export, facts: Mapping[str, str], weights: Path) -> dict[str, str]:
     usual = {
         "weights sha256": sha256(weights),
         "git": git_revision(),

@@ -1,6 +1,6 @@
 """ONNX Runtime on the CPU: the default for deployment figures. It folds batch normalization by itself."""
 
-from mobileone_core.latency.onnx_export import export_onnx
+from mobileone_core.latency.onnx import export_onnx
 from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource
 
 PROVIDER = "CPUExecutionProvider"

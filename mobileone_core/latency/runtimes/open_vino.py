@@ -1,6 +1,6 @@
 """OpenVINO on the CPU, an optional dependency. Left alone it computes in bfloat16 where the processor can."""
 
-from mobileone_core.latency.onnx_export import export_onnx
+from mobileone_core.latency.onnx import export_onnx
 from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
 
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}

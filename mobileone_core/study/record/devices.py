@@ -10,7 +10,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, KnownModel
+from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, ExportedModel
 from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.environment import git_revision, versions
 from mobileone_core.study.process import Owner
@@ -60,7 +60,7 @@ class Source:
 
 def record_devices(
     workspace: Workspace,
-    measured: Sequence[tuple[KnownModel, DeviceMeasurement]],
+    measured: Sequence[tuple[ExportedModel, DeviceMeasurement]],
     source: Source,
     *,
     again: bool = False,
@@ -111,7 +111,7 @@ def _is_missing(tracking: str) -> bool:
     return path is not None and not database_exists(path)
 
 
-def _tags(model: KnownModel, item: DeviceMeasurement) -> dict[str, str]:
+def _tags(model: ExportedModel, item: DeviceMeasurement) -> dict[str, str]:
     known = {
         "model": model.model,
         "variant": model.variant,

@@ -1,5 +1,9 @@
-"""Whether an ONNX file is the network: checked, its operators counted, its weights compared, run by ONNX Runtime."""
+"""Networks as ONNX files: export, and verification of a file against its network."""
 
+import contextlib
+import io
+import logging
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,41 +11,71 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mobileone_core.errors import InputError
-from mobileone_core.latency.onnx_export import export_onnx
 from mobileone_core.model.network import MobileOne
 
 TOLERANCE = 1e-4  # of the largest output
 
 
+def export_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
+    """Write a network in evaluation mode to one file, weights inside, for images of exactly this shape.
+
+    images: (B, C, S, S). Input and output are named images and logits. The exporter's messages are suppressed, its
+    errors are not.
+    """
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                network,
+                (images,),
+                path,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamo=True,
+                optimize=True,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+
+
 @dataclass(frozen=True)
 class OnnxVerification:
-    """Operators by kind, weight arrays compared, largest difference from torch over the largest output."""
+    """Counts of operators by kind, number of weight arrays compared, and the largest difference from torch's outputs
+    relative to the largest output."""
 
     census: dict[str, int]
     weights: int
     error: float
 
 
-def export_verified_onnx(network: MobileOne, image_size: int, path: Path, told: Mapping[str, str]) -> OnnxVerification:
-    """Write a deployed network, with facts about it in the file's metadata, and verify what was written.
+def export_verified_onnx(
+    network: MobileOne, image_size: int, path: Path, metadata: Mapping[str, str]
+) -> OnnxVerification:
+    """Export a deployed network for one image (1, C, S, S), verify the file, and write metadata into it.
 
-    Takes one image (1, C, S, S). Raises InputError where the file is not the network; the caller writes whole.
+    Raises InputError if the file does not compute what the network computes; the file is then left for the caller to
+    remove.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randn((1, network.spec.in_channels, image_size, image_size), generator=generator)
     export_onnx(network, images, path)
-    found = verify_onnx(path, network, images)
-    _tell(path, told)
-    return found
+    verification = verify_onnx(path, network, images)
+    _write_metadata(path, metadata)
+    return verification
 
 
 def verify_onnx(path: Path, network: MobileOne, images: Tensor) -> OnnxVerification:
-    """Hold a file against the deployed network: one convolution and its bias a block, every weight bit by bit.
+    """Compare an ONNX file with the deployed network: its operators, every weight bit by bit, and its outputs.
 
-    images: (B, C, S, S) of the exported shape. Raises InputError naming what differs.
+    images: (B, C, S, S) of the exported shape. Raises InputError that names what differs.
     """
     import onnx
     import onnxruntime
@@ -55,8 +89,8 @@ def verify_onnx(path: Path, network: MobileOne, images: Tensor) -> OnnxVerificat
         raise InputError(f"{path.name}: operators are not the network's; {census}, expected {convolutions} Conv")
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
     parameters = dict(network.named_parameters())
-    for name, wanted in parameters.items():
-        if name not in arrays or not np.array_equal(arrays[name], wanted.detach().numpy()):
+    for name, expected in parameters.items():
+        if name not in arrays or not np.array_equal(arrays[name], expected.detach().numpy()):
             raise InputError(f"{path.name}: {name} is not the network's")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"images": images.numpy()})
@@ -70,9 +104,9 @@ def verify_onnx(path: Path, network: MobileOne, images: Tensor) -> OnnxVerificat
     return OnnxVerification(census, len(parameters), error)
 
 
-def _tell(path: Path, told: Mapping[str, str]) -> None:
+def _write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, dict(told))
+    onnx.helper.set_model_props(model, dict(metadata))
     onnx.save(model, path)

@@ -4,7 +4,7 @@ import onnx
 import onnxruntime
 import torch
 
-from mobileone_core.latency.onnx_export import export_onnx
+from mobileone_core.latency.onnx import export_onnx
 from mobileone_core.model.calibration import calibrate
 from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import reparameterize
