@@ -1,4 +1,4 @@
-"""Accuracy beside cost: the table, the figure, and what the recipe's line may claim."""
+"""Accuracy next to cost: the table, the figure, and what the line on the recipe may claim."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.model.cost import model_cost
-from mobileone_core.reporting.figures.cost import arms_of, cost_figure, places
+from mobileone_core.reporting.figures.cost import cost_figure, level_costs, positions
 from mobileone_core.reporting.figures.labels import Label, place_labels
 from mobileone_core.reporting.figures.levels import draw
 from mobileone_core.reporting.figures.style import LEVELS, style
@@ -34,7 +34,7 @@ def costs(make_plan):
     return make_plan(name="costs", factors=(SE,), figure="cost")
 
 
-def test_accuracy_stands_beside_cost(costs):
+def test_accuracy_stands_next_to_cost(costs):
     table = cost_table(analyse(costs, record_of(costs)))
     rows = table.rows
     assert tuple(column.head for column in table.columns)[1:] == (
@@ -52,7 +52,7 @@ def test_other_studies_have_cost_alone(plan, rows):
     assert len(cost_table(analyse(plan, StudyRecord(rows))).columns) == 5
 
 
-def test_missing_level_is_a_gap_beside_its_cost(costs):
+def test_missing_level_is_a_gap_next_to_its_cost(costs):
     record = record_of(costs)
     left = StudyRecord([row for row in record.rows if row.factors["se"] == "none"])
     assert cost_table(analyse(costs, left)).rows[1][5:] == ("-", "0")
@@ -65,17 +65,17 @@ def test_figure_is_the_same_each_time_and_drawn_from_little(costs):
         assert draw(result) == draw(result)
 
 
-def test_arms_carry_the_deployed_cost(costs):
-    arms = arms_of(analyse(costs, record_of(costs)))
-    assert [arm.label for arm in arms] == ["none (baseline)", "0,0,0,1"]
-    assert [len(arm.values) for arm in arms] == [3, 3]
-    assert arms[0].cost == model_cost(costs.cells[0].spec.model, 32, 10).deployed
+def test_levels_carry_the_deployed_cost(costs):
+    levels = level_costs(analyse(costs, record_of(costs)))
+    assert [level.label for level in levels] == ["none (baseline)", "0,0,0,1"]
+    assert [len(level.values) for level in levels] == [3, 3]
+    assert levels[0].cost == model_cost(costs.cells[0].spec.model, 32, 10).deployed
 
 
 def test_baseline_is_black_wherever_it_stands(make_plan):
     plan = make_plan(figure="cost", factors=(Factor("k", "model.k", (2, 1, 4), 1),))
-    arms = arms_of(analyse(plan, record_of(plan)))
-    assert [(arm.label, arm.color) for arm in arms] == [
+    levels = level_costs(analyse(plan, record_of(plan)))
+    assert [(level.label, level.color) for level in levels] == [
         ("2", LEVELS[1]), ("1 (baseline)", "#000000"), ("4", LEVELS[2])
     ]  # fmt: skip
 
@@ -101,12 +101,12 @@ def test_published_values_in_percent_are_drawn_and_points_are_not(make_plan):
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=8))
 @settings(max_examples=100, deadline=None)
-def test_no_arm_hides_another_and_costs_keep_their_order(costs):
-    found = places(costs)
-    assert len({round(math.log(place), 9) for place in found}) == len(costs)
+def test_no_level_hides_another_and_costs_keep_their_order(costs):
+    drawn = positions(costs)
+    assert len({round(math.log(x), 9) for x in drawn}) == len(costs)
     width = max(math.log(max(costs) / min(costs)), 0.05)
-    for place, cost in zip(found, costs, strict=True):
-        assert abs(math.log(place / cost)) < 0.6 * width
+    for x, cost in zip(drawn, costs, strict=True):
+        assert abs(math.log(x / cost)) < 0.6 * width
 
 
 spots = st.tuples(st.integers(0, 400), st.integers(20, 200), st.integers(0, 15), st.integers(1, 14))
@@ -114,8 +114,8 @@ spots = st.tuples(st.integers(0, 400), st.integers(20, 200), st.integers(0, 15),
 
 @given(st.lists(spots, min_size=1, max_size=8, unique_by=lambda spot: spot[0] // 30))
 @settings(max_examples=50, deadline=None)
-def test_names_hide_no_other_name(found):
-    labels = [Label("x" * letters, x, y, y - half, y + half) for x, y, half, letters in found]
+def test_names_hide_no_other_name(marks):
+    labels = [Label("x" * letters, x, y, y - half, y + half) for x, y, half, letters in marks]
     boxes = [(x, y, label.width) for label, (x, y) in zip(labels, place_labels(labels, 420, 220), strict=True)]
     for index, (x, y, width) in enumerate(boxes):
         for other_x, other_y, other_width in boxes[:index]:

@@ -1,4 +1,4 @@
-"""The metric against what the deployed network costs: a panel over multiply-adds, one over parameters."""
+"""The metric against the cost of the deployed network: one panel over multiply-adds, one over parameters."""
 
 import math
 import statistics
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobileone_core.model.cost import FormCost, model_cost
-from mobileone_core.reporting.figures.labels import LETTERS, Label, place_labels
+from mobileone_core.reporting.figures.labels import LABEL_SIZE, label_at, place_labels_in, write_label
 from mobileone_core.reporting.figures.panels import (
     Span,
     ceiling,
+    draw_mean,
     draw_published,
-    measured_words,
+    measured_text,
     one_scale,
     shown_interval,
     shown_variants,
@@ -22,9 +23,11 @@ from mobileone_core.reporting.figures.style import (
     MEASURED,
     POINTS,
     WIDTH,
+    canvas,
     heading,
     level_color,
-    level_places,
+    level_indices,
+    log_axis,
     note,
     title,
 )
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEFT = 0.09
-SAME = 0.03  # costs closer than this part of the axis stand side by side
-STEP, ALONE = 0.035, 0.15  # of the axis, between arms that cost the same; and where all of them do
+EQUAL = 0.03  # levels whose costs differ by less than this fraction of the axis are drawn next to each other
+STEP, ONLY_STEP = 0.035, 0.15  # fraction of the axis between levels of equal cost; where all levels cost the same
 AXES: tuple[tuple[str, Callable[[FormCost], int]], ...] = (
     ("multiply-adds, deployed", lambda cost: cost.macs),
     ("parameters, deployed", lambda cost: cost.params),
@@ -45,8 +48,8 @@ AXES: tuple[tuple[str, Callable[[FormCost], int]], ...] = (
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One level: its name, colour and deployed network's cost, every seed's value, and the interval of their mean."""
+class LevelCost:
+    """A level: name, colour, cost of its deployed network, the value of every seed, and the interval of their mean."""
 
     label: str
     color: str
@@ -56,38 +59,44 @@ class Arm:
 
     @property
     def mean(self) -> float:
+        """Mean over seeds."""
         return statistics.fmean(self.values)
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The lowest and the highest value drawn."""
+        drawn = [*self.values, *(self.interval or ())]
+        return min(drawn), max(drawn)
 
-def arms_of(result: Result) -> list[Arm]:
-    """The study's levels with their cost; the image size and the classes are the data's."""
-    arms = []
+
+def level_costs(result: Result) -> list[LevelCost]:
+    """Return the study's levels with their cost at the image size and number of classes of the data."""
     intervals = {row.level: shown_interval(result, row.summary) for row in result.analysis.comparisons}
     baseline = result.analysis.baseline
-    colors = level_places(intervals, baseline)
+    indices = level_indices(intervals, baseline)
+    levels = []
     for label, cells in cells_by_level(result.plan).items():
         spec = cells[0].spec
         cost = model_cost(spec.model, spec.data.image_size, spec.data.num_classes).deployed
         values = tuple(result.value(cell.key) for cell in cells if cell.key in result.rows)
         name = ", ".join(level_text(level) for level in cells[0].factors.values())
         name += " (baseline)" if label == baseline else ""
-        arms.append(Arm(name, level_color(colors[label]), cost, values, intervals[label]))
-    return arms
+        levels.append(LevelCost(name, level_color(indices[label]), cost, values, intervals[label]))
+    return levels
 
 
 def cost_figure(result: Result) -> "Figure":
-    """Both panels have one scale for the metric; published values stand in a panel of their own."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, HEIGHT + 0.4))
+    """Draw both panels with one scale for the metric; published values have their own panel."""
     has_published = bool(shown_variants(result))
-    grid = figure.add_gridspec(1, 3 if has_published else 2)
-    grid.update(left=LEFT, right=0.98, bottom=0.12, top=0.79, wspace=0.2 if has_published else 0.1)
-    arms = arms_of(result)
+    figure, grid = canvas(
+        HEIGHT + 0.4, 1, 3 if has_published else 2,
+        left=LEFT, right=0.98, bottom=0.12, top=0.79, wspace=0.2 if has_published else 0.1,
+    )  # fmt: skip
+    levels = level_costs(result)
     spans: list[Span] = []
     for index, (name, cost) in enumerate(AXES):
         axes = figure.add_subplot(grid[index])
-        spans.append((axes, _panel(axes, arms, [cost(arm.cost) for arm in arms])))
+        spans.append((axes, _draw_levels(axes, levels, [cost(level.cost) for level in levels])))
         axes.set_xlabel(name)
         axes.tick_params(labelleft=index == 0)
     if has_published:
@@ -96,100 +105,72 @@ def cost_figure(result: Result) -> "Figure":
     first = spans[0][0]
     first.set_ylabel(result.axis_label)
     for (axes, _), (_, cost) in zip(spans, AXES, strict=False):
-        _label(axes, arms, [cost(arm.cost) for arm in arms])
+        _label(axes, levels, [cost(level.cost) for level in levels])
     title(figure, result.plan.study.question, LEFT)
-    heading(first, f"{measured_words(result)}; labels: {result.factor_names}", MEASURED)
-    note(first, _note_words(arms))
+    heading(first, f"{measured_text(result)}; labels: {result.factor_names}", MEASURED)
+    note(first, _marks_text(levels))
     return figure
 
 
-def _note_words(arms: list[Arm]) -> str:
-    """What the marks are; intervals only where there are some."""
-    interval = ", 95 % interval" if any(arm.interval for arm in arms) else ""
-    several = any(len(arm.values) > 1 for arm in arms)
+def _marks_text(levels: list[LevelCost]) -> str:
+    """Explain the marks; intervals only if one is drawn."""
+    interval = ", 95 % interval" if any(level.interval for level in levels) else ""
+    several = any(len(level.values) > 1 for level in levels)
     marks = f"Faint: one seed; diamond: mean{interval}" if several else "Diamond: one seed"
     return f"{marks}; equal costs stand side by side"
 
 
-def places(costs: list[int]) -> list[float]:
-    """Where on a log axis each arm stands: its cost, or beside it where another costs the same."""
+def positions(costs: list[int]) -> list[float]:
+    """Return the position of each level on a logarithmic axis: its cost, or next to it where another costs the same."""
     logs = [math.log(cost) for cost in costs]
     width = max(max(logs) - min(logs), 0.05)
     groups: list[list[int]] = []
     for index in sorted(range(len(logs)), key=lambda index: (logs[index], index)):
-        if groups and logs[index] - logs[groups[-1][0]] < SAME * width:
+        if groups and logs[index] - logs[groups[-1][0]] < EQUAL * width:
             groups[-1].append(index)
         else:
             groups.append([index])
-    step = ALONE if len(groups) == 1 else STEP
-    found = [0.0] * len(logs)
+    step = ONLY_STEP if len(groups) == 1 else STEP
+    result = [0.0] * len(logs)
     for group in groups:
         for order, index in enumerate(sorted(group)):
             shift = (order - (len(group) - 1) / 2) * step * width if len(group) > 1 else 0.0
-            found[index] = math.exp(logs[index] + shift)
-    return found
+            result[index] = math.exp(logs[index] + shift)
+    return result
 
 
-def _panel(axes: "Axes", arms: list[Arm], costs: list[int]) -> tuple[float, float]:
-    """Seeds, mean and interval of every arm; gives the least and greatest value."""
-    x = places(costs)
-    shown: list[float] = []
-    for place, arm in zip(x, arms, strict=True):
-        if not arm.values:
+def _draw_levels(axes: "Axes", levels: list[LevelCost], costs: list[int]) -> tuple[float, float]:
+    """Draw seeds, mean and interval of every level; returns the lowest and the highest value."""
+    x = positions(costs)
+    drawn: list[float] = []
+    for position, level in zip(x, levels, strict=True):
+        if not level.values:
             continue
-        axes.scatter([place] * len(arm.values), arm.values, s=14, color=arm.color, alpha=0.3, linewidth=0)
-        ends = [[arm.mean - arm.interval[0]], [arm.interval[1] - arm.mean]] if arm.interval else None
-        axes.errorbar(place, arm.mean, ends, fmt="D", color=arm.color, markersize=5, capsize=3)
-        shown += _extent(arm)
+        axes.scatter([position] * len(level.values), level.values, s=14, color=level.color, alpha=0.3, linewidth=0)
+        draw_mean(axes, position, level.mean, level.interval, level.color)
+        drawn += level.extent
     _cost_axis(axes, x, costs)
-    return (min(shown), max(shown)) if shown else (0.0, 1.0)
+    return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
 
 
 def _cost_axis(axes: "Axes", x: list[float], costs: list[int]) -> None:
-    """A log axis with round ticks, however narrow its range is."""
-    from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullLocator
+    """A logarithmic axis with round ticks, however narrow its range is."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
     margin = max(0.12 * math.log(max(x) / min(x)), 0.02)
     low, high = min(x) * math.exp(-margin), max(x) * math.exp(margin)
+    log_axis(axes, "x", low, high, sparse=200)
     if len(set(costs)) == 1:
-        ticks = [float(costs[0])]
-    elif high / low > 8:
-        steps = (1, 2, 5) if high / low < 200 else (1,)
-        ticks = [step * 10.0**power for power in range(0, 16) for step in steps]
-    else:
-        ticks = [float(tick) for tick in MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks([costs[0]])
+    elif high / low <= 8:
+        ticks = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        axes.set_xticks([tick for tick in ticks if low <= tick <= high])
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
 
 
-def _label(axes: "Axes", arms: list[Arm], costs: list[int]) -> None:
-    """Every arm's name beside its mean, where it hides nothing."""
-    box = axes.get_window_extent()
-    scale = POINTS / axes.figure.dpi
-    shown = [(place, arm) for place, arm in zip(places(costs), arms, strict=True) if arm.values]
-    labels = []
-    for place, arm in shown:
-        heights = (arm.mean, *_extent(arm))
-        pairs = axes.transData.transform([(place, height) for height in heights])
-        middle, low, high = (float(y - box.y0) * scale for _, y in pairs)
-        labels.append(Label(arm.label, float(pairs[0][0] - box.x0) * scale, middle, low, high))
-    spots = place_labels(labels, box.width * scale, box.height * scale)
-    for (place, arm), label, (x, y) in zip(shown, labels, spots, strict=True):
-        axes.annotate(
-            arm.label,
-            (place, arm.mean),
-            (x - label.x, y - label.y),
-            textcoords="offset points",
-            fontsize=LETTERS,
-            color=arm.color,
-            va="center",
-        )
-
-
-def _extent(arm: Arm) -> tuple[float, float]:
-    """The least and the greatest value that is drawn of an arm."""
-    shown = [*arm.values, *(arm.interval or ())]
-    return min(shown), max(shown)
+def _label(axes: "Axes", levels: list[LevelCost], costs: list[int]) -> None:
+    """Write the name of every level next to its mean."""
+    drawn = [(x, level) for x, level in zip(positions(costs), levels, strict=True) if level.values]
+    labels = [label_at(axes, level.label, x, level.mean, level.extent) for x, level in drawn]
+    for (x, level), label, spot in zip(drawn, labels, place_labels_in(axes, labels), strict=True):
+        write_label(axes, label, spot, (x, level.mean), fontsize=LABEL_SIZE, color=level.color)

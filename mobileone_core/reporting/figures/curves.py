@@ -1,23 +1,24 @@
-"""Training curves: every level's mean over seeds, one column a metric; below, the difference from the baseline."""
+"""Training curves: the mean over seeds per level, one column per metric; below, the difference from the baseline."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobileone_core.reporting.figures.panels import measured_words
+from mobileone_core.reporting.figures.panels import measured_text
 from mobileone_core.reporting.figures.style import (
     MEASURED,
     POINTS,
     WIDTH,
     Drawing,
     below_top,
+    canvas,
     drawing,
     heading,
     left_of,
     level_color,
     level_dash,
-    level_places,
+    level_indices,
     title,
 )
 from mobileone_core.reporting.trained.curves import Curve, curve_label, level_curves, relative
@@ -29,58 +30,58 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BANDS = 4  # levels; the bands of more hide each other
-DECADE = 10  # values that span more are drawn over a logarithm
+BANDS = 4  # levels drawn with intervals; those of more hide each other
+DECADE = 10  # values that span more have a logarithmic axis
 LOG_MARGIN = 1.3
-SETTLED = 0.2  # of training; the differences before are not what the scale shows
+SETTLED = 0.2  # fraction of training; earlier differences do not set the scale
 LEFT = 0.09
-LINE = 0.18  # the height of one of the legend's lines, in inches
+LINE = 0.18  # height of a line of the legend, inches
 
 
 def draw_curves(result: Result) -> Drawing:
-    """Draw the curves of the metrics that the study names."""
+    """Draw the curves of the metrics in study.curves."""
     return drawing(lambda: _figure(result))
 
 
 def curve_summaries(curves: Mapping[int, Curve]) -> dict[int, Summary]:
-    """Mean and 95 % t interval over the seeds that are in, by epoch."""
+    """Return mean and 95 % t interval over the available seeds, by epoch."""
     epochs = sorted({epoch for curve in curves.values() for epoch in curve})
     return {epoch: summarize(curve[epoch] for curve in curves.values() if epoch in curve) for epoch in epochs}
 
 
 def relative_summaries(curves: Mapping[int, Curve], base: Mapping[int, Curve]) -> dict[int, Summary]:
-    """The difference from the baseline in percent, seed by seed, by epoch."""
+    """Return the difference from the baseline in percent, taken seed by seed, by epoch."""
     epochs = sorted({epoch for curve in curves.values() for epoch in curve})
-    found = {}
+    summaries = {}
     for epoch in epochs:
         values = {seed: curve[epoch] for seed, curve in curves.items() if epoch in curve}
         against = {seed: curve[epoch] for seed, curve in base.items() if epoch in curve}
-        found[epoch] = summarize(relative(values, against))
-    return found
+        summaries[epoch] = summarize(relative(values, against))
+    return summaries
 
 
 def _figure(result: Result) -> "Figure":
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     metrics = result.plan.study.curves
     levels = [row.level for row in result.analysis.comparisons]
-    places = level_places(levels, result.analysis.baseline)
-    words = _level_words(result)
-    words[levels.index(result.analysis.baseline)] += " (baseline)"
-    columns = max(1, min(4, int(WIDTH * (0.98 - LEFT) * POINTS / (4.2 * max(map(len, words)) + 38))))
+    indices = level_indices(levels, result.analysis.baseline)
+    names = _level_names(result)
+    names[levels.index(result.analysis.baseline)] += " (baseline)"
+    columns = max(1, min(4, int(WIDTH * (0.98 - LEFT) * POINTS / (4.2 * max(map(len, names)) + 38))))
     head = 0.95 + LINE * -(-len(levels) // columns)
-    figure = Figure(figsize=(WIDTH, 4.6 + head))
-    grid = figure.add_gridspec(2, len(metrics), height_ratios=[1.5, 1])
-    grid.update(left=LEFT, right=0.98, bottom=0.08, top=below_top(figure, head), wspace=0.2, hspace=0.1)
+    figure, grid = canvas(
+        4.6 + head, 2, len(metrics), height_ratios=[1.5, 1],
+        left=LEFT, right=0.98, bottom=0.08, top=1 - head / (4.6 + head), wspace=0.2, hspace=0.1,
+    )  # fmt: skip
     for column, metric in enumerate(metrics):
         curves = level_curves(result, metric)
         upper = figure.add_subplot(grid[0, column])
         lower = figure.add_subplot(grid[1, column], sharex=upper)
-        _values(upper, places, {level: curve_summaries(curves[level]) for level in levels})
+        _values(upper, indices, {level: curve_summaries(curves[level]) for level in levels})
         base = curves[result.analysis.baseline]
         others = [level for level in levels if level != result.analysis.baseline]
-        _differences(lower, places, {level: relative_summaries(curves[level], base) for level in others})
+        _differences(lower, indices, {level: relative_summaries(curves[level], base) for level in others})
         upper.tick_params(labelbottom=False)
         upper.set_title(curve_label(metric), fontsize=10, loc="left")
         lower.set_xlabel("epoch")
@@ -89,42 +90,34 @@ def _figure(result: Result) -> "Figure":
             lower.set_ylabel("against baseline, %")
     first = figure.axes[0]
     labels = f"; labels: {result.factor_names}" if len(result.plan.study.factors) > 1 else ""
-    heading(first, f"{measured_words(result)}{_mean_words(result)}{labels}", MEASURED)
+    heading(first, f"{measured_text(result)}{_mean_text(result)}{labels}", MEASURED)
     title(figure, f"{result.plan.study.question} Training curves", LEFT)
     handles, _ = first.get_legend_handles_labels()
     corner = (left_of(first) - 0.01, below_top(figure, 0.58))
-    figure.legend(
-        handles,
-        words,
-        loc="upper left",
-        bbox_to_anchor=corner,
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-    )
+    figure.legend(handles, names, loc="upper left", bbox_to_anchor=corner, ncols=columns, frameon=False, fontsize=8)
     return figure
 
 
-def _mean_words(result: Result) -> str:
-    """What the lines are; intervals only where some are drawn."""
+def _mean_text(result: Result) -> str:
+    """Explain the lines; intervals only if some are drawn."""
     seeds = [row.summary.n for row in result.analysis.comparisons]
     if max(seeds) < 2:
         return ""
     return "; mean over seeds" + (" with 95 % t interval" if len(seeds) <= BANDS else "")
 
 
-def _level_words(result: Result) -> list[str]:
-    """Every level's name in the legend; of several factors the levels alone."""
+def _level_names(result: Result) -> list[str]:
+    """Names of the levels in the legend, without those of the factors if there are several."""
     if len(result.plan.study.factors) == 1:
         return [result.level_words(row.level) for row in result.analysis.comparisons]
-    return [", ".join(level_text(level) for level in arm.values()) for arm in result.plan.study.arms]
+    return [", ".join(map(level_text, setting.values())) for setting in result.plan.study.arms]
 
 
-def _values(axes: "Axes", places: Mapping[str, int], levels: Mapping[str, Mapping[int, Summary]]) -> None:
-    """The upper panel: the metric itself, over a logarithm where it spans more than a decade."""
+def _values(axes: "Axes", indices: Mapping[str, int], levels: Mapping[str, Mapping[int, Summary]]) -> None:
+    """Draw the upper panel: the metric itself, on a logarithmic axis if it spans more than a decade."""
     banded = len(levels) <= BANDS
     for level, summaries in levels.items():
-        _line(axes, places[level], summaries, level, banded=banded)
+        _line(axes, indices[level], summaries, level, banded=banded)
     shown = [item for summaries in levels.values() for item in summaries.values()]
     means = [item.mean for item in shown if item.mean is not None]
     if means and min(means) > 0 and max(means) > DECADE * min(means):
@@ -134,19 +127,19 @@ def _values(axes: "Axes", places: Mapping[str, int], levels: Mapping[str, Mappin
         axes.set_ylim(*limits(shown, banded=banded))
 
 
-def _differences(axes: "Axes", places: Mapping[str, int], others: Mapping[str, Mapping[int, Summary]]) -> None:
-    """The lower panel: the difference from the baseline, scaled to what is seen once training has settled."""
+def _differences(axes: "Axes", indices: Mapping[str, int], others: Mapping[str, Mapping[int, Summary]]) -> None:
+    """Draw the lower panel: the difference from the baseline, scaled to the values after training has settled."""
     axes.axhline(0, color=level_color(0), linewidth=1.2)
-    banded, shown = len(places) <= BANDS, [Summary(1, 0.0)]
+    banded, shown = len(indices) <= BANDS, [Summary(1, 0.0)]
     for level, summaries in others.items():
-        _line(axes, places[level], summaries, level, banded=banded)
+        _line(axes, indices[level], summaries, level, banded=banded)
         last = max(summaries, default=0)
         shown += [item for epoch, item in summaries.items() if epoch > SETTLED * last]
     axes.set_ylim(*limits(shown, banded=banded))
 
 
 def limits(shown: Sequence[Summary], *, banded: bool) -> tuple[float, float]:
-    """The ends of an axis: all means, and of their bands no more than would halve the means' room."""
+    """Return the limits of an axis: all means, and their intervals as far as the means keep half of the axis."""
     means = [item.mean for item in shown if item.mean is not None]
     ends = [end for item in shown for end in (item.low, item.high) if banded and end is not None]
     span = max(means) - min(means) or abs(max(means)) or 1.0
@@ -157,7 +150,7 @@ def limits(shown: Sequence[Summary], *, banded: bool) -> tuple[float, float]:
 
 
 def _line(axes: "Axes", index: int, summaries: Mapping[int, Summary], level: str, banded: bool) -> None:
-    """One level's mean and its band."""
+    """Draw the mean of one level and its interval."""
     epochs = [epoch for epoch, item in summaries.items() if item.mean is not None]
     means = [item.mean for item in summaries.values() if item.mean is not None]
     color = level_color(index)

@@ -1,21 +1,27 @@
-"""Where the names of points go, so that none hides another. All lengths are points of an inch."""
+"""Names next to points, placed so that none hides another. All lengths are points (1/72 inch)."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-LETTERS = 7.5  # the size of the letters
-LETTER, LINE = 4.7, 9.5  # the width of one, and the height of a line of them
+from mobileone_core.reporting.figures.style import POINTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LABEL_SIZE = 7.5  # font size
+LETTER, LINE = 4.7, 9.5  # width of a letter, height of a line
 GAP = 7.0
 MARK = 4.0  # half the width of a bar with its mark
-FAR = 0.02  # what a point of distance costs, in square points hidden
-CLOSE = 11.0  # half the width around a bar in which a name could be taken for its own
-DOUBT = 0.3  # what a square point there costs
+DISTANCE_COST = 0.02  # cost of one point of distance, in square points hidden
+NEAR = 11.0  # half the width around a bar in which a name could be read as that bar's
+NEAR_COST = 0.3  # cost of a square point there
 
 
 @dataclass(frozen=True)
 class Label:
-    """A name, the mark it belongs to, and the ends of the mark's bar, from the lower left corner of the axes."""
+    """A name, the position of its mark, and the ends of the mark's bar, from the lower left corner of the axes."""
 
     text: str
     x: float
@@ -25,11 +31,19 @@ class Label:
 
     @property
     def width(self) -> float:
+        """Estimated width of the text."""
         return LETTER * len(self.text)
 
+    def distance(self, x: float, y: float) -> float:
+        """Distance from the mark to the nearest point of the name written with its left middle at (x, y)."""
+        return math.hypot(max(x - self.x, self.x - x - self.width, 0.0), y - self.y)
 
-@dataclass(frozen=True)
-class Box:
+    def bar(self, margin: float) -> "Box":
+        """The mark and its bar, margin wider on both sides."""
+        return Box(self.x - margin, self.low - MARK, self.x + margin, self.high + MARK)
+
+
+class Box(NamedTuple):
     """A rectangle."""
 
     left: float
@@ -38,41 +52,57 @@ class Box:
     top: float
 
     def overlap(self, other: "Box") -> float:
-        """The area that both cover."""
+        """The area that both rectangles cover."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return max(0.0, width) * max(0.0, height)
 
-    @property
-    def area(self) -> float:
-        return (self.right - self.left) * (self.top - self.bottom)
+
+def label_at(axes: "Axes", text: str, x: float, y: float, ends: Iterable[float] = ()) -> Label:
+    """Return the label of the data point (x, y), whose bar reaches from the lowest to the highest of ends."""
+    box, scale = axes.get_window_extent(), POINTS / axes.figure.dpi
+    (left, middle), *bar = axes.transData.transform([(x, y), *((x, end) for end in ends)])
+    heights = [float(height - box.y0) * scale for height in (middle, *(end for _, end in bar))]
+    return Label(text, float(left - box.x0) * scale, heights[0], min(heights), max(heights))
+
+
+def write_label(axes: "Axes", label: Label, spot: tuple[float, float], xy: tuple[float, float], **font: Any) -> None:  # noqa: ANN401
+    """Write a label with its left middle at spot (points); xy is its mark in data coordinates."""
+    shift = (spot[0] - label.x, spot[1] - label.y)
+    axes.annotate(label.text, xy, shift, textcoords="offset points", va="center", **font)
+
+
+def place_labels_in(axes: "Axes", labels: Sequence[Label]) -> list[tuple[float, float]]:
+    """Place labels within these axes, whose position and limits must be final."""
+    box, scale = axes.get_window_extent(), POINTS / axes.figure.dpi
+    return place_labels(labels, box.width * scale, box.height * scale)
 
 
 def place_labels(labels: Sequence[Label], width: float, height: float) -> list[tuple[float, float]]:
-    """The left middle of each name, in axes of this size: the nearest place that hides least.
+    """Return the left middle of each name within axes of this size: the nearest spot that hides least.
 
-    The longest name chooses first. A place hides what it covers of bars and other names, and what lies outside.
+    The longest name chooses first. A spot hides the area it covers of bars and other names, and the area outside.
     """
     inside = Box(0, 0, width, height)
-    bars = [_bar(label, MARK) for label in labels]
-    near = [_bar(label, CLOSE) for label in labels]
+    bars = [label.bar(MARK) for label in labels]
+    near = [label.bar(NEAR) for label in labels]
     taken: list[Box] = []
     chosen: dict[int, tuple[float, float]] = {}
     for index in sorted(range(len(labels)), key=lambda index: (-labels[index].width, index)):
         label, least = labels[index], math.inf
         for x, y in _spots(label):
-            box = _box(label, x, y)
-            hidden = sum(box.overlap(other) for other in (*bars, *taken)) + box.area - box.overlap(inside)
-            doubtful = sum(box.overlap(other) for place, other in enumerate(near) if place != index)
-            cost = hidden + DOUBT * doubtful + FAR * _distance(label, x, y)
+            box = _text_box(label, x, y)
+            hidden = sum(box.overlap(other) for other in (*bars, *taken)) + box.overlap(box) - box.overlap(inside)
+            doubtful = sum(box.overlap(other) for position, other in enumerate(near) if position != index)
+            cost = hidden + NEAR_COST * doubtful + DISTANCE_COST * label.distance(x, y)
             if cost < least:
                 chosen[index], least = (x, y), cost
-        taken.append(_box(label, *chosen[index]))
+        taken.append(_text_box(label, *chosen[index]))
     return [chosen[index] for index in range(len(labels))]
 
 
 def _spots(label: Label) -> Iterator[tuple[float, float]]:
-    """Right and left of the bar from its mark up and down, and over and under its ends."""
+    """Right and left of the bar from its mark up and down, then above and below its ends."""
     steps = 1 + int(max(label.high - label.y, label.y - label.low) / LINE * 2)
     for step in range(steps):
         for x in (label.x + GAP, label.x - GAP - label.width):
@@ -85,15 +115,5 @@ def _spots(label: Label) -> Iterator[tuple[float, float]]:
             yield label.x - shift, label.low - step * LINE
 
 
-def _distance(label: Label, x: float, y: float) -> float:
-    """From the mark to the nearest point of the name."""
-    aside = max(x - label.x, label.x - x - label.width, 0.0)
-    return math.hypot(aside, y - label.y)
-
-
-def _bar(label: Label, margin: float) -> Box:
-    return Box(label.x - margin, label.low - MARK, label.x + margin, label.high + MARK)
-
-
-def _box(label: Label, x: float, y: float) -> Box:
+def _text_box(label: Label, x: float, y: float) -> Box:
     return Box(x, y - LINE / 2, x + label.width, y + LINE / 2)

@@ -1,4 +1,4 @@
-"""The figure of a study: every measured value, mean and interval; the published values in a panel of their own."""
+"""The figure of a trained study: every measured value, mean and interval; published values in a separate panel."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -7,9 +7,10 @@ from mobileone_core.reporting.figures.cost import cost_figure
 from mobileone_core.reporting.figures.panels import (
     Span,
     ceiling,
+    draw_mean,
     draw_published,
     level_names,
-    measured_words,
+    measured_text,
     one_scale,
     shown_interval,
     shown_variants,
@@ -21,6 +22,7 @@ from mobileone_core.reporting.figures.style import (
     SEED,
     WIDTH,
     Drawing,
+    canvas,
     drawing,
     heading,
     title,
@@ -31,26 +33,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAME = 0.0085  # the width of a letter of a factor's name, as a fraction of the figure
+LETTER = 0.0085  # width of a letter of a factor's name as a fraction of the figure
 
 
 def draw(result: Result) -> Drawing:
-    """Draw the figure that the study asks for."""
+    """Draw the figure named by study.figure: the metric over the levels, or over their cost."""
     return drawing(lambda: cost_figure(result) if result.plan.study.figure == "cost" else levels_figure(result))
 
 
 def levels_figure(result: Result) -> "Figure":
-    """The metric over the levels; all axes have one scale, so that slopes can be compared."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, HEIGHT))
+    """Draw the metric over the levels; all axes have one scale, so that slopes can be compared."""
     left, share = _left(result), 1.6 / 2.6 if shown_variants(result) else 1.0
     room = WIDTH * (0.96 - left) * POINTS
     ticks, size = fitted_ticks(result, room * share)
     lines = max(tick.count("\n") + 1 for tick in ticks) + (len(result.plan.study.factors) == 1)
     ratios = [1.6, 1] if shown_variants(result) else [1]
-    grid = figure.add_gridspec(1, len(ratios), width_ratios=ratios)
-    grid.update(left=left, right=0.98, bottom=0.03 + 0.04 * lines, top=0.79, wspace=0.2)
+    figure, grid = canvas(
+        HEIGHT, 1, len(ratios), width_ratios=ratios,
+        left=left, right=0.98, bottom=0.03 + 0.04 * lines, top=0.79, wspace=0.2,
+    )  # fmt: skip
     main = figure.add_subplot(grid[0])
     spans: list[Span] = [(main, _measured(main, result))]
     main.set_xticks(range(len(ticks)), ticks, fontsize=size)
@@ -59,21 +60,18 @@ def levels_figure(result: Result) -> "Figure":
         spans += draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
     one_scale(spans, ceiling(result))
     title(figure, result.plan.study.question, left)
-    heading(main, measured_words(result), MEASURED)
+    heading(main, measured_text(result), MEASURED)
     return figure
 
 
 def _left(result: Result) -> float:
-    """Where the main axes start; several factors have their names beside the ticks."""
+    """Left edge of the main axes; the names of several factors are written left of the ticks."""
     names = [factor.name for factor in result.plan.study.factors]
-    return 0.09 if len(names) == 1 else max(0.09, 0.03 + NAME * max(map(len, names)))
+    return 0.09 if len(names) == 1 else max(0.09, 0.03 + LETTER * max(map(len, names)))
 
 
 def fitted_ticks(result: Result, room: float) -> tuple[list[str], float]:
-    """Each level's name, a factor a line, how many of its seeds are in where some are missing; and the letters' size.
-
-    Names of several factors stand once at the left.
-    """
+    """Return a tick label per level with the number of its seeds if some are missing, and the font size."""
     seeds = result.plan.study.seeds
     counts = [f"\n{row.summary.n} of {seeds}" if row.summary.n < seeds else "" for row in result.analysis.comparisons]
     names, size = level_names(result, room)
@@ -81,6 +79,7 @@ def fitted_ticks(result: Result, room: float) -> tuple[list[str], float]:
 
 
 def _name_factors(axes: "Axes", result: Result, size: float) -> None:
+    """Name the factor below the ticks, or several factors left of them."""
     from matplotlib import rcParams
 
     names = [factor.name for factor in result.plan.study.factors]
@@ -94,7 +93,7 @@ def _name_factors(axes: "Axes", result: Result, size: float) -> None:
 
 
 def _measured(axes: "Axes", result: Result) -> tuple[float, float]:
-    """Every cell as a point, a thin line a seed, mean and interval beside; gives the least and greatest value."""
+    """Draw a point per cell, a thin line per seed, mean and interval; returns the lowest and the highest value."""
     import seaborn as sns
 
     levels = cells_by_level(result.plan)
@@ -105,28 +104,27 @@ def _measured(axes: "Axes", result: Result) -> tuple[float, float]:
             if cell.key not in result.rows:
                 gaps[cell.seed] += 1  # a missing cell ends its seed's line
                 continue
-            beside = 0.22 * (cell.seed / (seeds - 1) - 0.5) - 0.1 if seeds > 1 else 0.0
-            x.append(position + beside)
+            shift = 0.22 * (cell.seed / (seeds - 1) - 0.5) - 0.1 if seeds > 1 else 0.0
+            x.append(position + shift)
             y.append(result.value(cell.key))
             names.append(f"{cell.seed}, part {gaps[cell.seed]}")
     if y:
         sns.lineplot(x=x, y=y, units=names, estimator=None, color=SEED, linewidth=0.6, alpha=0.6, ax=axes)
         sns.scatterplot(x=x, y=y, color=SEED, edgecolor="#555555", s=24, label="one seed (lines join a seed)", ax=axes)
-    shown = [*y, *_means(axes, result)]
+    drawn = [*y, *_means(axes, result)]
     axes.set(xlim=(-0.5, len(levels) - 0.5), xlabel="", ylabel=result.axis_label)
-    return (min(shown), max(shown)) if shown else (0.0, 1.0)
+    return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
 
 
 def _means(axes: "Axes", result: Result) -> Iterator[float]:
-    """Mean and 95 % interval a level, and the values they reach."""
+    """Draw mean and 95 % interval of every level; yields the ends of the intervals."""
     label: str | None = "mean, 95 % interval"
     for position, row in enumerate(result.analysis.comparisons):
         summary = row.summary
         interval = shown_interval(result, summary)
         if summary.mean is None or interval is None:
             continue
-        ends = [[summary.mean - interval[0]], [interval[1] - summary.mean]]
-        axes.errorbar(position + 0.2, summary.mean, ends, fmt="D", color=MEASURED, markersize=5, capsize=3, label=label)
+        draw_mean(axes, position + 0.2, summary.mean, interval, MEASURED, label)
         label = None
         yield from interval
     if axes.get_legend_handles_labels()[0]:

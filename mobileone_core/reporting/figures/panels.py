@@ -1,8 +1,17 @@
-"""What figures of one metric share: one scale, and a panel of what the paper printed, apart from the measured."""
+"""Parts that figures of one metric share: one scale, the mark of a mean, and a separate panel of published values."""
 
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.figures.style import LETTER, NORMAL, PUBLISHED, SMALLEST, fitted, heading, note
+from mobileone_core.reporting.figures.style import (
+    FONT_SIZE,
+    LETTER,
+    PUBLISHED,
+    SMALLEST,
+    fitted,
+    heading,
+    interval_ends,
+    note,
+)
 from mobileone_core.reporting.published import PublishedValue
 from mobileone_core.reporting.trained.result import Result
 from mobileone_core.study.factor import level_text
@@ -13,49 +22,49 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.gridspec import SubplotSpec
 
-STACKED = 2  # variants in axes of their own; more would have no room for their numbers
-Span = tuple["Axes", tuple[float, float]]  # axes, and the least and greatest value in them
+STACKED = 2  # variants with separate axes; the numbers of more would not fit
+Span = tuple["Axes", tuple[float, float]]  # axes, and the lowest and highest value in them
 
 
-def measured_words(result: Result) -> str:
-    """What a measured panel shows: tiny on digits, n = 5 seeds."""
+def measured_text(result: Result) -> str:
+    """Describe what a measured panel shows: tiny on digits, n = 5 seeds."""
     study = result.plan.study
     return f"Measured: {study.variant} on {study.data}, n = {study.seeds} {'seed' if study.seeds == 1 else 'seeds'}"
 
 
 def level_names(result: Result, room: float) -> tuple[list[str], float]:
-    """Every level's name as a tick's label in so much room (points), a factor a line; and the letters' size."""
+    """Return a tick label per level, one line per factor, that fits into room (points), and the font size."""
     if len(result.plan.study.factors) == 1:
         return fitted([row.level for row in result.analysis.comparisons], room)
-    texts = [[level_text(level) for level in arm.values()] for arm in result.plan.study.arms]
-    longest = max(len(text) for arm in texts for text in arm)
-    size = max(SMALLEST, min(NORMAL, room / len(texts) / (LETTER * longest)))
-    return ["\n".join(arm) for arm in texts], size
+    texts = [[level_text(level) for level in setting.values()] for setting in result.plan.study.arms]
+    longest = max(len(text) for setting in texts for text in setting)
+    size = max(SMALLEST, min(FONT_SIZE, room / len(texts) / (LETTER * longest)))
+    return ["\n".join(setting) for setting in texts], size
 
 
 def shown_variants(result: Result) -> list[str]:
-    """Published variants with two levels or more in the metric's unit, the last printed on top.
+    """Return the published variants with two levels or more in the metric's unit, the last printed first.
 
-    Gains in points are not drawn, and one value alone shows nothing: the table has both.
+    Gains in points and single values are in the table alone.
     """
     drawn = [value.variant for value in _drawn(result)]
     return [variant for variant in dict.fromkeys(drawn) if drawn.count(variant) > 1][::-1]
 
 
 def is_drawn(result: Result, value: PublishedValue) -> bool:
-    """Whether the figure's published panel shows a value."""
+    """Return whether the published panel of the figure shows this value."""
     return value in _drawn(result) and value.variant in shown_variants(result)
 
 
 def shown_interval(result: Result, summary: Summary) -> tuple[float, float] | None:
-    """The 95 % interval as figures draw it: a percentage's within 0 and 100; None where there is none."""
+    """Return the 95 % interval as drawn: percentages end at 0 and 100. None if there is no interval."""
     if summary.low is None or summary.high is None:
         return None
     return (max(0.0, summary.low), min(100.0, summary.high)) if _is_percent(result) else (summary.low, summary.high)
 
 
 def ceiling(result: Result) -> float | None:
-    """The greatest value that the metric can have, where it has one."""
+    """Return the highest value the metric can have, or None."""
     return 100.0 if _is_percent(result) else None
 
 
@@ -67,16 +76,27 @@ def _drawn(result: Result) -> list[PublishedValue]:
     return [value for value in result.published if value.unit == result.metric.unit and not value.what]
 
 
-def draw_published(figure: "Figure", place: "SubplotSpec", result: Result, room: float) -> list[Span]:
-    """One axes a variant over each other, to be brought to one scale; many variants in one, with a scale of its own."""
+def draw_mean(  # noqa: PLR0913, PLR0917
+    axes: "Axes", x: float, mean: float, interval: tuple[float, float] | None, color: str, label: str | None = None
+) -> None:
+    """Draw a mean as a diamond with its interval, if there is one, as a bar."""
+    ends = interval_ends(mean, interval) if interval else None
+    axes.errorbar(x, mean, ends, fmt="D", color=color, markersize=5, capsize=3, label=label)
+
+
+def draw_published(figure: "Figure", slot: "SubplotSpec", result: Result, room: float) -> list[Span]:
+    """Draw the published values in axes stacked one per variant and return these, to be brought to one scale.
+
+    More than STACKED variants share one axes with a separate scale, which is not returned.
+    """
     variants = shown_variants(result)
     several = len(variants) > STACKED
-    stack = place.subgridspec(1 if several else len(variants), 1, hspace=0.12)
+    stack = slot.subgridspec(1 if several else len(variants), 1, hspace=0.12)
     ticks, size = level_names(result, room)
     spans: list[Span] = []
     for index, variant in enumerate(variants):
         axes = spans[0][0] if several and spans else figure.add_subplot(stack[index])
-        spans.append((axes, _variant(axes, result, variant, beside=several)))
+        spans.append((axes, _draw_variant(axes, result, variant, at_end=several)))
         axes.set_xticks(range(len(ticks)), ticks, fontsize=size)
         axes.set(xlim=(-0.5, len(ticks) - 0.5), xlabel="", ylabel="")
         axes.tick_params(labelbottom=several or index == len(variants) - 1)
@@ -90,8 +110,8 @@ def draw_published(figure: "Figure", place: "SubplotSpec", result: Result, room:
     return [] if several else spans
 
 
-def _variant(axes: "Axes", result: Result, variant: str, *, beside: bool) -> tuple[float, float]:
-    """One variant's printed values over the study's levels; its name beside the last, or in the corner."""
+def _draw_variant(axes: "Axes", result: Result, variant: str, *, at_end: bool) -> tuple[float, float]:
+    """Draw the printed values of one variant over the study's levels, its name at the last value or in the corner."""
     import seaborn as sns
 
     levels = [row.level for row in result.analysis.comparisons]
@@ -100,26 +120,21 @@ def _variant(axes: "Axes", result: Result, variant: str, *, beside: bool) -> tup
     x = [levels.index(value.level) for value in values]
     y = [value.value for value in values]
     sns.lineplot(x=x, y=y, color=PUBLISHED, marker="o", markersize=5, ax=axes)
-    for place, value in zip(x, values, strict=True):
+    for position, value in zip(x, values, strict=True):
         axes.annotate(
-            value.printed, (place, value.value), (0, 5), textcoords="offset points", ha="center", fontsize=7.5
+            value.printed, (position, value.value), (0, 5), textcoords="offset points", ha="center", fontsize=7.5
         )
-    where = (x[-1], y[-1]) if beside else (0, 0)
+    xy, shift, coordinates, size = (
+        ((x[-1], y[-1]), (8, -3), "data", 8.0) if at_end else ((0, 0), (8, 6), "axes fraction", FONT_SIZE)
+    )
     axes.annotate(
-        variant.upper(),
-        where,
-        (8, -3 if beside else 6),
-        "data" if beside else "axes fraction",
-        "offset points",
-        fontweight="bold",
-        fontsize=8 if beside else NORMAL,
-        color=PUBLISHED,
+        variant.upper(), xy, shift, coordinates, "offset points", fontweight="bold", fontsize=size, color=PUBLISHED
     )
     return min(y), max(y)
 
 
-def one_scale(spans: list[Span], greatest: float | None) -> None:
-    """Give all axes the same units per inch and the same grid step, each centred on its own values."""
+def one_scale(spans: list[Span], highest: float | None) -> None:
+    """Give all axes the same units per inch and the same grid step, each centred on the values it shows."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
     heights = [axes.get_position().height for axes, _ in spans]
@@ -131,7 +146,7 @@ def one_scale(spans: list[Span], greatest: float | None) -> None:
     for (axes, (low, high)), height in zip(spans, heights, strict=True):
         span = max(needs) * height
         bottom = (low + high - span) / 2
-        if greatest is not None and high <= greatest:
-            bottom = min(bottom, greatest + 0.03 * span - span)
+        if highest is not None and high <= highest:
+            bottom = min(bottom, highest + 0.03 * span - span)
         axes.set_ylim(bottom, bottom + span)
         axes.yaxis.set_major_locator(MultipleLocator(ticks[1] - ticks[0]))

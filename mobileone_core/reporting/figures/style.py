@@ -1,35 +1,36 @@
-"""What all figures have in common: settings, colours, files of the same bytes."""
+"""The style of all figures: sizes, colours, text above the axes, and files whose bytes depend on the data alone."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.gridspec import GridSpec
 
 WIDTH, HEIGHT = 8.0, 4.2  # inches
-MEASURED, SEED, PUBLISHED = "#0072B2", "#999999", "#D55E00"  # Okabe and Ito's colours, told apart by all eyes
+MEASURED, SEED, PUBLISHED = "#0072B2", "#999999", "#D55E00"  # the colour-blind safe palette of Okabe and Ito
 LEVELS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6D31")
 DASHES = ("-", "--", ":")
-NORMAL, SMALLEST = 9.0, 5.0  # letters, in points
-LETTER = 0.62  # the width of a letter, of its size
-POINTS = 72  # an inch
+FONT_SIZE, SMALLEST = 9.0, 5.0  # points
+LETTER = 0.62  # width of a letter as a fraction of the font size
+POINTS = 72  # per inch
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """The same figure as PNG and SVG; the same result gives the same bytes."""
+    """One figure as PNG and SVG."""
 
     png: bytes
     svg: bytes
 
 
 def drawing(make: "Callable[[], Figure]") -> Drawing:
-    """Make a figure in our settings and save it."""
+    """Draw a figure in the common style and save it as PNG and SVG; equal figures give equal bytes."""
     with style():
         figure = make()
         return Drawing(_saved(figure, "png", {"Software": None}), _saved(figure, "svg", {"Date": None}))
@@ -37,7 +38,7 @@ def drawing(make: "Callable[[], Figure]") -> Drawing:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Settings of our own, whatever the person's matplotlibrc says."""
+    """Apply the common style within the block, whatever the user's matplotlibrc says."""
     import matplotlib as mpl
     import seaborn as sns
 
@@ -48,65 +49,96 @@ def style() -> Iterator[None]:
         yield
 
 
-def _saved(figure: "Figure", kind: str, metadata: dict[str, None]) -> bytes:
+def _saved(figure: "Figure", file_format: str, metadata: dict[str, None]) -> bytes:
     target = io.BytesIO()
-    figure.savefig(target, format=kind, dpi=200, metadata=metadata)
+    figure.savefig(target, format=file_format, dpi=200, metadata=metadata)
     return target.getvalue()
 
 
-def level_places(levels: Iterable[str], baseline: str) -> dict[str, int]:
-    """Every level's place for colour and dash: the baseline, which is black, then the others in their order."""
-    return {level: place for place, level in enumerate(sorted(levels, key=lambda level: level != baseline))}
+def canvas(
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float = WIDTH,
+    **layout: Any,  # noqa: ANN401
+) -> "tuple[Figure, GridSpec]":
+    """Return an empty figure (width and height in inches) and a grid for its axes; layout as for GridSpec."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, figure.add_gridspec(rows, columns, **layout)
+
+
+def log_axis(axes: "Axes", side: Literal["x", "y"], low: float, high: float, *, sparse: float = 100.0) -> None:
+    """Make one axis logarithmic from low to high, with ticks at 1, 2 and 5 times the powers of ten.
+
+    Where high / low reaches sparse, only the powers of ten have a tick.
+    """
+    steps = (1, 2, 5) if high / low < sparse else (1,)
+    ticks = [step * 10.0**power for power in range(-3, 16) for step in steps]
+    axes.set(**{f"{side}scale": "log", f"{side}lim": (low, high)})
+    axes.set(**{f"{side}ticks": [tick for tick in ticks if low <= tick <= high]})
+    axes.minorticks_off()
+
+
+def interval_ends(value: float, interval: tuple[float, float]) -> tuple[list[float], list[float]]:
+    """Distances from a value down and up to the ends of its interval, as errorbar expects them."""
+    return [value - interval[0]], [interval[1] - value]
+
+
+def level_indices(levels: Iterable[str], baseline: str) -> dict[str, int]:
+    """Return an index per level for its colour and dash: 0, black, for the baseline, the others in their order."""
+    return {level: index for index, level in enumerate(sorted(levels, key=lambda level: level != baseline))}
 
 
 def level_color(index: int) -> str:
-    """The colour of a level by its place."""
+    """Return the colour of the level with this index."""
     return LEVELS[index % len(LEVELS)]
 
 
 def level_dash(index: int) -> str:
-    """The line of a level by its place: levels beyond the colours are dashed."""
+    """Return the line style of the level with this index: dashed once the colours repeat."""
     return DASHES[index // len(LEVELS) % len(DASHES)]
 
 
 def title(figure: "Figure", text: str, left: float) -> None:
-    """The question on top, smaller where it is long."""
+    """Write the study's question at the top, in smaller letters if it is long."""
     room = figure.get_figwidth() * (0.99 - left) * POINTS
     size = min(12.0, room / (LETTER * max(1, len(text))))
     figure.text(left, below_top(figure, 0.25), text, fontsize=size, fontweight="bold")
 
 
 def heading(axes: "Axes", text: str, color: str) -> None:
-    """A line above the axes, below the title."""
-    top(axes, 0.55, text, fontsize=10, color=color)
+    """Write a line above the axes, under the title."""
+    text_above(axes, 0.55, text, fontsize=10, color=color)
 
 
 def note(axes: "Axes", text: str) -> None:
-    """A small line right above the axes."""
-    top(axes, 0.78, text, fontsize=8)
+    """Write a small line directly above the axes."""
+    text_above(axes, 0.78, text, fontsize=8)
 
 
-def top(axes: "Axes", inches: float, text: str, **style: Any) -> None:  # noqa: ANN401
-    """A line over the axes, so far below the figure's top."""
+def text_above(axes: "Axes", inches: float, text: str, **font: Any) -> None:  # noqa: ANN401
+    """Write a line above the axes, this many inches below the top of the figure."""
     figure = axes.get_figure(root=True)
     if figure is not None:
-        figure.text(left_of(axes), below_top(figure, inches), text, **style)
+        figure.text(left_of(axes), below_top(figure, inches), text, **font)
 
 
 def below_top(figure: "Figure", inches: float) -> float:
-    """A height as a fraction of the figure."""
+    """Convert inches below the top into a fraction of the figure's height."""
     return float(1 - inches / figure.get_figheight())
 
 
 def left_of(axes: "Axes") -> float:
-    """Where the axes start, as a fraction of the figure."""
+    """Return the left edge of the axes as a fraction of the figure's width."""
     return float(axes.get_position().x0)
 
 
 def fitted(texts: Sequence[str], room: float) -> tuple[list[str], float]:
-    """Tick labels broken into lines so that len(texts) of them fit side by side into room (points), and their size."""
+    """Wrap tick labels so that all fit next to each other into room (points); returns them and their font size."""
     each = room / max(1, len(texts))
-    words = [word for text in texts for word in text.split()]
-    longest = max((len(word) for word in words), default=1)
-    size = max(SMALLEST, min(NORMAL, each / (LETTER * longest)))
+    longest = max((len(word) for text in texts for word in text.split()), default=1)
+    size = max(SMALLEST, min(FONT_SIZE, each / (LETTER * longest)))
     return ["\n".join(wrap(text, max(longest, int(each / (LETTER * size))))) for text in texts], size

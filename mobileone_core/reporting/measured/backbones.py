@@ -1,148 +1,173 @@
-"""Table 9's networks: published accuracy and latencies, and beside them what was measured here. No torch here."""
+"""The view of table 9's networks: published accuracy and latencies next to what was measured here."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mobileone_core.latency.zoo import ZOO
 from mobileone_core.reporting.devices import DeviceColumn, device_columns
+from mobileone_core.reporting.document import MISSING, Column, Section, Table
 from mobileone_core.reporting.evaluation import standard_error
-from mobileone_core.reporting.measured.pareto import pareto_front
-from mobileone_core.reporting.measured.result import MEDIAN, MeasuredArm, MeasuredResult
-from mobileone_core.reporting.measured.table9 import arm_model, paper_name, table9, zoo_notes
-from mobileone_core.reporting.measured.view import TIMED
-from mobileone_core.reporting.measured.words import control_words, interval, levels_table, place
+from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, scatter_figure
+from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH
+from mobileone_core.reporting.measured.levels import levels_table
+from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
+from mobileone_core.reporting.measured.table9 import network_name, network_notes, number_in, paper_name, table9
+from mobileone_core.reporting.measured.view import TIMED, View, format_estimate, location
 from mobileone_core.reporting.published import CAVEATS
-from mobileone_core.reporting.render.markdown import markdown
-from mobileone_core.reporting.trained.words import MISSING, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOT_MEASURED = "not measured"
-PUBLISHED = (
-    (("published top-1", "%"), "top1"),
-    (("published FLOPs", "M"), "flops_m"),
-    (("published parameters", "M"), "params_m"),
-    (("published, CPU", "ms"), "cpu_ms"),
-    (("published, GPU", "ms"), "gpu_ms"),
-    (("published, iPhone 12", "ms, minimum"), "mobile_ms"),
-)
+PUBLISHED_COLUMNS = {
+    "top1": Column("published top-1", "%"),
+    "flops_m": Column("published FLOPs", "M"),
+    "params_m": Column("published parameters", "M"),
+    "cpu_ms": Column("published, CPU", "ms"),
+    "gpu_ms": Column("published, GPU", "ms"),
+    "mobile_ms": Column("published, iPhone 12", "ms, minimum"),
+}
 
 
-class BackbonesView:
+class BackbonesView(View):
     """Figures 1 and 11 and table 9."""
 
-    def sentences(self, result: MeasuredResult) -> Sequence[str]:
-        front = [str(name) for name, _, _ in front_of(published_points())]
-        told = [f"Published accuracy against published mobile latency: on the front are {', '.join(front)}."]
+    def findings(self, result: MeasuredResult) -> Sequence[str]:
+        """Name the networks on the Pareto fronts, over published and measured latency."""
+        names = ", ".join(point.name for point in pareto_front(published_points()))
+        sentences = [f"Published accuracy against published mobile latency: the front is {names}."]
         for runtime in result.runtimes:
             points = measured_points(result, runtime)
             if points:
-                names = ", ".join(name for name, _, _ in front_of(points))
-                told.append(
-                    f"Published accuracy against latency measured here ({place(result)}, {runtime}; {len(points)} "
-                    f"models): {names}."
-                )
-        gaps = len(result.arms) - len(result.measured)
-        told += [f"Not measured: {gaps} of {len(result.arms)} arms."] if gaps else []
-        return [part for part in (*told, control_words(result)) if part]
+                names = ", ".join(point.name for point in pareto_front(points))
+                source = f"{location(result)}, {runtime}; {len(points)} models"
+                sentences.append(f"Published accuracy against latency measured here ({source}): {names}.")
+        return sentences
 
     def table(self, result: MeasuredResult) -> Table:
-        found = [_by_name(result, runtime) for runtime in result.runtimes]
-        measured = [(f"measured here, {runtime}", "median, ms [95 %]") for runtime in result.runtimes]
-        accuracy = ("measured top-1", "% ± standard error")
-        devices = on_devices(result)
+        """Return one row per network of table 9."""
+        measured = [entries_by_model(result, runtime) for runtime in result.runtimes]
+        devices = device_latencies(result)
         rows = []
-        for place_in_table, row in enumerate(table9()):
-            published = [row[column] or MISSING for _, column in PUBLISHED]
-            times = [_time(own.get(str(row["model"]))) for own in found]
-            on_device = [column.cells[place_in_table] for column in devices]
-            rows.append((str(row["model"]), *published, *on_device, *times, measured_top1(result, str(row["model"]))))
-        heads = [(column.title, column.note) for column in devices]
-        return Table((("model", ""), *(title for title, _ in PUBLISHED), *heads, *measured, accuracy), tuple(rows))
+        for index, row in enumerate(table9()):
+            model = str(row["model"])
+            published = [row[name] or MISSING for name in PUBLISHED_COLUMNS]
+            on_devices = [column.cells[index] for column in devices]
+            times = [_time_text(entries.get(model)) for entries in measured]
+            rows.append((model, *published, *on_devices, *times, measured_top1(result, model)))
+        columns = (
+            Column("model"),
+            *PUBLISHED_COLUMNS.values(),
+            *(Column(column.title, column.note) for column in devices),
+            *(Column(f"measured here, {runtime}", "median, ms [95 %]") for runtime in result.runtimes),
+            Column("measured top-1", "% ± standard error"),
+        )
+        return Table(columns, tuple(rows))
 
     def notes(self, result: MeasuredResult) -> Sequence[str]:
-        source = "weights and images are a person's own (`mobileone evaluate`); the runs are in `evaluations.csv`"
-        lines = [
+        """Return what the columns mean."""
+        source = "weights and images are the user's (`mobileone evaluate`); the runs are in `evaluations.csv`"
+        others = sorted({network_name(item) for item in result.entries if not paper_name(network_name(item))})
+        return [
             *TIMED,
-            "- *Published*: printed in the paper (table 9), every model of it, never mixed with ours. "
+            "*Published*: printed in the paper (table 9), every model of it, never mixed with ours. "
             f"{CAVEATS['table9_imagenet']}",
-            f"- *Measured top-1*: of ImageNet's test set; {source}."
+            f"*Measured top-1*: of ImageNet's test set; {source}."
             if result.evaluations
-            else "- *Measured top-1*: none is in the record; `mobileone evaluate` with weights and ImageNet fills it.",
-            "- *iPhone*: beside the published column stands one a device, protocol and statistic that `mobileone "
-            "latency run` or `import` recorded (kept in `devices.csv`); two protocols never share one.",
-            "- *Front*: the networks to which no other one is both as fast and as accurate. In the figure a name that "
-            "finds no room is left out.",
-            *(f"- *Measured network* {note}." for note in zoo_notes(result)),
+            else "*Measured top-1*: none is in the record; `mobileone evaluate` with weights and ImageNet adds it.",
+            "*iPhone*: the published column is followed by one per device, protocol and statistic that `mobileone "
+            "latency run` or `import` recorded (saved in `devices.csv`); two protocols never share one.",
+            "*Front*: the networks to which no other one is both as fast and as accurate. In the figure a name that "
+            "does not fit is left out.",
+            *network_notes(result),
+            *([f"Measured, but not in table 9: {', '.join(others)}."] if others else []),
         ]
-        others = sorted({arm_model(item) for item in result.arms if not paper_name(arm_model(item))})
-        return [*lines, f"- Measured, but not in table 9: {', '.join(others)}."] if others else lines
 
-    def sections(self, result: MeasuredResult) -> Sequence[str]:
-        return ["## Every measurement", markdown(levels_table(result))]
+    def sections(self, result: MeasuredResult) -> Sequence[Section]:
+        """Return the table of all entries."""
+        return [Section("Every measurement", (levels_table(result),))]
 
     def figure(self, result: MeasuredResult) -> "Figure":
-        from mobileone_core.reporting.measured.backbones_figure import backbones_figure
+        """Draw accuracy against latency with its front, one panel per source of the latency."""
+        panels = [("Published accuracy, published latency on an iPhone 12 (table 9)", PUBLISHED, published_points())]
+        panels += [
+            (f"Published accuracy, latency measured here: {location(result)}, {runtime}", MEASURED, points)
+            for runtime in result.runtimes
+            if (points := measured_points(result, runtime))
+        ]
+        rows = [
+            [ScatterPanel(heading, color, points, "latency, ms", "published top-1, %", pareto_front(points))]
+            for heading, color, points in panels
+        ]
+        return scatter_figure(
+            result.plan.study.question, rows, width=WIDTH, row_height=4.3, left=0.08, right=0.98, hspace=0.3
+        )
 
-        return backbones_figure(result)
 
-
-def on_devices(result: MeasuredResult) -> tuple[DeviceColumn, ...]:
-    """What devices were measured or imported, a column a device and protocol; one that says so where none was."""
+def device_latencies(result: MeasuredResult) -> tuple[DeviceColumn, ...]:
+    """Return a column per device and protocol that was measured or imported; if none, one that says so."""
     names = {entry.title: name for name, entry in ZOO.items()}
     titles = [names[str(row["model"])] for row in table9()]
-    _, *found = device_columns(result.devices, titles, {})
-    nothing = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
-    return tuple(found) or (nothing,)
+    _, *columns = device_columns(result.devices, titles, {})
+    empty = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
+    return tuple(columns) or (empty,)
 
 
-Placed = tuple[str, float, float]  # a network, its latency in ms and its accuracy in percent
-
-
-def published_points() -> list[Placed]:
-    """Published mobile latency and accuracy."""
+def published_points() -> list[NamedPoint]:
+    """Return published mobile latency and accuracy in percent."""
     return [
-        (str(row["model"]), float(str(row["mobile_ms"])), float(str(row["top1"])))
+        NamedPoint(str(row["model"]), number_in(row, "mobile_ms"), number_in(row, "top1"))
         for row in table9()
         if row["mobile_ms"] and row["top1"]
     ]
 
 
-def measured_points(result: MeasuredResult, runtime: str) -> list[Placed]:
-    """Latency measured in a runtime, and published accuracy."""
-    found = _by_name(result, runtime)
+def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
+    """Return latency measured in a runtime and published accuracy in percent."""
+    entries = entries_by_model(result, runtime)
     return [
-        (name, time, float(row["top1"]))
+        NamedPoint(name, time, number_in(row, "top1"))
         for row in table9()
         for name in (str(row["model"]),)
-        if name in found and row["top1"] and (time := found[name].metric(MEDIAN)) is not None
+        if name in entries and row["top1"] and (time := entries[name].metric(MEDIAN)) is not None
     ]
 
 
-def front_of(points: Sequence[Placed]) -> list[Placed]:
-    """The points on the Pareto front, latencies rising."""
-    return [points[place] for place in pareto_front([(time, accuracy) for _, time, accuracy in points])]
+def pareto_front(points: Sequence[NamedPoint]) -> list[NamedPoint]:
+    """Return the points to which no other is at least as good in both and better in one, latencies (x) rising.
+
+    Equal points are all on the front or all off it.
+    """
+    return sorted(
+        (
+            point
+            for point in points
+            if not any(o.x <= point.x and o.y >= point.y and o[1:] != point[1:] for o in points)
+        ),
+        key=lambda point: point.x,
+    )
 
 
-def measured_top1(result: MeasuredResult, name: str) -> str:
-    """What evaluations on ImageNet's test set gave for a network of table 9."""
+def measured_top1(result: MeasuredResult, model: str) -> str:
+    """Format what evaluations on ImageNet's test set gave for a model of table 9."""
     cells = [
         f"{100 * row.top1:.2f} ± {100 * standard_error(row.top1, row.images):.2f}"
         for row in result.evaluations
-        if f"MobileOne-{row.variant.upper()}" == name and (row.data, row.split) == ("imagenet", "test")
+        if f"MobileOne-{row.variant.upper()}" == model and (row.data, row.split) == ("imagenet", "test")
     ]
     return " / ".join(cells) or NOT_MEASURED
 
 
-def _by_name(result: MeasuredResult, runtime: str) -> dict[str, MeasuredArm]:
-    """Arms of a runtime by the name of table 9; the first of a name is meant."""
-    found: dict[str, MeasuredArm] = {}
-    for item in result.arms:
+def entries_by_model(result: MeasuredResult, runtime: str) -> dict[str, MeasuredEntry]:
+    """Return the first entry per model of table 9 in a runtime."""
+    entries: dict[str, MeasuredEntry] = {}
+    for item in result.entries:
         if result.runtime_of(item) == runtime:
-            found.setdefault(paper_name(arm_model(item)), item)
-    return found
+            entries.setdefault(paper_name(network_name(item)), item)
+    return entries
 
 
-def _time(item: MeasuredArm | None) -> str:
-    return NOT_MEASURED if item is None or item.unmeasured else interval(item.estimate("latency/median", "_ms"))
+def _time_text(item: MeasuredEntry | None) -> str:
+    if item is None or item.unmeasured:
+        return NOT_MEASURED
+    return format_estimate(item.estimate("latency/median", "_ms"))

@@ -1,12 +1,12 @@
-"""cells.csv of a measured study: one row an arm, enough to render every table and figure again. No torch here."""
+"""The record of a measured study as CSV: cells.csv with one row per entry, evaluations.csv, devices.csv."""
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.devices import devices_text, read_devices_csv
-from mobileone_core.reporting.measured.evaluations import evaluations_text, read_evaluations_csv
 from mobileone_core.reporting.record_csv import (
     ENVIRONMENT,
     FACTOR,
@@ -17,43 +17,64 @@ from mobileone_core.reporting.record_csv import (
 from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
-from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord
 
 FIXED = {"key", "run_id"}
+EVALUATION = ("variant", "data", "split", "form", "crop", "interpolation", "image_size", "sha256", "run_id")
+NUMBERS = ("top1", "images")
 
 
 def measured_texts(plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
-    """The files that hold the record: an arm without a run has its line with nothing measured in it."""
+    """Return the files that hold the record; an entry without a run has a row without values."""
     key, factors = plan.comparison.key, [factor.name for factor in plan.study.factors]
-    labels = {entry.label for entry in plan.spec.entries}
-    rows = [row for row in record.comparison if row.key == key and level_label(row.factors) in labels]
-    metrics, tags = columns_of(rows)
-    head = ["key", *(FACTOR + name for name in factors), "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]
-    lines = [head]
-    for arm in plan.spec.entries:
-        runs = sorted((row for row in rows if level_label(row.factors) == arm.label), key=lambda row: row.run_id)
-        start = [key, *(level_text(arm.factors[name]) for name in factors)]
-        found = [measured(row, metrics, tags) for row in runs]
-        lines += [[*start, *run] for run in found or [[""] * (1 + len(metrics) + len(tags))]]
+    runs: dict[str, list[CellRow]] = {entry.label: [] for entry in plan.spec.entries}
+    for row in sorted(record.comparison, key=lambda row: row.run_id):
+        if row.key == key and (label := level_label(row.factors)) in runs:
+            runs[label].append(row)
+    metrics, tags = columns_of([row for rows in runs.values() for row in rows])
+    lines = [["key", *(FACTOR + name for name in factors), "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]]
+    for entry in plan.spec.entries:
+        start = [key, *(level_text(entry.factors[name]) for name in factors)]
+        values = [measured(row, metrics, tags) for row in runs[entry.label]]
+        lines += [[*start, *line] for line in values or [[""] * (1 + len(metrics) + len(tags))]]
     devices = devices_text(record.devices) if record.devices else ""
     evaluations = evaluations_text(record.evaluations)
     return {"cells.csv": csv_text(lines), "evaluations.csv": evaluations, "devices.csv": devices}
 
 
 def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
-    """What measured_texts wrote. Raises KeyError and ValueError where it is not of this plan."""
+    """Read what measured_texts wrote. Raises KeyError or ValueError if it is of another plan."""
     text = (directory / "cells.csv").read_text(encoding="utf-8")
     names = [factor.name for factor in plan.study.factors]
-    arms = {tuple(level_text(entry.factors[name]) for name in names): entry for entry in plan.spec.entries}
+    entries = {tuple(level_text(entry.factors[name]) for name in names): entry for entry in plan.spec.entries}
     rows = []
     for line in csv.DictReader(io.StringIO(text)):
-        arm = arms[tuple(line[FACTOR + name] for name in names)]
+        entry = entries[tuple(line[FACTOR + name] for name in names)]
         if line["key"] != plan.comparison.key:
             raise ValueError(f"{line['key']} is not the comparison {plan.comparison.key}")
         if line["run_id"]:
             metrics, tags = read_measured(line, FIXED)
-            rows.append(CellRow(line["key"], 0, dict(arm.factors), line["run_id"], metrics, tags))
+            rows.append(CellRow(line["key"], 0, dict(entry.factors), line["run_id"], metrics, tags))
     evaluations = read_evaluations_csv(saved_text(directory / "evaluations.csv"))
     devices = saved_text(directory / "devices.csv")
-    found = read_devices_csv(devices) if devices else ()
-    return StudyRecord((), (), tuple(rows), evaluations=evaluations, devices=found)
+    device_rows = read_devices_csv(devices) if devices else ()
+    return StudyRecord((), (), tuple(rows), evaluations=evaluations, devices=device_rows)
+
+
+def evaluations_text(rows: Sequence[EvaluationRow]) -> str:
+    """Return evaluations.csv, a line per run in full precision; empty if there is none."""
+    lines = sorted(
+        (*(getattr(row, name) for name in EVALUATION), *(repr(float(getattr(row, name))) for name in NUMBERS))
+        for row in rows
+    )
+    return csv_text([(*EVALUATION, *NUMBERS), *lines]) if lines else ""
+
+
+def read_evaluations_csv(text: str) -> tuple[EvaluationRow, ...]:
+    """Read what evaluations_text wrote. Raises KeyError or ValueError for anything else."""
+    return tuple(
+        EvaluationRow(
+            **{name: line[name] for name in EVALUATION}, top1=float(line["top1"]), images=float(line["images"])
+        )
+        for line in csv.DictReader(io.StringIO(text))
+    )

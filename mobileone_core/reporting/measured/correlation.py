@@ -1,93 +1,172 @@
-"""Does cost tell latency? Rank correlations, measured here and published, each in rows of its own. No torch here."""
+"""The view of rank correlations between cost and latency, measured and published in separate rows."""
 
+import itertools
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.measured.result import MEDIAN, MeasuredArm, MeasuredResult
-from mobileone_core.reporting.measured.spearman import METHOD, Correlation, spearman
+import numpy as np
+
+from mobileone_core.errors import require
+from mobileone_core.reporting.document import MISSING, Column, Paragraph, Section, Table
+from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, scatter_figure
+from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH
+from mobileone_core.reporting.measured.levels import levels_table
+from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
 from mobileone_core.reporting.measured.table9 import (
     LATENCIES,
-    arm_model,
-    of_figure_2,
+    figure2_models,
+    network_name,
+    network_notes,
+    number_in,
     paper_name,
-    recomputed,
     table9,
-    zoo_notes,
 )
-from mobileone_core.reporting.measured.view import TIMED
-from mobileone_core.reporting.measured.words import control_words, levels_table, place
-from mobileone_core.reporting.published import CAVEATS, read_published
-from mobileone_core.reporting.render.markdown import markdown
-from mobileone_core.reporting.trained.words import MISSING, Table
+from mobileone_core.reporting.measured.view import TIMED, View, location
+from mobileone_core.reporting.published import CAVEATS, Row, read_published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EXACT = 8  # models up to which all permutations are counted
+METHOD = (
+    "intervals by Fisher's z with Bonett and Wright's standard error, sqrt((1 + rho^2 / 2) / (n - 3)), at 95 %; p "
+    f"against no association, two-sided, by Student's t, and over all permutations where n is {EXACT} or less"
+)
 COLUMNS = (
-    ("latency", ""),
-    ("models", "n"),
-    ("with multiply-adds", "Spearman [95 %]"),
-    ("p", ""),
-    ("with parameters", "Spearman [95 %]"),
-    ("p", ""),
+    Column("latency"),
+    Column("models", "n"),
+    Column("with multiply-adds", "Spearman [95 %]"),
+    Column("p"),
+    Column("with parameters", "Spearman [95 %]"),
+    Column("p"),
 )
 TURNS = (
-    "Table 1's conclusion for the CPU turns on which models are in: with the five RepVGG networks and the other four "
-    "of table 9 latency goes with cost, without them it does not."
+    "Table 1's conclusion for the CPU depends on the choice of models: with the five RepVGG networks and the other "
+    "four of table 9 latency correlates with cost, without them it does not."
 )
 
 
-class CorrelationView:
+@dataclass(frozen=True)
+class Correlation:
+    """rho over n pairs. No interval if n < 5 or the ranks agree entirely, no rho if a side is constant."""
+
+    n: int
+    rho: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+    @property
+    def rho_text(self) -> str:
+        """The coefficient with its interval."""
+        if self.rho is None:
+            return MISSING
+        return f"{self.rho:.2f}" + ("" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]")
+
+    @property
+    def p_text(self) -> str:
+        """The p value with three digits."""
+        if self.p is None:
+            return MISSING
+        return "< 0.001" if self.p < 0.001 else f"{self.p:.3f}"
+
+
+def spearman(x: Sequence[float], y: Sequence[float]) -> Correlation:
+    """Return Spearman's rank correlation with the interval and p value of METHOD; ties have their mean rank.
+
+    Raises InputError if the lengths differ.
+    """
+    from scipy.stats import norm, rankdata, spearmanr
+
+    require(len(x) == len(y), "pairs", (len(x), len(y)), "two sequences of one length")
+    n = len(x)
+    if n < 3 or len(set(x)) < 2 or len(set(y)) < 2:
+        return Correlation(n)
+    result = spearmanr(x, y)
+    rho = min(1.0, max(-1.0, float(result.statistic)))
+    p = _permutation_p(rankdata(x), rankdata(y)) if n <= EXACT else float(result.pvalue)
+    if n < 5 or 1 - abs(rho) < 1e-12:
+        return Correlation(n, rho, p=p)
+    half = float(norm.ppf(0.975)) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return Correlation(n, rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), p)
+
+
+def _permutation_p(x: Sequence[float], y: Sequence[float]) -> float:
+    """The fraction of all orders whose correlation is at least as far from 0."""
+    first, second = np.asarray(x) - np.mean(x), np.asarray(y) - np.mean(y)
+    orders = np.array(list(itertools.permutations(range(len(first)))))
+    products = np.abs(second[orders] @ first)
+    return float(np.mean(products >= abs(first @ second) - 1e-9))
+
+
+class CorrelationView(View):
     """Figures 2 and 3 and table 1: latency against multiply-adds and parameters."""
 
-    def sentences(self, result: MeasuredResult) -> Sequence[str]:
-        if not result.measured:
-            return ["Nothing is measured yet."]
-        told = [f"Measured on {place(result)}."]
+    def findings(self, result: MeasuredResult) -> Sequence[str]:
+        """State both correlations per runtime."""
+        sentences = []
         for runtime in result.runtimes:
             macs, params = measured_correlations(result, runtime)
             if macs.rho is not None:
-                found = f"latency with multiply-adds {_rho(macs)}, with parameters {_rho(params)}"
-                told.append(f"{runtime}, {macs.n} models: {found}.")
-        gaps = len(result.arms) - len(result.measured)
-        told += [f"Not measured: {gaps} of {len(result.arms)} arms."] if gaps else []
-        return [part for part in (*told, control_words(result), TURNS) if part]
+                correlations = f"latency with multiply-adds {macs.rho_text}, with parameters {params.rho_text}"
+                sentences.append(f"{runtime}, {macs.n} models: {correlations}.")
+        return [*sentences, TURNS] if result.measured else []
 
     def table(self, result: MeasuredResult) -> Table:
-        rows = [
-            _line(f"measured here, {runtime}", *measured_correlations(result, runtime)) for runtime in result.runtimes
+        """Return one row per runtime, then table 1 as printed and recomputed from table 9."""
+        measured = [
+            _row(f"measured here, {runtime}", *measured_correlations(result, runtime)) for runtime in result.runtimes
         ]
-        return Table(COLUMNS, (*rows, *_published()))
+        return Table(COLUMNS, (*measured, *_published_rows()))
 
     def notes(self, result: MeasuredResult) -> Sequence[str]:
+        """Return what the columns mean."""
         return [
             *TIMED,
-            f"- *Spearman*: {METHOD}. The models were chosen, not drawn: the intervals say how far so few models can "
-            "tell, not what other networks would give.",
-            "- *Figure*: a name that finds no room beside its mark is left out; the table of models has all.",
-            "- *Published* rows are the paper's and never mixed with ours: table 1 as printed, and computed again from "
-            "table 9's latencies for the 21 models of figure 2 and for all rows that have one. "
+            f"*Spearman*: {METHOD}. The models were chosen, not drawn at random: the intervals say how precisely these "
+            "few models determine it, not what other networks would give.",
+            "*Figure*: a name that does not fit next to its mark is left out; the table of models has all.",
+            "*Published* rows are the paper's and never mixed with ours: table 1 as printed, and recomputed from table "
+            "9's latencies for the 21 models of figure 2 and for all rows that have one. "
             f"{CAVEATS['table9_imagenet']}",
-            *(f"- *Measured network* {note}." for note in zoo_notes(result)),
+            *network_notes(result),
         ]
 
-    def sections(self, result: MeasuredResult) -> Sequence[str]:
+    def sections(self, result: MeasuredResult) -> Sequence[Section]:
+        """Return the comparison with the published latencies and the table of all models."""
+        text = "Rank correlation of the latency measured here with the paper's, over the models that both have."
         return [
-            "## Our latency against the published one",
-            markdown(against_published(result)),
-            "Rank correlation of the latency measured here with the paper's, over the models that both have.",
-            "## Models",
-            markdown(levels_table(result)),
+            Section("Our latency against the published one", (against_published(result), Paragraph(text))),
+            Section("Models", (levels_table(result),)),
         ]
 
     def figure(self, result: MeasuredResult) -> "Figure":
-        from mobileone_core.reporting.measured.correlation_figure import correlation_figure
+        """Draw latency over both costs, one row per runtime, the published values in the last row."""
+        rows = [
+            (f"Measured: {location(result)}, {runtime}", MEASURED, [_measured(result, runtime, cost) for cost in COSTS])
+            for runtime in result.runtimes
+        ]
+        rows = [row for row in rows if row[2][0]]
+        rows.append(("Published: table 9, iPhone 12", PUBLISHED, [_published(cost) for cost in COSTS]))
+        panels = [
+            [
+                ScatterPanel(heading, color, macs, "multiply-adds", "latency, ms"),
+                ScatterPanel("", color, params, "parameters", ""),
+            ]
+            for heading, color, (macs, params) in rows
+        ]
+        return scatter_figure(
+            result.plan.study.question, panels, width=1.25 * WIDTH, row_height=4.0, left=0.07, right=0.985, hspace=0.32
+        )
 
-        return correlation_figure(result)
+
+COSTS = {"macs": "flops_m", "params": "params_m"}  # metric, and the column of table 9 in millions
 
 
-def timed_of(result: MeasuredResult, runtime: str) -> list[MeasuredArm]:
-    """The arms of a runtime that have a time and both costs."""
+def timed_entries(result: MeasuredResult, runtime: str) -> list[MeasuredEntry]:
+    """Return the entries of a runtime that have a time and both costs."""
     return [
         item
         for item in result.measured
@@ -96,72 +175,74 @@ def timed_of(result: MeasuredResult, runtime: str) -> list[MeasuredArm]:
 
 
 def measured_correlations(result: MeasuredResult, runtime: str) -> tuple[Correlation, Correlation]:
-    """Of the latency in a runtime with multiply-adds, and with parameters."""
-    own = timed_of(result, runtime)
-    macs, params = (
-        spearman([item.metric(MEDIAN) or 0.0 for item in own], [item.metric(cost) or 0.0 for item in own])
-        for cost in ("macs", "params")
-    )
-    return macs, params
+    """Correlate the latency in a runtime with multiply-adds, and with parameters."""
+    macs, params = (_measured(result, runtime, cost) for cost in COSTS)
+    times = [point.y for point in macs]
+    return spearman(times, [point.x for point in macs]), spearman(times, [point.x for point in params])
+
+
+def published_correlations(rows: Sequence[Row], latency: str) -> tuple[Correlation, Correlation]:
+    """Correlate a published latency with FLOPs, and with parameters, over the rows that have one."""
+    timed = [row for row in rows if row[LATENCIES[latency]] is not None]
+    times = [number_in(row, LATENCIES[latency]) for row in timed]
+    flops, params = (spearman(times, [number_in(row, column) for row in timed]) for column in COSTS.values())
+    return flops, params
 
 
 def against_published(result: MeasuredResult) -> Table:
-    """Our latency with the published CPU and mobile latencies, over common models."""
+    """Correlate our latency with the published CPU and mobile latencies, over common models."""
+    published = ("cpu", "mobile")
     columns = (
-        ("latency measured here", ""),
-        *((f"published {name}", "Spearman [95 %], n") for name in ("cpu", "mobile")),
+        Column("latency measured here"),
+        *(Column(f"published {name}", "Spearman [95 %], n") for name in published),
     )
     rows = []
     for runtime in result.runtimes:
-        own = {paper_name(arm_model(item)): item.metric(MEDIAN) or 0.0 for item in timed_of(result, runtime)}
+        times = {paper_name(network_name(item)): item.metric(MEDIAN) or 0.0 for item in timed_entries(result, runtime)}
         cells = []
-        for name in ("cpu", "mobile"):
-            column = LATENCIES[name]
-            pairs = [
-                (own[str(row["model"])], float(str(row[column])))
-                for row in table9()
-                if row["model"] in own and row[column] is not None
-            ]
-            found = spearman([x for x, _ in pairs], [y for _, y in pairs])
-            cells.append(f"{_rho(found)}, {found.n}")
+        for column in (LATENCIES[name] for name in published):
+            common = [row for row in table9() if row["model"] in times and row[column] is not None]
+            correlation = spearman(
+                [times[str(row["model"])] for row in common], [number_in(row, column) for row in common]
+            )
+            cells.append(f"{correlation.rho_text}, {correlation.n}")
         rows.append((runtime, *cells))
     return Table(columns, tuple(rows))
 
 
-def _published() -> list[tuple[str, ...]]:
-    """Table 1 as printed, then from table 9."""
-    printed = [
-        (
-            f"published table 1, {row['latency']}",
-            "21",
-            str(row["flops_corr"]),
-            str(row["flops_p"]),
-            str(row["params_corr"]),
-            str(row["params_p"]),
+def _measured(result: MeasuredResult, runtime: str, cost: str) -> list[NamedPoint]:
+    """Latency in a runtime over a cost."""
+    return [
+        NamedPoint(
+            paper_name(network_name(item)) or network_name(item), item.metric(cost) or 0.0, item.metric(MEDIAN) or 0.0
         )
+        for item in timed_entries(result, runtime)
+    ]
+
+
+def _published(cost: str) -> list[NamedPoint]:
+    """Published mobile latency over a cost."""
+    return [
+        NamedPoint(str(row["model"]), 1e6 * number_in(row, COSTS[cost]), number_in(row, "mobile_ms"))
+        for row in table9()
+        if row["mobile_ms"]
+    ]
+
+
+def _published_rows() -> list[tuple[str, ...]]:
+    """Table 1 as printed, then recomputed from table 9."""
+    names = ("flops_corr", "flops_p", "params_corr", "params_p")
+    printed = [
+        (f"published table 1, {row['latency']}", "21", *(str(row[name]) for name in names))
         for row in read_published("table1_spearman")
     ]
-    again = [
-        _line(f"published table 9, {name}, {words}", *recomputed(rows, name).values())
+    recomputed = [
+        _row(f"published table 9, {name}, {models}", *published_correlations(rows, name))
         for name in LATENCIES
-        for words, rows in (("models of figure 2", of_figure_2()), ("all models", table9()))
+        for models, rows in (("models of figure 2", figure2_models()), ("all models", table9()))
     ]
-    return [*printed, *again]
+    return [*printed, *recomputed]
 
 
-def _line(name: str, flops: Correlation, params: Correlation) -> tuple[str, ...]:
-    return name, str(flops.n), _rho(flops), _p(flops), _rho(params), _p(params)
-
-
-def _rho(found: Correlation) -> str:
-    if found.rho is None:
-        return MISSING
-    if found.low is None or found.high is None:
-        return f"{found.rho:.2f}"
-    return f"{found.rho:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
-def _p(found: Correlation) -> str:
-    if found.p is None:
-        return MISSING
-    return "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
+def _row(name: str, macs: Correlation, params: Correlation) -> tuple[str, ...]:
+    return name, str(macs.n), macs.rho_text, macs.p_text, params.rho_text, params.p_text

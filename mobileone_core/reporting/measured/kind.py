@@ -1,22 +1,21 @@
-"""How a measured study is reported. No torch here."""
+"""How a measured study is reported: its document, and the registry of views."""
 
-import csv
-import io
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mobileone_core.reporting.figures.style import drawing
+from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
+from mobileone_core.reporting.document import MISSING, Column, Details, Document, Figure, Paragraph, Section, Table
+from mobileone_core.reporting.environment import environment_blocks
+from mobileone_core.reporting.figures.style import Drawing, drawing
 from mobileone_core.reporting.measured.backbones import BackbonesView
 from mobileone_core.reporting.measured.cells import measured_texts, read_measured_cells
 from mobileone_core.reporting.measured.correlation import CorrelationView
-from mobileone_core.reporting.measured.page import measured_page, measured_terminal
+from mobileone_core.reporting.measured.levels import LevelsView
 from mobileone_core.reporting.measured.result import MeasuredResult, analyse_measured
 from mobileone_core.reporting.measured.training import TrainingView
-from mobileone_core.reporting.measured.view import LevelsView, View
-from mobileone_core.reporting.measured.words import setting
-from mobileone_core.reporting.render.tables import table_tex
-from mobileone_core.reporting.trained.words import MISSING, Table
+from mobileone_core.reporting.measured.view import View, control_sentence, factor_columns
+from mobileone_core.reporting.quoted import QUOTED
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import StudyRecord
 
@@ -26,52 +25,98 @@ VIEWS: Mapping[str, View] = {
     "backbones": BackbonesView(),
     "training": TrainingView(),
 }
+LOAD = "host/load"
 
 
 @dataclass(frozen=True)
 class MeasuredKind:
-    """Rounds are its replicates."""
+    """Reports of measured studies, whose replicates are rounds."""
 
-    version: int = 1
+    version: int = 2
 
     def suffix(self, plan: MeasuredPlan) -> str:
+        """Return the plan's id."""
         return plan.id
 
     def setting(self, plan: MeasuredPlan) -> str:
-        return setting(MeasuredResult(plan, (), ()))
+        """Return protocol and size: protocol interleaved, 20 rounds of 4 calls, 224 px, batch 1."""
+        protocol = plan.spec.protocol
+        rounds = f"{protocol.rounds} rounds of {_calls(protocol.burst)}"
+        return f"protocol {protocol_name(protocol)}, {rounds}, {plan.study.base.size_text}"
 
-    def texts(self, plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
+    def record_files(self, plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
+        """Return cells.csv, evaluations.csv and devices.csv."""
         return measured_texts(plan, record)
 
-    def read(self, plan: MeasuredPlan, directory: Path) -> StudyRecord:
+    def read_record(self, plan: MeasuredPlan, directory: Path) -> StudyRecord:
+        """Read these files."""
         return read_measured_cells(plan, directory)
 
-    def wanted(self, plan: MeasuredPlan, texts: Mapping[str, str]) -> Collection[str]:  # noqa: ARG002
-        return ("table.csv", "table.tex", "figure.png", "figure.svg")
+    def analyse(self, plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
+        """Join plan and record."""
+        return analyse_measured(plan, record)
 
-    def contents(self, plan: MeasuredPlan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
-        result, view = analyse_measured(plan, record), VIEWS[plan.study.view]
-        table = view.table(result)
-        made = drawing(lambda: view.figure(result))
-        return {
-            "table.csv": measured_csv(table),
-            "table.tex": table_tex(table, f"{plan.study.question} {setting(result)}; {plan.study.source}."),
-            "figure.png": made.png,
-            "figure.svg": made.svg,
-            "README.md": measured_page(result, view, fingerprint),
-        }
+    def document(self, result: MeasuredResult) -> Document:
+        """Return the report."""
+        plan, study, view = result.plan, result.plan.study, VIEWS[result.plan.study.view]
+        quotes = [f"*Published, in words* ({item.source}): {item.words}" for item in QUOTED if item.study == study.name]
+        files = "The same table: `table.csv`, `table.tex`; every entry with all its metrics: `cells.csv`."
+        rows = [item.row for item in result.entries if item.row]
+        protocol = Paragraph(_protocol_text(result, self.setting(plan)))
+        return Document(
+            study.name,
+            study.question,
+            study.source,
+            self.setting(plan),
+            view.verdict(result),
+            view.table(result),
+            Figure("figure", study.question),
+            notes=[*view.notes(result), *quotes, files],
+            problems=result.problems,
+            missing=[
+                *(f"{item.entry.label}: {item.unmeasured}" for item in result.entries if item.unmeasured),
+                *(f"{label}: {why}" for label, why in study.gaps.items()),
+            ],
+            sections=[
+                *view.sections(result),
+                Section("Protocol and environment", (protocol, *environment_blocks(rows, "entries"))),
+                Section("Runs", (_runs(result),)),
+            ],
+        )
 
-    def verdict(self, plan: MeasuredPlan, record: StudyRecord) -> str:
-        return " ".join(VIEWS[plan.study.view].sentences(analyse_measured(plan, record)))
-
-    def terminal(self, plan: MeasuredPlan, record: StudyRecord) -> str:
-        return measured_terminal(analyse_measured(plan, record), VIEWS[plan.study.view])
+    def figures(self, result: MeasuredResult) -> Mapping[str, Drawing]:
+        """Draw the one figure."""
+        return {"figure": drawing(lambda: VIEWS[result.plan.study.view].figure(result))}
 
 
-def measured_csv(table: Table) -> str:
-    """The page's table; what is missing stays empty. Full precision is in cells.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([f"{title}, {note}" if note else title for title, note in table.columns])
-    writer.writerows([["" if cell == MISSING else cell for cell in row] for row in table.rows])
-    return text.getvalue()
+def protocol_name(protocol: Protocol) -> str:
+    """Return the preset that a protocol equals up to its number of rounds and its seed, else what it does."""
+    for name, preset in PROTOCOLS.items():
+        if replace(protocol, rounds=preset.rounds, seed=preset.seed) == preset:
+            return name
+    kind = "every model reloaded each round" if protocol.reload else "interleaved"
+    trimmed = f", {protocol.trim} lowest and highest of a round trimmed" if protocol.trim else ""
+    return f"of its own ({kind}{trimmed})"
+
+
+def _calls(number: int) -> str:
+    return "1 call" if number == 1 else f"{number} calls"
+
+
+def _protocol_text(result: MeasuredResult, setting: str) -> str:
+    protocol = result.plan.spec.protocol
+    loads = [item.row.metrics[LOAD] for item in result.measured if item.row and LOAD in item.row.metrics]
+    load = f" Load average {max(loads):.2f} before it." if loads else ""
+    return (
+        f"All entries are interleaved in one process: {setting}; {_calls(protocol.warmup)} to warm up, "
+        f"{protocol.untimed} before each burst, order shuffled by seed {protocol.seed}.{load} "
+        f"{control_sentence(result)}".strip()
+    )
+
+
+def _runs(result: MeasuredResult) -> Details:
+    rows = [(*item.level_texts, f"`{item.row.run_id}`" if item.row else MISSING) for item in result.entries]
+    table = Table(
+        (*factor_columns(result), Column("run", is_text=True)), tuple(rows), labels=len(result.plan.study.factors)
+    )
+    return Details(f"All entries of comparison {result.plan.comparison.key} with their runs", (table,))

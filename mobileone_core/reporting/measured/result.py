@@ -1,54 +1,55 @@
-"""A measured plan and its rows, put together once for every page, table and figure. No torch here."""
+"""A measured plan joined with its rows: the data behind the page, tables and figure of a measured study."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
 from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.benchmark.spec import Entry
 from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.reporting.trained.forms import has_place
+from mobileone_core.reporting.environment import is_within_tolerance, names_device
+from mobileone_core.reporting.published import PublishedValue, published_values
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import CellRow, DeviceRow, EvaluationRow, StudyRecord
 
-MEDIAN, LOAD = "latency/median_ms", "host/load"
+MEDIAN = "latency/median_ms"
 RUNTIME = "runtime"
-ALIKE = "no difference shown"
-JUDGED = ("slower", "faster", ALIKE, "within the control's 3 %")
+ALIKE, NOT_JUDGED = "no difference shown", "not judged: control"
+RANK5 = "_rank5"  # both forms of an activation are one row of table 2
 
 
 @dataclass(frozen=True)
-class MeasuredArm:
-    """An arm and its row, None where it is missing. Times are told only where device and processor are recorded."""
+class MeasuredEntry:
+    """An entry of the comparison and its row, None if missing. Times need a recorded device and processor."""
 
-    arm: Entry[LatencyCell] | Entry[StepCell]
+    entry: Entry[LatencyCell] | Entry[StepCell]
     row: CellRow | None
 
     @property
     def is_reference(self) -> bool:
-        return self.arm.reference == self.arm.label
+        """Whether ratios of other entries refer to this one."""
+        return self.entry.reference == self.entry.label
 
     @property
     def unmeasured(self) -> str:
-        """Why there are no times; empty where there are."""
+        """Why there are no times; empty if there are."""
         if self.row is None:
             return "not in the record"
         if self.row.environment.get("unmeasured"):
             return " ".join(self.row.environment["unmeasured"].split())
-        if not has_place(self.row):
+        if not names_device(self.row):
             return "device or processor were not recorded: a time without them is not printed"
-        return "" if f"{self.arm.cell.time_metric}_ms" in self.row.metrics else "no time is recorded"
+        return "" if f"{self.entry.cell.time_metric}_ms" in self.row.metrics else "no time is recorded"
 
     def metric(self, name: str) -> float | None:
-        """A count, or a time where it may be told."""
+        """Return a metric of the row; None if missing, and for times without a device."""
         if self.row is None or (name not in ("params", "macs") and self.unmeasured):
             return None
         return self.row.metrics.get(name)
 
     def estimate(self, name: str, unit: str = "") -> Estimate | None:
-        """A value with its interval; the value itself where no interval is recorded."""
+        """Return a metric with its interval, which ends at the value itself if none is recorded."""
         value, low, high = (self.metric(f"{name}{end}{unit}") for end in ("", "_low", "_high"))
         if value is None:
             return None
@@ -56,92 +57,118 @@ class MeasuredArm:
 
     @property
     def ratio(self) -> Estimate | None:
-        """Its median time over that of its reference, round by round."""
-        return None if self.is_reference else self.estimate(self.arm.cell.ratio_metric)
+        """The time over that of the reference, the median of the ratio round by round."""
+        return None if self.is_reference else self.estimate(self.entry.cell.ratio_metric)
 
     @property
     def control(self) -> float | None:
-        """The ratio to its own twin, where it has one."""
-        return self.metric(self.arm.cell.control_metric)
+        """The A/A ratio: the time of a second copy of the reference over the first."""
+        return self.metric(self.entry.cell.control_metric)
+
+    @property
+    def level_texts(self) -> tuple[str, ...]:
+        """The levels of all factors as printed."""
+        return tuple(map(level_text, self.entry.factors.values()))
 
 
 @dataclass(frozen=True)
 class MeasuredResult:
-    """arms holds every arm of the plan in its order."""
+    """entries holds every entry of the plan in its order; problems are errors in the record."""
 
     plan: MeasuredPlan
-    arms: tuple[MeasuredArm, ...]
+    entries: tuple[MeasuredEntry, ...]
     problems: tuple[str, ...]
     evaluations: Sequence[EvaluationRow] = ()
     devices: Sequence[DeviceRow] = ()
 
     @property
-    def measured(self) -> tuple[MeasuredArm, ...]:
-        return tuple(item for item in self.arms if not item.unmeasured)
+    def measured(self) -> tuple[MeasuredEntry, ...]:
+        """The entries with times."""
+        return tuple(item for item in self.entries if not item.unmeasured)
 
-    def runtime_of(self, item: MeasuredArm) -> str:
-        return item.arm.cell.runtime_name
+    @property
+    def rounds(self) -> int:
+        """Number of rounds, the replicates of a measured study."""
+        return self.plan.spec.protocol.rounds
+
+    def runtime_of(self, item: MeasuredEntry) -> str:
+        """Return the name of the runtime that executes an entry."""
+        return item.entry.cell.runtime_name
 
     @property
     def runtimes(self) -> tuple[str, ...]:
-        """As they come in the plan."""
-        return tuple(dict.fromkeys(map(self.runtime_of, self.arms)))
+        """All runtimes in the order of the plan."""
+        return tuple(dict.fromkeys(map(self.runtime_of, self.entries)))
 
-    def name_of(self, item: MeasuredArm) -> str:
-        """Its levels without the runtime's."""
-        levels = {name: level for name, level in item.arm.factors.items() if name != RUNTIME}
-        texts = [level_text(level) for level in (levels or item.arm.factors).values()]
-        return ", ".join(texts)
+    def name_of(self, item: MeasuredEntry) -> str:
+        """Return an entry's levels without the runtime."""
+        levels = {name: level for name, level in item.entry.factors.items() if name != RUNTIME}
+        return ", ".join(map(level_text, (levels or item.entry.factors).values()))
 
-    def control(self, item: MeasuredArm) -> float | None:
-        """The A/A ratio of the arm's reference."""
-        found = [other for other in self.arms if other.arm.label == item.arm.reference]
-        return found[0].control if found else None
+    def reference_of(self, item: MeasuredEntry) -> MeasuredEntry | None:
+        """Return the entry that the ratio of this one refers to."""
+        return next((other for other in self.entries if other.entry.label == item.entry.reference), None)
 
-    def verdict(self, item: MeasuredArm) -> str:
-        """Slower, faster or neither, by the ratio's interval and the control's tolerance."""
-        if item.is_reference:
-            return "reference"
-        return judged(item.ratio, self.control(item))
+    def verdict(self, item: MeasuredEntry) -> str:
+        """Judge an entry's ratio to its reference, as `judge` does."""
+        return "reference" if item.is_reference else self.judge(item, item.ratio)
+
+    def judge(self, item: MeasuredEntry, ratio: Estimate | None) -> str:
+        """Say whether a ratio of an entry's time means slower, faster or neither.
+
+        It is not judged if the A/A control of the entry's reference exceeds the tolerance of 3 %.
+        """
+        reference = self.reference_of(item)
+        control = reference.control if reference else None
+        if ratio is None:
+            return "-"
+        if control is None or not is_within_tolerance(control):
+            return NOT_JUDGED
+        if ratio.low <= 1 <= ratio.high:
+            return ALIKE
+        if is_within_tolerance(ratio.value):
+            return "within the control's 3 %"
+        return "slower" if ratio.value > 1 else "faster"
 
     @property
     def controls(self) -> Mapping[str, float | None]:
-        """The A/A ratio of every measured reference by its label."""
-        return {item.arm.label: item.control for item in self.measured if item.is_reference}
+        """The A/A ratio of every measured reference, by label."""
+        return {item.entry.label: item.control for item in self.measured if item.is_reference}
 
+    @property
+    def published(self) -> Mapping[str, PublishedValue]:
+        """Latencies of table 2 by level, if the study shows that table."""
+        name = self.plan.study.published
+        values = published_values(name) if name == "table2_activation_latency_ms" else ()
+        return {value.level: value for value in values}
 
-def judged(ratio: Estimate | None, control: float | None) -> str:
-    """What a ratio of times says, where the reference's own twin is not further off than it may be."""
-    if ratio is None:
-        return "-"
-    if control is None or not is_near(control):
-        return "not judged: control"
-    if ratio.low <= 1 <= ratio.high:
-        return ALIKE
-    if is_near(ratio.value):
-        return "within the control's 3 %"
-    return "slower" if ratio.value > 1 else "faster"
+    def published_value(self, item: MeasuredEntry) -> PublishedValue | None:
+        """Return the published latency of an entry's network."""
+        levels = (str(level).removesuffix(RANK5) for level in item.entry.factors.values())
+        published = self.published
+        return next((published[level] for level in levels if level in published), None)
 
-
-def is_near(ratio: float) -> bool:
-    """Whether a ratio is 1 but for what the control may differ."""
-    return abs(ratio - 1) <= CONTROL_TOLERANCE
+    def published_ratio(self, item: MeasuredEntry) -> float | None:
+        """Return the published latency over that of the entry's reference."""
+        reference = self.reference_of(item)
+        value, base = self.published_value(item), self.published_value(reference) if reference else None
+        return value.value / base.value if value and base else None
 
 
 def analyse_measured(plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
-    """Rows of other plans are left aside; an arm with two runs is a problem and shown as missing."""
-    found: dict[str, list[CellRow]] = {entry.label: [] for entry in plan.spec.entries}
+    """Join a plan with the rows of its comparison; an entry with two runs is a problem and counts as missing."""
+    rows: dict[str, list[CellRow]] = {entry.label: [] for entry in plan.spec.entries}
     for row in record.comparison:
         label = level_label(row.factors)
-        if row.key == plan.comparison.key and label in found:
-            found[label].append(row)
+        if row.key == plan.comparison.key and label in rows:
+            rows[label].append(row)
     problems = [
-        f"comparison {plan.comparison.key} has {len(rows)} runs of {label}, where one is allowed"
-        for label, rows in found.items()
-        if len(rows) > 1
+        f"comparison {plan.comparison.key} has {len(runs)} runs of {label}, where one is allowed"
+        for label, runs in rows.items()
+        if len(runs) > 1
     ]
-    arms = [
-        MeasuredArm(entry, rows[0] if len(rows := found[entry.label]) == 1 else None) for entry in plan.spec.entries
+    entries = [
+        MeasuredEntry(entry, runs[0] if len(runs := rows[entry.label]) == 1 else None) for entry in plan.spec.entries
     ]
-    known = [text for text in problems if text not in record.problems]
-    return MeasuredResult(plan, tuple(arms), (*record.problems, *known), record.evaluations, record.devices)
+    further = [text for text in problems if text not in record.problems]
+    return MeasuredResult(plan, tuple(entries), (*record.problems, *further), record.evaluations, record.devices)

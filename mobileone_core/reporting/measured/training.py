@@ -1,180 +1,212 @@
-"""What a training step costs as k grows: time and memory of every path, in a table and in sentences. No torch here."""
+"""The view of training cost: time and memory of a step as k grows, per path (branches, folded, timm)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.measured.result import ALIKE, MeasuredArm, MeasuredResult, judged
-from mobileone_core.reporting.measured.words import control_words, count, interval, number, place
-from mobileone_core.reporting.trained.comparison import MIB
-from mobileone_core.reporting.trained.effects import joined
-from mobileone_core.reporting.trained.words import MISSING, Table
+from mobileone_core.benchmark.samples import Estimate
+from mobileone_core.reporting.document import MISSING, Column, Table
+from mobileone_core.reporting.figures.growth import GrowthLine, GrowthPanel, growth_figure
+from mobileone_core.reporting.measured.result import ALIKE, MeasuredEntry, MeasuredResult
+from mobileone_core.reporting.measured.view import (
+    JUDGED,
+    View,
+    by_verdict,
+    factor_columns,
+    format_count,
+    format_estimate,
+    format_number,
+    format_rounds,
+    location,
+)
 from mobileone_core.study.factor import level_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 K = "step.k"
+MIB = 2**20
 SAVED, PEAK, TIME = "memory/saved_bytes", "memory/step_bytes", "time/step"
-BRANCHES = "branches"  # the path that others are held against
+BRANCHES = "branches"  # the path that others are compared with
 
 
 @dataclass(frozen=True)
-class Line:
-    """The arms that differ in k alone, k rising."""
+class PathSeries:
+    """The entries that differ in k alone, k rising."""
 
     name: str
-    arms: tuple[MeasuredArm, ...]
+    entries: tuple[MeasuredEntry, ...]
 
     @property
-    def measured(self) -> tuple[MeasuredArm, ...]:
-        return tuple(item for item in self.arms if not item.unmeasured)
+    def measured(self) -> tuple[MeasuredEntry, ...]:
+        """The entries with times."""
+        return tuple(item for item in self.entries if not item.unmeasured)
 
 
-def k_of(item: MeasuredArm) -> int:
-    """Branches of a block."""
-    return int(getattr(item.arm.cell, "k"))  # noqa: B009
+def k_of(item: MeasuredEntry) -> int:
+    """Return the number of branches per block."""
+    return int(getattr(item.entry.cell, "k"))  # noqa: B009
 
 
-def lines_of(result: MeasuredResult) -> list[Line]:
-    """One a combination of all levels but k's, in their order."""
+def paths_of(result: MeasuredResult) -> list[PathSeries]:
+    """Return one series per combination of all factors but k, in the order of their levels."""
     others = [factor.name for factor in result.plan.study.factors if factor.named != {K}]
-    found: dict[str, list[MeasuredArm]] = {}
-    for item in result.arms:
-        texts = [level_text(item.arm.factors[name]) for name in others]
-        found.setdefault(", ".join(texts) or "a step", []).append(item)
-    return [Line(name, tuple(sorted(arms, key=k_of))) for name, arms in found.items()]
+    series: dict[str, list[MeasuredEntry]] = {}
+    for item in result.entries:
+        texts = [level_text(item.entry.factors[name]) for name in others]
+        series.setdefault(", ".join(texts) or "a step", []).append(item)
+    return [PathSeries(name, tuple(sorted(entries, key=k_of))) for name, entries in series.items()]
 
 
-class TrainingView:
+class TrainingView(View):
     """Cost against k."""
 
-    def sentences(self, result: MeasuredResult) -> Sequence[str]:
-        if not result.measured:
-            return ["Nothing is measured yet."]
+    def setting(self, result: MeasuredResult) -> str:
+        """Return where and with how many threads it was measured."""
         threads = result.plan.study.base.threads
-        told = [f"Measured on {place(result)}, {threads} thread{'' if threads == 1 else 's'}."]
-        lines = lines_of(result)
-        told += [sentence for line in lines for sentence in _growth(result, line)]
-        told += [sentence for line in lines for sentence in _against_branches(result, line)]
-        told += [sentence for line in lines for sentence in _against_timm(line)]
-        gaps = len(result.arms) - len(result.measured)
-        told += [control_words(result), f"Not measured: {gaps} of {len(result.arms)} arms." if gaps else ""]
-        return [part for part in told if part]
+        return f"{location(result) or 'nothing yet'}, {threads} thread{'' if threads == 1 else 's'}"
 
-    def table(self, result: MeasuredResult) -> Table:
-        reference = _reference(result)
-        columns = (
-            *((factor.name, "") for factor in result.plan.study.factors),
-            ("parameters", ""),
-            ("a step, ms", "[95 % over rounds]"),
-            ("time ratio", f"to {reference} [95 %]"),
-            ("time ratio", "to the branches, same k [95 %]"),
-            ("verdict", "against the branches, same k"),
-            ("kept for the backward", "MiB"),
-            ("kept, ratio", f"to {reference}"),
-            ("kept, ratio", "to the branches, same k"),
-            ("peak of a step", "MiB"),
-            ("n", "rounds"),
-        )
-        return Table(columns, tuple(_row(result, item) for item in result.arms))
-
-    def notes(self, result: MeasuredResult) -> Sequence[str]:
+    def findings(self, result: MeasuredResult) -> Sequence[str]:
+        """State the growth of every path, then its ratios to the branches, then to timm's network."""
+        paths = paths_of(result)
         return [
-            "- *A step* is forward, cross entropy, backward and SGD's update on one batch of random images "
-            f"({result.plan.study.base.size_text}), without data loading. All paths start from the same weights, "
-            "timm's network too; one whose logits are not those of the branches is not timed.",
-            "- *Time*: the median over rounds with its order-statistic 95 % interval. *Ratios* are taken round by "
-            "round, to what was timed in the same round. Slower and faster stand where the interval leaves 1 out and "
-            "the ratio differs from 1 by more than the 3 % that a network timed against its own twin may differ.",
-            "- *Kept for the backward*: what autograd holds between forward and backward, every storage once and "
-            "parameters left out. *Peak*: the most that torch's allocations held at once within a step, above what lay "
-            "there before. Parameters, their gradients and the optimizer's state grow with k on every path.",
-            "- *Figure*: the dashed line is the reference; beside a path stands how many times more its largest k "
-            "takes than its smallest.",
+            *(sentence for path in paths for sentence in _growth(result, path)),
+            *(sentence for path in paths for sentence in _against_branches(result, path)),
+            *(sentence for path in paths for sentence in _against_timm(path)),
         ]
 
-    def sections(self, result: MeasuredResult) -> Sequence[str]:  # noqa: ARG002
-        return ()
+    def table(self, result: MeasuredResult) -> Table:
+        """Return one row per entry: time and memory, with ratios to the reference and to the branches."""
+        reference = _reference(result)
+        columns = (
+            *factor_columns(result),
+            Column("parameters"),
+            Column("a step, ms", "[95 % over rounds]"),
+            Column("time ratio", f"to {reference} [95 %]"),
+            Column("time ratio", "to the branches, same k [95 %]"),
+            Column("verdict", "against the branches, same k", is_text=True),
+            Column("kept for the backward", "MiB"),
+            Column("kept, ratio", f"to {reference}"),
+            Column("kept, ratio", "to the branches, same k"),
+            Column("peak of a step", "MiB"),
+            Column("n", "rounds"),
+        )
+        rows = tuple(_row(result, item) for item in result.entries)
+        return Table(columns, rows, labels=len(result.plan.study.factors))
+
+    def notes(self, result: MeasuredResult) -> Sequence[str]:
+        """Return what the columns mean."""
+        return [
+            "*A step* is forward, cross entropy, backward and SGD's update on one batch of random images "
+            f"({result.plan.study.base.size_text}), without data loading. All paths start from the same weights, "
+            "timm's network too; one whose logits are not those of the branches is not timed.",
+            "*Time*: the median over rounds with its order-statistic 95 % interval. *Ratios* are taken round by "
+            f"round, to what was timed in the same round. {JUDGED}",
+            "*Kept for the backward*: the storages that autograd holds between forward and backward, each counted "
+            "once, without parameters. *Peak*: the most that torch had allocated at once within a step, above the "
+            "level before it. Parameters, their gradients and the optimizer's state grow with k on every path.",
+            "*Figure*: the dashed line is the reference; next to a path stands by which factor its largest k exceeds "
+            "its smallest.",
+        ]
 
     def figure(self, result: MeasuredResult) -> "Figure":
-        from mobileone_core.reporting.measured.training_figure import training_figure
+        """Draw time and saved memory against k."""
+        study = result.plan.study
+        return growth_figure(
+            study.question,
+            f"Measured: {self.setting(result)}",
+            f"{study.base.size_text}; medians, 95 % over {result.rounds} rounds",
+            sorted(set(map(k_of, result.entries))),
+            [
+                _panel(result, "time of a step, ms", f"{TIME}_growth", lambda item: item.estimate(TIME, "_ms")),
+                _panel(result, "kept for the backward pass, MiB", "memory/saved_growth", _saved),
+            ],
+        )
 
-        return training_figure(result)
+
+def _saved(item: MeasuredEntry) -> Estimate:
+    """Saved memory in MiB; it is counted and has no interval."""
+    value = (item.metric(SAVED) or 0.0) / MIB
+    return Estimate(value, value, value)
+
+
+def _panel(
+    result: MeasuredResult, label: str, growth: str, cost: Callable[[MeasuredEntry], Estimate | None]
+) -> GrowthPanel:
+    lines = []
+    for path in paths_of(result):
+        if path.measured:
+            values = [(k_of(item), cost(item) or Estimate(0.0, 0.0, 0.0)) for item in path.measured]
+            lines.append(GrowthLine(path.name, values, path.measured[-1].metric(growth)))
+    references = [value.value for item in result.measured if item.is_reference and (value := cost(item))]
+    return GrowthPanel(label, lines, references)
 
 
 def _reference(result: MeasuredResult) -> str:
     """branches, k = 1."""
-    arms = [(line.name, item) for line in lines_of(result) for item in line.arms if item.is_reference]
-    return f"{arms[0][0]}, k = {k_of(arms[0][1])}" if len(arms) == 1 else "its reference"
+    references = [(path.name, item) for path in paths_of(result) for item in path.entries if item.is_reference]
+    return f"{references[0][0]}, k = {k_of(references[0][1])}" if len(references) == 1 else "its reference"
 
 
-def _row(result: MeasuredResult, item: MeasuredArm) -> tuple[str, ...]:
+def _row(result: MeasuredResult, item: MeasuredEntry) -> tuple[str, ...]:
     ratio = item.estimate(f"{TIME}_over_branches")
     return (
-        *(level_text(level) for level in item.arm.factors.values()),
-        count(item.metric("params")),
-        interval(item.estimate(TIME, "_ms")),
-        "reference" if item.is_reference else interval(item.ratio, ".2f"),
-        interval(ratio, ".2f"),
-        "not measured" if item.unmeasured else judged(ratio, result.control(item)),
-        _mib(item, SAVED),
-        number(item.metric("memory/saved_ratio"), ".2f"),
-        number(item.metric("memory/saved_over_branches"), ".2f"),
-        _mib(item, PEAK),
-        MISSING if item.unmeasured else str(result.plan.spec.protocol.rounds),
+        *item.level_texts,
+        format_count(item.metric("params")),
+        format_estimate(item.estimate(TIME, "_ms")),
+        "reference" if item.is_reference else format_estimate(item.ratio, ".2f"),
+        format_estimate(ratio, ".2f"),
+        "not measured" if item.unmeasured else result.judge(item, ratio),
+        _mib_text(item, SAVED),
+        format_number(item.metric("memory/saved_ratio"), ".2f"),
+        format_number(item.metric("memory/saved_over_branches"), ".2f"),
+        _mib_text(item, PEAK),
+        format_rounds(result, item),
     )
 
 
-def _mib(item: MeasuredArm, name: str) -> str:
+def _mib_text(item: MeasuredEntry, name: str) -> str:
     value = item.metric(name)
     return MISSING if value is None else f"{value / MIB:,.1f}"
 
 
-def _growth(result: MeasuredResult, line: Line) -> Iterator[str]:
-    """How a path's cost grows from its smallest k to its largest."""
-    if len(line.measured) < 2:
+def _growth(result: MeasuredResult, path: PathSeries) -> Iterator[str]:
+    """State how the cost of a path grows from its smallest k to its largest."""
+    if len(path.measured) < 2:
         return
-    first, last = line.measured[0], line.measured[-1]
-    growth, kept = last.estimate(f"{TIME}_growth"), last.metric("memory/saved_growth")
-    if growth is None or kept is None:
+    first, last = path.measured[0], path.measured[-1]
+    growth, saved = last.estimate(f"{TIME}_growth"), last.metric("memory/saved_growth")
+    if growth is None or saved is None:
         return
-    words = f"takes {interval(growth, '.2f')} times as long"
-    if judged(growth, result.control(last)) == ALIKE:
-        words = f"shows no growth in {result.plan.spec.protocol.rounds} rounds ({interval(growth, '.2f')} times)"
-    reach = f"from k = {k_of(first)} to {k_of(last)}"
-    yield f"{line.name}: {reach} a step {words} and keeps {kept:.2f} times as much for the backward pass."
+    times = f"takes {format_estimate(growth, '.2f')} times as long"
+    if result.judge(last, growth) == ALIKE:
+        times = f"shows no growth in {result.rounds} rounds ({format_estimate(growth, '.2f')} times)"
+    span = f"from k = {k_of(first)} to {k_of(last)}"
+    yield f"{path.name}: {span} a step {times} and keeps {saved:.2f} times as much for the backward pass."
 
 
-def _against_branches(result: MeasuredResult, line: Line) -> Iterator[str]:
-    """Where a path is faster than the branches with the same k, and where not."""
-    kinds: dict[str, list[str]] = {}
-    kept = []
-    for item in line.measured:
+def _against_branches(result: MeasuredResult, path: PathSeries) -> Iterator[str]:
+    """State where a path is faster than the branches with the same k, and where not."""
+    names: dict[str, list[str]] = {}
+    saved = []
+    for item in path.measured:
         ratio, memory = item.estimate(f"{TIME}_over_branches"), item.metric("memory/saved_over_branches")
         if ratio is None or memory is None:
             continue
-        kinds.setdefault(judged(ratio, result.control(item)), []).append(f"k = {k_of(item)} ({ratio.value:.2f} times)")
-        kept.append(memory)
-    if not kinds:
-        return
-    rounds = result.plan.spec.protocol.rounds
-    words = {
-        ALIKE: f"no difference that {rounds} rounds show",
-        "not judged: control": "not judged, for the control did not hold",
-    }
-    told = "; ".join(f"{words.get(kind, kind)} at {joined(names)}" for kind, names in kinds.items())
-    low, high = min(kept), max(kept)
-    share = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
-    yield f"{line.name} against {BRANCHES} with the same k: {told}; it keeps {share} of what they keep."
+        names.setdefault(result.judge(item, ratio), []).append(f"k = {k_of(item)} ({ratio.value:.2f} times)")
+        saved.append(memory)
+    if names:
+        verdicts = "; ".join(by_verdict(result, names, " at "))
+        share = " to ".join(dict.fromkeys((f"{min(saved):.2f}", f"{max(saved):.2f}")))
+        yield f"{path.name} against {BRANCHES} with the same k: {verdicts}; it keeps {share} of what they keep."
 
 
-def _against_timm(line: Line) -> Iterator[str]:
-    """What timm's own network takes beside it; our branches are the same arithmetic."""
-    for item in line.measured:
+def _against_timm(path: PathSeries) -> Iterator[str]:
+    """State what a path takes of timm's network, which computes every branch as our branches do."""
+    for item in path.measured:
         ratio, memory = item.estimate(f"{TIME}_over_timm"), item.metric("memory/saved_over_timm")
-        if ratio is not None and memory is not None and line.name != BRANCHES:
+        if ratio is not None and memory is not None and path.name != BRANCHES:
             yield (
-                f"{line.name} at k = {k_of(item)} takes {interval(ratio, '.2f')} times what timm's network takes and "
-                f"keeps {memory:.2f} of what it keeps."
+                f"{path.name} at k = {k_of(item)} takes {format_estimate(ratio, '.2f')} times what timm's network "
+                f"takes and keeps {memory:.2f} of what it keeps."
             )

@@ -1,59 +1,116 @@
-"""What a measured study's report shows beside protocol and environment: one class a view. No torch here."""
+"""A view says what the report of a measured study shows; here are its interface and the texts that all views share."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.measured.result import MeasuredResult
-from mobileone_core.reporting.measured.words import levels_sentences, levels_table
-from mobileone_core.reporting.trained.words import Table
+from mobileone_core.benchmark.samples import Estimate
+from mobileone_core.reporting.document import MISSING, Column, Section, Table, joined
+from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, tag_values
+from mobileone_core.reporting.measured.result import ALIKE, NOT_JUDGED, MeasuredEntry, MeasuredResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+JUDGED = (
+    "Slower and faster are said where the interval excludes 1 and the ratio differs from 1 by more than the 3 % by "
+    "which a network may differ from its own copy."
+)
 TIMED = (
-    "- *Median*: of the rounds' medians, with its order-statistic 95 % interval over rounds; *minimum* is the "
-    "paper's statistic; nine of ten calls stay below *p90*.",
-    "- *Ratio*: to the reference's time in the same round; the median over rounds with its order-statistic 95 % "
-    "interval. Slower and faster stand where the interval leaves 1 out and the ratio differs from 1 by more than "
-    "the 3 % that a network timed against its own twin may differ.",
+    "*Median*: of the rounds' medians, with its order-statistic 95 % interval over rounds; *minimum*: the statistic of "
+    "the paper; nine of ten calls stay below *p90*.",
+    "*Ratio*: to the reference's time in the same round; the median over rounds with its order-statistic 95 % "
+    f"interval. {JUDGED}",
 )
 
 
-class View(Protocol):
-    """Verdict, table, figure, and more sections of a page."""
+class View(ABC):
+    """What the report of a measured study shows."""
 
-    def sentences(self, result: MeasuredResult) -> Sequence[str]:
-        """The verdict."""
+    def verdict(self, result: MeasuredResult) -> str:
+        """Return the answer in sentences: where it was measured, the findings, the control, and what is missing."""
+        first = f"Measured on {self.setting(result)}." if result.measured else "Nothing is measured yet."
+        gaps = len(result.entries) - len(result.measured)
+        missing = f"Not measured: {gaps} of {len(result.entries)} entries." if gaps else ""
+        return " ".join(filter(None, (first, *self.findings(result), control_sentence(result), missing)))
 
+    def setting(self, result: MeasuredResult) -> str:
+        """Return where it was measured."""
+        return location(result)
+
+    @abstractmethod
+    def findings(self, result: MeasuredResult) -> Sequence[str]:
+        """Return the findings, one sentence or more each."""
+
+    @abstractmethod
     def table(self, result: MeasuredResult) -> Table:
-        """The page's table, LaTeX's and the terminal's."""
-
-    def notes(self, result: MeasuredResult) -> Sequence[str]:
-        """Lines of the legend."""
-
-    def sections(self, result: MeasuredResult) -> Sequence[str]:
-        """Parts of the page after the list of what is not measured."""
-
-    def figure(self, result: MeasuredResult) -> "Figure":
-        """The figure, drawn inside style()."""
-
-
-class LevelsView:
-    """A row an arm, its ratio to its reference."""
-
-    def sentences(self, result: MeasuredResult) -> Sequence[str]:
-        return levels_sentences(result)
-
-    def table(self, result: MeasuredResult) -> Table:
-        return levels_table(result)
+        """Return the main table."""
 
     def notes(self, result: MeasuredResult) -> Sequence[str]:  # noqa: ARG002
+        """Return what the columns of the table mean."""
         return TIMED
 
-    def sections(self, result: MeasuredResult) -> Sequence[str]:  # noqa: ARG002
+    def sections(self, result: MeasuredResult) -> Sequence[Section]:  # noqa: ARG002
+        """Return further sections of the page."""
         return ()
 
+    @abstractmethod
     def figure(self, result: MeasuredResult) -> "Figure":
-        from mobileone_core.reporting.measured.figure import levels_figure
+        """Draw the figure."""
 
-        return levels_figure(result)
+
+def location(result: MeasuredResult) -> str:
+    """Return device and processor: cpu, AMD EPYC."""
+    rows = [item.row for item in result.measured if item.row]
+    return ", ".join(tag_values(rows, name) for name in DEVICE_TAGS)
+
+
+def control_sentence(result: MeasuredResult) -> str:
+    """Say whether the A/A controls, references timed twice, are within the tolerance."""
+    controls = result.controls
+    ratios = [value for value in controls.values() if value is not None]
+    if not controls:
+        return ""
+    if len(ratios) < len(controls):
+        return "**Not every reference has an A/A control: whether the machine was idle is unknown.**"
+    text = f"ratios {min(ratios):.3f} to {max(ratios):.3f}" if len(ratios) > 1 else f"ratio {ratios[0]:.3f}"
+    if all(map(is_within_tolerance, ratios)):
+        return f"A/A control within {TOLERANCE} ({text})."
+    return f"**A/A control not within {TOLERANCE} ({text}): the machine was not idle, do not trust ratios to it.**"
+
+
+def by_verdict(result: MeasuredResult, names: Mapping[str, Sequence[str]], link: str) -> list[str]:
+    """Join the names under each verdict: slower: silu 1.07 and gelu 1.06, where link is ": "."""
+    texts = {
+        ALIKE: f"no difference that {result.rounds} rounds show",
+        NOT_JUDGED: "not judged because the control failed",
+    }
+    return [f"{texts.get(verdict, verdict)}{link}{joined(items)}" for verdict, items in names.items()]
+
+
+def factor_columns(result: MeasuredResult) -> list[Column]:
+    """Return one column per factor."""
+    return [Column(factor.name) for factor in result.plan.study.factors]
+
+
+def format_number(value: float | None, digits: str = "#.3g") -> str:
+    """Format a value with three digits, all digits from 1000 on."""
+    return MISSING if value is None else format(value, digits if abs(value) < 1000 else ",.0f").rstrip(".")
+
+
+def format_estimate(estimate: Estimate | None, digits: str = "#.3g") -> str:
+    """Format a value with its interval."""
+    if estimate is None:
+        return MISSING
+    value, low, high = (format_number(item, digits) for item in (estimate.value, estimate.low, estimate.high))
+    return value if estimate.low == estimate.high else f"{value} [{low}, {high}]"
+
+
+def format_count(value: float | None) -> str:
+    """Format a count."""
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def format_rounds(result: MeasuredResult, item: MeasuredEntry) -> str:
+    """Format the number of rounds of an entry."""
+    return MISSING if item.unmeasured else str(result.rounds)

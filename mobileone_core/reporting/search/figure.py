@@ -1,8 +1,8 @@
-"""All networks of a search: accuracy over deployed latency, by generation, with both fronts."""
+"""The figure of a search: accuracy over deployed latency, by generation, with both fronts."""
 
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.figures.style import HEIGHT, PUBLISHED, WIDTH, level_color, note, title
+from mobileone_core.reporting.figures.style import HEIGHT, PUBLISHED, canvas, interval_ends, level_color, note, title
 from mobileone_core.reporting.search.result import Candidate, SearchResult
 
 if TYPE_CHECKING:
@@ -13,17 +13,13 @@ LEFT = 0.09
 
 
 def search_figure(result: SearchResult) -> "Figure":
-    """Validation on the left, where the search chose; test of the finalists on the right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, HEIGHT + 0.4))
-    grid = figure.add_gridspec(1, 2)
-    grid.update(left=LEFT, right=0.98, bottom=0.12, top=0.82, wspace=0.22)
+    """Draw validation, by which the search chose, on the left, and test of the finalists on the right."""
+    figure, grid = canvas(HEIGHT + 0.4, 1, 2, left=LEFT, right=0.98, bottom=0.12, top=0.82, wspace=0.22)
     left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     _validation(left, result)
     _test(right, result)
-    for axes, what in ((left, "validation"), (right, "test")):
-        axes.set(xlabel="deployed latency, ratio to the reference", ylabel=f"{what} top-1, %")
+    for axes, split in ((left, "validation"), (right, "test")):
+        axes.set(xlabel="deployed latency, ratio to the reference", ylabel=f"{split} top-1, %")
         axes.grid(visible=True, axis="both")
     note(left, "Validation, seed 0: one point a network, by generation; lines: fronts")
     note(right, "Test: finalists, mean over further seeds, 95 % intervals")
@@ -50,7 +46,7 @@ def _validation(axes: "Axes", result: SearchResult) -> None:
 
 
 def _line(axes: "Axes", front: list[Candidate], color: str) -> None:
-    """A front as the steps that it dominates."""
+    """Draw a front as steps around the area that it dominates."""
     points = sorted((item.point for item in front if item.point), key=lambda point: point.latency)
     latencies, accuracies = [point.latency for point in points], [100 * point.accuracy for point in points]
     axes.plot(latencies, accuracies, color=color, linewidth=1, drawstyle="steps-post", zorder=2)
@@ -67,10 +63,10 @@ def _test(axes: "Axes", result: SearchResult) -> None:
             ratio.value,
             height,
             half,
-            [[ratio.value - ratio.low], [ratio.high - ratio.value]],
+            interval_ends(ratio.value, (ratio.low, ratio.high)),
             fmt="o" if item.candidate.is_searched else "D",
             color=color,
             markersize=4,
             linewidth=1,
         )
-        axes.annotate(item.candidate.name, (ratio.value, height), (4, 3), textcoords="offset points", fontsize=7)
+        axes.annotate(item.name, (ratio.value, height), (4, 3), textcoords="offset points", fontsize=7)

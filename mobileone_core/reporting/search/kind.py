@@ -1,57 +1,115 @@
-"""How a search is reported. No torch here."""
+"""How a search is reported: its document."""
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobileone_core.reporting.figures.style import drawing
-from mobileone_core.reporting.measured.kind import measured_csv
-from mobileone_core.reporting.render.tables import table_tex
+from mobileone_core.reporting.document import Details, Document, Figure, Paragraph, Section
+from mobileone_core.reporting.environment import environment_blocks
+from mobileone_core.reporting.figures.style import Drawing, drawing
 from mobileone_core.reporting.search.cells import read_search_cells, search_texts
-from mobileone_core.reporting.search.page import search_page, search_terminal
-from mobileone_core.reporting.search.result import analyse_search
-from mobileone_core.reporting.search.words import sentences, setting, table_of_search
+from mobileone_core.reporting.search.figure import search_figure
+from mobileone_core.reporting.search.result import SearchResult, analyse_search
+from mobileone_core.reporting.search.table import candidates_table, finalist_runs_table, networks_table
+from mobileone_core.reporting.search.verdict import verdict
+from mobileone_core.study.factor import level_text
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 
 
 @dataclass(frozen=True)
 class SearchKind:
-    """Networks are its rows; a search that is not over shows all that it has."""
+    """Reports of searches, whose rows are networks; an unfinished search shows all networks so far."""
 
-    version: int = 1
+    version: int = 2
 
     def suffix(self, plan: SearchPlan) -> str:
+        """Return variant, data and the plan's id."""
         return f"{plan.study.variant}-{plan.study.data}-{plan.id}"
 
     def setting(self, plan: SearchPlan) -> str:
-        return setting(plan)
+        """Return what was searched: around tiny on digits, 12 epochs, nsga2 with seed 0, 3 generations of 6, ..."""
+        study = plan.study
+        return (
+            f"around {study.variant} on {study.data}, {plan.base.recipe.epochs} epochs, {study.sampler} with seed "
+            f"{study.search_seed}, {study.generations} generations of {study.population}, then {study.seeds} further "
+            "seeds"
+        )
 
-    def texts(self, plan: SearchPlan, record: StudyRecord) -> dict[str, str]:
+    def record_files(self, plan: SearchPlan, record: StudyRecord) -> dict[str, str]:
+        """Return cells.csv and comparison.csv."""
         return search_texts(plan, record)
 
-    def read(self, plan: SearchPlan, directory: Path) -> StudyRecord:
+    def read_record(self, plan: SearchPlan, directory: Path) -> StudyRecord:
+        """Read these files."""
         return read_search_cells(plan, directory)
 
-    def wanted(self, plan: SearchPlan, texts: Mapping[str, str]) -> Collection[str]:  # noqa: ARG002
-        return ("table.csv", "table.tex", "figure.png", "figure.svg")
+    def analyse(self, plan: SearchPlan, record: StudyRecord) -> SearchResult:
+        """Join plan and record."""
+        return analyse_search(plan, record)
 
-    def contents(self, plan: SearchPlan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
-        from mobileone_core.reporting.search.figure import search_figure
+    def document(self, result: SearchResult) -> Document:
+        """Return the report."""
+        study = result.plan.study
+        rows = [*(item.row for item in result.candidates if item.row), *result.comparison]
+        tables = [candidates_table(result), *([finalist_runs_table(result)] if result.finalists else [])]
+        return Document(
+            study.name,
+            study.question,
+            study.source,
+            self.setting(result.plan),
+            verdict(result),
+            networks_table(result),
+            Figure("figure", study.question),
+            notes=_notes(study.seeds),
+            problems=result.problems,
+            missing=_missing(result),
+            sections=[
+                Section("Search and measurement", (Paragraph(_method(result)),)),
+                Section("Environment", environment_blocks(rows, "runs")),
+                Section("Networks and runs", (Details("All networks with their runs", tables),)),
+            ],
+        )
 
-        result = analyse_search(plan, record)
-        table = table_of_search(result)
-        made = drawing(lambda: search_figure(result))
-        return {
-            "table.csv": measured_csv(table),
-            "table.tex": table_tex(table, f"{plan.study.question} {setting(plan)}; {plan.study.source}."),
-            "figure.png": made.png,
-            "figure.svg": made.svg,
-            "README.md": search_page(result, fingerprint),
-        }
+    def figures(self, result: SearchResult) -> Mapping[str, Drawing]:
+        """Draw the one figure."""
+        return {"figure": drawing(lambda: search_figure(result))}
 
-    def verdict(self, plan: SearchPlan, record: StudyRecord) -> str:
-        return " ".join(sentences(analyse_search(plan, record)))
 
-    def terminal(self, plan: SearchPlan, record: StudyRecord) -> str:
-        return search_terminal(analyse_search(plan, record))
+def _missing(result: SearchResult) -> list[str]:
+    """Networks without a point, and finalists without all their seeds."""
+    seeds = result.plan.study.seeds
+    return [
+        *(
+            f"generation {item.generation}, {item.name} (`{item.cell.key}`): not both trained and measured"
+            for item in result.candidates
+            if item.point is None
+        ),
+        *(f"{item.name}: {item.test.n} of {seeds} further seeds" for item in result.finalists if item.test.n < seeds),
+    ]
+
+
+def _notes(seeds: int) -> list[str]:
+    return [
+        "*Network*: a hand-made variant with its k, or the first letters of a candidate's key.",
+        "*Latency ratio*: deployed form in ONNX Runtime, one thread, batch 1, to the reference network in the same "
+        "round; the median over rounds with its order-statistic 95 % interval, all finalists interleaved. k makes no "
+        "difference to a deployed network: such variants are timed once.",
+        "*Val*: one seed, by which the search chose; the best of many is too optimistic by the noise of one seed.",
+        f"*Test*: seeds 1 to {seeds}, which chose nothing; mean with its 95 % t interval.",
+        "The same table: `table.csv`, `table.tex`; every cell: `cells.csv`; every measurement: `comparison.csv`.",
+    ]
+
+
+def _method(result: SearchResult) -> str:
+    study, protocol = result.plan.study, result.plan.study.protocol
+    factors = "; ".join(f"{item.name}: {', '.join(map(level_text, item.levels))}" for item in study.factors)
+    widths, depths = (", ".join(f"{value:g}" for value in values) for values in (study.widths, study.depths))
+    return (
+        f"{math.prod(result.plan.space.sizes.values()):,} networks: {factors}; multiples of each stage's channels: "
+        f"{widths}; of its blocks: {depths}. Each generation is proposed from the results of all before it, trained on "
+        "any number of workers, and then measured by one process with nothing else running on the machine: its "
+        f"networks, the reference and a second copy of the reference, interleaved in {protocol.rounds} rounds of "
+        f"{protocol.burst} calls. Ratios to the reference enter the search, so that generations are comparable."
+    )

@@ -1,10 +1,10 @@
-"""The page that compares backbones: published columns whole, measured ones apart, accuracies where there are some."""
+"""The page that compares backbones: published columns whole, measured ones separate, accuracies if any."""
 
 from dataclasses import replace
 
 import pytest
 
-from mobileone_core.reporting.measured.backbones import BackbonesView, front_of, measured_points, published_points
+from mobileone_core.reporting.measured.backbones import BackbonesView, measured_points, pareto_front, published_points
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.report import read_report, write_report
 from mobileone_core.study.declaration import Factor
@@ -47,7 +47,7 @@ def rows_of(plan, record):
     return {row[0]: row[1:] for row in table.rows}
 
 
-def test_all_of_table_9_with_ours_beside(plan, record):
+def test_all_of_table_9_next_to_ours(plan, record):
     rows = rows_of(plan, record)
     assert len(rows) == 30
     assert rows["MobileOne-S0"] == ("71.4", "275", "2.1", "10.55", "0.56", "0.79", NONE, "10.0", NONE)
@@ -60,7 +60,7 @@ def test_no_time_without_its_place(plan, record):
     assert rows_of(plan, replace(record, comparison=bare))["MobileOne-S0"][7] == NONE
 
 
-def test_accuracy_is_a_person_s_own_and_comes_back(plan, record, tmp_path):
+def test_accuracy_of_an_evaluation_comes_back(plan, record, tmp_path):
     evaluated = replace(record, evaluations=(EVALUATION, replace(EVALUATION, data="digits", run_id="other")))
     assert rows_of(plan, evaluated)["MobileOne-S0"][8] == "71.40 ± 0.20"
     files = write_report(plan, evaluated, tmp_path / "one")
@@ -73,7 +73,7 @@ def test_accuracy_is_a_person_s_own_and_comes_back(plan, record, tmp_path):
     assert not (files.directory / "evaluations.csv").exists()
 
 
-def test_device_latencies_have_columns_of_their_own_and_come_back(plan, record, tmp_path):
+def test_device_latencies_have_separate_columns_and_come_back(plan, record, tmp_path):
     device = DeviceRow(
         *("mobileone_s0", "ab12", "Phone 1", "iOS 0.0", "all", "modelbench"),
         {"low": 1.25, "average": 1.5},
@@ -93,11 +93,11 @@ def test_device_latencies_have_columns_of_their_own_and_come_back(plan, record, 
 
 def test_fronts_are_of_one_kind_of_latency(plan, record):
     result = analyse_measured(plan, record)
-    assert [name for name, _, _ in front_of(measured_points(result, "onnxruntime"))] == [
+    assert [name for name, _, _ in pareto_front(measured_points(result, "onnxruntime"))] == [
         "MobileOne-S0",
         "EfficientNet-B0",
     ]
-    published = [name for name, _, _ in front_of(published_points())]
+    published = [name for name, _, _ in pareto_front(published_points())]
     assert published[:4] == ["ShuffleNetV2-1.0", "MobileOne-S0", "MobileOne-S1", "MobileOne-S2"]
 
 

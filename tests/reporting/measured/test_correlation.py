@@ -51,7 +51,7 @@ def test_correlations_are_of_the_measured_models(plan, record):
     assert (macs.n, macs.rho) == (6, 1.0)
 
 
-def test_measured_and_published_rows_stand_apart(plan, record):
+def test_measured_and_published_rows_are_separate(plan, record):
     view = CorrelationView()
     rows = {row[0]: row for row in view.table(analyse_measured(plan, record)).rows}
     assert rows["measured here, onnxruntime"][1] == "7"
@@ -78,5 +78,5 @@ def test_page_comes_back(plan, record, tmp_path, kept):
     names = sorted(path.name for path in files.directory.iterdir())
     assert all((files.directory / name).read_bytes() == (again.directory / name).read_bytes() for name in names)
     page = files.page.read_text()
-    assert "turns on which models are in" in page or kept == 0
+    assert "depends on the choice of models" in page or kept == 0
     assert "Bonett" in page

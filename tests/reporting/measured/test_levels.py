@@ -1,4 +1,4 @@
-"""A measured study's page, table and figure: what is found, what is missing, and what is not to be trusted."""
+"""A measured study's page, table and figure: what was measured, what is missing, and what is not to be trusted."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 
 from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
 from mobileone_core.errors import InputError
+from mobileone_core.reporting.measured.levels import LevelsView, levels_table
 from mobileone_core.reporting.measured.result import analyse_measured
-from mobileone_core.reporting.measured.words import levels_sentences, levels_table
 from mobileone_core.reporting.report import read_report, report_name, terminal_text, write_index, write_report
 from mobileone_core.study.rows import CellRow, StudyRecord
 
@@ -23,7 +23,7 @@ def contents(directory):
 
 
 def column(table, title):
-    place = [name for name, _ in table.columns].index(title)
+    place = [item.head for item in table.columns].index(title)
     return [row[place] for row in table.rows]
 
 
@@ -52,10 +52,10 @@ def test_order_of_rows_changes_nothing(activations, timed, tmp_path):
 
 def test_verdicts_go_by_interval_and_control(activations, timed):
     table = levels_table(analyse_measured(activations, timed))
-    told = dict(zip(column(table, "activation")[::2], column(table, "verdict")[::2], strict=True))
-    assert told["relu"] == "reference"
-    assert told["gelu"] == "slower"
-    assert told["hardswish"] == "no difference shown"
+    verdicts = dict(zip(column(table, "activation")[::2], column(table, "verdict")[::2], strict=True))
+    assert verdicts["relu"] == "reference"
+    assert verdicts["gelu"] == "slower"
+    assert verdicts["hardswish"] == "no difference shown"
 
 
 @pytest.mark.parametrize(
@@ -67,22 +67,22 @@ def test_one_verdict(activations, timed, change, ratio, words):
     ends = {"latency/ratio": ratio, "latency/ratio_low": ratio - 0.005, "latency/ratio_high": ratio + 0.005}
     record = change(timed, GELU, activations, metrics={**timed.comparison[place].metrics, **ends})
     result = analyse_measured(activations, record)
-    assert result.verdict(result.arms[place]) == words
+    assert result.verdict(result.entries[place]) == words
 
 
 def test_broken_control_is_said_and_nothing_of_it_is_judged(activations, timed, change):
     broken = {**timed.comparison[0].metrics, "control/latency_ratio": 1.05}
     result = analyse_measured(activations, change(timed, RELU, activations, metrics=broken))
-    told = column(levels_table(result), "verdict")
-    assert told[2] == "not judged: control"
-    assert told[3] == "slower"
-    assert "A/A control not within 3 %" in " ".join(levels_sentences(result))
+    verdicts = column(levels_table(result), "verdict")
+    assert verdicts[2] == "not judged: control"
+    assert verdicts[3] == "slower"
+    assert "A/A control not within 3 %" in LevelsView().verdict(result)
     without = {name: value for name, value in broken.items() if not name.startswith("control/")}
     result = analyse_measured(activations, change(timed, RELU, activations, metrics=without))
-    assert "no A/A control of every reference" in " ".join(levels_sentences(result))
+    assert "Not every reference has an A/A control" in LevelsView().verdict(result)
 
 
-def test_unmeasured_and_missing_arms_are_gaps_with_reasons(activations, timed, change, tmp_path):
+def test_unmeasured_and_missing_entries_are_gaps_with_reasons(activations, timed, change, tmp_path):
     counts = {"params": 277_000.0, "macs": 868_000_000.0}
     tags = {**timed.comparison[0].environment, "unmeasured": "operator X is\nnot known"}
     record = change(timed, GELU, activations, metrics=counts, environment=tags)
@@ -92,7 +92,7 @@ def test_unmeasured_and_missing_arms_are_gaps_with_reasons(activations, timed, c
     assert f"- {GELU}: operator X is not known\n" in page
     assert "- activation = silu, runtime = torch: not in the record" in page
     assert "| gelu | onnxruntime | 277,000 | 868,000,000 | - | - | - | - | not measured | - | 1.63 | 1.07 |" in page
-    assert "not measured: activation = silu" in terminal_text(activations, record)
+    assert "missing: activation = silu" in terminal_text(activations, record)
     assert not write_report(*read_report(files.directory), tmp_path).rendered
 
 
@@ -103,7 +103,7 @@ def test_no_time_without_its_place(activations, timed, change, tmp_path):
     assert "device or processor were not recorded" in page
 
 
-def test_published_stands_apart(activations, timed):
+def test_published_values_have_separate_columns(activations, timed):
     table = levels_table(analyse_measured(activations, timed))
     printed = column(table, "published, iPhone 12")
     assert printed[::2] == ["1.53", "1.63", "2.54", "-", "2.10", "273.49", "273.49"]
@@ -113,10 +113,10 @@ def test_published_stands_apart(activations, timed):
     assert set(column(changed, "measured median, ms")) == {"-"}
 
 
-def test_layout_is_told(activations, timed):
-    told = " ".join(levels_sentences(analyse_measured(activations, timed)))
-    assert "5.60 times ReLU in its usual, transposed form and 1.35 times as maps of rank 4" in told
-    assert "much a matter of layout" in told
+def test_layout_is_stated(activations, timed):
+    verdict = LevelsView().verdict(analyse_measured(activations, timed))
+    assert "5.60 times ReLU in its usual, transposed form and 1.35 times as maps of rank 4" in verdict
+    assert "depends much on the memory layout" in verdict
 
 
 @pytest.mark.parametrize("kept", [0, 1, 5])
@@ -125,7 +125,7 @@ def test_drawn_from_little(activations, timed, tmp_path, kept):
     assert (files.directory / "figure.png").stat().st_size > 1000
 
 
-def test_two_runs_of_an_arm_are_a_problem(activations, timed, tmp_path):
+def test_two_runs_of_an_entry_are_a_problem(activations, timed, tmp_path):
     twice = replace(timed.comparison[0], run_id="again")
     page = write_report(activations, replace(timed, comparison=(*timed.comparison, twice)), tmp_path).page.read_text()
     assert "has 2 runs of activation = relu, runtime = onnxruntime, where one is allowed" in page

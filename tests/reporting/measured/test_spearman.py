@@ -8,8 +8,8 @@ from scipy import stats
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency.zoo import TABLE_9
-from mobileone_core.reporting.measured.spearman import spearman
-from mobileone_core.reporting.measured.table9 import of_figure_2, paper_name, recomputed, table9
+from mobileone_core.reporting.measured.correlation import published_correlations, spearman
+from mobileone_core.reporting.measured.table9 import figure2_models, paper_name, table9
 
 pairs = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=3, max_size=30)
 
@@ -75,17 +75,17 @@ def test_interval_covers_the_true_rank_correlation(n, r):
 @pytest.mark.parametrize(
     ("rows", "latency", "flops", "params", "n"),
     [
-        (of_figure_2(), "mobile", 0.457, 0.301, 21),
-        (of_figure_2(), "cpu", 0.082, 0.129, 21),
+        (figure2_models(), "mobile", 0.457, 0.301, 21),
+        (figure2_models(), "cpu", 0.082, 0.129, 21),
         (table9(), "mobile", 0.379, 0.310, 30),
         (table9(), "cpu", 0.425, 0.473, 30),
     ],
 )
 def test_table_1_from_table_9(rows, latency, flops, params, n):
-    found = recomputed(rows, latency)
-    assert [found[name].n for name in found] == [n, n]
-    assert found["flops_m"].rho == pytest.approx(flops, abs=6e-4)
-    assert found["params_m"].rho == pytest.approx(params, abs=6e-4)
+    with_flops, with_params = published_correlations(rows, latency)
+    assert [with_flops.n, with_params.n] == [n, n]
+    assert with_flops.rho == pytest.approx(flops, abs=6e-4)
+    assert with_params.rho == pytest.approx(params, abs=6e-4)
 
 
 def test_names_of_table_9():

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from step_record import STUDY, TIMES, step_plan, step_record
 
+from mobileone_core.reporting.document import Column
+from mobileone_core.reporting.figures.growth import spread
 from mobileone_core.reporting.figures.style import drawing
 from mobileone_core.reporting.measured.result import analyse_measured
-from mobileone_core.reporting.measured.training import TrainingView, lines_of
-from mobileone_core.reporting.measured.training_figure import spread, training_figure
+from mobileone_core.reporting.measured.training import TrainingView, paths_of
 from mobileone_core.reporting.report import read_report, terminal_text, write_report
 
 VIEW = TrainingView()
@@ -20,45 +21,45 @@ def result_of(record=RECORD, plan=PLAN):
     return analyse_measured(plan, record)
 
 
-def words_of(record=RECORD, plan=PLAN):
-    return " ".join(VIEW.sentences(result_of(record, plan)))
+def verdict_of(record=RECORD, plan=PLAN):
+    return VIEW.verdict(result_of(record, plan))
 
 
-def test_growth_and_ratios_are_told():
-    told = words_of()
-    assert told.startswith("Measured on cpu, Any CPU, 2 threads. branches: from k = 1 to 8 a step takes 4.25 [4.21")
-    assert "folded: from k = 1 to 8 a step takes 1.13 [1.12, 1.14] times as long and keeps 1.43 times as much" in told
+def test_growth_and_ratios_are_stated():
+    verdict = verdict_of()
+    assert verdict.startswith("Measured on cpu, Any CPU, 2 threads. branches: from k = 1 to 8 a step takes 4.25 [4.21")
+    assert "folded: from k = 1 to 8 a step takes 1.13 [1.12, 1.14] times as long and keeps 1.43 times" in verdict
     faster = "faster at k = 2 (0.78 times), k = 4 (0.50 times) and k = 8 (0.32 times)"
-    assert f"folded against branches with the same k: slower at k = 1 (1.20 times); {faster}" in told
-    assert "it keeps 0.19 to 0.44 of what they keep" in told
-    assert "timm against branches with the same k: no difference that 12 rounds show at k = 4 (1.00 times)" in told
-    assert "folded at k = 4 takes 0.50 [0.49, 0.50] times what timm's network takes and keeps 0.26" in told
-    assert told.endswith("A/A control within 3 % (ratio 1.004).")
+    assert f"folded against branches with the same k: slower at k = 1 (1.20 times); {faster}" in verdict
+    assert "it keeps 0.19 to 0.44 of what they keep" in verdict
+    assert "timm against branches with the same k: no difference that 12 rounds show at k = 4 (1.00 times)" in verdict
+    assert "folded at k = 4 takes 0.50 [0.49, 0.50] times what timm's network takes and keeps 0.26" in verdict
+    assert verdict.endswith("A/A control within 3 % (ratio 1.004).")
 
 
-def test_no_growth_is_told_as_none():
+def test_no_growth_is_stated_as_none():
     flat = {**TIMES, "folded": dict.fromkeys(TIMES["folded"], 480.0)}
-    assert "folded: from k = 1 to 8 a step shows no growth in 12 rounds (1.00 [0.99, 1.01] times)" in words_of(
+    assert "folded: from k = 1 to 8 a step shows no growth in 12 rounds (1.00 [0.99, 1.01] times)" in verdict_of(
         step_record(PLAN, flat)
     )
 
 
 def test_a_broken_control_judges_nothing():
     record = step_record(PLAN, control=1.05)
-    assert "not judged, for the control did not hold at k = 1 (1.20 times)" in words_of(record)
-    assert "faster" not in words_of(record)
+    assert "not judged because the control failed at k = 1 (1.20 times)" in verdict_of(record)
+    assert "faster" not in verdict_of(record)
     verdicts = {row[6] for row in VIEW.table(result_of(record)).rows}
     assert verdicts == {"-", "not judged: control"}
 
 
-def test_a_row_an_arm():
+def test_a_row_per_entry():
     rows = {row[:2]: row[2:] for row in VIEW.table(result_of()).rows}
     assert len(rows) == len(PLAN.spec.entries) == 9
     assert rows["branches", "1"][1:5] == ("400 [396, 408]", "reference", "-", "-")
     assert rows["folded", "8"][0] == "10,000,000"
     assert rows["folded", "8"][3:] == ("0.32 [0.32, 0.32]", "faster", "189.0", "0.63", "0.19", "236.2", "12")
     titles = VIEW.table(result_of()).columns
-    assert ("time ratio", "to branches, k = 1 [95 %]") in titles
+    assert Column("time ratio", "to branches, k = 1 [95 %]") in titles
 
 
 def test_gaps_are_said_and_what_is_missing_stays_visible(tmp_path):
@@ -67,8 +68,8 @@ def test_gaps_are_said_and_what_is_missing_stays_visible(tmp_path):
     assert "- path = timm, k = 1: timm has mobileone_s0 with k = 4 alone" in page
     assert "- path = timm, k = 4: not in the record" in page
     assert "| timm | 4 | - | - | - | - | not measured | - | - | - | - | - |" in page
-    assert "Not measured: 1 of 9 arms." in page
-    assert "not measured: path = timm, k = 8" in terminal_text(PLAN, less)
+    assert "Not measured: 1 of 9 entries." in page
+    assert "missing: path = timm, k = 8" in terminal_text(PLAN, less)
 
 
 def test_the_page_says_where_and_of_what(tmp_path):
@@ -85,18 +86,18 @@ def test_the_page_says_where_and_of_what(tmp_path):
         assert (again / path.name).read_bytes() == path.read_bytes()
 
 
-def test_lines_are_of_all_levels_but_k():
-    lines = lines_of(result_of())
-    assert [(line.name, len(line.arms)) for line in lines] == [("branches", 4), ("folded", 4), ("timm", 1)]
+def test_a_path_holds_all_levels_of_k():
+    paths = paths_of(result_of())
+    assert [(path.name, len(path.entries)) for path in paths] == [("branches", 4), ("folded", 4), ("timm", 1)]
     alone = step_plan(replace(STUDY, factors=STUDY.factors[1:]))
-    assert [line.name for line in lines_of(result_of(step_record(alone), alone))] == ["a step"]
+    assert [path.name for path in paths_of(result_of(step_record(alone), alone))] == ["a step"]
 
 
 def test_the_figure_draws_a_line_a_path_in_both_panels():
     figures = []
 
     def make():
-        figures.append(training_figure(result_of()))
+        figures.append(VIEW.figure(result_of()))
         return figures[0]
 
     drawing(make)
@@ -119,5 +120,5 @@ def test_drawn_from_little(tmp_path, kept):
     assert ("Nothing is measured yet." in files.page.read_text()) == (kept == 0)
 
 
-def test_names_stand_apart():
+def test_names_keep_their_distance():
     assert spread([10.0, 0.0, 12.0, 100.0], 24.0) == [24.0, 0.0, 48.0, 100.0]

@@ -1,11 +1,11 @@
-"""A search's report: from a made-up record to files and back, and what it says of it."""
+"""A search's report: from a made-up record to files and back, and what it says."""
 
 import pytest
 
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.report import read_report, write_index, write_report
 from mobileone_core.reporting.search.result import analyse_search
-from mobileone_core.reporting.search.words import sentences
+from mobileone_core.reporting.search.verdict import verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.run.search_loop import next_step
@@ -70,12 +70,12 @@ def test_files_hold_the_record_and_the_same_one_gives_the_same_bytes(plan, tmp_p
 
 
 def test_verdict_names_what_is_beaten_and_what_is_not(plan):
-    told = " ".join(sentences(analyse_search(plan, made_up(plan))))
-    assert "better in one, as tiny k=1 (by" in told
-    assert "within 3 %" in told
+    text = verdict(analyse_search(plan, made_up(plan)))
+    assert "better in one, as tiny k=1 (by" in text
+    assert "within 3 %" in text
     worse = made_up(plan, lambda cell: 0.9 if cell.variant == "candidate" else 0.95)
-    assert "On test no found network dominates tiny k=1." in " ".join(sentences(analyse_search(plan, worse)))
-    assert "NOT within 3 %" in " ".join(sentences(analyse_search(plan, made_up(plan, control=1.04))))
+    assert "On test no found network dominates tiny k=1." in verdict(analyse_search(plan, worse))
+    assert "NOT within 3 %" in verdict(analyse_search(plan, made_up(plan, control=1.04)))
 
 
 def test_test_means_leave_the_seed_that_chose_out(plan):
@@ -97,4 +97,4 @@ def test_an_unfinished_search_shows_what_it_has(plan, tmp_path):
     begun = replace(plan, confirmed=())
     page = write_report(begun, StudyRecord(made_up(begun).rows[:2]), tmp_path).page.read_text()
     assert "not both trained and measured" in page
-    assert "Not over: 1 of 1 generations are proposed." in page
+    assert "Not finished: 1 of 1 generations are proposed." in page
