@@ -52,7 +52,7 @@ class CellModule(LightningModule):
         self.averaged = AveragedNetwork(network, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self.teachers = teachers
         self.forms: FormDifference | None = None
-        self.mean_loss = MeanMetric(nan_strategy="disable")  # the default leaves NaN out; this one, weights
+        self.mean_loss = MeanMetric(nan_strategy="disable")  # the default skips NaN; this one ignores weights
         self.metrics = task.metrics()
         self.results: dict[str, float] = {}  # val/... of the last epoch, test/... once tested
         self._losses: list[Tensor] = []
@@ -160,7 +160,7 @@ class CellModule(LightningModule):
         images, targets = batch
         outputs = self.final(images.contiguous(memory_format=self.layout))
         losses = self.task.image_losses(outputs, targets)
-        self.mean_loss.update(losses, len(images) / losses.numel())
+        self.mean_loss.update(losses.expand(len(images)))
         self.metrics.update(outputs, targets)
         return outputs
 
