@@ -3,6 +3,8 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -44,10 +46,10 @@ def measure(spec: AnySpec, *, execution: Execution, progress: Progress) -> list[
         result = measure(spec, execution=Execution(), progress=print)[0]
         result.metrics["latency/median_ms"]
     """
-    subject = SUBJECTS[spec.kind](spec, execution)
     load = {"host/load": os.getloadavg()[0]}
     prepared: list[Prepared[Any]] = []
-    with threads_restored(), subject.environment():
+    with threads_restored(), TemporaryDirectory() as folder:
+        subject = SUBJECTS[spec.kind](spec, execution, Path(folder))
         for entry in spec.entries:
             prepared += subject.prepare(entry)
             progress(0)

@@ -12,9 +12,10 @@ from mobileone_core.benchmark.interleave import collection_off
 
 
 def peak_bytes(call: Callable[[], object], device: torch.device) -> int:
-    """Bytes that torch allocates on the device during a call, at their peak, above what it held before.
+    """Peak of the bytes that torch allocates on the device during a call, above those allocated before.
 
-    Working buffers of torch's own kernels count; those that a library takes from the system by itself do not.
+    Working buffers of torch's kernels count; memory that a library takes from the system itself does not. The result is
+    the same every time.
     """
     with collection_off():
         return _peak_on_gpu(call, device) if device.type == "cuda" else _peak_on_cpu(call)
@@ -31,7 +32,7 @@ def _peak_on_gpu(call: Callable[[], object], device: torch.device) -> int:
 
 def _peak_on_cpu(call: Callable[[], object]) -> int:
     """The highest running sum of the profiler's allocations (positive) and releases (negative)."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it notes its start and stop on standard error
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler writes to standard error
     with profiler.profile(profile_memory=True) as profile:
         call()
     assert profile.kineto_results is not None
@@ -41,21 +42,21 @@ def _peak_on_cpu(call: Callable[[], object]) -> int:
 
 
 def saved_bytes(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
-    """Bytes that autograd keeps of a forward for the backward.
+    """Bytes that autograd saves during a forward pass for the backward pass.
 
-    Every storage counts once and whole, those of the parameters not at all. Nothing is left behind.
+    Every storage counts once and whole; storages of the parameters do not count. All of it is released afterwards.
     """
-    own = {value.untyped_storage().data_ptr() for value in parameters}
-    kept: dict[int, Tensor] = {}  # the tensors stay alive, so that no other storage takes their place
+    excluded = {value.untyped_storage().data_ptr() for value in parameters}
+    saved: dict[int, Tensor] = {}  # tensors stay alive, so that no other storage gets the same address
 
     def pack(value: Tensor) -> Tensor:
-        # detached: a node that held its own output would hold itself, and the whole graph, for ever
+        # detached: a node that held its own output would keep the whole graph alive
         detached = value.detach()
         pointer = value.untyped_storage().data_ptr()
-        if pointer not in own:
-            kept[pointer] = detached
+        if pointer not in excluded:
+            saved[pointer] = detached
         return detached
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
         forward()
-    return sum(value.untyped_storage().nbytes() for value in kept.values())
+    return sum(value.untyped_storage().nbytes() for value in saved.values())

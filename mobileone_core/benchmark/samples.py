@@ -26,12 +26,12 @@ class Estimate:
 
 @cache
 def interval_rank(n: int, confidence: float = CONFIDENCE) -> int:
-    """The largest j for which the j-th smallest and the j-th largest of n values hold the median with confidence.
+    """The largest j for which the j-th smallest and the j-th largest of n values enclose the median with confidence.
 
-    Exact for any continuous distribution: the values below the median are Binomial(n, 1/2). Raises InputError where
-    even the smallest and the largest (j = 1) do not.
+    Exact for any continuous distribution: the number of values below the median is Binomial(n, 1/2). Raises InputError
+    if even the smallest and the largest (j = 1) do not.
     """
-    outside = 0  # of 2**n: the j-th smallest lies above the median
+    outside = 0  # of 2**n outcomes, those with the j-th smallest above the median
     rank = 0
     while 2 * (outside + math.comb(n, rank)) <= (1 - confidence) * 2**n:
         outside += math.comb(n, rank)
@@ -49,21 +49,21 @@ def median_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Estima
 
 @dataclass(frozen=True)
 class Samples:
-    """Every call's time by label, as (rounds, burst) milliseconds. Rounds are the independent units, calls are not.
+    """Times of calls by label: (rounds, burst) milliseconds. Rounds are the independent units, calls are not.
 
-    process: the process's own time a call, of all its threads, by label: (rounds,) milliseconds.
+    process: CPU time of the process per call, over all its threads, by label: (rounds,) milliseconds.
     """
 
     times: Mapping[str, Times]
     process: Mapping[str, Times] = field(default_factory=dict)
 
     def round_medians(self, label: str) -> Times:
-        """The median of each round's burst: (rounds,) milliseconds."""
+        """Median of each round's burst: (rounds,) milliseconds."""
         medians: Times = np.median(self.times[label], axis=1)
         return medians
 
     def median(self, label: str) -> Estimate:
-        """The median of the rounds' medians, with its interval over rounds: milliseconds."""
+        """Median of the round medians, with its interval over rounds: milliseconds."""
         return median_interval(self.round_medians(label))
 
     def minimum(self, label: str) -> float:
@@ -71,11 +71,11 @@ class Samples:
         return float(self.times[label].min())
 
     def p90(self, label: str) -> float:
-        """What nine of ten calls stay below: milliseconds."""
+        """90 % quantile over all calls: milliseconds."""
         return float(np.quantile(self.times[label], 0.9))
 
     def ratio(self, label: str, to: str) -> Estimate:
-        """The ratio of two labels' medians round by round: its median, with its interval over rounds."""
+        """Ratio of the round medians of two labels: its median, with its interval over rounds."""
         return median_interval(self.round_medians(label) / self.round_medians(to))
 
     def time_metrics(self, label: str, name: str) -> dict[str, float]:
@@ -101,6 +101,6 @@ class Samples:
         return float(middle.min()), float(middle.mean())
 
     def lists(self, label: str) -> list[list[float]]:
-        """Every time as plain numbers: rounds of bursts, milliseconds."""
+        """All times of a label as nested lists: rounds of bursts, milliseconds."""
         listed: list[list[float]] = self.times[label].tolist()
         return listed

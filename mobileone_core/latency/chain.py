@@ -13,18 +13,19 @@ CHANNELS = 3  # of an image
 
 
 class TransposedDynamicReLU(DynamicReLU):
-    """The same function as its public implementations write it, in rank 5: channels (B) or columns (A) come last, so
-    that coefficients broadcast, and the pieces' maximum is one over a new last axis. (N, C, H, W) -> the same.
+    """Dynamic ReLU as its public implementations compute it, in rank 5; the same function, (N, C, H, W) -> the same.
+
+    Channels (B) or columns (A) come last, so that coefficients broadcast; the maximum is over a new last axis.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         count, channels = x.shape[0], x.shape[1]
         residuals = (2 * self.context(x).sigmoid() - 1).view(count, 2 * PIECES, -1)
         coefficients = residuals.transpose(1, 2) * x.new_tensor([1, 1, 0.5, 0.5]) + x.new_tensor([1, 0, 0, 0])
-        if coefficients.shape[1] == channels:  # B: one function a channel, (N, C, 4) beside (H, W, N, C, 1)
+        if coefficients.shape[1] == channels:  # B: one function per channel, (N, C, 4) and (H, W, N, C, 1)
             spread = x.permute(2, 3, 0, 1).unsqueeze(-1)
             return self._largest(spread, coefficients).permute(2, 3, 0, 1)
-        spread = x.transpose(0, -1).unsqueeze(-1)  # A: (N, 4) beside (W, C, H, N, 1)
+        spread = x.transpose(0, -1).unsqueeze(-1)  # A: (N, 4) and (W, C, H, N, 1)
         return self._largest(spread, coefficients[:, 0]).transpose(0, -1)
 
     @staticmethod
@@ -34,7 +35,7 @@ class TransposedDynamicReLU(DynamicReLU):
 
 
 class ChainLayer(nn.Module):
-    """Convolution with BN, SE where there is one, plus the input where it is skipped, then the activation."""
+    """Convolution and BN, then SE and the skip connection if the block has them, then the activation."""
 
     def __init__(self, spec: Chain) -> None:
         super().__init__()
@@ -52,7 +53,7 @@ class ChainLayer(nn.Module):
 
 
 class ChainNetwork(nn.Module):
-    """Stem, depth layers of one width and resolution, classifier: (N, 3, H, W) -> (N, num_classes)."""
+    """Stem, layers of constant width and resolution, classifier: (N, 3, H, W) -> (N, num_classes)."""
 
     def __init__(self, spec: Chain, num_classes: int) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class ChainNetwork(nn.Module):
 
 
 def chain_activation(name: str, channels: int) -> nn.Module:
-    """An activation of ChainActivation for feature maps of so many channels. Raises InputError for an unknown name."""
+    """A ChainActivation for feature maps with this number of channels. Raises InputError for an unknown name."""
     if name == "se_relu":
         return nn.Sequential(SqueezeExcite(channels), nn.ReLU())
     plain = name.removesuffix(TRANSPOSED)
@@ -79,7 +80,7 @@ def chain_activation(name: str, channels: int) -> nn.Module:
 
 @torch.no_grad()
 def fold_norms(network: ChainNetwork) -> None:
-    """Fold every layer's BN into its convolution, as a deployed network has it. In evaluation mode, in place."""
+    """Fold the BN of every layer into its convolution, in place. The network must be in evaluation mode."""
     for layer in network.layers:
         assert isinstance(layer, ChainLayer)
         assert isinstance(layer.bn, nn.BatchNorm2d)

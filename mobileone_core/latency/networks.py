@@ -1,4 +1,4 @@
-"""A cell's network, built, calibrated on random images and deployed; and what it costs on paper."""
+"""Builds the network of a latency cell, calibrated on random images and deployed, and counts its cost."""
 
 import copy
 from typing import Any
@@ -19,42 +19,42 @@ from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 
 CHANNELS = 3
-BATCHES, BATCH, MOST = 2, 4, 32  # of calibration at USUAL_SIZE; more of smaller images, whose maps have few pixels
-USUAL_SIZE = 224
+BATCHES, BATCH, LARGEST_BATCH = 2, 4, 32  # of calibration at USUAL_SIZE; smaller images, whose maps have few pixels,
+USUAL_SIZE = 224  # come in larger batches
 SEED = 0
 
 
 def build_network(cell: LatencyCell) -> nn.Module:
-    """A cell's network in evaluation mode, on the CPU in float32: random weights, the same each time, BN calibrated on
-    random images, in the form that the cell says. The random state stays as it was.
+    """A cell's network in its form, in evaluation mode, on the CPU in float32.
 
-    Raises InputError, and UnmeasuredError where no library has the network.
+    Weights are random but the same each time; BN is calibrated on random images. The random state is left as it was.
+    Raises InputError if the network's library is not installed, and UnmeasuredError if no library has the network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network, deploy = _built(cell)
-        batch = max(BATCH, min(MOST, BATCH * (USUAL_SIZE // cell.image_size) ** 2))
+        batch = max(BATCH, min(LARGEST_BATCH, BATCH * (USUAL_SIZE // cell.image_size) ** 2))
         calibrate(network, [_images(cell, batch) for _ in range(BATCHES)])
     return (_deployed(network) if deploy else network).eval()  # timm's folding makes layers in train mode
 
 
 def build_images(cell: LatencyCell) -> Tensor:
-    """The image that is timed, normal noise: (1, C, S, S)."""
+    """The input that is timed, normal noise: (1, C, S, S)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED + 1)
         return _images(cell, 1)
 
 
 def count(network: nn.Module, images: Tensor) -> tuple[int, int]:
-    """Parameters, and multiply-adds of convolutions, linear layers and attention's products for these images."""
-    counted = copy.deepcopy(network).requires_grad_(False)  # the counter's hooks fail on mixed tuples with gradients
+    """Numbers of parameters and of multiply-adds of convolutions, linear layers and attention products."""
+    counted = copy.deepcopy(network).requires_grad_(False)  # the counter's hooks fail on tuples with some gradients
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         counted(images)
     return sum(item.numel() for item in network.parameters()), counter.get_total_flops() // 2
 
 
 def _built(cell: LatencyCell) -> tuple[nn.Module, bool]:
-    """The network as it is calibrated, and whether it is to be folded then."""
+    """The network in the form to calibrate, and whether to fold it afterwards."""
     network = cell.network
     if isinstance(network, Chain):
         return ChainNetwork(network, cell.num_classes), True

@@ -1,25 +1,26 @@
-"""The networks that can be timed, by name, and where each comes from. No torch here.
+"""Networks that can be timed, by name, and the library that builds each: the 30 rows of table 9, and our own variants.
 
-All 30 rows of table 9 and our own two variants. Weights are never loaded: latency needs none.
+Weights are never loaded, since latency does not depend on them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mobileone_core.errors import require
+from mobileone_core.errors import require_choice
 
 Library = Literal["mobileone", "timm", "torchvision", ""]
-OWN = "mobileone_"
-MISSING = "no kept library has it"
+OURS = "mobileone_"
+MISSING = "no supported library has it"
 
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """A network. title: as in table 9's first column. library: where it is built from, empty where none has it.
+    """A network and the library that builds it.
 
-    entry: its name there, with options. sized: it is built for one image size (img_size). folds: it has branches that
-    timm folds for deployment. note: how the library's network differs from the published one.
+    title: first column of table 9. library: empty if no library has the network. entry: its name there, with options.
+    sized: whether it is built for one image size (img_size). folds: whether timm folds branches for deployment. note:
+    how the library's network differs from the published one.
     """
 
     title: str
@@ -33,9 +34,9 @@ class ZooEntry:
 
 BETWEEN = "the published multiply-adds lie between ours at 224 and at 256 px, the size it was designed for"
 ZOO: dict[str, ZooEntry] = {
-    **{f"{OWN}s{size}": ZooEntry(f"MobileOne-S{size}", "mobileone", f"s{size}") for size in range(5)},
-    f"{OWN}tiny": ZooEntry("MobileOne tiny (ours)", "mobileone", "tiny"),
-    f"{OWN}small": ZooEntry("MobileOne small (ours)", "mobileone", "small"),
+    **{f"{OURS}s{size}": ZooEntry(f"MobileOne-S{size}", "mobileone", f"s{size}") for size in range(5)},
+    f"{OURS}tiny": ZooEntry("MobileOne tiny (ours)", "mobileone", "tiny"),
+    f"{OURS}small": ZooEntry("MobileOne small (ours)", "mobileone", "small"),
     "mobilenet_v1": ZooEntry("MobileNetV1", entry="mobilenetv1_100"),
     "mobilenet_v2": ZooEntry("MobileNetV2-x1.0", "torchvision", "mobilenet_v2"),
     "mobilenet_v2_x1_4": ZooEntry(
@@ -69,10 +70,10 @@ ZOO: dict[str, ZooEntry] = {
     "mobileformer_52": ZooEntry("Mobileformer-52", ""),
     "mobileformer_96": ZooEntry("Mobileformer-96", ""),
 }
-TABLE_9 = tuple(name for name, entry in ZOO.items() if "ours" not in entry.title)  # all of its rows
+TABLE_9 = tuple(name for name, entry in ZOO.items() if "ours" not in entry.title)
 
 
 def zoo_entry(name: str) -> ZooEntry:
-    """A network by name. Raises InputError for an unknown one."""
-    require(name in ZOO, "model", name, f"one of {', '.join(ZOO)}")
+    """The network of a name. Raises InputError for an unknown name."""
+    require_choice("model", name, ZOO)
     return ZOO[name]

@@ -2,6 +2,7 @@
 
 import gc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_counts_are_those_of_the_timed_form(measured):
 
 def test_a_network_that_no_library_has_is_a_reason_not_a_time(measured):
     row = measured[1]["missing"]
-    assert row.unmeasured == "MobileNeXt-x1.0: no kept library has it"
+    assert row.unmeasured == "MobileNeXt-x1.0: no supported library has it"
     assert row.samples == {}
     assert set(row.metrics) == {"host/load"}
 
@@ -164,7 +165,9 @@ def metrics_of(own, other=None, protocol=PROTOCOL):
     reference, timed = (Prepared(entry(label, TINY)) for label in ("tiny", "x"))
     samples = Samples({"latency x": own, "latency tiny": other}, {"latency x": np.full(8, 0.5)})
     others = [timed] if other is None else [reference, timed]
-    return LatencySubject(LatencySpec((reference.entry,), protocol), Execution()).metrics(timed, others, samples)
+    return LatencySubject(LatencySpec((reference.entry,), protocol), Execution(), Path()).metrics(
+        timed, others, samples
+    )
 
 
 @given(times, times)

@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic
 
 from mobileone_core.benchmark.calls import TrainingStep
@@ -40,15 +40,11 @@ class Prepared(Generic[Cell]):
 class Subject(ABC, Generic[Cell]):
     """One kind of benchmark. measure() asks it for every entry in turn, then for the metrics of every entry.
 
-    execution: how calls run whose cells do not name device and threads themselves.
+    execution: how calls run whose cells do not name device and threads themselves. folder: for temporary files.
     """
 
-    def __init__(self, spec: BenchmarkSpec[Cell], execution: Execution) -> None:
-        self.spec, self.execution = spec, execution
-
-    def environment(self) -> AbstractContextManager[object]:
-        """What the entries need while they are prepared and timed."""
-        return nullcontext()
+    def __init__(self, spec: BenchmarkSpec[Cell], execution: Execution, folder: Path) -> None:
+        self.spec, self.execution, self.folder = spec, execution, folder
 
     @abstractmethod
     def prepare(self, entry: Entry[Cell]) -> Sequence[Prepared[Cell]]:

@@ -1,9 +1,9 @@
 """Cost of both forms of a network: a training step and an inference, in train form and in deployed form."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -38,15 +38,10 @@ class FormsSubject(Subject[CellSpec]):
     one image, are exact.
     """
 
-    def __init__(self, spec: BenchmarkSpec[CellSpec], execution: Execution) -> None:
-        super().__init__(spec, replace(execution, processes=1))
-
-    @contextmanager
-    def environment(self) -> Iterator[None]:
-        """The execution's threads and deterministic cuDNN, as in training."""
-        torch.set_num_threads(self.execution.threads)
-        torch.backends.cudnn.deterministic = True
-        yield
+    def __init__(self, spec: BenchmarkSpec[CellSpec], execution: Execution, folder: Path) -> None:
+        super().__init__(spec, replace(execution, processes=1), folder)
+        torch.set_num_threads(execution.threads)
+        torch.backends.cudnn.deterministic = True  # as in training
 
     def prepare(self, entry: Entry[CellSpec]) -> Sequence[Prepared[CellSpec]]:
         """Both forms of an entry, on the device, calibrated and called once."""

@@ -1,9 +1,6 @@
 """Latency of an inference: each entry is built, opened in its runtime and checked against torch."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor, inference_mode
@@ -57,13 +54,6 @@ class LatencySubject(Subject[LatencyCell]):
     round), in milliseconds. An entry is not timed if no library has its network, its runtime cannot take it, or its
     output differs from torch's in float32 by more than TOLERANCES.
     """
-
-    @contextmanager
-    def environment(self) -> Iterator[None]:
-        """A temporary folder for the files that sessions are opened from."""
-        with TemporaryDirectory() as folder:
-            self.folder = Path(folder)
-            yield
 
     def prepare(self, entry: Entry[LatencyCell]) -> Sequence[Prepared[LatencyCell]]:
         """Build, count, open and check an entry's network. Raises InputError if its runtime is not installed."""

@@ -1,8 +1,8 @@
 """Cost of a training step: branch by branch, folded, or by timm's network with the same weights."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -41,15 +41,10 @@ class StepSubject(Subject[StepCell]):
     timed if its logits differ from those of the branches with the same weights by more than TOLERANCE.
     """
 
-    def __init__(self, spec: BenchmarkSpec[StepCell], execution: Execution) -> None:
-        super().__init__(spec, execution)
+    def __init__(self, spec: BenchmarkSpec[StepCell], execution: Execution, folder: Path) -> None:
+        super().__init__(spec, execution, folder)
         self.logits: dict[str, Tensor] = {}
-
-    @contextmanager
-    def environment(self) -> Iterator[None]:
-        """Deterministic cuDNN, as in training."""
-        torch.backends.cudnn.deterministic = True
-        yield
+        torch.backends.cudnn.deterministic = True  # as in training
 
     def prepare(self, entry: Entry[StepCell]) -> Sequence[Prepared[StepCell]]:
         """Build an entry's step, call it once and measure its memory. Raises InputError for a missing device."""

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the default for deployment figures. It folds batch normalization by itself."""
+"""ONNX Runtime on the CPU, the default runtime. It folds batch normalization itself."""
 
 from mobileone_core.latency.onnx import export_onnx
 from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource
@@ -7,7 +7,7 @@ PROVIDER = "CPUExecutionProvider"
 
 
 def prepare(source: SessionSource) -> Opener:
-    """Export once; every opening reads and optimizes the file anew."""
+    """Export the network once; every session reads and optimizes the file anew."""
     import onnxruntime
     import torch
 
@@ -20,7 +20,7 @@ def prepare(source: SessionSource) -> Opener:
         options.intra_op_num_threads = source.runtime.threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        # idle threads that still spin would slow down whoever is timed next
+        # idle threads that keep spinning would slow down the next entry
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, an optional dependency. Left alone it computes in bfloat16 where the processor can."""
+"""OpenVINO on the CPU, an optional dependency. By default it computes in bfloat16 on processors that support it."""
 
 from mobileone_core.latency.onnx import export_onnx
 from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
@@ -8,16 +8,19 @@ NAMES = {hint: name for name, hint in HINTS.items()}
 
 
 def prepare(source: SessionSource) -> Opener:
-    """Export once; every opening reads and compiles the file anew. UnmeasuredError where the precision is not taken."""
+    """Export the network once; every session reads and compiles the file anew.
+
+    Opening raises UnmeasuredError if OpenVINO does not compute in the requested precision.
+    """
     import openvino
     import torch
 
     path = source.folder / "network.onnx"
     export_onnx(source.network, source.images, path)
-    images, asked = source.images.numpy(), source.runtime
+    images, runtime = source.images.numpy(), source.runtime
     settings = {
-        "INFERENCE_PRECISION_HINT": HINTS[asked.precision],
-        "INFERENCE_NUM_THREADS": asked.threads,
+        "INFERENCE_PRECISION_HINT": HINTS[runtime.precision],
+        "INFERENCE_NUM_THREADS": runtime.threads,
         "NUM_STREAMS": 1,
     }
 
@@ -26,8 +29,8 @@ def prepare(source: SessionSource) -> Opener:
         compiled = core.compile_model(core.read_model(path), "CPU", settings)
         hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         computes = NAMES.get(hint, hint)
-        if computes != asked.precision:
-            raise UnmeasuredError(f"openvino: asked for {asked.precision}, it computes in {computes} here")
+        if computes != runtime.precision:
+            raise UnmeasuredError(f"openvino: {runtime.precision} was requested, it computes in {computes} here")
         request = compiled.create_infer_request()
         request.set_tensor(compiled.input(0), openvino.Tensor(images))
         tags = {

@@ -1,4 +1,4 @@
-"""What every runtime offers: a network opened, that can be called. No torch here."""
+"""The interface of every runtime: a session, which is an opened network that can be called."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class UnmeasuredError(InputError):
-    """Why a network has no latency: no library has it, or its runtime cannot take it or answers with wrong numbers."""
+    """A network has no latency: no library has it, its runtime cannot take it, or its outputs are wrong."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A network opened in a runtime, with its image. call: one inference, done when it returns.
+    """A network opened in a runtime, with its image.
 
-    output: the last call's result, (1, num_classes) float32 on the CPU. tags: runtime_version, provider, and threads,
-    precision and layout as the runtime itself says where it can be asked. timer: one call's milliseconds, where the
-    runtime has a better clock than the host's.
+    call: one inference, complete when it returns. output: runs one inference and returns its result, (1, num_classes)
+    float32 on the CPU. tags: runtime_version, provider, and threads, precision and layout as the runtime reports them.
+    timer: runs one inference and returns its milliseconds, for a runtime with a better clock than the host's.
     """
 
     call: Callable[[], object]
@@ -39,9 +39,9 @@ Opener = Callable[[], Session]
 
 @dataclass(frozen=True)
 class SessionSource:
-    """What a runtime opens. network: in evaluation mode, float32, on the CPU, left as it was; images: (1, C, S, S).
+    """A network to open: in evaluation mode, float32, on the CPU; it is not changed. images: (1, C, S, S).
 
-    folder: a directory of its own for files that sessions are opened from.
+    folder: an empty directory for files that sessions are opened from.
     """
 
     network: nn.Module

@@ -11,7 +11,7 @@ from mobileone_core.latency.runtimes.torch_eager import arranged, cpu_session
 
 
 def prepare(source: SessionSource) -> Opener:
-    """Every opening compiles, at its first call. UnmeasuredError where there is no compiler."""
+    """Every session compiles the network. Raises UnmeasuredError if there is no C++ compiler."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -23,7 +23,7 @@ def prepare(source: SessionSource) -> Opener:
     def opened() -> Session:
         network, images = arranged(source)
         # one graph or an error: a part left to Python would be timed as if it were compiled
-        compiled = torch.compile(_apart(network), fullgraph=True, dynamic=False)
+        compiled = torch.compile(_with_code_object(network), fullgraph=True, dynamic=False)
         session = cpu_session(compiled, images, source.runtime)
         session.call()
         return session
@@ -31,9 +31,12 @@ def prepare(source: SessionSource) -> Opener:
     return opened
 
 
-def _apart(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """A function with a code object of its own: all networks of one class share forward's, and with it the compiler's
-    cache, whose limit they would reach and whose guards they would pay for."""
+def _with_code_object(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network's forward in a separate code object.
+
+    All networks of a class share forward's code object, and with it the compiler's cache: they would reach its size
+    limit and be slowed by each other's guards.
+    """
 
     def infer(images: Tensor) -> Tensor:
         logits: Tensor = network(images)

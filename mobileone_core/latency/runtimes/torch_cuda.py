@@ -8,11 +8,11 @@ from torch import Tensor
 from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource
 from mobileone_core.latency.runtimes.torch_eager import arranged
 
-BEFORE_CAPTURE = 3  # calls on the capturing stream: libraries set up what a graph may not hold
+WARMUP = 3  # calls on the capturing stream: libraries allocate what must not happen inside a graph
 
 
 def prepare(source: SessionSource) -> Opener:
-    """Every opening copies the network to the device, and captures it where a graph is asked for."""
+    """Every session copies the network to the device; cuda_graph also captures it as a graph."""
     return lambda: _opened(source)
 
 
@@ -49,11 +49,11 @@ def _opened(source: SessionSource) -> Session:
 
 
 def _captured(infer: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """infer as one graph; its result lies in the same memory each time."""
+    """infer as one CUDA graph; its result is in the same memory each time."""
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(BEFORE_CAPTURE):
+        for _ in range(WARMUP):
             infer()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()

@@ -1,4 +1,4 @@
-"""Torch on the CPU, operator by operator; and what its compiled and CUDA relatives share."""
+"""Torch on the CPU, operator by operator, and functions shared by the compiled and CUDA runtimes."""
 
 import copy
 from collections.abc import Callable
@@ -14,7 +14,7 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 
 def prepare(source: SessionSource) -> Opener:
-    """Every opening copies the network."""
+    """Every session copies the network."""
     return lambda: cpu_session(*arranged(source), source.runtime)
 
 
@@ -26,7 +26,7 @@ def arranged(source: SessionSource, device: str = "cpu") -> tuple[nn.Module, Ten
 
 
 def cpu_session(network: Callable[[Tensor], Tensor], images: Tensor, runtime: Runtime) -> Session:
-    """Calls set torch's number of threads, the whole process's, where another session left a different one."""
+    """A session whose calls set torch's number of threads for the process if another session changed it."""
     threads = runtime.threads
 
     def call() -> Tensor:
