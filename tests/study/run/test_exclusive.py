@@ -109,7 +109,7 @@ def running(key, second, role="cell", **owner):
 def test_who_waits_for_whom(workspace, monkeypatch, queues, expected):
     monkeypatch.setattr(attempt, "study_names", lambda _: list(queues))
     monkeypatch.setattr(attempt, "study_states", lambda _, name: queues[name])
-    assert [item.key for item in neighbours(workspace, "own", "own", patience=10)] == expected
+    assert [item.key for item in neighbours(workspace, "own", "own", timeout=10)] == expected
 
 
 def test_an_attempt_without_a_process_yet_is_waited_for(workspace, monkeypatch):
@@ -118,8 +118,8 @@ def test_an_attempt_without_a_process_yet_is_waited_for(workspace, monkeypatch):
     own = replace(running("own", 0, "comparison"), started=now + timedelta(seconds=1))
     monkeypatch.setattr(attempt, "study_names", lambda _: ["own"])
     monkeypatch.setattr(attempt, "study_states", lambda *_: [own, fresh])
-    assert neighbours(workspace, "own", "own", patience=60) == [fresh]
-    assert neighbours(workspace, "own", "own", patience=0) == []
+    assert neighbours(workspace, "own", "own", timeout=60) == [fresh]
+    assert neighbours(workspace, "own", "own", timeout=0) == []
 
 
 def test_a_comparison_comes_last_and_leaves_one_run_a_level_and_form(databases, workspace):
