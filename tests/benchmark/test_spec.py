@@ -4,15 +4,17 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.benchmark.spec import Entry, FormsSpec
+from mobileone_core.benchmark.spec import Entry, FormsSpec, read_spec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.plans import comparisons_of, read_plan
 from mobileone_core.training.cell import CellSpec
 
 ENTRIES = (
@@ -99,3 +101,29 @@ def test_planning_one_imports_no_torch():
     code = "import sys, mobileone_core.benchmark.spec; print('torch' in sys.modules, 'scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+REPORTS = Path(__file__).parents[2] / "reports"
+KEYS = {
+    "activation_latency": ["5a1c2f6b9bd0"],
+    "backbone_comparison": ["d18429edbf9d"],
+    "block_latency": ["be6637eea846"],
+    "pareto_search": ["0f50ec3cede6", "e3b3f0bd828b", "697dfd9d75e8", "edfb169b4702", "910588b75f88"],
+    "reparam_effect": ["91c578094743"],
+    "reparam_latency": ["f2a82bd62734"],
+    "training_cost": ["121940c09387"],
+}
+
+
+@pytest.mark.parametrize("study", KEYS)
+def test_published_comparisons_keep_their_keys(study):
+    """Records carry these keys: the plan of a report must come to the same ones."""
+    plan = read_plan((REPORTS / study / "plan.json").read_text())
+    specs = [comparison.spec for comparison in comparisons_of(plan)]
+    assert [spec.key for spec in specs] == KEYS[study]
+    assert [read_spec(spec.to_json()) for spec in specs] == specs
+
+
+def test_a_benchmark_of_an_unknown_kind_is_refused():
+    with pytest.raises(InputError, match="kind: 'speed' is not allowed; this version measures latency, step, forms"):
+        read_spec('{"kind":"speed"}')
