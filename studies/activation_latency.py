@@ -4,10 +4,9 @@
     python studies/activation_latency.py --runtime openvino --rounds 40
     python studies/activation_latency.py --activation relu dynamic_relu_a --width 64 --threads 2
 
-The same 30-layer convolutional network with every activation, timed side by side. Its widths, kernel and resolution
-were not published: ours are the defaults of the options, and can be varied. Dynamic ReLU is shown twice, as maps of
-rank 4 and (_rank5) in the usual, transposed form. Nothing is trained; on two cores it takes some two minutes.
-Expect GELU, SiLU and hard-swish within 20 % of ReLU, and the usual Dynamic ReLU at several times it.
+Times a 30-layer convolutional network with each activation, interleaved in one process. The paper does not publish its
+widths, kernel size and resolution: ours are the defaults of the options. Dynamic ReLU appears twice, as maps of rank 4
+and (_rank5) in the usual, transposed form, which is many times slower. Nothing is trained; two minutes on two cores.
 """
 
 from mobileone_core.latency.cell import Chain, LatencyCell

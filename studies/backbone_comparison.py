@@ -2,12 +2,12 @@
 
     python studies/backbone_comparison.py                                    # the networks of table 9, ONNX Runtime
     python studies/backbone_comparison.py --runtime onnxruntime openvino --threads 2
-    mobileone evaluate --variant s0 --weights FILE --data imagenet --data-root DIR    # accuracy of weights you have
+    mobileone evaluate --variant s0 --weights FILE --data imagenet --data-root DIR    # accuracy of your weights
 
-Published accuracy and latency of table 9 beside latency measured here, per runtime, and accuracy measured here where
-`mobileone evaluate` recorded it; iPhone latencies as published, imported or not measured. The figure draws accuracy
-against latency with its Pareto front. Nothing is trained; on two cores it takes some three minutes. Expect S0 to S4 on
-both fronts, on a CPU with MobileNetV3 and EfficientNet-B0 between them, and transformers far behind on a phone.
+Shows table 9's published accuracy and latency next to latency measured here per runtime, accuracy that
+`mobileone evaluate` recorded, and iPhone latencies as published, imported or not measured. The figure draws accuracy
+over latency with its Pareto front. Nothing is trained; three minutes on two cores. Expect S0 to S4 on both fronts, with
+MobileNetV3 and EfficientNet-B0 between them on a CPU.
 """
 
 from mobileone_core.latency.cell import LatencyCell

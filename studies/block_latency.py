@@ -3,9 +3,9 @@
     python studies/block_latency.py                               # ONNX Runtime and torch, one thread
     python studies/block_latency.py --runtime openvino --width 64
 
-The 30-layer network of activation_latency.py with SE, with skip connections, and with both around every convolution,
-timed side by side. The paper's numbers could not be sourced, only its finding: both raise latency, SE by its
-synchronization, skips by memory traffic. Nothing is trained; on two cores it takes about a minute.
+Times the 30-layer network of activation_latency.py with SE, with skip connections, and with both around every
+convolution, interleaved in one process. The paper's numbers could not be sourced, only its finding: both raise latency,
+SE through its synchronization point, skips through memory traffic. Nothing is trained; a minute on two cores.
 """
 
 from mobileone_core.latency.cell import Chain, LatencyCell

@@ -4,9 +4,9 @@
     python studies/branch_count.py --variant s0 --data cifar10 --data-root ~/data --device cuda
     python studies/branch_count.py --variant s0 --data imagenet --data-root /data/imagenet --recipe paper
 
-The paper prints one number a level, without seeds or error bars: S0 gains 0.5 points from k = 1 to k = 4, S1 loses 0.3,
-and k ends at 5. Expect differences of that size to drown in the spread of five seeds on small data. Folded training
-costs little more at k = 8 than at k = 1 (studies/training_cost.py), so that k goes on to 16 here.
+The paper prints one number per level, without seeds or error bars: S0 gains 0.5 points from k = 1 to k = 4, S1 loses
+0.3, and k ends at 5. Differences of that size are below what five seeds on digits can show. Folded training costs
+little more at k = 8 than at k = 1 (studies/training_cost.py), so k extends to 16 here.
 """
 
 from mobileone_core.study.declaration import Factor, Study

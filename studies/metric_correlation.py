@@ -1,13 +1,13 @@
-"""Do multiply-adds and parameters tell latency? (MobileOne, figures 2 and 3, table 1)
+"""Do multiply-adds and parameters predict latency? (MobileOne, figures 2 and 3, table 1)
 
     python studies/metric_correlation.py                                     # the networks of table 9, ONNX Runtime
     python studies/metric_correlation.py --runtime torch openvino
     python studies/metric_correlation.py --model mobileone_s0 mobilenet_v2 efficientnet_b0 repvgg_a0 --rounds 40
 
-The networks of table 9 that torchvision and timm build, and S0 to S4, timed side by side at 224 px, batch 1, on one
-thread: Spearman's correlation of latency with both counts, beside table 1 as printed and as recomputed from table 9.
-No library has MobileNeXt and Mobile-Former: they stay gaps. Nothing is trained; on two cores it takes some three
-minutes. Expect the conclusion to turn on which networks are in.
+Times S0 to S4 and the networks of table 9 that torchvision and timm provide, interleaved, at 224 px, batch 1, on one
+thread. Shows Spearman's correlation of latency with both counts, next to table 1 as printed and as recomputed from
+table 9. No library has MobileNeXt and Mobile-Former: they stay gaps. Nothing is trained; three minutes on two cores.
+Expect the conclusion to depend on which networks are included.
 """
 
 from mobileone_core.latency.cell import LatencyCell

@@ -1,15 +1,14 @@
 """Does a search find better networks than the hand-made ones? (not in the paper; it extends MobileOne's figure 1)
 
     python studies/pareto_search.py                                    # tiny and small on digits, two cores
-    python studies/pareto_search.py --generations 6                    # go on with the same search
+    python studies/pareto_search.py --generations 6                    # continue the same search
     python studies/pareto_search.py --variant s0 --variants s0 s1 --data cifar10 --data-root ~/data --sampler tpe
 
-k, widths and depths of every stage, activation and SE are chosen by Optuna for validation accuracy and for the
-latency of the deployed network, in generations. Candidates train side by side, on as many workers as there are; then
-one process measures the whole generation with nothing else running on the machine, interleaved with one reference
-network and its twin, and the ratio to the reference is what counts: so workers disturb no measurement, and generations
-compare. k costs nothing once deployed. At the end the front and the hand-made networks are trained again with seeds
-that chose nothing. Expect single validation accuracies near 100 % on digits, and so a front whose order the further
+Optuna chooses k, widths and depths per stage, activation and SE for validation accuracy and for the latency of the
+deployed network, in generations. Candidates train in parallel workers. Then one process times the whole generation
+interleaved with one reference network and its control, with nothing else running on the machine; the ratio to the
+reference counts, so that generations compare. At the end the front and the hand-made networks are trained again with
+seeds that chose nothing. Expect single validation accuracies near 100 % on digits, and a front whose order further
 seeds do not confirm.
 """
 

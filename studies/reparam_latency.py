@@ -4,10 +4,9 @@
     python studies/reparam_latency.py --model mobileone_s0 --form deployed train-k1 train-k8
     python studies/reparam_latency.py --runtime openvino torch_compile
 
-Every variant in deployed form and in train form, with its own k and with others, at 224 px and batch 1. A runtime that
-folds batch normalization by itself narrows the gap, so it stands beside every number. Nothing is trained; on two cores
-it takes some three minutes. Expect the train form of S0 (k = 4) at four times the deployed one in ONNX Runtime, and
-at six times in torch.
+Times every variant in deployed form and in train form, with its own k or another, at 224 px and batch 1. A runtime that
+folds batch normalization narrows the gap, so every number names its runtime. Nothing is trained; three minutes on two
+cores. Expect S0's train form (k = 4) at about four times the deployed form in ONNX Runtime, more in torch.
 """
 
 from mobileone_core.latency.cell import LatencyCell

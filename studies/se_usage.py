@@ -3,9 +3,9 @@
     python studies/se_usage.py                                         # tiny on digits, minutes on two cores
     python studies/se_usage.py --variant s4 --data imagenet --data-root /data/imagenet --device cuda
 
-Nowhere, where S4 puts them (the last half of the third stage and all of the fourth), and behind every convolution;
---se none 0,0,1,1 takes other placements, as blocks a stage. The paper prints no accuracy for this choice: it
-keeps SE out of S0 to S3 because it raises latency (table 3). Accuracy stands against parameters and multiply-adds.
+Compares no SE, S4's placement (the last half of the third stage and all of the fourth), and SE after every
+convolution; --se none 0,0,1,1 takes other placements, as blocks per stage. The paper prints no accuracy for this
+choice: it keeps SE out of S0 to S3 because it raises latency (table 3). Accuracy is drawn over cost.
 """
 
 from mobileone_core.study.declaration import Factor, Study

@@ -3,10 +3,9 @@
     python studies/width_and_depth.py                                  # tiny on digits, minutes on two cores
     python studies/width_and_depth.py --variant s0 --width 0.75 1 1.5 --data cifar10 --data-root ~/data
 
-Table 7 scales S0 to S4 by width alone and keeps the depths of the stages. Levels multiply the variant's own widths
-(rounded to a multiple of 8) and depths; k is fixed. Accuracy stands against parameters and multiply-adds. The
-recipe of the digits clips gradients at norm 1: without, single seeds of the wide and the deep networks fail at its
-learning rate, and drown the rest (--clip-norm 0 shows it).
+Table 7 scales S0 to S4 by width alone and keeps the depths of the stages. Levels multiply the variant's widths
+(rounded to a multiple of 8) and depths; k is fixed. Accuracy is drawn over parameters and multiply-adds. The digits
+recipe clips gradients at norm 1, since single seeds of wide and deep networks diverge without it (--clip-norm 0).
 """
 
 from mobileone_core.study.declaration import Factor, Study
