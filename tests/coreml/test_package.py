@@ -70,7 +70,7 @@ def test_a_killed_process_leaves_no_package_and_the_next_removes_its_remains(tmp
 
 
 def test_hashes_need_a_package(tmp_path):
-    with pytest.raises(InputError, match=r"no Core ML package: it holds no .*model\.mlmodel"):
+    with pytest.raises(InputError, match=r"not a Core ML package: .*model\.mlmodel is missing"):
         package_hash(tmp_path)
     write_text("same")(tmp_path)
     assert set(part_hashes(tmp_path)) == {"model.mlmodel", "weight.bin"}
