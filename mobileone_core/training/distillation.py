@@ -1,4 +1,4 @@
-"""Soft labels: what teachers say of images, and how far a student is from them (Hinton et al., 2015)."""
+"""Distillation: the teachers' soft labels, and a student's divergence from them (Hinton et al., 2015)."""
 
 import math
 import warnings
@@ -18,21 +18,21 @@ from mobileone_core.training.recipe import Teacher, weights_digest
 
 
 class Teachers:
-    """Networks that only evaluate. No nn.Module: optimizer, state dict and checkpoint never meet their parameters."""
+    """Networks in evaluation mode. Not an nn.Module, so that optimizer, state dict and checkpoint ignore them."""
 
     def __init__(self, networks: Sequence[nn.Module], temperature: float) -> None:
         self.networks = [network.eval().requires_grad_(False) for network in networks]
         self.temperature = temperature
 
     def to(self, device: torch.device, dtype: torch.dtype, layout: torch.memory_format) -> None:
-        """Move the networks to where and how the student computes."""
+        """Move the networks to the student's device, dtype and memory format."""
         for network in self.networks:
             network.to(device, dtype).to(memory_format=layout)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to the mean of the networks' softmax(logits / temperature), (B, classes)."""
-        outputs = (F.softmax(widened(network(images)) / self.temperature, dim=1) for network in self.networks)
+        outputs = (F.softmax(at_least_float32(network(images)) / self.temperature, dim=1) for network in self.networks)
         return torch.stack(list(outputs)).mean(0)
 
 
@@ -41,48 +41,48 @@ def divergence(logits: Tensor, probabilities: Tensor, temperature: float) -> Ten
 
     The square keeps the gradient's size as the temperature rises (Hinton et al., section 2).
     """
-    student = F.log_softmax(widened(logits) / temperature, dim=1)
+    student = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
     return temperature**2 * F.kl_div(student, probabilities, reduction="none").sum(1)
 
 
-def widened(logits: Tensor) -> Tensor:
-    """Half precision to float32; float64 stays."""
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Half precision as float32; float32 and float64 unchanged."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def load_teachers(spec: CellSpec, files: Mapping[Teacher, Path]) -> Teachers | None:
-    """The recipe's teachers with weights from files, on the CPU; None where it has none.
+    """Load the recipe's teachers from their weight files onto the CPU; None if it has no teachers.
 
-    A variant runs in deployed form; its file is in our own, the authors' or timm's layout. Raises InputError where
-    a file is missing, another one than the recipe's, or does not fit; where timm is not installed.
+    A variant runs in deployed form; its file may be in our own, the authors' or timm's layout. Raises InputError if a
+    file is missing, is not the recipe's, or does not fit; and if timm is needed but not installed.
     """
-    networks = [_loaded(spec, teacher, files.get(teacher)) for teacher in spec.recipe.teachers]
+    networks = [_load(spec, teacher, files.get(teacher)) for teacher in spec.recipe.teachers]
     return Teachers(networks, spec.recipe.temperature) if networks else None
 
 
-def _loaded(spec: CellSpec, teacher: Teacher, path: Path | None) -> nn.Module:
+def _load(spec: CellSpec, teacher: Teacher, path: Path | None) -> nn.Module:
     if path is None or not path.is_file():
-        raise InputError.of("teachers", teacher.network, f"it needs a file of weights, and {path or 'none'} is there")
+        allowed = f"it needs a file of weights, and {f'{path} does not exist' if path else 'none is given'}"
+        raise InputError.of("teachers", teacher.network, allowed)
     if teacher.weights:
-        found = weights_digest(path)
-        allowed = f"{path} is another file: its SHA-256 begins with {found}"
-        require(found == teacher.weights, "teachers", teacher.weights, allowed)
-    network = _filled(spec, teacher, path)
-    recipe = spec.recipe
-    for image_size in sorted({spec.data.image_size, *(phase.image_size for phase in recipe.phases)}):
-        _try(network, teacher, (1, spec.data.channels, image_size, image_size), spec.data.num_classes)
+        digest = weights_digest(path)
+        allowed = f"{path} is another file: its SHA-256 begins with {digest}"
+        require(digest == teacher.weights, "teachers", teacher.weights, allowed)
+    network = _load_weights(spec, teacher, path)
+    for image_size in sorted({spec.data.image_size, *(phase.image_size for phase in spec.recipe.phases)}):
+        _check_outputs(network, teacher, (1, spec.data.channels, image_size, image_size), spec.data.num_classes)
     return network
 
 
-def _filled(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
+def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
     """The teacher's network with the weights of a file."""
     classes, channels = spec.data.num_classes, spec.data.channels
-    network = _foreign(teacher, classes, channels) if teacher.library else None
+    network = _library_network(teacher, classes, channels) if teacher.library else None
     try:
         if network is None:
-            own = MobileOne(teacher_model(spec, teacher), classes, deployed=True)
-            load_weights(own, path)
-            return own
+            variant = MobileOne(teacher_model(spec, teacher), classes, deployed=True)
+            load_weights(variant, path)
+            return variant
         _, state = read_state(path)
     except InputError as error:
         raise InputError(f"teachers: {teacher.network}: {error}") from error
@@ -90,53 +90,43 @@ def _filled(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
         network.load_state_dict(state)
     except RuntimeError as error:
         shape = f"{classes} classes, {channels} channel{'s' if channels > 1 else ''}"
-        raise InputError(f"teachers: {path} does not fit {teacher.network} with {shape}: {_brief(error)}") from error
+        raise InputError(f"teachers: {path} does not fit {teacher.network} with {shape}: {_one_line(error)}") from error
     return network
 
 
-def _foreign(teacher: Teacher, num_classes: int, channels: int) -> nn.Module:
-    """A classifier of timm or torchvision without weights; nothing is downloaded."""
+def _library_network(teacher: Teacher, num_classes: int, channels: int) -> nn.Module:
+    """A classifier of timm or torchvision without weights; downloads nothing."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of initial values, which the file's replace
+        warnings.simplefilter("ignore")  # about initial values, which the file's replace
         try:
-            build = _timm if teacher.library == "timm" else _torchvision
-            return build(teacher.name, num_classes, channels)
+            if teacher.library == "timm":
+                import timm
+
+                require(timm.is_model(teacher.name), "name", teacher.name, "a network that timm lists")
+                return timm.create_model(teacher.name, pretrained=False, num_classes=num_classes, in_chans=channels)
+            from torchvision import models
+
+            names = models.list_models(module=models)  # classifiers alone: the others download a backbone
+            require(teacher.name in names, "name", teacher.name, "a classifier that torchvision lists")
+            return models.get_model(teacher.name, weights=None, num_classes=num_classes)  # type: ignore[no-any-return]
         except ImportError as error:
             raise InputError(f"teachers: {teacher.network} needs timm: pip install timm") from error
         except Exception as error:  # each of a thousand constructors refuses in its own way
-            raise InputError(f"teachers: {teacher.network} cannot be built: {_brief(error)}") from error
-
-
-def _timm(name: str, num_classes: int, channels: int) -> nn.Module:
-    import timm
-
-    require(timm.is_model(name), "name", name, "a network that timm lists")
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=channels)
-    return network
-
-
-def _torchvision(name: str, num_classes: int, channels: int) -> nn.Module:  # noqa: ARG001
-    """With three input channels, as they all have."""
-    from torchvision import models
-
-    names = models.list_models(module=models)  # classifiers alone: the others download a backbone
-    require(name in names, "name", name, "a classifier that torchvision lists")
-    network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
-    return network
+            raise InputError(f"teachers: {teacher.network} cannot be built: {_one_line(error)}") from error
 
 
 @torch.no_grad()
-def _try(network: nn.Module, teacher: Teacher, shape: tuple[int, ...], num_classes: int) -> None:
-    """InputError unless images of a shape (1, C, H, W) give logits (1, num_classes)."""
+def _check_outputs(network: nn.Module, teacher: Teacher, shape: tuple[int, ...], num_classes: int) -> None:
+    """Raise InputError unless images of a shape (1, C, H, W) give finite logits (1, num_classes)."""
     images = f"{shape[1]} x {shape[2]} x {shape[3]}"
     try:
         logits = network.eval()(torch.zeros(shape))
     except Exception as error:
-        raise InputError(f"teachers: {teacher.network} cannot read images of {images}: {_brief(error)}") from error
+        raise InputError(f"teachers: {teacher.network} cannot read images of {images}: {_one_line(error)}") from error
     fits = isinstance(logits, Tensor) and logits.shape == (1, num_classes) and math.isfinite(logits.sum())
     allowed = f"its outputs for images of {images} are no finite logits of {num_classes} classes"
     require(fits, "teachers", teacher.network, allowed)
 
 
-def _brief(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

@@ -7,7 +7,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mobileone_core.model.network import MobileOne, build_model
 from mobileone_core.model.spec import BlockExecution
-from mobileone_core.training.distillation import widened
+from mobileone_core.training.distillation import at_least_float32
 from mobileone_core.training.tasks.task import Task
 
 
@@ -38,4 +38,4 @@ class Classification(Task):
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
         smoothing = self.spec.recipe.label_smoothing
-        return F.cross_entropy(widened(logits), labels, label_smoothing=smoothing, reduction=reduction)
+        return F.cross_entropy(at_least_float32(logits), labels, label_smoothing=smoothing, reduction=reduction)
