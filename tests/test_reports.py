@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
-from mobileone_core.cli.commands.run import default_plan
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.report import document_of, read_report, write_index, write_report
 from mobileone_core.study.declaration import Study
+from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.measured import MeasuredStudy
-from mobileone_core.study.plans import comparisons_of, is_whole
 from mobileone_core.study.search import SearchStudy
 
 ROOT = Path(__file__).parents[1]
@@ -49,15 +48,15 @@ def test_report_is_what_its_cells_give(study, tmp_path):
 @pytest.mark.parametrize("study", STUDIES)
 def test_report_is_of_the_study_as_declared_and_complete(study):
     plan, record = read_report(REPORTS / study)
-    assert (plan.as_asked if study in SEARCHED else plan) == default_plan(declared(study))
-    assert is_whole(plan)
+    assert (plan.requested if study in SEARCHED else plan) == default_plan(declared(study))
+    assert plan.is_final
     assert sorted(row.key for row in record.rows) == sorted(cell.key for cell in (*plan.teachers, *plan.cells))
     assert not record.problems
     if study in MEASURED:
         assert [row.factors for row in record.comparison] == [entry.factors for entry in plan.spec.entries]
     assert len({row.run_id for row in record.rows}) == len(record.rows)
     assert {point.metric for point in record.curves} == set(plan.study.curves)
-    assert {row.key for row in record.comparison} == {item.key for item in comparisons_of(plan)}
+    assert {row.key for row in record.comparison} == {item.key for item in plan.comparisons}
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -83,7 +82,7 @@ def test_index_and_readme_show_the_reports(tmp_path):
 def test_comparisons_are_between_trained_networks(study):
     """Every level's mean accuracy is above 80 %, far from the 10 % of guessing."""
     plan, record = read_report(REPORTS / study)
-    for arm in plan.study.arms:
+    for arm in plan.study.settings:
         accuracies = [row.metrics["test/top1"] for row in record.rows if row.factors == arm]
         assert len(accuracies) >= 5
         assert sum(accuracies) / len(accuracies) > 0.80

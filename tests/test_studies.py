@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.cli.commands.run import default_plan
 from mobileone_core.reporting.report import read_report
 from mobileone_core.study.declaration import Study
+from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.measured import MeasuredStudy
-from mobileone_core.study.plans import comparisons_of
 from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.workspace import Workspace
@@ -61,9 +60,9 @@ def test_a_study_runs_to_its_report(study, tmp_path):
     if study in SEARCHED:
         assert [len(cells) for cells in plan.generations] == [4, 2]
     else:
-        assert len(plan.cells if study in TRAINED else record.comparison) == len(list(plan.study.arms))
+        assert len(plan.cells if study in TRAINED else record.comparison) == len(list(plan.study.settings))
     assert {cell.key for cell in (*plan.teachers, *plan.cells)} == {row.key for row in record.rows}
-    assert bool(record.comparison) == bool(comparisons_of(plan))
+    assert bool(record.comparison) == bool(plan.comparisons)
     assert {point.metric for point in record.curves} == set(asked.curves)
     assert not record.problems
     assert all(item.state == "complete" for item in cell_states(Workspace.at(tmp_path), plan))

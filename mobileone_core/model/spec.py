@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.fields import option
 
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -73,15 +74,18 @@ class ModelSpec:
     (48, 128, 256, 1024)
     """
 
-    widths: tuple[int, ...] = (48, 128, 256, 1024)
-    depths: tuple[int, ...] = (2, 8, 10, 1)
-    k: int = 1
-    reparam: bool = True
-    activation: Activation = "relu"
-    se: Literal["none", "paper", "all"] | tuple[int, ...] = "none"
-    stem_k: int = 1
-    stem_stride: int = 2
-    stage_strides: tuple[int, ...] = (2, 2, 2, 2)
+    widths: tuple[int, ...] = option((48, 128, 256, 1024), "Output channels of each stage.")
+    depths: tuple[int, ...] = option((2, 8, 10, 1), "Blocks of each stage, a depthwise and a pointwise one each.")
+    k: int = option(1, "Parallel conv-BN branches per block while it trains, 1 to 16.")
+    reparam: bool = option(True, "The branches of training; without them one conv-BN per block, and k = 1.")
+    activation: Activation = option("relu", "Activation of every block; the dynamic ones add layers of their own.")
+    se: Literal["none", "paper", "all"] | tuple[int, ...] = option(
+        "none",
+        "Squeeze-and-excite: none, paper (S4's placement), all, or blocks that have it at the end of each stage.",
+    )
+    stem_k: int = option(1, "Parallel conv-BN branches of the first block, 1 to 16.")
+    stem_stride: int = option(2, "Stride of the first block.")
+    stage_strides: tuple[int, ...] = option((2, 2, 2, 2), "Stride of each stage's first block.")
     in_channels: int = 3
 
     def __post_init__(self) -> None:

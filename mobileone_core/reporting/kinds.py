@@ -9,9 +9,9 @@ from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.search.kind import SearchKind
 from mobileone_core.reporting.trained.kind import TrainedKind
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.plans import AnyPlan
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 
@@ -68,11 +68,11 @@ class _Old:
 
 
 _KINDS: tuple[tuple[type, Any], ...] = (
-    (Plan, TrainedKind()), (MeasuredPlan, MeasuredKind()), (SearchPlan, SearchKind()),
+    (GridPlan, TrainedKind()), (MeasuredPlan, MeasuredKind()), (SearchPlan, SearchKind()),
 )  # fmt: skip
 KINDS: Mapping[type, Any] = {plan: kind if hasattr(kind, "document") else _Old(kind) for plan, kind in _KINDS}
 
 
-def kind_of(plan: AnyPlan) -> Any:  # noqa: ANN401
+def kind_of(plan: Plan) -> Any:  # noqa: ANN401
     """How this plan is reported."""
     return KINDS[type(plan)]

@@ -16,7 +16,8 @@ from mobileone_core.files import saved_text, write_content
 from mobileone_core.reporting.document import Document, Table
 from mobileone_core.reporting.kinds import kind_of
 from mobileone_core.reporting.render import csv, latex, markdown, terminal
-from mobileone_core.study.plans import AnyPlan, read_plan
+from mobileone_core.study.kinds import read_plan
+from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import StudyRecord
 
 PAGE, PLAN, PROBLEMS = "README.md", "plan.json", "problems.txt"
@@ -43,25 +44,25 @@ class ReportFiles:
         return self.directory / PAGE
 
 
-def report_name(plan: AnyPlan) -> str:
+def report_name(plan: Plan) -> str:
     """The name of a report's directory: the study's, with a suffix where the settings are not the default ones."""
     return plan.study.name if plan.default else f"{plan.study.name}-{kind_of(plan).suffix(plan)}"
 
 
-def document_of(plan: AnyPlan, record: StudyRecord) -> Document:
+def document_of(plan: Plan, record: StudyRecord) -> Document:
     """Return the report of a plan as a document."""
     kind = kind_of(plan)
     return kind.document(kind.analyse(plan, record))
 
 
-def terminal_text(plan: AnyPlan, record: StudyRecord) -> str:
+def terminal_text(plan: Plan, record: StudyRecord) -> str:
     """Question, tables, verdict, and what is wrong or missing as plain text."""
     if hasattr(kind_of(plan), "contents"):
         return str(kind_of(plan).terminal(plan, record))
     return terminal.render(document_of(plan, record))
 
 
-def write_report(plan: AnyPlan, record: StudyRecord, directory: Path) -> ReportFiles:
+def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFiles:
     """Write directory/<study>/, unless it already shows this record; the record's problems are shown as errors."""
     home, texts = directory / report_name(plan), record_texts(plan, record)
     version = str(kind_of(plan).version)
@@ -89,7 +90,7 @@ def _is_whole(home: Path, texts: Mapping[str, str], rendered: list[str]) -> bool
     )
 
 
-def _rendered(plan: AnyPlan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
+def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
     """Tables and figures, and the page last, which lists them."""
     kind = kind_of(plan)
     if hasattr(kind, "contents"):
@@ -105,7 +106,7 @@ def _rendered(plan: AnyPlan, record: StudyRecord, fingerprint: str) -> dict[str,
     return {**contents, PAGE: markdown.render(document, fingerprint, list(contents))}
 
 
-def record_texts(plan: AnyPlan, record: StudyRecord) -> dict[str, str]:
+def record_texts(plan: Plan, record: StudyRecord) -> dict[str, str]:
     """The files that hold plan and record, by name; an empty text is no file."""
     problems = (" ".join(problem.split()) for problem in record.problems)
     first, *others = kind_of(plan).record_files(plan, record).items()
@@ -114,7 +115,7 @@ def record_texts(plan: AnyPlan, record: StudyRecord) -> dict[str, str]:
     return dict(texts)
 
 
-def read_report(directory: Path) -> tuple[AnyPlan, StudyRecord]:
+def read_report(directory: Path) -> tuple[Plan, StudyRecord]:
     """Read plan and record of a report directory. Raises InputError where they are missing or not readable."""
     with _reading(directory):
         plan = read_saved_plan(directory)
@@ -122,7 +123,7 @@ def read_report(directory: Path) -> tuple[AnyPlan, StudyRecord]:
         return plan, replace(record, problems=tuple(saved_text(directory / PROBLEMS).splitlines()))
 
 
-def read_saved_plan(directory: Path) -> AnyPlan:
+def read_saved_plan(directory: Path) -> Plan:
     """Read the plan of a report directory. Raises InputError where it is missing or not readable."""
     with _reading(directory):
         return read_plan((directory / PLAN).read_text(encoding="utf-8"))
@@ -153,6 +154,6 @@ def write_index(directory: Path) -> Path:
     return index
 
 
-def _summary(plan: AnyPlan, record: StudyRecord) -> tuple[str, str, str]:
+def _summary(plan: Plan, record: StudyRecord) -> tuple[str, str, str]:
     document = document_of(plan, record)
     return document.title, document.setting, document.verdict

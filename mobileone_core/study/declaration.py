@@ -2,27 +2,33 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from mobileone_core.errors import require
-from mobileone_core.study.factor import Factor, Level
+from mobileone_core.errors import InputError, require, require_integer
+from mobileone_core.fields import option
+from mobileone_core.study.factor import AnyCell, Factor, Level
 
 __all__ = ["Factor", "Level", "Study"]
 
 Comparison = Literal["", "forms"]
 Figure = Literal["levels", "cost"]
-
-
-RESERVED = ("evaluate", "device_latency")  # experiments of the record that are no study's
+RESERVED = ("evaluate", "device_latency")  # experiments of the record that belong to no study
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What every study declares: a question, the factors that answer it, and where the paper asks it.
+    """What every kind of study declares: a question, the factors that answer it, and where the paper asks it.
 
-    reference names the paper's table or figure, published the table of printed numbers shown beside ours.
+    Args:
+        name: letters, digits, "_" and "-"; it names queues, experiments and directories.
+        question: the question in one sentence.
+        factors: the study variables.
+        reference: the paper's table or figure, such as "table 6"; empty if the paper does not ask the question.
+        published: the table of printed numbers that the report shows next to the measured ones.
+
+    Raises InputError.
     """
 
     name: str
@@ -37,47 +43,93 @@ class Declaration:
         require(fits, "name", self.name, allowed)
 
     @property
+    def metric(self) -> str:
+        """The metric of the record that decides."""
+        raise NotImplementedError
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The metrics whose training curves the report draws."""
+        return ()
+
+    @property
     def source(self) -> str:
         """Where the paper asks the question."""
         return f"MobileOne (CVPR 2023), {self.reference}" if self.reference else "not in the paper"
 
     @property
-    def arms(self) -> Iterator[dict[str, Level]]:
-        """Every combination of levels, in the declared order."""
+    def settings(self) -> Iterator[dict[str, Level]]:
+        """Every combination of levels by factor, in the declared order."""
         names = [factor.name for factor in self.factors]
         for levels in itertools.product(*(factor.levels for factor in self.factors)):
             yield dict(zip(names, levels, strict=True))
 
     @property
     def baseline(self) -> dict[str, Level]:
-        """The arm that every other one is compared with."""
+        """The setting that the others are compared with."""
         return {factor.name: factor.baseline for factor in self.factors}
+
+    def applied(self, cell: AnyCell, setting: Mapping[str, Level]) -> AnyCell:
+        """The cell with every factor at its level. Raises InputError if a field refuses its level."""
+        for factor in self.factors:
+            cell = factor.applied(cell, setting[factor.name])
+        return cell
 
 
 @dataclass(frozen=True)
-class Study(Declaration):
-    """A study whose cells are trained: seeds a level, and the metric that decides.
+class TrainedStudy(Declaration):
+    """A study whose cells are trained, starting from presets.
 
-    base holds what differs from the presets at every level, by field ("recipe.phases": "paper", "recipe.teachers":
-    ("larger",)). The report draws the metric over the levels, or over the cost of their deployed networks where figure
-    is "cost", and the training curves of the metrics named; compares "forms" adds one exclusive measurement of time and
-    memory in train and deployed form.
+    Args:
+        variant, data, recipe: the presets that cells start from.
+        base: what differs from the presets in every cell, by field: {"recipe.phases": "paper", "recipe.teachers":
+            ("larger",)}.
+        seeds: cells per setting.
     """
 
-    seeds: int = 5
-    metric: str = "test/top1"
     variant: str = "tiny"
     data: str = "digits"
     recipe: str = "digits"
     base: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int = option(5, "Cells per level, with seeds 0, 1 and so on.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer("seeds", self.seeds)
+
+
+@dataclass(frozen=True)
+class Study(TrainedStudy):
+    """A study that trains every combination of levels with every seed.
+
+    Args:
+        metric: the metric of the record that decides.
+        figure: "levels" draws the metric over the levels, "cost" over the cost of their deployed networks.
+        curves: metrics whose training curves the report draws.
+        compares: "forms" adds one exclusive measurement of time and memory in train and deployed form.
+
+    Example:
+        >>> k = Factor("k", "model.k", levels=(1, 4), baseline=1)
+        >>> study = Study("my_study", "Does k = 4 beat k = 1?", (k,), seeds=3)
+        >>> list(study.settings)
+        [{'k': 1}, {'k': 4}]
+    """
+
+    metric: str = "test/top1"
     figure: Figure = "levels"
     curves: tuple[str, ...] = ()
     compares: Comparison = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fits = isinstance(self.seeds, int) and self.seeds >= 1
-        require(fits, "seeds", self.seeds, "an integer of 1 or more")
         for name, choices in (("figure", Figure), ("compares", Comparison)):
             value = getattr(self, name)
             require(value in get_args(choices), name, value, f"one of {', '.join(map(repr, get_args(choices)))}")
+
+
+def require_baselines(factors: Iterable[Factor]) -> None:
+    """Raise InputError if a factor's baseline is not among its levels."""
+    for factor in factors:
+        if factor.baseline not in factor.levels:
+            allowed = f"the baseline level {factor.baseline!r} must be among the levels"
+            raise InputError.of(factor.name, list(factor.levels), allowed)

@@ -66,7 +66,7 @@ def asked_effects(study: Study) -> list[dict[str, Level]]:
 def _weights(study: Study, levels: Mapping[str, Level]) -> dict[str, float]:
     """The weight of every arm that the effect spans: signs of the factors named, means over the others."""
     weights = {}
-    for arm in study.arms:
+    for arm in study.settings:
         weight = 1.0
         for factor in study.factors:
             if factor.name not in levels:

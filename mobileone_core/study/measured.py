@@ -1,154 +1,246 @@
-"""A study whose levels are measured side by side, nothing trained: its declaration, and the plan it resolves to."""
+"""A study whose levels are measured side by side and not trained: its declaration, its plan, its command line."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import Entry, LatencySpec, StepSpec, changed_fields
 from mobileone_core.benchmark.step_cell import PART, StepCell
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.fields import help_texts, option
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.study.declaration import Declaration
-from mobileone_core.study.factor import Factor, Level, MeasuredCell, frozen, level_label
-from mobileone_core.study.plan import PlannedComparison
+from mobileone_core.study.declaration import Declaration, require_baselines
+from mobileone_core.study.factor import Factor, Level, MeasuredCell, fields_of, level_label
+from mobileone_core.study.job import MEASURE
+from mobileone_core.study.options import (
+    Request,
+    changed_options,
+    level_options,
+    names_below,
+    option_group,
+    requested_factors,
+    spec_options,
+)
+from mobileone_core.study.plan import Plan, PlannedComparison, canonical_json, study_from_json
 
 View = Literal["levels", "correlation", "backbones", "training"]
-OF_STEPS = ("training",)  # the views of steps; all others are of latencies
-MARK = "measured"  # the kind of plan, in its JSON
+STEP_VIEWS = ("training",)  # the others show latencies
+TITLES = {
+    "network": "Fields of the network.",
+    "runtime": "How a network is executed.",
+    "step": "What a step is, and where it runs.",
+}
 
 
 @dataclass(frozen=True)
 class MeasuredStudy(Declaration):
-    """A study measured in one exclusive process: its replicates are rounds, not seeds.
+    """A study measured in one process while nothing else runs; its replicates are rounds, not seeds.
 
-    base is the cell that the factors vary: a latency, or a training step. A row's ratio refers to the same row with the
-    factors named in against at their baselines; all of them where none is named. view is what the report shows beside
-    the table.
+    Args:
+        base: the cell that the factors vary: a latency, or a training step.
+        protocol: how calls are timed.
+        against: the factors whose baselines are the reference of a row's ratio; all factors if empty.
+        view: what the report shows besides the table.
+
+    Raises InputError.
     """
 
     base: MeasuredCell = field(default_factory=LatencyCell)
     protocol: Protocol = field(default_factory=Protocol)
     against: tuple[str, ...] = ()
     view: View = "levels"
-    curves: ClassVar = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         names = [factor.name for factor in self.factors]
-        strange = [name for name in self.against if name not in names]
-        require(not strange, "against", strange, f"factors are {', '.join(names)}")
-        views = [name for name in get_args(View) if (name in OF_STEPS) == isinstance(self.base, StepCell)]
-        require(self.view in views, "view", self.view, f"one of {', '.join(views)}")
+        unknown = [name for name in self.against if name not in names]
+        require(not unknown, "against", unknown, f"factors are {', '.join(names)}")
+        views = [name for name in get_args(View) if (name in STEP_VIEWS) == isinstance(self.base, StepCell)]
+        require_choice("view", self.view, views)
 
     @property
     def metric(self) -> str:
-        """What the queue calls its value."""
+        """The metric of the record that the levels are compared by."""
         return f"{self.base.time_metric}_ms"
 
-    def cell(self, arm: Mapping[str, Level]) -> MeasuredCell:
-        """The cell of a combination of levels; InputError where a field refuses its level."""
-        cell = self.base
-        for factor in self.factors:
-            cell = factor.applied(cell, arm[factor.name])
-        return cell
+    def cell(self, setting: Mapping[str, Level]) -> MeasuredCell:
+        """The cell of a setting. Raises InputError if a field refuses its level."""
+        return self.applied(self.base, setting)
 
     @property
-    def arms(self) -> Iterator[dict[str, Level]]:
+    def settings(self) -> Iterator[dict[str, Level]]:
         """Every combination of levels that can be measured, in the declared order."""
-        return (arm for arm in super().arms if not self.cell(arm).gap)
+        return (setting for setting in super().settings if not self.cell(setting).gap)
 
     @property
     def gaps(self) -> dict[str, str]:
-        """The others, by label, each with its reason."""
-        found = {level_label(arm): self.cell(arm).gap for arm in super().arms}
-        return {label: gap for label, gap in found.items() if gap}
+        """The combinations that cannot be measured, by label, each with the reason."""
+        reasons = {level_label(setting): self.cell(setting).gap for setting in super().settings}
+        return {label: reason for label, reason in reasons.items() if reason}
 
     @property
     def compared(self) -> tuple[Factor, ...]:
         """The factors whose baselines are the references."""
         return tuple(factor for factor in self.factors if not self.against or factor.name in self.against)
 
-    def reference_of(self, arm: Mapping[str, Level]) -> dict[str, Level]:
-        """The arm that another one's ratio refers to."""
+    def reference_of(self, setting: Mapping[str, Level]) -> dict[str, Level]:
+        """The setting that the ratio of another one refers to."""
         compared = [factor.name for factor in self.compared]
-        return {name: self.baseline[name] if name in compared else level for name, level in arm.items()}
+        return {name: self.baseline[name] if name in compared else level for name, level in setting.items()}
 
 
 @dataclass(frozen=True)
-class MeasuredPlan:
-    """A measured study resolved: one comparison holds all its arms. default: its settings are the study's own."""
+class MeasuredPlan(Plan):
+    """A MeasuredStudy resolved: one comparison with an entry per setting. Raises InputError."""
+
+    kind: ClassVar[str] = "measured"
 
     study: MeasuredStudy
-    default: bool = False
-    cells: tuple[()] = ()
-    teachers: tuple[()] = ()
 
     def __post_init__(self) -> None:
-        for factor in self.study.compared:
-            if factor.baseline not in factor.levels:
-                allowed = f"the baseline level {factor.baseline!r} must be among the levels"
-                raise InputError.of(factor.name, list(factor.levels), allowed)
+        require_baselines(self.study.compared)
         labels: dict[MeasuredCell, str] = {}
-        for arm in self.spec.entries:
-            other = labels.setdefault(arm.cell, arm.label)
-            if other != arm.label:
-                raise InputError(f"levels: {other} and {arm.label} are the same network in the same runtime")
+        for entry in self.spec.entries:
+            other = labels.setdefault(entry.cell, entry.label)
+            if other != entry.label:
+                raise InputError(f"levels: {other} and {entry.label} are the same network in the same runtime")
 
     @cached_property
     def spec(self) -> LatencySpec | StepSpec:
-        """All arms, in the order of the levels."""
-        kind = StepSpec if isinstance(self.study.base, StepCell) else LatencySpec
-        return kind(tuple(map(self._arm, self.study.arms)), self.study.protocol)
+        """All settings, in the order of the levels."""
+        spec_type = StepSpec if isinstance(self.study.base, StepCell) else LatencySpec
+        return spec_type(tuple(map(self._entry, self.study.settings)), self.study.protocol)
 
-    def _arm(self, arm: Mapping[str, Level]) -> Entry[Any]:
-        return Entry(level_label(arm), arm, self.study.cell(arm), level_label(self.study.reference_of(arm)))
+    def _entry(self, setting: Mapping[str, Level]) -> Entry[Any]:
+        reference = level_label(self.study.reference_of(setting))
+        return Entry(level_label(setting), setting, self.study.cell(setting), reference)
 
     @cached_property
     def comparison(self) -> PlannedComparison:
-        """The one measurement."""
+        """The measurement."""
         return PlannedComparison(self.spec, self.study.name, "", needs=())
 
     @property
-    def queued(self) -> tuple[PlannedComparison, ...]:
+    def comparisons(self) -> tuple[PlannedComparison, ...]:
+        """The measurement alone."""
         return (self.comparison,)
 
     @property
     def queue(self) -> str:
-        """Where it waits: the study's own name for its own settings, else a queue a setting."""
+        """The study's name for the study unchanged, else with a hash of what is measured."""
         return self.study.name if self.default else f"{self.study.name}-{self.comparison.key[:6]}"
 
-    @property
-    def id(self) -> str:
-        """The plan's name: a hash of all it declares."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
-
     def to_json(self) -> str:
-        """The declaration as recorded; from_json resolves the same comparison from it."""
-        study = {item.name: getattr(self.study, item.name) for item in dataclasses.fields(self.study)}
-        study |= {"base": self.study.base.to_dict(), "protocol": changed_fields(self.study.protocol)}
-        study["factors"] = [dataclasses.asdict(factor) for factor in self.study.factors]
-        content = {"plan": MARK, "study": study, "default": self.default}
-        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+        """The declaration as recorded; from_json resolves the same comparison."""
+        study = fields_of(self.study) | {
+            "base": self.study.base.to_dict(),
+            "protocol": changed_fields(self.study.protocol),
+            "factors": [dataclasses.asdict(factor) for factor in self.study.factors],
+        }
+        return canonical_json({"plan": self.kind, "study": study, "default": self.default})
 
     @classmethod
     def from_json(cls, text: str) -> "MeasuredPlan":
-        """Read a plan; InputError where another version wrote it."""
+        """Read a recorded plan. Raises InputError if another version wrote it."""
         content = json.loads(text)
-        study: dict[str, Any] = content["study"]
-        try:
-            study["factors"] = tuple(Factor(**frozen(item)) for item in study["factors"])
-            study |= {"base": _cell(study["base"]), "protocol": Protocol(**study["protocol"])}
-            study["against"] = tuple(study["against"])
-            return cls(MeasuredStudy(**study), content["default"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"plan: written by another version ({error})") from error
+        cell_type = StepCell if content["study"]["base"]["kind"] == PART else LatencyCell
+        base = cell_type.from_dict(content["study"]["base"])
+        study = study_from_json(MeasuredStudy, content["study"], base=base)
+        return cls(study, default=content["default"])
+
+    def overview(self, states: str) -> list[str]:
+        """The protocol, the entries, and what cannot be measured."""
+        protocol, entries, base = self.study.protocol, self.spec.entries, self.study.base
+        return [
+            f"{self.study.name}: {len(entries)} networks side by side; {states}",
+            f"{protocol.rounds} rounds of {protocol.burst} calls, {base.threads} threads a call, {base.size_text}",
+            *(f"  {entry.label}" for entry in entries),
+            *(f"  not measured: {label}: {why}" for label, why in self.study.gaps.items()),
+        ]
+
+    @property
+    def preload(self) -> str:
+        """The function that measures."""
+        return MEASURE
+
+    @property
+    def shows_standalone_runs(self) -> bool:
+        """Whether its report shows evaluations of checkpoints and latencies of devices."""
+        return self.study.view == "backbones"
+
+    def require_runnable(self) -> None:
+        """Raise InputError if this machine lacks a runtime or a device."""
+        if isinstance(self.spec, StepSpec):
+            from mobileone_core.benchmark.subjects.step import step_device
+
+            for entry in self.spec.entries:
+                step_device(entry.cell)
+            return
+        from mobileone_core.latency.runtimes import require_runtime
+
+        for runtime in dict.fromkeys(entry.cell.runtime for entry in self.spec.entries):
+            require_runtime(runtime)
 
 
-def _cell(content: dict[str, Any]) -> MeasuredCell:
-    kind = StepCell if content["kind"] == PART else LatencyCell
-    return kind.from_dict(content)
+@dataclass(frozen=True)
+class ProtocolPreset:
+    """The protocol that the fields of timing start from."""
+
+    protocol: Literal["interleaved", "modelbench"] | None = option(
+        None, "interleaved, ours, or modelbench, that of the authors' app; the study's own if not given."
+    )
+
+
+class MeasuredOptions:
+    """The command line of a MeasuredStudy: levels, fields of the cell and fields of the protocol."""
+
+    trains: ClassVar[bool] = False
+
+    def __init__(self, study: MeasuredStudy) -> None:
+        self.study = study
+
+    def default_plan(self) -> MeasuredPlan:
+        """The study with no option changed."""
+        return MeasuredPlan(self.study, default=True)
+
+    def presets(self) -> ProtocolPreset:
+        """The study's own protocol."""
+        return ProtocolPreset()
+
+    def groups(self, presets: ProtocolPreset, *, for_help: bool) -> dict[str, Any]:
+        """Levels, the parts of the cell, timing, and the image size of a latency (a step has it among its fields)."""
+        del for_help
+        base, varied = self.study.base, {name for factor in self.study.factors for name in factor.set_fields}
+        sized = isinstance(base, LatencyCell) and "image_size" not in varied
+        size = [("image_size", int, base.image_size, help_texts(LatencyCell)["image_size"])] if sized else []
+        hidden = {name: names_below(name, varied | {"runtime.name"}) for name in base.parts}
+        types = {name: type(part) for name, part in base.parts.items()} | {"": type(base)}
+        return {
+            "levels": level_options(self.study, types),
+            **{name: spec_options(TITLES[name], part, hidden[name]) for name, part in base.parts.items()},
+            "timing": spec_options("How it is timed: fields of the protocol.", self._protocol(presets)),
+            "images": option_group("The images.", size),
+        }
+
+    def request(self, presets: ProtocolPreset, line: Any) -> Request:
+        """The plan of a parsed command line; default if it is the study unchanged. Raises InputError."""
+        changes = {
+            f"{part}.{name}": value
+            for part, spec in self.study.base.parts.items()
+            for name, value in changed_options(getattr(line, part), fields_of(spec)).items()
+        }
+        protocol = self._protocol(presets)
+        study = replace(
+            self.study,
+            factors=requested_factors(self.study, line.levels),
+            base=self.study.base.changed(changes | vars(line.images)),
+            protocol=replace(protocol, **changed_options(line.timing, fields_of(protocol))),
+        )
+        return Request(MeasuredPlan(study, default=study == self.study))
+
+    def _protocol(self, presets: ProtocolPreset) -> Protocol:
+        return self.study.protocol if presets.protocol is None else Protocol.preset(presets.protocol)

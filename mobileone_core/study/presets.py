@@ -1,36 +1,186 @@
-"""Where a study's cells start from: a variant, a recipe by name, and what the study changes in both."""
+"""Where the cells of a trained study start: a variant, a recipe by name, what the study changes, and their options."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
+from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DataSpec
-from mobileone_core.errors import require
+from mobileone_core.errors import InputError, require
+from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.declaration import TrainedStudy
+from mobileone_core.study.factor import fields_of
+from mobileone_core.study.options import (
+    Option,
+    Request,
+    changed_options,
+    level_options,
+    names_below,
+    requested_factors,
+    spec_options,
+)
+from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import Phase, Teacher, paper_phases, recipe_preset
+from mobileone_core.training.recipe import Phase, Recipe, Teacher, paper_phases, recipe_preset, weights_digest
 
 Phases = Literal["none", "paper"]
 LARGER = {"tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
+RECIPE_OF_DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"}  # the other data sets: paper
+FROM_DATA = {"in_channels"}  # no option: it follows from the data
+
+
+@dataclass(frozen=True)
+class Presets:
+    """The presets that the remaining options start from."""
+
+    variant: str = field(metadata={"help": "Network: s0 to s4 as published; tiny and small, ours, for laptops."})
+    data: str = field(
+        metadata={"help": "Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder."}
+    )
+    data_root: Path | None = option(None, "Directory that holds the data set.")
+    image_size: int | None = option(
+        None, "Resolution of the images, to which network and phases are fitted; the data set's if not given."
+    )
+    recipe: str | None = option(None, "Recipe: digits, cifar or paper; the data set's if not given.")
 
 
 def preset_cell(variant: str, data: DataSpec, recipe: str, base: Mapping[str, Any] | None = None) -> CellSpec:
-    """A cell of presets: a variant fitted to the data's images, a recipe by name, and a study's own base."""
+    """A cell of presets: a variant fitted to the data's images, a recipe by name, changed by a study's base."""
     model = ModelSpec.preset(variant, in_channels=data.channels).fitted_to(data.image_size)
     spec = CellSpec(model, data, recipe_preset(recipe, variant, data.image_size))
     changes = dict(base or {})
     if "recipe.phases" in changes:
-        changes["recipe.phases"] = phases_named(changes["recipe.phases"], data.image_size)
+        changes["recipe.phases"] = phases_preset(changes["recipe.phases"], data.image_size)
     if "recipe.teachers" in changes:
-        changes["recipe.teachers"] = tuple(Teacher(larger(variant, name)) for name in changes["recipe.teachers"])
+        changes["recipe.teachers"] = tuple(Teacher(teacher_name(variant, name)) for name in changes["recipe.teachers"])
     return spec.changed(changes)
 
 
-def phases_named(name: Phases, image_size: int) -> tuple[Phase, ...]:
-    """Progressive learning by name: the paper's phases at a resolution, or none."""
+def phases_preset(name: Phases, image_size: int) -> tuple[Phase, ...]:
+    """Progressive learning by name: "paper" for the paper's phases at a resolution, or "none"."""
     require(name in ("none", "paper"), "phases", name, "none or paper")
     return paper_phases(image_size) if name == "paper" else ()
 
 
-def larger(variant: str, name: str) -> str:
-    """A teacher's network; "larger" is the next larger variant, and s4's its own kind."""
+def teacher_name(variant: str, name: str) -> str:
+    """A teacher's network; "larger" is the next larger variant, and s4 for s4."""
     return LARGER.get(variant, variant) if name == "larger" else name
+
+
+def default_recipe(study: TrainedStudy, data: str) -> str:
+    """The recipe of a data set if none is named."""
+    return study.recipe if data == study.data else RECIPE_OF_DATA.get(data, "paper")
+
+
+def read_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], Mapping[Teacher, Path]]:
+    """Teachers typed as NAME or NAME=FILE, and their weight files. Raises InputError if a file does not exist."""
+    files: dict[Teacher, Path] = {}
+    teachers = []
+    for text in texts:
+        network, _, file = text.partition("=")
+        path = Path(file).expanduser().absolute()
+        require(not file or path.is_file(), "teachers", text, "NAME, or NAME=FILE with a file of weights")
+        teachers.append(Teacher(network, weights_digest(path) if file else ""))
+        if file:
+            files[teachers[-1]] = path
+    return tuple(teachers), files
+
+
+class TrainingOptions(ABC):
+    """The command line of a trained study: presets, then levels, fields of the network and fields of the recipe."""
+
+    trains: ClassVar[bool] = True
+    study: Any  # a TrainedStudy
+
+    def __init__(self, study: TrainedStudy) -> None:
+        self.study = study
+
+    @abstractmethod
+    def plan(self, study: Any, base: CellSpec) -> Plan:
+        """The plan of a study with some options changed."""
+
+    @abstractmethod
+    def default_plan(self) -> Plan:
+        """The study with no option changed."""
+
+    def presets(self) -> Presets:
+        """The study's own presets."""
+        return Presets(self.study.variant, self.study.data)
+
+    def default_base(self) -> CellSpec:
+        """The cell of the study's own presets."""
+        return self._base(self.presets())
+
+    def groups(self, presets: Presets, *, for_help: bool) -> dict[str, Any]:
+        """Levels, network and training, with the values of the presets as defaults."""
+        base = self._base(presets, for_help=for_help)
+        varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden_fields()
+        recipe = _recipe_by_name(base)
+        names = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
+        hidden = names_below("recipe", varied)
+        by_name = {name: item for name, item in names.items() if name not in hidden}
+        seeds: Option = ("seeds", int, self.study.seeds, help_texts(type(self.study))["seeds"])
+        return {
+            "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe}, [seeds]),
+            **self.more_groups(),
+            "network": spec_options("Fields of the network.", base.model, FROM_DATA | names_below("model", varied)),
+            "training": spec_options("Fields of the recipe.", base.recipe, {*hidden, *names}, by_name),
+        }
+
+    def hidden_fields(self) -> set[str]:
+        """Fields of a cell, besides the factors', that the study sets itself."""
+        return set()
+
+    def more_groups(self) -> dict[str, Any]:
+        """Groups of options of this kind of study."""
+        return {}
+
+    def changes(self, line: Any) -> dict[str, Any]:
+        """Fields of the study that more_groups set."""
+        del line
+        return {}
+
+    def request(self, presets: Presets, line: Any) -> Request:
+        """The plan of a parsed command line, and its local files. Raises InputError."""
+        base = self._base(presets)
+        changes = changed_options(line.training, _recipe_by_name(base))
+        files: Mapping[Teacher, Path] = {}
+        if "phases" in changes:
+            changes["phases"] = phases_preset(changes["phases"], base.data.image_size)
+        if "teachers" in changes:
+            changes["teachers"], files = read_teachers(changes["teachers"])
+        model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
+        study = replace(
+            self.study,
+            factors=requested_factors(self.study, line.levels),
+            seeds=line.levels.seeds,
+            variant=presets.variant,
+            data=presets.data,
+            recipe=self._recipe(presets),
+            **self.changes(line),
+        )
+        plan = self.plan(study, CellSpec(model, base.data, base.recipe.changed(**changes)))
+        return Request(plan, presets.data_root, files)
+
+    def _recipe(self, presets: Presets) -> str:
+        return presets.recipe or default_recipe(self.study, presets.data)
+
+    def _base(self, presets: Presets, *, for_help: bool = False) -> CellSpec:
+        try:
+            data = resolve_data(presets.data, presets.data_root, presets.image_size)
+        except InputError:
+            if not for_help:
+                raise
+            data = DataSpec()
+        return preset_cell(presets.variant, data, self._recipe(presets), self.study.base)
+
+
+def _recipe_by_name(base: CellSpec) -> dict[str, Any]:
+    """The recipe's fields as typed: phases and teachers by name."""
+    recipe = base.recipe
+    is_paper = recipe.phases and recipe.phases == phases_preset("paper", base.data.image_size)
+    phases, teachers = "paper" if is_paper else "none", tuple(item.network for item in recipe.teachers)
+    return fields_of(recipe) | {"phases": phases, "teachers": teachers}

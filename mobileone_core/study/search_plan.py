@@ -1,64 +1,88 @@
-"""What a search has come to: its generations so far, what of them waits in the queue, and the front at its end."""
+"""The plan of a search: its generations so far, the comparisons that measure them, and the front at its end."""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from math import prod
+from typing import Any, ClassVar
 
-from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
 from mobileone_core.errors import InputError
+from mobileone_core.fields import help_texts, type_hints
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.factor import Factor, frozen, level_text
-from mobileone_core.study.plan import PlannedCell, PlannedComparison
-from mobileone_core.study.search import DIGITS, Genes, SearchStudy, Space, hand_made, levels_of
+from mobileone_core.study.factor import fields_of
+from mobileone_core.study.options import option_group
+from mobileone_core.study.pareto import Point, front
+from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
+from mobileone_core.study.presets import TrainingOptions
+from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.search import (
+    STAGES,
+    Genes,
+    SearchStudy,
+    Space,
+    deployed,
+    deployed_levels,
+    genes_text,
+    hand_made,
+    levels_of,
+    network_label,
+    read_genes,
+)
 from mobileone_core.training.cell import CellSpec
 
-SEARCH = "search"  # the kind of plan, in its JSON
-LATER = ("generations", "seeds")  # what may grow while a search stays the same
-SEARCHED = "candidate"  # the variant of a proposed network
+LENGTH = ("generations", "seeds")  # fields that may grow while the search stays the same
+CANDIDATE = "candidate"  # the variant of a proposed network
+ACCURACY, RATIO = "val/top1", "latency/ratio"
+HIDDEN_RECIPE = ("teachers", "temperature", "hard_label_weight")  # a search has no teachers
+SEARCH_FIELDS = ("widths", "depths", "generations", "population", "sampler", "search_seed", "variants", "variant_k")
 
 
 @dataclass(frozen=True)
-class SearchPlan:
+class SearchPlan(Plan):
     """A search as far as it has come: proposed holds the generations from 1, confirmed the keys of the front's
-    candidates once all generations are measured. default: its settings are the study's own; own: all but its length.
+    candidates once all generations are measured.
+
+    default tells whether the search is the study unchanged, default_lineage whether it differs in length alone.
     """
+
+    kind: ClassVar[str] = "search"
 
     study: SearchStudy
     base: CellSpec
-    default: bool = False
-    own: bool = False
+    default_lineage: bool = field(default=False, kw_only=True)
     proposed: tuple[tuple[Genes, ...], ...] = ()
     confirmed: tuple[str, ...] = ()
-    teachers: tuple[()] = ()
-    comparison: None = None
 
     def __post_init__(self) -> None:
         self.space.check()
 
     @cached_property
     def space(self) -> Space:
+        """The space that candidates are drawn from."""
         return Space(self.study, self.base)
 
     @cached_property
     def generations(self) -> tuple[tuple[PlannedCell, ...], ...]:
-        """The hand-made variants, then every generation proposed; a cell stands in one alone."""
-        own = [[self._cell(name, spec) for name, spec in hand_made(self.study, self.base)]]
-        own += [[self._cell(SEARCHED, self.space.cell(genes)) for genes in proposed] for proposed in self.proposed]
-        found: dict[str, int] = {}
-        for number, cells in enumerate(own):
+        """The hand-made variants, then every proposed generation; a cell belongs to the first that has it."""
+        groups = [[self._cell(name, spec) for name, spec in hand_made(self.study, self.base)]]
+        groups += [[self._cell(CANDIDATE, self.space.cell(genes)) for genes in group] for group in self.proposed]
+        first: dict[str, int] = {}
+        for number, cells in enumerate(groups):
             for cell in cells:
-                found.setdefault(cell.key, number)
-        once = [{cell.key: cell for cell in cells if found[cell.key] == number} for number, cells in enumerate(own)]
+                first.setdefault(cell.key, number)
+        once = [{cell.key: cell for cell in cells if first[cell.key] == number} for number, cells in enumerate(groups)]
         return tuple(tuple(cells.values()) for cells in once)
 
     def _cell(self, variant: str, spec: CellSpec) -> PlannedCell:
         return PlannedCell(spec, self.study.name, variant, levels_of(spec))
+
+    def candidates(self) -> Iterator[tuple[int, PlannedCell]]:
+        """Every variant and candidate with its generation."""
+        return ((number, cell) for number, cells in enumerate(self.generations) for cell in cells)
 
     @cached_property
     def finalists(self) -> tuple[PlannedCell, ...]:
@@ -69,130 +93,194 @@ class SearchPlan:
         return (*self.generations[0], *chosen)
 
     def seeds_of(self, cell: PlannedCell) -> tuple[PlannedCell, ...]:
-        """A finalist with the seeds that chose nothing."""
+        """A finalist with the further seeds, which had no part in choosing it."""
         seeds = range(1, 1 + self.study.seeds)
         return tuple(replace(cell, spec=replace(cell.spec, seed=seed)) for seed in seeds)
 
     @cached_property
     def cells(self) -> tuple[PlannedCell, ...]:
-        """Every generation's, then the finalists' further seeds."""
-        first = [cell for cells in self.generations for cell in cells]
+        """The cells of every generation, then the finalists' further seeds."""
+        first = [cell for _, cell in self.candidates()]
         return (*first, *(cell for finalist in self.finalists for cell in self.seeds_of(finalist)))
 
     @cached_property
     def comparisons(self) -> tuple[PlannedComparison, ...]:
-        """A generation's networks side by side, a comparison each; at the end one of the finalists."""
+        """One per generation; at the end one of the finalists."""
         stages = [*enumerate(self.generations), *([(None, self.finalists)] if self.finalists else [])]
         return tuple(self._compared(stage, cells) for stage, cells in stages if cells)
 
     def comparison_of(self, cell: PlannedCell) -> PlannedComparison:
-        """The one that measured a candidate's generation."""
+        """The comparison that measured a candidate's generation."""
         number = next(number for number, cells in enumerate(self.generations) if cell in cells)
         return self._compared(number, self.generations[number])
 
     def _compared(self, stage: int | None, cells: tuple[PlannedCell, ...]) -> PlannedComparison:
-        """The networks of a stage beside the reference, which is the first variant; k makes no other deployed one."""
+        """The deployed networks of a stage next to the reference, which is the first variant."""
         name = "finalists" if stage is None else f"generation {stage}"
         reference = deployed(self.generations[0][0].spec.model)
         networks = dict.fromkeys([reference, *(deployed(cell.spec.model) for cell in cells)])
-        label = network_label(reference)
-        data = self.base.data
-        arms = tuple(
+        label, size, classes = network_label(reference), self.base.data.image_size, self.base.data.num_classes
+        entries = tuple(
             Entry(
                 network_label(network),
-                {**_shape(network), "stage": name},
-                LatencyCell(network, image_size=data.image_size, num_classes=data.num_classes),
+                {**deployed_levels(network), "stage": name},
+                LatencyCell(network, image_size=size, num_classes=classes),
                 label,
             )
             for network in networks
         )
-        return PlannedComparison(LatencySpec(arms, self.study.protocol), self.study.name, "", needs=())
-
-    @property
-    def queued(self) -> tuple[PlannedCell | PlannedComparison, ...]:
-        return (*self.cells, *self.comparisons)
+        return PlannedComparison(LatencySpec(entries, self.study.protocol), self.study.name, "", needs=())
 
     @property
     def lineage(self) -> str:
-        """Names the search whatever its length: more generations or seeds go on with the same one."""
-        study = {name: value for name, value in self._declared.items() if name not in LATER}
+        """Names the search whatever its length: more generations or seeds continue it."""
+        study = {name: value for name, value in self._declared.items() if name not in LENGTH}
         text = json.dumps({"study": study, "base": json.loads(self.base.to_json())}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
     def queue(self) -> str:
-        """Where its cells wait: searches that differ in generations or seeds alone share a queue."""
-        return self.study.name if self.own else f"{self.study.name}-{self.lineage[:6]}"
+        """The study's name, with a hash of what differs; searches that differ in length alone share a queue."""
+        return self.study.name if self.default_lineage else f"{self.study.name}-{self.lineage[:6]}"
 
     @property
     def _declared(self) -> dict[str, Any]:
-        study = {item.name: getattr(self.study, item.name) for item in dataclasses.fields(self.study)}
-        factors = [dataclasses.asdict(factor) for factor in self.study.factors]
-        return {**study, "base": dict(self.study.base), "factors": factors,
-                "protocol": changed_fields(self.study.protocol)}  # fmt: skip
+        return fields_of(self.study) | {
+            "base": dict(self.study.base),
+            "factors": [dataclasses.asdict(factor) for factor in self.study.factors],
+            "protocol": changed_fields(self.study.protocol),
+        }
 
     @property
-    def id(self) -> str:
-        """The plan's name: a hash of what was asked for, not of how far it has come."""
-        return hashlib.sha256(self.as_asked.to_json().encode()).hexdigest()[:8]
-
-    @property
-    def as_asked(self) -> "SearchPlan":
+    def requested(self) -> "SearchPlan":
         """The search before its first proposal."""
         return replace(self, proposed=(), confirmed=())
 
     def to_json(self) -> str:
         """The declaration and what was proposed, as recorded."""
         content = {
-            "plan": SEARCH,
+            "plan": self.kind,
             "study": self._declared,
             "base": json.loads(self.base.to_json()),
             "default": self.default,
-            "own": self.own,
-            "proposed": [" ".join(_written(genes) for genes in generation) for generation in self.proposed],
+            "own": self.default_lineage,
+            "proposed": [" ".join(genes_text(genes) for genes in generation) for generation in self.proposed],
             "confirmed": " ".join(self.confirmed),
         }
-        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return canonical_json(content)
 
     @classmethod
     def from_json(cls, text: str) -> "SearchPlan":
-        """Read a plan; InputError where another version wrote it."""
+        """Read a recorded plan. Raises InputError if another version wrote it."""
         content = json.loads(text)
-        study: dict[str, Any] = frozen(content["study"])
+        study, base = study_from_json(SearchStudy, content["study"]), CellSpec.from_json(json.dumps(content["base"]))
         try:
-            study["factors"] = tuple(Factor(**item) for item in study["factors"])
-            study["protocol"] = Protocol(**study["protocol"])
-            proposed = tuple(tuple(map(_read, generation.split())) for generation in content["proposed"])
-            base = CellSpec.from_json(json.dumps(content["base"]))
-            confirmed = tuple(content["confirmed"].split())
-            return cls(SearchStudy(**study), base, content["default"], content["own"], proposed, confirmed)
-        except (KeyError, TypeError) as error:
+            proposed = tuple(tuple(map(read_genes, generation.split())) for generation in content["proposed"])
+            settings = {"default": content["default"], "default_lineage": content["own"]}
+            return cls(study, base, proposed=proposed, confirmed=tuple(content["confirmed"].split()), **settings)
+        except KeyError as error:
             raise InputError(f"plan: written by another version ({error})") from error
 
+    def overview(self, states: str) -> list[str]:
+        """The space, the generations so far, and what is still to be proposed."""
+        study, done, sizes, base = self.study, len(self.proposed), self.space.sizes, self.base
+        dimensions = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        lines = [
+            f"{study.name}: {len(self.queued)} cells so far; {states}",
+            f"{study.variant} on {base.data.name} at {base.data.image_size} px; {base.recipe.epochs} epochs",
+            f"{study.sampler} over {prod(sizes.values()):,} networks: {dimensions}",
+            f"generations: {done} of {study.generations} proposed, {study.population} candidates each",
+        ]
+        if done < study.generations:
+            lines.append(f"still to be proposed, each from the results before it: {done + 1} to {study.generations}")
+        if not self.confirmed:
+            lines.append(f"then: the front and the hand-made networks with {study.seeds} further seeds, side by side")
+        cells = [f"generation {n}: {' '.join(cell.key for cell in cells)}" for n, cells in enumerate(self.generations)]
+        return [*lines, *cells]
 
-def deployed(model: ModelSpec) -> ModelSpec:
-    """What k makes no difference to once the branches are folded."""
-    return model.changed(k=1, stem_k=1)
+    @property
+    def is_final(self) -> bool:
+        """Whether the front is known."""
+        return bool(self.confirmed)
+
+    def resumed(self, recorded: Sequence[Plan]) -> "SearchPlan":
+        """This search with the recorded generations of the same search, and its front if it is as long."""
+        same = [plan for plan in recorded if isinstance(plan, SearchPlan) and plan.lineage == self.lineage]
+        longest = max((plan.proposed for plan in same), key=len, default=())
+        confirmed = next((plan.confirmed for plan in same if plan.id == self.id), ())
+        return replace(self, proposed=longest[: self.study.generations], confirmed=confirmed)
+
+    def grown(self, record: StudyRecord) -> "SearchPlan":
+        """This search with its next generation, or with the front's candidates once there is no next one."""
+        points = self.points(record)
+        if len(self.proposed) < self.study.generations and (proposed := self._propose(points)):
+            return replace(self, proposed=(*self.proposed, proposed))
+        measured = [cell for number, cell in self.candidates() if number and cell.key in points]
+        best = front([points[cell.key] for cell in measured])
+        return replace(self, confirmed=tuple(measured[index].key for index in best))
+
+    def _propose(self, points: Mapping[str, Point]) -> tuple[Genes, ...]:
+        from mobileone_core.study.queue.proposals import MeasuredCandidate, propose
+
+        space, study = self.space, self.study
+        taken = {cell.key for _, cell in self.candidates()}
+        measured = [
+            MeasuredCandidate(genes, points[key], number)
+            for number, generation in enumerate(self.proposed, start=1)
+            for genes in generation
+            if (key := space.cell(genes).key) in points
+        ]
+
+        def is_new(genes: Genes) -> bool:
+            if not space.is_possible(genes) or (key := space.cell(genes).key) in taken:
+                return False
+            taken.add(key)
+            return True
+
+        return propose(study.sampler, study.search_seed, space.sizes, measured, study.population, is_new)
+
+    def points(self, record: StudyRecord) -> dict[str, Point]:
+        """Validation accuracy and latency ratio by key, of every variant and candidate that has both."""
+        rows = {row.key: row for row in record.rows}
+        points = {}
+        for _, cell in self.candidates():
+            row, timed = rows.get(cell.key), self.latency_row(record, cell)
+            if row is not None and timed is not None and ACCURACY in row.metrics and RATIO in timed.metrics:
+                points[cell.key] = Point(row.metrics[ACCURACY], timed.metrics[RATIO])
+        return points
+
+    def latency_row(self, record: StudyRecord, cell: PlannedCell, *, final: bool = False) -> CellRow | None:
+        """The measurement of a candidate's deployed network in its generation, or among the finalists."""
+        planned = self.comparisons[-1] if final else self.comparison_of(cell)
+        label = network_label(deployed(cell.spec.model))
+        factors = next(dict(entry.factors) for entry in planned.spec.entries if entry.label == label)
+        matches = (row for row in record.comparison if row.key == planned.key and dict(row.factors) == factors)
+        return next(matches, None)
 
 
-def network_label(model: ModelSpec) -> str:
-    """A deployed network in words."""
-    return " ".join(f"{name} {level_text(level)}" for name, level in _shape(model).items())
+class SearchOptions(TrainingOptions):
+    """The command line of a SearchStudy."""
 
+    def default_plan(self) -> SearchPlan:
+        """The study with no option changed."""
+        return SearchPlan(self.study, self.default_base(), default=True, default_lineage=True)
 
-def _shape(model: ModelSpec) -> Mapping[str, Any]:
-    """The levels that a deployed network shows: not k."""
-    return {name: getattr(model, name) for name in ("widths", "depths", "activation", "se")}
+    def plan(self, study: SearchStudy, base: CellSpec) -> SearchPlan:
+        """The requested search, before its first proposal."""
+        requested, default = SearchPlan(study, base), SearchPlan(self.study, self.default_base())
+        is_default_lineage = requested.lineage == default.lineage
+        return replace(requested, default=requested == default, default_lineage=is_default_lineage)
 
+    def hidden_fields(self) -> set[str]:
+        """The search sets widths and depths, and trains without teachers."""
+        return {*(f"model.{name}" for name in STAGES), *(f"recipe.{name}" for name in HIDDEN_RECIPE)}
 
-def _written(genes: Genes) -> str:
-    return "".join(DIGITS[gene] for gene in genes)
+    def more_groups(self) -> dict[str, Any]:
+        """How the space is searched."""
+        hints, texts = type_hints(SearchStudy), help_texts(SearchStudy)
+        options = [(name, hints[name], getattr(self.study, name), texts[name]) for name in SEARCH_FIELDS]
+        return {"search": option_group("How it is searched.", options)}
 
-
-def _read(text: str) -> Genes:
-    return tuple(DIGITS.index(sign) for sign in text)
-
-
-def every_cell(plan: SearchPlan) -> Iterator[tuple[int, PlannedCell]]:
-    """Every candidate and variant with its generation."""
-    return ((number, cell) for number, cells in enumerate(plan.generations) for cell in cells)
+    def changes(self, line: Any) -> dict[str, Any]:
+        """The fields of the search."""
+        return vars(line.search)

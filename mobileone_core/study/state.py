@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 from mobileone_core.study.database import check_revision, check_schema, database_exists, open_readonly, sqlite_path
 from mobileone_core.study.factor import Level, level_text
-from mobileone_core.study.plan import Queued, Role
-from mobileone_core.study.plans import AnyPlan, read_plan
+from mobileone_core.study.kinds import read_plan
+from mobileone_core.study.plan import Plan, Queued, Role
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.trials import VOID, TrialView
-from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.study.workspace import Workspace
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
@@ -66,7 +65,7 @@ class CellState:
         return self.runs[0] if self.runs else ""
 
 
-def cell_states(workspace: Workspace, plan: AnyPlan) -> list[CellState]:
+def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
     """Teachers, cells and the comparison of a plan, in its order; InputError where the queue cannot be read."""
     found = {item.key: item for item in study_states(workspace, plan.queue)}
     return [found.get(cell.key) or _missing(cell) for cell in plan.queued]
@@ -107,7 +106,7 @@ def study_names(workspace: Workspace) -> list[str]:
         return [row[0] for row in connection.execute(query)] if connection else []
 
 
-def is_settled(workspace: Workspace, plan: AnyPlan, states: Sequence[CellState]) -> bool:
+def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) -> bool:
     """Whether nothing is left to do: all complete, their runs FINISHED, no run left open, the plan recorded."""
     if any(item.state != "complete" for item in states):
         return False
@@ -130,19 +129,18 @@ def is_settled(workspace: Workspace, plan: AnyPlan, states: Sequence[CellState])
     return finished == wanted and not any(status == "RUNNING" for _, status, _ in runs)
 
 
-def kept_plans(tracking: str, study: str) -> list[SearchPlan]:
-    """The searches recorded for a study, however far each has come."""
+def recorded_plans(tracking: str, study: str) -> list[Plan]:
+    """The plans recorded for a study."""
     path = sqlite_path(tracking)
     if path is None:
         from mobileone_core.study.record.reading import read_plans
 
-        return [plan for plan in read_plans(tracking, study) if isinstance(plan, SearchPlan)]
+        return read_plans(tracking, study)
     with open_readonly(path) as connection:
         check_revision(connection, path, "mlflow", "store/db_migrations/versions")
         of_study = "experiment_tags JOIN experiments USING (experiment_id) WHERE name = ?"
         query = f"SELECT value FROM {of_study} AND key LIKE 'plan.%' ORDER BY key"
-        plans = [read_plan(text) for (text,) in connection.execute(query, (study,))]
-    return [plan for plan in plans if isinstance(plan, SearchPlan)]
+        return [read_plan(text) for (text,) in connection.execute(query, (study,))]
 
 
 def fold(trials: Iterable[TrialView]) -> list[CellState]:

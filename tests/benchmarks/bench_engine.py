@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mobileone_core.cli.commands.run import default_plan
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.job import Setup
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.workspace import Workspace
@@ -51,7 +51,7 @@ def fit(cell: CellSpec) -> tuple[float, float]:
     return start, time.time()
 
 
-def plain(plan: Plan, workers: int) -> float:
+def plain(plan: GridPlan, workers: int) -> float:
     """Seconds of the plain fits."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mobileone_core.training.run"])
@@ -60,7 +60,7 @@ def plain(plan: Plan, workers: int) -> float:
     return max(end for _, end in spans) - min(start for start, _ in spans)
 
 
-def engine(plan: Plan, workers: int) -> float:
+def engine(plan: GridPlan, workers: int) -> float:
     """Seconds of the same cells as a study, from the first claim to the last cell's end."""
     with tempfile.TemporaryDirectory() as directory:
         workspace = Workspace.at(Path(directory))
@@ -79,7 +79,7 @@ def main() -> None:
     from branch_count import STUDY
 
     usual = default_plan(STUDY)
-    plan = Plan(replace(usual.study, seeds=1), usual.base)
+    plan = GridPlan(replace(usual.study, seeds=1), usual.base)
     ratios = []
     for _ in range(arguments.rounds):
         through, without = engine(plan, arguments.workers), plain(plan, arguments.workers)

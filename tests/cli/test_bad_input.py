@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from mobileone_core.cli import main
-from mobileone_core.cli.commands.run import asked_plan
 from mobileone_core.cli.options.study import parse
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.workspace import Workspace
@@ -171,7 +170,7 @@ def test_corrupt_image_fails_its_cell_and_names_the_file(tmp_path):
 @pytest.mark.slow
 def test_broken_checkpoint_fails_its_cell_and_says_what_to_do(tmp_path):
     declared = runpy.run_path(str(STUDY))["STUDY"]
-    plan = asked_plan(declared, parse(declared, SMALL))
+    plan = parse(declared, SMALL).request.plan
     checkpoint = Workspace.at(tmp_path).checkpoints(plan.queue, plan.cells[0].key) / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"not a checkpoint")
@@ -183,7 +182,7 @@ def test_broken_checkpoint_fails_its_cell_and_says_what_to_do(tmp_path):
 def complete_rows(runs):
     """Run id and metrics of every complete cell of the larger plan, by cell."""
     declared = runpy.run_path(str(STUDY))["STUDY"]
-    told = read_record(Workspace.at(runs).tracking, asked_plan(declared, parse(declared, LARGER)))
+    told = read_record(Workspace.at(runs).tracking, parse(declared, LARGER).request.plan)
     assert told.problems == []
     return {row.key: (row.run_id, row.metrics) for row in told.rows}
 

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.cli.options.fields import FOLLOWING
-from mobileone_core.cli.options.help import HELP, HELP_OF, MEASURED_HELP, SEEDS
-from mobileone_core.cli.options.measured import parse_measured
 from mobileone_core.cli.options.study import parse
+from mobileone_core.fields import help_texts
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study.presets import FROM_DATA
 from mobileone_core.training.recipe import Recipe
 
 STUDIES = {
     path.stem: runpy.run_path(str(path))["STUDY"] for path in (Path(__file__).parents[2] / "studies").glob("*.py")
 }
 STUDY = STUDIES["branch_count"]
+HELP = help_texts(ModelSpec) | help_texts(Recipe)
 
 
 def told(capsys, *options, study=STUDY):
@@ -41,25 +41,23 @@ def test_help_shows_the_values_of_the_presets_named(capsys):
 def test_help_explains_every_field_that_is_offered(capsys, name):
     study = STUDIES[name]
     fields = {"model": ModelSpec.__dataclass_fields__, "recipe": Recipe.__dataclass_fields__}
-    assert set(HELP) == {*fields["model"], *fields["recipe"]} - FOLLOWING
+    assert set(HELP) == {*fields["model"], *fields["recipe"]} - FROM_DATA
     varied = {field for factor in study.factors for field in factor.fields}
     text = told(capsys, study=study)
     for part, names in fields.items():
-        for field in set(names) - FOLLOWING:
+        for field in set(names) - FROM_DATA:
             assert f"{part}.{field}" in varied or f"{HELP[field]} (default: " in text, field
-    assert f"--seeds INT {SEEDS} (default: {study.seeds})" in text
+    assert f"--seeds INT {help_texts(Study)['seeds']} (default: {study.seeds})" in text
 
 
 @pytest.mark.parametrize("name", sorted(name for name, study in STUDIES.items() if isinstance(study, MeasuredStudy)))
 def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
     study = STUDIES[name]
-    with pytest.raises(SystemExit):
-        parse_measured(study, ["--help"])
-    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    varied = {field for factor in study.factors for field in factor.named} | {"runtime.name"}
+    text = told(capsys, study=study)
+    varied = {field for factor in study.factors for field in factor.set_fields} | {"runtime.name"}
     for part, spec in {**study.base.parts, "": study.protocol}.items():
         for field in fields_of(spec):
-            assert f"{part}.{field}" in varied or HELP_OF.get(part, MEASURED_HELP)[field] in text, field
+            assert f"{part}.{field}" in varied or help_texts(type(spec))[field] in text, field
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.cli.commands.run import default_plan
-from mobileone_core.cli.options.measured import parse_measured
+from mobileone_core.cli.options.study import parse
 from mobileone_core.errors import InputError
+from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.measured import MeasuredStudy
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -26,7 +26,7 @@ NAMES = [path.stem for path in sorted(STUDIES.glob("*.py")) if isinstance(declar
 
 
 def plan(*options, study=ACTIVATION):
-    return parse_measured(study, options).plan
+    return parse(study, options).request.plan
 
 
 @pytest.mark.parametrize("name", NAMES)

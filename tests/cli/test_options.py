@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobileone_core.cli.commands.report import report_directory
-from mobileone_core.cli.commands.run import asked_plan, default_plan
-from mobileone_core.cli.options.fields import read_levels
 from mobileone_core.cli.options.study import parse
-from mobileone_core.cli.paths import reports_home, runs_home
+from mobileone_core.cli.paths import reports_directory, runs_directory
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.trained.description import setting_text
 from mobileone_core.study.factor import level_text
+from mobileone_core.study.kinds import default_plan
+from mobileone_core.study.options import read_levels
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import RECIPES, Teacher, paper_phases, recipe_preset
@@ -34,7 +34,7 @@ STUDY = declared("branch_count")
 
 
 def plan(*options, study=STUDY):
-    return asked_plan(study, parse(study, options))
+    return parse(study, options).request.plan
 
 
 def test_no_option_is_the_default_study():
@@ -171,9 +171,9 @@ def test_teachers_are_variants_or_files_known_by_content(tmp_path):
     digest = hashlib.sha256(b"weights").hexdigest()[:16]
     command = parse(study, ["--teachers", f"timm:resnet18={file}", "s1"])
     named = Teacher("timm:resnet18", digest)
-    assert command.base.recipe.teachers == (named, Teacher("s1"))
-    assert command.teachers == {named: file}
-    assert len(asked_plan(study, command).teachers) == study.seeds
+    assert command.request.plan.base.recipe.teachers == (named, Teacher("s1"))
+    assert command.request.teachers == {named: file}
+    assert len(command.request.plan.teachers) == study.seeds
 
 
 @pytest.mark.parametrize(
@@ -215,33 +215,35 @@ def test_a_resolution_is_a_pixel_or_more():
 
 
 def test_execution_and_places(tmp_path):
-    running = parse(STUDY, ["--threads", "3", "--device", "cuda:1", "--runs", str(tmp_path)]).running
-    assert running.execution == Execution("cuda:1", 3)
-    assert running.workspace == Workspace.at(tmp_path)
-    assert parse(STUDY, ["--workers", "5"]).running.worker_count == 5
+    command = parse(STUDY, ["--threads", "3", "--device", "cuda:1", "--runs", str(tmp_path)])
+    assert command.execution == Execution("cuda:1", 3)
+    assert command.running.workspace == Workspace.at(tmp_path)
+    assert parse(STUDY, ["--workers", "5"]).workers == 5
+    shared = parse(STUDY, ["--processes", "2", "--blocks", "folded", "--sync-batchnorm", "--device", "cpu"]).execution
+    assert shared == Execution("cpu", processes=2, blocks="folded", sync_batchnorm=True)
 
 
 def test_workers_follow_the_cores(monkeypatch):
     monkeypatch.setattr("mobileone_core.cli.options.study._cores", lambda: 8)
-    assert parse(STUDY, ["--threads", "3"]).running.worker_count == 2
-    assert parse(STUDY, ["--threads", "9"]).running.worker_count == 1
-    assert parse(STUDY, ["--threads", "2", "--processes", "2"]).running.worker_count == 2
-    assert parse(STUDY, ["--processes", "9"]).running.worker_count == 1
+    assert parse(STUDY, ["--threads", "3"]).workers == 2
+    assert parse(STUDY, ["--threads", "9"]).workers == 1
+    assert parse(STUDY, ["--threads", "2", "--processes", "2"]).workers == 2
+    assert parse(STUDY, ["--processes", "9"]).workers == 1
 
 
 def test_workers_follow_the_gpus(monkeypatch):
     monkeypatch.setattr("mobileone_core.cli.options.study._gpus", lambda _: 5)
-    assert parse(STUDY, []).running.worker_count == 5
-    asked = parse(STUDY, ["--processes", "2"]).running
-    assert (asked.worker_count, asked.execution) == (2, Execution(processes=2))
+    assert parse(STUDY, []).workers == 5
+    asked = parse(STUDY, ["--processes", "2"])
+    assert (asked.workers, asked.execution) == (2, Execution(processes=2))
 
 
 def test_only_the_default_study_in_its_own_runs_reports_into_reports(tmp_path):
     usual, other = default_plan(STUDY), plan("--seeds", "2")
-    own, elsewhere = Workspace.at(runs_home()), Workspace.at(tmp_path)
-    assert report_directory(usual, own, None, True) == reports_home()
-    assert report_directory(usual, own, None, False) == runs_home() / "reports"
-    assert report_directory(other, own, None, True) == runs_home() / "reports"
+    own, elsewhere = Workspace.at(runs_directory()), Workspace.at(tmp_path)
+    assert report_directory(usual, own, None, True) == reports_directory()
+    assert report_directory(usual, own, None, False) == runs_directory() / "reports"
+    assert report_directory(other, own, None, True) == runs_directory() / "reports"
     assert report_directory(usual, elsewhere, None, True) == tmp_path / "reports"
     assert report_directory(other, own, tmp_path / "mine", False) == tmp_path / "mine"
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.cli.commands import report
+from mobileone_core.cli.options.record import Report
+from mobileone_core.cli.options.workspace import WorkspaceOptions
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.report import write_report
 from mobileone_core.study.declaration import Factor, Study
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.study.state import CellState
@@ -26,9 +28,13 @@ STUDY = Study(
 )
 
 
+def options(runs, reports=None):
+    return Report(storage=WorkspaceOptions(runs), reports=reports)
+
+
 @pytest.fixture
 def plan():
-    return Plan(STUDY, preset_cell("tiny", DataSpec(), "digits"))
+    return GridPlan(STUDY, preset_cell("tiny", DataSpec(), "digits"))
 
 
 @pytest.fixture
@@ -80,22 +86,22 @@ def test_kept_reports_are_rendered_again_without_a_record(plan, record, tmp_path
     page = write_report(plan, record, tmp_path).page
     text = page.read_text()
     page.unlink()
-    assert report.report(Workspace.at(tmp_path / "runs"), [], tmp_path) == 0
+    assert report.report(options(tmp_path / "runs", tmp_path)) == 0
     assert Path(capsys.readouterr().out.strip()) == page
     assert page.read_text() == text
 
 
 def test_other_runs_leave_the_workspace_s_reports_alone(plan, record, tmp_path, monkeypatch, capsys):
     """Stale kept reports lie in both places: those of the runs named are rendered, unless they are the usual runs."""
-    monkeypatch.setattr(report, "runs_home", lambda: tmp_path / "runs")
-    monkeypatch.setattr(report, "reports_home", lambda: tmp_path / "reports")
+    monkeypatch.setattr(report, "runs_directory", lambda: tmp_path / "runs")
+    monkeypatch.setattr(report, "reports_directory", lambda: tmp_path / "reports")
     own, others = tmp_path / "reports", tmp_path / "others" / "reports"
     pages = {directory: write_report(plan, record, directory).page for directory in (own, others)}
     for page in pages.values():
         page.write_text("stale")
-    assert report.report(Workspace.at(tmp_path / "others"), [], None) == 0
+    assert report.report(options(tmp_path / "others")) == 0
     assert Path(capsys.readouterr().out.strip()) == pages[others]
     assert pages[others].read_text() != "stale"
     assert pages[own].read_text() == "stale"
-    assert report.report(Workspace.at(tmp_path / "runs"), [], None) == 0
+    assert report.report(options(tmp_path / "runs")) == 0
     assert pages[own].read_text() == pages[others].read_text()

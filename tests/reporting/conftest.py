@@ -6,7 +6,7 @@ import pytest
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.study.declaration import Factor, Study
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 
@@ -59,7 +59,7 @@ def make_plan():
     def make(default=True, **changes):
         preset = preset_cell("tiny", DataSpec(), "digits")
         base = replace(preset, model=replace(preset.model, activation="gelu"))
-        return Plan(replace(STUDY, **changes), base, default=default)
+        return GridPlan(replace(STUDY, **changes), base, default=default)
 
     return make
 
@@ -73,7 +73,7 @@ def branches(make_plan):
 @pytest.fixture(scope="session")
 def measured(branches):
     """Its record. Losses fall as 1 / epoch; from none to 1 to 4 by 2 % each, by another 1 % at seed 2 of level 1."""
-    places = [dict(arm) for arm in branches.study.arms]
+    places = [dict(arm) for arm in branches.study.settings]
     rows, curves = [], []
     for cell in branches.cells:
         place = places.index(dict(cell.factors))

@@ -63,7 +63,7 @@ def test_comparison_comes_back_exactly(branches, data):
     metrics = st.dictionaries(words.map(lambda name: f"time/{name}"), numbers, max_size=4)
     tags = st.dictionaries(st.sampled_from(["device", "processor", "threads"]), told, max_size=3)
     rows = []
-    for arm in branches.study.arms:
+    for arm in branches.study.settings:
         for form in data.draw(st.sampled_from([(), ("train",), ("train", "deployed")])):
             levels = {**arm, "form": form}
             run = f"run{len(rows)}"
@@ -83,7 +83,7 @@ def test_tuples_switches_and_numbers_are_levels_again(make_plan):
     plan = make_plan(factors=factors, published="", compares="forms")
     rows = [
         CellRow(plan.comparison.key, 0, {**arm, "form": "train"}, f"run{place}", {"params": 1.0}, {})
-        for place, arm in enumerate(plan.study.arms)
+        for place, arm in enumerate(plan.study.settings)
     ]
     assert list(read_comparison(plan, comparison_csv(plan, rows))) == rows
 

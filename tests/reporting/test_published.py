@@ -69,7 +69,7 @@ def test_every_table_beside_ours_says_how_sure_it_is(name):
 )
 def test_every_published_value_has_its_level_in_the_study(path):
     study = runpy.run_path(str(path))["STUDY"]
-    arms = {level_label(arm) for arm in study.arms}
+    arms = {level_label(arm) for arm in study.settings}
     if isinstance(study, MeasuredStudy):  # a published network stands in no runtime of ours
         arms = {level for factor in study.factors for level in factor.levels}
         arms |= {paper_name(str(level)) for level in arms}

@@ -13,7 +13,7 @@ import pytest
 from mobileone_core.errors import InputError
 from mobileone_core.files import write_content
 from mobileone_core.reporting.report import read_report, report_name, write_index, write_report
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import StudyRecord
 
 REGENERATE = """
@@ -139,7 +139,7 @@ def test_record_read_back(plan, rows, tmp_path):
     private = ("host", "pid", "home")
     kept = [replace(row, environment={k: v for k, v in row.environment.items() if k not in private}) for row in rows]
     assert record == StudyRecord(tuple(kept))
-    assert Plan.from_json((directory / "plan.json").read_text()) == plan
+    assert GridPlan.from_json((directory / "plan.json").read_text()) == plan
 
 
 def test_nobodys_host_process_or_paths_are_told(plan, rows, tmp_path):

@@ -8,7 +8,7 @@ from search_fakes import SEARCH_ENGINE, small_search
 from study_fakes import Lines
 
 from mobileone_core.study.job import Setup
-from mobileone_core.study.run.search_loop import run_search
+from mobileone_core.study.run.loop import run_plan
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
 
@@ -17,7 +17,7 @@ def main() -> None:
     asked = json.loads(Path(sys.argv[1]).read_text())
     workspace = Workspace.at(Path(asked["runs"]))
     setup = Setup(workspace, asked["workers"], Execution("cpu"), Path(asked["data_root"]), engine=SEARCH_ENGINE)
-    plan, outcome = run_search(small_search(**asked["plan"]), setup, lambda _: Lines())
+    plan, outcome = run_plan(small_search(**asked["plan"]), setup, lambda _: Lines())
     print(json.dumps({"complete": outcome.is_complete, "plan": plan.to_json()}))
 
 

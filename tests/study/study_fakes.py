@@ -14,9 +14,9 @@ from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.job import Engine, QueueTiming
 from mobileone_core.study.measured import MeasuredStudy
-from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.observer import CellResult, EpochRecord
 from mobileone_core.training.recipe import Recipe, Teacher
@@ -38,7 +38,7 @@ def small_plan(levels=(1, 2, 3, 4), seeds=3, epochs=4, name="branch_count", *, t
         ema_decay=0.0,
         teachers=tuple(item if isinstance(item, Teacher) else Teacher(item) for item in teachers),
     )
-    return Plan(study, CellSpec(model=spec, recipe=recipe))
+    return GridPlan(study, CellSpec(model=spec, recipe=recipe))
 
 
 def script(directory: Path, **settings) -> Path:

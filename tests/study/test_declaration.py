@@ -16,7 +16,7 @@ from mobileone_core.model.cost import model_cost
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.factor import fields_of
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Teacher, paper_phases
@@ -34,7 +34,7 @@ def test_a_plan_has_every_level_with_every_seed_once_and_survives_json(levels, s
     assert [(cell.factors["k"], cell.seed) for cell in plan.cells] == [(k, s) for s in range(seeds) for k in levels]
     assert len({cell.key for cell in plan.cells}) == len(plan.cells)
     assert all(cell.spec.model.k == cell.factors["k"] and cell.spec.seed == cell.seed for cell in plan.cells)
-    again = Plan.from_json(plan.to_json())
+    again = GridPlan.from_json(plan.to_json())
     assert again == plan
     assert again.id == plan.id
     assert [cell.key for cell in again.cells] == [cell.key for cell in plan.cells]
@@ -44,7 +44,7 @@ def tiny_plan(*factors, base=None, seeds=1, **changes):
     """A plan on the presets; changes are of the recipe."""
     study = Study("study", "?", factors, seeds=seeds, base=base or {})
     preset = preset_cell("tiny", DataSpec(), "digits", study.base)
-    return Plan(study, replace(preset, recipe=replace(preset.recipe, **changes)))
+    return GridPlan(study, replace(preset, recipe=replace(preset.recipe, **changes)))
 
 
 @settings(max_examples=30)
@@ -69,8 +69,8 @@ def tiny_plan(*factors, base=None, seeds=1, **changes):
 )
 def test_a_plan_of_any_declaration_survives_json(factors, base, more):
     study = Study("study", "?", tuple(factors), base=base, **more)
-    plan = Plan(study, preset_cell("tiny", DataSpec(), "digits", base))
-    again = Plan.from_json(plan.to_json())
+    plan = GridPlan(study, preset_cell("tiny", DataSpec(), "digits", base))
+    again = GridPlan.from_json(plan.to_json())
     assert again == plan
     assert (again.id, again.queue) == (plan.id, plan.queue)
     for mine, other in zip(plan.queued, again.queued, strict=True):
@@ -171,7 +171,7 @@ def test_a_field_that_a_switch_leaves_alone_makes_another_queue():
 
 def test_two_factors_make_a_grid():
     factors = (Factor("k", "model.k", (1, 2), 1), Factor("activation", "model.activation", ("relu", "gelu"), "relu"))
-    plan = Plan(Study("grid", "?", factors, seeds=2), CellSpec())
+    plan = GridPlan(Study("grid", "?", factors, seeds=2), CellSpec())
     assert len(plan.cells) == 8
     assert {(c.spec.model.k, c.spec.model.activation) for c in plan.cells} == {
         (k, a) for k in (1, 2) for a in ("relu", "gelu")
@@ -237,23 +237,23 @@ def test_plans_that_differ_in_levels_or_seeds_alone_share_a_queue():
 def test_what_differs_from_the_presets_is_named():
     study = small_plan().study
     preset = preset_cell("tiny", DataSpec(), "digits")
-    assert Plan(study, preset).changes == {}
-    assert Plan(study, preset).queue == study.name
+    assert GridPlan(study, preset).changes == {}
+    assert GridPlan(study, preset).queue == study.name
     changed = replace(preset, model=replace(preset.model, activation="gelu"), recipe=replace(preset.recipe, lr=0.05))
-    assert Plan(study, changed).changes == {"model.activation": "gelu", "recipe.lr": 0.05}
+    assert GridPlan(study, changed).changes == {"model.activation": "gelu", "recipe.lr": 0.05}
 
 
 def test_levels_may_be_switches_and_tuples():
     reparam = Factor("reparam", "model.reparam", (True, False), True)
     se = Factor("se", "model.se", ("none", (0, 1, 1, 1)), "none")
-    plan = Plan(Study("both", "?", (reparam, se), seeds=1), preset_cell("tiny", DataSpec(), "digits"))
+    plan = GridPlan(Study("both", "?", (reparam, se), seeds=1), preset_cell("tiny", DataSpec(), "digits"))
     assert [(c.spec.model.k, c.spec.model.se) for c in plan.cells] == [
         (4, "none"),
         (4, (0, 1, 1, 1)),
         (1, "none"),
         (1, (0, 1, 1, 1)),
     ]
-    assert Plan.from_json(plan.to_json()) == plan
+    assert GridPlan.from_json(plan.to_json()) == plan
 
 
 @pytest.mark.parametrize(
@@ -298,4 +298,4 @@ def test_a_factor_names_a_field_that_is_there(field):
 def test_a_plan_of_another_version_is_refused_in_one_line():
     text = small_plan().to_json().replace('"question":', '"unheard_of":1,"question":')
     with pytest.raises(InputError, match="unheard_of"):
-        Plan.from_json(text)
+        GridPlan.from_json(text)

@@ -34,7 +34,7 @@ def drawn(study, seeds=4, holes=()):
         level_label(arm): {
             seed: blocks[seed] + shift + random.normal(0, 0.3) for seed in range(seeds) if (place, seed) not in holes
         }
-        for place, (arm, shift) in enumerate(zip(study.arms, random.normal(0, 0.5, size=99), strict=False))
+        for place, (arm, shift) in enumerate(zip(study.settings, random.normal(0, 0.5, size=99), strict=False))
     }
 
 
@@ -47,7 +47,7 @@ def cube_oracle(sample, names, confidence):
 
     subsets = [subset for order in range(4) for subset in itertools.combinations(NAMES, order)]
     rows, values = [], []
-    for arm in CUBE.arms:
+    for arm in CUBE.settings:
         for seed, value in sample[level_label(arm)].items():
             signs = {name: 1.0 if level == "on" else -1.0 for name, level in arm.items()}
             products = [math.prod(signs[name] for name in subset) for subset in subsets]
@@ -84,7 +84,7 @@ def test_verdicts_name_the_side_whatever_is_better():
     noise = np.random.default_rng(2).normal(0, 0.1, size=(8, 4))
     shift = {"progressive": 3.0, "annealing": -3.0, "ema": 0.0}
     sample = {}
-    for place, arm in enumerate(CUBE.arms):
+    for place, arm in enumerate(CUBE.settings):
         on = [name for name, level in arm.items() if level == "on"]
         value = sum(shift[name] for name in on) + 2.0 * ({"progressive", "annealing"} <= set(on))
         sample[level_label(arm)] = dict(enumerate(value + noise[place]))
@@ -111,7 +111,7 @@ def test_detectable_effect_has_the_power_it_says():
 def test_balanced_effects_are_differences_of_means():
     sample = drawn(CUBE)
     mean = {tuple(level == "on" for level in arm.values()): fmean(sample[level_label(arm)].values())
-            for arm in CUBE.arms}  # fmt: skip
+            for arm in CUBE.settings}  # fmt: skip
     found = {row.label: row.difference for row in effects(CUBE, sample)}
     on, off = True, False
     assert found["progressive"] == pytest.approx(
@@ -131,7 +131,7 @@ def test_more_than_two_levels_have_marginal_differences_alone():
 
     sample = drawn(GRID, holes={(1, 0), (4, 2)})
     cells = [{**arm, "seed": seed, "value": value}
-             for arm in GRID.arms for seed, value in sample[level_label(arm)].items()]  # fmt: skip
+             for arm in GRID.settings for seed, value in sample[level_label(arm)].items()]  # fmt: skip
     fit = smf.ols("value ~ C(width, Sum) * C(depth, Sum) + C(seed)", pd.DataFrame(cells)).fit()
     half, one, shallow = "C(width, Sum)[S.0.5]", "C(width, Sum)[S.1.0]", "C(depth, Sum)[S.1.0]"
     expected = {
@@ -207,7 +207,7 @@ values = st.lists(st.integers(-50, 50), min_size=8 * 3, max_size=8 * 3)
 def test_row_never_contradicts_itself(drawn_values, gone):
     sample = {level_label(arm): {seed: drawn_values[3 * place + seed] / 10 for seed in range(3)
                                  if 3 * place + seed not in gone}
-              for place, arm in enumerate(CUBE.arms)}  # fmt: skip
+              for place, arm in enumerate(CUBE.settings)}  # fmt: skip
     for row in effects(CUBE, sample):
         if row.verdict in ("raises", "lowers"):
             assert row.low > 0 if row.verdict == "raises" else row.high < 0

@@ -17,10 +17,10 @@ from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork, Runtim
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.factor import level_label
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.job import Setup
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.measured import MeasuredPlan
-from mobileone_core.study.plan import Plan
-from mobileone_core.study.plans import read_plan
 from mobileone_core.study.record.reading import read_plans, read_record
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states, is_settled
@@ -166,7 +166,7 @@ def test_steps_are_measured_where_they_can_be_and_gaps_are_told(databases, works
     outcome = run(plan, workspace)
     assert outcome.is_complete, outcome.states
     record = read_record(workspace.tracking, plan)
-    assert [row.factors for row in record.comparison] == list(plan.study.arms)
+    assert [row.factors for row in record.comparison] == list(plan.study.settings)
     assert [row.metrics["time/step_ms"] for row in record.comparison] == [1.0, 4.0, 1.0, 4.0, 4.0]
     assert read_plans(workspace.tracking, plan.study.name) == [plan]
 
@@ -195,7 +195,7 @@ def test_a_trained_plan_is_read_as_one():
 
     plan = small_plan(levels=(1, 2), seeds=1)
     assert read_plan(plan.to_json()) == plan
-    assert isinstance(read_plan(plan.to_json()), Plan)
+    assert isinstance(read_plan(plan.to_json()), GridPlan)
 
 
 def test_a_plan_is_shown_without_a_trace(workspace):

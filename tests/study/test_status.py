@@ -6,10 +6,10 @@ import pytest
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.study.declaration import Factor, Study
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.field_text import field_text
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.status import plan_lines
-from mobileone_core.study.words import field_words
 from mobileone_core.training.recipe import Teacher, paper_phases
 
 K = Factor("k", "model.k", (1, 2), 1)
@@ -21,7 +21,7 @@ def setting(recipe=None, model=None, data=None, **study):
     declared = Study("study", "?", study.pop("factors", (K,)), **study)
     cell = preset_cell("tiny", data or DataSpec(), "digits", declared.base)
     changed = replace(cell, recipe=cell.recipe.changed(**(recipe or {})), model=cell.model.changed(**(model or {})))
-    return plan_lines(Plan(declared, changed), [])[1]
+    return plan_lines(GridPlan(declared, changed), [])[1]
 
 
 def test_usual_settings_need_no_more_words():
@@ -70,4 +70,4 @@ def test_changes_are_named_in_words():
     ],
 )
 def test_fields_in_words(name, value, words):
-    assert field_words(name, value) == words
+    assert field_text(name, value) == words

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mobileone_core.cli.options.study import Running
 from mobileone_core.errors import InputError
 from mobileone_core.study.environment import environment_tags
 from mobileone_core.training.execution import Execution
@@ -49,7 +48,6 @@ def test_a_checkpoint_of_one_path_goes_on_with_the_other(train, memory, order):
 
 
 def test_the_path_is_how_a_cell_runs_and_is_recorded():
-    assert Running(blocks="folded").execution.blocks == "folded"
     assert "folded blocks" in environment_tags(FOLDED)["execution"]
     assert environment_tags(BRANCHES)["execution"] == "branches blocks"
     assert environment_tags(Execution("cpu"))["execution"] == "auto blocks"

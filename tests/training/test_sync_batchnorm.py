@@ -6,7 +6,6 @@ import torch
 from rank_shares import SETTINGS, THREE
 from safetensors.torch import load_file
 
-from mobileone_core.cli.options.study import Running
 from mobileone_core.errors import InputError
 from mobileone_core.study.environment import environment_tags
 from mobileone_core.training.distributed import other_ranks
@@ -81,7 +80,6 @@ def test_a_cell_of_two_processes_is_that_of_one(train):
 
 
 def test_how_it_ran_is_recorded_and_what_cannot_run_is_refused():
-    assert Running(processes=2, blocks="folded", sync_batchnorm=True, device="cpu").execution == SHARED
     assert environment_tags(SHARED)["execution"] == "folded blocks, 2 processes, sync_batchnorm"
     assert environment_tags(Execution("cpu", sync_batchnorm=True))["execution"] == "auto blocks"
     with pytest.raises(InputError, match="sync_batchnorm: True is not allowed; with several processes it needs blocks"):

@@ -1,4 +1,4 @@
-"""One export from its options to what was verified."""
+"""The command `mobileone export`."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mobileone_core.cli.commands.labels import class_labels
+from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.data.spec import DATA_SETS
@@ -28,12 +29,12 @@ from mobileone_core.training.evaluate import read_network
 if TYPE_CHECKING:
     from mobileone_core.latency.onnx import OnnxVerification
 
-HEADS = ("head.fc.weight", "linear.weight")  # the classifier's name in our own and timm's layout, and the authors'
+HEADS = ("head.fc.weight", "linear.weight")  # the classifier in this package's and timm's layout, and in the authors'
 
 
 @dataclass(frozen=True)
 class Source:
-    """A deployed network, the data set it was made for, its image size in pixels, and facts about it."""
+    """A deployed network to export, with its data set, image size in pixels, and metadata for the file."""
 
     network: MobileOne
     data: str
@@ -41,124 +42,127 @@ class Source:
     metadata: Mapping[str, str]
 
 
-def run(asked: Export) -> None:
-    """Export, verify, and print what was verified; InputError for what cannot be used."""
+def export(options: Export) -> int:
+    """Export, verify, and print what was verified. Raises InputError."""
     began = time.perf_counter()
     interrupt = SignalGuard()
     with interrupt.installed():
-        source = _from_run(asked) if asked.run else _from_file(asked)
-        write = _coreml if asked.format == "coreml" else _onnx
-        written = write(asked, source, interrupt)
+        source = _from_run(options) if options.run else _from_file(options)
+        write = _coreml if options.format == "coreml" else _onnx
+        written = write(options, source, interrupt)
     print("\n".join([*written, f"seconds     {time.perf_counter() - began:.1f}"]))
+    return COMPLETE
 
 
-def _coreml(asked: Export, source: Source, interrupt: SignalGuard) -> list[str]:
+def _coreml(options: Export, source: Source, interrupt: SignalGuard) -> list[str]:
     from mobileone_core.coreml.export import export_package
 
-    pixels = _pixels(asked, source) if asked.input == "image" else None
-    options = Options(source.image_size, asked.chosen_precision, pixels)
-    done = export_package(source.network, asked.output, options, source.metadata, interrupt.check)
-    found = done.verification
-    lines = _lines(asked, source, found.census, found.weights, found.error)
-    if found.half_difference is not None:
-        finite = f"{found.half_difference:.1e} of the largest output (for information)"
+    pixels = _pixels(options, source) if options.input == "image" else None
+    conversion = Options(source.image_size, options.chosen_precision, pixels)
+    done = export_package(source.network, options.output, conversion, source.metadata, interrupt.check)
+    verified = done.verification
+    lines = _lines(options, source, verified.census, verified.weights, verified.error)
+    if verified.half_difference is not None:
+        finite = f"{verified.half_difference:.1e} of the largest output (for information)"
         overflow = "results leave the range of float16; use --precision float32"
-        lines.append(f"float16     {finite if found.half_difference < float('inf') else overflow}")
+        lines.append(f"float16     {finite if verified.half_difference < float('inf') else overflow}")
     return [*lines, f"size        {done.size:,} bytes", f"model hash  {done.hash}"]
 
 
-def _onnx(asked: Export, source: Source, interrupt: SignalGuard) -> list[str]:
+def _onnx(options: Export, source: Source, interrupt: SignalGuard) -> list[str]:
     from mobileone_core.latency.onnx import OnnxVerification, export_verified_onnx
 
-    found: list[OnnxVerification] = []
-    manifest = asked.output.with_name(f"{asked.output.name}.json")
+    results: list[OnnxVerification] = []
+    manifest = options.output.with_name(f"{options.output.name}.json")
 
     def write(aside: Path) -> None:
-        found.append(export_verified_onnx(source.network, source.image_size, aside, source.metadata))
+        results.append(export_verified_onnx(source.network, source.image_size, aside, source.metadata))
         interrupt.check()
-        write_content(manifest, _manifest(asked, source, found[0], sha256(aside)))
+        write_content(manifest, _manifest(options, source, results[0], sha256(aside)))
 
-    write_whole(asked.output, write)
-    lines = _lines(asked, source, found[0].census, found[0].weights, found[0].error)
+    write_whole(options.output, write)
+    lines = _lines(options, source, results[0].census, results[0].weights, results[0].error)
     return [
         *lines,
-        f"size        {asked.output.stat().st_size:,} bytes",
-        f"model hash  {sha256(asked.output)}",
+        f"size        {options.output.stat().st_size:,} bytes",
+        f"model hash  {sha256(options.output)}",
         f"manifest    {manifest}",
     ]
 
 
-def _manifest(asked: Export, source: Source, found: "OnnxVerification", digest: str) -> str:
-    """As a package's: what it is, its hash, operators and what was verified; beside the file, and there before it."""
+def _manifest(options: Export, source: Source, verified: "OnnxVerification", digest: str) -> str:
+    """The manifest next to an ONNX file, written before it: hash, network, operators and what was verified."""
     content = {
         "hash": digest,
         "network": asdict(source.network.spec),
         "classes": source.network.num_classes,
         "image_size": source.image_size,
-        "precision": asked.chosen_precision,
-        "input": asked.input,
+        "precision": options.chosen_precision,
+        "input": options.input,
         "metadata": dict(source.metadata),
-        "verified": asdict(found),
+        "verified": asdict(verified),
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def _lines(asked: Export, source: Source, census: Mapping[str, int], weights: int, error: float) -> list[str]:
+def _lines(options: Export, source: Source, census: Mapping[str, int], weights: int, error: float) -> list[str]:
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(census.items(), key=lambda item: -item[1]))
     shape = f"{source.network.spec.in_channels} x {source.image_size} x {source.image_size}"
     return [
-        f"{asked.output}: verified",
-        f"input       {asked.input} {shape}, {asked.chosen_precision}",
+        f"{options.output}: verified",
+        f"input       {options.input} {shape}, {options.chosen_precision}",
         f"operators   {counts}",
         f"weights     {weights} arrays are the network's",
         f"outputs     differ from torch's by {error:.1e} of the largest at most",
     ]
 
 
-def _pixels(asked: Export, source: Source) -> Pixels:
+def _pixels(options: Export, source: Source) -> Pixels:
     entry = DATA_SETS[source.data]
-    return Pixels(entry.mean, entry.std, class_labels(source.data, source.network.num_classes, asked.labels))
+    return Pixels(entry.mean, entry.std, class_labels(source.data, source.network.num_classes, options.labels))
 
 
-def _from_run(asked: Export) -> Source:
+def _from_run(options: Export) -> Source:
     from mobileone_core.study.record.finished import read_run
 
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        found = read_run(asked.workspace.tracking, asked.run, directory)
-        network = reparameterize(read_network(found.spec.model, found.spec.data.num_classes, found.weights))
-        accuracy = {name: f"{found.metrics[name]:.6g}" for name in ("test/top1", "val/top1") if name in found.metrics}
-        facts = {"key": found.spec.key, "run": asked.run, "variant": found.variant, **accuracy}
-        metadata = _metadata(asked, facts, found.weights)
-    data = found.spec.data
-    return Source(network, data.name, asked.image_size or data.image_size, metadata)
+        run = read_run(options.storage.workspace.tracking, options.run, directory)
+        network = reparameterize(read_network(run.spec.model, run.spec.data.num_classes, run.weights))
+        accuracy = {name: f"{run.metrics[name]:.6g}" for name in ("test/top1", "val/top1") if name in run.metrics}
+        facts = {"key": run.spec.key, "run": options.run, "variant": run.variant, **accuracy}
+        metadata = _metadata(options, facts, run.weights)
+    data = run.spec.data
+    return Source(network, data.name, options.image_size or data.image_size, metadata)
 
 
-def _from_file(asked: Export) -> Source:
-    assert asked.weights is not None  # Export has checked
-    entry = DATA_SETS[asked.data_name]
-    size = asked.image_size or entry.image_size
-    spec = ModelSpec.preset(asked.variant, in_channels=entry.channels).fitted_to(size).changed(**asked.network.changes)
-    network = read_network(spec, _classes(asked.weights), asked.weights, "deployed")
-    facts = {"variant": asked.variant, "weights file": asked.weights.name}
-    return Source(network, asked.data_name, size, _metadata(asked, facts, asked.weights))
+def _from_file(options: Export) -> Source:
+    assert options.weights is not None  # Export.check requires it
+    entry = DATA_SETS[options.data_name]
+    size = options.image_size or entry.image_size
+    spec = (
+        ModelSpec.preset(options.variant, in_channels=entry.channels).fitted_to(size).changed(**options.network.changes)
+    )
+    network = read_network(spec, _classes(options.weights), options.weights, "deployed")
+    facts = {"variant": options.variant, "weights file": options.weights.name}
+    return Source(network, options.data_name, size, _metadata(options, facts, options.weights))
 
 
 def _classes(weights: Path) -> int:
-    """As many as the classifier of a weight file has."""
+    """The number of classes of a weight file's classifier."""
     _, state = read_state(weights)
-    found = [state[name] for name in HEADS if name in state and state[name].dim() == 2]
-    if not found:
+    heads = [state[name] for name in HEADS if name in state and state[name].dim() == 2]
+    if not heads:
         raise InputError(f"{weights}: it holds no classifier ({' or '.join(HEADS)})")
-    return len(found[0])
+    return len(heads[0])
 
 
-def _metadata(asked: Export, facts: Mapping[str, str], weights: Path) -> dict[str, str]:
+def _metadata(options: Export, facts: Mapping[str, str], weights: Path) -> dict[str, str]:
     usual = {
         "weights sha256": sha256(weights),
         "git": git_revision(),
         "torch": str(torch.__version__),
-        "precision": asked.chosen_precision,
-        "input": asked.input,
+        "precision": options.chosen_precision,
+        "input": options.input,
     }
     return {f"mobileone.{name.replace(' ', '_')}": text for name, text in {**facts, **usual}.items()}

@@ -1,34 +1,30 @@
-"""`mobileone evaluate`: the accuracy of a checkpoint, as a recorded run. Imports nothing heavy before it works."""
+"""Options of `mobileone evaluate`: the accuracy of a checkpoint, as a recorded run."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from mobileone_core.cli.guard import COMPLETE
-from mobileone_core.cli.paths import runs_home
+from mobileone_core.cli.options.workspace import Directory, Options, RecordOptions
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import require
 from mobileone_core.model.spec import Activation, ModelSpec
-from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Precision
-
-Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 
 @dataclass(frozen=True)
 class Network:
-    """Fields of the network, where it is not as the variant has it."""
+    """Fields of the network that differ from the variant."""
 
     k: int | None = None
-    """Branches of a block."""
+    """Branches per block."""
     stem_k: int | None = None
     """Branches of the first block."""
     reparam: bool = True
-    """The plain network, one conv-BN a block; it implies k = 1."""
+    """The branches of training; without them one conv-BN per block, and k = 1."""
     activation: Activation | None = None
     se: Literal["none", "paper", "all"] | tuple[int, ...] | None = None
     """Squeeze-and-excitation: none, paper (S4's placement), all or blocks at the end of each stage."""
@@ -40,8 +36,8 @@ class Network:
     @property
     def changes(self) -> dict[str, Any]:
         """What differs from the variant, as ModelSpec takes it."""
-        asked = {name: value for name, value in asdict(self).items() if value is not None}
-        return {name: value for name, value in asked.items() if (name, value) != ("reparam", True)}
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in given.items() if (name, value) != ("reparam", True)}
 
 
 @dataclass(frozen=True)
@@ -52,19 +48,19 @@ class Images:
     """The centre crop's share of the resized shorter side. timm's settings of the released weights: 0.875 for s0,
     0.9 for s1 to s4, all bilinear at 224 px. Digits and CIFAR are read whole."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """Of the resizing."""
+    """Interpolation of the resizing."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Pixels; the data's own where not given, 224 for ImageNet and image folders."""
+    """Pixels; the data set's if not given, 224 for ImageNet and image folders."""
     split: Literal["test", "val"] = "test"
-    """With train/ and val/ alone, as ImageNet has them, val/ is the test set, which needs no train/, and val is carved
-    from train/."""
+    """If the data set has train/ and val/ alone, as ImageNet does, val/ is the test set, which needs no train/, and val
+    is carved from train/."""
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Options):
     """Measure top-1 and top-5 of a checkpoint and record them as a run of the experiment `evaluate`.
 
-    The file may hold our own, the authors' or timm's names, in train or deployed form.
+    The file may hold this package's, the authors' or timm's names, in train or deployed form.
     """
 
     weights: Annotated[Path, tyro.conf.arg(metavar="FILE")]
@@ -76,39 +72,32 @@ class Evaluate:
     data_root: Directory = None
     """Directory that holds the data set."""
     form: Literal["file", "train", "deployed"] = "file"
-    """The form that is evaluated: the file's own, or the deployed one, into which a train form is folded."""
+    """The form that is evaluated: the file's, or the deployed one, into which a train form is folded."""
     network: Network = Network()
     images: Images = Images()
     batch_size: int = 128
     threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Threads of the network, and processes that decode; torch's own number where not given."""
+    """Threads of the network, and processes that decode; torch's default if not given."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Precision = "32"
     channels_last: bool = False
     """Channels-last memory format, on a GPU."""
-    runs: Directory = None
-    """The record; runs/ of this workspace where not given."""
-    tracking: str = ""
-    """MLflow tracking URI; mlflow.db in the runs directory where not given."""
+    storage: RecordOptions = field(default_factory=RecordOptions)
 
     @property
     def crop(self) -> str:
-        """As recorded; images in memory are not cropped."""
+        """The crop as recorded; images in memory are not cropped."""
         return "none" if DATA_SETS[self.data].in_memory else f"{self.images.crop:g}"
 
-    def __call__(self) -> int:
-        Execution(self.device, 1 if self.threads is None else self.threads)  # refuses before torch is imported
+    def check(self) -> None:
+        """Raise InputError for a missing file, unknown data, and fields that the network refuses."""
+        Execution(self.device, 1 if self.threads is None else self.threads)
         require(self.weights.is_file(), "weights", str(self.weights), "an existing file")
-        data, spec = self._resolved()
-        workspace = Workspace.at(self.runs or runs_home(), tracking=self.tracking)
-        from mobileone_core.cli.commands.evaluate import run
+        self.resolved()
 
-        run(self, data, spec, workspace)
-        return COMPLETE
-
-    def _resolved(self) -> tuple[DataSpec, ModelSpec]:
-        """Data and network; InputError for what they refuse."""
+    def resolved(self) -> tuple[DataSpec, ModelSpec]:
+        """Data and network. Raises InputError."""
         test_only = self.images.split == "test"
         data = resolve_data(self.data, self.data_root, self.images.image_size, test_only=test_only)
         for name in ("crop", "interpolation"):

@@ -1,4 +1,4 @@
-"""`mobileone latency run|import`: latencies on a Mac or an iPhone, as recorded runs. Imports nothing heavy."""
+"""Options of `mobileone latency run|import`: latencies on a Mac or an iPhone, as recorded runs."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from mobileone_core.cli.options.workspace import Places
+from mobileone_core.cli.options.workspace import Options, WorkspaceOptions
 
 ComputeUnits = Literal["all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"]
 Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
@@ -17,18 +17,18 @@ class Models:
     """Which exported models the numbers may belong to."""
 
     manifest: Files = ()
-    """Manifests that `mobileone export` wrote beside packages."""
+    """Manifests that `mobileone export` wrote next to packages."""
     package: Files = ()
-    """Packages (.mlpackage), each with its manifest beside it, or with --title."""
+    """Packages (.mlpackage), each with its manifest next to it, or with --title."""
     title: str = ""
-    """Title where no manifest tells one, such as mobileone_s0."""
+    """Title if no manifest has one, such as mobileone_s0."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Options):
     """Measure exported packages on a connected iPhone, or on this Mac. Needs macOS; an iPhone needs Xcode 15 too.
 
-    An iPhone is driven through coremltools' remote device, which copies four files a prediction: the chip idles in
+    An iPhone is driven through coremltools' remote device, which copies four files per prediction: the chip idles in
     between. Good for which unit runs each operator and for coarse numbers, not for the paper's latency: the protocol of
     these numbers is remote-device. On the Mac all packages and compute units are timed side by side: mac-interleaved.
     """
@@ -38,7 +38,7 @@ class Run:
     model: Files
     """Packages (.mlpackage) that `mobileone export` wrote."""
     title: str = ""
-    """Title where no manifest tells one, such as mobileone_s0."""
+    """Title if no manifest has one, such as mobileone_s0."""
     units: tuple[ComputeUnits, ...] = ("all", "cpu_and_ne", "cpu_only")
     """Compute units."""
     n: int = 50
@@ -48,32 +48,27 @@ class Run:
     team: str = ""
     """Development team id that signs the app on the iPhone: ten letters and digits, in Xcode's account settings."""
     name: str = ""
-    """Name of the iPhone, where several are connected."""
+    """Name of the iPhone if several are connected."""
     timeout: float = 900.0
     """Seconds that building, installing and each measurement may take."""
     work: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Directory where the built app stays; modelrunner/ in the runs directory where not given."""
-    places: Places = field(default_factory=Places)
-
-    def __call__(self) -> int:
-        from mobileone_core.cli.commands.device_run import run
-
-        return run(self)
+    """Directory of the built app; modelrunner/ in the runs directory if not given."""
+    storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
 
 
 @dataclass(frozen=True)
-class Import:
+class Import(Options):
     """Take measurements made elsewhere into the record: our JSON or CSV, an Xcode report (.mlperf), or numbers of the
     ModelBench app, typed in (--modelbench --low 0.5 --average 0.6). --formats prints what JSON and CSV hold.
 
-    Everything is checked first; nothing is written where anything is wrong. Files are kept as they are.
+    Everything is checked first; nothing is written if anything is wrong. Files are stored unchanged.
     """
 
     files: tyro.conf.Positional[Files] = ()
     """Files: .json, .csv or .mlperf."""
     models: Models = field(default_factory=Models)
     device: str = ""
-    """Device, as "iPhone 12"; what a file does not say itself."""
+    """Device, as "iPhone 12", for files that do not name it."""
     os: str = ""
     """Operating system with its version, as "iOS 17.4"."""
     units: ComputeUnits | None = None
@@ -91,23 +86,18 @@ class Import:
     rounds: int = 20
     """Rounds of the app."""
     calls: int = 50
-    """Predictions a round of the app."""
+    """Predictions per round of the app."""
     median_ms: float | None = None
     """The prediction median of an Xcode report, as a person read it."""
     unit: Literal["ms", "s", "us"] | None = None
-    """Unit of an Xcode report's times, where its keys do not name it."""
+    """Unit of an Xcode report's times if its keys do not name it."""
     yes: bool = False
-    """Take the one prediction median found in an Xcode report without asking."""
+    """Take the one prediction median of an Xcode report without asking."""
     again: bool = False
-    """Record once more what is in the record already."""
+    """Record once more what the record already holds."""
     formats: bool = False
     """Print what our JSON and CSV hold, and end."""
-    places: Places = field(default_factory=Places)
-
-    def __call__(self) -> int:
-        from mobileone_core.cli.commands.device_import import run
-
-        return run(self)
+    storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
 
 
 @dataclass(frozen=True)
@@ -118,6 +108,3 @@ class Latency:
         Annotated[Run, tyro.conf.subcommand("run", prefix_name=False)]
         | Annotated[Import, tyro.conf.subcommand("import", prefix_name=False)]
     )
-
-    def __call__(self) -> int:
-        return self.action()

@@ -1,198 +1,125 @@
-"""Options of a study's command line. Imports nothing heavy."""
+"""The command line of a study: parsed in two steps from the options that its kind declares."""
 
 import dataclasses
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from mobileone_core.cli.options.fields import (
-    FOLLOWING,
-    differing,
-    field_options,
-    level_options,
-    read_levels,
-    recipe_by_name,
-    search_options,
-    training_asked,
-)
-from mobileone_core.cli.paths import runs_home
-from mobileone_core.data.catalog import resolve_data
-from mobileone_core.data.spec import DataSpec
-from mobileone_core.errors import InputError, require
-from mobileone_core.model.spec import BlockExecution, ModelSpec
-from mobileone_core.study.declaration import Study
-from mobileone_core.study.factor import fields_of
-from mobileone_core.study.presets import preset_cell
-from mobileone_core.study.search import STAGES, SearchStudy
-from mobileone_core.study.workspace import Workspace
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.cli.options.workspace import Directory, WorkspaceOptions
+from mobileone_core.errors import require_integer
+from mobileone_core.study.declaration import Declaration
+from mobileone_core.study.kinds import options_of
+from mobileone_core.study.options import Request, spec_options
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.recipe import Recipe, Teacher
 
-RECIPE_OF_DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"}  # the others take the paper's
-TAUGHT = ("teachers", "temperature", "hard_label_weight")  # a search has no teachers
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+METAVARS = {Path | None: "DIR", int | None: "N", str | None: "NAME"}
 
 
 @dataclass(frozen=True)
-class Presets:
-    """The presets that the remaining options start from."""
-
-    variant: str
-    """Network: s0 to s4 as published; tiny and small, ours, for laptops."""
-    data: str
-    """Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder."""
-    data_root: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Directory that holds the data set."""
-    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Resolution that images are read at, to which network and phases are fitted; the data's own where not given."""
-    recipe: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Recipe: digits, cifar or paper; the data's own where not given."""
-
-
-@dataclass(frozen=True)
-class Running:
-    """How and where it runs; no part of what is measured."""
+class RunOptions(WorkspaceOptions):
+    """Where it runs, and what is done; no part of what is measured."""
 
     plan: bool = False
     """Print every cell and its state; start nothing, create no file."""
     join: bool = False
     """Take cells from an existing queue and plan nothing: what a second machine runs."""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Cells that train side by side; GPUs, else cores / threads, divided by processes, where not given."""
-    processes: Annotated[int, tyro.conf.arg(metavar="N")] = 1
-    """Processes that train one cell together, data-parallel; each has a GPU of its own, or a CPU."""
-    threads: int = 1
-    """Threads a process."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    channels_last: bool = False
-    """Train in channels-last memory format."""
-    compile: bool = False
-    """Train with torch.compile."""
-    blocks: BlockExecution = "auto"
-    """How a block trains: every branch by itself, all folded into one convolution (exact), or the faster of both."""
-    sync_batchnorm: bool = False
-    """Normalize by the whole batch of all processes, not by each one's share; needs blocks folded or auto."""
-    runs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Queue, record and checkpoints; runs/ of this workspace where not given."""
-    reports: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    reports: Directory = None
     """Report; reports/ of this workspace for the default study, else reports/ in the runs directory."""
-    queue: str = ""
-    """Optuna storage URL; optuna.db in the runs directory where not given."""
-    tracking: str = ""
-    """MLflow tracking URI; mlflow.db in the runs directory where not given."""
-
-    @property
-    def execution(self) -> Execution:
-        switches = self.channels_last, self.compile
-        return Execution(self.device, self.threads, *switches, self.processes, self.blocks, self.sync_batchnorm)
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace.at(self.runs or runs_home(), self.queue, self.tracking)
-
-    @property
-    def worker_count(self) -> int:
-        """Workers asked for, or as many as the GPUs that may be used, or else the cores, carry."""
-        if self.workers is None:
-            return max(1, (_gpus(self.device) or _cores() // self.execution.threads) // self.execution.processes)
-        require(self.workers >= 1, "workers", self.workers, "an integer of 1 or more")
-        return self.workers
 
 
-def _cores() -> int:
-    """Cores that this process may use; macOS counts them all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@dataclass(frozen=True)
+class TrainingRunOptions(RunOptions):
+    """Where and how it runs; no part of what is measured."""
 
-
-def _gpus(device: str) -> int:
-    """GPUs that cells may spread over, as the driver lists them: asking torch takes seconds."""
-    if device == "cpu":
-        return 0
-    listed = Path("/proc/driver/nvidia/gpus")
-    found = len(list(listed.iterdir())) if listed.is_dir() else 0
-    return min(found, 1) if ":" in device else found
+    workers: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Cells that train side by side; GPUs, else cores / threads, divided by processes, if not given."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A parsed command line: what to study, and how to run it; teachers names the files of their weights."""
+    """A parsed command line: what is requested, and how it runs."""
 
-    presets: Presets
-    running: Running
-    study: Study | SearchStudy
-    base: CellSpec
-    teachers: Mapping[Teacher, Path]
+    request: Request
+    running: RunOptions
+    execution: Execution = field(default_factory=Execution)
+    workers: int = 1
 
 
-def parse(study: Study | SearchStudy, arguments: Sequence[str]) -> Command:
-    """Read a study's command line in two steps: the presets, then all else with their values as defaults.
+def parse(study: Declaration, arguments: Sequence[str]) -> Command:
+    """Parse a study's command line: first the presets, then every option with its value under them as default.
 
-    tyro prints the help, or one box that says what is wrong, and exits with status 2.
+    For --help and for options that do not fit their type, tyro prints a text and exits. Raises InputError.
     """
-    presets, _ = tyro.cli(
-        Presets,
+    options = options_of(study)
+    chosen, _ = tyro.cli(
+        type(_explained(options.presets())),
         args=[item for item in arguments if item not in ("-h", "--help")],
-        default=Presets(study.variant, study.data),
         return_unknown_args=True,
         add_help=False,
         config=CONFIG,
     )
-    recipe = presets.recipe or own_recipe(study, presets.data)
-    preset = preset_cell(presets.variant, _data(presets, arguments), recipe, study.base)
+    presets = replace(options.presets(), **vars(chosen))
+    groups = {"presets": presets, **options.groups(presets, for_help=bool({"-h", "--help"} & set(arguments)))}
+    if options.trains:
+        groups |= {"execution": spec_options("How a cell trains.", Execution()), "running": TrainingRunOptions()}
+    else:
+        groups["running"] = RunOptions()
     line: Any = tyro.cli(
-        _command_line(study, presets, preset),
-        args=arguments,
-        description=f"{study.question} ({study.source})",
-        config=CONFIG,
+        _command_line(groups), args=arguments, description=f"{study.question} ({study.source})", config=CONFIG
     )
-    factors = tuple(replace(item, levels=read_levels(getattr(line.levels, item.name))) for item in study.factors)
-    named = {"variant": presets.variant, "data": presets.data, "recipe": recipe}
-    searched = vars(line.search) if isinstance(study, SearchStudy) else {}
-    changes: dict[str, Any] = {**named, **searched, "factors": factors, "seeds": line.levels.seeds}
-    asked: Study | SearchStudy = replace(study, **changes)
-    network = preset.model.changed(**differing(fields_of(preset.model), line.network))
-    training, files = training_asked(preset, line.training)
-    return Command(presets, line.running, asked, CellSpec(network, preset.data, training), files)
+    request = options.request(presets, line)
+    if not options.trains:
+        return Command(request, line.running)
+    execution = Execution(**vars(line.execution))
+    return Command(request, line.running, execution, worker_count(line.running.workers, execution))
 
 
-def _data(presets: Presets, arguments: Sequence[str]) -> DataSpec:
-    """The data set named; the help does without one that is not there."""
-    try:
-        return resolve_data(presets.data, presets.data_root, presets.image_size)
-    except InputError:
-        if {"-h", "--help"} & set(arguments):
-            return DataSpec()
-        raise
+def worker_count(workers: int | None, execution: Execution) -> int:
+    """The requested workers, else as many as the usable GPUs, or else the cores, carry. Raises InputError."""
+    if workers is None:
+        return max(1, (_gpus(execution.device) or _cores() // execution.threads) // execution.processes)
+    require_integer("workers", workers)
+    return workers
 
 
-def own_recipe(study: Study | SearchStudy, data: str) -> str:
-    """The recipe that a data set takes unless one is named."""
-    return study.recipe if data == study.data else RECIPE_OF_DATA.get(data, "paper")
+def _cores() -> int:
+    """Cores that this process may use; macOS counts all cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _command_line(study: Study | SearchStudy, presets: Presets, preset: CellSpec) -> type:
-    varied = {name for factor in study.factors for name in factor.fields}
-    search: dict[str, Any] = {}
-    if isinstance(study, SearchStudy):
-        varied |= {f"model.{name}" for name in STAGES} | {f"recipe.{name}" for name in TAUGHT}
-        search = {"search": search_options(study)}
-    groups = {
-        "presets": presets,
-        "levels": level_options(study),
-        **search,
-        "network": field_options(ModelSpec, "Fields of the network.", fields_of(preset.model), _names(varied, "model")),
-        "training": field_options(Recipe, "Fields of the recipe.", recipe_by_name(preset), _names(varied, "recipe")),
-        "running": Running(),
-    }
-    fields = [(name, type(group), field(default=group)) for name, group in groups.items()]
+def _gpus(device: str) -> int:
+    """GPUs that cells may spread over, as the driver lists them, because asking torch takes seconds."""
+    directory = Path("/proc/driver/nvidia/gpus")
+    count = len(list(directory.iterdir())) if device != "cpu" and directory.is_dir() else 0
+    return min(count, 1) if ":" in device else count
+
+
+def _command_line(groups: Mapping[str, Any]) -> type:
+    """A dataclass with a field per group of options."""
+    explained = {name: _explained(group) for name, group in groups.items()}
+    fields = [(name, type(group), field(default=group)) for name, group in explained.items()]
     return dataclasses.make_dataclass("CommandLine", fields, frozen=True)
 
 
-def _names(varied: Collection[str], part: str) -> set[str]:
-    return FOLLOWING | {name.removeprefix(f"{part}.") for name in varied if name.startswith(f"{part}.")}
+def _explained(group: Any) -> Any:
+    """The group with the help texts of its fields as tyro reads them; a group without such texts stays as it is."""
+    entries = dataclasses.fields(group)
+    if not any("help" in entry.metadata for entry in entries):
+        return group
+    hints = get_type_hints(type(group))
+    fields: list[tuple[str, Any, Any]] = [
+        (entry.name, _annotated(hints[entry.name], entry.metadata["help"]), field(default=getattr(group, entry.name)))
+        for entry in entries
+    ]
+    made = dataclasses.make_dataclass(type(group).__name__, fields, frozen=True)
+    made.__doc__ = type(group).__doc__
+    return made()
+
+
+def _annotated(hint: Any, text: str) -> Any:
+    return Annotated[hint, tyro.conf.arg(help=text, metavar=METAVARS.get(hint))]

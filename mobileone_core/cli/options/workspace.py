@@ -1,4 +1,4 @@
-"""Where the commands of `mobileone` find queue and record. Imports nothing heavy."""
+"""Options that several commands share: where the workspace lies."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,23 +6,42 @@ from typing import Annotated
 
 import tyro
 
-from mobileone_core.cli.paths import runs_home
+from mobileone_core.cli.paths import runs_directory
 from mobileone_core.study.workspace import Workspace
 
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 
+class Options:
+    """The options of one command."""
+
+    def check(self) -> None:
+        """Raise InputError for what can be refused before anything heavy is imported."""
+
+
 @dataclass(frozen=True)
-class Places:
-    """Where the queue and the record lie."""
+class RecordOptions:
+    """Where the record lies."""
 
     runs: Directory = None
-    """Queue, record and checkpoints; runs/ of this workspace where not given."""
-    queue: str = ""
-    """Optuna storage URL; optuna.db in the runs directory where not given."""
+    """Queue, record and checkpoints; runs/ of this workspace if not given."""
     tracking: str = ""
-    """MLflow tracking URI; mlflow.db in the runs directory where not given."""
+    """MLflow tracking URI; mlflow.db in the runs directory if not given."""
 
     @property
     def workspace(self) -> Workspace:
-        return Workspace.at(self.runs or runs_home(), self.queue, self.tracking)
+        """The workspace with this record."""
+        return Workspace.at(self.runs or runs_directory(), tracking=self.tracking)
+
+
+@dataclass(frozen=True)
+class WorkspaceOptions(RecordOptions):
+    """Where the queue and the record lie."""
+
+    queue: str = ""
+    """Optuna storage URL; optuna.db in the runs directory if not given."""
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace with this queue and record."""
+        return Workspace.at(self.runs or runs_directory(), self.queue, self.tracking)

@@ -110,7 +110,7 @@ def _level_names(result: Result) -> list[str]:
     """Names of the levels in the legend, without those of the factors if there are several."""
     if len(result.plan.study.factors) == 1:
         return [result.level_words(row.level) for row in result.analysis.comparisons]
-    return [", ".join(map(level_text, setting.values())) for setting in result.plan.study.arms]
+    return [", ".join(map(level_text, setting.values())) for setting in result.plan.study.settings]
 
 
 def _values(axes: "Axes", indices: Mapping[str, int], levels: Mapping[str, Mapping[int, Summary]]) -> None:

@@ -36,7 +36,7 @@ def level_names(result: Result, room: float) -> tuple[list[str], float]:
     """Return a tick label per level, one line per factor, that fits into room (points), and the font size."""
     if len(result.plan.study.factors) == 1:
         return fitted([row.level for row in result.analysis.comparisons], room)
-    texts = [[level_text(level) for level in setting.values()] for setting in result.plan.study.arms]
+    texts = [[level_text(level) for level in setting.values()] for setting in result.plan.study.settings]
     longest = max(len(text) for setting in texts for text in setting)
     size = max(SMALLEST, min(FONT_SIZE, room / len(texts) / (LETTER * longest)))
     return ["\n".join(setting) for setting in texts], size

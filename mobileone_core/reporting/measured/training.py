@@ -50,7 +50,7 @@ def k_of(item: MeasuredEntry) -> int:
 
 def paths_of(result: MeasuredResult) -> list[PathSeries]:
     """Return one series per combination of all factors but k, in the order of their levels."""
-    others = [factor.name for factor in result.plan.study.factors if factor.named != {K}]
+    others = [factor.name for factor in result.plan.study.factors if factor.set_fields != {K}]
     series: dict[str, list[MeasuredEntry]] = {}
     for item in result.entries:
         texts = [level_text(item.entry.factors[name]) for name in others]

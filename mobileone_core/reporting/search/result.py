@@ -8,8 +8,7 @@ from mobileone_core.reporting.document import MISSING
 from mobileone_core.study.pareto import Point, front, hypervolume
 from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.rows import CellRow, StudyRecord
-from mobileone_core.study.run.search_loop import RATIO, latency_row, points_of
-from mobileone_core.study.search_plan import SEARCHED, SearchPlan, every_cell
+from mobileone_core.study.search_plan import CANDIDATE, RATIO, SearchPlan
 from mobileone_core.study.statistics import Summary, summarize
 
 CONTROL, TEST = "control/latency_ratio", "test/top1"
@@ -28,7 +27,7 @@ class Candidate:
     @property
     def is_searched(self) -> bool:
         """Whether the search proposed it; False for hand-made networks."""
-        return self.cell.variant == SEARCHED
+        return self.cell.variant == CANDIDATE
 
     @property
     def name(self) -> str:
@@ -113,9 +112,9 @@ class SearchResult:
 def analyse_search(plan: SearchPlan, record: StudyRecord) -> SearchResult:
     """Join a plan with its record; networks without rows have no point."""
     rows = {row.key: row for row in record.rows}
-    points = points_of(plan, record)
+    points = plan.points(record)
     candidates = tuple(
-        Candidate(cell, number, points.get(cell.key), rows.get(cell.key)) for number, cell in every_cell(plan)
+        Candidate(cell, number, points.get(cell.key), rows.get(cell.key)) for number, cell in plan.candidates()
     )
     by_key = {item.cell.key: item for item in candidates}
     finalists = tuple(_finalist(plan, record, by_key[cell.key], rows) for cell in plan.finalists)
@@ -124,7 +123,7 @@ def analyse_search(plan: SearchPlan, record: StudyRecord) -> SearchResult:
 
 def _finalist(plan: SearchPlan, record: StudyRecord, item: Candidate, rows: dict[str, CellRow]) -> Finalist:
     seeds = [rows[cell.key] for cell in plan.seeds_of(item.cell) if cell.key in rows]
-    row = latency_row(plan, record, item.cell, final=True)
+    row = plan.latency_row(record, item.cell, final=True)
     ratio = None
     if row is not None and RATIO in row.metrics:
         ratio = Estimate(*(row.metrics[name] for name in (RATIO, f"{RATIO}_low", f"{RATIO}_high")))

@@ -16,7 +16,7 @@ from mobileone_core.reporting.record_csv import (
 from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
 from mobileone_core.study.factor import Level
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 
 ROLE, TEACHER = "role", "teacher"
@@ -24,7 +24,7 @@ FIXED = {"key", "seed", "run_id", ROLE, TEACHER}
 CURVES = ("key", "metric", "epoch", "value")
 
 
-def trained_files(plan: Plan, record: StudyRecord) -> dict[str, str]:
+def trained_files(plan: GridPlan, record: StudyRecord) -> dict[str, str]:
     """The three files; an empty text is no file."""
     return {
         "cells.csv": cells_csv(plan, record.rows),
@@ -33,7 +33,7 @@ def trained_files(plan: Plan, record: StudyRecord) -> dict[str, str]:
     }
 
 
-def read_trained(plan: Plan, directory: Path) -> StudyRecord:
+def read_trained(plan: GridPlan, directory: Path) -> StudyRecord:
     """Read what `trained_files` wrote. Raises KeyError and ValueError where it does not fit the plan."""
     cells = {cell.key: cell for cell in (*plan.cells, *plan.teachers)}
     rows = {}
@@ -45,7 +45,7 @@ def read_trained(plan: Plan, directory: Path) -> StudyRecord:
     return StudyRecord(tuple(rows.values()), (), comparison, read_curves(saved_text(directory / "curves.csv")))
 
 
-def cells_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
+def cells_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
     """A line per cell in the plan's order, then its teachers, metrics as recorded (fractions, seconds).
 
     A missing cell has a line without measurements, a cell with two finished runs has two lines. Where there are
@@ -68,7 +68,7 @@ def cells_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
     return csv_text(lines)
 
 
-def curves_csv(plan: Plan, curves: Sequence[CurvePoint]) -> str:
+def curves_csv(plan: GridPlan, curves: Sequence[CurvePoint]) -> str:
     """A line per point of the curves that the study names, in the plan's order; empty without any."""
     cells = {cell.key: index for index, cell in enumerate(plan.cells)}
     names = {name: index for index, name in enumerate(plan.study.curves)}
@@ -84,11 +84,11 @@ def read_curves(text: str) -> tuple[CurvePoint, ...]:
     return tuple(CurvePoint(line["key"], line["metric"], int(line["epoch"]), float(line["value"])) for line in lines)
 
 
-def comparison_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
+def comparison_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
     """A line per level and form, in the plan's order, train form first; empty without any."""
     if plan.comparison is None:
         return ""
-    settings = [dict(setting) for setting in plan.study.arms]
+    settings = [dict(setting) for setting in plan.study.settings]
     rows = [row for row in rows if row.key == plan.comparison.key and setting_of(row) in settings]
     rows.sort(key=lambda row: (settings.index(setting_of(row)), row.factors[FORM] != TRAIN, row.run_id))
     metrics, tags = columns_of(rows)
@@ -101,10 +101,10 @@ def comparison_csv(plan: Plan, rows: Sequence[CellRow]) -> str:
     return csv_text([head, *lines]) if lines else ""
 
 
-def read_comparison(plan: Plan, text: str) -> tuple[CellRow, ...]:
+def read_comparison(plan: GridPlan, text: str) -> tuple[CellRow, ...]:
     """The rows of a comparison.csv; KeyError for a level that the plan does not have."""
     factors = [factor.name for factor in plan.study.factors]
-    settings = {tuple(str(setting[name]) for name in factors): setting for setting in plan.study.arms}
+    settings = {tuple(str(setting[name]) for name in factors): setting for setting in plan.study.settings}
     rows = []
     for line in csv.DictReader(io.StringIO(text)):
         levels: dict[str, Level] = {**settings[tuple(line[FACTOR + name] for name in factors)], FORM: line[FORM]}

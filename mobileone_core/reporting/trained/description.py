@@ -5,26 +5,26 @@ from collections.abc import Sequence
 
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.study.factor import Factor, fields_of, level_text
-from mobileone_core.study.plan import Plan
-from mobileone_core.study.words import field_words
+from mobileone_core.study.field_text import field_text
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.training.cell import CellSpec
 
 DIFFERENCE = "test/form_difference"  # between the logits of the two forms over the test set
 TEACHERS = "recipe.teachers"
 
 
-def setting_text(plan: Plan) -> str:
+def setting_text(plan: GridPlan) -> str:
     """What was trained on what: tiny on digits, recipe digits, 5 seeds a level. table.tex repeats it."""
     study = plan.study
     fields = dict(plan.changes)
     if plan.base.recipe.teachers and not any(TEACHERS in factor.fields for factor in study.factors):
         fields.setdefault(TEACHERS, plan.base.recipe.teachers)
-    changes = "".join(f", {field_words(name.partition('.')[2], value)}" for name, value in fields.items())
+    changes = "".join(f", {field_text(name.partition('.')[2], value)}" for name, value in fields.items())
     seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'} a level"
     return f"{study.variant} on {study.data}, recipe {study.recipe}{changes}, {seeds}"
 
 
-def varied_fields(plan: Plan) -> set[str]:
+def varied_fields(plan: GridPlan) -> set[str]:
     """Fields of a cell that a factor varies: recipe.phases and so on."""
     return {name for factor in plan.study.factors for name in _fields(factor)}
 
@@ -45,13 +45,13 @@ def recipe_text(result: TrainedResult) -> str:
         ("batch_size", f"batch {recipe.batch_size}"),
         ("", " ".join(text for name, text in optimizer if f"recipe.{name}" not in varied)),
         ("augmentation", f"augmentation {recipe.augmentation}"),
-        ("phases", field_words("phases", recipe.phases) if recipe.phases else ""),
-        ("teachers", field_words("teachers", recipe.teachers) if recipe.teachers else ""),
+        ("phases", field_text("phases", recipe.phases) if recipe.phases else ""),
+        ("teachers", field_text("teachers", recipe.teachers) if recipe.teachers else ""),
         ("temperature", f"soft labels at temperature {recipe.temperature:g}" if recipe.teachers else ""),
         ("hard_label_weight", f"hard labels weighted {recipe.hard_label_weight:g}" if recipe.teachers else ""),
     ]
     how = ", ".join(text for name, text in parts if text and f"recipe.{name}" not in varied)
-    same = f"the {field_words('ema_decay', recipe.ema_decay)}"
+    same = f"the {field_text('ema_decay', recipe.ema_decay)}"
     weights = "each level's weights" if "recipe.ema_decay" in varied else same
     size = "" if "data.image_size" in varied else f"{data.image_size} px, "
     counts = sorted({row.metrics["test/images"] for row in result.rows.values() if "test/images" in row.metrics})
@@ -59,7 +59,7 @@ def recipe_text(result: TrainedResult) -> str:
     return f"Trained for {how}; {size}{data.num_classes} classes; {weights} are tested{images}, in train form."
 
 
-def level_lines(plan: Plan) -> list[str]:
+def level_lines(plan: GridPlan) -> list[str]:
     """What the labels of a factor stand for, where they are not the values of one field."""
     lines = []
     for factor in (factor for factor in plan.study.factors if factor.settings):
@@ -73,7 +73,7 @@ def _level_fields(factor: Factor, base: CellSpec, level: str) -> str:
     spec = base.changed(factor.settings[level])
     parts = {part: fields_of(getattr(spec, part)) for part in ("model", "data", "recipe")}
     names = [name.split(".", 1) for name in [*factor.settings[level]] or _fields(factor)]
-    return ", ".join(field_words(name, parts[part][name]) for part, name in names)
+    return ", ".join(field_text(name, parts[part][name]) for part, name in names)
 
 
 def forms_text(result: TrainedResult) -> str:

@@ -10,7 +10,7 @@ from mobileone_core.reporting.trained.cells import read_trained, trained_files
 from mobileone_core.reporting.trained.description import setting_text
 from mobileone_core.reporting.trained.document import trained_document
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import StudyRecord
 
 
@@ -20,23 +20,23 @@ class TrainedKind:
 
     version: int = 4
 
-    def suffix(self, plan: Plan) -> str:
+    def suffix(self, plan: GridPlan) -> str:
         """Variant, data and the plan's id."""
         return f"{plan.study.variant}-{plan.study.data}-{plan.id}"
 
-    def setting(self, plan: Plan) -> str:
+    def setting(self, plan: GridPlan) -> str:
         """What was trained on what."""
         return setting_text(plan)
 
-    def record_files(self, plan: Plan, record: StudyRecord) -> dict[str, str]:
+    def record_files(self, plan: GridPlan, record: StudyRecord) -> dict[str, str]:
         """cells.csv, curves.csv and comparison.csv."""
         return trained_files(plan, record)
 
-    def read_record(self, plan: Plan, directory: Path) -> StudyRecord:
+    def read_record(self, plan: GridPlan, directory: Path) -> StudyRecord:
         """Read these files."""
         return read_trained(plan, directory)
 
-    def analyse(self, plan: Plan, record: StudyRecord) -> TrainedResult:
+    def analyse(self, plan: GridPlan, record: StudyRecord) -> TrainedResult:
         """Compute the statistics."""
         return analyse(plan, record)
 

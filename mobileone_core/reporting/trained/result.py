@@ -9,7 +9,8 @@ from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
 from mobileone_core.study.effects import Effect, effects
 from mobileone_core.study.factor import Level, level_label
-from mobileone_core.study.plan import Plan, PlannedCell
+from mobileone_core.study.grid import GridPlan
+from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.study.statistics import Analysis, Comparison, compare
 
@@ -24,7 +25,7 @@ class TrainedResult:
     of usable rows; compared_forms: rows of the comparison by level and form.
     """
 
-    plan: Plan
+    plan: GridPlan
     metric: Metric
     levels: Mapping[str, Sequence[PlannedCell]]
     rows: Mapping[str, CellRow]
@@ -75,15 +76,15 @@ def setting_of(row: CellRow) -> dict[str, Level]:
     return {name: level for name, level in row.factors.items() if name != FORM}
 
 
-def cells_by_level(plan: Plan) -> dict[str, list[PlannedCell]]:
+def cells_by_level(plan: GridPlan) -> dict[str, list[PlannedCell]]:
     """The plan's cells by level, levels as declared, seeds rising."""
-    levels: dict[str, list[PlannedCell]] = {level_label(setting): [] for setting in plan.study.arms}
+    levels: dict[str, list[PlannedCell]] = {level_label(setting): [] for setting in plan.study.settings}
     for cell in plan.cells:
         levels[level_label(cell.factors)].append(cell)
     return levels
 
 
-def analyse(plan: Plan, record: StudyRecord) -> TrainedResult:
+def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     """Compute the statistics of the plan's cells; rows of other plans are ignored.
 
     A cell with two finished runs, or with a value that is not finite, is a problem and left out.
@@ -134,11 +135,11 @@ def _usable(
     return usable, problems
 
 
-def _forms(plan: Plan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str], CellRow], list[tuple[str, str]]]:
+def _forms(plan: GridPlan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str], CellRow], list[tuple[str, str]]]:
     """The comparison's rows by level and form; two of the same are a problem and neither is used."""
     if plan.comparison is None:
         return {}, []
-    labels = [level_label(setting) for setting in plan.study.arms]
+    labels = [level_label(setting) for setting in plan.study.settings]
     runs: dict[tuple[str, str], list[CellRow]] = {(label, form): [] for label in labels for form in (TRAIN, DEPLOYED)}
     for row in rows:
         entry = level_label(setting_of(row)), str(row.factors[FORM])

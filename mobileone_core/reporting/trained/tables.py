@@ -46,7 +46,7 @@ def _name(title: str, unit: str) -> str:
 
 def level_texts(result: TrainedResult) -> dict[str, tuple[str, ...]]:
     """The printed levels of every setting, factor by factor, by the setting's label."""
-    return {level_label(setting): tuple(map(level_text, setting.values())) for setting in result.plan.study.arms}
+    return {level_label(setting): tuple(map(level_text, setting.values())) for setting in result.plan.study.settings}
 
 
 def summary_text(result: TrainedResult, summary: Summary) -> str:

@@ -67,7 +67,7 @@ def open_storage(
     return storage
 
 
-def _disable_implicit_transactions(connection: Any, record: object) -> None:  # noqa: ANN401, ARG001
+def _disable_implicit_transactions(connection: Any, record: object) -> None:  # noqa: ARG001
     connection.isolation_level = None
 
 

@@ -7,25 +7,26 @@ from dataclasses import replace
 from mlflow.entities import Run
 
 from mobileone_core.study.environment import OF_ARM, SAID, VERSION
+from mobileone_core.study.grid import GridPlan
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import PlannedComparison
-from mobileone_core.study.plans import AnyPlan, comparisons_of, read_plan, shows_other_runs
 from mobileone_core.study.record.record import COUNT, FINISHED, PLAN, Record
 from mobileone_core.study.rows import CellRow, CurvePoint, DeviceRow, EvaluationRow, StudyRecord
 
 
-def read_record(tracking: str, plan: AnyPlan) -> StudyRecord:
+def read_record(tracking: str, plan: GridPlan) -> StudyRecord:
     """All that a report shows of a plan: rows in its order, teachers last; a gap where nothing is finished."""
     record = Record(tracking)
     found = list(record.runs(plan.study.name, _finished_in(plan.queue)))
     rows, problems = _rows_of(found, [cell.key for cell in (*plan.cells, *plan.teachers)])
     comparison: list[CellRow] = []
-    for planned in comparisons_of(plan):
+    for planned in plan.comparisons:
         measured, more = _compared(found, planned)
         comparison += measured
         problems += more
     own = {cell.key for cell in plan.cells}
     curves = [point for row in rows if row.key in own for point in _curves(record, row, plan.study.curves)]
-    evaluations, devices = _beside(tracking) if shows_other_runs(plan) else ((), ())
+    evaluations, devices = _beside(tracking) if plan.shows_standalone_runs else ((), ())
     return StudyRecord(rows, problems, comparison, curves, evaluations, devices)
 
 
@@ -37,7 +38,7 @@ def _beside(tracking: str) -> tuple[Sequence[EvaluationRow], Sequence[DeviceRow]
     return read_evaluations(tracking), read_devices(tracking)
 
 
-def read_plans(tracking: str, study: str) -> list[AnyPlan]:
+def read_plans(tracking: str, study: str) -> list[GridPlan]:
     """The plans recorded for a study."""
     experiment = Record(tracking).experiment(study)
     tags = experiment.tags if experiment else {}
@@ -50,7 +51,7 @@ def recorded_studies(tracking: str) -> list[str]:
     return [item.name for item in found if any(name.startswith(PLAN) for name in item.tags)]
 
 
-def holds(tracking: str, plan: AnyPlan, runs: Collection[str]) -> bool:
+def holds(tracking: str, plan: GridPlan, runs: Collection[str]) -> bool:
     """Whether the plan is recorded, these and no others of its runs are FINISHED, and none of its queue is open."""
     record = Record(tracking)
     experiment = record.experiment(plan.study.name)

@@ -8,7 +8,6 @@ from mobileone_core.reporting.search.result import analyse_search
 from mobileone_core.reporting.search.verdict import verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
-from mobileone_core.study.run.search_loop import next_step
 from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.training.cell import CellSpec
@@ -44,7 +43,7 @@ def plan():
     base = CellSpec(ModelSpec.preset("tiny", in_channels=1))
     half, full = (1, 0, 0, 0, 0, 0, 0, 0, 0), (1, 1, 1, 1, 1, 0, 0, 0, 0)
     begun = SearchPlan(study, base, proposed=((half, full),))
-    grown = next_step(begun, made_up(begun))
+    grown = begun.grown(made_up(begun))
     assert len(grown.confirmed) == 1  # equally accurate, and half as slow
     return grown
 

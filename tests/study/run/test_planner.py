@@ -8,7 +8,7 @@ from study_proof import give_databases, in_child, plan_and_work, start_child, st
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Factor, Study
-from mobileone_core.study.plan import Plan
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import trial_views
 from mobileone_core.study.record.reading import read_plans, read_record, recorded_studies
@@ -79,7 +79,7 @@ def test_a_study_over_strings_and_switches_keeps_its_levels(databases, workspace
         Factor("activation", "model.activation", ("relu", "gelu"), "relu"),
         Factor("reparam", "model.reparam", (True, False), True),
     )
-    plan = Plan(Study("grid", "?", factors, seeds=1), CellSpec())
+    plan = GridPlan(Study("grid", "?", factors, seeds=1), CellSpec())
     assert in_child(plan_once, workspace, plan) == 0
     assert [item.factors for item in cell_states(workspace, plan)] == [dict(cell.factors) for cell in plan.cells]
 

@@ -16,12 +16,12 @@ from study_proof import give_databases, run_statuses
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.job import Setup
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.pareto import front
-from mobileone_core.study.plans import read_plan
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.run.search_loop import points_of, resumed, run_search
+from mobileone_core.study.run.loop import resumed, run_plan
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.status import plan_lines
 from mobileone_core.training.execution import Execution
@@ -36,7 +36,7 @@ def search(plan, workspace, workers=2):
         displays.append(Lines())
         return displays[-1]
 
-    found, outcome = run_search(plan, Setup(workspace, workers, Execution("cpu"), engine=SEARCH_ENGINE), display)
+    found, outcome = run_plan(plan, Setup(workspace, workers, Execution("cpu"), engine=SEARCH_ENGINE), display)
     return found, outcome, [item for item in displays if item.seen]
 
 
@@ -50,7 +50,7 @@ def assert_whole(plan, workspace):
     assert [row.key for row in record.rows] == [cell.key for cell in plan.cells]
     assert len(record.comparison) == sum(len(item.spec.entries) for item in plan.comparisons)
     assert "RUNNING" not in run_statuses(Record(workspace.tracking), plan.study.name).values()
-    points = points_of(plan, record)
+    points = plan.points(record)
     candidates = [cell.key for cells in plan.generations[1:] for cell in cells]
     assert plan.confirmed == tuple(candidates[place] for place in front([points[key] for key in candidates]))
     assert is_settled(workspace, plan, cell_states(workspace, plan))
@@ -156,7 +156,7 @@ def test_length_alone_names_no_other_search():
     assert usual.lineage == longer.lineage
     assert usual.id != longer.id
     assert usual.lineage != small_search(population=4).lineage
-    assert replace(longer, own=True).queue == "pareto_search"
+    assert replace(longer, default_lineage=True).queue == "pareto_search"
 
 
 def test_networks_that_deploy_alike_are_timed_once():

@@ -1,0 +1,167 @@
+"""The plan of a study whose cells are all known beforehand: every combination of levels with every seed."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from mobileone_core.benchmark.spec import Entry, FormsSpec
+from mobileone_core.data.spec import DATA_SETS
+from mobileone_core.errors import InputError
+from mobileone_core.study.declaration import Study, require_baselines
+from mobileone_core.study.factor import Level, fields_of, level_label
+from mobileone_core.study.field_text import field_text, sizes_text
+from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
+from mobileone_core.study.presets import TrainingOptions, preset_cell
+from mobileone_core.training.cell import CellSpec
+
+# Changes that the overview shows in a place of their own.
+SHOWN_APART = {"data.image_size", *(f"recipe.{name}" for name in ("epochs", "batch_size", "optimizer", "lr"))}
+
+
+@dataclass(frozen=True)
+class GridPlan(Plan):
+    """A Study resolved: factors and seeds vary the cell base; comparison, if any, measures the cells of seed 0.
+
+    Raises InputError if a factor refuses a level, lacks its baseline level, or two levels give the same cells.
+    """
+
+    kind: ClassVar[str] = ""
+
+    study: Study
+    base: CellSpec
+
+    def __post_init__(self) -> None:
+        settings, labels = self._settings, dict[str, str]()
+        require_baselines(self.study.factors)
+        for setting, spec in settings:
+            label = level_label(setting)
+            other = labels.setdefault(spec.key, label)
+            if other != label:
+                raise InputError(self._equal_levels() or f"levels: {other} and {label} are the same cells")
+
+    def _equal_levels(self) -> str:
+        """The error if two levels of one factor give the same cells; empty if levels of two factors do."""
+        for factor in self.study.factors:
+            for level, other in itertools.combinations(factor.levels, 2):
+                if factor.applied(self.base, level) == factor.applied(self.base, other):
+                    fields = ", ".join(sorted(factor.set_fields))
+                    equal = f"{level!r} and {other!r} come to the same cells"
+                    return f"{factor.name}: {equal}; the base has {fields} so already"
+        return ""
+
+    @cached_property
+    def _settings(self) -> tuple[tuple[Mapping[str, Level], CellSpec], ...]:
+        """Every setting with its cell, whatever the seed."""
+        return tuple((setting, self.study.applied(self.base, setting)) for setting in self.study.settings)
+
+    @cached_property
+    def cells(self) -> tuple[PlannedCell, ...]:
+        """Every setting with every seed, seed by seed."""
+        return tuple(
+            PlannedCell(spec.with_seed(seed), self.study.name, self.study.variant, setting)
+            for seed, (setting, spec) in itertools.product(range(self.study.seeds), self._settings)
+        )
+
+    @cached_property
+    def teachers(self) -> tuple[PlannedCell, ...]:
+        """The cells' teachers, each once, except those that are cells of the study themselves."""
+        keys = {cell.key for cell in self.cells}
+        teachers = {teacher.key: teacher for cell in self.cells for teacher in cell.teachers}
+        return tuple(teacher for key, teacher in teachers.items() if key not in keys)
+
+    @cached_property
+    def comparison(self) -> PlannedComparison | None:
+        """The measurement of all settings side by side, if the study has one."""
+        if not self.study.compares:
+            return None
+        first = [cell for cell in self.cells if cell.seed == 0]
+        reference = level_label(self.study.baseline)
+        spec = FormsSpec(tuple(Entry(level_label(cell.factors), cell.factors, cell.spec, reference) for cell in first))
+        needs = tuple(cell.key for cell in (*self.teachers, *self.cells))
+        return PlannedComparison(spec, self.study.name, self.study.variant, needs)
+
+    @property
+    def comparisons(self) -> tuple[PlannedComparison, ...]:
+        """The comparison, if any."""
+        return (self.comparison,) if self.comparison else ()
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Fields of the base that differ from the presets, by name such as model.activation.
+
+        data.image_size comes first if it differs from the data set's: the presets are fitted to the one requested.
+        """
+        size = self.base.data.image_size
+        resized = {} if size == DATA_SETS[self.base.data.name].image_size else {"data.image_size": size}
+        preset = preset_cell(self.study.variant, self.base.data, self.study.recipe, self.study.base)
+        varied = {name for factor in self.study.factors for name in factor.fields}
+        return resized | {
+            f"{part}.{name}": value
+            for part in ("model", "recipe")
+            for name, value in fields_of(getattr(self.base, part)).items()
+            if value != getattr(getattr(preset, part), name) and f"{part}.{name}" not in varied
+        }
+
+    @cached_property
+    def queue(self) -> str:
+        """The study's name with its default variant, data and recipe, else with a hash of what differs.
+
+        Plans that differ in levels or seeds alone share a queue, so a command trains no cell of another data set.
+        """
+        usual = [(name, Study.__dataclass_fields__[name].default) for name in ("variant", "data", "recipe")]
+        if not self.changes and all(getattr(self.study, name) == value for name, value in usual):
+            return self.study.name
+        spec = self.base
+        for factor in (factor for factor in self.study.factors if factor.field and not factor.settings):
+            spec = factor.applied(spec, factor.baseline)
+        digest = hashlib.sha256(spec.to_json().encode()).hexdigest()[:6]
+        return f"{self.study.name}-{self.study.variant}-{self.study.data}-{digest}"
+
+    def to_json(self) -> str:
+        """The declaration and the base as recorded; from_json resolves the same cells."""
+        study, base = dataclasses.asdict(self.study), json.loads(self.base.to_json())
+        return canonical_json({"study": study, "base": base, "default": self.default})
+
+    @classmethod
+    def from_json(cls, text: str) -> "GridPlan":
+        """Read a recorded plan. Raises InputError if another version wrote it."""
+        content = json.loads(text)
+        base = CellSpec.from_json(json.dumps(content["base"]))
+        return cls(study_from_json(Study, content["study"]), base, default=content["default"])
+
+    def overview(self, states: str) -> list[str]:
+        """The number of cells by state, the data, and the recipe with what differs from the presets."""
+        study, recipe, data = self.study, self.base.recipe, self.base.data
+        return [
+            f"{study.name}: {len(self.queued)} cells; {states}",
+            f"{study.variant} on {data.name} at {data.image_size} px; recipe {study.recipe}: {recipe.epochs} epochs, "
+            f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}{self._other_fields()}",
+        ]
+
+    def _other_fields(self) -> str:
+        """Teachers and phases of the base, and what else differs: "; teacher small; activation gelu"."""
+        recipe, varied = self.base.recipe, {name for factor in self.study.factors for name in factor.fields}
+        texts = {name: field_text(name.partition(".")[2], value) for name, value in self.changes.items()}
+        if recipe.teachers:
+            texts["recipe.teachers"] = field_text("teachers", recipe.teachers)
+        if recipe.phases:
+            texts["recipe.phases"] = f"phases {sizes_text(recipe.phases)}"
+        return "".join(f"; {text}" for name, text in texts.items() if name not in varied | SHOWN_APART)
+
+
+class GridOptions(TrainingOptions):
+    """The command line of a Study."""
+
+    def default_plan(self) -> GridPlan:
+        """The study with no option changed."""
+        return GridPlan(self.study, self.default_base(), default=True)
+
+    def plan(self, study: Study, base: CellSpec) -> GridPlan:
+        """The requested plan; the default plan if no option changes anything."""
+        is_default = study == self.study and base == self.default_base()
+        return self.default_plan() if is_default else GridPlan(study, base)

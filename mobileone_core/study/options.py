@@ -1,0 +1,148 @@
+"""The command line of a study as data: groups of options with types, defaults and help texts, and what they request."""
+
+import dataclasses
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin
+
+from mobileone_core.fields import help_texts, type_hints
+from mobileone_core.study.declaration import Declaration
+from mobileone_core.study.factor import Factor, Level, fields_of, level_text
+from mobileone_core.study.plan import Plan
+from mobileone_core.training.cell import MULTIPLES
+from mobileone_core.training.recipe import Teacher
+
+INTEGERS = "Several integers as 0,0,1,1."
+Option = tuple[str, Any, Any, str]  # name, type, default, help text
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for: a plan, and the local files that its cells read."""
+
+    plan: Plan
+    data_root: Path | None = None
+    teachers: Mapping[Teacher, Path] = field(default_factory=dict)  # weight files
+
+
+class StudyOptions(Protocol):
+    """The command line of one kind of study, made for one study.
+
+    It is parsed in two steps: first the presets, then every option with its value under these presets as default.
+    """
+
+    trains: ClassVar[bool]  # whether the options of training (workers, device) are offered
+
+    def default_plan(self) -> Plan:
+        """The study with no option changed."""
+
+    def presets(self) -> Any:
+        """The options of the first step, with their defaults: an instance of a frozen dataclass."""
+
+    def groups(self, presets: Any, *, for_help: bool) -> dict[str, Any]:
+        """The groups of options of the second step by name; with for_help, local data may be missing."""
+
+    def request(self, presets: Any, line: Any) -> Request:
+        """The plan of a parsed command line, whose groups are line's attributes. Raises InputError."""
+
+
+def option_group(title: str, options: Iterable[Option]) -> Any:
+    """An instance of a frozen dataclass made of options; title is its docstring."""
+    made = [(name, kind, field(default=default, metadata={"help": text})) for name, kind, default, text in options]
+    group = dataclasses.make_dataclass("Options", made, frozen=True)
+    group.__doc__ = title
+    return group()
+
+
+def spec_options(
+    title: str,
+    spec: Any,
+    without: Collection[str] = (),
+    named: Mapping[str, tuple[Any, Any]] | None = None,
+) -> Any:
+    """The fields of a spec as options, its values as defaults; named gives type and value of those typed by name."""
+    hints, texts, values = type_hints(type(spec)), help_texts(type(spec)), fields_of(spec)
+    chosen = {name: (hints[name], value) for name, value in values.items() if name not in without} | dict(named or {})
+    return option_group(title, [(name, *chosen[name], texts[name]) for name in values if name in chosen])
+
+
+def changed_options(options: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that differ from the values, by name."""
+    return {name: value for name, value in vars(options).items() if value != values[name]}
+
+
+def names_below(part: str, names: Iterable[str]) -> set[str]:
+    """The names that begin with the part's, without it: {"k"} of {"model.k", "recipe.lr"} for "model"."""
+    return {name.removeprefix(f"{part}.") for name in names if name.startswith(f"{part}.")}
+
+
+def level_options(study: Declaration, parts: Mapping[str, type], more: Sequence[Option] = ()) -> Any:
+    """The levels of every factor as options, and more of them; parts are the specs of a cell by name."""
+    title = "What the study varies: levels" + (", and seeds." if more else ".")
+    return option_group(title, [*(_level_option(factor, parts) for factor in study.factors), *more])
+
+
+def requested_factors(study: Declaration, levels: Any) -> tuple[Factor, ...]:
+    """The study's factors with the levels of a parsed command line."""
+    return tuple(
+        dataclasses.replace(factor, levels=read_levels(getattr(levels, factor.name))) for factor in study.factors
+    )
+
+
+def read_levels(texts: Sequence[Level]) -> tuple[Level, ...]:
+    """Levels as typed; "0,0,1,1" becomes a tuple of integers."""
+    return tuple(
+        tuple(map(int, text.split(","))) if isinstance(text, str) and re.fullmatch(r"\d+(,\d+)+", text) else text
+        for text in texts
+    )
+
+
+def _level_option(factor: Factor, parts: Mapping[str, type]) -> Option:
+    """The option of a factor; levels of several integers are typed as text."""
+    part, _, name = factor.field.rpartition(".")
+    is_text = False
+    if factor.settings:
+        level: Any = Literal[tuple(factor.settings)]
+    elif factor.field in MULTIPLES:
+        level = float
+    else:
+        level = type_hints(parts[part])[name]
+        is_text = any(get_origin(item) is tuple for item in (level, *get_args(level)))
+        level = str if is_text else level
+    defaults = tuple(level_text(level) if isinstance(level, tuple) else level for level in factor.levels)
+    text = _level_help(factor, parts) + (f" {INTEGERS}" if is_text else "")
+    return factor.name, tuple[level, ...], defaults, text
+
+
+def _level_help(factor: Factor, parts: Mapping[str, type]) -> str:
+    """What the levels set, and the baseline."""
+    baseline = level_text(factor.baseline)
+    if factor.settings:
+        labels = "; ".join(f"{label}: {_label_text(factor, label)}" for label in factor.settings)
+        return f"{labels}. Baseline {baseline}."
+    part, _, name = factor.field.rpartition(".")
+    if factor.field in MULTIPLES:
+        rounding = {"width": ", rounded to a multiple of 8", "depth": ", at least one block a stage"}[name]
+        return f"Multiples of the variant's {name}s{rounding}; baseline {baseline}."
+    return f"Levels of {factor.field}; baseline {baseline}. {help_texts(parts[part])[name]}"
+
+
+def _label_text(factor: Factor, label: str) -> str:
+    """The fields that a label sets, with their values; a label that sets none leaves them to their own options."""
+    changes = factor.settings[label]
+    if changes:
+        return ", ".join(f"{name.partition('.')[2]} {_value_text(value)}" for name, value in changes.items())
+    options = [f"--{name.partition('.')[2].replace('_', '-')}" for name in _set_fields(factor)]
+    return f"as {' and '.join(options)} {'has' if len(options) == 1 else 'have'} it"
+
+
+def _set_fields(factor: Factor) -> list[str]:
+    return list(dict.fromkeys(name for changes in factor.settings.values() for name in changes))
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value == () else level_text(value)
