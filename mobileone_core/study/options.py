@@ -5,9 +5,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin
+from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
-from mobileone_core.fields import help_texts, type_hints
+from mobileone_core.fields import help_texts
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level, fields_of, level_text
 from mobileone_core.study.plan import Plan
@@ -63,7 +63,7 @@ def spec_options(
     named: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Any:
     """The fields of a spec as options, its values as defaults; named gives type and value of those typed by name."""
-    hints, texts, values = type_hints(type(spec)), help_texts(type(spec)), fields_of(spec)
+    hints, texts, values = get_type_hints(type(spec)), help_texts(type(spec)), fields_of(spec)
     chosen = {name: (hints[name], value) for name, value in values.items() if name not in without} | dict(named or {})
     return option_group(title, [(name, *chosen[name], texts[name]) for name in values if name in chosen])
 
@@ -108,7 +108,7 @@ def _level_option(factor: Factor, parts: Mapping[str, type]) -> Option:
     elif factor.field in MULTIPLES:
         level = float
     else:
-        level = type_hints(parts[part])[name]
+        level = get_type_hints(parts[part])[name]
         is_text = any(get_origin(item) is tuple for item in (level, *get_args(level)))
         level = str if is_text else level
     defaults = tuple(level_text(level) if isinstance(level, tuple) else level for level in factor.levels)

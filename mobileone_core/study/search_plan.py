@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
 from mobileone_core.errors import InputError
-from mobileone_core.fields import help_texts, type_hints
+from mobileone_core.fields import help_texts
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import option_group
@@ -277,10 +277,10 @@ class SearchOptions(TrainingOptions):
 
     def more_groups(self) -> dict[str, Any]:
         """How the space is searched."""
-        hints, texts = type_hints(SearchStudy), help_texts(SearchStudy)
+        hints, texts = get_type_hints(SearchStudy), help_texts(SearchStudy)
         options = [(name, hints[name], getattr(self.study, name), texts[name]) for name in SEARCH_FIELDS]
         return {"search": option_group("How it is searched.", options)}
 
     def changes(self, line: Any) -> dict[str, Any]:
         """The fields of the search."""
-        return vars(line.search)
+        return dict(vars(line.search))

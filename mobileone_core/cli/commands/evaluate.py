@@ -12,7 +12,8 @@ from torchmetrics import MetricCollection
 
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.evaluate import Evaluate
-from mobileone_core.data.loaders import BatchLoader, LoaderOptions, open_loaders, open_test
+from mobileone_core.data.epochs import BatchLoader
+from mobileone_core.data.loaders import LoaderOptions, open_loaders, open_test
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.files import sha256
 from mobileone_core.model.network import MobileOne

@@ -120,7 +120,7 @@ def _recorded(plan: Plan, workspace: Workspace) -> StudyRecord:
 def _write(sources: Iterable[Source]) -> Iterator[Path]:
     """Write reports, and the index of each directory; this workspace's README quotes its own reports."""
     readme = workspace_directory() / "README.md"
-    directories = {}
+    directories: dict[Path, None] = {}
     for plan, record, directory in sources:
         files = write_report(plan, record, directory)
         directories[directory] = None
