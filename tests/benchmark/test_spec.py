@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mobileone_core.study.plans import comparisons_of, read_plan
 
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import Entry, FormsSpec, read_spec

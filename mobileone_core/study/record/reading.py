@@ -7,14 +7,13 @@ from dataclasses import replace
 from mlflow.entities import Run
 
 from mobileone_core.study.environment import OF_ARM, SAID, VERSION
-from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.kinds import read_plan
-from mobileone_core.study.plan import PlannedComparison
+from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.record import COUNT, FINISHED, PLAN, Record
 from mobileone_core.study.rows import CellRow, CurvePoint, DeviceRow, EvaluationRow, StudyRecord
 
 
-def read_record(tracking: str, plan: GridPlan) -> StudyRecord:
+def read_record(tracking: str, plan: Plan) -> StudyRecord:
     """All that a report shows of a plan: rows in its order, teachers last; a gap where nothing is finished."""
     record = Record(tracking)
     found = list(record.runs(plan.study.name, _finished_in(plan.queue)))
@@ -38,7 +37,7 @@ def _beside(tracking: str) -> tuple[Sequence[EvaluationRow], Sequence[DeviceRow]
     return read_evaluations(tracking), read_devices(tracking)
 
 
-def read_plans(tracking: str, study: str) -> list[GridPlan]:
+def read_plans(tracking: str, study: str) -> list[Plan]:
     """The plans recorded for a study."""
     experiment = Record(tracking).experiment(study)
     tags = experiment.tags if experiment else {}
@@ -51,7 +50,7 @@ def recorded_studies(tracking: str) -> list[str]:
     return [item.name for item in found if any(name.startswith(PLAN) for name in item.tags)]
 
 
-def holds(tracking: str, plan: GridPlan, runs: Collection[str]) -> bool:
+def holds(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
     """Whether the plan is recorded, these and no others of its runs are FINISHED, and none of its queue is open."""
     record = Record(tracking)
     experiment = record.experiment(plan.study.name)

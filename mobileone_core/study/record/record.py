@@ -37,9 +37,8 @@ from mobileone_core.study.database import (
     sqlite_path,
 )
 from mobileone_core.study.factor import Level, level_text
-from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.job import one_line
-from mobileone_core.study.plan import PlannedCell, PlannedComparison, Queued
+from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.workspace import Workspace, is_server, redacted
 from mobileone_core.training.cell import SCHEMA
 from mobileone_core.training.observer import EpochRecord
@@ -130,7 +129,7 @@ class Record:
             check_schema(found.tags.get("schema"), f"record {redacted(self.tracking)}, study {study}")
         return found
 
-    def keep_plan(self, plan: GridPlan, artifacts: Path) -> None:
+    def keep_plan(self, plan: Plan, artifacts: Path) -> None:
         """Record a plan among the tags of its study's experiment, which is created where it is missing."""
         found = self.opened(plan.study.name, artifacts)
         if found.tags.get(PLAN + plan.id) != plan.to_json():

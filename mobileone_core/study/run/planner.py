@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.locks import planning
-from mobileone_core.study.plan import Queued
+from mobileone_core.study.plan import Plan, Queued
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import create_queue
 from mobileone_core.study.record.record import Record, create_record
@@ -16,7 +15,7 @@ from mobileone_core.study.workspace import Workspace
 QUEUED = ("waiting", "running", "complete")
 
 
-def plan_cells(plan: GridPlan, workspace: Workspace, timing: QueueTiming) -> list[str]:
+def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[str]:
     """Queue every cell of a plan that is not waiting, running or complete. Returns one line per repair on the way."""
     with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
         create_queue(workspace.queue)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.job import TRAIN, Job, Setup
+from mobileone_core.study.plan import Plan
 from mobileone_core.study.run.worker_pool import WorkerPool
 from mobileone_core.study.state import (
     CellState,
@@ -69,7 +69,7 @@ class RunDisplay(Protocol):
         """Called at the end of every run, successful or not."""
 
 
-def run_study(plan: GridPlan, setup: Setup, display: RunDisplay) -> Outcome:
+def run_study(plan: Plan, setup: Setup, display: RunDisplay) -> Outcome:
     """Run the missing cells of a plan. If none is missing, nothing is imported, written or started.
 
     Ctrl-C, SIGTERM and SIGHUP end the run in order; the outcome is interrupted, and the next run resumes. Raises
@@ -91,7 +91,7 @@ def run_study(plan: GridPlan, setup: Setup, display: RunDisplay) -> Outcome:
     return StudyRun(job, lambda: cell_states(workspace, plan), display, sample_cells(plan))(prepare)
 
 
-def join(plan: GridPlan, setup: Setup, display: RunDisplay) -> Outcome:
+def join(plan: Plan, setup: Setup, display: RunDisplay) -> Outcome:
     """Work on the waiting cells of a plan's queue without planning any, as a second machine does.
 
     Raises InputError if nothing was planned.
@@ -103,7 +103,7 @@ def join(plan: GridPlan, setup: Setup, display: RunDisplay) -> Outcome:
     return StudyRun(job, lambda: study_states(workspace, plan.queue), display, sample_cells(plan))(list)
 
 
-def sample_cells(plan: GridPlan) -> list[CellSpec]:
+def sample_cells(plan: Plan) -> list[CellSpec]:
     """One sample cell per (precision, teachers) pair.
 
     If the sample cannot run on this machine, no cell of that pair can.
