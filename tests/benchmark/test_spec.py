@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mobileone_core.study.plans import comparisons_of, read_plan
 
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import Entry, FormsSpec, read_spec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.plans import comparisons_of, read_plan
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.training.cell import CellSpec
 
 ENTRIES = (
@@ -120,7 +119,7 @@ KEYS = {
 def test_published_comparisons_keep_their_keys(study):
     """Records carry these keys: the plan of a report must come to the same ones."""
     plan = read_plan((REPORTS / study / "plan.json").read_text())
-    specs = [comparison.spec for comparison in comparisons_of(plan)]
+    specs = [comparison.spec for comparison in plan.comparisons]
     assert [spec.key for spec in specs] == KEYS[study]
     assert [read_spec(spec.to_json()) for spec in specs] == specs
 
