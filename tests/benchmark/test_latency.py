@@ -196,3 +196,11 @@ def test_trimming_leaves_the_middle_of_every_round(rounds, trim):
     low, average = Samples({"x": rounds}).trimmed("x", trim)
     assert low == min(min(burst) for burst in left)
     assert average == pytest.approx(np.mean(left))
+
+
+def test_the_example_of_the_card_runs(capsys):
+    text = Path(module.__file__).parents[1].joinpath("README.md").read_text()
+    example = text.partition("```python\n")[2].partition("```")[0]
+    small = example.replace("NamedNetwork(name))", "NamedNetwork(name), image_size=32)")
+    exec(small.replace("mobilenet_v2", "mobileone_tiny"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 20 + 2  # preparations, rounds, results
