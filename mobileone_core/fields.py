@@ -35,6 +35,13 @@ def check_options(spec: Any) -> None:  # noqa: ANN401
             require(isinstance(value, bool), item.name, value, "True or False")
 
 
+def as_tuples(value: Any) -> Any:  # noqa: ANN401
+    """JSON content with every list as a tuple."""
+    if isinstance(value, dict):
+        return {name: as_tuples(item) for name, item in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
+
+
 def number_rule(fits: Callable[[float], bool], allowed: str) -> Rule:
     """A rule for finite numbers that fit; True and False are no numbers."""
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.fields import as_tuples
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.training.cell import CellSpec
 
@@ -98,7 +99,7 @@ class BenchmarkSpec(Generic[Cell]):
     def _entries(cls, arms: list[dict[str, Any]]) -> tuple[Entry[Cell], ...]:
         """The entries of _arms."""
         read = cls.cell_type.from_dict
-        return tuple(Entry(**{**arm, "factors": _levels(arm["factors"]), "cell": read(arm["cell"])}) for arm in arms)
+        return tuple(Entry(**{**arm, "factors": as_tuples(arm["factors"]), "cell": read(arm["cell"])}) for arm in arms)
 
 
 class LatencySpec(BenchmarkSpec[LatencyCell]):
@@ -148,7 +149,7 @@ class FormsSpec(BenchmarkSpec[CellSpec]):
     @classmethod
     def _entries(cls, arms: list[dict[str, Any]], baseline: str = "") -> tuple[Entry[CellSpec], ...]:
         return tuple(
-            Entry(arm["label"], _levels(arm["factors"]), CellSpec.from_json(json.dumps(arm["spec"])), baseline)
+            Entry(arm["label"], as_tuples(arm["factors"]), CellSpec.from_json(json.dumps(arm["spec"])), baseline)
             for arm in arms
         )
 
@@ -168,8 +169,3 @@ def changed_fields(protocol: Protocol) -> dict[str, Any]:
     """A protocol's fields that are not the defaults."""
     default = Protocol()
     return {name: value for name, value in vars(protocol).items() if value != getattr(default, name)}
-
-
-def _levels(factors: Mapping[str, Any]) -> dict[str, Level]:
-    """Levels by factor, JSON's lists as tuples."""
-    return {name: tuple(level) if isinstance(level, list) else level for name, level in factors.items()}

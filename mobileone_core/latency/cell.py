@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import InputError, require, require_choice, require_integer
-from mobileone_core.fields import check_options, option
+from mobileone_core.fields import as_tuples, check_options, option
 from mobileone_core.latency.zoo import zoo_entry
 from mobileone_core.model.spec import MAX_K, ModelSpec
 
@@ -153,11 +153,7 @@ class LatencyCell:
         """Read a dictionary of to_dict. Raises InputError if another version wrote it."""
         try:
             network_type = KINDS[content["kind"]]
-            network = network_type(**{name: _frozen(value) for name, value in content["network"].items()})
+            network = network_type(**as_tuples(content["network"]))
             return cls(network, Runtime(**content["runtime"]), content["image_size"], content["num_classes"])
         except (KeyError, TypeError) as error:
             raise InputError(f"latency cell: written by another version ({error})") from error
-
-
-def _frozen(value: Any) -> Any:  # noqa: ANN401
-    return tuple(value) if isinstance(value, list) else value

@@ -92,13 +92,6 @@ def fields_of(spec: Any) -> dict[str, Any]:
     return {entry.name: getattr(spec, entry.name) for entry in fields(spec)}
 
 
-def as_tuples(value: Any) -> Any:
-    """JSON content with every list as a tuple."""
-    if isinstance(value, dict):
-        return {name: as_tuples(item) for name, item in value.items()}
-    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
-
-
 def level_text(level: Level | list[int] | None) -> str:
     """A level as printed and typed: "on" and "off" for a switch, "0,0,1,1" for several integers."""
     if isinstance(level, tuple | list):

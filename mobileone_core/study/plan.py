@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Literal, Self
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import AnySpec, FormsSpec
 from mobileone_core.errors import InputError
+from mobileone_core.fields import as_tuples
 from mobileone_core.model.cost import ModelCost, model_cost
 from mobileone_core.study.declaration import Declaration
-from mobileone_core.study.factor import Factor, Level, as_tuples
+from mobileone_core.study.factor import Factor, Level
 from mobileone_core.study.job import TRAIN
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.training.cell import CellSpec, teacher_cell

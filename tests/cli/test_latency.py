@@ -187,7 +187,7 @@ WRONG = [
     ({"n": 4}, ("n", "4", "number of samples")),
     ({"n": True}, ("n", "True")),
     ({"date": "1.1.2026"}, ("date", "YYYY-MM-DD")),
-    ({"date": "2999-01-01"}, ("date", "to come")),
+    ({"date": "2999-01-01"}, ("date", "future")),
     ({"samples": [1.0, -2.0, 3.0]}, ("samples", "-2.0", "above 0")),
     ({"samples": [1.0, "2", 3.0]}, ("samples", "'2'")),
     ({"samples": [1.0, float("nan"), 3.0]}, ("samples", "nan", "finite")),

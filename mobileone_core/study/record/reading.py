@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from mlflow.entities import Run
 
+from mobileone_core.fields import as_tuples
 from mobileone_core.study.environment import OF_ARM, SAID, VERSION
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan, PlannedComparison
@@ -115,5 +116,5 @@ def _row(run: Run) -> CellRow:
     tags = run.data.tags
     environment = {name: text for name, text in tags.items() if name in (*SAID, *OF_ARM) or name.startswith(VERSION)}
     levels = json.loads(tags["factors"])
-    factors = {name: tuple(level) if isinstance(level, list) else level for name, level in levels.items()}
+    factors = as_tuples(levels)
     return CellRow(tags["cell"], int(tags["seed"]), factors, run.info.run_id, dict(run.data.metrics), environment)
