@@ -12,9 +12,9 @@ from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.latency import Import, Latency, Run
 from mobileone_core.cli.options.record import Report, Status, Ui
 from mobileone_core.cli.options.study import CONFIG
-from mobileone_core.cli.options.workspace import Options
+from mobileone_core.cli.options.workspace import CommandOptions
 
-COMMANDS: Mapping[type[Options], str] = {  # module:function of mobileone_core.cli.commands, imported when it runs
+COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.commands, imported when it runs
     Status: "record:status",
     Report: "report:report",
     Ui: "record:ui",
@@ -37,7 +37,7 @@ def console(arguments: Sequence[str] | None = None) -> None:
     sys.exit(guarded(lambda: run(options.action if isinstance(options, Latency) else options)))
 
 
-def run(options: Options) -> int:
+def run(options: CommandOptions) -> int:
     """Check the options, then import and run their command; return the exit status. Raises InputError."""
     options.check()
     module, _, function = COMMANDS[type(options)].partition(":")

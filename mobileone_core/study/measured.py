@@ -17,7 +17,7 @@ from mobileone_core.study.declaration import Declaration, require_baselines
 from mobileone_core.study.factor import Factor, Level, MeasuredCell, fields_of, level_label
 from mobileone_core.study.job import MEASURE
 from mobileone_core.study.options import (
-    Request,
+    PlanRequest,
     changed_options,
     level_options,
     names_below,
@@ -226,7 +226,7 @@ class MeasuredOptions:
             "images": option_group("The images.", size),
         }
 
-    def request(self, presets: ProtocolPreset, line: Any) -> Request:
+    def request(self, presets: ProtocolPreset, line: Any) -> PlanRequest:
         """The plan of a parsed command line; default if it is the study unchanged. Raises InputError."""
         changes = {
             f"{part}.{name}": value
@@ -240,7 +240,7 @@ class MeasuredOptions:
             base=self.study.base.changed(changes | vars(line.images)),
             protocol=replace(protocol, **changed_options(line.timing, fields_of(protocol))),
         )
-        return Request(MeasuredPlan(study, default=study == self.study))
+        return PlanRequest(MeasuredPlan(study, default=study == self.study))
 
     def _protocol(self, presets: ProtocolPreset) -> Protocol:
         return self.study.protocol if presets.protocol is None else Protocol.preset(presets.protocol)

@@ -19,7 +19,7 @@ Option = tuple[str, Any, Any, str]  # name, type, default, help text
 
 
 @dataclass(frozen=True)
-class Request:
+class PlanRequest:
     """What a command line asks for: a plan, and the local files that its cells read."""
 
     plan: Plan
@@ -44,7 +44,7 @@ class StudyOptions(Protocol):
     def groups(self, presets: Any, *, for_help: bool) -> dict[str, Any]:
         """The groups of options of the second step by name; with for_help, local data may be missing."""
 
-    def request(self, presets: Any, line: Any) -> Request:
+    def request(self, presets: Any, line: Any) -> PlanRequest:
         """The plan of a parsed command line, whose groups are line's attributes. Raises InputError."""
 
 

@@ -15,7 +15,7 @@ from mobileone_core.study.declaration import TrainedStudy
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import (
     Option,
-    Request,
+    PlanRequest,
     changed_options,
     level_options,
     names_below,
@@ -143,7 +143,7 @@ class TrainingOptions(ABC):
         del line
         return {}
 
-    def request(self, presets: Presets, line: Any) -> Request:
+    def request(self, presets: Presets, line: Any) -> PlanRequest:
         """The plan of a parsed command line, and its local files. Raises InputError."""
         base = self._base(presets)
         changes = changed_options(line.training, _recipe_by_name(base))
@@ -163,7 +163,7 @@ class TrainingOptions(ABC):
             **self.changes(line),
         )
         plan = self.plan(study, CellSpec(model, base.data, base.recipe.changed(**changes)))
-        return Request(plan, presets.data_root, files)
+        return PlanRequest(plan, presets.data_root, files)
 
     def _recipe(self, presets: Presets) -> str:
         return presets.recipe or default_recipe(self.study, presets.data)

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from safetensors.torch import save_file
 
 from mobileone_core.cli import console
-from mobileone_core.cli.commands.labels import class_labels
+from mobileone_core.cli.commands.export import class_labels
 from mobileone_core.coreml.package import package_hash
 from mobileone_core.errors import InputError
 from mobileone_core.model.calibration import calibrate

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mobileone_core.cli.commands.labels import class_labels
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.data.spec import DATA_SETS
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.files import sha256, write_content, write_whole
 from mobileone_core.model.checkpoints import read_state
 from mobileone_core.model.network import MobileOne
@@ -29,11 +28,12 @@ from mobileone_core.training.evaluate import read_network
 if TYPE_CHECKING:
     from mobileone_core.latency.onnx import OnnxVerification
 
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 HEADS = ("head.fc.weight", "linear.weight")  # the classifier in this package's and timm's layout, and in the authors'
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """A deployed network to export, with its data set, image size in pixels, and metadata for the file."""
 
     network: MobileOne
@@ -54,7 +54,7 @@ def export(options: Export) -> int:
     return COMPLETE
 
 
-def _coreml(options: Export, source: Source, interrupt: SignalGuard) -> list[str]:
+def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
     from mobileone_core.coreml.export import export_package
 
     pixels = _pixels(options, source) if options.input == "image" else None
@@ -69,7 +69,7 @@ def _coreml(options: Export, source: Source, interrupt: SignalGuard) -> list[str
     return [*lines, f"size        {done.size:,} bytes", f"model hash  {done.hash}"]
 
 
-def _onnx(options: Export, source: Source, interrupt: SignalGuard) -> list[str]:
+def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
     from mobileone_core.latency.onnx import OnnxVerification, export_verified_onnx
 
     results: list[OnnxVerification] = []
@@ -90,7 +90,7 @@ def _onnx(options: Export, source: Source, interrupt: SignalGuard) -> list[str]:
     ]
 
 
-def _manifest(options: Export, source: Source, verified: "OnnxVerification", digest: str) -> str:
+def _manifest(options: Export, source: ExportSource, verified: "OnnxVerification", digest: str) -> str:
     """The manifest next to an ONNX file, written before it: hash, network, operators and what was verified."""
     content = {
         "hash": digest,
@@ -105,7 +105,7 @@ def _manifest(options: Export, source: Source, verified: "OnnxVerification", dig
     return json.dumps(content, indent=2) + "\n"
 
 
-def _lines(options: Export, source: Source, census: Mapping[str, int], weights: int, error: float) -> list[str]:
+def _lines(options: Export, source: ExportSource, census: Mapping[str, int], weights: int, error: float) -> list[str]:
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(census.items(), key=lambda item: -item[1]))
     shape = f"{source.network.spec.in_channels} x {source.image_size} x {source.image_size}"
     return [
@@ -117,12 +117,12 @@ def _lines(options: Export, source: Source, census: Mapping[str, int], weights: 
     ]
 
 
-def _pixels(options: Export, source: Source) -> Pixels:
+def _pixels(options: Export, source: ExportSource) -> Pixels:
     entry = DATA_SETS[source.data]
     return Pixels(entry.mean, entry.std, class_labels(source.data, source.network.num_classes, options.labels))
 
 
-def _from_run(options: Export) -> Source:
+def _from_run(options: Export) -> ExportSource:
     from mobileone_core.study.record.finished import read_run
 
     with contextlib.ExitStack() as stack:
@@ -133,10 +133,10 @@ def _from_run(options: Export) -> Source:
         facts = {"key": run.spec.key, "run": options.run, "variant": run.variant, **accuracy}
         metadata = _metadata(options, facts, run.weights)
     data = run.spec.data
-    return Source(network, data.name, options.image_size or data.image_size, metadata)
+    return ExportSource(network, data.name, options.image_size or data.image_size, metadata)
 
 
-def _from_file(options: Export) -> Source:
+def _from_file(options: Export) -> ExportSource:
     assert options.weights is not None  # Export.check requires it
     entry = DATA_SETS[options.data_name]
     size = options.image_size or entry.image_size
@@ -145,7 +145,7 @@ def _from_file(options: Export) -> Source:
     )
     network = read_network(spec, _classes(options.weights), options.weights, "deployed")
     facts = {"variant": options.variant, "weights file": options.weights.name}
-    return Source(network, options.data_name, size, _metadata(options, facts, options.weights))
+    return ExportSource(network, options.data_name, size, _metadata(options, facts, options.weights))
 
 
 def _classes(weights: Path) -> int:
@@ -166,3 +166,34 @@ def _metadata(options: Export, facts: Mapping[str, str], weights: Path) -> dict[
         "input": options.input,
     }
     return {f"mobileone.{name.replace(' ', '_')}": text for name, text in {**facts, **usual}.items()}
+
+
+def class_labels(data: str, classes: int, file: Path | None = None) -> tuple[str, ...]:
+    """One label per class, from a file with one per line, else the data set's.
+
+    ImageNet uses two names twice (crane, maillot): the second class of each carries its number. Raises InputError.
+    """
+    if file is not None:
+        require(file.is_file(), "labels", str(file), "an existing file")
+        labels = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        require(len(labels) == classes, "labels", f"{file} ({len(labels)} labels)", f"one per class: {classes}")
+        return labels
+    labels = _data_labels(data)
+    if len(labels) != classes:
+        raise InputError(
+            f"labels: those of {classes} classes of {data} are not known; give --labels FILE, one per line"
+        )
+    return labels
+
+
+def _data_labels(data: str) -> tuple[str, ...]:
+    if data == "digits":
+        return tuple(str(digit) for digit in range(10))
+    if data == "cifar10":
+        return CIFAR10
+    if data != "imagenet":
+        return ()
+    from torchvision.models._meta import _IMAGENET_CATEGORIES as CATEGORIES
+
+    first = {label: number for number, label in reversed(list(enumerate(CATEGORIES)))}
+    return tuple(label if first[label] == number else f"{label} ({number})" for number, label in enumerate(CATEGORIES))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from mobileone_core.cli.options.workspace import Directory, Options, RecordOptions
+from mobileone_core.cli.options.workspace import CommandOptions, Directory, RecordOptions
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import require
@@ -57,7 +57,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Evaluate(Options):
+class Evaluate(CommandOptions):
     """Measure top-1 and top-5 of a checkpoint and record them as a run of the experiment `evaluate`.
 
     The file may hold this package's, the authors' or timm's names, in train or deployed form.

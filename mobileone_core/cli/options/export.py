@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mobileone_core.cli.options.evaluate import Network
-from mobileone_core.cli.options.workspace import Options, RecordOptions
+from mobileone_core.cli.options.workspace import CommandOptions, RecordOptions
 from mobileone_core.coreml.options import Precision
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, require, require_choice, require_integer
@@ -17,7 +17,7 @@ SUFFIXES = {"coreml": ".mlpackage", "onnx": ".onnx"}
 
 
 @dataclass(frozen=True)
-class Export(Options):
+class Export(CommandOptions):
     """Write a network in deployed form as Core ML or ONNX, once the written program is verified against torch.
 
     The network is that of a finished run (--run ID) or of a weight file (--variant s0 --weights FILE), in any layout

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from mobileone_core.cli.options.workspace import Options, WorkspaceOptions
+from mobileone_core.cli.options.workspace import CommandOptions, WorkspaceOptions
 
 ComputeUnits = Literal["all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"]
 Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
@@ -25,7 +25,7 @@ class Models:
 
 
 @dataclass(frozen=True)
-class Run(Options):
+class Run(CommandOptions):
     """Measure exported packages on a connected iPhone, or on this Mac. Needs macOS; an iPhone needs Xcode 15 too.
 
     An iPhone is driven through coremltools' remote device, which copies four files per prediction: the chip idles in
@@ -57,7 +57,7 @@ class Run(Options):
 
 
 @dataclass(frozen=True)
-class Import(Options):
+class Import(CommandOptions):
     """Take measurements made elsewhere into the record: our JSON or CSV, an Xcode report (.mlperf), or numbers of the
     ModelBench app, typed in (--modelbench --low 0.5 --average 0.6). --formats prints what JSON and CSV hold.
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 import tyro
 
-from mobileone_core.cli.options.workspace import Directory, Options, WorkspaceOptions
+from mobileone_core.cli.options.workspace import CommandOptions, Directory, WorkspaceOptions
 
 Studies = tyro.conf.Positional[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Status(Options):
+class Status(CommandOptions):
     """Show every cell of every study, or of those named."""
 
     studies: Studies = ()
@@ -21,7 +21,7 @@ class Status(Options):
 
 
 @dataclass(frozen=True)
-class Report(Options):
+class Report(CommandOptions):
     """Write tables, figures and pages from the record, or from reports/ if there is no record."""
 
     studies: Studies = ()
@@ -32,7 +32,7 @@ class Report(Options):
 
 
 @dataclass(frozen=True)
-class Ui(Options):
+class Ui(CommandOptions):
     """Serve the record with MLflow's UI on this machine alone."""
 
     storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)

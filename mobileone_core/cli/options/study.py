@@ -13,7 +13,7 @@ from mobileone_core.cli.options.workspace import Directory, WorkspaceOptions
 from mobileone_core.errors import require_integer
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.kinds import options_of
-from mobileone_core.study.options import Request, spec_options
+from mobileone_core.study.options import PlanRequest, spec_options
 from mobileone_core.training.execution import Execution
 
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
@@ -44,7 +44,7 @@ class TrainingRunOptions(RunOptions):
 class Command:
     """A parsed command line: what is requested, and how it runs."""
 
-    request: Request
+    request: PlanRequest
     running: RunOptions
     execution: Execution = field(default_factory=Execution)
     workers: int = 1

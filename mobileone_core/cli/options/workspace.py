@@ -12,7 +12,7 @@ from mobileone_core.study.workspace import Workspace
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 
-class Options:
+class CommandOptions:
     """The options of one command."""
 
     def check(self) -> None:
