@@ -9,28 +9,14 @@ from pathlib import Path
 from mobileone_core.training.execution import Execution
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = {
-    "mobileone": "mobileone-ablations",
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "pytorch-lightning": "pytorch-lightning",
-    "optuna": "optuna",
-    "mlflow": "mlflow",
-}
-VERSION = "version."
-OF_ARM = (
-    "runtime",
-    "runtime_version",
-    "provider",
-    "precision",
-    "layout",
-    "unmeasured",
-)  # what a measured row says of itself alone
-SAID = ("device", "processor", "system", "threads", "execution", "git")  # what a table's footnote repeats
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "optuna", "mlflow")
+VERSION = "version."  # prefix of the tags that hold a package's version
+RUN_TAGS = ("device", "processor", "system", "threads", "execution", "git")  # repeated in a table's footnote
+ENTRY_TAGS = ("runtime", "runtime_version", "provider", "precision", "layout", "unmeasured")  # of measured entries only
 
 
 def environment_tags(execution: Execution) -> dict[str, str]:
-    """The tags: SAID, and a version.<package> for every package that decides what is computed."""
+    """Tags of a run: RUN_TAGS, and one version.<package> per package that affects the results."""
     switches = [name for name in ("channels_last", "compile") if getattr(execution, name)]
     switches.append(f"{execution.blocks} blocks")
     if execution.processes > 1:
@@ -48,7 +34,7 @@ def environment_tags(execution: Execution) -> dict[str, str]:
 
 
 def device_name(device: str) -> str:
-    """cpu, or a GPU with its model."""
+    """Name of a device: "cpu", or a GPU with its model, "cuda:0 NVIDIA H100"."""
     if device == "cpu":
         return device
     import torch
@@ -61,7 +47,7 @@ def device_name(device: str) -> str:
 
 @functools.cache
 def processor() -> str:
-    """The processor's model."""
+    """Model of the processor."""
     if platform.system() == "Darwin":
         return _output_of("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     path = Path("/proc/cpuinfo")
@@ -72,14 +58,15 @@ def processor() -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """version.<package> for Python and the packages that decide what is computed."""
-    found = {VERSION + name: importlib.metadata.version(package) for name, package in PACKAGES.items()}
-    return {VERSION + "python": platform.python_version(), **found}
+    """One version.<package> tag for Python, this project and each of PACKAGES."""
+    packages = {"mobileone": "mobileone-ablations", **{name: name for name in PACKAGES}}
+    tags = {VERSION + name: importlib.metadata.version(package) for name, package in packages.items()}
+    return {VERSION + "python": platform.python_version(), **tags}
 
 
 @functools.cache
 def git_revision() -> str:
-    """The checkout's commit, with -dirty where code differs from it; empty where this is no checkout."""
+    """Commit of the checkout, with -dirty if the code differs from it; empty if this is not a checkout."""
     git = ("git", "-C", str(ROOT))
     if _output_of(*git, "rev-parse", "--show-toplevel") != str(ROOT):
         return ""
@@ -88,7 +75,7 @@ def git_revision() -> str:
 
 
 def _output_of(*command: str) -> str:
-    """What a command prints; empty where it fails or is not there."""
+    """Standard output of a command; empty if it fails or is not installed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:

@@ -58,14 +58,10 @@ def advisory_lock(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def measuring(runs: Path, wait: Callable[[], None]) -> Iterator[None]:
-    """Hold this machine's lock for comparisons, whatever databases their queues are in.
+    """Hold this machine's lock for comparisons, across all queues of a runs directory, which is created if missing.
 
-    A holder stopped by SIGSTOP does not block others: its trial belongs to another worker by then, and it ends when it
-    wakes up.
-
-    Args:
-        runs: the runs directory, created if missing.
-        wait: called between two tries; sleeps, or raises to give up.
+    wait is called between two tries; it sleeps, or raises to give up. A holder stopped by SIGSTOP blocks nobody: its
+    trial belongs to another worker by then, and it ends when it wakes up.
     """
     runs.mkdir(parents=True, exist_ok=True)
     path = runs / f".{socket.gethostname()}.lock"

@@ -53,12 +53,9 @@ class Owner:
     @property
     def is_sibling(self) -> bool:
         """Whether the process has the same parent as the calling one."""
-        if not self.is_here:
-            return False
-        try:
-            return bool(psutil.Process(self.pid).ppid() == os.getppid())
-        except psutil.NoSuchProcess:
-            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return self.is_here and bool(psutil.Process(self.pid).ppid() == os.getppid())
+        return False
 
 
 @functools.cache

@@ -40,13 +40,8 @@ def propose(  # noqa: PLR0913, PLR0917
 ) -> tuple[Genes, ...]:
     """Propose the next generation of a search; the same arguments give the same candidates.
 
-    Args:
-        sampler: "nsga2", "tpe" or "random".
-        seed: seed of the search.
-        sizes: number of choices per dimension, by name.
-        measured: candidates of earlier generations with their results.
-        population: number of candidates; fewer are returned if the space has no more.
-        is_new: called once per candidate, in order; returns False to reject it.
+    sizes: number of choices per dimension; measured: candidates of earlier generations; population: candidates to
+    propose, fewer if the space has no more; is_new: called once per candidate, in order, returns False to reject it.
     """
     generation = 1 + max((item.generation for item in measured), default=0)
     chosen: list[Genes] = []

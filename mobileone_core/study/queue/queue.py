@@ -32,19 +32,20 @@ class Claim:
 
     def note(self, name: str, value: object) -> bool:
         """Set an attribute of the trial. False if the trial has been ended by another process."""
-        try:
-            self.trial.set_user_attr(name, value)
-        except UpdateFinishedTrialError:
-            return False
-        return True
+        return _updated(self.trial.set_user_attr, name, value)
 
     def report(self, epoch: int, value: float) -> bool:
         """Report the progress of the attempt. False if the trial has been ended by another process."""
-        try:
-            self.trial.report(value, epoch)
-        except UpdateFinishedTrialError:
-            return False
-        return True
+        return _updated(self.trial.report, value, epoch)
+
+
+def _updated(update: Callable[..., object], *arguments: object) -> bool:
+    """Update a trial. False if it has ended already."""
+    try:
+        update(*arguments)
+    except UpdateFinishedTrialError:
+        return False
+    return True
 
 
 class SelectiveStudy(optuna.Study):

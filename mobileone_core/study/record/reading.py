@@ -7,7 +7,7 @@ from dataclasses import replace
 from mlflow.entities import Run
 
 from mobileone_core.fields import as_tuples
-from mobileone_core.study.environment import OF_ARM, SAID, VERSION
+from mobileone_core.study.environment import ENTRY_TAGS, RUN_TAGS, VERSION
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.record import COUNT, FINISHED, PLAN, Record
@@ -114,7 +114,9 @@ def _curves(record: Record, row: CellRow, metrics: Sequence[str]) -> Iterator[Cu
 
 def _row(run: Run) -> CellRow:
     tags = run.data.tags
-    environment = {name: text for name, text in tags.items() if name in (*SAID, *OF_ARM) or name.startswith(VERSION)}
+    environment = {
+        name: text for name, text in tags.items() if name in (*RUN_TAGS, *ENTRY_TAGS) or name.startswith(VERSION)
+    }
     levels = json.loads(tags["factors"])
     factors = as_tuples(levels)
     return CellRow(tags["cell"], int(tags["seed"]), factors, run.info.run_id, dict(run.data.metrics), environment)

@@ -1,7 +1,6 @@
 """One attempt at a claimed trial: a cell is trained or a comparison measured, and its runs are recorded."""
 
 import contextlib
-import importlib
 import math
 import time
 import warnings
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
 
 from mobileone_core.benchmark.spec import EntryResult, read_spec
 from mobileone_core.errors import InputError
@@ -52,10 +51,7 @@ class RunLog:
 
 
 class AttemptObserver:
-    """Training observer that logs epochs, reports progress to the queue and stops an attempt.
-
-    An attempt stops if should_stop is true, or if the trial belongs to another worker by now.
-    """
+    """Logs epochs, reports them to the queue, and stops the attempt if should_stop, or if the trial was taken away."""
 
     def __init__(self, claim: Claim, should_stop: Callable[[], bool]) -> None:
         self.claim = claim
@@ -106,10 +102,7 @@ class Attempt:
         self.has_waited = False
 
     def __call__(self, tags: Mapping[str, str]) -> float:
-        """Train or measure, and return the trial's value.
-
-        The value is a cell's metric, or the largest distance of a comparison's control from 1.
-        """
+        """Run the attempt; returns a cell's metric, or the largest distance of a comparison's controls from 1."""
         attributes = self.claim.attributes
         tags = {"trial": str(self.claim.number), "attempt": str(attributes["attempt"]), **tags}
         names = {name: attributes[name] for name in ("study", "variant")}
@@ -125,7 +118,7 @@ class Attempt:
         self.runs.publish()
         self.observer.log = writer.epochs
         self._await_neighbours(cell.key)
-        result: CellResult = load_function(self.job.setup.engine.train)(
+        result: CellResult = resolve_name(self.job.setup.engine.train)(
             cell.spec,
             execution=self.job.setup.execution,
             data_root=self.job.setup.data_root,
@@ -143,7 +136,7 @@ class Attempt:
         """Measure while nothing else runs on this machine; runs are opened only after the measurement."""
         self._await_neighbours(comparison.key)
         with measuring(self.job.workspace.runs, self._wait):
-            results: Sequence[EntryResult] = load_function(self.job.setup.engine.measure)(
+            results: Sequence[EntryResult] = resolve_name(self.job.setup.engine.measure)(
                 comparison.spec, execution=self.job.setup.execution, progress=self.observer.round_finished
             )
         for result in results:
@@ -212,13 +205,6 @@ def _may_run_here(item: CellState, timeout: float) -> bool:
     if item.owner is None:
         return item.started is not None and (datetime.now() - item.started).total_seconds() < timeout
     return item.owner.is_here and not item.owner.is_gone
-
-
-def load_function(name: str) -> Callable[..., Any]:
-    """Import a function by "module:function"."""
-    module, _, function = name.partition(":")
-    loaded: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return loaded
 
 
 @contextlib.contextmanager

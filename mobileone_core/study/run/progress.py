@@ -1,6 +1,7 @@
 """Progress of a run: a live display on a terminal, plain lines elsewhere."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group
@@ -30,9 +31,9 @@ class Progress:
     def begin(self, states: Sequence[CellState], workers: int) -> None:
         """Print the number of cells to run, and start the display."""
         self.started = self.summed_up = time.monotonic()
-        self.done_at_start = frozenset(item.key for item in states if item.state == "complete")
         self.before = {item.key: item for item in states if item.state == "complete"}
-        todo, done = len(states) - len(self.done_at_start), len(self.done_at_start)
+        self.done_at_start = frozenset(self.before)
+        todo, done = len(states) - len(self.before), len(self.before)
         complete = f", {done} already complete" if done else ""
         self.say(f"{_count(todo, 'cell')} to run on {_count(workers, 'worker')}{complete}")
         if self.live:
@@ -40,14 +41,12 @@ class Progress:
 
     def update(self, states: Sequence[CellState]) -> None:
         """Show the current states; print a line for every cell that began, ended or failed, and for every warning."""
-        events = [item for item in states if self._is_new(item)]
+        events = sorted(filter(self._is_new, states), key=lambda item: item.state == "running")  # ends made room first
         self.before |= {item.key: item for item in states}
         left = self.seconds_left(states)
         if self.live:
             self.live.update(self._view(states, left), refresh=True)
-        for item in sorted(
-            events, key=lambda item: item.state == "running"
-        ):  # a cell that ended made room for one that began
+        for item in events:
             if self.live is None or item.state == "failed":
                 self.say(_event(item))
         for text in {item.warning for item in states if item.warning and self._is_of_this_run(item)} - self.warned:
@@ -136,7 +135,8 @@ def _event(item: CellState) -> str:
 
 
 def _counts(states: Sequence[CellState]) -> dict[str, int]:
-    return {state: sum(item.state == state for item in states) for state in STATES}
+    counts = Counter(item.state for item in states)
+    return {state: counts[state] for state in STATES}
 
 
 def _count(number: int, noun: str) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mobileone_core.errors import InputError
@@ -69,6 +69,38 @@ class RunDisplay(Protocol):
         """Called at the end of every run, successful or not."""
 
 
+class SignalGuard:
+    """Raises KeyboardInterrupt on Ctrl-C, SIGTERM and SIGHUP, and remembers it.
+
+    Python drops an exception that a signal handler raises inside a destructor or a callback of the garbage collector;
+    check() raises it again.
+    """
+
+    def __init__(self) -> None:
+        self.signalled = False
+
+    def __call__(self, *_: object) -> None:
+        """Handle a signal."""
+        self.signalled = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal has arrived."""
+        if self.signalled:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Install the handlers; the earlier ones are restored at the end."""
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [signal.signal(number, self) for number in signals]
+        try:
+            yield
+        finally:
+            for number, handler in zip(signals, before, strict=True):
+                signal.signal(number, handler)
+
+
 def run_study(plan: Plan, setup: Setup, display: RunDisplay) -> Outcome:
     """Run the missing cells of a plan. If none is missing, nothing is imported, written or started.
 
@@ -112,18 +144,16 @@ def sample_cells(plan: Plan) -> list[CellSpec]:
     return list({(spec.recipe.precision, spec.recipe.teachers): spec for spec in reversed(specs)}.values())
 
 
+@dataclass
 class StudyRun:
-    """One run of a job: prepare, run the workers, repair."""
+    """One run of a job: prepare, run the workers, repair. read() returns the states of the job's cells."""
 
-    def __init__(
-        self, job: Job, read: Callable[[], list[CellState]], display: RunDisplay, samples: Sequence[CellSpec]
-    ) -> None:
-        self.job = job
-        self.read = read
-        self.display = display
-        self.samples = samples
-        self.notes: list[str] = []
-        self.guard = SignalGuard()
+    job: Job
+    read: Callable[[], list[CellState]]
+    display: RunDisplay
+    samples: Sequence[CellSpec]
+    notes: list[str] = field(default_factory=list)
+    guard: SignalGuard = field(default_factory=SignalGuard)
 
     def __call__(self, prepare: Callable[[], list[str]]) -> Outcome:
         """Prepare while the workers' imports run in the background, work until all is done, then repair."""
@@ -185,40 +215,3 @@ class StudyRun:
         for line in lines:
             self.notes.append(line)
             self.display.say(line)
-
-
-class SignalGuard:
-    """Raises KeyboardInterrupt on Ctrl-C, SIGTERM and SIGHUP, and remembers it.
-
-    Python drops an exception that a signal handler raises inside a destructor or a callback of the garbage collector;
-    check() raises it again.
-
-    Example:
-        >>> guard = SignalGuard()
-        >>> with guard.installed():
-        ...     guard.check()
-    """
-
-    def __init__(self) -> None:
-        self.signalled = False
-
-    def __call__(self, *_: object) -> None:
-        """Handle a signal."""
-        self.signalled = True
-        raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if a signal has arrived."""
-        if self.signalled:
-            raise KeyboardInterrupt
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        """Install the handlers; the earlier ones are restored at the end."""
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = [signal.signal(number, self) for number in signals]
-        try:
-            yield
-        finally:
-            for number, handler in zip(signals, before, strict=True):
-                signal.signal(number, handler)

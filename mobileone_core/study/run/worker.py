@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from pkgutil import resolve_name
 
 from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.job import Job, one_line
@@ -15,7 +16,7 @@ from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.run.attempt import Attempt, RunLog, load_function
+from mobileone_core.study.run.attempt import Attempt, RunLog
 from mobileone_core.study.run.repair import kill_runs
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
@@ -82,7 +83,7 @@ class Worker:
         self.stop = stop
         self.record = Record(job.workspace.tracking)
         self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_runs(self.record))
-        load_function(job.setup.engine.train)  # fails here rather than in every cell
+        resolve_name(job.setup.engine.train)  # fails here rather than in every cell
         owner = Owner.here()
         environment = environment_tags(job.setup.execution)
         self.tags = {"queue": job.queue, "host": owner.host, "pid": str(owner.pid), **environment}
