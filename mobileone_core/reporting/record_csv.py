@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from mobileone_core.reporting.environment import reportable_tags
+from mobileone_core.reporting.render.csv import csv_text
+from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.rows import CellRow
 
 FACTOR, ENVIRONMENT = "factor.", "environment."
@@ -19,6 +21,21 @@ def measured(row: CellRow, metrics: Sequence[str], tags: Sequence[str]) -> list[
     values = (repr(float(row.metrics[name])) if name in row.metrics else "" for name in metrics)
     environment = reportable_tags(row)
     return [row.run_id, *values, *(environment.get(name, "") for name in tags)]
+
+
+def rows_csv(lines: Sequence[tuple[Mapping[str, object], Sequence[CellRow]]]) -> str:
+    """A line per row, after the columns that name it; names without rows have a line without measurements."""
+    metrics, tags = columns_of([row for _, rows in lines for row in rows])
+    table = [[*lines[0][0], "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]]
+    for names, rows in lines:
+        runs = [measured(row, metrics, tags) for row in sorted(rows, key=lambda row: row.run_id)]
+        table += [[*map(str, names.values()), *run] for run in runs or [[""] * (1 + len(metrics) + len(tags))]]
+    return csv_text(table)
+
+
+def factor_columns(levels: Mapping[str, Level]) -> dict[str, str]:
+    """The columns that hold the levels of a cell."""
+    return {FACTOR + name: level_text(level) for name, level in levels.items()}
 
 
 def read_measured(line: Mapping[str, str], fixed: set[str]) -> tuple[dict[str, float], dict[str, str]]:

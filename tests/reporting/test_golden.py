@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def test_files_are_as_read(plan, rows, tmp_path, monkeypatch, name):
     from mobileone_core.reporting.figures import levels as figure
 
-    monkeypatch.setattr(figure, "draw", lambda _: figure.Drawing(b"png", b"svg"))
+    monkeypatch.setattr(figure, "draw", lambda _: figure.style.Drawing(b"png", b"svg"))
     files = write_report(plan, StudyRecord(rows), tmp_path)
     assert (files.directory / name).read_text(encoding="utf-8") == (GOLDEN / name).read_text(encoding="utf-8")
 

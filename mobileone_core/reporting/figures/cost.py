@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobileone_core.model.cost import FormCost, model_cost
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.labels import LABEL_SIZE, label_at, place_labels_in, write_label
 from mobileone_core.reporting.figures.panels import (
     Span,
@@ -17,19 +18,6 @@ from mobileone_core.reporting.figures.panels import (
     one_scale,
     shown_interval,
     shown_variants,
-)
-from mobileone_core.reporting.figures.style import (
-    HEIGHT,
-    MEASURED,
-    POINTS,
-    WIDTH,
-    canvas,
-    heading,
-    level_color,
-    level_indices,
-    log_axis,
-    note,
-    title,
 )
 from mobileone_core.reporting.trained.result import Result, cells_by_level
 from mobileone_core.study.factor import level_text
@@ -73,7 +61,7 @@ def level_costs(result: Result) -> list[LevelCost]:
     """Return the study's levels with their cost at the image size and number of classes of the data."""
     intervals = {row.level: shown_interval(result, row.summary) for row in result.analysis.comparisons}
     baseline = result.analysis.baseline
-    indices = level_indices(intervals, baseline)
+    indices = style.level_indices(intervals, baseline)
     levels = []
     for label, cells in cells_by_level(result.plan).items():
         spec = cells[0].spec
@@ -81,15 +69,15 @@ def level_costs(result: Result) -> list[LevelCost]:
         values = tuple(result.value(cell.key) for cell in cells if cell.key in result.rows)
         name = ", ".join(level_text(level) for level in cells[0].factors.values())
         name += " (baseline)" if label == baseline else ""
-        levels.append(LevelCost(name, level_color(indices[label]), cost, values, intervals[label]))
+        levels.append(LevelCost(name, style.level_color(indices[label]), cost, values, intervals[label]))
     return levels
 
 
 def cost_figure(result: Result) -> "Figure":
     """Draw both panels with one scale for the metric; published values have their own panel."""
     has_published = bool(shown_variants(result))
-    figure, grid = canvas(
-        HEIGHT + 0.4, 1, 3 if has_published else 2,
+    figure, grid = style.canvas(
+        style.HEIGHT + 0.4, 1, 3 if has_published else 2,
         left=LEFT, right=0.98, bottom=0.12, top=0.79, wspace=0.2 if has_published else 0.1,
     )  # fmt: skip
     levels = level_costs(result)
@@ -100,15 +88,15 @@ def cost_figure(result: Result) -> "Figure":
         axes.set_xlabel(name)
         axes.tick_params(labelleft=index == 0)
     if has_published:
-        spans += draw_published(figure, grid[2], result, WIDTH * 0.24 * POINTS)
+        spans += draw_published(figure, grid[2], result, style.WIDTH * 0.24 * style.POINTS)
     one_scale(spans, ceiling(result))
     first = spans[0][0]
     first.set_ylabel(result.axis_label)
     for (axes, _), (_, cost) in zip(spans, AXES, strict=False):
         _label(axes, levels, [cost(level.cost) for level in levels])
-    title(figure, result.plan.study.question, LEFT)
-    heading(first, f"{measured_text(result)}; labels: {result.factor_names}", MEASURED)
-    note(first, _marks_text(levels))
+    style.title(figure, result.plan.study.question, LEFT)
+    style.heading(first, f"{measured_text(result)}; labels: {result.factor_names}", style.MEASURED)
+    style.note(first, _marks_text(levels))
     return figure
 
 
@@ -159,7 +147,7 @@ def _cost_axis(axes: "Axes", x: list[float], costs: list[int]) -> None:
 
     margin = max(0.12 * math.log(max(x) / min(x)), 0.02)
     low, high = min(x) * math.exp(-margin), max(x) * math.exp(margin)
-    log_axis(axes, "x", low, high, sparse=200)
+    style.log_axis(axes, "x", low, high, sparse=200)
     if len(set(costs)) == 1:
         axes.set_xticks([costs[0]])
     elif high / low <= 8:

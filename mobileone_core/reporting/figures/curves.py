@@ -5,22 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.panels import measured_text
-from mobileone_core.reporting.figures.style import (
-    MEASURED,
-    POINTS,
-    WIDTH,
-    Drawing,
-    below_top,
-    canvas,
-    drawing,
-    heading,
-    left_of,
-    level_color,
-    level_dash,
-    level_indices,
-    title,
-)
 from mobileone_core.reporting.trained.curves import Curve, curve_label, level_curves, relative
 from mobileone_core.reporting.trained.result import Result
 from mobileone_core.study.factor import level_text
@@ -38,9 +24,9 @@ LEFT = 0.09
 LINE = 0.18  # height of a line of the legend, inches
 
 
-def draw_curves(result: Result) -> Drawing:
+def draw_curves(result: Result) -> style.Drawing:
     """Draw the curves of the metrics in study.curves."""
-    return drawing(lambda: _figure(result))
+    return style.drawing(lambda: _figure(result))
 
 
 def curve_summaries(curves: Mapping[int, Curve]) -> dict[int, Summary]:
@@ -65,12 +51,12 @@ def _figure(result: Result) -> "Figure":
 
     metrics = result.plan.study.curves
     levels = [row.level for row in result.analysis.comparisons]
-    indices = level_indices(levels, result.analysis.baseline)
+    indices = style.level_indices(levels, result.analysis.baseline)
     names = _level_names(result)
     names[levels.index(result.analysis.baseline)] += " (baseline)"
-    columns = max(1, min(4, int(WIDTH * (0.98 - LEFT) * POINTS / (4.2 * max(map(len, names)) + 38))))
+    columns = max(1, min(4, int(style.WIDTH * (0.98 - LEFT) * style.POINTS / (4.2 * max(map(len, names)) + 38))))
     head = 0.95 + LINE * -(-len(levels) // columns)
-    figure, grid = canvas(
+    figure, grid = style.canvas(
         4.6 + head, 2, len(metrics), height_ratios=[1.5, 1],
         left=LEFT, right=0.98, bottom=0.08, top=1 - head / (4.6 + head), wspace=0.2, hspace=0.1,
     )  # fmt: skip
@@ -90,10 +76,10 @@ def _figure(result: Result) -> "Figure":
             lower.set_ylabel("against baseline, %")
     first = figure.axes[0]
     labels = f"; labels: {result.factor_names}" if len(result.plan.study.factors) > 1 else ""
-    heading(first, f"{measured_text(result)}{_mean_text(result)}{labels}", MEASURED)
-    title(figure, f"{result.plan.study.question} Training curves", LEFT)
+    style.heading(first, f"{measured_text(result)}{_mean_text(result)}{labels}", style.MEASURED)
+    style.title(figure, f"{result.plan.study.question} Training curves", LEFT)
     handles, _ = first.get_legend_handles_labels()
-    corner = (left_of(first) - 0.01, below_top(figure, 0.58))
+    corner = (style.left_of(first) - 0.01, style.below_top(figure, 0.58))
     figure.legend(handles, names, loc="upper left", bbox_to_anchor=corner, ncols=columns, frameon=False, fontsize=8)
     return figure
 
@@ -129,7 +115,7 @@ def _values(axes: "Axes", indices: Mapping[str, int], levels: Mapping[str, Mappi
 
 def _differences(axes: "Axes", indices: Mapping[str, int], others: Mapping[str, Mapping[int, Summary]]) -> None:
     """Draw the lower panel: the difference from the baseline, scaled to the values after training has settled."""
-    axes.axhline(0, color=level_color(0), linewidth=1.2)
+    axes.axhline(0, color=style.level_color(0), linewidth=1.2)
     banded, shown = len(indices) <= BANDS, [Summary(1, 0.0)]
     for level, summaries in others.items():
         _line(axes, indices[level], summaries, level, banded=banded)
@@ -153,9 +139,9 @@ def _line(axes: "Axes", index: int, summaries: Mapping[int, Summary], level: str
     """Draw the mean of one level and its interval."""
     epochs = [epoch for epoch, item in summaries.items() if item.mean is not None]
     means = [item.mean for item in summaries.values() if item.mean is not None]
-    color = level_color(index)
+    color = style.level_color(index)
     marker = "o" if len(epochs) == 1 else None
-    axes.plot(epochs, means, color=color, linestyle=level_dash(index), linewidth=1.2, marker=marker, label=level)
+    axes.plot(epochs, means, color=color, linestyle=style.level_dash(index), linewidth=1.2, marker=marker, label=level)
     if banded:
         low, high = (
             np.array([getattr(summaries[epoch], end) for epoch in epochs], dtype=np.float64) for end in ("low", "high")

@@ -5,24 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobileone_core.benchmark.samples import Estimate
-from mobileone_core.reporting.figures.style import (
-    HEIGHT,
-    MEASURED,
-    POINTS,
-    PUBLISHED,
-    canvas,
-    heading,
-    level_color,
-    text_above,
-    title,
-)
+from mobileone_core.reporting.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vP"
-COLORS = [color for color in map(level_color, range(8)) if color != PUBLISHED]  # nothing here is published
+COLORS = [color for color in map(style.level_color, range(8)) if color != style.PUBLISHED]  # nothing here is published
 NAME_SPACE = 0.27  # fraction of the axes right of the largest k, for names
 NAME_DISTANCE = 24.0  # points between the names of two lines
 
@@ -54,18 +44,20 @@ def growth_figure(
     question: str, heading_text: str, note_text: str, ks: Sequence[int], panels: Sequence[GrowthPanel]
 ) -> "Figure":
     """Draw the panels next to each other over the same k."""
-    figure, grid = canvas(HEIGHT, 1, 2, left=0.075, right=0.985, bottom=0.12, top=1 - 1.0 / HEIGHT, wspace=0.2)
+    figure, grid = style.canvas(
+        style.HEIGHT, 1, 2, left=0.075, right=0.985, bottom=0.12, top=1 - 1.0 / style.HEIGHT, wspace=0.2
+    )
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(grid[number])
         _frame(axes, ks, panel)
         for index, line in enumerate(panel.lines):
             _draw_line(axes, line, index)
         _name_lines(axes, panel.lines)
-        text_above(axes, 0.92, panel.label, fontsize=9)
+        style.text_above(axes, 0.92, panel.label, fontsize=9)
         if number == 0:
-            heading(axes, heading_text[:90], MEASURED)
-            text_above(axes, 0.74, note_text, fontsize=8)
-    title(figure, question, 0.02)
+            style.heading(axes, heading_text[:90], style.MEASURED)
+            style.text_above(axes, 0.74, note_text, fontsize=8)
+    style.title(figure, question, 0.02)
     return figure
 
 
@@ -102,7 +94,7 @@ def _draw_line(axes: "Axes", line: GrowthLine, index: int) -> None:
 
 def _name_lines(axes: "Axes", lines: Sequence[GrowthLine]) -> None:
     """Write the name and growth of a path right of its last point, clear of other names; left of a single mark."""
-    scale = axes.get_window_extent().height / axes.get_ylim()[1] * POINTS / axes.figure.dpi
+    scale = axes.get_window_extent().height / axes.get_ylim()[1] * style.POINTS / axes.figure.dpi
     drawn = [(line, COLORS[index % len(COLORS)]) for index, line in enumerate(lines)]
     long = [(line, color) for line, color in drawn if not line.is_single]
     heights = [scale * line.values[-1][1].value for line, _ in long]

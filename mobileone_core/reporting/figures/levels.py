@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.cost import cost_figure
 from mobileone_core.reporting.figures.panels import (
     Span,
@@ -15,18 +16,6 @@ from mobileone_core.reporting.figures.panels import (
     shown_interval,
     shown_variants,
 )
-from mobileone_core.reporting.figures.style import (
-    HEIGHT,
-    MEASURED,
-    POINTS,
-    SEED,
-    WIDTH,
-    Drawing,
-    canvas,
-    drawing,
-    heading,
-    title,
-)
 from mobileone_core.reporting.trained.result import Result, cells_by_level
 
 if TYPE_CHECKING:
@@ -36,20 +25,20 @@ if TYPE_CHECKING:
 LETTER = 0.0085  # width of a letter of a factor's name as a fraction of the figure
 
 
-def draw(result: Result) -> Drawing:
+def draw(result: Result) -> style.Drawing:
     """Draw the figure named by study.figure: the metric over the levels, or over their cost."""
-    return drawing(lambda: cost_figure(result) if result.plan.study.figure == "cost" else levels_figure(result))
+    return style.drawing(lambda: cost_figure(result) if result.plan.study.figure == "cost" else levels_figure(result))
 
 
 def levels_figure(result: Result) -> "Figure":
     """Draw the metric over the levels; all axes have one scale, so that slopes can be compared."""
     left, share = _left(result), 1.6 / 2.6 if shown_variants(result) else 1.0
-    room = WIDTH * (0.96 - left) * POINTS
+    room = style.WIDTH * (0.96 - left) * style.POINTS
     ticks, size = fitted_ticks(result, room * share)
     lines = max(tick.count("\n") + 1 for tick in ticks) + (len(result.plan.study.factors) == 1)
     ratios = [1.6, 1] if shown_variants(result) else [1]
-    figure, grid = canvas(
-        HEIGHT, 1, len(ratios), width_ratios=ratios,
+    figure, grid = style.canvas(
+        style.HEIGHT, 1, len(ratios), width_ratios=ratios,
         left=left, right=0.98, bottom=0.03 + 0.04 * lines, top=0.79, wspace=0.2,
     )  # fmt: skip
     main = figure.add_subplot(grid[0])
@@ -59,8 +48,8 @@ def levels_figure(result: Result) -> "Figure":
     if shown_variants(result):
         spans += draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
     one_scale(spans, ceiling(result))
-    title(figure, result.plan.study.question, left)
-    heading(main, measured_text(result), MEASURED)
+    style.title(figure, result.plan.study.question, left)
+    style.heading(main, measured_text(result), style.MEASURED)
     return figure
 
 
@@ -109,8 +98,10 @@ def _measured(axes: "Axes", result: Result) -> tuple[float, float]:
             y.append(result.value(cell.key))
             names.append(f"{cell.seed}, part {gaps[cell.seed]}")
     if y:
-        sns.lineplot(x=x, y=y, units=names, estimator=None, color=SEED, linewidth=0.6, alpha=0.6, ax=axes)
-        sns.scatterplot(x=x, y=y, color=SEED, edgecolor="#555555", s=24, label="one seed (lines join a seed)", ax=axes)
+        sns.lineplot(x=x, y=y, units=names, estimator=None, color=style.SEED, linewidth=0.6, alpha=0.6, ax=axes)
+        sns.scatterplot(
+            x=x, y=y, color=style.SEED, edgecolor="#555555", s=24, label="one seed (lines join a seed)", ax=axes
+        )
     drawn = [*y, *_means(axes, result)]
     axes.set(xlim=(-0.5, len(levels) - 0.5), xlabel="", ylabel=result.axis_label)
     return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
@@ -124,7 +115,7 @@ def _means(axes: "Axes", result: Result) -> Iterator[float]:
         interval = shown_interval(result, summary)
         if summary.mean is None or interval is None:
             continue
-        draw_mean(axes, position + 0.2, summary.mean, interval, MEASURED, label)
+        draw_mean(axes, position + 0.2, summary.mean, interval, style.MEASURED, label)
         label = None
         yield from interval
     if axes.get_legend_handles_labels()[0]:

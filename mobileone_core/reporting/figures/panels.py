@@ -2,16 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.figures.style import (
-    FONT_SIZE,
-    LETTER,
-    PUBLISHED,
-    SMALLEST,
-    fitted,
-    heading,
-    interval_ends,
-    note,
-)
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.published import PublishedValue
 from mobileone_core.reporting.trained.result import Result
 from mobileone_core.study.factor import level_text
@@ -35,10 +26,10 @@ def measured_text(result: Result) -> str:
 def level_names(result: Result, room: float) -> tuple[list[str], float]:
     """Return a tick label per level, one line per factor, that fits into room (points), and the font size."""
     if len(result.plan.study.factors) == 1:
-        return fitted([row.level for row in result.analysis.comparisons], room)
+        return style.fitted([row.level for row in result.analysis.comparisons], room)
     texts = [[level_text(level) for level in setting.values()] for setting in result.plan.study.settings]
     longest = max(len(text) for setting in texts for text in setting)
-    size = max(SMALLEST, min(FONT_SIZE, room / len(texts) / (LETTER * longest)))
+    size = max(style.SMALLEST, min(style.FONT_SIZE, room / len(texts) / (style.LETTER * longest)))
     return ["\n".join(setting) for setting in texts], size
 
 
@@ -80,7 +71,7 @@ def draw_mean(  # noqa: PLR0913, PLR0917
     axes: "Axes", x: float, mean: float, interval: tuple[float, float] | None, color: str, label: str | None = None
 ) -> None:
     """Draw a mean as a diamond with its interval, if there is one, as a bar."""
-    ends = interval_ends(mean, interval) if interval else None
+    ends = style.interval_ends(mean, interval) if interval else None
     axes.errorbar(x, mean, ends, fmt="D", color=color, markersize=5, capsize=3, label=label)
 
 
@@ -102,8 +93,8 @@ def draw_published(figure: "Figure", slot: "SubplotSpec", result: Result, room: 
         axes.tick_params(labelbottom=several or index == len(variants) - 1)
     if len(result.plan.study.factors) == 1:
         spans[-1][0].set_xlabel(result.factor_names)
-    heading(spans[0][0], "Published: " + result.plan.study.reference, PUBLISHED)
-    note(spans[0][0], f"ImageNet, no spread given; {'its own' if several else 'same'} scale")
+    style.heading(spans[0][0], "Published: " + result.plan.study.reference, style.PUBLISHED)
+    style.note(spans[0][0], f"ImageNet, no spread given; {'its own' if several else 'same'} scale")
     if several:
         low, high = min(low for _, (low, _) in spans), max(high for _, (_, high) in spans)
         spans[0][0].set_ylim(low - 0.1 * (high - low), high + 0.12 * (high - low))
@@ -119,16 +110,23 @@ def _draw_variant(axes: "Axes", result: Result, variant: str, *, at_end: bool) -
     values.sort(key=lambda value: levels.index(value.level))
     x = [levels.index(value.level) for value in values]
     y = [value.value for value in values]
-    sns.lineplot(x=x, y=y, color=PUBLISHED, marker="o", markersize=5, ax=axes)
+    sns.lineplot(x=x, y=y, color=style.PUBLISHED, marker="o", markersize=5, ax=axes)
     for position, value in zip(x, values, strict=True):
         axes.annotate(
             value.printed, (position, value.value), (0, 5), textcoords="offset points", ha="center", fontsize=7.5
         )
     xy, shift, coordinates, size = (
-        ((x[-1], y[-1]), (8, -3), "data", 8.0) if at_end else ((0, 0), (8, 6), "axes fraction", FONT_SIZE)
+        ((x[-1], y[-1]), (8, -3), "data", 8.0) if at_end else ((0, 0), (8, 6), "axes fraction", style.FONT_SIZE)
     )
     axes.annotate(
-        variant.upper(), xy, shift, coordinates, "offset points", fontweight="bold", fontsize=size, color=PUBLISHED
+        variant.upper(),
+        xy,
+        shift,
+        coordinates,
+        "offset points",
+        fontweight="bold",
+        fontsize=size,
+        color=style.PUBLISHED,
     )
     return min(y), max(y)
 

@@ -5,20 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mobileone_core.benchmark.samples import Estimate
-from mobileone_core.reporting.figures.style import (
-    FONT_SIZE,
-    LETTER,
-    MEASURED,
-    POINTS,
-    PUBLISHED,
-    WIDTH,
-    canvas,
-    heading,
-    level_color,
-    log_axis,
-    note,
-    title,
-)
+from mobileone_core.reporting.figures import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +30,9 @@ class RatioFigure:
         """Draw a line per level, a colour per runtime."""
         levels = self.levels
         height = 1.75 + max(1.6, len(levels) * (0.16 + 0.14 * len(self.ratios)))
-        left = min(0.4, 0.04 + max(map(len, levels)) * FONT_SIZE * LETTER / POINTS / WIDTH)
+        left = min(0.4, 0.04 + max(map(len, levels)) * style.FONT_SIZE * style.LETTER / style.POINTS / style.WIDTH)
         shares = [1.7, 1] if self.published else [1]
-        figure, grid = canvas(
+        figure, grid = style.canvas(
             height, 1, len(shares), width_ratios=shares,
             left=left, right=0.975, bottom=0.55 / height, top=1 - 0.95 / height, wspace=0.08,
         )  # fmt: skip
@@ -53,9 +40,9 @@ class RatioFigure:
         self._draw_measured(axes)
         axes.set_ylim(len(levels) - 0.5, -0.5)
         axes.set_yticks(range(len(levels)), levels)
-        title(figure, self.question, 0.02)
-        heading(axes, self.heading[:70], MEASURED)
-        note(axes, self.note)
+        style.title(figure, self.question, 0.02)
+        style.heading(axes, self.heading[:70], style.MEASURED)
+        style.note(axes, self.note)
         if self.published:
             self._draw_published(figure.add_subplot(grid[1], sharey=axes))
         return figure
@@ -69,7 +56,7 @@ class RatioFigure:
                     self.levels.index(level) + shift,
                     xerr=[[max(0.0, ratio.value - ratio.low)], [max(0.0, ratio.high - ratio.value)]],
                     fmt=MARKERS[number % len(MARKERS)],
-                    color=level_color(number + 1 if number != 1 else 3),
+                    color=style.level_color(number + 1 if number != 1 else 3),
                     markersize=5,
                     capsize=2.5,
                     label=None if index else runtime,
@@ -83,7 +70,7 @@ class RatioFigure:
         import seaborn as sns
 
         heights, ratios = [self.levels.index(level) for level in self.published], list(self.published.values())
-        sns.scatterplot(x=ratios, y=heights, color=PUBLISHED, s=36, ax=axes)
+        sns.scatterplot(x=ratios, y=heights, color=style.PUBLISHED, s=36, ax=axes)
         axes.tick_params(labelleft=False)
         axes.set_ylabel("")
         _ratio_axis(axes, ratios)
@@ -93,8 +80,8 @@ class RatioFigure:
             shift, side = (-6, "right") if is_right else (6, "left")
             text, xy = f"{ratio:.2f}", (ratio, height)
             axes.annotate(text, xy, (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=7.5)
-        heading(axes, "Published: table 2", PUBLISHED)
-        note(axes, "iPhone 12, ratio of minima; its own scale")
+        style.heading(axes, "Published: table 2", style.PUBLISHED)
+        style.note(axes, "iPhone 12, ratio of minima; its own scale")
 
 
 def _ratio_axis(axes: "Axes", ratios: Sequence[float]) -> None:
@@ -102,7 +89,7 @@ def _ratio_axis(axes: "Axes", ratios: Sequence[float]) -> None:
     axes.axvline(1, color="#777777", linewidth=1, linestyle="--", zorder=0)
     low, high = min((1.0, *ratios)), max((1.0, *ratios))
     if high / low > WIDE:
-        log_axis(axes, "x", low / 1.35, high * 1.6, sparse=60 * 1.35 * 1.6)
+        style.log_axis(axes, "x", low / 1.35, high * 1.6, sparse=60 * 1.35 * 1.6)
         axes.xaxis.set_major_formatter("{x:g}")
     else:
         margin = max(0.15 * (high - low), 0.05)

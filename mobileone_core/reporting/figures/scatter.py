@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.labels import LABEL_SIZE, Label, label_at, place_labels_in, write_label
-from mobileone_core.reporting.figures.style import canvas, log_axis, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,11 +48,11 @@ def scatter_figure(  # noqa: PLR0913
 ) -> "Figure":  # fmt: skip
     """Draw a grid of panels; sizes in inches, left, right and hspace as in matplotlib's GridSpec."""
     height = row_height * len(rows) + 0.4
-    figure, grid = canvas(
+    figure, grid = style.canvas(
         height, len(rows), len(rows[0]), width=width, left=left, right=right,
         bottom=0.55 / height, top=1 - 0.75 / height, wspace=0.06, hspace=hspace,
     )  # fmt: skip
-    title(figure, question, 0.02)
+    style.title(figure, question, 0.02)
     for row, panels in enumerate(rows):
         for column, panel in enumerate(panels):
             axes = figure.add_subplot(grid[row, column])
@@ -95,7 +95,7 @@ def _plain_log_axis(axes: "Axes", side: Literal["x", "y"], values: Sequence[floa
     from matplotlib.ticker import EngFormatter
 
     high = max(values, default=10.0) * margin
-    log_axis(axes, side, min(values, default=1.0) / margin, high)
+    style.log_axis(axes, side, min(values, default=1.0) / margin, high)
     getattr(axes, f"{side}axis").set_major_formatter("{x:g}" if high < 1e5 else EngFormatter(sep=" "))
 
 
@@ -115,8 +115,8 @@ def _name_points(axes: "Axes", panel: ScatterPanel) -> None:
         if label.text:
             color, weight = (panel.color, "bold") if point.is_mobileone else ("#333333", "normal")
             leader = LEADER if _is_far(label, spot) else None
-            style = {"fontsize": LABEL_SIZE - 1, "color": color, "fontweight": weight, "arrowprops": leader}
-            write_label(axes, label, spot, (point.x, point.y), **style)
+            font = {"fontsize": LABEL_SIZE - 1, "color": color, "fontweight": weight, "arrowprops": leader}
+            write_label(axes, label, spot, (point.x, point.y), **font)
 
 
 def _is_far(label: Label, spot: tuple[float, float]) -> bool:

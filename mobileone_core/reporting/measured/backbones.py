@@ -9,10 +9,10 @@ from mobileone_core.reporting.document import MISSING, Column, Section, Table
 from mobileone_core.reporting.evaluation import standard_error
 from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, scatter_figure
 from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH
+from mobileone_core.reporting.measured import formats, table9
 from mobileone_core.reporting.measured.levels import levels_table
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
-from mobileone_core.reporting.measured.table9 import network_name, network_notes, number_in, paper_name, table9
-from mobileone_core.reporting.measured.view import TIMED, View, format_estimate, location
+from mobileone_core.reporting.measured.view import TIMED, View, location
 from mobileone_core.reporting.published import CAVEATS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class BackbonesView(View):
         measured = [entries_by_model(result, runtime) for runtime in result.runtimes]
         devices = device_latencies(result)
         rows = []
-        for index, row in enumerate(table9()):
+        for index, row in enumerate(table9.rows()):
             model = str(row["model"])
             published = [row[name] or MISSING for name in PUBLISHED_COLUMNS]
             on_devices = [column.cells[index] for column in devices]
@@ -67,7 +67,9 @@ class BackbonesView(View):
     def notes(self, result: MeasuredResult) -> Sequence[str]:
         """Return what the columns mean."""
         source = "weights and images are the user's (`mobileone evaluate`); the runs are in `evaluations.csv`"
-        others = sorted({network_name(item) for item in result.entries if not paper_name(network_name(item))})
+        others = sorted(
+            {table9.network_name(item) for item in result.entries if not table9.paper_name(table9.network_name(item))}
+        )
         return [
             *TIMED,
             "*Published*: printed in the paper (table 9), every model of it, never mixed with ours. "
@@ -79,7 +81,7 @@ class BackbonesView(View):
             "latency run` or `import` recorded (saved in `devices.csv`); two protocols never share one.",
             "*Front*: the networks to which no other one is both as fast and as accurate. In the figure a name that "
             "does not fit is left out.",
-            *network_notes(result),
+            *table9.network_notes(result),
             *([f"Measured, but not in table 9: {', '.join(others)}."] if others else []),
         ]
 
@@ -107,7 +109,7 @@ class BackbonesView(View):
 def device_latencies(result: MeasuredResult) -> tuple[DeviceColumn, ...]:
     """Return a column per device and protocol that was measured or imported; if none, one that says so."""
     names = {entry.title: name for name, entry in ZOO.items()}
-    titles = [names[str(row["model"])] for row in table9()]
+    titles = [names[str(row["model"])] for row in table9.rows()]
     _, *columns = device_columns(result.devices, titles, {})
     empty = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
     return tuple(columns) or (empty,)
@@ -116,8 +118,8 @@ def device_latencies(result: MeasuredResult) -> tuple[DeviceColumn, ...]:
 def published_points() -> list[NamedPoint]:
     """Return published mobile latency and accuracy in percent."""
     return [
-        NamedPoint(str(row["model"]), number_in(row, "mobile_ms"), number_in(row, "top1"))
-        for row in table9()
+        NamedPoint(str(row["model"]), table9.number_in(row, "mobile_ms"), table9.number_in(row, "top1"))
+        for row in table9.rows()
         if row["mobile_ms"] and row["top1"]
     ]
 
@@ -126,8 +128,8 @@ def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
     """Return latency measured in a runtime and published accuracy in percent."""
     entries = entries_by_model(result, runtime)
     return [
-        NamedPoint(name, time, number_in(row, "top1"))
-        for row in table9()
+        NamedPoint(name, time, table9.number_in(row, "top1"))
+        for row in table9.rows()
         for name in (str(row["model"]),)
         if name in entries and row["top1"] and (time := entries[name].metric(MEDIAN)) is not None
     ]
@@ -138,14 +140,12 @@ def pareto_front(points: Sequence[NamedPoint]) -> list[NamedPoint]:
 
     Equal points are all on the front or all off it.
     """
-    return sorted(
-        (
-            point
-            for point in points
-            if not any(o.x <= point.x and o.y >= point.y and o[1:] != point[1:] for o in points)
-        ),
-        key=lambda point: point.x,
-    )
+
+    def dominates(one: NamedPoint, other: NamedPoint) -> bool:
+        return one.x <= other.x and one.y >= other.y and one[1:] != other[1:]
+
+    front = [point for point in points if not any(dominates(other, point) for other in points)]
+    return sorted(front, key=lambda point: point.x)
 
 
 def measured_top1(result: MeasuredResult, model: str) -> str:
@@ -163,11 +163,11 @@ def entries_by_model(result: MeasuredResult, runtime: str) -> dict[str, Measured
     entries: dict[str, MeasuredEntry] = {}
     for item in result.entries:
         if result.runtime_of(item) == runtime:
-            entries.setdefault(paper_name(network_name(item)), item)
+            entries.setdefault(table9.paper_name(table9.network_name(item)), item)
     return entries
 
 
 def _time_text(item: MeasuredEntry | None) -> str:
     if item is None or item.unmeasured:
         return NOT_MEASURED
-    return format_estimate(item.estimate("latency/median", "_ms"))
+    return formats.estimate(item.estimate("latency/median", "_ms"))

@@ -7,13 +7,7 @@ from pathlib import Path
 
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.devices import devices_text, read_devices_csv
-from mobileone_core.reporting.record_csv import (
-    ENVIRONMENT,
-    FACTOR,
-    columns_of,
-    measured,
-    read_measured,
-)
+from mobileone_core.reporting.record_csv import FACTOR, factor_columns, read_measured, rows_csv
 from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
@@ -24,26 +18,23 @@ EVALUATION = ("variant", "data", "split", "form", "crop", "interpolation", "imag
 NUMBERS = ("top1", "images")
 
 
-def measured_texts(plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
+def measured_files(plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
     """Return the files that hold the record; an entry without a run has a row without values."""
-    key, factors = plan.comparison.key, [factor.name for factor in plan.study.factors]
     runs: dict[str, list[CellRow]] = {entry.label: [] for entry in plan.spec.entries}
-    for row in sorted(record.comparison, key=lambda row: row.run_id):
-        if row.key == key and (label := level_label(row.factors)) in runs:
+    for row in record.comparison:
+        if row.key == plan.comparison.key and (label := level_label(row.factors)) in runs:
             runs[label].append(row)
-    metrics, tags = columns_of([row for rows in runs.values() for row in rows])
-    lines = [["key", *(FACTOR + name for name in factors), "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]]
-    for entry in plan.spec.entries:
-        start = [key, *(level_text(entry.factors[name]) for name in factors)]
-        values = [measured(row, metrics, tags) for row in runs[entry.label]]
-        lines += [[*start, *line] for line in values or [[""] * (1 + len(metrics) + len(tags))]]
+    lines = [
+        ({"key": plan.comparison.key, **factor_columns(entry.factors)}, runs[entry.label])
+        for entry in plan.spec.entries
+    ]
     devices = devices_text(record.devices) if record.devices else ""
     evaluations = evaluations_text(record.evaluations)
-    return {"cells.csv": csv_text(lines), "evaluations.csv": evaluations, "devices.csv": devices}
+    return {"cells.csv": rows_csv(lines), "evaluations.csv": evaluations, "devices.csv": devices}
 
 
-def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
-    """Read what measured_texts wrote. Raises KeyError or ValueError if it is of another plan."""
+def read_measured_files(plan: MeasuredPlan, directory: Path) -> StudyRecord:
+    """Read what measured_files wrote. Raises KeyError or ValueError if it is of another plan."""
     text = (directory / "cells.csv").read_text(encoding="utf-8")
     names = [factor.name for factor in plan.study.factors]
     entries = {tuple(level_text(entry.factors[name]) for name in names): entry for entry in plan.spec.entries}
@@ -53,8 +44,7 @@ def read_measured_cells(plan: MeasuredPlan, directory: Path) -> StudyRecord:
         if line["key"] != plan.comparison.key:
             raise ValueError(f"{line['key']} is not the comparison {plan.comparison.key}")
         if line["run_id"]:
-            metrics, tags = read_measured(line, FIXED)
-            rows.append(CellRow(line["key"], 0, dict(entry.factors), line["run_id"], metrics, tags))
+            rows.append(CellRow(line["key"], 0, dict(entry.factors), line["run_id"], *read_measured(line, FIXED)))
     evaluations = read_evaluations_csv(saved_text(directory / "evaluations.csv"))
     devices = saved_text(directory / "devices.csv")
     device_rows = read_devices_csv(devices) if devices else ()

@@ -12,17 +12,9 @@ from mobileone_core.errors import require
 from mobileone_core.reporting.document import MISSING, Column, Paragraph, Section, Table
 from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, scatter_figure
 from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH
+from mobileone_core.reporting.measured import table9
 from mobileone_core.reporting.measured.levels import levels_table
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
-from mobileone_core.reporting.measured.table9 import (
-    LATENCIES,
-    figure2_models,
-    network_name,
-    network_notes,
-    number_in,
-    paper_name,
-    table9,
-)
 from mobileone_core.reporting.measured.view import TIMED, View, location
 from mobileone_core.reporting.published import CAVEATS, Row, read_published
 
@@ -131,7 +123,7 @@ class CorrelationView(View):
             "*Published* rows are the paper's and never mixed with ours: table 1 as printed, and recomputed from table "
             "9's latencies for the 21 models of figure 2 and for all rows that have one. "
             f"{CAVEATS['table9_imagenet']}",
-            *network_notes(result),
+            *table9.network_notes(result),
         ]
 
     def sections(self, result: MeasuredResult) -> Sequence[Section]:
@@ -183,9 +175,9 @@ def measured_correlations(result: MeasuredResult, runtime: str) -> tuple[Correla
 
 def published_correlations(rows: Sequence[Row], latency: str) -> tuple[Correlation, Correlation]:
     """Correlate a published latency with FLOPs, and with parameters, over the rows that have one."""
-    timed = [row for row in rows if row[LATENCIES[latency]] is not None]
-    times = [number_in(row, LATENCIES[latency]) for row in timed]
-    flops, params = (spearman(times, [number_in(row, column) for row in timed]) for column in COSTS.values())
+    timed = [row for row in rows if row[table9.LATENCIES[latency]] is not None]
+    times = [table9.number_in(row, table9.LATENCIES[latency]) for row in timed]
+    flops, params = (spearman(times, [table9.number_in(row, column) for row in timed]) for column in COSTS.values())
     return flops, params
 
 
@@ -198,12 +190,15 @@ def against_published(result: MeasuredResult) -> Table:
     )
     rows = []
     for runtime in result.runtimes:
-        times = {paper_name(network_name(item)): item.metric(MEDIAN) or 0.0 for item in timed_entries(result, runtime)}
+        times = {
+            table9.paper_name(table9.network_name(item)): item.metric(MEDIAN) or 0.0
+            for item in timed_entries(result, runtime)
+        }
         cells = []
-        for column in (LATENCIES[name] for name in published):
-            common = [row for row in table9() if row["model"] in times and row[column] is not None]
+        for column in (table9.LATENCIES[name] for name in published):
+            common = [row for row in table9.rows() if row["model"] in times and row[column] is not None]
             correlation = spearman(
-                [times[str(row["model"])] for row in common], [number_in(row, column) for row in common]
+                [times[str(row["model"])] for row in common], [table9.number_in(row, column) for row in common]
             )
             cells.append(f"{correlation.rho_text}, {correlation.n}")
         rows.append((runtime, *cells))
@@ -214,7 +209,9 @@ def _measured(result: MeasuredResult, runtime: str, cost: str) -> list[NamedPoin
     """Latency in a runtime over a cost."""
     return [
         NamedPoint(
-            paper_name(network_name(item)) or network_name(item), item.metric(cost) or 0.0, item.metric(MEDIAN) or 0.0
+            table9.paper_name(table9.network_name(item)) or table9.network_name(item),
+            item.metric(cost) or 0.0,
+            item.metric(MEDIAN) or 0.0,
         )
         for item in timed_entries(result, runtime)
     ]
@@ -223,8 +220,8 @@ def _measured(result: MeasuredResult, runtime: str, cost: str) -> list[NamedPoin
 def _published(cost: str) -> list[NamedPoint]:
     """Published mobile latency over a cost."""
     return [
-        NamedPoint(str(row["model"]), 1e6 * number_in(row, COSTS[cost]), number_in(row, "mobile_ms"))
-        for row in table9()
+        NamedPoint(str(row["model"]), 1e6 * table9.number_in(row, COSTS[cost]), table9.number_in(row, "mobile_ms"))
+        for row in table9.rows()
         if row["mobile_ms"]
     ]
 
@@ -238,8 +235,8 @@ def _published_rows() -> list[tuple[str, ...]]:
     ]
     recomputed = [
         _row(f"published table 9, {name}, {models}", *published_correlations(rows, name))
-        for name in LATENCIES
-        for models, rows in (("models of figure 2", figure2_models()), ("all models", table9()))
+        for name in table9.LATENCIES
+        for models, rows in (("models of figure 2", table9.figure2_models()), ("all models", table9.rows()))
     ]
     return [*printed, *recomputed]
 

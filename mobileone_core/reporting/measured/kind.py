@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
 from mobileone_core.reporting.document import MISSING, Column, Details, Document, Figure, Paragraph, Section, Table
 from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures.style import Drawing, drawing
 from mobileone_core.reporting.measured.backbones import BackbonesView
-from mobileone_core.reporting.measured.cells import measured_texts, read_measured_cells
+from mobileone_core.reporting.measured.cells import measured_files, read_measured_files
 from mobileone_core.reporting.measured.correlation import CorrelationView
 from mobileone_core.reporting.measured.levels import LevelsView
 from mobileone_core.reporting.measured.result import MeasuredResult, analyse_measured
@@ -17,7 +16,6 @@ from mobileone_core.reporting.measured.training import TrainingView
 from mobileone_core.reporting.measured.view import View, control_sentence, factor_columns
 from mobileone_core.reporting.quoted import QUOTED
 from mobileone_core.study.measured import MeasuredPlan
-from mobileone_core.study.rows import StudyRecord
 
 VIEWS: Mapping[str, View] = {
     "levels": LevelsView(),
@@ -33,6 +31,9 @@ class MeasuredKind:
     """Reports of measured studies, whose replicates are rounds."""
 
     version: int = 2
+    record_files = staticmethod(measured_files)
+    read_record = staticmethod(read_measured_files)
+    analyse = staticmethod(analyse_measured)
 
     def suffix(self, plan: MeasuredPlan) -> str:
         """Return the plan's id."""
@@ -43,18 +44,6 @@ class MeasuredKind:
         protocol = plan.spec.protocol
         rounds = f"{protocol.rounds} rounds of {_calls(protocol.burst)}"
         return f"protocol {protocol_name(protocol)}, {rounds}, {plan.study.base.size_text}"
-
-    def record_files(self, plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
-        """Return cells.csv, evaluations.csv and devices.csv."""
-        return measured_texts(plan, record)
-
-    def read_record(self, plan: MeasuredPlan, directory: Path) -> StudyRecord:
-        """Read these files."""
-        return read_measured_cells(plan, directory)
-
-    def analyse(self, plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
-        """Join plan and record."""
-        return analyse_measured(plan, record)
 
     def document(self, result: MeasuredResult) -> Document:
         """Return the report."""

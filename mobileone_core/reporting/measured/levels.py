@@ -5,18 +5,9 @@ from typing import TYPE_CHECKING
 
 from mobileone_core.reporting.document import MISSING, Column, Table
 from mobileone_core.reporting.figures.ratios import RatioFigure
+from mobileone_core.reporting.measured import formats
 from mobileone_core.reporting.measured.result import MeasuredEntry, MeasuredResult
-from mobileone_core.reporting.measured.view import (
-    TIMED,
-    View,
-    by_verdict,
-    factor_columns,
-    format_count,
-    format_estimate,
-    format_number,
-    format_rounds,
-    location,
-)
+from mobileone_core.reporting.measured.view import TIMED, View, by_verdict, factor_columns, location
 from mobileone_core.reporting.published import CAVEATS
 
 if TYPE_CHECKING:
@@ -87,7 +78,7 @@ def levels_table(result: MeasuredResult) -> Table:
     rows = []
     for item in result.entries:
         value = result.published_value(item)
-        printed = (value.printed if value else MISSING, format_number(result.published_ratio(item), ".2f"))
+        printed = value.printed if value else MISSING(result.published_ratio(item), ".2f")
         rows.append((*_row(result, item), *(printed if has_published else ())))
     return Table((*columns, *(published if has_published else ())), tuple(rows), labels=len(result.plan.study.factors))
 
@@ -96,13 +87,13 @@ def _row(result: MeasuredResult, item: MeasuredEntry) -> tuple[str, ...]:
     times = ["min", "p90", *(("low", "average") if result.plan.spec.protocol.trim else ())]
     return (
         *item.level_texts,
-        format_count(item.metric("params")),
-        format_count(item.metric("macs")),
-        format_estimate(item.estimate("latency/median", "_ms")),
-        *(format_number(item.metric(f"latency/{name}_ms")) for name in times),
-        format_estimate(item.ratio, ".2f"),
+        formats.count(item.metric("params")),
+        formats.count(item.metric("macs")),
+        formats.estimate(item.estimate("latency/median", "_ms")),
+        *(formats.number(item.metric(f"latency/{name}_ms")) for name in times),
+        formats.estimate(item.ratio, ".2f"),
         result.verdict(item) if not item.unmeasured else "not measured",
-        format_rounds(result, item),
+        result.rounds_text(item),
     )
 
 

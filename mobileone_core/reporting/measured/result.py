@@ -7,6 +7,7 @@ from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.benchmark.spec import Entry
 from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.latency.cell import LatencyCell
+from mobileone_core.reporting.document import MISSING
 from mobileone_core.reporting.environment import is_within_tolerance, names_device
 from mobileone_core.reporting.published import PublishedValue, published_values
 from mobileone_core.study.factor import level_label, level_text
@@ -90,6 +91,10 @@ class MeasuredResult:
     def rounds(self) -> int:
         """Number of rounds, the replicates of a measured study."""
         return self.plan.spec.protocol.rounds
+
+    def rounds_text(self, item: MeasuredEntry) -> str:
+        """Return the number of rounds an entry was measured in."""
+        return MISSING if item.unmeasured else str(self.rounds)
 
     def runtime_of(self, item: MeasuredEntry) -> str:
         """Return the name of the runtime that executes an entry."""

@@ -9,16 +9,14 @@ LEFT_OUT = ("Mobileformer-96", "ConViT-tiny", "MobileNetV2-x1.4", "MobileNeXt-x1
 LATENCIES = {"mobile": "mobile_ms", "cpu": "cpu_ms", "gpu": "gpu_ms"}
 
 
-def table9() -> tuple[Row, ...]:
+def rows() -> tuple[Row, ...]:
     """Return all rows of table 9."""
     return read_published("table9_imagenet")
 
 
 def figure2_models() -> tuple[Row, ...]:
     """Return the rows of the 21 models of figure 2."""
-    return tuple(
-        row for row in table9() if row["model"] not in LEFT_OUT and not str(row["model"]).startswith("RepVGG-")
-    )
+    return tuple(row for row in rows() if row["model"] not in LEFT_OUT and not str(row["model"]).startswith("RepVGG-"))
 
 
 def number_in(row: Row, column: str) -> float:
@@ -29,7 +27,7 @@ def number_in(row: Row, column: str) -> float:
 def paper_name(network: str) -> str:
     """Return the model of table 9 that a network of latency/zoo.py is; empty if none."""
     title = ZOO[network].title if network in ZOO else ""
-    return title if any(row["model"] == title for row in table9()) else ""
+    return title if any(row["model"] == title for row in rows()) else ""
 
 
 def network_name(item: MeasuredEntry) -> str:

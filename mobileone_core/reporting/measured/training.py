@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING
 from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.reporting.document import MISSING, Column, Table
 from mobileone_core.reporting.figures.growth import GrowthLine, GrowthPanel, growth_figure
+from mobileone_core.reporting.measured import formats
 from mobileone_core.reporting.measured.result import ALIKE, MeasuredEntry, MeasuredResult
-from mobileone_core.reporting.measured.view import (
-    JUDGED,
-    View,
-    by_verdict,
-    factor_columns,
-    format_count,
-    format_estimate,
-    format_number,
-    format_rounds,
-    location,
-)
+from mobileone_core.reporting.measured.view import JUDGED, View, by_verdict, factor_columns, location
 from mobileone_core.study.factor import level_text
 
 if TYPE_CHECKING:
@@ -152,16 +143,16 @@ def _row(result: MeasuredResult, item: MeasuredEntry) -> tuple[str, ...]:
     ratio = item.estimate(f"{TIME}_over_branches")
     return (
         *item.level_texts,
-        format_count(item.metric("params")),
-        format_estimate(item.estimate(TIME, "_ms")),
-        "reference" if item.is_reference else format_estimate(item.ratio, ".2f"),
-        format_estimate(ratio, ".2f"),
+        formats.count(item.metric("params")),
+        formats.estimate(item.estimate(TIME, "_ms")),
+        "reference" if item.is_reference else formats.estimate(item.ratio, ".2f"),
+        formats.estimate(ratio, ".2f"),
         "not measured" if item.unmeasured else result.judge(item, ratio),
         _mib_text(item, SAVED),
-        format_number(item.metric("memory/saved_ratio"), ".2f"),
-        format_number(item.metric("memory/saved_over_branches"), ".2f"),
+        formats.number(item.metric("memory/saved_ratio"), ".2f"),
+        formats.number(item.metric("memory/saved_over_branches"), ".2f"),
         _mib_text(item, PEAK),
-        format_rounds(result, item),
+        result.rounds_text(item),
     )
 
 
@@ -178,9 +169,9 @@ def _growth(result: MeasuredResult, path: PathSeries) -> Iterator[str]:
     growth, saved = last.estimate(f"{TIME}_growth"), last.metric("memory/saved_growth")
     if growth is None or saved is None:
         return
-    times = f"takes {format_estimate(growth, '.2f')} times as long"
+    times = f"takes {formats.estimate(growth, '.2f')} times as long"
     if result.judge(last, growth) == ALIKE:
-        times = f"shows no growth in {result.rounds} rounds ({format_estimate(growth, '.2f')} times)"
+        times = f"shows no growth in {result.rounds} rounds ({formats.estimate(growth, '.2f')} times)"
     span = f"from k = {k_of(first)} to {k_of(last)}"
     yield f"{path.name}: {span} a step {times} and keeps {saved:.2f} times as much for the backward pass."
 
@@ -207,6 +198,6 @@ def _against_timm(path: PathSeries) -> Iterator[str]:
         ratio, memory = item.estimate(f"{TIME}_over_timm"), item.metric("memory/saved_over_timm")
         if ratio is not None and memory is not None and path.name != BRANCHES:
             yield (
-                f"{path.name} at k = {k_of(item)} takes {format_estimate(ratio, '.2f')} times what timm's network "
+                f"{path.name} at k = {k_of(item)} takes {formats.estimate(ratio, '.2f')} times what timm's network "
                 f"takes and keeps {memory:.2f} of what it keeps."
             )

@@ -4,10 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mobileone_core.benchmark.samples import Estimate
-from mobileone_core.reporting.document import MISSING, Column, Section, Table, joined
+from mobileone_core.reporting.document import Column, Section, Table, joined
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, tag_values
-from mobileone_core.reporting.measured.result import ALIKE, NOT_JUDGED, MeasuredEntry, MeasuredResult
+from mobileone_core.reporting.measured.result import ALIKE, NOT_JUDGED, MeasuredResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,26 +90,3 @@ def by_verdict(result: MeasuredResult, names: Mapping[str, Sequence[str]], link:
 def factor_columns(result: MeasuredResult) -> list[Column]:
     """Return one column per factor."""
     return [Column(factor.name) for factor in result.plan.study.factors]
-
-
-def format_number(value: float | None, digits: str = "#.3g") -> str:
-    """Format a value with three digits, all digits from 1000 on."""
-    return MISSING if value is None else format(value, digits if abs(value) < 1000 else ",.0f").rstrip(".")
-
-
-def format_estimate(estimate: Estimate | None, digits: str = "#.3g") -> str:
-    """Format a value with its interval."""
-    if estimate is None:
-        return MISSING
-    value, low, high = (format_number(item, digits) for item in (estimate.value, estimate.low, estimate.high))
-    return value if estimate.low == estimate.high else f"{value} [{low}, {high}]"
-
-
-def format_count(value: float | None) -> str:
-    """Format a count."""
-    return MISSING if value is None else f"{value:,.0f}"
-
-
-def format_rounds(result: MeasuredResult, item: MeasuredEntry) -> str:
-    """Format the number of rounds of an entry."""
-    return MISSING if item.unmeasured else str(result.rounds)

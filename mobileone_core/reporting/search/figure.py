@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mobileone_core.reporting.figures.style import HEIGHT, PUBLISHED, canvas, interval_ends, level_color, note, title
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.search.result import Candidate, SearchResult
 
 if TYPE_CHECKING:
@@ -14,16 +14,16 @@ LEFT = 0.09
 
 def search_figure(result: SearchResult) -> "Figure":
     """Draw validation, by which the search chose, on the left, and test of the finalists on the right."""
-    figure, grid = canvas(HEIGHT + 0.4, 1, 2, left=LEFT, right=0.98, bottom=0.12, top=0.82, wspace=0.22)
+    figure, grid = style.canvas(style.HEIGHT + 0.4, 1, 2, left=LEFT, right=0.98, bottom=0.12, top=0.82, wspace=0.22)
     left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     _validation(left, result)
     _test(right, result)
     for axes, split in ((left, "validation"), (right, "test")):
         axes.set(xlabel="deployed latency, ratio to the reference", ylabel=f"{split} top-1, %")
         axes.grid(visible=True, axis="both")
-    note(left, "Validation, seed 0: one point a network, by generation; lines: fronts")
-    note(right, "Test: finalists, mean over further seeds, 95 % intervals")
-    title(figure, result.plan.study.question, LEFT)
+    style.note(left, "Validation, seed 0: one point a network, by generation; lines: fronts")
+    style.note(right, "Test: finalists, mean over further seeds, 95 % intervals")
+    style.title(figure, result.plan.study.question, LEFT)
     return figure
 
 
@@ -34,14 +34,14 @@ def _validation(axes: "Axes", result: SearchResult) -> None:
         axes.scatter(
             [point.latency for point in points],
             [100 * point.accuracy for point in points],
-            color=PUBLISHED if made else level_color(number),
+            color=style.PUBLISHED if made else style.level_color(number),
             marker="D" if made else "o",
             s=22,
             label="hand-made" if made else f"generation {number}",
             zorder=3,
         )
-    _line(axes, result.on_front(searched=True), level_color(1))
-    _line(axes, result.on_front(searched=False), PUBLISHED)
+    _line(axes, result.on_front(searched=True), style.level_color(1))
+    _line(axes, result.on_front(searched=False), style.PUBLISHED)
     axes.legend(fontsize=7, loc="lower right")
 
 
@@ -56,14 +56,14 @@ def _test(axes: "Axes", result: SearchResult) -> None:
     for item in result.finalists:
         if item.point is None or item.ratio is None:
             continue
-        color = level_color(1) if item.candidate.is_searched else PUBLISHED
+        color = style.level_color(1) if item.candidate.is_searched else style.PUBLISHED
         height, ratio = 100 * item.point.accuracy, item.ratio
         half = None if item.test.high is None else 100 * (item.test.high - item.point.accuracy)
         axes.errorbar(
             ratio.value,
             height,
             half,
-            interval_ends(ratio.value, (ratio.low, ratio.high)),
+            style.interval_ends(ratio.value, (ratio.low, ratio.high)),
             fmt="o" if item.candidate.is_searched else "D",
             color=color,
             markersize=4,

@@ -3,18 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from mobileone_core.reporting.document import Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures.style import Drawing, drawing
-from mobileone_core.reporting.search.cells import read_search_cells, search_texts
+from mobileone_core.reporting.search.cells import read_search, search_files
 from mobileone_core.reporting.search.figure import search_figure
 from mobileone_core.reporting.search.result import SearchResult, analyse_search
 from mobileone_core.reporting.search.table import candidates_table, finalist_runs_table, networks_table
 from mobileone_core.reporting.search.verdict import verdict
 from mobileone_core.study.factor import level_text
-from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 
 
@@ -23,6 +21,9 @@ class SearchKind:
     """Reports of searches, whose rows are networks; an unfinished search shows all networks so far."""
 
     version: int = 2
+    record_files = staticmethod(search_files)
+    read_record = staticmethod(read_search)
+    analyse = staticmethod(analyse_search)
 
     def suffix(self, plan: SearchPlan) -> str:
         """Return variant, data and the plan's id."""
@@ -36,18 +37,6 @@ class SearchKind:
             f"{study.search_seed}, {study.generations} generations of {study.population}, then {study.seeds} further "
             "seeds"
         )
-
-    def record_files(self, plan: SearchPlan, record: StudyRecord) -> dict[str, str]:
-        """Return cells.csv and comparison.csv."""
-        return search_texts(plan, record)
-
-    def read_record(self, plan: SearchPlan, directory: Path) -> StudyRecord:
-        """Read these files."""
-        return read_search_cells(plan, directory)
-
-    def analyse(self, plan: SearchPlan, record: StudyRecord) -> SearchResult:
-        """Join plan and record."""
-        return analyse_search(plan, record)
 
     def document(self, result: SearchResult) -> Document:
         """Return the report."""
