@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from mobileone_core.reporting.figures.curves import curve_summaries, draw_curves, limits, relative_summaries
+from mobileone_core.reporting.figures.curves import curve_summaries, draw_curves, limits
 from mobileone_core.reporting.render import markdown
 from mobileone_core.reporting.report import write_report
 from mobileone_core.reporting.trained.curves import curve_ends, curve_table, level_curves
@@ -77,7 +77,7 @@ def test_bands_are_those_of_the_table(branches, measured):
     curves = level_curves(result, "train/loss")
     ends = {end.level: end for end in curve_ends(result, "train/loss")}
     assert curve_summaries(curves["1"])[12] == ends["1"].values
-    assert relative_summaries(curves["1"], curves["none"])[12] == ends["1"].relative
+    assert curve_summaries(curves["1"], curves["none"])[12] == ends["1"].relative
 
 
 @pytest.mark.parametrize("kept", [0, 1, 5, 9])

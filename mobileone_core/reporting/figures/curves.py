@@ -29,20 +29,17 @@ def draw_curves(result: Result) -> style.Drawing:
     return style.drawing(lambda: _figure(result))
 
 
-def curve_summaries(curves: Mapping[int, Curve]) -> dict[int, Summary]:
-    """Return mean and 95 % t interval over the available seeds, by epoch."""
-    epochs = sorted({epoch for curve in curves.values() for epoch in curve})
-    return {epoch: summarize(curve[epoch] for curve in curves.values() if epoch in curve) for epoch in epochs}
+def curve_summaries(curves: Mapping[int, Curve], base: Mapping[int, Curve] | None = None) -> dict[int, Summary]:
+    """Return mean and 95 % t interval over the available seeds, by epoch.
 
-
-def relative_summaries(curves: Mapping[int, Curve], base: Mapping[int, Curve]) -> dict[int, Summary]:
-    """Return the difference from the baseline in percent, taken seed by seed, by epoch."""
-    epochs = sorted({epoch for curve in curves.values() for epoch in curve})
+    With base, the baseline's curves, summarize the difference from it in percent, taken seed by seed.
+    """
     summaries = {}
-    for epoch in epochs:
-        values = {seed: curve[epoch] for seed, curve in curves.items() if epoch in curve}
-        against = {seed: curve[epoch] for seed, curve in base.items() if epoch in curve}
-        summaries[epoch] = summarize(relative(values, against))
+    for epoch in sorted({epoch for curve in curves.values() for epoch in curve}):
+        values, against = (
+            {seed: curve[epoch] for seed, curve in some.items() if epoch in curve} for some in (curves, base or {})
+        )
+        summaries[epoch] = summarize(values.values() if base is None else relative(values, against))
     return summaries
 
 
@@ -67,7 +64,7 @@ def _figure(result: Result) -> "Figure":
         _values(upper, indices, {level: curve_summaries(curves[level]) for level in levels})
         base = curves[result.analysis.baseline]
         others = [level for level in levels if level != result.analysis.baseline]
-        _differences(lower, indices, {level: relative_summaries(curves[level], base) for level in others})
+        _differences(lower, indices, {level: curve_summaries(curves[level], base) for level in others})
         upper.tick_params(labelbottom=False)
         upper.set_title(curve_label(metric), fontsize=10, loc="left")
         lower.set_xlabel("epoch")

@@ -14,25 +14,23 @@ from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, s
 from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH
 from mobileone_core.reporting.measured import table9
 from mobileone_core.reporting.measured.levels import levels_table
-from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
+from mobileone_core.reporting.measured.result import MEDIAN, MeasuredResult
 from mobileone_core.reporting.measured.view import TIMED, View, location
 from mobileone_core.reporting.published import CAVEATS, Row, read_published
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+COSTS = {"macs": "flops_m", "params": "params_m"}  # metric, and the column of table 9 in millions
 EXACT = 8  # models up to which all permutations are counted
 METHOD = (
     "intervals by Fisher's z with Bonett and Wright's standard error, sqrt((1 + rho^2 / 2) / (n - 3)), at 95 %; p "
     f"against no association, two-sided, by Student's t, and over all permutations where n is {EXACT} or less"
 )
 COLUMNS = (
-    Column("latency"),
-    Column("models", "n"),
-    Column("with multiply-adds", "Spearman [95 %]"),
-    Column("p"),
-    Column("with parameters", "Spearman [95 %]"),
-    Column("p"),
+    *(Column("latency"), Column("models", "n")),
+    *(Column("with multiply-adds", "Spearman [95 %]"), Column("p")),
+    *(Column("with parameters", "Spearman [95 %]"), Column("p")),
 )
 TURNS = (
     "Table 1's conclusion for the CPU depends on the choice of models: with the five RepVGG networks and the other "
@@ -154,18 +152,6 @@ class CorrelationView(View):
         )
 
 
-COSTS = {"macs": "flops_m", "params": "params_m"}  # metric, and the column of table 9 in millions
-
-
-def timed_entries(result: MeasuredResult, runtime: str) -> list[MeasuredEntry]:
-    """Return the entries of a runtime that have a time and both costs."""
-    return [
-        item
-        for item in result.measured
-        if result.runtime_of(item) == runtime and None not in (item.metric("macs"), item.metric("params"))
-    ]
-
-
 def measured_correlations(result: MeasuredResult, runtime: str) -> tuple[Correlation, Correlation]:
     """Correlate the latency in a runtime with multiply-adds, and with parameters."""
     macs, params = (_measured(result, runtime, cost) for cost in COSTS)
@@ -190,10 +176,7 @@ def against_published(result: MeasuredResult) -> Table:
     )
     rows = []
     for runtime in result.runtimes:
-        times = {
-            table9.paper_name(table9.network_name(item)): item.metric(MEDIAN) or 0.0
-            for item in timed_entries(result, runtime)
-        }
+        times = {point.name: point.y for point in _measured(result, runtime, "macs")}
         cells = []
         for column in (table9.LATENCIES[name] for name in published):
             common = [row for row in table9.rows() if row["model"] in times and row[column] is not None]
@@ -206,15 +189,14 @@ def against_published(result: MeasuredResult) -> Table:
 
 
 def _measured(result: MeasuredResult, runtime: str, cost: str) -> list[NamedPoint]:
-    """Latency in a runtime over a cost."""
-    return [
-        NamedPoint(
-            table9.paper_name(table9.network_name(item)) or table9.network_name(item),
-            item.metric(cost) or 0.0,
-            item.metric(MEDIAN) or 0.0,
-        )
-        for item in timed_entries(result, runtime)
-    ]
+    """Latency over a cost, of the entries of a runtime that have a time and both costs."""
+    points = []
+    for item in result.measured:
+        if result.runtime_of(item) == runtime and None not in (item.metric("macs"), item.metric("params")):
+            network = table9.network_name(item)
+            name = table9.paper_name(network) or network
+            points.append(NamedPoint(name, item.metric(cost) or 0.0, item.metric(MEDIAN) or 0.0))
+    return points
 
 
 def _published(cost: str) -> list[NamedPoint]:

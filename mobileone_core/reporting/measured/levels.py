@@ -78,7 +78,7 @@ def levels_table(result: MeasuredResult) -> Table:
     rows = []
     for item in result.entries:
         value = result.published_value(item)
-        printed = value.printed if value else MISSING(result.published_ratio(item), ".2f")
+        printed = (value.printed if value else MISSING, formats.number(result.published_ratio(item), ".2f"))
         rows.append((*_row(result, item), *(printed if has_published else ())))
     return Table((*columns, *(published if has_published else ())), tuple(rows), labels=len(result.plan.study.factors))
 

@@ -17,9 +17,11 @@ def verdict(result: SearchResult) -> str:
     sentences = []
     if beaten:
         names = "; ".join(f"{item.name} (by {_names(result.beaten_by(item))})" for item in beaten)
-        sentences.append(f"On test a found network is at least as accurate and as fast, and better in one, as {names}.")
+        sentences.append(
+            f"On test a searched network is at least as accurate and as fast, and better in one, as {names}."
+        )
     if others:
-        start = "Not dominated:" if beaten else "On test no found network dominates"
+        start = "Not dominated:" if beaten else "On test no searched network dominates"
         sentences.append(f"{start} {_names(others)}.")
     sentences += [_overlap(result, beaten), _hypervolumes(result), control_sentence(result)]
     return " ".join(filter(None, sentences))
@@ -41,9 +43,9 @@ def _is_above(one: Finalist, other: Finalist) -> bool:
 
 def _hypervolumes(result: SearchResult) -> str:
     return (
-        f"Hypervolume on validation, from accuracy 0 and latency ratio {result.reference.latency:.2f}: found front "
+        f"Hypervolume on validation, from accuracy 0 and latency ratio {result.reference.latency:.2f}: searched front "
         f"{result.volume(searched=True):.3f}, hand-made {result.volume(searched=False):.3f}; one seed each, and the "
-        "found front is chosen by it, which favours it."
+        "searched front is chosen by it, which favours it."
     )
 
 

@@ -73,7 +73,7 @@ def test_verdict_names_what_is_beaten_and_what_is_not(plan):
     assert "better in one, as tiny k=1 (by" in text
     assert "within 3 %" in text
     worse = made_up(plan, lambda cell: 0.9 if cell.variant == "candidate" else 0.95)
-    assert "On test no found network dominates tiny k=1." in verdict(analyse_search(plan, worse))
+    assert "On test no searched network dominates tiny k=1." in verdict(analyse_search(plan, worse))
     assert "NOT within 3 %" in verdict(analyse_search(plan, made_up(plan, control=1.04)))
 
 
