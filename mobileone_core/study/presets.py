@@ -25,10 +25,10 @@ from mobileone_core.study.options import (
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Phase, Recipe, Teacher, paper_phases, recipe_preset, weights_digest
+from mobileone_core.training.tasks import task_spec
 
 Phases = Literal["none", "paper"]
 LARGER = {"tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
-RECIPE_OF_DATA = {"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"}  # the other data sets: paper
 FROM_DATA = {"in_channels"}  # no option: it follows from the data
 
 
@@ -72,7 +72,7 @@ def teacher_name(variant: str, name: str) -> str:
 
 def default_recipe(study: TrainedStudy, data: str) -> str:
     """The recipe of a data set if none is named."""
-    return study.recipe if data == study.data else RECIPE_OF_DATA.get(data, "paper")
+    return study.recipe if data == study.data else task_spec(CellSpec.task).default_recipe(data)
 
 
 def read_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], Mapping[Teacher, Path]]:

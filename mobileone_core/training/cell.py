@@ -4,15 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.fields import option
+from mobileone_core.fields import as_tuples, option
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.training.recipe import Recipe, Teacher
 from mobileone_core.training.tasks import task_spec
@@ -80,10 +78,11 @@ class CellSpec:
     @classmethod
     def from_json(cls, text: str) -> "CellSpec":
         """Read a cell. Raises InputError if a newer schema wrote it."""
-        content = json.loads(text)
+        content = as_tuples(json.loads(text))
         schema = content.pop("schema", None)
         require(schema == SCHEMA, "schema", schema, f"this version reads records of schema {SCHEMA}")
-        return typing.cast("CellSpec", _rebuild(cls, content))
+        spec: CellSpec = _rebuild(cls, content)
+        return spec
 
 
 def teacher_cell(student: CellSpec, teacher: Teacher) -> CellSpec:
@@ -122,28 +121,17 @@ def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401
         return _differences(value)
     if isinstance(value, tuple):
         return [_plain(item, None) for item in value]
-    is_float = hint is float or float in typing.get_args(hint)
+    is_float = hint is float or float in get_args(hint)
     return float(value) if is_float and isinstance(value, int) else value
 
 
-def _rebuild(spec_type: Any, content: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    hints = {item.name: item.type for item in dataclasses.fields(spec_type)}
+def _rebuild(hint: Any, content: Any) -> Any:  # noqa: ANN401
+    """The value of a field typed hint from its JSON: a spec from an object, a tuple of specs from a list of them."""
+    if isinstance(content, tuple):
+        return tuple(_rebuild(get_args(hint)[0], item) if isinstance(item, dict) else item for item in content)
+    if not isinstance(content, dict):
+        return content
+    hints = {item.name: item.type for item in dataclasses.fields(hint)}
     unknown = ", ".join(sorted(set(content) - set(hints)))
-    require(not unknown, spec_type.__name__, unknown, f"this version has the fields {', '.join(hints)}")
-    return spec_type(**{name: _value(hints[name], item) for name, item in content.items()})
-
-
-def _value(hint: Any, item: Any) -> Any:  # noqa: ANN401
-    if dataclasses.is_dataclass(hint) and isinstance(item, dict):
-        return _rebuild(hint, item)
-    if isinstance(item, list):
-        inner = _tuple_item(hint)
-        return tuple(_value(inner, part) for part in item)
-    return item
-
-
-def _tuple_item(hint: Any) -> Any:  # noqa: ANN401
-    """Type of the items of tuple[X, ...], also within a union."""
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    options = typing.get_args(hint) if is_union else (hint,)
-    return next(typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple)
+    require(not unknown, hint.__name__, unknown, f"this version has the fields {', '.join(hints)}")
+    return hint(**{name: _rebuild(hints[name], item) for name, item in content.items()})

@@ -4,6 +4,7 @@ import math
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.training import run
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution
@@ -219,3 +221,12 @@ def test_a_compiled_cell_trains_as_a_plain_one(train):
     compiled, plain = (train(str(on), execution=Execution("cpu", compile=on)) for on in (True, False))
     assert compiled.metrics["train/loss"] == pytest.approx(plain.metrics["train/loss"], rel=1e-3)
     assert load_file(compiled.weights).keys() == load_file(plain.weights).keys()
+
+
+def test_the_example_of_the_card_runs(tmp_path, monkeypatch):
+    text = Path(run.__file__).with_name("README.md").read_text()
+    example = text.partition("```python\n")[2].partition("```")[0]
+    small = example.replace('recipe_preset("digits")', 'recipe_preset("digits").changed(epochs=1)')
+    monkeypatch.chdir(tmp_path)
+    exec(small, {})
+    assert (tmp_path / "cell" / "weights.safetensors").is_file()
