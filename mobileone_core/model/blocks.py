@@ -39,7 +39,7 @@ class MobileOneBlock(nn.Module):
     Train form: conv_kxk (k conv-BN branches), conv_scale (the scale branch, 1x1 conv-BN) and identity (the skip
     branch, BN alone), the last two None where the spec has none. Deployed form: reparam_conv alone. The names
     are timm's, so that state dicts are interchangeable. execution says how the train form computes in training,
-    synchronized whether by the statistics of all ranks; neither is part of its state.
+    sync_batchnorm whether it normalizes by the statistics of all ranks; neither is part of its state.
     """
 
     conv_kxk: nn.ModuleList
@@ -51,7 +51,7 @@ class MobileOneBlock(nn.Module):
         super().__init__()
         self.spec = spec
         self.execution: BlockExecution = "branches"
-        self.synchronized = False
+        self.sync_batchnorm = False
         branched = not deployed
         conv = block_conv(spec, spec.kernel_size, bias=True) if deployed else None
         self.register_module("reparam_conv", conv)  # keeps its place in the order of parameters when it comes later

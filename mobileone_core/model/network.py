@@ -92,7 +92,7 @@ def set_execution(module: AnyModule, execution: BlockExecution) -> AnyModule:
     return module
 
 
-def set_synchronized(module: AnyModule, synchronized: bool = True) -> AnyModule:
+def set_sync_batchnorm(module: AnyModule, sync_batchnorm: bool = True) -> AnyModule:
     """Let every block of a network, or of any module, train by the statistics of all ranks of torch.distributed's
     default group, as nn.SyncBatchNorm does, on a CPU too; the module itself comes back.
 
@@ -103,5 +103,5 @@ def set_synchronized(module: AnyModule, synchronized: bool = True) -> AnyModule:
     """
     for part in module.modules():
         if isinstance(part, MobileOneBlock):
-            part.synchronized = synchronized
+            part.sync_batchnorm = sync_batchnorm
     return module

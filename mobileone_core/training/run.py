@@ -19,7 +19,7 @@ from mobileone_core.data.loaders import LoaderOptions
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import require
 from mobileone_core.files import write_whole
-from mobileone_core.model.network import set_synchronized
+from mobileone_core.model.network import set_sync_batchnorm
 from mobileone_core.training.batches import EpochBatches
 from mobileone_core.training.callbacks import EpochRecorder, read_history
 from mobileone_core.training.cell import CellSpec
@@ -126,7 +126,7 @@ def _build_module(task: Task, execution: Execution, teachers: Teachers | None, s
     if recipe.ema_decay:
         warn_if_horizon_is_long(recipe.ema_decay, recipe.epochs * steps)
     torch.manual_seed(derive_seed(task.spec.seed, "init"))
-    network = set_synchronized(task.build_network(execution.blocks), execution.sync_batchnorm)
+    network = set_sync_batchnorm(task.build_network(execution.blocks), execution.sync_batchnorm)
     layout = torch.channels_last if execution.channels_last else torch.contiguous_format
     module = CellModule(task, network, steps=steps, layout=layout, teachers=teachers)
     if execution.compile:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.network import build_model, set_synchronized
+from mobileone_core.model.network import build_model, set_sync_batchnorm
 from mobileone_core.model.spec import BlockExecution, ModelSpec
 from mobileone_core.training.distributed import data_parallel
 
@@ -23,7 +23,7 @@ class Setting(NamedTuple):
     dtype: torch.dtype = torch.float64
     execution: BlockExecution = "folded"
     sizes: tuple[int, ...] | None = (3, 3)
-    synchronized: bool = True
+    sync_batchnorm: bool = True
     image_size: int = 16
 
 
@@ -32,7 +32,7 @@ SETTINGS = {
     "auto": Setting(execution="auto"),
     "uneven": Setting(sizes=(1, 5), image_size=8),  # the last maps have one pixel: rank 0 has a single value a channel
     "float32": Setting(torch.float32),
-    "apart": Setting(synchronized=False),
+    "apart": Setting(sync_batchnorm=False),
     "branches": Setting(execution="branches"),
 }
 THREE = {"three": Setting(sizes=(3, 1, 2))}
@@ -41,7 +41,7 @@ THREE = {"three": Setting(sizes=(3, 1, 2))}
 def network_of(setting: Setting) -> nn.Module:
     torch.manual_seed(0)
     network = build_model(SPEC, CLASSES, setting.execution).to(setting.dtype).train()
-    return set_synchronized(network, setting.synchronized)
+    return set_sync_batchnorm(network, setting.sync_batchnorm)
 
 
 def images(setting: Setting, step: int = 0) -> Tensor:

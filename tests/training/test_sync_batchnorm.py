@@ -32,7 +32,7 @@ def results(tmp_path_factory):
 
 def difference(state, setting):
     """The largest difference of any tensor from that of one process by branches, relative to its largest entry."""
-    expected = rank_shares.trained(setting._replace(execution="branches", sizes=None, synchronized=False))
+    expected = rank_shares.trained(setting._replace(execution="branches", sizes=None, sync_batchnorm=False))
     pairs = [(state[key].double(), value.double()) for key, value in expected.items()]
     return max(((mine - theirs).abs().max() / theirs.abs().max().clamp(min=1e-3)).item() for mine, theirs in pairs)
 
@@ -61,7 +61,7 @@ def test_three_ranks_stay_equal_bit_by_bit(tmp_path):
 
 def test_branches_and_statistics_of_all_ranks_are_refused_together(results):
     assert results[0]["branches"] == results[1]["branches"]
-    assert "synchronized: True is not allowed; it needs execution folded or auto" in results[0]["branches"]
+    assert "sync_batchnorm: True is not allowed; it needs execution folded or auto" in results[0]["branches"]
 
 
 def test_evaluation_waits_for_nobody(results):

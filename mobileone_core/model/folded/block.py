@@ -90,8 +90,8 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     Raises ValueError where a channel has a single value, as BN does.
     """
     geometry, norms = Geometry.of(block.spec), block_norms(block)
-    together = synchronizes(block)
-    if geometry.positions(x.shape) == 1 and not together:
+    sync_batchnorm = synchronizes(block)
+    if geometry.positions(x.shape) == 1 and not sync_batchnorm:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
     if _autocasts(x):
         x = x.to(torch.get_autocast_dtype(x.device.type))
@@ -100,7 +100,7 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         gammas, betas = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
         weights = [branch.conv.weight for branch in _convolving(block)]
-        found = Sum(*FoldedConvolution.apply(x, kind, branches, together, gammas, betas, *weights))
+        found = Sum(*FoldedConvolution.apply(x, kind, branches, sync_batchnorm, gammas, betas, *weights))
         means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in found[1:])
         update_running(norms, means, variances)
     return found.output

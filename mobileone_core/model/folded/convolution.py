@@ -22,8 +22,8 @@ class Sum(NamedTuple):
 
 
 class FoldedConvolution(Function):
-    """x (N, C, H, W), gammas and betas (B, C_out) and weights of all branches -> Sum; together with all other ranks or
-    alone.
+    """x (N, C, H, W), gammas and betas (B, C_out) and weights of all branches -> Sum; with sync_batchnorm by the
+    statistics of all ranks.
 
     Kept for the gradient: x, the weights, and what does not grow with the branches but for two factors a channel.
     Together, gradients are those of the sum of all ranks' losses; DDP's mean makes of them the mean loss's.
@@ -35,20 +35,20 @@ class FoldedConvolution(Function):
         x: Tensor,
         kind: Kind,
         branches: Branches,
-        together: bool,
+        sync_batchnorm: bool,
         gammas: Tensor,
         betas: Tensor,
         *weights: Tensor,
     ) -> Sum:
         own, count = kind.moments(x), kind.geometry.positions(x.shape)
-        moments, total = of_all_ranks(own, count) if together else (own, count)
+        moments, total = of_all_ranks(own, count) if sync_batchnorm else (own, count)
         stacked = branches.stacked(weights, gammas, kind.geometry, own.mean)
         folded = fold(moments, branches, stacked, kind.geometry)
         bias = betas.to(own.mean.dtype).sum(0).view(kind.geometry.groups, -1)
         output = kind.convolve(x, moments.mean, folded.kernel, bias)
-        apart = (own.mean - moments.mean, total) if together else ()
+        apart = (own.mean - moments.mean, total) if sync_batchnorm else ()
         ctx.save_for_backward(x, *moments, folded.kernel, folded.scales, gammas, *apart, *weights)
-        ctx.kind, ctx.branches, ctx.together = kind, branches, together
+        ctx.kind, ctx.branches, ctx.sync_batchnorm = kind, branches, sync_batchnorm
         variances = folded.variances * (total / (total - 1))
         ctx.mark_non_differentiable(folded.means, variances)
         return Sum(output, folded.means, variances)
@@ -65,7 +65,7 @@ def _gradients(ctx: Any, to_output: Tensor) -> tuple[Tensor | None, ...]:  # noq
     kind: Kind = ctx.kind
     branches: Branches = ctx.branches
     count = kind.geometry.positions(x.shape)
-    if ctx.together:
+    if ctx.sync_batchnorm:
         apart, count, *weights = weights
         to_kernel, to_bias = kind.to_parameters(x, mean + apart, to_output)
         to_kernel = to_kernel + to_bias.unsqueeze(-1) * apart.unsqueeze(-2)
@@ -78,7 +78,7 @@ def _gradients(ctx: Any, to_output: Tensor) -> tuple[Tensor | None, ...]:  # noq
     # memory of its own to each: gradients are changed in place
     to_betas = to_bias.reshape(1, -1).repeat(len(gammas), 1)
     to_x, to_covariance = None, found.covariance
-    if ctx.together:
+    if ctx.sync_batchnorm:
         to_covariance, to_bias = summed(to_covariance, to_bias)
     if ctx.needs_input_grad[0]:
         to_x = kind.to_input(x, mean, to_output, to_bias / count, kernel, to_covariance * (2 / count))

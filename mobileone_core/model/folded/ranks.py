@@ -32,7 +32,7 @@ def has_others() -> bool:
 
 def synchronizes(block: "MobileOneBlock") -> bool:
     """Whether a block is to train by the statistics of all ranks: it was asked to, and there are others."""
-    return block.synchronized and has_others()
+    return block.sync_batchnorm and has_others()
 
 
 def refuse_own_statistics(norms: Sequence[nn.BatchNorm2d]) -> None:
@@ -42,7 +42,7 @@ def refuse_own_statistics(norms: Sequence[nn.BatchNorm2d]) -> None:
     """
     alone = any(isinstance(norm, nn.BatchNorm2d) and (norm.training or norm.running_mean is None) for norm in norms)
     allowed = "it needs execution folded or auto, and in every branch a BN that follows the batch"
-    require(not alone, "synchronized", True, allowed)
+    require(not alone, "sync_batchnorm", True, allowed)
 
 
 def merge(counts: Tensor, means: Tensor, scatter: Tensor) -> Merged:

@@ -13,7 +13,7 @@ from mobileone_core.model.folded.block import kind_of
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.pointwise import Pointwise
 from mobileone_core.model.folded.ranks import merge
-from mobileone_core.model.network import build_model, set_synchronized
+from mobileone_core.model.network import build_model, set_sync_batchnorm
 from mobileone_core.model.spec import BlockSpec
 
 GEOMETRIES = [Geometry(1, 1, 1, 4, 6), Geometry(4, 3, 1, 4, 4), Geometry(4, 3, 2, 4, 4), Geometry(1, 3, 2, 4, 6)]
@@ -62,9 +62,9 @@ def test_the_spread_survives_means_ten_thousand_times_larger():
 @pytest.mark.parametrize("execution", ["branches", "folded"])
 def test_without_others_nothing_changes(execution):
     x, outputs = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)), []
-    for synchronized in (False, True):
+    for sync_batchnorm in (False, True):
         torch.manual_seed(0)
-        network = set_synchronized(build_model("tiny", 5, execution).train(), synchronized)
+        network = set_sync_batchnorm(build_model("tiny", 5, execution).train(), sync_batchnorm)
         outputs.append(network(x))
     assert torch.equal(*outputs)
 
@@ -72,11 +72,11 @@ def test_without_others_nothing_changes(execution):
 def test_what_would_follow_its_own_batch_is_refused(monkeypatch):
     """One frozen branch leaves the others to their own statistics; with all of them frozen nothing is shared."""
     monkeypatch.setattr(ranks, "has_others", lambda: True)
-    block = set_synchronized(draw_block(BlockSpec(4, 4, 3, 1, 4, 2, True, False)))
+    block = set_sync_batchnorm(draw_block(BlockSpec(4, 4, 3, 1, 4, 2, True, False)))
     block.execution = "folded"
     x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
     block.conv_kxk[0].bn.eval()
-    with pytest.raises(InputError, match="synchronized: True is not allowed; it needs execution folded or auto"):
+    with pytest.raises(InputError, match="sync_batchnorm: True is not allowed; it needs execution folded or auto"):
         block(x)
     assert block.eval()(x).isfinite().all()
 
