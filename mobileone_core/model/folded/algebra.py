@@ -64,13 +64,15 @@ class Unfolded(NamedTuple):
     gammas: Tensor
 
 
-def unfold(moments: Moments, scales: Tensor, stacked: Stacked, to_kernel: Tensor, geometry: Geometry) -> Unfolded:
+def unfold(moments: Moments, scales: Tensor, stacked: Stacked, grad_weight: Tensor, geometry: Geometry) -> Unfolded:
     """The gradients of fold, from that to its kernel. Those to the betas are the bias's; none reaches the mean."""
     factors = stacked.gammas * scales
     halves = factors * scales.square() * -0.5  # of the gradient to a factor that to its variance is
-    to_factors, to_rows, to_covariance = quadratic.gradients(stacked, to_kernel, moments.covariance, factors, halves)
-    if stacked.gammas.shape[1] > to_factors.shape[1]:
-        own = diagonal(to_kernel, geometry)
-        variances_of(to_covariance, geometry).add_(own * halves[:, -1])
-        to_factors = torch.cat((to_factors, own.unsqueeze(1)), 1)
-    return Unfolded(to_covariance, to_rows, to_factors * scales)
+    grad_factors, grad_rows, grad_covariance = quadratic.gradients(
+        stacked, grad_weight, moments.covariance, factors, halves
+    )
+    if stacked.gammas.shape[1] > grad_factors.shape[1]:
+        own = diagonal(grad_weight, geometry)
+        variances_of(grad_covariance, geometry).add_(own * halves[:, -1])
+        grad_factors = torch.cat((grad_factors, own.unsqueeze(1)), 1)
+    return Unfolded(grad_covariance, grad_rows, grad_factors * scales)

@@ -24,17 +24,17 @@ class Compiled(Kind):
         out: Tensor = _operator(native.convolve)(exact(x), *_floats(mean, kernel, bias), self.geometry.stride)
         return out.to(x.dtype)
 
-    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
-        found = _operator(native.to_parameters)(exact(x), mean.float(), exact(to_y), self.geometry.stride)
-        to_kernel, to_bias = (value.to(mean.dtype) for value in found)
-        return to_kernel, to_bias
+    def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+        found = _operator(native.parameter_gradients)(exact(x), mean.float(), exact(grad_output), self.geometry.stride)
+        grad_weight, grad_bias = (value.to(mean.dtype) for value in found)
+        return grad_weight, grad_bias
 
-    def to_input(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    def input_gradient(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
-        given = (exact(x), mean.float(), exact(to_y), *_floats(level, kernel, weights))
-        to_x: Tensor = _operator(native.to_input)(*given, self.geometry.stride)
-        return to_x.to(x.dtype)
+        given = (exact(x), mean.float(), exact(grad_output), *_floats(level, kernel, weights))
+        grad_input: Tensor = _operator(native.input_gradient)(*given, self.geometry.stride)
+        return grad_input.to(x.dtype)
 
 
 def _floats(*values: Tensor) -> tuple[Tensor, ...]:

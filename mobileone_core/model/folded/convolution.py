@@ -55,31 +55,31 @@ class FoldedConvolution(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, to_output: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        with torch.autocast(to_output.device.type, enabled=False):
-            return _gradients(ctx, to_output)
+    def backward(ctx: Any, grad_output: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        with torch.autocast(grad_output.device.type, enabled=False):
+            return _gradients(ctx, grad_output)
 
 
-def _gradients(ctx: Any, to_output: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
     x, mean, covariance, kernel, scales, gammas, *weights = ctx.saved_tensors
     kind: Kind = ctx.kind
     branches: Branches = ctx.branches
     count = kind.geometry.positions(x.shape)
     if ctx.sync_batchnorm:
         apart, count, *weights = weights
-        to_kernel, to_bias = kind.to_parameters(x, mean + apart, to_output)
-        to_kernel = to_kernel + to_bias.unsqueeze(-1) * apart.unsqueeze(-2)
+        grad_weight, grad_bias = kind.parameter_gradients(x, mean + apart, grad_output)
+        grad_weight = grad_weight + grad_bias.unsqueeze(-1) * apart.unsqueeze(-2)
     else:
-        to_kernel, to_bias = kind.to_parameters(x, mean, to_output)
+        grad_weight, grad_bias = kind.parameter_gradients(x, mean, grad_output)
     stacked = branches.stacked(weights, gammas, kind.geometry, mean)
-    found = unfold(Moments(mean, covariance), scales, stacked, to_kernel, kind.geometry)
-    to_weights = branches.parted(found.rows, weights, kind.geometry)
-    to_gammas = found.gammas.transpose(0, 1).reshape(gammas.shape)
+    found = unfold(Moments(mean, covariance), scales, stacked, grad_weight, kind.geometry)
+    grad_weights = branches.parted(found.rows, weights, kind.geometry)
+    grad_gammas = found.gammas.transpose(0, 1).reshape(gammas.shape)
     # memory of its own to each: gradients are changed in place
-    to_betas = to_bias.reshape(1, -1).repeat(len(gammas), 1)
-    to_x, to_covariance = None, found.covariance
+    grad_betas = grad_bias.reshape(1, -1).repeat(len(gammas), 1)
+    grad_input, grad_covariance = None, found.covariance
     if ctx.sync_batchnorm:
-        to_covariance, to_bias = summed(to_covariance, to_bias)
+        grad_covariance, grad_bias = summed(grad_covariance, grad_bias)
     if ctx.needs_input_grad[0]:
-        to_x = kind.to_input(x, mean, to_output, to_bias / count, kernel, to_covariance * (2 / count))
-    return to_x, None, None, None, to_gammas.to(gammas.dtype), to_betas.to(gammas.dtype), *to_weights
+        grad_input = kind.input_gradient(x, mean, grad_output, grad_bias / count, kernel, grad_covariance * (2 / count))
+    return grad_input, None, None, None, grad_gammas.to(gammas.dtype), grad_betas.to(gammas.dtype), *grad_weights

@@ -18,7 +18,7 @@ class Kind:
     """A way to compute on inputs x (N, C, H, W) of one geometry.
 
     Patches p (G, T) enter less their mean m (G, T) everywhere, so that an offset of x costs few digits. Means, kernels
-    (G, O, T), biases (G, O) and weights (G, T, T) are float32 at least; x and to_y may be of lower precision.
+    (G, O, T), biases (G, O) and weights (G, T, T) are float32 at least; x and grad_output may be of lower precision.
     """
 
     geometry: Geometry
@@ -30,7 +30,7 @@ class Kind:
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         """What x receives where every patch is given weights (p - m), weights being symmetric: (N, C, H, W).
 
-        Asked for by to_input alone, and so not of a kind that has its own.
+        Asked for by input_gradient alone, and so not of a kind that has its own.
         """
         raise NotImplementedError
 
@@ -43,27 +43,27 @@ class Kind:
             out = out + (bias - coarse.to(bias.dtype)).to(x.dtype).view(1, -1, 1, 1)
         return out
 
-    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+    def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         """The gradients of convolve to kernel and bias. mean must be that of x."""
-        to_y = exact(to_y)  # the gradients of the branches are small differences of what is summed here
-        to_bias = channel_sums(to_y).to(mean.dtype)
+        grad_output = exact(grad_output)  # the gradients of the branches are small differences of what is summed here
+        grad_bias = channel_sums(grad_output).to(mean.dtype)
         # as a BN does: less its mean, what comes back sees no offset of the patches
-        level = to_bias / (to_y.numel() // to_y.shape[1])
-        apart = to_y - level.to(to_y.dtype).view(1, -1, 1, 1)
+        level = grad_bias / (grad_output.numel() // grad_output.shape[1])
+        apart = grad_output - level.to(grad_output.dtype).view(1, -1, 1, 1)
         parts = zip(apart.chunk(PARTS), exact(x).chunk(PARTS), strict=True)
-        to_kernel = sum((self._backward(*part, None)[1].to(mean.dtype) for part in parts), mean.new_zeros(()))
+        grad_weight = sum((self._backward(*part, None)[1].to(mean.dtype) for part in parts), mean.new_zeros(()))
         shape = (self.geometry.groups, self.geometry.outputs)
-        return to_kernel.reshape(*shape, self.geometry.taps), to_bias.view(shape)
+        return grad_weight.reshape(*shape, self.geometry.taps), grad_bias.view(shape)
 
-    def to_input(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    def input_gradient(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
-        """What x receives from kernel^T (to_y - level) and from weigh together. level (G, O)."""
-        to_y = exact(to_y)
-        apart = to_y - level.to(to_y.dtype).view(1, -1, 1, 1)
+        """What x receives from kernel^T (grad_output - level) and from weigh together. level (G, O)."""
+        grad_output = exact(grad_output)
+        apart = grad_output - level.to(grad_output.dtype).view(1, -1, 1, 1)
         # its two parts may cancel: rounded, each alone, they cost more than the branches' rounded gradients
-        to_x = self._backward(apart, exact(x), self._weight(kernel.to(apart.dtype)))[0]
-        return (to_x + self.weigh(x, mean, weights)).to(x.dtype)
+        grad_input = self._backward(apart, exact(x), self._weight(kernel.to(apart.dtype)))[0]
+        return (grad_input + self.weigh(x, mean, weights)).to(x.dtype)
 
     @property
     def _padding(self) -> int:
@@ -79,14 +79,14 @@ class Kind:
     def _weight(self, kernel: Tensor) -> Tensor:
         return kernel.reshape(self.geometry.out_channels, -1, self.geometry.kernel, self.geometry.kernel)
 
-    def _backward(self, to_y: Tensor, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _backward(self, grad_output: Tensor, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The library's gradients of a convolution: to x where a weight is given, else to the weight."""
-        geometry, to_x = self.geometry, weight is not None
+        geometry, grad_input = self.geometry, weight is not None
         if weight is None:  # only its shape counts
             weight = x.new_empty(geometry.out_channels, geometry.taps // geometry.area, *[geometry.kernel] * 2)
         pairs = [[geometry.stride] * 2, [self._padding] * 2, [1, 1], False, [0, 0]]
-        mask = [to_x, not to_x, False]
-        found = torch.ops.aten.convolution_backward(to_y, x, weight, None, *pairs, geometry.groups, mask)
+        mask = [grad_input, not grad_input, False]
+        found = torch.ops.aten.convolution_backward(grad_output, x, weight, None, *pairs, geometry.groups, mask)
         return found  # type: ignore[no-any-return]
 
 

@@ -29,16 +29,16 @@ class Patches(Kind):
         covariance = products / self.geometry.positions(x.shape) - rest.unsqueeze(-1) * rest.unsqueeze(-2)
         return Moments(shift + rest, covariance)
 
-    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+    def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         if self._is_wide or self.geometry.groups > 1:
-            return super().to_parameters(x, mean, to_y)
-        x, to_y = exact(x), exact(to_y)
+            return super().parameter_gradients(x, mean, grad_output)
+        x, grad_output = exact(x), exact(grad_output)
         rounded = mean.to(x.dtype)
         apart = patches(x, self.geometry)[:, 0] - rounded.view(1, -1, 1)
-        to_bias = channel_sums(to_y).to(mean.dtype)
-        to_kernel = torch.bmm(to_y.flatten(2), apart.transpose(1, 2)).sum(0, dtype=mean.dtype)
-        to_kernel -= torch.outer(to_bias, (mean - rounded).view(-1))
-        return to_kernel.unsqueeze(0), to_bias.unsqueeze(0)
+        grad_bias = channel_sums(grad_output).to(mean.dtype)
+        grad_weight = torch.bmm(grad_output.flatten(2), apart.transpose(1, 2)).sum(0, dtype=mean.dtype)
+        grad_weight -= torch.outer(grad_bias, (mean - rounded).view(-1))
+        return grad_weight.unsqueeze(0), grad_bias.unsqueeze(0)
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         geometry = self.geometry

@@ -34,27 +34,27 @@ class Pointwise(Kind):
             return _scattered(_sum(bias, (kernel, _gathered(x, mean[0]).unsqueeze(0))), x)
         return _sum(bias, (kernel, x.flatten(2) - mean.view(-1, 1))).view(len(x), -1, *x.shape[2:])
 
-    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
-        x, to_y = x.to(mean.dtype), to_y.to(mean.dtype)
-        to_bias = channel_sums(to_y).to(mean.dtype).unsqueeze(0)
+    def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+        x, grad_output = x.to(mean.dtype), grad_output.to(mean.dtype)
+        grad_bias = channel_sums(grad_output).to(mean.dtype).unsqueeze(0)
         if _gathers(x):
-            to_kernel = torch.mm(_gathered(to_y), _gathered(x, mean[0]).T)
+            grad_weight = torch.mm(_gathered(grad_output), _gathered(x, mean[0]).T)
         else:
             apart = x.flatten(2) - mean.view(-1, 1)
-            to_kernel = torch.bmm(to_y.flatten(2), apart.transpose(1, 2)).sum(0)
-        return to_kernel.unsqueeze(0), to_bias
+            grad_weight = torch.bmm(grad_output.flatten(2), apart.transpose(1, 2)).sum(0)
+        return grad_weight.unsqueeze(0), grad_bias
 
-    def to_input(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    def input_gradient(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
-        given, x, to_y = x.dtype, exact(x), exact(to_y)
+        given, x, grad_output = x.dtype, exact(x), exact(grad_output)
         mean, level, kernel, weights = (value.to(x.dtype) for value in (mean, level, kernel, weights))
         offset, turned = -torch.mv(kernel[0].T, level[0]).view(1, -1, 1), kernel.transpose(1, 2)
         if _gathers(x):
-            rows, apart = (values.unsqueeze(0) for values in (_gathered(to_y), _gathered(x, mean[0])))
+            rows, apart = (values.unsqueeze(0) for values in (_gathered(grad_output), _gathered(x, mean[0])))
             return _scattered(_sum(offset, (turned, rows), (weights, apart)), x).to(given)
         apart = x.flatten(2) - mean.view(-1, 1)
-        return _sum(offset, (turned, to_y.flatten(2)), (weights, apart)).view(x.shape).to(given)
+        return _sum(offset, (turned, grad_output.flatten(2)), (weights, apart)).view(x.shape).to(given)
 
 
 def _sum(constant: Tensor, *products: tuple[Tensor, Tensor]) -> Tensor:

@@ -38,7 +38,7 @@ def forms(stacked: Stacked, mean: Tensor, covariance: Tensor) -> tuple[Tensor, T
 
 
 def gradients(
-    stacked: Stacked, to_kernel: Tensor, covariance: Tensor, factors: Tensor, halves: Tensor
+    stacked: Stacked, grad_weight: Tensor, covariance: Tensor, factors: Tensor, halves: Tensor
 ) -> tuple[Tensor, Sequence[Tensor], Tensor]:
     """From that to the kernel (G, O, T): the gradients to the factors (G, B', O), to the rows, and to the covariance
     (G, T, T), which is symmetric. What the variance of a row gets is its factor's gradient times its half (G, B, O).
@@ -47,19 +47,19 @@ def gradients(
     if _native(covariance):
         operator = chosen(native.OPERATORS, native.gradients)
         of_rows = (factors[:, :count], halves[:, :count])
-        both: tuple[Tensor, list[Tensor], Tensor] = operator(list(stacked.rows), to_kernel, covariance, *of_rows)
+        both: tuple[Tensor, list[Tensor], Tensor] = operator(list(stacked.rows), grad_weight, covariance, *of_rows)
         return both
-    found, to_rows = [], []
-    to_covariance = torch.zeros_like(covariance)
+    found, grad_rows = [], []
+    grad_covariance = torch.zeros_like(covariance)
     values = (_of_pieces(factors, stacked), _of_pieces(halves, stacked), _pieces(stacked))
     for factor, half, rows in zip(*values, strict=True):
-        to_factor = (rows * to_kernel).sum(-1)
-        weighted = to_factor.unsqueeze(-1) * half * rows
-        to_covariance.baddbmm_(rows.transpose(1, 2), weighted)
-        to_rows.append((factor * to_kernel).baddbmm_(weighted, covariance, alpha=2))
-        found.append(to_factor)
-    parted = to_rows if factors.shape[2] > 1 else to_rows[0].unsqueeze(2).unbind(1)
-    return _by_branch(found, stacked), parted, to_covariance
+        grad_factor = (rows * grad_weight).sum(-1)
+        weighted = grad_factor.unsqueeze(-1) * half * rows
+        grad_covariance.baddbmm_(rows.transpose(1, 2), weighted)
+        grad_rows.append((factor * grad_weight).baddbmm_(weighted, covariance, alpha=2))
+        found.append(grad_factor)
+    parted = grad_rows if factors.shape[2] > 1 else grad_rows[0].unsqueeze(2).unbind(1)
+    return _by_branch(found, stacked), parted, grad_covariance
 
 
 def _native(like: Tensor) -> bool:

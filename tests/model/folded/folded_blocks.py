@@ -14,7 +14,7 @@ class Trace:
     """What some steps on one input gave: outputs, gradient of the input, of the parameters, and buffers."""
 
     output: torch.Tensor
-    to_input: torch.Tensor
+    input_gradient: torch.Tensor
     gradients: dict
     buffers: dict
 
@@ -59,7 +59,9 @@ def errors(actual, expected):
     return {
         "output": distance(actual.output, expected.output),
         "input": distance(
-            actual.to_input, expected.to_input, torch.maximum(expected.to_input.norm().double(), 1e-3 * theirs.norm())
+            actual.input_gradient,
+            expected.input_gradient,
+            torch.maximum(expected.input_gradient.norm().double(), 1e-3 * theirs.norm()),
         ),
         "parameters": distance(mine, theirs),
         "buffers": max(buffers),

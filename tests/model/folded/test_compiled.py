@@ -20,7 +20,7 @@ compiler = pytest.mark.skipif(not available(), reason="no C compiler")
 
 
 def draw(shape, stride, offset, seed):
-    """Geometry and x, mean, to_y, level, kernel, weights, bias in float32."""
+    """Geometry and x, mean, grad_output, level, kernel, weights, bias in float32."""
     generator = torch.Generator().manual_seed(seed)
     channels = shape[1]
     geometry = Geometry(channels, 3, stride, channels, channels)
@@ -30,18 +30,18 @@ def draw(shape, stride, offset, seed):
 
     x = random(*shape) + offset
     weights = random(channels, 9, 9)
-    to_y = random(*shape[:2], *geometry.sizes(x.shape))
+    grad_output = random(*shape[:2], *geometry.sizes(x.shape))
     others = (random(channels, 1), random(channels, 1, 9), weights + weights.transpose(1, 2), random(channels, 1))
-    return geometry, (x, to_y, *others)
+    return geometry, (x, grad_output, *others)
 
 
-def everything(kind, x, to_y, *others):
+def everything(kind, x, grad_output, *others):
     """All that a kind computes, in its order."""
     level, kernel, weights, bias = others
     mean, covariance = kind.moments(x)
-    gradients = kind.to_parameters(x, mean, to_y)
-    to_x = kind.to_input(x, mean, to_y, level, kernel, weights)
-    return [mean, covariance, kind.convolve(x, mean, kernel, bias), *gradients, to_x]
+    gradients = kind.parameter_gradients(x, mean, grad_output)
+    grad_input = kind.input_gradient(x, mean, grad_output, level, kernel, weights)
+    return [mean, covariance, kind.convolve(x, mean, kernel, bias), *gradients, grad_input]
 
 
 @compiler
@@ -97,13 +97,13 @@ def test_an_offset_costs_no_digits_of_the_variance_that_the_centre_sees(size, st
 @compiler
 @pytest.mark.parametrize("stride", [1, 2])
 def test_torch_is_told_the_truth_about_the_operators(stride):
-    geometry, (x, to_y, level, kernel, weights, bias) = draw((2, 3, 5, 6), stride, 0.0, 2)
+    geometry, (x, grad_output, level, kernel, weights, bias) = draw((2, 3, 5, 6), stride, 0.0, 2)
     mean = Compiled(geometry).moments(x).mean
     given = {
         "moments": (x,),
         "convolve": (x, mean, kernel, bias),
-        "to_parameters": (x, mean, to_y),
-        "to_input": (x, mean, to_y, level, kernel, weights),
+        "parameter_gradients": (x, mean, grad_output),
+        "input_gradient": (x, mean, grad_output, level, kernel, weights),
     }
     checks = ("test_schema", "test_faketensor")
     for function, operator in native.OPERATORS.items():

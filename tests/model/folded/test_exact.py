@@ -66,7 +66,7 @@ def test_nothing_overflows_or_turns_nan_that_does_not_in_the_branches(scale):
     block = draw_block(BlockSpec(4, 4, 3, 1, 4, 3, True, False))
     inputs = [scale * torch.randn(2, 4, 5, 5, dtype=torch.float64)]
     found = trace(block, inputs, "folded")
-    assert all(value.isfinite().all() for value in (found.output, found.to_input, *found.gradients.values()))
+    assert all(value.isfinite().all() for value in (found.output, found.input_gradient, *found.gradients.values()))
 
 
 def test_frozen_statistics_run_through_the_branches():

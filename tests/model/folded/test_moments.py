@@ -24,14 +24,14 @@ def test_moments_and_what_they_send_back_are_those_of_the_patches(geometry, shap
     """Wide enough for several blocks of columns, and for widths that only small blocks divide."""
     generator = torch.Generator().manual_seed(sum(shape))
     x = torch.randn(shape[0], 6, *shape[1:], generator=generator, dtype=torch.float64) + offset
-    to_y = (len(x), geometry.out_channels, *geometry.sizes(x.shape))
-    to_kernel = (geometry.groups, geometry.outputs, geometry.taps)
+    grad_output = (len(x), geometry.out_channels, *geometry.sizes(x.shape))
+    grad_weight = (geometry.groups, geometry.outputs, geometry.taps)
     found = []
     for kind in (kind_of(geometry, x), Patches(geometry)):
         mean, covariance = kind.moments(x)
         weights = torch.linspace(-1, 2, covariance.numel(), dtype=torch.float64).view_as(covariance)
-        nothing = (x.new_zeros(shape) for shape in (to_y, (geometry.groups, geometry.outputs), to_kernel))
-        found.append((mean, covariance, kind.to_input(x, mean, *nothing, weights + weights.transpose(1, 2))))
+        nothing = (x.new_zeros(shape) for shape in (grad_output, (geometry.groups, geometry.outputs), grad_weight))
+        found.append((mean, covariance, kind.input_gradient(x, mean, *nothing, weights + weights.transpose(1, 2))))
     for actual, expected in zip(*found, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 

@@ -79,7 +79,7 @@ def test_adversarial_inputs_give_finite_outputs_gradients_and_statistics(kind, c
     spec = KINDS[kind]
     block = draw_block(spec, dtype=torch.float32)
     found = trace(block, [adversarial(case, (4, spec.in_channels, 12, 12))], "folded")
-    values = (found.output, found.to_input, *found.gradients.values(), *found.buffers.values())
+    values = (found.output, found.input_gradient, *found.gradients.values(), *found.buffers.values())
     assert all(value.isfinite().all() for value in values)
 
 

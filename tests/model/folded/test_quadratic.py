@@ -13,11 +13,11 @@ from mobileone_core.model.folded.native.library import available
 CLOSE = 3e-7  # in float32, of what the sums would be were no term negative
 compiler = pytest.mark.skipif(not available(), reason="no C compiler")
 WAYS = [pytest.param(True, id="compiled", marks=compiler), pytest.param(False, id="plain")]
-INPUTS = ("mean", "covariance", "to_kernel", "factors", "halves")
+INPUTS = ("mean", "covariance", "grad_weight", "factors", "halves")
 
 
 def draw(groups, branches, outputs, taps, seed):
-    """Rows, mean, covariance, to_kernel, factors and halves in float32."""
+    """Rows, mean, covariance, grad_weight, factors and halves in float32."""
     generator = torch.Generator().manual_seed(seed)
 
     def random(*size):
@@ -29,25 +29,25 @@ def draw(groups, branches, outputs, taps, seed):
     return [random(outputs, taps) for _ in range(branches)], dict(zip(INPUTS, given, strict=True))
 
 
-def found(rows, *, mean, covariance, to_kernel, factors, halves):
+def found(rows, *, mean, covariance, grad_weight, factors, halves):
     """All that the module finds."""
     stacked = Stacked(tuple(rows), factors)
     forms = quadratic.forms(stacked, mean, covariance)
-    to_factors, to_rows, to_covariance = quadratic.gradients(stacked, to_kernel, covariance, factors, halves)
-    return [*forms, quadratic.kernel(stacked, factors), to_factors, to_covariance, *to_rows]
+    grad_factors, grad_rows, grad_covariance = quadratic.gradients(stacked, grad_weight, covariance, factors, halves)
+    return [*forms, quadratic.kernel(stacked, factors), grad_factors, grad_covariance, *grad_rows]
 
 
-def expected(rows, *, mean, covariance, to_kernel, factors, halves):
+def expected(rows, *, mean, covariance, grad_weight, factors, halves):
     """The same by autograd, of kernel = sum factor w and of variances, with halves as they are defined."""
     weights = torch.stack(rows, 1).requires_grad_()  # (G, B, O, T)
     covariance = covariance.clone().requires_grad_()
     variances = torch.einsum("gbot,gts,gbos->gbo", weights, covariance, weights)
-    to_factors = torch.einsum("gbot,got->gbo", weights.detach(), to_kernel)
+    grad_factors = torch.einsum("gbot,got->gbo", weights.detach(), grad_weight)
     kernel = torch.einsum("gbo,gbot->got", factors, weights)
-    torch.autograd.backward((variances, kernel), (to_factors * halves, to_kernel))
+    torch.autograd.backward((variances, kernel), (grad_factors * halves, grad_weight))
     means = torch.einsum("gbot,gt->gbo", weights.detach(), mean)
-    to_rows = weights.grad.unbind(1)
-    return [means, variances.detach(), kernel.detach(), to_factors, covariance.grad, *to_rows]
+    grad_rows = weights.grad.unbind(1)
+    return [means, variances.detach(), kernel.detach(), grad_factors, covariance.grad, *grad_rows]
 
 
 def compare(rows, values):
@@ -91,8 +91,8 @@ def test_threads_change_nothing_and_the_covariance_gets_a_symmetric_gradient(siz
         torch.set_num_threads(threads)
     for others in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
-    to_covariance = results[0][4]
-    assert torch.equal(to_covariance, to_covariance.mT)
+    grad_covariance = results[0][4]
+    assert torch.equal(grad_covariance, grad_covariance.mT)
 
 
 @compiler
@@ -121,8 +121,8 @@ def test_torch_is_told_the_truth_about_the_operators():
 def test_what_is_not_finite_stays_where_it_is():
     rows, values = draw(1, 2, 30, 20, 4)
     rows[1][0, 7, 3] = float("nan")
-    means, variances, _, to_factors, _, first, second = found(rows, **values)
-    for value in (means, variances, to_factors):
+    means, variances, _, grad_factors, _, first, second = found(rows, **values)
+    for value in (means, variances, grad_factors):
         assert value.isnan().nonzero().tolist() == [[0, 1, 7]]
     assert first.isfinite().all()
     assert second.isnan().any(2).nonzero().tolist() == [[0, 7]]

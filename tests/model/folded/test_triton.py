@@ -94,10 +94,10 @@ def test_the_kernels_compile_for_gpus(monkeypatch, tmp_path, architecture, dtype
     x = torch.ones(8, 128, 28, 28, dtype=dtype).contiguous(memory_format=layout)
     for stride in (1, 2):
         mean, covariance = depthwise.moments(x, stride)
-        depthwise.to_parameters(x, mean, x[..., ::stride, ::stride], stride)
-        depthwise.to_input(x, covariance, mean, x[..., ::stride, ::stride], mean.unsqueeze(1), stride)
+        depthwise.parameter_gradients(x, mean, x[..., ::stride, ::stride], stride)
+        depthwise.input_gradient(x, covariance, mean, x[..., ::stride, ::stride], mean.unsqueeze(1), stride)
     mean, covariance = pointwise.moments(x)
-    pointwise.to_parameters(x, mean, x)
+    pointwise.parameter_gradients(x, mean, x)
     pointwise.weigh(x, mean, covariance, mean, x)
     assert len(compiled) == 7
     assert all(kernel.metadata.shared <= SHARED_MEMORY for kernel in compiled.values())

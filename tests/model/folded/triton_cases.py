@@ -53,8 +53,12 @@ def hold(x, geometry):
     truth, whole = plain.moments(x.double()), x.double()
     assert all(near(*pair, 2e-5) for pair in zip(fused.moments(x), truth, strict=True))
     mean = truth.mean.float()
-    to_y = draw((len(x), geometry.out_channels, *geometry.sizes(x.shape)), 0.0, x.dtype, False)
-    pairs = zip(fused.to_parameters(x, mean, to_y), plain.to_parameters(whole, truth.mean, to_y.double()), strict=True)
+    grad_output = draw((len(x), geometry.out_channels, *geometry.sizes(x.shape)), 0.0, x.dtype, False)
+    pairs = zip(
+        fused.parameter_gradients(x, mean, grad_output),
+        plain.parameter_gradients(whole, truth.mean, grad_output.double()),
+        strict=True,
+    )
     assert all(near(*pair, 2e-5) for pair in pairs)
     weights = torch.linspace(-1, 2, truth.covariance.numel(), device=x.device).view_as(truth.covariance)
     weights = weights + weights.transpose(1, 2)
@@ -66,9 +70,9 @@ def hold(x, geometry):
         return
     level = torch.linspace(-1, 1, geometry.out_channels, device=x.device).view(geometry.groups, -1)
     kernel = draw((geometry.groups, geometry.outputs, geometry.taps), 0.0, x.dtype, False).float()
-    to_x = fused.to_input(x, mean, to_y, level, kernel, weights)
-    others = (value.double() for value in (mean, to_y, level, kernel, weights))
-    assert near(to_x, plain.to_input(whole, *others), 2 * ROUNDED[x.dtype])
+    grad_input = fused.input_gradient(x, mean, grad_output, level, kernel, weights)
+    others = (value.double() for value in (mean, grad_output, level, kernel, weights))
+    assert near(grad_input, plain.input_gradient(whole, *others), 2 * ROUNDED[x.dtype])
 
 
 @settings(quick, max_examples=8)
@@ -156,10 +160,17 @@ def test_the_operators_keep_what_they_promise_to_the_compiler():
     square, line = torch.ones(3, 3, device=DEVICE), torch.ones(3, device=DEVICE)
     given = {
         depthwise.moments: (x, 1),
-        depthwise.to_parameters: (x, torch.ones(3, 9, device=DEVICE), torch.ones(2, 3, 3, 4, device=DEVICE), 1),
-        depthwise.to_input: (x, torch.ones(3, 9, 9, device=DEVICE), torch.ones(3, 9, device=DEVICE), None, None, 2),
+        depthwise.parameter_gradients: (x, torch.ones(3, 9, device=DEVICE), torch.ones(2, 3, 3, 4, device=DEVICE), 1),
+        depthwise.input_gradient: (
+            x,
+            torch.ones(3, 9, 9, device=DEVICE),
+            torch.ones(3, 9, device=DEVICE),
+            None,
+            None,
+            2,
+        ),
         pointwise.moments: (x,),
-        pointwise.to_parameters: (x, line, torch.ones(2, 5, 3, 4, device=DEVICE)),
+        pointwise.parameter_gradients: (x, line, torch.ones(2, 5, 3, 4, device=DEVICE)),
         pointwise.weigh: (x, line, square, line, x.clone()),
     }
     for function, operator in OPERATORS.items():

@@ -48,37 +48,37 @@ def _from_taps(x: Tensor, level: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return mean + level.unsqueeze(-1), products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
 
 
-def to_input(  # noqa: PLR0913, PLR0917
-    x: Tensor, weights: Tensor, constants: Tensor, to_y: Tensor | None, kernel: Tensor | None, stride: int
+def input_gradient(  # noqa: PLR0913, PLR0917
+    x: Tensor, weights: Tensor, constants: Tensor, grad_output: Tensor | None, kernel: Tensor | None, stride: int
 ) -> Tensor:
-    """What x receives where every patch is given weights p + constants, and kernel * to_y where there is one.
+    """What x receives where every patch is given weights p + constants, and kernel * grad_output where there is one.
 
-    weights (C, 9, 9), constants (C, 9), kernel (C, 1, 9); to_y (N, C, H', W'), the result as x (N, C, H, W).
+    weights (C, 9, 9), constants (C, 9), kernel (C, 1, 9); grad_output (N, C, H', W'), the result as x (N, C, H, W).
     """
     x = dense(x)
     out, cut = torch.empty_like(x), tiles(x, x.shape[3])
     weights, constants = (plain(values.flatten(1).T) for values in (weights, constants))
     filters = constants if kernel is None else plain(kernel.flatten(1).T)
-    given = x if to_y is None else to_y
+    given = x if grad_output is None else grad_output
     height, (rows, columns) = x.shape[2], output_sizes(x.shape, stride)
     last = max(height - 1, 1) if stride == 1 else height - 1 + height % 2
     grid = (3 * cut.grid[0], *cut.grid[1:])  # three kinds of rows
     sizes = (*x.shape, *x.stride(), *given.stride(), cut.images, rows, columns, last)
-    blocks = {"receives": to_y is not None, "stride": stride}
+    blocks = {"receives": grad_output is not None, "stride": stride}
     blocks |= {"block_columns": cut.columns, "block_channels": cut.channels}
     launch(spread, grid, x, weights, constants, given, filters, out, *sizes, **blocks, num_warps=WARPS)
     return out
 
 
-def to_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """The gradients of a convolution to its kernel (C, 1, 9) over x less mean (C, 9), and to its bias (C, 1)."""
     x = dense(x)
     rows, columns = output_sizes(x.shape, stride)
     cut = tiles(x, columns, rows)
     out = x.new_empty(cut.grid[0] * cut.grid[1], TAPS + 1, x.shape[1], dtype=torch.float32)
     blocks = {"stride": stride, "block_columns": cut.columns, "block_channels": cut.channels}
-    sizes = (*x.shape, *x.stride(), *to_y.stride(), cut.images, rows, columns)
-    launch(kernel_sums, cut.grid, x, plain(mean.T), to_y, out, *sizes, **blocks, num_warps=WARPS)
+    sizes = (*x.shape, *x.stride(), *grad_output.stride(), cut.images, rows, columns)
+    launch(kernel_sums, cut.grid, x, plain(mean.T), grad_output, out, *sizes, **blocks, num_warps=WARPS)
     sums = out.sum(0, dtype=torch.float64).T.unsqueeze(1)
     return plain(sums[..., :TAPS], mean.dtype), plain(sums[:, :, TAPS], mean.dtype)
 
@@ -88,7 +88,7 @@ def like_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG0
     return mean, x.new_empty(x.shape[1], TAPS, TAPS, dtype=_finest(x))
 
 
-def like_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+def like_parameters(x: Tensor, mean: Tensor, grad_output: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     return mean.new_empty(x.shape[1], 1, TAPS), mean.new_empty(x.shape[1], 1)
 
 

@@ -14,14 +14,14 @@ OPERATORS = registered(
     "fused_depthwise",
     {
         depthwise.moments: depthwise.like_moments,
-        depthwise.to_parameters: depthwise.like_parameters,
-        depthwise.to_input: lambda x, *_: torch.empty_like(dense(x)),
+        depthwise.parameter_gradients: depthwise.like_parameters,
+        depthwise.input_gradient: lambda x, *_: torch.empty_like(dense(x)),
     },
 ) | registered(
     "fused_pointwise",
     {
         pointwise.moments: pointwise.like_moments,
-        pointwise.to_parameters: pointwise.like_parameters,
+        pointwise.parameter_gradients: pointwise.like_parameters,
         pointwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
     },
 )
@@ -43,21 +43,23 @@ class FusedDepthwise(Fused):
     def moments(self, x: Tensor) -> Moments:
         return Moments(*_operator(depthwise.moments)(x, self.geometry.stride))
 
-    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
-        to_kernel, to_bias = _operator(depthwise.to_parameters)(x, mean, to_y, self.geometry.stride)
-        return to_kernel, to_bias
+    def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+        grad_weight, grad_bias = _operator(depthwise.parameter_gradients)(x, mean, grad_output, self.geometry.stride)
+        return grad_weight, grad_bias
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         constants, stride = -_times(weights, mean), self.geometry.stride
-        to_x: Tensor = _operator(depthwise.to_input)(x, weights, constants, None, None, stride)
-        return to_x
+        grad_input: Tensor = _operator(depthwise.input_gradient)(x, weights, constants, None, None, stride)
+        return grad_input
 
-    def to_input(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    def input_gradient(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
         constants = -_times(weights, mean) - kernel.squeeze(1) * level
-        to_x: Tensor = _operator(depthwise.to_input)(x, weights, constants, to_y, kernel, self.geometry.stride)
-        return to_x
+        grad_input: Tensor = _operator(depthwise.input_gradient)(
+            x, weights, constants, grad_output, kernel, self.geometry.stride
+        )
+        return grad_input
 
 
 class FusedPointwise(Fused):
@@ -67,24 +69,24 @@ class FusedPointwise(Fused):
         mean, covariance = _operator(pointwise.moments)(x)
         return Moments(mean.unsqueeze(0), covariance.unsqueeze(0))
 
-    def to_parameters(self, x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
-        to_kernel, to_bias = _operator(pointwise.to_parameters)(x, mean[0], to_y)
-        return to_kernel.unsqueeze(0), to_bias.unsqueeze(0)
+    def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+        grad_weight, grad_bias = _operator(pointwise.parameter_gradients)(x, mean[0], grad_output)
+        return grad_weight.unsqueeze(0), grad_bias.unsqueeze(0)
 
     def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         return self._weigh(x, mean, weights, torch.zeros_like(mean[0]), None)
 
-    def to_input(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+    def input_gradient(  # noqa: PLR0913, PLR0917
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
         rounded = kernel.to(x.dtype)
-        to_x = self._backward(to_y, x, self._weight(rounded))[0]
+        grad_input = self._backward(grad_output, x, self._weight(rounded))[0]
         constants = -torch.mv(rounded[0].to(mean.dtype).T, level[0])
-        return self._weigh(x, mean, weights, constants, to_x)
+        return self._weigh(x, mean, weights, constants, grad_input)
 
     def _weigh(self, x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
-        to_x: Tensor = _operator(pointwise.weigh)(x, mean[0], weights[0], constants, onto)
-        return to_x
+        grad_input: Tensor = _operator(pointwise.weigh)(x, mean[0], weights[0], constants, onto)
+        return grad_input
 
 
 def _times(weights: Tensor, mean: Tensor) -> Tensor:

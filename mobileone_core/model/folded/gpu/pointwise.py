@@ -86,18 +86,18 @@ def weigh(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Ten
     return out
 
 
-def to_parameters(x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of a convolution to its kernel (O, C) over x less mean (C), and to its bias (O)."""
-    x, to_y = dense(x), dense(to_y)
-    channels, outputs = x.shape[1], to_y.shape[1]
+    x, grad_output = dense(x), dense(grad_output)
+    channels, outputs = x.shape[1], grad_output.shape[1]
     side, warps = block(x)
     places = -(-outputs // side), -(-channels // side)
     splits, span = parts(lines(x).positions, places[0] * places[1])
     out = x.new_empty(splits, outputs, channels, dtype=torch.float32)
     sums = x.new_empty(splits, outputs, dtype=torch.float32)
     blocks = {"precision": precision(x), "block_channels": side, "block_positions": DEPTH}
-    given = (plain(mean), to_y, sums.new_zeros(outputs), out, sums)
-    sizes = (channels, *lines(x), outputs, *lines(to_y)[1:], span)
+    given = (plain(mean), grad_output, sums.new_zeros(outputs), out, sums)
+    sizes = (channels, *lines(x), outputs, *lines(grad_output)[1:], span)
     launch(cross_products, (*places, splits), x, *given, *sizes, **blocks, num_warps=warps)
     return plain(out.sum(0, dtype=torch.float64)), plain(sums.sum(0, dtype=torch.float64))
 
@@ -107,5 +107,5 @@ def like_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty(channels, dtype=torch.float32), x.new_empty(channels, channels, dtype=torch.float32)
 
 
-def like_parameters(x: Tensor, mean: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
-    return mean.new_empty(to_y.shape[1], x.shape[1]), mean.new_empty(to_y.shape[1])
+def like_parameters(x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+    return mean.new_empty(grad_output.shape[1], x.shape[1]), mean.new_empty(grad_output.shape[1])

@@ -53,9 +53,9 @@ static Planes planes_of(const float *x, integer channel, integer start, const Li
 
 /* What an operator is given and makes. */
 typedef struct {
-    const float *x, *mean, *kernel, *bias, *to_y, *level, *weights;
+    const float *x, *mean, *kernel, *bias, *grad_output, *level, *weights;
     double *means, *covariances;
-    float *y, *to_kernel, *to_bias, *to_x;
+    float *y, *grad_weight, *grad_bias, *grad_input;
 } Task;
 
 typedef void Work(const Task *task, integer channel, const Lines *l, float *buffer);
@@ -286,12 +286,12 @@ int convolve(
 
 static void kernel_gradient(const Task *task, integer channel, const Lines *l, float *buffer) {
     const Shape *shape = &l->shape;
-    const float *x = task->x, *to_y = task->to_y, *mean = task->mean + channel * TAPS;
+    const float *x = task->x, *grad_output = task->grad_output, *mean = task->mean + channel * TAPS;
     float shift = mean[TAPS / 2], *weights = buffer + SIDE * SIDE * l->line;
     double sums[TAPS] = {0}, all = 0;
     for (integer start = 0; start < shape->batch; start += l->images) {
         Planes planes = planes_of(x, channel, start, l, shape->height * shape->width);
-        Planes outputs = planes_of(to_y, channel, start, l, l->rows * l->columns);
+        Planes outputs = planes_of(grad_output, channel, start, l, l->rows * l->columns);
         for (integer r = 0; r < l->padded; r++) {
             integer i;
             take_row(&planes, l, r, shift, buffer + r % SIDE * SIDE * l->line);
@@ -302,15 +302,15 @@ static void kernel_gradient(const Task *task, integer channel, const Lines *l, f
             dots_with(weights, upper, middle, buffer + r % SIDE * SIDE * l->line, l->line, sums, &all);
         }
     }
-    EACH_TAP task->to_kernel[channel * TAPS + t] = (float)(sums[t] - all * ((double)mean[t] - shift));
-    task->to_bias[channel] = (float)all;
+    EACH_TAP task->grad_weight[channel * TAPS + t] = (float)(sums[t] - all * ((double)mean[t] - shift));
+    task->grad_bias[channel] = (float)all;
 }
 
 /* The gradients of convolve: to kernel (C, 9) and to bias (C). */
-int to_parameters(
-    const Shape *shape, const float *x, const float *mean, const float *to_y, float *to_kernel, float *to_bias,
+int parameter_gradients(
+    const Shape *shape, const float *x, const float *mean, const float *grad_output, float *grad_weight, float *grad_bias,
     int threads) {
-    Task task = {.x = x, .mean = mean, .to_y = to_y, .to_kernel = to_kernel, .to_bias = to_bias};
+    Task task = {.x = x, .mean = mean, .grad_output = grad_output, .grad_weight = grad_weight, .grad_bias = grad_bias};
     return each_channel(shape, &task, kernel_gradient, SIDE * SIDE + 1, threads);
 }
 
@@ -392,7 +392,7 @@ static void put_row(const float *received, const Lines *l, integer image, float 
 }
 
 typedef struct {
-    float *patches, *outputs, *received; /* REACH rows, SIDE + 1 lines of to_y, one row */
+    float *patches, *outputs, *received; /* REACH rows, SIDE + 1 lines of grad_output, one row */
     integer patches_end, outputs_end;    /* the rows taken so far */
 } Window;
 
@@ -450,7 +450,7 @@ static void input_gradient(const Task *task, integer channel, const Lines *l, fl
     }
     for (integer start = 0; start < shape->batch; start += l->images) {
         Planes x = planes_of(task->x, channel, start, l, plane);
-        Planes y = planes_of(task->to_y, channel, start, l, l->rows * l->columns);
+        Planes y = planes_of(task->grad_output, channel, start, l, l->rows * l->columns);
         float *outputs = buffer + REACH * SIDE * l->line;
         Window window = {buffer, outputs, outputs + (SIDE + 1) * l->line, 0, 0};
         for (integer row = 1; row <= shape->height; row++) {
@@ -458,19 +458,19 @@ static void input_gradient(const Task *task, integer channel, const Lines *l, fl
             receive(&window, l, row, cached, task->kernel + channel * TAPS, weights, constants);
             join(window.received, l, x.images);
             for (integer image = 0; image < x.images; image++) {
-                float *out = task->to_x + ((start + image) * shape->channels + channel) * plane;
+                float *out = task->grad_input + ((start + image) * shape->channels + channel) * plane;
                 put_row(window.received, l, image, out + (row - 1) * shape->width);
             }
         }
     }
 }
 
-/* to_x (N, C, H, W): a tap gives what it sees kernel * (to_y - level) + weights (p - mean); level (C), weights
+/* grad_input (N, C, H, W): a tap gives what it sees kernel * (grad_output - level) + weights (p - mean); level (C), weights
    (C, 9, 9), symmetric. */
-int to_input(
-    const Shape *shape, const float *x, const float *mean, const float *to_y, const float *level, const float *kernel,
-    const float *weights, float *to_x, int threads) {
+int input_gradient(
+    const Shape *shape, const float *x, const float *mean, const float *grad_output, const float *level, const float *kernel,
+    const float *weights, float *grad_input, int threads) {
     Task task = {
-        .x = x, .mean = mean, .to_y = to_y, .level = level, .kernel = kernel, .weights = weights, .to_x = to_x};
+        .x = x, .mean = mean, .grad_output = grad_output, .level = level, .kernel = kernel, .weights = weights, .grad_input = grad_input};
     return each_channel(shape, &task, input_gradient, REACH * SIDE + SIDE + 1 + SIDE, threads);
 }

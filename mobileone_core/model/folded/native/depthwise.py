@@ -39,20 +39,20 @@ def convolve(x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor, stride: int)
     return y
 
 
-def to_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """The gradients of convolve to kernel and bias."""
-    found = _like_parameters(x, mean, to_y, stride)
-    _call("to_parameters", stride, x, mean, to_y, *found)
+    found = _like_parameters(x, mean, grad_output, stride)
+    _call("parameter_gradients", stride, x, mean, grad_output, *found)
     return found
 
 
-def to_input(  # noqa: PLR0913, PLR0917
-    x: Tensor, mean: Tensor, to_y: Tensor, level: Tensor, kernel: Tensor, weights: Tensor, stride: int
+def input_gradient(  # noqa: PLR0913, PLR0917
+    x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor, stride: int
 ) -> Tensor:
-    """What x receives where a patch is given kernel * (to_y - level) + weights (p - mean)."""
-    to_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _call("to_input", stride, x, mean, to_y, level, kernel, weights, to_x)
-    return to_x
+    """What x receives where a patch is given kernel * (grad_output - level) + weights (p - mean)."""
+    grad_input = torch.empty_like(x, memory_format=torch.contiguous_format)
+    _call("input_gradient", stride, x, mean, grad_output, level, kernel, weights, grad_input)
+    return grad_input
 
 
 def _like_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
@@ -60,7 +60,7 @@ def _like_moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG
     return x.new_empty(shape, dtype=torch.float64), x.new_empty(*shape, TAPS, dtype=torch.float64)
 
 
-def _like_parameters(x: Tensor, mean: Tensor, to_y: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+def _like_parameters(x: Tensor, mean: Tensor, grad_output: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
     return x.new_empty(x.shape[1], 1, TAPS), x.new_empty(x.shape[1], 1)
 
 
@@ -69,7 +69,7 @@ OPERATORS = registered(
     {
         moments: _like_moments,
         convolve: lambda x, mean, kernel, bias, stride: _output(x, stride),  # noqa: ARG005
-        to_parameters: _like_parameters,
-        to_input: lambda x, *others: torch.empty_like(x, memory_format=torch.contiguous_format),  # noqa: ARG005
+        parameter_gradients: _like_parameters,
+        input_gradient: lambda x, *others: torch.empty_like(x, memory_format=torch.contiguous_format),  # noqa: ARG005
     },
 )

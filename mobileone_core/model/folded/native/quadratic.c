@@ -218,23 +218,23 @@ int kernel(const Size *size, const float *const *rows, const float *factors, flo
 /* What is given and found for the gradients of all rows, and what is held for them. */
 typedef struct {
     Sides sides;
-    const float *const *rows, *to_kernel, *factors, *halves;
-    float *to_factors, *const *to_rows;
+    const float *const *rows, *grad_weight, *factors, *halves;
+    float *grad_factors, *const *grad_rows;
     float *panels;             /* S as panels */
     float *products;           /* of rows with themselves by their weights, (tall, wide) */
     float *plain, *weighted;   /* a step's rows as panels (STEP, TALL), and times their weights as (STEP, WIDE) */
 } Task;
 
-/* A row's gradient: 2 weight (w S) + factor to_kernel. */
+/* A row's gradient: 2 weight (w S) + factor grad_weight. */
 static void put_row(
-    const Vector *tile, float weight, float factor, const float *to_kernel, integer count, float *to_row) {
+    const Vector *tile, float weight, float factor, const float *grad_weight, integer count, float *grad_row) {
     for (integer j = 0; j < count; j += LANES) {
         Vector found = 2 * weight * tile[j / LANES];
         if (count - j >= LANES) {
-            *(Vector *)(to_row + j) = found + factor * at(to_kernel + j);
+            *(Vector *)(grad_row + j) = found + factor * at(grad_weight + j);
             continue;
         }
-        for (integer l = 0; j + l < count; l++) to_row[j + l] = found[l] + factor * to_kernel[j + l];
+        for (integer l = 0; j + l < count; l++) grad_row[j + l] = found[l] + factor * grad_weight[j + l];
     }
 }
 
@@ -242,12 +242,12 @@ static void put_row(
 static void tile_gradients(const Task *task, integer branch, integer start, integer place, float *own) {
     const Sides *s = &task->sides;
     integer taps = s->size.taps, row = branch * s->size.outputs + start;
-    const float *to_kernel = task->to_kernel + start * taps;
-    float *to_rows = task->to_rows[branch] + start * taps, weights[TALL] = {0};
+    const float *grad_weight = task->grad_weight + start * taps;
+    float *grad_rows = task->grad_rows[branch] + start * taps, weights[TALL] = {0};
     int taken = take_rows(s, task->rows[branch], start, own);
     for (int i = 0; i < taken; i++) {
-        float found = dot(own + i * s->tall, to_kernel + i * taps, taps);
-        task->to_factors[row + i] = found;
+        float found = dot(own + i * s->tall, grad_weight + i * taps, taps);
+        task->grad_factors[row + i] = found;
         weights[i] = found * task->halves[row + i];
     }
     for (integer first = 0; first < taps; first += WIDE) {
@@ -256,7 +256,7 @@ static void tile_gradients(const Task *task, integer branch, integer start, inte
         for (int i = 0; i < taken; i++) {
             integer at_tile = i * taps + first;
             put_row(
-                tile.row[i], weights[i], task->factors[row + i], to_kernel + at_tile, count, to_rows + at_tile);
+                tile.row[i], weights[i], task->factors[row + i], grad_weight + at_tile, count, grad_rows + at_tile);
         }
     }
     EACH_ROW {
@@ -299,7 +299,7 @@ static void mirror(const Sides *s, const float *products, integer p, float *row)
 }
 
 /* By tiles, all that there is of one group. */
-static int all_gradients(Task *task, const float *covariance, float *to_covariance, int threads) {
+static int all_gradients(Task *task, const float *covariance, float *grad_covariance, int threads) {
     const Sides *s = &task->sides;
     integer taps = s->size.taps, all = s->size.branches * tiles_of(s), step = STEP / TALL;
     integer products = s->wide * s->wide, plain = products + up_to(s->tall * s->wide, CACHE_LINE);
@@ -320,46 +320,46 @@ static int all_gradients(Task *task, const float *covariance, float *to_covarian
         for (integer begin = 0; begin < all; begin += step)
             step_gradients(task, begin, all - begin < step ? all : begin + step, own);
 #pragma omp for
-        for (integer p = 0; p < taps; p++) mirror(s, task->products, p, to_covariance + p * taps);
+        for (integer p = 0; p < taps; p++) mirror(s, task->products, p, grad_covariance + p * taps);
     }
     free(held);
     return 0;
 }
 
 /* All of one group, a row after the other. */
-static void group_gradients(const Task *task, integer group, const float *covariance, float *to_covariance) {
+static void group_gradients(const Task *task, integer group, const float *covariance, float *grad_covariance) {
     const Size *size = &task->sides.size;
     integer taps = size->taps, outputs = size->outputs, place = group * size->branches * outputs;
-    memset(to_covariance, 0, sizeof(float) * taps * taps);
+    memset(grad_covariance, 0, sizeof(float) * taps * taps);
     for (integer b = 0; b < size->branches; b++)
         for (integer o = 0; o < outputs; o++, place++) {
             integer start = (group * outputs + o) * taps;
-            const float *row = task->rows[b] + start, *to_kernel = task->to_kernel + start;
-            double found = exact_dot(row, to_kernel, taps), weight = found * task->halves[place];
-            task->to_factors[place] = (float)found;
+            const float *row = task->rows[b] + start, *grad_weight = task->grad_weight + start;
+            double found = exact_dot(row, grad_weight, taps), weight = found * task->halves[place];
+            task->grad_factors[place] = (float)found;
             for (integer p = 0; p < taps; p++) {
                 double moved = exact_dot(covariance + p * taps, row, taps);
-                double to_row = 2 * weight * moved + (double)task->factors[place] * to_kernel[p];
-                task->to_rows[b][start + p] = (float)to_row;
-                for (integer q = 0; q < taps; q++) to_covariance[p * taps + q] += (float)weight * (row[p] * row[q]);
+                double grad_row = 2 * weight * moved + (double)task->factors[place] * grad_weight[p];
+                task->grad_rows[b][start + p] = (float)grad_row;
+                for (integer q = 0; q < taps; q++) grad_covariance[p * taps + q] += (float)weight * (row[p] * row[q]);
             }
         }
 }
 
 /* Gradients to the factors (groups, branches, outputs), to the rows, and to S (groups, taps, taps), from that to the
-   kernel (groups, outputs, taps), the sum of all rows times their factors. A row's weight is its to_factor times its
+   kernel (groups, outputs, taps), the sum of all rows times their factors. A row's weight is its grad_factor times its
    half: what its variance gets. Whether there was no memory. */
 int gradients(
-    const Size *size, const float *const *rows, const float *to_kernel, const float *covariance, const float *factors,
-    const float *halves, float *to_factors, float *const *to_rows, float *to_covariance, int threads) {
+    const Size *size, const float *const *rows, const float *grad_weight, const float *covariance, const float *factors,
+    const float *halves, float *grad_factors, float *const *grad_rows, float *grad_covariance, int threads) {
     Sides s = sides_of(size);
     integer square = size->taps * size->taps;
     Task task = {
-        .sides = s, .rows = rows, .to_kernel = to_kernel, .factors = factors, .halves = halves,
-        .to_factors = to_factors, .to_rows = to_rows};
-    if (size->groups == 1) return all_gradients(&task, covariance, to_covariance, threads);
+        .sides = s, .rows = rows, .grad_weight = grad_weight, .factors = factors, .halves = halves,
+        .grad_factors = grad_factors, .grad_rows = grad_rows};
+    if (size->groups == 1) return all_gradients(&task, covariance, grad_covariance, threads);
 #pragma omp parallel for num_threads(threads)
     for (integer g = 0; g < size->groups; g++)
-        group_gradients(&task, g, covariance + g * square, to_covariance + g * square);
+        group_gradients(&task, g, covariance + g * square, grad_covariance + g * square);
     return 0;
 }

@@ -33,14 +33,25 @@ def kernel(rows: list[Tensor], factors: Tensor) -> Tensor:
 
 
 def gradients(
-    rows: list[Tensor], to_kernel: Tensor, covariance: Tensor, factors: Tensor, halves: Tensor
+    rows: list[Tensor], grad_weight: Tensor, covariance: Tensor, factors: Tensor, halves: Tensor
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """From that to the kernel (G, O, T), the sum of all rows times their factors (G, B, O): the gradients to the
     factors, to the rows and to the covariance. What a row's variance gets is its factor's gradient times its half
     (G, B, O).
     """
-    to_factors, to_rows, to_covariance = found = _like_gradients(rows, to_kernel, covariance, factors, halves)
-    call("gradients", _size(rows), rows, to_kernel, covariance, factors, halves, to_factors, to_rows, to_covariance)
+    grad_factors, grad_rows, grad_covariance = found = _like_gradients(rows, grad_weight, covariance, factors, halves)
+    call(
+        "gradients",
+        _size(rows),
+        rows,
+        grad_weight,
+        covariance,
+        factors,
+        halves,
+        grad_factors,
+        grad_rows,
+        grad_covariance,
+    )
     return found
 
 
@@ -55,7 +66,7 @@ def _like_kernel(rows: list[Tensor], factors: Tensor) -> Tensor:  # noqa: ARG001
 
 def _like_gradients(
     rows: list[Tensor],
-    to_kernel: Tensor,  # noqa: ARG001
+    grad_weight: Tensor,  # noqa: ARG001
     covariance: Tensor,
     factors: Tensor,
     halves: Tensor,  # noqa: ARG001
