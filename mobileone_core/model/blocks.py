@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from mobileone_core.model.activations import SqueezeExcite, build_activation
-from mobileone_core.model.folded.block import sum_of_branches, takes_folded
+from mobileone_core.model.folded.block import sum_of_branches, uses_folded
 from mobileone_core.model.spec import BlockExecution, BlockSpec
 
 
@@ -76,7 +76,7 @@ class MobileOneBlock(nn.Module):
         return out
 
     def _linear(self, x: Tensor) -> Tensor:
-        if takes_folded(self, x):
+        if uses_folded(self, x):
             return sum_of_branches(self, x)
         return self._sum_branches(x)
 

@@ -52,14 +52,14 @@ def _deploy(block: MobileOneBlock) -> None:
 
 def _fold_branch(branch: nn.Module, spec: BlockSpec) -> tuple[Tensor, Tensor]:
     if isinstance(branch, ConvNorm):
-        weight, bn = _exact(branch.conv.weight), branch.bn
+        weight, bn = _in_float64(branch.conv.weight), branch.bn
     elif isinstance(branch, nn.BatchNorm2d):
         weight, bn = _identity_kernel(spec), branch
     else:
         raise TypeError(f"no rule folds a {type(branch).__name__}")
     border = (spec.kernel_size - weight.shape[-1]) // 2
-    scale = _exact(bn.weight) / (_exact(bn.running_var) + bn.eps).sqrt()
-    bias = _exact(bn.bias) - _exact(bn.running_mean) * scale
+    scale = _in_float64(bn.weight) / (_in_float64(bn.running_var) + bn.eps).sqrt()
+    bias = _in_float64(bn.bias) - _in_float64(bn.running_mean) * scale
     return F.pad(weight * scale.view(-1, 1, 1, 1), [border] * 4), bias
 
 
@@ -70,6 +70,6 @@ def _identity_kernel(spec: BlockSpec) -> Tensor:
     return F.one_hot(columns, group_width).to(torch.float64)[:, :, None, None]
 
 
-def _exact(values: Tensor | None) -> Tensor:
+def _in_float64(values: Tensor | None) -> Tensor:
     assert values is not None  # affine, with running statistics: MobileOneBlock builds no other
     return values.to("cpu", torch.float64)

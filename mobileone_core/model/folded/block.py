@@ -11,15 +11,15 @@ from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
 from mobileone_core.model.folded.convolution import FoldedConvolution, Sum
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.gpu.dispatch import gpu_kind
-from mobileone_core.model.folded.kind import Kind
+from mobileone_core.model.folded.gpu.dispatch import gpu_statistics
+from mobileone_core.model.folded.kind import PatchStatistics
 from mobileone_core.model.folded.lags import Lags
 from mobileone_core.model.folded.native.library import available
 from mobileone_core.model.folded.norms import follow_the_batch, update_running
 from mobileone_core.model.folded.patches import Patches
 from mobileone_core.model.folded.pointwise import Pointwise
 from mobileone_core.model.folded.ranks import refuse_own_statistics, synchronizes
-from mobileone_core.model.folded.rule import pays
+from mobileone_core.model.folded.rule import folding_is_faster
 
 if TYPE_CHECKING:
     from mobileone_core.model.blocks import ConvNorm, MobileOneBlock
@@ -37,7 +37,7 @@ def block_norms(block: "MobileOneBlock") -> list[nn.BatchNorm2d]:
     return norms if block.identity is None else [*norms, block.identity]
 
 
-def folds(block: "MobileOneBlock") -> bool:
+def can_fold(block: "MobileOneBlock") -> bool:
     """Whether the block's branches can be folded as they stand: convolutions as its spec has them, norms that follow
     the batch.
     """
@@ -70,18 +70,18 @@ def _autocasts(values: Tensor) -> bool:
     return is_taken and torch.is_autocast_enabled(values.device.type)
 
 
-def takes_folded(block: "MobileOneBlock", x: Tensor) -> bool:
+def uses_folded(block: "MobileOneBlock", x: Tensor) -> bool:
     """Whether the block computes x (N, C, H, W) by one convolution: as its execution says, where it can; also where
     only that can synchronize it. Raises InputError where it is to be synchronized and cannot.
     """
-    if block.execution == "branches" or not folds(block):
+    if block.execution == "branches" or not can_fold(block):
         if synchronizes(block):
             refuse_own_statistics(block_norms(block))
         return False
     if not _fits(block, x):
         require(x.numel() > 0 or not synchronizes(block), "batch", 0, "an image or more where ranks are synchronized")
         return False
-    return block.execution == "folded" or synchronizes(block) or pays(block.spec, x)
+    return block.execution == "folded" or synchronizes(block) or folding_is_faster(block.spec, x)
 
 
 def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
     if _autocasts(x):
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    kind = kind_of(geometry, x)
+    kind = statistics_for(geometry, x)
     branches = Branches(block.conv_scale is not None, block.identity is not None, tuple(norm.eps for norm in norms))
     with torch.autocast(x.device.type, enabled=False):
         gammas, betas = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
@@ -106,9 +106,9 @@ def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
     return found.output
 
 
-def kind_of(geometry: Geometry, x: Tensor) -> Kind:
+def statistics_for(geometry: Geometry, x: Tensor) -> PatchStatistics:
     """The way that suits a block and its input x (N, C, H, W), by its shape, dtype and device."""
-    fused = gpu_kind(geometry, x)
+    fused = gpu_statistics(geometry, x)
     if fused is not None:
         return fused
     if geometry.pointwise:

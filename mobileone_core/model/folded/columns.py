@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.kind import Kind, exact, summing
+from mobileone_core.model.folded.kind import PatchStatistics, at_least_float32, summing
 
 WIDEST = 16  # outputs a block: the products grow with it, the halo's share shrinks
 
@@ -79,19 +79,19 @@ class Blocks:
         return out[:, :, 1 : height + 1, 1 : width + 1]
 
 
-class Columns(Kind):
+class Columns(PatchStatistics):
     """Depthwise 3x3 at stride 2, two output rows and columns or more."""
 
     def moments(self, x: Tensor) -> Moments:
         blocks, count = Blocks.of(x.shape, self.geometry), self.geometry.positions(x.shape)
-        shift = exact(x).mean((0, 2, 3))
-        seen = _shifted(exact(x), shift, blocks).to(summing(x))
+        shift = at_least_float32(x).mean((0, 2, 3))
+        seen = _shifted(at_least_float32(x), shift, blocks).to(summing(x))
         mean = blocks.sums(seen.sum(1)) / count
         products = blocks.products(torch.bmm(seen.transpose(1, 2), seen)) / count
         return Moments(mean + shift.unsqueeze(-1), products - mean.unsqueeze(-1) * mean.unsqueeze(-2))
 
-    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
-        x = exact(x)
+    def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+        x = at_least_float32(x)
         mean, weights = mean.to(x.dtype), weights.to(x.dtype)
         blocks, shift = Blocks.of(x.shape, self.geometry), mean[:, 4]
         offset = torch.bmm(weights, (shift.unsqueeze(-1) - mean).unsqueeze(-1)).squeeze(-1)

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from mobileone_core.model.folded.algebra import Moments, fold, unfold
 from mobileone_core.model.folded.branches import Branches
-from mobileone_core.model.folded.kind import Kind
+from mobileone_core.model.folded.kind import PatchStatistics
 from mobileone_core.model.folded.ranks import of_all_ranks, summed
 
 
@@ -33,7 +33,7 @@ class FoldedConvolution(Function):
     def forward(  # noqa: PLR0913, PLR0917
         ctx: Any,  # noqa: ANN401
         x: Tensor,
-        kind: Kind,
+        kind: PatchStatistics,
         branches: Branches,
         sync_batchnorm: bool,
         gammas: Tensor,
@@ -62,7 +62,7 @@ class FoldedConvolution(Function):
 
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
     x, mean, covariance, kernel, scales, gammas, *weights = ctx.saved_tensors
-    kind: Kind = ctx.kind
+    kind: PatchStatistics = ctx.kind
     branches: Branches = ctx.branches
     count = kind.geometry.positions(x.shape)
     if ctx.sync_batchnorm:

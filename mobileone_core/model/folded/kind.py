@@ -14,7 +14,7 @@ PARTS = 8  # of a batch, that are summed apart: few roundings, or few values at 
 
 
 @dataclass(frozen=True)
-class Kind:
+class PatchStatistics:
     """A way to compute on inputs x (N, C, H, W) of one geometry.
 
     Patches p (G, T) enter less their mean m (G, T) everywhere, so that an offset of x costs few digits. Means, kernels
@@ -27,7 +27,7 @@ class Kind:
         """Mean and covariance of the patches."""
         raise NotImplementedError
 
-    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+    def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         """What x receives where every patch is given weights (p - m), weights being symmetric: (N, C, H, W).
 
         Asked for by input_gradient alone, and so not of a kind that has its own.
@@ -45,25 +45,27 @@ class Kind:
 
     def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         """The gradients of convolve to kernel and bias. mean must be that of x."""
-        grad_output = exact(grad_output)  # the gradients of the branches are small differences of what is summed here
+        grad_output = at_least_float32(
+            grad_output
+        )  # the gradients of the branches are small differences of what is summed here
         grad_bias = channel_sums(grad_output).to(mean.dtype)
         # as a BN does: less its mean, what comes back sees no offset of the patches
-        level = grad_bias / (grad_output.numel() // grad_output.shape[1])
-        apart = grad_output - level.to(grad_output.dtype).view(1, -1, 1, 1)
-        parts = zip(apart.chunk(PARTS), exact(x).chunk(PARTS), strict=True)
+        mean_grad = grad_bias / (grad_output.numel() // grad_output.shape[1])
+        apart = grad_output - mean_grad.to(grad_output.dtype).view(1, -1, 1, 1)
+        parts = zip(apart.chunk(PARTS), at_least_float32(x).chunk(PARTS), strict=True)
         grad_weight = sum((self._backward(*part, None)[1].to(mean.dtype) for part in parts), mean.new_zeros(()))
         shape = (self.geometry.groups, self.geometry.outputs)
         return grad_weight.reshape(*shape, self.geometry.taps), grad_bias.view(shape)
 
     def input_gradient(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
-        """What x receives from kernel^T (grad_output - level) and from weigh together. level (G, O)."""
-        grad_output = exact(grad_output)
-        apart = grad_output - level.to(grad_output.dtype).view(1, -1, 1, 1)
+        """What x receives from kernel^T (grad_output - mean_grad) and from moments_backward. mean_grad (G, O)."""
+        grad_output = at_least_float32(grad_output)
+        apart = grad_output - mean_grad.to(grad_output.dtype).view(1, -1, 1, 1)
         # its two parts may cancel: rounded, each alone, they cost more than the branches' rounded gradients
-        grad_input = self._backward(apart, exact(x), self._weight(kernel.to(apart.dtype)))[0]
-        return (grad_input + self.weigh(x, mean, weights)).to(x.dtype)
+        grad_input = self._backward(apart, at_least_float32(x), self._weight(kernel.to(apart.dtype)))[0]
+        return (grad_input + self.moments_backward(x, mean, weights)).to(x.dtype)
 
     @property
     def _padding(self) -> int:
@@ -95,7 +97,7 @@ def channel_sums(values: Tensor) -> Tensor:
     return values.sum(3).sum((0, 2), dtype=torch.float64)
 
 
-def exact(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
     """float32 at least."""
     return values.float() if values.dtype in HALVES else values
 

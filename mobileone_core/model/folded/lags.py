@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobileone_core.model.folded.algebra import Moments
-from mobileone_core.model.folded.kind import Kind, exact, summing
+from mobileone_core.model.folded.kind import PatchStatistics, at_least_float32, summing
 
 SIDE = 3  # of the kernel
 TAPS = SIDE * SIDE
@@ -24,17 +24,17 @@ PAIR_OFFSETS = torch.tensor([5 * (down + 2) + across + 2 for down, across in _OF
 APART = torch.tensor([[abs(a - b) for b in _PLACES] for a in _PLACES])  # of two taps of a line
 
 
-class Lags(Kind):
+class Lags(PatchStatistics):
     """Depthwise 3x3 at stride 1, two rows and two columns or more."""
 
     def moments(self, x: Tensor) -> Moments:
-        values = exact(x)
+        values = at_least_float32(x)
         shift = values.mean((0, 2, 3))
         return _moments(values - shift.view(1, -1, 1, 1), shift.to(summing(x)))
 
-    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+    def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         """With z as in moments, A (p - m) is A z_t' + A (mean * 1_t' - m), and 1_t' depends on where t stands."""
-        x = exact(x)
+        x = at_least_float32(x)
         mean, weights = mean.to(x.dtype), weights.to(x.dtype).view(-1, SIDE, SIDE, SIDE, SIDE)
         shift = mean[:, TAPS // 2]
         rows, columns = (_inside(size, x) for size in x.shape[2:])

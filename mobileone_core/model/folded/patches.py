@@ -7,16 +7,16 @@ from torch.nn import functional as F
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gram import gram, shift_of
-from mobileone_core.model.folded.kind import PARTS, Kind, channel_sums, exact, summing
+from mobileone_core.model.folded.kind import PARTS, PatchStatistics, at_least_float32, channel_sums, summing
 
 FEW_TAPS = 64  # taps, as a network's first block has them
 
 
-class Patches(Kind):
+class Patches(PatchStatistics):
     """Patches are made for the moments and for the gradients, and not kept."""
 
     def moments(self, x: Tensor) -> Moments:
-        seen = patches(exact(x), self.geometry)
+        seen = patches(at_least_float32(x), self.geometry)
         if self._is_wide:
             shift = shift_of(seen[:, 0]).unsqueeze(0)
             apart = seen - shift.unsqueeze(-1)
@@ -32,7 +32,7 @@ class Patches(Kind):
     def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         if self._is_wide or self.geometry.groups > 1:
             return super().parameter_gradients(x, mean, grad_output)
-        x, grad_output = exact(x), exact(grad_output)
+        x, grad_output = at_least_float32(x), at_least_float32(grad_output)
         rounded = mean.to(x.dtype)
         apart = patches(x, self.geometry)[:, 0] - rounded.view(1, -1, 1)
         grad_bias = channel_sums(grad_output).to(mean.dtype)
@@ -40,9 +40,9 @@ class Patches(Kind):
         grad_weight -= torch.outer(grad_bias, (mean - rounded).view(-1))
         return grad_weight.unsqueeze(0), grad_bias.unsqueeze(0)
 
-    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+    def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         geometry = self.geometry
-        seen = patches(exact(x), geometry)
+        seen = patches(at_least_float32(x), geometry)
         received = torch.matmul(weights.to(seen.dtype), seen - mean.to(seen.dtype).unsqueeze(-1))
         if geometry.kernel == geometry.stride == 1:
             return received.view(x.shape)

@@ -5,19 +5,19 @@ from torch import Tensor
 
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.gram import gram, shift_of
-from mobileone_core.model.folded.kind import HALVES, Kind, channel_sums, exact, summing
+from mobileone_core.model.folded.kind import HALVES, PatchStatistics, at_least_float32, channel_sums, summing
 
 LEAST = 32  # positions an image from which a product an image is faster than one over all images, gathered
 PIECE = 64  # terms of a sum; a product's roundings grow with them, the branches' are averaged over k
 
 
-class Pointwise(Kind):
+class Pointwise(PatchStatistics):
     """At stride 1 and in one group: G = 1, T = C. In full precision without the library's convolution."""
 
     def moments(self, x: Tensor) -> Moments:
         if not self.geometry.can_have_full_rank(x.shape):  # what is left of the kernels' gradients needs digits
             x = x.to(summing(x))
-        x = exact(x)
+        x = at_least_float32(x)
         shift = shift_of(x.flatten(2))
         apart = _gathered(x, shift)
         rest = apart.mean(1)  # what is left of the mean
@@ -45,11 +45,11 @@ class Pointwise(Kind):
         return grad_weight.unsqueeze(0), grad_bias
 
     def input_gradient(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
-        given, x, grad_output = x.dtype, exact(x), exact(grad_output)
-        mean, level, kernel, weights = (value.to(x.dtype) for value in (mean, level, kernel, weights))
-        offset, turned = -torch.mv(kernel[0].T, level[0]).view(1, -1, 1), kernel.transpose(1, 2)
+        given, x, grad_output = x.dtype, at_least_float32(x), at_least_float32(grad_output)
+        mean, mean_grad, kernel, weights = (value.to(x.dtype) for value in (mean, mean_grad, kernel, weights))
+        offset, turned = -torch.mv(kernel[0].T, mean_grad[0]).view(1, -1, 1), kernel.transpose(1, 2)
         if _gathers(x):
             rows, apart = (values.unsqueeze(0) for values in (_gathered(grad_output), _gathered(x, mean[0])))
             return _scattered(_sum(offset, (turned, rows), (weights, apart)), x).to(given)

@@ -41,7 +41,7 @@ LEAST_POSITIONS = 2**14  # that pay for those of a dense block
 LEAST_ALONE = 6000  # that pay for those of a depthwise block whose k is 1
 
 
-def pays(spec: BlockSpec, x: Tensor) -> bool:
+def folding_is_faster(spec: BlockSpec, x: Tensor) -> bool:
     """Whether a block with an input x (N, C, H, W) is folded unasked."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mobileone_core.model.folded.block import kind_of
+from mobileone_core.model.folded.block import statistics_for
 from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
 from mobileone_core.model.folded.geometry import Geometry
@@ -20,7 +20,7 @@ compiler = pytest.mark.skipif(not available(), reason="no C compiler")
 
 
 def draw(shape, stride, offset, seed):
-    """Geometry and x, mean, grad_output, level, kernel, weights, bias in float32."""
+    """Geometry and x, mean, grad_output, mean_grad, kernel, weights, bias in float32."""
     generator = torch.Generator().manual_seed(seed)
     channels = shape[1]
     geometry = Geometry(channels, 3, stride, channels, channels)
@@ -37,10 +37,10 @@ def draw(shape, stride, offset, seed):
 
 def everything(kind, x, grad_output, *others):
     """All that a kind computes, in its order."""
-    level, kernel, weights, bias = others
+    mean_grad, kernel, weights, bias = others
     mean, covariance = kind.moments(x)
     gradients = kind.parameter_gradients(x, mean, grad_output)
-    grad_input = kind.input_gradient(x, mean, grad_output, level, kernel, weights)
+    grad_input = kind.input_gradient(x, mean, grad_output, mean_grad, kernel, weights)
     return [mean, covariance, kind.convolve(x, mean, kernel, bias), *gradients, grad_input]
 
 
@@ -97,13 +97,13 @@ def test_an_offset_costs_no_digits_of_the_variance_that_the_centre_sees(size, st
 @compiler
 @pytest.mark.parametrize("stride", [1, 2])
 def test_torch_is_told_the_truth_about_the_operators(stride):
-    geometry, (x, grad_output, level, kernel, weights, bias) = draw((2, 3, 5, 6), stride, 0.0, 2)
+    geometry, (x, grad_output, mean_grad, kernel, weights, bias) = draw((2, 3, 5, 6), stride, 0.0, 2)
     mean = Compiled(geometry).moments(x).mean
     given = {
         "moments": (x,),
         "convolve": (x, mean, kernel, bias),
         "parameter_gradients": (x, mean, grad_output),
-        "input_gradient": (x, mean, grad_output, level, kernel, weights),
+        "input_gradient": (x, mean, grad_output, mean_grad, kernel, weights),
     }
     checks = ("test_schema", "test_faketensor")
     for function, operator in native.OPERATORS.items():
@@ -115,7 +115,7 @@ def test_torch_is_told_the_truth_about_the_operators(stride):
 def test_without_a_compiler_the_plain_way_serves(monkeypatch, dtype, stride):
     monkeypatch.setattr("mobileone_core.model.folded.block.available", lambda: False)
     geometry, values = draw((3, 2, 7, 9), stride, 1.0, 3)
-    kind = kind_of(geometry, values[0].to(dtype))
+    kind = statistics_for(geometry, values[0].to(dtype))
     assert type(kind) is (Lags if stride == 1 else Columns)
     expected = everything(Patches(geometry), *(value.double() for value in values))
     for actual, value in zip(everything(kind, *(value.to(dtype) for value in values)), expected, strict=True):
@@ -125,7 +125,7 @@ def test_without_a_compiler_the_plain_way_serves(monkeypatch, dtype, stride):
 def test_a_depthwise_layer_is_one_convolution_after_all():
     """The library's own convolution, for a kernel on patches less their mean."""
     geometry, (x, _, _, kernel, _, bias) = draw((2, 3, 6, 7), 2, 2.0, 4)
-    kind = kind_of(geometry, x)
+    kind = statistics_for(geometry, x)
     mean = kind.moments(x).mean
     expected = F.conv2d(x.double(), kernel.view(3, 1, 3, 3).double(), bias.view(3).double(), 2, 1, groups=3)
     offset = (kernel.double() @ mean.double().unsqueeze(-1)).view(1, 3, 1, 1)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from mobileone_core.model.folded.block import kind_of
+from mobileone_core.model.folded.block import statistics_for
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.patches import Patches
 
@@ -27,7 +27,7 @@ def test_moments_and_what_they_send_back_are_those_of_the_patches(geometry, shap
     grad_output = (len(x), geometry.out_channels, *geometry.sizes(x.shape))
     grad_weight = (geometry.groups, geometry.outputs, geometry.taps)
     found = []
-    for kind in (kind_of(geometry, x), Patches(geometry)):
+    for kind in (statistics_for(geometry, x), Patches(geometry)):
         mean, covariance = kind.moments(x)
         weights = torch.linspace(-1, 2, covariance.numel(), dtype=torch.float64).view_as(covariance)
         nothing = (x.new_zeros(shape) for shape in (grad_output, (geometry.groups, geometry.outputs), grad_weight))
@@ -56,7 +56,7 @@ def test_the_variance_keeps_its_digits_at_any_conditioning(geometry, offset):
     """Within 50 roundings of |w|^T |S| |w|."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(-512, 513, (3, 6, 8, 8), generator=generator).double() / 512 + offset
-    covariance = kind_of(geometry, x).moments(x).covariance
+    covariance = statistics_for(geometry, x).moments(x).covariance
     w = torch.randn(geometry.taps, generator=generator, dtype=torch.float64)
     for group in range(min(2, geometry.groups)):
         exact = exact_covariance(x, geometry, group, 512)
@@ -73,7 +73,7 @@ def test_few_values_among_zeros_keep_the_digits_of_their_variance(geometry):
     generator = torch.Generator().manual_seed(0)
     shape = (16, geometry.in_channels, 32, 32)
     x = 10 * torch.rand(shape, generator=generator) * (torch.rand(shape, generator=generator) < 0.002)
-    found, exact = (kind_of(geometry, values).moments(values).covariance for values in (x, x.double()))
+    found, exact = (statistics_for(geometry, values).moments(values).covariance for values in (x, x.double()))
     variances = exact.diagonal(dim1=1, dim2=2)
     errors = (found.double().diagonal(dim1=1, dim2=2) - variances).abs() / variances
     assert errors.max() < 8 * torch.finfo(torch.float32).eps / 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mobileone_core.errors import InputError
 from mobileone_core.model.folded import ranks
 from mobileone_core.model.folded.algebra import Moments
-from mobileone_core.model.folded.block import kind_of
+from mobileone_core.model.folded.block import statistics_for
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.pointwise import Pointwise
 from mobileone_core.model.folded.ranks import merge
@@ -22,7 +22,7 @@ GEOMETRIES = [Geometry(1, 1, 1, 4, 6), Geometry(4, 3, 1, 4, 4), Geometry(4, 3, 2
 def merged(parts, geometry):
     """Mean and covariance of the images of several ranks (N_r, C, H, W), by merging."""
     counts = torch.tensor([float(geometry.positions(part.shape)) for part in parts], dtype=parts[0].dtype)
-    moments = [kind_of(geometry, part).moments(part) for part in parts]
+    moments = [statistics_for(geometry, part).moments(part) for part in parts]
     scatter = sum(count * item.covariance for count, item in zip(counts, moments, strict=True))
     return merge(counts, torch.stack([item.mean for item in moments]), scatter).moments
 
@@ -43,7 +43,7 @@ def draw(sizes, offset, apart, dtype=torch.float64):
 def test_they_are_the_moments_of_all_images(geometry, sizes, offset, apart):
     parts = draw(sizes, offset, apart)
     whole = torch.cat(parts)
-    mean, covariance = kind_of(geometry, whole).moments(whole)
+    mean, covariance = statistics_for(geometry, whole).moments(whole)
     found = merged(parts, geometry)
     spread = covariance.diagonal(dim1=1, dim2=2).sqrt()
     assert ((found.mean - mean).abs() <= 1e-13 * (spread + abs(offset))).all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mobileone_core.model.blocks import MobileOneBlock
-from mobileone_core.model.folded.rule import pays
+from mobileone_core.model.folded.rule import folding_is_faster
 from mobileone_core.model.spec import BlockSpec
 
 
@@ -47,24 +47,24 @@ def pointwise(channels, k):
 def test_the_rule_follows_the_table(monkeypatch, spec, shape, expected):
     monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: True)
     x = torch.empty(shape)
-    assert pays(spec, x) is expected
-    assert not pays(spec, x.double())
-    assert not pays(spec, x.to("meta"))
-    assert not pays(spec, x.contiguous(memory_format=torch.channels_last))
+    assert folding_is_faster(spec, x) is expected
+    assert not folding_is_faster(spec, x.double())
+    assert not folding_is_faster(spec, x.to("meta"))
+    assert not folding_is_faster(spec, x.contiguous(memory_format=torch.channels_last))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not pays(spec, x)
+        assert not folding_is_faster(spec, x)
 
 
 @pytest.mark.parametrize(("compiled", "expected"), [(True, True), (False, False)])
 def test_without_a_compiler_a_pointwise_block_needs_more_positions(monkeypatch, compiled, expected):
     monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: compiled)
-    assert pays(pointwise(448, 4), torch.empty(32, 448, 4, 4)) is expected
+    assert folding_is_faster(pointwise(448, 4), torch.empty(32, 448, 4, 4)) is expected
 
 
 @pytest.mark.parametrize(("k", "expected"), [(1, False), (3, False), (4, True)])
 def test_without_a_compiler_a_depthwise_block_needs_more_branches(monkeypatch, k, expected):
     monkeypatch.setattr("mobileone_core.model.folded.rule.available", lambda: False)
-    assert pays(depthwise(k), torch.empty(8, 8, 28, 28)) is expected
+    assert folding_is_faster(depthwise(k), torch.empty(8, 8, 28, 28)) is expected
 
 
 @pytest.mark.parametrize(("k", "like"), [(1, "branches"), (4, "folded")])

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_kind
+from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_statistics
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import BlockSpec, ModelSpec
 
@@ -49,7 +49,7 @@ def test_cases_on_a_gpu():
 
 def test_a_cpu_is_left_to_pytorch():
     assert not INTERPRETED
-    assert gpu_kind(Geometry.of(SPECS["stride 1"]), torch.ones(2, 128, 4, 4)) is None
+    assert gpu_statistics(Geometry.of(SPECS["stride 1"]), torch.ones(2, 128, 4, 4)) is None
 
 
 def compile_as_launched(architecture, compiled):
@@ -98,7 +98,7 @@ def test_the_kernels_compile_for_gpus(monkeypatch, tmp_path, architecture, dtype
         depthwise.input_gradient(x, covariance, mean, x[..., ::stride, ::stride], mean.unsqueeze(1), stride)
     mean, covariance = pointwise.moments(x)
     pointwise.parameter_gradients(x, mean, x)
-    pointwise.weigh(x, mean, covariance, mean, x)
+    pointwise.moments_backward(x, mean, covariance, mean, x)
     assert len(compiled) == 7
     assert all(kernel.metadata.shared <= SHARED_MEMORY for kernel in compiled.values())
     products = [text for kernel in compiled.values() if "mma" in (text := kernel.asm["ptx"])]

@@ -11,10 +11,10 @@ from folded_blocks import draw_block, errors, trace
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mobileone_core.model.folded.block import kind_of
+from mobileone_core.model.folded.block import statistics_for
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gpu import depthwise, dispatch, layout, pointwise
-from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_kind
+from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_statistics
 from mobileone_core.model.folded.gpu.kinds import OPERATORS, FusedDepthwise
 from mobileone_core.model.folded.patches import Patches
 from mobileone_core.model.spec import BlockSpec
@@ -49,7 +49,7 @@ def near(actual, expected, bound):
 
 def hold(x, geometry):
     """What a kind computes on x is what the patches give in float64."""
-    fused, plain = gpu_kind(geometry, x), Patches(geometry)
+    fused, plain = gpu_statistics(geometry, x), Patches(geometry)
     truth, whole = plain.moments(x.double()), x.double()
     assert all(near(*pair, 2e-5) for pair in zip(fused.moments(x), truth, strict=True))
     mean = truth.mean.float()
@@ -62,16 +62,16 @@ def hold(x, geometry):
     assert all(near(*pair, 2e-5) for pair in pairs)
     weights = torch.linspace(-1, 2, truth.covariance.numel(), device=x.device).view_as(truth.covariance)
     weights = weights + weights.transpose(1, 2)
-    received = fused.weigh(x, mean, weights)
+    received = fused.moments_backward(x, mean, weights)
     assert received.dtype == x.dtype
     assert received.stride() == x.stride()
-    assert near(received, plain.weigh(whole, mean.double(), weights.double()), ROUNDED[x.dtype])
+    assert near(received, plain.moments_backward(whole, mean.double(), weights.double()), ROUNDED[x.dtype])
     if DEVICE == "cpu" and not x.is_contiguous():  # where torch's own gradients are not to be trusted
         return
-    level = torch.linspace(-1, 1, geometry.out_channels, device=x.device).view(geometry.groups, -1)
+    mean_grad = torch.linspace(-1, 1, geometry.out_channels, device=x.device).view(geometry.groups, -1)
     kernel = draw((geometry.groups, geometry.outputs, geometry.taps), 0.0, x.dtype, False).float()
-    grad_input = fused.input_gradient(x, mean, grad_output, level, kernel, weights)
-    others = (value.double() for value in (mean, grad_output, level, kernel, weights))
+    grad_input = fused.input_gradient(x, mean, grad_output, mean_grad, kernel, weights)
+    others = (value.double() for value in (mean, grad_output, mean_grad, kernel, weights))
     assert near(grad_input, plain.input_gradient(whole, *others), 2 * ROUNDED[x.dtype])
 
 
@@ -99,7 +99,7 @@ def test_an_input_with_gaps_is_served():
     x = draw((2, 6, 4, 10), 3.0, torch.float32, False)[..., ::2]
     for geometry in (Geometry(6, 3, 1, 6, 6), Geometry(1, 1, 1, 6, 6)):
         assert not x.is_contiguous()
-        pairs = zip(gpu_kind(geometry, x).moments(x), Patches(geometry).moments(x.double()), strict=True)
+        pairs = zip(gpu_statistics(geometry, x).moments(x), Patches(geometry).moments(x.double()), strict=True)
         assert all(near(*pair, 2e-5) for pair in pairs)
 
 
@@ -109,7 +109,7 @@ def test_a_shift_far_from_the_mean_costs_few_digits(kind):
     geometry = Geometry.of(BLOCKS[kind])
     x = draw((4, 6, 9, 8), 1000.0, torch.float32, False)
     x[:, :, 4] = 0
-    covariance = gpu_kind(geometry, x).moments(x).covariance.double()
+    covariance = gpu_statistics(geometry, x).moments(x).covariance.double()
     exact = Patches(geometry).moments(x.double()).covariance
     w = torch.randn(geometry.taps, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(DEVICE)
     bound = 50 * torch.finfo(torch.float32).eps * (w.abs() @ exact.abs() @ w.abs())
@@ -119,13 +119,13 @@ def test_a_shift_far_from_the_mean_costs_few_digits(kind):
 def test_what_the_kernels_do_not_serve_is_left_to_pytorch(monkeypatch):
     x = draw((2, 6, 4, 4), 0.0, torch.float32, False)
     geometry = Geometry(6, 3, 1, 6, 6)
-    assert type(kind_of(geometry, x)) is FusedDepthwise
-    assert gpu_kind(geometry, x.double()) is None
-    assert gpu_kind(geometry, x[:, :, :1]) is None
-    assert gpu_kind(Geometry(6, 5, 1, 6, 6), x) is None
-    assert gpu_kind(Geometry(1, 1, 2, 6, 6), x) is None
+    assert type(statistics_for(geometry, x)) is FusedDepthwise
+    assert gpu_statistics(geometry, x.double()) is None
+    assert gpu_statistics(geometry, x[:, :, :1]) is None
+    assert gpu_statistics(Geometry(6, 5, 1, 6, 6), x) is None
+    assert gpu_statistics(Geometry(1, 1, 2, 6, 6), x) is None
     monkeypatch.setattr(dispatch, "INSTALLED", False)
-    assert gpu_kind(geometry, x) is None
+    assert gpu_statistics(geometry, x) is None
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
@@ -171,7 +171,7 @@ def test_the_operators_keep_what_they_promise_to_the_compiler():
         ),
         pointwise.moments: (x,),
         pointwise.parameter_gradients: (x, line, torch.ones(2, 5, 3, 4, device=DEVICE)),
-        pointwise.weigh: (x, line, square, line, x.clone()),
+        pointwise.moments_backward: (x, line, square, line, x.clone()),
     }
     for function, operator in OPERATORS.items():
         torch.library.opcheck(operator, given[function], test_utils=("test_schema", "test_faketensor"))

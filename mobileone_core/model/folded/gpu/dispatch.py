@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.kind import Kind
+from mobileone_core.model.folded.kind import PatchStatistics
 
 INSTALLED = find_spec("triton") is not None
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -15,7 +15,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LEAST_CAPABILITY = (8, 0)  # tensor cores for bfloat16 and tf32
 
 
-def gpu_kind(geometry: Geometry, x: Tensor) -> Kind | None:
+def gpu_statistics(geometry: Geometry, x: Tensor) -> PatchStatistics | None:
     """By Triton kernels on x (N, C, H, W); None where they do not serve, and PyTorch does."""
     # a tap that only ever sees padding needs a centre of its own
     depthwise = geometry.depthwise and min(geometry.sizes(x.shape)) > 1

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.gpu import depthwise, pointwise
 from mobileone_core.model.folded.gpu.layout import dense
-from mobileone_core.model.folded.kind import Kind
+from mobileone_core.model.folded.kind import PatchStatistics
 from mobileone_core.model.folded.operators import Function, chosen, registered
 
 OPERATORS = registered(
@@ -22,12 +22,12 @@ OPERATORS = registered(
     {
         pointwise.moments: pointwise.like_moments,
         pointwise.parameter_gradients: pointwise.like_parameters,
-        pointwise.weigh: lambda x, *_: torch.empty_like(dense(x)),
+        pointwise.moments_backward: lambda x, *_: torch.empty_like(dense(x)),
     },
 )
 
 
-class Fused(Kind):
+class Fused(PatchStatistics):
     """What the kernels of both kinds stand beside."""
 
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -47,15 +47,15 @@ class FusedDepthwise(Fused):
         grad_weight, grad_bias = _operator(depthwise.parameter_gradients)(x, mean, grad_output, self.geometry.stride)
         return grad_weight, grad_bias
 
-    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+    def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         constants, stride = -_times(weights, mean), self.geometry.stride
         grad_input: Tensor = _operator(depthwise.input_gradient)(x, weights, constants, None, None, stride)
         return grad_input
 
     def input_gradient(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
-        constants = -_times(weights, mean) - kernel.squeeze(1) * level
+        constants = -_times(weights, mean) - kernel.squeeze(1) * mean_grad
         grad_input: Tensor = _operator(depthwise.input_gradient)(
             x, weights, constants, grad_output, kernel, self.geometry.stride
         )
@@ -73,19 +73,19 @@ class FusedPointwise(Fused):
         grad_weight, grad_bias = _operator(pointwise.parameter_gradients)(x, mean[0], grad_output)
         return grad_weight.unsqueeze(0), grad_bias.unsqueeze(0)
 
-    def weigh(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
+    def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         return self._weigh(x, mean, weights, torch.zeros_like(mean[0]), None)
 
     def input_gradient(  # noqa: PLR0913, PLR0917
-        self, x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor
+        self, x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
         rounded = kernel.to(x.dtype)
         grad_input = self._backward(grad_output, x, self._weight(rounded))[0]
-        constants = -torch.mv(rounded[0].to(mean.dtype).T, level[0])
+        constants = -torch.mv(rounded[0].to(mean.dtype).T, mean_grad[0])
         return self._weigh(x, mean, weights, constants, grad_input)
 
     def _weigh(self, x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
-        grad_input: Tensor = _operator(pointwise.weigh)(x, mean[0], weights[0], constants, onto)
+        grad_input: Tensor = _operator(pointwise.moments_backward)(x, mean[0], weights[0], constants, onto)
         return grad_input
 
 

@@ -70,7 +70,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return plain(mean + level), plain(covariance)
 
 
-def weigh(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
+def moments_backward(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
     """weights (x - mean) + constants at every position, and what x has received, onto.
 
     mean and constants (C), weights (C, C), symmetric; onto and the result as x, (N, C, H, W).

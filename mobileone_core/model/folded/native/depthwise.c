@@ -53,7 +53,7 @@ static Planes planes_of(const float *x, integer channel, integer start, const Li
 
 /* What an operator is given and makes. */
 typedef struct {
-    const float *x, *mean, *kernel, *bias, *grad_output, *level, *weights;
+    const float *x, *mean, *kernel, *bias, *grad_output, *mean_grad, *weights;
     double *means, *covariances;
     float *y, *grad_weight, *grad_bias, *grad_input;
 } Task;
@@ -108,12 +108,12 @@ static void take_row(const Planes *x, const Lines *l, integer row, float shift, 
     }
 }
 
-/* Row i of the output's planes less a level, images side by side. */
-static void take_line(const Planes *y, const Lines *l, integer i, float level, float *out) {
+/* Row i of the output's planes less a mean_grad, images side by side. */
+static void take_line(const Planes *y, const Lines *l, integer i, float mean_grad, float *out) {
     integer used = y->images * l->columns;
     for (integer image = 0; image < y->images; image++) {
         const float *source = y->first + image * y->apart + i * l->columns;
-        for (integer j = 0; j < l->columns; j++) out[image * l->columns + j] = source[j] - level;
+        for (integer j = 0; j < l->columns; j++) out[image * l->columns + j] = source[j] - mean_grad;
     }
     memset(out + used, 0, sizeof(float) * (l->line - used));
 }
@@ -397,11 +397,11 @@ typedef struct {
 } Window;
 
 static void advance(
-    Window *window, const Planes *x, const Planes *y, const Lines *l, integer row, float shift, float level) {
+    Window *window, const Planes *x, const Planes *y, const Lines *l, integer row, float shift, float mean_grad) {
     for (; window->patches_end <= row + 2 && window->patches_end < l->padded; window->patches_end++)
         take_row(x, l, window->patches_end, shift, window->patches + window->patches_end % REACH * SIDE * l->line);
     for (; window->outputs_end * l->shape.stride <= row && window->outputs_end < l->rows; window->outputs_end++)
-        take_line(y, l, window->outputs_end, level, window->outputs + window->outputs_end % (SIDE + 1) * l->line);
+        take_line(y, l, window->outputs_end, mean_grad, window->outputs + window->outputs_end % (SIDE + 1) * l->line);
 }
 
 static void receive(
@@ -454,7 +454,7 @@ static void input_gradient(const Task *task, integer channel, const Lines *l, fl
         float *outputs = buffer + REACH * SIDE * l->line;
         Window window = {buffer, outputs, outputs + (SIDE + 1) * l->line, 0, 0};
         for (integer row = 1; row <= shape->height; row++) {
-            advance(&window, &x, &y, l, row, shift, task->level[channel]);
+            advance(&window, &x, &y, l, row, shift, task->mean_grad[channel]);
             receive(&window, l, row, cached, task->kernel + channel * TAPS, weights, constants);
             join(window.received, l, x.images);
             for (integer image = 0; image < x.images; image++) {
@@ -465,12 +465,12 @@ static void input_gradient(const Task *task, integer channel, const Lines *l, fl
     }
 }
 
-/* grad_input (N, C, H, W): a tap gives what it sees kernel * (grad_output - level) + weights (p - mean); level (C), weights
+/* grad_input (N, C, H, W): a tap gives what it sees kernel * (grad_output - mean_grad) + weights (p - mean); mean_grad (C), weights
    (C, 9, 9), symmetric. */
 int input_gradient(
-    const Shape *shape, const float *x, const float *mean, const float *grad_output, const float *level, const float *kernel,
+    const Shape *shape, const float *x, const float *mean, const float *grad_output, const float *mean_grad, const float *kernel,
     const float *weights, float *grad_input, int threads) {
     Task task = {
-        .x = x, .mean = mean, .grad_output = grad_output, .level = level, .kernel = kernel, .weights = weights, .grad_input = grad_input};
+        .x = x, .mean = mean, .grad_output = grad_output, .mean_grad = mean_grad, .kernel = kernel, .weights = weights, .grad_input = grad_input};
     return each_channel(shape, &task, input_gradient, REACH * SIDE + SIDE + 1 + SIDE, threads);
 }

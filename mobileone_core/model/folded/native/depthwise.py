@@ -47,11 +47,11 @@ def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor, stride: in
 
 
 def input_gradient(  # noqa: PLR0913, PLR0917
-    x: Tensor, mean: Tensor, grad_output: Tensor, level: Tensor, kernel: Tensor, weights: Tensor, stride: int
+    x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor, stride: int
 ) -> Tensor:
-    """What x receives where a patch is given kernel * (grad_output - level) + weights (p - mean)."""
+    """What x receives where a patch is given kernel * (grad_output - mean_grad) + weights (p - mean)."""
     grad_input = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _call("input_gradient", stride, x, mean, grad_output, level, kernel, weights, grad_input)
+    _call("input_gradient", stride, x, mean, grad_output, mean_grad, kernel, weights, grad_input)
     return grad_input
 
 
