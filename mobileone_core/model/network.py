@@ -96,7 +96,7 @@ def set_sync_batchnorm(module: AnyModule, sync_batchnorm: bool = True) -> AnyMod
     """Let every block of a network, or of any module, train by the statistics of all ranks of torch.distributed's
     default group, as nn.SyncBatchNorm does, on a CPU too; the module itself comes back.
 
-    Every folded block then takes part in one all-reduce forward and one backward (model/folded/ranks.py); with "auto"
+    Every folded block then takes part in one all-reduce forward and one backward (model/folded/distributed.py); with "auto"
     all blocks are folded. Under DDP, ranks whose losses are means over equal shares of a batch train as one process
     does with the whole of it. Without a group, or with a single rank in it, nothing changes. Branches computed one by
     one cannot do it: a forward in training raises InputError where there are other ranks.

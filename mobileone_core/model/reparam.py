@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.blocks import ConvNorm, MobileOneBlock, block_conv
+from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.layers import ConvNorm, block_conv
 from mobileone_core.model.spec import BlockSpec
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)

@@ -27,7 +27,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.folded.ranks import has_others
+from mobileone_core.model.folded.distributed import has_other_ranks
 from mobileone_core.training.observer import TrainingFailed
 
 GROUP_TIMEOUT = timedelta(minutes=10)  # until a process that neither answers nor dies counts as lost
@@ -112,7 +112,7 @@ def data_parallel(network: nn.Module) -> Callable[[Tensor], Tensor]:
     BatchNorm normalizes by each rank's own images and rank 0's running statistics count, unless the network has
     sync_batchnorm set (model/network.py). With a single rank it is the plain forward.
     """
-    if not has_others():
+    if not has_other_ranks():
         return network.__call__
     device = next(network.parameters()).device
     parallel = DistributedDataParallel(network, None if device.type == "cpu" else [device.index])
@@ -123,7 +123,7 @@ def data_parallel(network: nn.Module) -> Callable[[Tensor], Tensor]:
 
 def mean_over_ranks(values: Tensor) -> Tensor:
     """The mean of a tensor over all ranks."""
-    if has_others():
+    if has_other_ranks():
         dist.all_reduce(values)
         values = values / dist.get_world_size()
     return values
@@ -131,7 +131,7 @@ def mean_over_ranks(values: Tensor) -> Tensor:
 
 def broadcast_buffers(network: nn.Module) -> None:
     """Copy rank 0's buffers to all ranks before an evaluation; those that DDP sends before a step are older."""
-    if has_others():
+    if has_other_ranks():
         for buffer in network.buffers():
             dist.broadcast(buffer, src=0)
 

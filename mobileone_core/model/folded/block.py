@@ -1,121 +1,177 @@
-"""A block's branches as one convolution in training."""
+"""Whether and how a block computes its branches as one convolution in training; the branches' running statistics."""
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.errors import require
-from mobileone_core.model.folded.branches import Branches
+from mobileone_core.errors import InputError, require
+from mobileone_core.model.folded.algebra import Branches
 from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
-from mobileone_core.model.folded.convolution import FoldedConvolution, Sum
+from mobileone_core.model.folded.convolution import BranchSum, FoldedConvolution
+from mobileone_core.model.folded.distributed import has_other_ranks
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gpu.dispatch import gpu_statistics
-from mobileone_core.model.folded.kind import PatchStatistics
 from mobileone_core.model.folded.lags import Lags
 from mobileone_core.model.folded.native.library import available
-from mobileone_core.model.folded.norms import follow_the_batch, update_running
 from mobileone_core.model.folded.patches import Patches
 from mobileone_core.model.folded.pointwise import Pointwise
-from mobileone_core.model.folded.ranks import refuse_own_statistics, synchronizes
 from mobileone_core.model.folded.rule import folding_is_faster
-
-if TYPE_CHECKING:
-    from mobileone_core.model.blocks import ConvNorm, MobileOneBlock
-
-
-def _convolving(block: "MobileOneBlock") -> "list[ConvNorm]":
-    """The branches with a convolution, in their order."""
-    scale = [] if block.conv_scale is None else [block.conv_scale]
-    return [*cast("list[ConvNorm]", block.conv_kxk), *scale]
+from mobileone_core.model.folded.statistics import PatchStatistics
+from mobileone_core.model.layers import ConvNorm
+from mobileone_core.model.spec import BlockExecution, BlockSpec
 
 
-def block_norms(block: "MobileOneBlock") -> list[nn.BatchNorm2d]:
-    """The BN of every branch, in the order of the branches."""
-    norms = [branch.bn for branch in _convolving(block)]
-    return norms if block.identity is None else [*norms, block.identity]
+class FoldableBlock(Protocol):
+    """What folded training reads of a block in its train form."""
+
+    spec: BlockSpec
+    execution: BlockExecution
+    sync_batchnorm: bool
+    conv_kxk: nn.ModuleList
+    conv_scale: ConvNorm | None
+    identity: nn.BatchNorm2d | None
 
 
-def can_fold(block: "MobileOneBlock") -> bool:
-    """Whether the block's branches can be folded as they stand: convolutions as its spec has them, norms that follow
-    the batch.
-    """
+def can_fold(block: FoldableBlock) -> bool:
+    """Whether every convolution is as the block's spec says, and every BN normalizes by the batch."""
     geometry = Geometry.of(block.spec)
-    kernels = ((branch.conv, 1 if branch is block.conv_scale else geometry.kernel) for branch in _convolving(block))
-    return all(_is_plain(conv, geometry, kernel) for conv, kernel in kernels) and follow_the_batch(block_norms(block))
+    kernels = ((branch.conv, 1 if branch is block.conv_scale else geometry.kernel) for branch in _conv_norms(block))
+    return all(_is_as_declared(conv, geometry, kernel) for conv, kernel in kernels) and all(
+        type(norm) is nn.BatchNorm2d and norm.affine and _follows_the_batch(norm) for norm in _norms(block)
+    )
 
 
-def _is_plain(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
-    """Whether a convolution is a branch's own, not one that somebody put in its place."""
-    if type(conv) is not nn.Conv2d:
-        return False
-    declared = ((kernel, kernel), (geometry.stride,) * 2, (kernel // 2,) * 2, (1, 1), geometry.groups)
-    found = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return found == declared and conv.padding_mode == "zeros" and conv.bias is None
+def uses_folded(block: FoldableBlock, x: Tensor) -> bool:
+    """Whether the block computes x (N, C, H, W) by one convolution, as its execution says and where that can be done.
 
-
-def _fits(block: "MobileOneBlock", x: Tensor) -> bool:
-    """Whether x is what the block takes, and not empty; anything else is left to the branches, and to their errors."""
-    weight = cast("ConvNorm", block.conv_kxk[0]).conv.weight
-    if x.device != weight.device or x.is_meta or type(x) not in (Tensor, nn.Parameter):
-        return False
-    alike = x.dtype == weight.dtype or (_autocasts(x) and _autocasts(weight))
-    return alike and x.dim() == len("NCHW") and x.shape[1] == block.spec.in_channels and x.numel() > 0
-
-
-def _autocasts(values: Tensor) -> bool:
-    """Whether autocast is on and of a convolution's values takes these: any floating-point ones but float64."""
-    is_taken = values.is_floating_point() and values.dtype != torch.float64
-    return is_taken and torch.is_autocast_enabled(values.device.type)
-
-
-def uses_folded(block: "MobileOneBlock", x: Tensor) -> bool:
-    """Whether the block computes x (N, C, H, W) by one convolution: as its execution says, where it can; also where
-    only that can synchronize it. Raises InputError where it is to be synchronized and cannot.
+    With sync_batchnorm and other ranks, "auto" always folds. Raises InputError where a branch would then normalize by
+    this rank's batch alone, or where this rank's batch is empty.
     """
+    sync_batchnorm = block.sync_batchnorm and has_other_ranks()
     if block.execution == "branches" or not can_fold(block):
-        if synchronizes(block):
-            refuse_own_statistics(block_norms(block))
+        if sync_batchnorm and any(
+            isinstance(norm, nn.BatchNorm2d) and _follows_the_batch(norm) for norm in _norms(block)
+        ):
+            allowed = "it needs execution folded or auto, and in every branch a BN that follows the batch"
+            raise InputError.of("sync_batchnorm", True, allowed)
         return False
     if not _fits(block, x):
-        require(x.numel() > 0 or not synchronizes(block), "batch", 0, "an image or more where ranks are synchronized")
+        require(x.numel() > 0 or not sync_batchnorm, "batch", 0, "one image or more per rank with sync_batchnorm")
         return False
-    return block.execution == "folded" or synchronizes(block) or folding_is_faster(block.spec, x)
+    return block.execution == "folded" or sync_batchnorm or folding_is_faster(block.spec, x)
 
 
-def sum_of_branches(block: "MobileOneBlock", x: Tensor) -> Tensor:
-    """What the branches sum to on x (N, C, H, W), by one convolution; moves their running statistics.
+def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
+    """Compute the sum of the branches on x (N, C, H, W) by one convolution, and update their running statistics.
 
     Raises ValueError where a channel has a single value, as BN does.
     """
-    geometry, norms = Geometry.of(block.spec), block_norms(block)
-    sync_batchnorm = synchronizes(block)
+    geometry, norms = Geometry.of(block.spec), _norms(block)
+    sync_batchnorm = block.sync_batchnorm and has_other_ranks()
     if geometry.positions(x.shape) == 1 and not sync_batchnorm:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
     if _autocasts(x):
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    kind = statistics_for(geometry, x)
+    statistics = statistics_for(geometry, x)
     branches = Branches(block.conv_scale is not None, block.identity is not None, tuple(norm.eps for norm in norms))
     with torch.autocast(x.device.type, enabled=False):
         gammas, betas = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
-        weights = [branch.conv.weight for branch in _convolving(block)]
-        found = Sum(*FoldedConvolution.apply(x, kind, branches, sync_batchnorm, gammas, betas, *weights))
-        means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in found[1:])
+        weights = [branch.conv.weight for branch in _conv_norms(block)]
+        result = BranchSum(*FoldedConvolution.apply(x, statistics, branches, sync_batchnorm, gammas, betas, *weights))
+        means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in result[1:])
         update_running(norms, means, variances)
-    return found.output
+    return result.output
 
 
 def statistics_for(geometry: Geometry, x: Tensor) -> PatchStatistics:
-    """The way that suits a block and its input x (N, C, H, W), by its shape, dtype and device."""
-    fused = gpu_statistics(geometry, x)
-    if fused is not None:
-        return fused
+    """Choose the statistics for an input x (N, C, H, W) by its shape, dtype and device, never by its values."""
+    on_gpu = gpu_statistics(geometry, x)
+    if on_gpu is not None:
+        return on_gpu
     if geometry.pointwise:
         return Pointwise(geometry)
-    # a tap that only ever sees padding needs a centre of its own
+    # with one output row or column, some taps see nothing but padding, and need a centre of their own
     if not geometry.depthwise or min(geometry.sizes(x.shape)) == 1:
         return Patches(geometry)
     if x.device.type == "cpu" and x.dtype != torch.float64 and available():
         return Compiled(geometry)
     return Lags(geometry) if geometry.stride == 1 else Columns(geometry)
+
+
+@torch.no_grad()
+def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Tensor) -> None:
+    """Move each BN's running statistics towards batch means and unbiased variances (B, C_out), as BN itself does."""
+    tracking = [index for index, norm in enumerate(norms) if norm.training and norm.track_running_stats]
+    if not tracking:
+        return
+    dtype = _buffers(norms[tracking[0]])[0].dtype
+    values = list(zip(means.to(dtype).unbind(), variances.to(dtype).unbind(), strict=True))
+    torch._foreach_add_([_counter(norms[index]) for index in tracking], 1)
+    for momentum in {norms[index].momentum for index in tracking}:
+        equal = [index for index in tracking if norms[index].momentum == momentum]
+        running = [buffer for index in equal for buffer in _buffers(norms[index])]
+        batch = [value for index in equal for value in values[index]]
+        if momentum is None:  # the plain average over all batches
+            shares = [1 / _counter(norms[index]).to(dtype) for index in equal for _ in range(2)]
+            for buffer, value, share in zip(running, batch, shares, strict=True):
+                buffer.lerp_(value, share)
+        else:
+            torch._foreach_lerp_(running, batch, momentum)
+
+
+def _conv_norms(block: FoldableBlock) -> list[ConvNorm]:
+    """The branches with a convolution, in their order."""
+    scale = [] if block.conv_scale is None else [block.conv_scale]
+    return [*cast("list[ConvNorm]", block.conv_kxk), *scale]
+
+
+def _norms(block: FoldableBlock) -> list[nn.BatchNorm2d]:
+    """The BN of every branch, in the order of the branches."""
+    norms = [branch.bn for branch in _conv_norms(block)]
+    return norms if block.identity is None else [*norms, block.identity]
+
+
+def _follows_the_batch(norm: nn.BatchNorm2d) -> bool:
+    """Whether a BN normalizes by the batch, as in training."""
+    return norm.training or norm.running_mean is None
+
+
+def _is_as_declared(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
+    """Whether a convolution is the one that the block was built with, not one that replaced it."""
+    if type(conv) is not nn.Conv2d:
+        return False
+    declared = ((kernel, kernel), (geometry.stride,) * 2, (kernel // 2,) * 2, (1, 1), geometry.groups)
+    actual = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return actual == declared and conv.padding_mode == "zeros" and conv.bias is None
+
+
+def _fits(block: FoldableBlock, x: Tensor) -> bool:
+    """Whether x is a valid, non-empty input of the block; the branches raise their errors for any other."""
+    weight = cast("ConvNorm", block.conv_kxk[0]).conv.weight
+    if x.device != weight.device or x.is_meta or type(x) not in (Tensor, nn.Parameter):
+        return False
+    fits = x.dtype == weight.dtype or (_autocasts(x) and _autocasts(weight))
+    return fits and x.dim() == len("NCHW") and x.shape[1] == block.spec.in_channels and x.numel() > 0
+
+
+def _autocasts(values: Tensor) -> bool:
+    """Whether autocast is on and casts these values of a convolution: floating-point ones, except float64."""
+    casts = values.is_floating_point() and values.dtype != torch.float64
+    return casts and torch.is_autocast_enabled(values.device.type)
+
+
+def _buffers(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Running mean and variance of a BN that tracks them."""
+    mean, variance = norm.running_mean, norm.running_var  # every read of a module's buffer costs
+    assert mean is not None
+    assert variance is not None
+    return mean, variance
+
+
+def _counter(norm: nn.BatchNorm2d) -> Tensor:
+    batches = norm.num_batches_tracked
+    assert batches is not None
+    return batches

@@ -1,4 +1,4 @@
-"""The sum of a block's branches as one function of its input and their parameters, with its gradient."""
+"""The sum of a block's branches as one differentiable function of its input and their parameters."""
 
 from typing import Any, NamedTuple
 
@@ -7,14 +7,13 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from mobileone_core.model.folded.algebra import Moments, fold, unfold
-from mobileone_core.model.folded.branches import Branches
-from mobileone_core.model.folded.kind import PatchStatistics
-from mobileone_core.model.folded.ranks import of_all_ranks, summed
+from mobileone_core.model.folded.algebra import Branches, Moments, fold, fold_backward
+from mobileone_core.model.folded.distributed import all_reduce_moments, all_reduce_sums
+from mobileone_core.model.folded.statistics import PatchStatistics
 
 
-class Sum(NamedTuple):
-    """output (N, C_out, H', W'); of every branch the batch mean and unbiased variance, (G, B, O)."""
+class BranchSum(NamedTuple):
+    """output (N, C_out, H', W'); batch mean and unbiased variance of every branch, (G, B, O)."""
 
     output: Tensor
     means: Tensor
@@ -22,64 +21,68 @@ class Sum(NamedTuple):
 
 
 class FoldedConvolution(Function):
-    """x (N, C, H, W), gammas and betas (B, C_out) and weights of all branches -> Sum; with sync_batchnorm by the
-    statistics of all ranks.
+    """x (N, C, H, W), gammas and betas (B, C_out) and the weights of all branches -> BranchSum.
 
-    Kept for the gradient: x, the weights, and what does not grow with the branches but for two factors a channel.
-    Together, gradients are those of the sum of all ranks' losses; DDP's mean makes of them the mean loss's.
+    With sync_batchnorm the statistics are those of all ranks, and gradients those of the sum of all ranks' losses.
+    Saved for backward are x, the weights, and two values per channel and branch; nothing else grows with the branches.
     """
 
     @staticmethod
     def forward(  # noqa: PLR0913, PLR0917
         ctx: Any,  # noqa: ANN401
         x: Tensor,
-        kind: PatchStatistics,
+        statistics: PatchStatistics,
         branches: Branches,
         sync_batchnorm: bool,
         gammas: Tensor,
         betas: Tensor,
         *weights: Tensor,
-    ) -> Sum:
-        own, count = kind.moments(x), kind.geometry.positions(x.shape)
-        moments, total = of_all_ranks(own, count) if sync_batchnorm else (own, count)
-        stacked = branches.stacked(weights, gammas, kind.geometry, own.mean)
-        folded = fold(moments, branches, stacked, kind.geometry)
-        bias = betas.to(own.mean.dtype).sum(0).view(kind.geometry.groups, -1)
-        output = kind.convolve(x, moments.mean, folded.kernel, bias)
-        apart = (own.mean - moments.mean, total) if sync_batchnorm else ()
-        ctx.save_for_backward(x, *moments, folded.kernel, folded.scales, gammas, *apart, *weights)
-        ctx.kind, ctx.branches, ctx.sync_batchnorm = kind, branches, sync_batchnorm
+    ) -> BranchSum:
+        """Compute the sum, and each branch's batch statistics for its running ones."""
+        geometry = statistics.geometry
+        local, count = statistics.moments(x), geometry.positions(x.shape)
+        moments, total = all_reduce_moments(local, count) if sync_batchnorm else (local, count)
+        stacked = branches.stack(weights, gammas, geometry, local.mean)
+        folded = fold(moments, branches, stacked, geometry)
+        bias = betas.to(local.mean.dtype).sum(0).view(geometry.groups, -1)
+        output = statistics.convolve(x, moments.mean, folded.kernel, bias)
+        offset = (local.mean - moments.mean, total) if sync_batchnorm else ()
+        ctx.save_for_backward(x, *moments, folded.kernel, folded.scales, gammas, *offset, *weights)
+        ctx.statistics, ctx.branches, ctx.sync_batchnorm = statistics, branches, sync_batchnorm
         variances = folded.variances * (total / (total - 1))
         ctx.mark_non_differentiable(folded.means, variances)
-        return Sum(output, folded.means, variances)
+        return BranchSum(output, folded.means, variances)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """The gradients of x, gammas, betas and weights; None for the other arguments."""
         with torch.autocast(grad_output.device.type, enabled=False):
             return _gradients(ctx, grad_output)
 
 
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
     x, mean, covariance, kernel, scales, gammas, *weights = ctx.saved_tensors
-    kind: PatchStatistics = ctx.kind
+    statistics: PatchStatistics = ctx.statistics
     branches: Branches = ctx.branches
-    count = kind.geometry.positions(x.shape)
+    geometry = statistics.geometry
+    count = geometry.positions(x.shape)
     if ctx.sync_batchnorm:
-        apart, count, *weights = weights
-        grad_weight, grad_bias = kind.parameter_gradients(x, mean + apart, grad_output)
-        grad_weight = grad_weight + grad_bias.unsqueeze(-1) * apart.unsqueeze(-2)
+        offset, count, *weights = weights
+        grad_weight, grad_bias = statistics.parameter_gradients(x, mean + offset, grad_output)
+        grad_weight = grad_weight + grad_bias.unsqueeze(-1) * offset.unsqueeze(-2)
     else:
-        grad_weight, grad_bias = kind.parameter_gradients(x, mean, grad_output)
-    stacked = branches.stacked(weights, gammas, kind.geometry, mean)
-    found = unfold(Moments(mean, covariance), scales, stacked, grad_weight, kind.geometry)
-    grad_weights = branches.parted(found.rows, weights, kind.geometry)
-    grad_gammas = found.gammas.transpose(0, 1).reshape(gammas.shape)
-    # memory of its own to each: gradients are changed in place
+        grad_weight, grad_bias = statistics.parameter_gradients(x, mean, grad_output)
+    stacked = branches.stack(weights, gammas, geometry, mean)
+    grads = fold_backward(Moments(mean, covariance), scales, stacked, grad_weight, geometry)
+    grad_weights = branches.unstack(grads.kernels, weights, geometry)
+    grad_gammas = grads.gammas.transpose(0, 1).reshape(gammas.shape)
+    # repeated, not expanded: optimizers change gradients in place
     grad_betas = grad_bias.reshape(1, -1).repeat(len(gammas), 1)
-    grad_input, grad_covariance = None, found.covariance
+    grad_input, grad_covariance = None, grads.covariance
     if ctx.sync_batchnorm:
-        grad_covariance, grad_bias = summed(grad_covariance, grad_bias)
+        grad_covariance, grad_bias = all_reduce_sums(grad_covariance, grad_bias)
     if ctx.needs_input_grad[0]:
-        grad_input = kind.input_gradient(x, mean, grad_output, grad_bias / count, kernel, grad_covariance * (2 / count))
+        mean_grad = grad_bias / count
+        grad_input = statistics.input_gradient(x, mean, grad_output, mean_grad, kernel, grad_covariance * (2 / count))
     return grad_input, None, None, None, grad_gammas.to(gammas.dtype), grad_betas.to(gammas.dtype), *grad_weights

@@ -1,4 +1,4 @@
-"""What a block's convolution looks at: groups and taps."""
+"""The shape of a block's convolution: groups, taps and output positions."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from mobileone_core.model.spec import BlockSpec
 
 
 def output_sizes(shape: Size, stride: int) -> tuple[int, int]:
-    """Rows and columns that a convolution with padding kernel // 2 makes of an input (N, C, H, W)."""
+    """Output rows and columns of a convolution with padding kernel // 2 for an input of shape (N, C, H, W)."""
     return (shape[2] - 1) // stride + 1, (shape[3] - 1) // stride + 1
 
 
@@ -24,39 +24,43 @@ class Geometry:
 
     @classmethod
     def of(cls, spec: BlockSpec) -> "Geometry":
+        """The geometry of a block."""
         return cls(spec.groups, spec.kernel_size, spec.stride, spec.in_channels, spec.out_channels)
 
     @property
     def pointwise(self) -> bool:
+        """Whether this is a dense 1x1 convolution at stride 1."""
         return self.kernel == 1 and self.stride == 1 and self.groups == 1
 
     @property
     def depthwise(self) -> bool:
-        """One 3x3 kernel a channel, neighbours overlapping."""
+        """Whether this is a 3x3 convolution with one kernel per channel and overlapping patches."""
         return self.groups == self.in_channels == self.out_channels and self.kernel == 3 and self.stride <= 2
 
     @property
     def area(self) -> int:
+        """Taps per channel."""
         return self.kernel * self.kernel
 
     @property
     def taps(self) -> int:
+        """Taps per group, T."""
         return self.in_channels // self.groups * self.area
 
     @property
     def outputs(self) -> int:
-        """Output channels of a group."""
+        """Output channels per group, O."""
         return self.out_channels // self.groups
 
     def sizes(self, shape: Size) -> tuple[int, int]:
-        """Output rows and columns for an input (N, C, H, W)."""
+        """Output rows and columns for an input of shape (N, C, H, W)."""
         return output_sizes(shape, self.stride)
 
     def positions(self, shape: Size) -> int:
-        """Values a channel of the output for an input (N, C, H, W)."""
+        """Output positions of the whole batch, N L, for an input of shape (N, C, H, W)."""
         rows, columns = self.sizes(shape)
         return shape[0] * rows * columns
 
     def can_have_full_rank(self, shape: Size) -> bool:
-        """Whether an input (N, C, H, W) has patches enough for a covariance of full rank."""
+        """Whether an input of shape (N, C, H, W) has more patches than taps, as a covariance of full rank needs."""
         return self.positions(shape) > self.taps

@@ -1,24 +1,33 @@
-"""Functions on tensors as operators of torch: called as they are, or whole in what torch.compile traces."""
+"""Functions on tensors that torch.compile takes as operators, without tracing into them."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
+from torch.library import CustomOpDef
 
-Function = Callable[..., Any]
-
-
-def registered(family: str, fakes: Mapping[Function, Function]) -> dict[Function, Function]:
-    """Every function's operator; a fake makes empty results of the same arguments."""
-    operators: dict[Function, Function] = {}
-    for function, fake in fakes.items():
-        name = f"mobileone_ablations::{family}_{function.__name__}"
-        operator = torch.library.custom_op(name, mutates_args=())(function)
-        operator.register_fake(fake)
-        operators[function] = operator
-    return operators
+Function = TypeVar("Function", bound=Callable[..., Any])
+OPERATORS: dict[str, CustomOpDef] = {}
 
 
-def chosen(operators: Mapping[Function, Function], function: Function) -> Function:
-    """Called directly, a function costs a tenth of what its operator does; torch.compile can take that alone."""
-    return operators[function] if torch.compiler.is_compiling() else function
+def operator(family: str, fake: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Decorate a function on tensors: torch.compile then takes it as the operator FAMILY_NAME.
+
+    fake makes empty results from the same arguments. Outside torch.compile the function itself is called, which costs
+    a tenth of what its operator does.
+    """
+
+    def decorate(function: Function) -> Function:
+        name = f"{family}_{function.__name__}"
+        registered = torch.library.custom_op(f"mobileone_ablations::{name}", mutates_args=())(function)
+        registered.register_fake(fake)
+        OPERATORS[name] = registered
+
+        @wraps(function)
+        def call(*arguments: Any) -> Any:  # noqa: ANN401
+            return registered(*arguments) if torch.compiler.is_compiling() else function(*arguments)
+
+        return cast("Function", call)
+
+    return decorate

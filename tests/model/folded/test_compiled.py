@@ -11,8 +11,8 @@ from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.lags import Lags
-from mobileone_core.model.folded.native import depthwise as native
 from mobileone_core.model.folded.native.library import available
+from mobileone_core.model.folded.operators import OPERATORS
 from mobileone_core.model.folded.patches import Patches
 
 CLOSE = 5e-6  # of a norm, in float32
@@ -106,8 +106,8 @@ def test_torch_is_told_the_truth_about_the_operators(stride):
         "input_gradient": (x, mean, grad_output, mean_grad, kernel, weights),
     }
     checks = ("test_schema", "test_faketensor")
-    for function, operator in native.OPERATORS.items():
-        torch.library.opcheck(operator, (*given[function.__name__], stride), test_utils=checks)
+    for name, arguments in given.items():
+        torch.library.opcheck(OPERATORS[f"depthwise_{name}"], (*arguments, stride), test_utils=checks)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

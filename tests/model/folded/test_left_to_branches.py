@@ -71,7 +71,8 @@ def test_an_empty_batch_changes_nothing(spec):
 
 def test_an_empty_share_of_a_synchronized_batch_is_refused(monkeypatch):
     _, folded = pair(SPECS["depthwise"])
-    monkeypatch.setattr(folding, "synchronizes", lambda _: True)
+    monkeypatch.setattr(folding, "has_other_ranks", lambda: True)
+    folded.sync_batchnorm = True
     with pytest.raises(InputError, match="batch: 0 is not allowed"):
         folded(torch.ones(0, 8, 6, 6))
 

@@ -6,8 +6,8 @@ from folded_blocks import draw_block, trace
 from recorded import HALF_UNIT, QUANTITIES, errors_by_path, record_training, train
 
 from mobileone_core.data.spec import DataSpec
+from mobileone_core.model.folded import algebra
 from mobileone_core.model.folded import block as folded_block
-from mobileone_core.model.folded import quadratic
 from mobileone_core.model.spec import BlockSpec
 
 KINDS = {
@@ -35,7 +35,7 @@ def recordings():
 def test_float32_errors_are_at_most_three_times_the_branches(recordings, compiled, monkeypatch):
     """Every block, every quantity, in norms."""
     if not compiled:
-        for module in (folded_block, quadratic):
+        for module in (folded_block, algebra):
             monkeypatch.setattr(module, "available", lambda: False)
     elif not folded_block.available():
         pytest.skip("no C compiler")

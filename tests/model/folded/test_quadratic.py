@@ -5,19 +5,19 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mobileone_core.model.folded import quadratic
-from mobileone_core.model.folded.branches import Stacked
-from mobileone_core.model.folded.native import quadratic as native
+from mobileone_core.model.folded import algebra
+from mobileone_core.model.folded.algebra import Stacked
 from mobileone_core.model.folded.native.library import available
+from mobileone_core.model.folded.operators import OPERATORS
 
 CLOSE = 3e-7  # in float32, of what the sums would be were no term negative
 compiler = pytest.mark.skipif(not available(), reason="no C compiler")
 WAYS = [pytest.param(True, id="compiled", marks=compiler), pytest.param(False, id="plain")]
-INPUTS = ("mean", "covariance", "grad_weight", "factors", "halves")
+INPUTS = ("mean", "covariance", "grad_weight", "factors", "slopes")
 
 
 def draw(groups, branches, outputs, taps, seed):
-    """Rows, mean, covariance, grad_weight, factors and halves in float32."""
+    """Rows, mean, covariance, grad_weight, factors and slopes in float32."""
     generator = torch.Generator().manual_seed(seed)
 
     def random(*size):
@@ -29,22 +29,24 @@ def draw(groups, branches, outputs, taps, seed):
     return [random(outputs, taps) for _ in range(branches)], dict(zip(INPUTS, given, strict=True))
 
 
-def found(rows, *, mean, covariance, grad_weight, factors, halves):
+def found(rows, *, mean, covariance, grad_weight, factors, slopes):
     """All that the module finds."""
     stacked = Stacked(tuple(rows), factors)
-    forms = quadratic.forms(stacked, mean, covariance)
-    grad_factors, grad_rows, grad_covariance = quadratic.gradients(stacked, grad_weight, covariance, factors, halves)
-    return [*forms, quadratic.kernel(stacked, factors), grad_factors, grad_covariance, *grad_rows]
+    forms = algebra.quadratic_forms(stacked, mean, covariance)
+    grad_factors, grad_rows, grad_covariance = algebra.quadratic_gradients(
+        stacked, grad_weight, covariance, factors, slopes
+    )
+    return [*forms, algebra.weighted_sum(stacked, factors), grad_factors, grad_covariance, *grad_rows]
 
 
-def expected(rows, *, mean, covariance, grad_weight, factors, halves):
-    """The same by autograd, of kernel = sum factor w and of variances, with halves as they are defined."""
+def expected(rows, *, mean, covariance, grad_weight, factors, slopes):
+    """The same by autograd, of kernel = sum factor w and of variances, with slopes as they are defined."""
     weights = torch.stack(rows, 1).requires_grad_()  # (G, B, O, T)
     covariance = covariance.clone().requires_grad_()
     variances = torch.einsum("gbot,gts,gbos->gbo", weights, covariance, weights)
     grad_factors = torch.einsum("gbot,got->gbo", weights.detach(), grad_weight)
     kernel = torch.einsum("gbo,gbot->got", factors, weights)
-    torch.autograd.backward((variances, kernel), (grad_factors * halves, grad_weight))
+    torch.autograd.backward((variances, kernel), (grad_factors * slopes, grad_weight))
     means = torch.einsum("gbot,gt->gbo", weights.detach(), mean)
     grad_rows = weights.grad.unbind(1)
     return [means, variances.detach(), kernel.detach(), grad_factors, covariance.grad, *grad_rows]
@@ -73,7 +75,7 @@ def compare(rows, values):
 @example(size=(48, 4, 1, 9), seed=0)
 def test_against_autograd_in_float64(compiled, size, seed):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mobileone_core.model.folded.quadratic.available", lambda: compiled)
+        patch.setattr("mobileone_core.model.folded.algebra.available", lambda: compiled)
         compare(*draw(*size, seed))
 
 
@@ -113,8 +115,8 @@ def test_torch_is_told_the_truth_about_the_operators():
         "gradients": (rows, *(values[name] for name in INPUTS[2:3] + INPUTS[1:2] + INPUTS[3:])),
     }
     checks = ("test_schema", "test_faketensor")
-    for function, operator in native.OPERATORS.items():
-        torch.library.opcheck(operator, given[function.__name__], test_utils=checks)
+    for name, arguments in given.items():
+        torch.library.opcheck(OPERATORS[f"quadratic_{name}"], arguments, test_utils=checks)
 
 
 @compiler

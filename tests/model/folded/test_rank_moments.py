@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.folded import ranks
+from mobileone_core.model.folded import block as folding
+from mobileone_core.model.folded import distributed
 from mobileone_core.model.folded.algebra import Moments
 from mobileone_core.model.folded.block import statistics_for
+from mobileone_core.model.folded.distributed import merge_moments
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.pointwise import Pointwise
-from mobileone_core.model.folded.ranks import merge
 from mobileone_core.model.network import build_model, set_sync_batchnorm
 from mobileone_core.model.spec import BlockSpec
 
@@ -24,7 +25,7 @@ def merged(parts, geometry):
     counts = torch.tensor([float(geometry.positions(part.shape)) for part in parts], dtype=parts[0].dtype)
     moments = [statistics_for(geometry, part).moments(part) for part in parts]
     scatter = sum(count * item.covariance for count, item in zip(counts, moments, strict=True))
-    return merge(counts, torch.stack([item.mean for item in moments]), scatter).moments
+    return merge_moments(counts, torch.stack([item.mean for item in moments]), scatter).moments
 
 
 def draw(sizes, offset, apart, dtype=torch.float64):
@@ -71,7 +72,7 @@ def test_without_others_nothing_changes(execution):
 
 def test_what_would_follow_its_own_batch_is_refused(monkeypatch):
     """One frozen branch leaves the others to their own statistics; with all of them frozen nothing is shared."""
-    monkeypatch.setattr(ranks, "has_others", lambda: True)
+    monkeypatch.setattr(folding, "has_other_ranks", lambda: True)
     block = set_sync_batchnorm(draw_block(BlockSpec(4, 4, 3, 1, 4, 2, True, False)))
     block.execution = "folded"
     x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
@@ -84,12 +85,12 @@ def test_what_would_follow_its_own_batch_is_refused(monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_ranks_speak_float64_whatever_the_dtype_of_their_moments(monkeypatch, dtype):
     sent = []
-    monkeypatch.setattr(ranks.dist, "get_world_size", lambda: 2)
-    monkeypatch.setattr(ranks.dist, "get_rank", lambda: 0)
-    monkeypatch.setattr(ranks.dist, "all_reduce", sent.append)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed.dist, "all_reduce", sent.append)
     own = Moments(torch.ones(4, 9, dtype=dtype), torch.ones(4, 9, 9, dtype=dtype))
-    found = ranks.of_all_ranks(own, 7)
-    gradients = ranks.summed(own.covariance, own.mean)
+    found = distributed.all_reduce_moments(own, 7)
+    gradients = distributed.all_reduce_sums(own.covariance, own.mean)
     assert [(item.dtype, item.numel()) for item in sent] == [(torch.float64, 398), (torch.float64, 360)]
     assert {value.dtype for value in (*found.moments, *gradients)} == {dtype}
     assert torch.equal(found.moments.mean, own.mean)

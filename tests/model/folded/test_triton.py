@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_statistics
+from mobileone_core.model.folded.gpu.dispatch import gpu_statistics
+from mobileone_core.model.folded.gpu.layout import INTERPRETED
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import BlockSpec, ModelSpec
 
@@ -58,18 +59,25 @@ def compile_as_launched(architecture, compiled):
     from triton.compiler import ASTSource, compile
 
     def launch(kernel, grid, *arguments, num_warps, **constants):
-        types, attributes = dict.fromkeys(constants, "constexpr"), {}
-        for place, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
-            if isinstance(value, torch.Tensor):
-                types[name] = "*" + {torch.float32: "fp32", torch.bfloat16: "bf16"}[value.dtype]
-            elif value == 1:
-                types[name], constants[name] = "constexpr", 1
-            else:
-                types[name] = "i32"
+        types, values, attributes = dict.fromkeys(constants, "constexpr"), dict(constants), {}
+
+        def specialize(value, *path):
+            """The type of an argument; what is constant or divisible by 16 goes to values and attributes."""
+            if isinstance(value, tuple):
+                return tuple(specialize(item, *path, index) for index, item in enumerate(value))
             if isinstance(value, torch.Tensor) or (value != 1 and value % 16 == 0):
-                attributes[place,] = [["tt.divisibility", 16]]
-        source = ASTSource(kernel, {name: types[name] for name in kernel.arg_names}, constants, attributes)
-        compiled[kernel] = compile(source, GPUTarget("cuda", architecture, 32), {"num_warps": num_warps})
+                attributes[path] = [["tt.divisibility", 16]]
+            if isinstance(value, torch.Tensor):
+                return "*" + {torch.float32: "fp32", torch.bfloat16: "bf16"}[value.dtype]
+            if value == 1:
+                values[path] = 1
+            return "constexpr" if value == 1 else "i32"
+
+        for index, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
+            types[name] = specialize(value, index)
+        source = ASTSource(kernel, {name: types[name] for name in kernel.arg_names}, values, attributes)
+        variant = kernel, constants.get("symmetric")
+        compiled[variant] = compile(source, GPUTarget("cuda", architecture, 32), {"num_warps": num_warps})
 
     return launch
 
@@ -98,7 +106,7 @@ def test_the_kernels_compile_for_gpus(monkeypatch, tmp_path, architecture, dtype
         depthwise.input_gradient(x, covariance, mean, x[..., ::stride, ::stride], mean.unsqueeze(1), stride)
     mean, covariance = pointwise.moments(x)
     pointwise.parameter_gradients(x, mean, x)
-    pointwise.moments_backward(x, mean, covariance, mean, x)
+    pointwise.blend(x, mean, covariance, mean, x)
     assert len(compiled) == 7
     assert all(kernel.metadata.shared <= SHARED_MEMORY for kernel in compiled.values())
     products = [text for kernel in compiled.values() if "mma" in (text := kernel.asm["ptx"])]

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from mobileone_core.model.folded.block import statistics_for
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.gpu import depthwise, dispatch, layout, pointwise
-from mobileone_core.model.folded.gpu.dispatch import INTERPRETED, gpu_statistics
-from mobileone_core.model.folded.gpu.kinds import OPERATORS, FusedDepthwise
+from mobileone_core.model.folded.gpu import dispatch, layout, pointwise
+from mobileone_core.model.folded.gpu.dispatch import gpu_statistics
+from mobileone_core.model.folded.gpu.layout import INTERPRETED
+from mobileone_core.model.folded.gpu.statistics import TritonDepthwise
+from mobileone_core.model.folded.operators import OPERATORS
 from mobileone_core.model.folded.patches import Patches
 from mobileone_core.model.spec import BlockSpec
 
@@ -119,7 +121,7 @@ def test_a_shift_far_from_the_mean_costs_few_digits(kind):
 def test_what_the_kernels_do_not_serve_is_left_to_pytorch(monkeypatch):
     x = draw((2, 6, 4, 4), 0.0, torch.float32, False)
     geometry = Geometry(6, 3, 1, 6, 6)
-    assert type(statistics_for(geometry, x)) is FusedDepthwise
+    assert type(statistics_for(geometry, x)) is TritonDepthwise
     assert gpu_statistics(geometry, x.double()) is None
     assert gpu_statistics(geometry, x[:, :, :1]) is None
     assert gpu_statistics(Geometry(6, 5, 1, 6, 6), x) is None
@@ -159,9 +161,9 @@ def test_the_operators_keep_what_they_promise_to_the_compiler():
     x = draw((2, 3, 3, 4), 0.0, torch.float32, True)
     square, line = torch.ones(3, 3, device=DEVICE), torch.ones(3, device=DEVICE)
     given = {
-        depthwise.moments: (x, 1),
-        depthwise.parameter_gradients: (x, torch.ones(3, 9, device=DEVICE), torch.ones(2, 3, 3, 4, device=DEVICE), 1),
-        depthwise.input_gradient: (
+        "depthwise_moments": (x, 1),
+        "depthwise_parameter_gradients": (x, torch.ones(3, 9, device=DEVICE), torch.ones(2, 3, 3, 4, device=DEVICE), 1),
+        "depthwise_input_gradient": (
             x,
             torch.ones(3, 9, 9, device=DEVICE),
             torch.ones(3, 9, device=DEVICE),
@@ -169,9 +171,10 @@ def test_the_operators_keep_what_they_promise_to_the_compiler():
             None,
             2,
         ),
-        pointwise.moments: (x,),
-        pointwise.parameter_gradients: (x, line, torch.ones(2, 5, 3, 4, device=DEVICE)),
-        pointwise.moments_backward: (x, line, square, line, x.clone()),
+        "pointwise_moments": (x,),
+        "pointwise_parameter_gradients": (x, line, torch.ones(2, 5, 3, 4, device=DEVICE)),
+        "pointwise_blend": (x, line, square, line, x.clone()),
     }
-    for function, operator in OPERATORS.items():
-        torch.library.opcheck(operator, given[function], test_utils=("test_schema", "test_faketensor"))
+    assert {name for name in OPERATORS if name.startswith("triton")} == {f"triton_{name}" for name in given}
+    for name, arguments in given.items():
+        torch.library.opcheck(OPERATORS[f"triton_{name}"], arguments, test_utils=("test_schema", "test_faketensor"))

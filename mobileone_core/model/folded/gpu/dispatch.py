@@ -1,29 +1,28 @@
 """Which inputs the Triton kernels serve: decided by device, dtype and kind of a block, never by values."""
 
-import os
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.folded.kind import PatchStatistics
+from mobileone_core.model.folded.gpu.layout import INTERPRETED
+from mobileone_core.model.folded.statistics import PatchStatistics
 
 INSTALLED = find_spec("triton") is not None
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LEAST_CAPABILITY = (8, 0)  # tensor cores for bfloat16 and tf32
 
 
 def gpu_statistics(geometry: Geometry, x: Tensor) -> PatchStatistics | None:
-    """By Triton kernels on x (N, C, H, W); None where they do not serve, and PyTorch does."""
-    # a tap that only ever sees padding needs a centre of its own
+    """Statistics of x (N, C, H, W) by Triton kernels; None where there is no kernel for it."""
+    # with one output row or column, some taps see nothing but padding, and need a centre of their own
     depthwise = geometry.depthwise and min(geometry.sizes(x.shape)) > 1
     if not _serves(x) or not (geometry.pointwise or depthwise):
         return None
-    from mobileone_core.model.folded.gpu.kinds import FusedDepthwise, FusedPointwise
+    from mobileone_core.model.folded.gpu.statistics import TritonDepthwise, TritonPointwise
 
-    return FusedPointwise(geometry) if geometry.pointwise else FusedDepthwise(geometry)
+    return TritonPointwise(geometry) if geometry.pointwise else TritonDepthwise(geometry)
 
 
 def _serves(x: Tensor) -> bool:
@@ -34,5 +33,5 @@ def _serves(x: Tensor) -> bool:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _capable(device: torch.device) -> bool:
-    """Whether an NVIDIA GPU has the tensor cores that the kernels ask for."""
+    """Whether an NVIDIA GPU has the tensor cores that the kernels use."""
     return torch.version.hip is None and torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY

@@ -1,19 +1,22 @@
-"""How a tensor is cut into programs, from shapes and strides alone; and how they are started."""
+"""How a tensor is cut into programs, from its shape and strides alone, and how kernels are launched."""
 
+import os
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 PROGRAMS = 512  # enough for every multiprocessor to hold a few
-TILE = 256  # values of a tile: two a thread
-# products summed one by one in float32: of neighbouring pixels, much alike, roundings add up; halves are coarser anyway
+TILE = 256  # values of a tile: two per thread
+# products summed one by one in float32: those of neighbouring pixels are much alike, and roundings add up; half
+# precisions are coarser anyway
 TERMS = {torch.float32: 32, torch.bfloat16: 256, torch.float16: 256}
-SAMPLED = 16  # one row in so many makes a channel's shift
+SAMPLED = 16  # one row in so many is averaged for a channel's shift
 
 
 class Tiles(NamedTuple):
-    """Columns and channels of a tile, images a program; the grid: groups of images, tiles of columns, of channels."""
+    """Columns and channels of a tile, images of a program; grid: groups of images, tiles of columns, of channels."""
 
     columns: int
     channels: int
@@ -22,7 +25,7 @@ class Tiles(NamedTuple):
 
 
 def tiles(x: Tensor, columns_out: int, rows: int = 1, values: int = 1) -> Tiles:
-    """For x (N, C, H, W): tiles along the axis that lies together in memory, so many times TILE; rows are summed."""
+    """Cut x (N, C, H, W) into tiles of values * TILE, widest along the contiguous axis, for sums over so many rows."""
     batch, channels = x.shape[:2]
     if x.stride(1) == 1 and channels > 1:
         across = min(64, power_of_two(channels))
@@ -30,36 +33,36 @@ def tiles(x: Tensor, columns_out: int, rows: int = 1, values: int = 1) -> Tiles:
     else:
         down = min(64, power_of_two(columns_out))
         across = min(values * TILE // down, power_of_two(channels))
-    places = -(-columns_out // down), -(-channels // across)
-    images = max(1, min(batch * places[0] * places[1] // PROGRAMS, TERMS[x.dtype] // rows))
-    return Tiles(down, across, images, (-(-batch // images), *places))
+    counts = -(-columns_out // down), -(-channels // across)
+    images = max(1, min(batch * counts[0] * counts[1] // PROGRAMS, TERMS[x.dtype] // rows))
+    return Tiles(down, across, images, (-(-batch // images), *counts))
 
 
-def laid_as(x: Tensor, values: Tensor | None) -> Tensor:
-    """Values laid out in memory as x; x itself, unread, where there are none."""
+def as_strided_like(x: Tensor, values: Tensor | None) -> Tensor:
+    """Values with the strides of x; x itself, which is then not read, where they are None."""
     if values is None or values.stride() == x.stride():
         return x if values is None else values
     return torch.empty_like(x).copy_(values)
 
 
-def plain(values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """In this dtype and contiguous, as the operators promise their results."""
+def contiguous(values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Values in a dtype and contiguous, as the operators promise their results."""
     return values.to(dtype).contiguous()
 
 
 def launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
-    """Start a kernel on the device of its first argument x."""
-    with torch.cuda.device(x.get_device()):  # -1, of a CPU, changes nothing
+    """Launch a kernel on the device of its first argument x."""
+    with torch.cuda.device(x.get_device()):  # -1, a CPU's, changes nothing
         kernel[grid](x, *arguments, **options)
 
 
 def power_of_two(size: int) -> int:
-    """The least that is not smaller."""
+    """Smallest power of two >= size."""
     return 1 << (size - 1).bit_length()
 
 
 def dense(x: Tensor) -> Tensor:
-    """x (N, C, H, W) contiguous or channels-last, copied only where it is neither."""
+    """x (N, C, H, W), contiguous or channels-last; copied only where it is neither."""
     if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
         return x
     return x.contiguous()
@@ -68,8 +71,8 @@ def dense(x: Tensor) -> Tensor:
 def shift(x: Tensor) -> Tensor:
     """A value near each channel's mean, from a few rows of every image: (C), float32.
 
-    Of a share f of the values, it lies within sqrt(1 / f - 1) spreads of the mean whatever they are: sums of squares
-    about it are at most 1 / f times those about the mean, and lose no more digits than that.
+    The mean of a share f of the values lies within sqrt(1 / f - 1) standard deviations of the mean, whatever the values
+    are: sums of squares about it are at most 1 / f times those about the mean, and lose no more digits than that.
     """
     step = min(SAMPLED, x.shape[2])
     return x[:, :, step // 2 :: step].mean((0, 2, 3), dtype=torch.float32)

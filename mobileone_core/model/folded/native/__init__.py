@@ -1,1 +1,1 @@
-"""C sources, built into one library at first use where there is a C compiler, and their operators of torch."""
+"""C sources, built into one library at first use where the machine has a C compiler, and their operators of torch."""

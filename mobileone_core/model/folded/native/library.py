@@ -1,4 +1,4 @@
-"""The C sources of this room as one library, built at first use by the machine's compiler."""
+"""The C sources of this folder as one library, built at first use by the machine's compiler."""
 
 import contextlib
 import ctypes
@@ -8,43 +8,45 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mobileone_core.files import write_whole
+from mobileone_core.model.folded.operators import Function, operator
 
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
-LEVELS = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4"]}  # by torch's name of what the processor has
+LEVELS = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4"]}  # by torch's name of the instruction set
 THREADING: tuple[list[str], ...] = (["-fopenmp"], ["-fopenmp-simd"], [])  # the first that the compiler takes
-SECONDS = 60  # that a compiler may take
+SECONDS = 60  # until a compiler is stopped
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available() -> bool:
-    """Whether this machine has a C compiler that takes the sources."""
+    """Whether this machine has a C compiler that builds the sources."""
     return library() is not None
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """None where no compiler takes the sources. Where the user's cache cannot be written, none is kept."""
+    """Build or load the library; None where no compiler builds it. It is saved where the user's cache is writable."""
     compiler = shlex.split(os.environ.get("CC", "")) or [*filter(None, map(shutil.which, ("cc", "gcc", "clang")))][:1]
     if not compiler or os.name != "posix":
         return None
     level = LEVELS.get(torch.backends.cpu.get_cpu_capability(), [])
     for threading in THREADING:
         command = [*compiler, "-std=gnu11", "-O3", *level, *threading, "-shared", "-fPIC"]
-        with contextlib.suppress(OSError, subprocess.SubprocessError), tempfile.TemporaryDirectory() as unkept:
-            return ctypes.CDLL(str(_built(command, _cache() or Path(unkept))))
+        with contextlib.suppress(OSError, subprocess.SubprocessError), tempfile.TemporaryDirectory() as temporary:
+            return ctypes.CDLL(str(_built(command, _cache() or Path(temporary))))
     return None
 
 
 def _built(command: list[str], directory: Path) -> Path:
-    """The library that a command makes: kept in a directory by command and sources."""
+    """The path of the library that a command builds, named by command and sources; built where it does not exist."""
     sources = b"".join(source.read_bytes() for source in SOURCES)
     name = hashlib.sha256(repr(command).encode() + sources).hexdigest()[:16]
     path = directory / f"folded-{name}.so"
@@ -58,7 +60,7 @@ def _run(command: list[str]) -> None:
 
 
 def _cache() -> Path | None:
-    """Ours in the user's cache; None where that cannot be written, or there is no user."""
+    """Our directory in the user's cache; None where it is not writable, or the user has no home."""
     with contextlib.suppress(OSError, RuntimeError):
         ours = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone_ablations"
         ours.mkdir(parents=True, exist_ok=True)
@@ -67,25 +69,40 @@ def _cache() -> Path | None:
     return None
 
 
-def call(name: str, size: ctypes.Structure, *tensors: Tensor | list[Tensor], doubles: Sequence[Tensor] = ()) -> None:
-    """A function of the library on float32 tensors and lists of them, then on float64 ones. Inputs are made contiguous;
-    results must be so.
+def native_operator(family: str, size: Callable[..., ctypes.Structure]) -> Callable[[Function], Function]:
+    """Decorate a function that makes empty results: the C function of its name then fills them.
 
-    Raises MemoryError where the library has no memory for what it works with, TypeError for any other tensor.
+    C receives what size returns for the arguments, the tensor arguments in their order (inputs, made contiguous; they
+    must be float32 on the CPU), the results, and the number of threads. Raises TypeError for any other tensor and
+    MemoryError where the C function has no memory to work in.
     """
-    held = [[one.contiguous() for one in value] if isinstance(value, list) else value.contiguous() for value in tensors]
-    pointers = [_pointers(value) if isinstance(value, list) else ctypes.c_void_p(_pointer(value)) for value in held]
-    pointers += [ctypes.c_void_p(_pointer(value, torch.float64)) for value in doubles]
-    if getattr(library(), name)(ctypes.byref(size), *pointers, ctypes.c_int(torch.get_num_threads())):
-        raise MemoryError(f"{name}: no memory for what its threads work with")
+
+    def decorate(empty: Function) -> Function:
+        @wraps(empty)
+        def filled(*arguments: Any) -> Any:  # noqa: ANN401
+            inputs = [_contiguous(value) for value in arguments if not isinstance(value, int)]
+            pointers = [_pointer(value, torch.float32) for value in inputs]
+            results = empty(*arguments)
+            pointers += [_pointer(value, None) for value in (results if isinstance(results, tuple) else (results,))]
+            threads = ctypes.c_int(torch.get_num_threads())
+            if getattr(library(), empty.__name__)(ctypes.byref(size(*arguments)), *pointers, threads):
+                raise MemoryError(f"{empty.__name__}: not enough memory for its threads to work in")
+            return results
+
+        return operator(family, empty)(filled)  # type: ignore[return-value]
+
+    return decorate
 
 
-def _pointers(tensors: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*map(_pointer, tensors))
+def _contiguous(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    return [one.contiguous() for one in value] if isinstance(value, list) else value.contiguous()
 
 
-def _pointer(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
-    pointer = tensor.data_ptr()
-    if tensor.dtype != dtype or tensor.device.type != "cpu" or not pointer:
-        raise TypeError(f"a tensor of {dtype} with data on the CPU is needed, not {tensor.dtype} on {tensor.device}")
-    return pointer
+def _pointer(value: Tensor | list[Tensor], dtype: torch.dtype | None) -> Any:  # noqa: ANN401
+    """The address of a tensor's data, or an array of addresses; any dtype where None is given."""
+    if isinstance(value, list):
+        return (ctypes.c_void_p * len(value))(*(_pointer(one, dtype) for one in value))
+    pointer = value.data_ptr()
+    if value.dtype != (dtype or value.dtype) or value.device.type != "cpu" or not pointer:
+        raise TypeError(f"a tensor of {dtype} with data on the CPU is needed, not {value.dtype} on {value.device}")
+    return ctypes.c_void_p(pointer)

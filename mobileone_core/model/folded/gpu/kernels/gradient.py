@@ -1,92 +1,81 @@
-"""The gradient of a depthwise block to its input: what a value receives from all taps that see it.
+"""The gradient of a depthwise block's input: what a value receives from all taps that cover it.
 
-From the moments that is a 5x5 convolution of the input, with other weights where some tap sees a value from no output:
-at the borders, and at stride 2 on every other row and column. There are three kinds of rows; a program takes the rows
-of one. From the outputs it is the usual convolution backwards.
+From the moments that is a 5x5 convolution of the input, with other weights where some tap covers a value from no
+output: at the borders, and at stride 2 on every other row and column. There are three kinds of rows; a program takes
+the rows of one. From the outputs it is the usual transposed convolution.
 """
 
 import triton
 import triton.language as tl
 
-from mobileone_core.model.folded.gpu.kernels.tile import beside, line, place
+from mobileone_core.model.folded.gpu.kernels.tile import advance, load_row, neighbours, tile_of
 
 
 @triton.jit
-def _seen(position, size_out, stride: tl.constexpr):
-    """Whether tap 0, 1, 2 of a line sees this row or column of the input from some output."""
-    seen = ()
+def _covered(index, size_out, stride: tl.constexpr):
+    """Whether tap 0, 1, 2 of a row or column covers this index of the input from some output."""
+    covered = ()
     for tap in tl.static_range(3):
-        distance = position + 1 - tap
-        seen = seen + ((distance >= 0) & (distance % stride == 0) & (distance // stride < size_out),)
-    return seen
+        distance = index + 1 - tap
+        covered = covered + ((distance >= 0) & (distance % stride == 0) & (distance // stride < size_out),)
+    return covered
 
 
 @triton.jit
-def _weight(weights, channels, known, rows, columns, down: tl.constexpr, across: tl.constexpr):
-    """The sum of A_tt' over taps t = (a, b) that see a place, t' = t + (down - 2, across - 2). weights (81, C)."""
+def _weight(weights, channels, mask, rows, columns, down: tl.constexpr, across: tl.constexpr):
+    """The sum of A_tt' over taps t = (a, b) that cover a value, t' = t + (down - 2, across - 2). weights (81, C)."""
     total = 0.0
     for a in tl.static_range(3):
         for b in tl.static_range(3):
             if a + down >= 2 and a + down < 5 and b + across >= 2 and b + across < 5:
                 pair = weights + (9 * (3 * a + b) + 3 * (a + down - 2) + b + across - 2) * channels
-                total = total + tl.load(pair, mask=known & rows[a] & columns[b], other=0.0)
+                total = total + tl.load(pair, mask=mask & rows[a] & columns[b], other=0.0)
     return total
 
 
 @triton.jit
-def _kernel(weights, channels, known, rows, columns):
-    """The 25 weights of every place."""
+def _kernel(weights, channels, mask, rows, columns):
+    """The 5x5 weights of every value."""
     kernel = ()
     for index in tl.static_range(25):
-        kernel = kernel + (_weight(weights, channels, known, rows, columns, index // 5, index % 5),)
+        kernel = kernel + (_weight(weights, channels, mask, rows, columns, index // 5, index % 5),)
     return kernel
 
 
 @triton.jit
-def _level(constants, channels, known, rows, columns):
-    """The sum of k_t over taps that see a place. constants (9, C)."""
+def _constant(constants, channels, mask, rows, columns):
+    """The sum of k_t over the taps that cover a value. constants (9, C)."""
     total = 0.0
     for tap in tl.static_range(9):
-        seen = rows[tap // 3] & columns[tap % 3]
-        total = total + tl.load(constants + tap * channels, mask=known & seen, other=0.0)
+        covered = rows[tap // 3] & columns[tap % 3]
+        total = total + tl.load(constants + tap * channels, mask=mask & covered, other=0.0)
     return total
 
 
 @triton.jit
-def _around(image, row, height, of_row, places, inside, kernel):
-    """The 25 values around every place of a row, weighted."""
+def _convolved(image, row, height, row_stride, offsets, inside, kernel):
+    """The 5x5 convolution at every value of a row."""
     total = 0.0
     for down in tl.static_range(5):
-        values = line(image, row + down - 2, height, of_row, places, inside)
+        values = load_row(image, row + down - 2, height, row_stride, offsets, inside)
         for across in tl.static_range(5):
             total = total + kernel[5 * down + across] * values[across]
     return total
 
 
 @triton.jit
-def _received(image, row, of_row, outputs, valid, rows, columns, w, stride: tl.constexpr):
-    """The sum of w_t y(o) over the taps that see a row. outputs: where o lies in its row, by tap."""
+def _transposed(y, row, row_stride, outputs, mask, rows, columns, w, stride: tl.constexpr):
+    """The sum of w_t y(o) over the taps that cover a row. outputs: the offset of o in its row, per tap's column."""
     total = 0.0
     for tap in tl.static_range(9):
-        line_of_y = image + (row + 1 - tap // 3) // stride * of_row
-        given = tl.load(line_of_y + outputs[tap % 3], mask=valid & rows[tap // 3] & columns[tap % 3], other=0.0)
-        total = total + w[tap] * given.to(tl.float32)
+        y_row = y + (row + 1 - tap // 3) // stride * row_stride
+        grad = tl.load(y_row + outputs[tap % 3], mask=mask & rows[tap // 3] & columns[tap % 3], other=0.0)
+        total = total + w[tap] * grad.to(tl.float32)
     return total
 
 
 @triton.jit
-def _filters(filters, channels, channel, column, of_channel, of_column, stride: tl.constexpr):
-    """The nine weights of every channel; and where in a row of y lie the outputs whose tap 0, 1, 2 sees a column."""
-    w, outputs = (), ()
-    for tap in tl.static_range(9):
-        w = w + (tl.load(filters + tap * channels + channel, mask=channel < channels, other=0.0),)
-    for b in tl.static_range(3):
-        outputs = outputs + ((column + 1 - b) // stride * of_column + channel * of_channel,)
-    return w, outputs
-
-
-@triton.jit
-def _lines(kind, height, last, stride: tl.constexpr):
+def _rows_of(kind, height, last, stride: tl.constexpr):
     """Where the rows of one kind begin and end."""
     begin = tl.where(kind == 0, 0, tl.where(kind == 1, 1, last))
     end = tl.where(kind == 1, height - 1, height)
@@ -97,50 +86,52 @@ def _lines(kind, height, last, stride: tl.constexpr):
 
 @triton.jit
 def spread(
-    x,  # (N, C, H, W)
-    weights,  # A (81, C)
-    constants,  # k (9, C)
-    y,  # (N, C, H', W')
-    filters,  # w (9, C)
-    out,  # (N, C, H, W), laid out as x
-    batch,
-    channels,
-    height,
-    width,
-    of_image,
-    of_channel,
-    of_row,
-    of_column,
-    y_of_image,
-    y_of_channel,
-    y_of_row,
-    y_of_column,
+    x,
+    weights,
+    constants,
+    y,
+    filters,
+    out,
+    shape,
+    strides,
     images,
-    rows_out,
-    columns_out,
-    last,  # where the third kind of rows begins, height where there is none
-    receives: tl.constexpr,
+    y_strides,
+    sizes_out,
+    last,
+    adds: tl.constexpr,
     stride: tl.constexpr,
     block_columns: tl.constexpr,
     block_channels: tl.constexpr,
 ):
-    """out(q): the sum over taps t that see q, from o, of k_t + sum_t' A_tt' x(q + t' - t); and of w_t y(o) if given."""
-    column, channel = place(block_columns, block_channels)
-    known = channel < channels
-    valid = known & (column < width)
+    """out(q): the sum over taps t that cover q, from o, of k_t + sum_t' A_tt' x(q + t' - t); plus w_t y(o) if it adds.
+
+    weights A (81, C), constants k (9, C), filters w (9, C), y (N, C, H', W'), out with the strides of x; the third kind
+    of rows begins at last, the height where there is none.
+    """
+    batch, channels, height, width = shape
+    column, channel, channel_mask = tile_of(channels, block_columns, block_channels)
+    mask = channel_mask & (column < width)
     first = tl.program_id(0) // 3 * images
-    begin, end = _lines(tl.program_id(0) % 3, height, last, stride)
-    rows, columns = _seen(begin, rows_out, stride), _seen(column, columns_out, stride)
-    level = _level(constants + channel, channels, known, rows, columns)
-    kernel = _kernel(weights + channel, channels, known, rows, columns)
-    w, outputs = _filters(filters, channels, channel, column, y_of_channel, y_of_column, stride)
-    places, inside = beside(column, channel, valid, width, of_channel, of_column, -2, 2)
-    start, y_start = x + first.to(tl.int64) * of_image, y + first.to(tl.int64) * y_of_image
-    target = out + first.to(tl.int64) * of_image
+    begin, end = _rows_of(tl.program_id(0) % 3, height, last, stride)
+    rows, columns = _covered(begin, sizes_out[0], stride), _covered(column, sizes_out[1], stride)
+    constant = _constant(constants + channel, channels, channel_mask, rows, columns)
+    kernel = _kernel(weights + channel, channels, channel_mask, rows, columns)
+    w, outputs = (), ()
+    for tap in tl.static_range(9):
+        w = w + (tl.load(filters + tap * channels + channel, mask=channel_mask, other=0.0),)
+    for b in tl.static_range(3):
+        outputs = outputs + ((column + 1 - b) // stride * y_strides[3] + channel * y_strides[1],)
+    offsets, inside = neighbours(column, channel, mask, width, strides, -2, 2)
+    start, y_start, target = (
+        advance(x, first, strides[0]),
+        advance(y, first, y_strides[0]),
+        advance(out, first, strides[0]),
+    )
     for index in range(tl.minimum(images, batch - first)):
-        image, received = start + index * of_image, y_start + index * y_of_image
+        image, y_image = start + index * strides[0], y_start + index * y_strides[0]
         for row in range(begin, end, stride):
-            total = level + _around(image, row, height, of_row, places, inside, kernel)
-            if receives:
-                total += _received(received, row, y_of_row, outputs, valid, rows, columns, w, stride)
-            tl.store(target + index * of_image + row * of_row + places[2], total.to(out.dtype.element_ty), mask=valid)
+            total = constant + _convolved(image, row, height, strides[2], offsets, inside, kernel)
+            if adds:
+                total += _transposed(y_image, row, y_strides[2], outputs, mask, rows, columns, w, stride)
+            stored = target + index * strides[0] + row * strides[2] + offsets[2]
+            tl.store(stored, total.to(out.dtype.element_ty), mask=mask)

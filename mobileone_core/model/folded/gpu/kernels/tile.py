@@ -1,7 +1,7 @@
-"""What the depthwise kernels share: a program's tile of columns by channels, and tuples of such tiles.
+"""What the depthwise kernels share: a program's tile of columns and channels, and tuples of such tiles.
 
-A program walks down the rows of a few images. What it reads again, for the next tap or the next row, lies in a cache:
-from memory a value comes once. Sums are kept for every place of the tile and written by every program apart.
+A program walks down the rows of a few images. What it reads again, for the next tap or the next row, is in the cache:
+each value comes from memory once. Sums are kept per element of the tile, and each program writes its own.
 """
 
 import triton
@@ -9,37 +9,60 @@ import triton.language as tl
 
 
 @triton.jit
-def place(block_columns: tl.constexpr, block_channels: tl.constexpr):
-    """Columns (columns, 1) and channels (1, channels) of this program's tile."""
-    columns = tl.program_id(1) * block_columns + tl.arange(0, block_columns)
-    channels = tl.program_id(2) * block_channels + tl.arange(0, block_channels)
-    return columns[:, None], channels[None, :]
+def tile_of(channels, block_columns: tl.constexpr, block_channels: tl.constexpr):
+    """Columns (columns, 1) and channels (1, channels) of this program's tile, and whether the channels exist."""
+    column = tl.program_id(1) * block_columns + tl.arange(0, block_columns)
+    channel = tl.program_id(2) * block_channels + tl.arange(0, block_channels)
+    return column[:, None], channel[None, :], channel[None, :] < channels
 
 
 @triton.jit
-def beside(column, channel, valid, width, of_channel, of_column, low: tl.constexpr, high: tl.constexpr):
-    """Of the columns from low to high beside every place: where they lie in a row, and whether inside the image."""
-    places, inside = (), ()
+def advance(pointer, images, image_stride):
+    """A pointer to image 0, moved on by a number of images."""
+    return pointer + images.to(tl.int64) * image_stride
+
+
+@triton.jit
+def neighbours(column, channel, mask, width, strides, low: tl.constexpr, high: tl.constexpr):
+    """Offsets in a row of the columns low ... high around each column, and whether they are inside the image."""
+    offsets, inside = (), ()
     for across in tl.static_range(low, high + 1):
-        places = places + ((column + across) * of_column + channel * of_channel,)
-        inside = inside + (valid & (column + across >= 0) & (column + across < width),)
-    return places, inside
+        offsets = offsets + ((column + across) * strides[3] + channel * strides[1],)
+        inside = inside + (mask & (column + across >= 0) & (column + across < width),)
+    return offsets, inside
 
 
 @triton.jit
-def line(image, row, height, of_row, places, inside):
-    """x at these places of a row of an image (a scalar pointer), in float32; 0 outside."""
-    start, exists = image + row * of_row, (row >= 0) & (row < height)
+def load_row(image, row, height, row_stride, offsets, inside):
+    """Load these offsets of a row of an image (a scalar pointer) in float32; 0 outside the image."""
+    start, exists = image + row * row_stride, (row >= 0) & (row < height)
     values = ()
-    for index in tl.static_range(len(places)):
-        seen = tl.load(start + places[index], mask=inside[index] & exists, other=0.0)
-        values = values + (seen.to(tl.float32),)
+    for index in tl.static_range(len(offsets)):
+        value = tl.load(start + offsets[index], mask=inside[index] & exists, other=0.0)
+        values = values + (value.to(tl.float32),)
     return values
 
 
 @triton.jit
+def load_taps(image, row, height, row_stride, offsets, inside):
+    """Load the rows above, at and below a row: the nine taps of each column."""
+    taps = load_row(image, row - 1, height, row_stride, offsets, inside)
+    taps = taps + load_row(image, row, height, row_stride, offsets, inside)
+    return taps + load_row(image, row + 1, height, row_stride, offsets, inside)
+
+
+@triton.jit
+def centred(values, shift, masks):
+    """Values less a shift, 0 where the mask is false: one mask for each value, or one for all."""
+    results = ()
+    for index in tl.static_range(len(values)):
+        results = results + (tl.where(masks[index % len(masks)], values[index] - shift, 0.0),)
+    return results
+
+
+@triton.jit
 def zeros(count: tl.constexpr, block_columns: tl.constexpr, block_channels: tl.constexpr):
-    """So many tiles of zeros."""
+    """A tuple of tiles of zeros."""
     zero = tl.zeros((block_columns, block_channels), tl.float32)
     tiles = ()
     for _ in tl.static_range(count):
@@ -48,17 +71,24 @@ def zeros(count: tl.constexpr, block_columns: tl.constexpr, block_channels: tl.c
 
 
 @triton.jit
-def plus(sums, values):
-    """Two tuples added value by value."""
-    added = ()
+def add(sums, values):
+    """Add two tuples value by value."""
+    results = ()
     for index in tl.static_range(len(sums)):
-        added = added + (sums[index] + values[index],)
-    return added
+        results = results + (sums[index] + values[index],)
+    return results
 
 
 @triton.jit
-def write(out, tiles, chosen, first: tl.constexpr, channels, known):
-    """The sums of tiles over the chosen columns, to rows first, first + 1, ... of out (.., C) at the channels."""
+def program_rows(out, count: tl.constexpr, channels, channel):
+    """A pointer to this program's first row of out (programs, count, C), at its channels."""
+    program = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
+    return out + program * count * channels + channel
+
+
+@triton.jit
+def store_sums(rows, tiles, mask, channels, channel_mask):
+    """Store the sums of tiles over the columns of a mask to the first rows."""
     for index in tl.static_range(len(tiles)):
-        total = tl.sum(tl.where(chosen, tiles[index], 0.0), 0)
-        tl.store(out + (first + index) * channels, total[None, :], mask=known)
+        total = tl.sum(tl.where(mask, tiles[index], 0.0), 0)
+        tl.store(rows + index * channels, total[None, :], mask=channel_mask)
