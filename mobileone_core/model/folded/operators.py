@@ -5,10 +5,9 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import torch
-from torch.library import CustomOpDef
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-OPERATORS: dict[str, CustomOpDef] = {}
+OPERATORS: dict[str, Any] = {}  # torch's, by name: for torch.library.opcheck
 
 
 def operator(family: str, fake: Callable[..., Any]) -> Callable[[Function], Function]:
