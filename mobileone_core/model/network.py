@@ -77,13 +77,13 @@ def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: Block
 
 
 def set_execution(module: AnyModule, execution: BlockExecution) -> AnyModule:
-    """Let every block of a network, or of any module, compute so in training; the module itself comes back.
+    """Set how every block of a network, or of any module, computes in training; returns the module.
 
     "branches" computes every branch; "folded" their sum as one convolution, with the same outputs, gradients and
-    running statistics up to rounding (model/folded), in memory that hardly grows with k; "auto" takes for each block
+    running statistics up to rounding (model/folded), in memory that hardly grows with k; "auto" chooses for each block
     and input the one that was measured to be faster (model/folded/rule.py). Parameters, buffers and state dict are the
-    same for all. Where a BN does not follow the batch (evaluation mode, frozen statistics) and in the deployed form it
-    changes nothing. Hooks on the parts of a branch do not run where it is folded. Raises InputError for an unknown one.
+    same for all. Where a BN does not follow the batch (evaluation mode, frozen statistics) and in the deployed form
+    nothing changes. Hooks on the parts of a branch do not run where it is folded. Raises InputError for any other value.
     """
     require(execution in BLOCK_EXECUTIONS, "execution", execution, f"one of {', '.join(BLOCK_EXECUTIONS)}")
     for part in module.modules():
@@ -93,13 +93,13 @@ def set_execution(module: AnyModule, execution: BlockExecution) -> AnyModule:
 
 
 def set_sync_batchnorm(module: AnyModule, sync_batchnorm: bool = True) -> AnyModule:
-    """Let every block of a network, or of any module, train by the statistics of all ranks of torch.distributed's
-    default group, as nn.SyncBatchNorm does, on a CPU too; the module itself comes back.
+    """Let every block of a network, or of any module, normalize by the batch of all ranks; returns the module.
 
-    Every folded block then takes part in one all-reduce forward and one backward (model/folded/distributed.py); with "auto"
-    all blocks are folded. Under DDP, ranks whose losses are means over equal shares of a batch train as one process
-    does with the whole of it. Without a group, or with a single rank in it, nothing changes. Branches computed one by
-    one cannot do it: a forward in training raises InputError where there are other ranks.
+    The ranks are those of torch.distributed's default group, on GPUs or CPUs. Each folded block takes one all-reduce
+    forward and one backward (model/folded/distributed.py); with "auto" all blocks are folded. Under DDP, ranks whose
+    losses are means over equal shares of a batch train as one process does with the whole batch. Without a group, or
+    with a single rank, nothing changes. Branches computed one by one cannot do it: their forward in training raises
+    InputError where there are other ranks.
     """
     for part in module.modules():
         if isinstance(part, MobileOneBlock):
