@@ -83,7 +83,7 @@ def set_execution(module: AnyModule, execution: BlockExecution) -> AnyModule:
     running statistics up to rounding (model/folded), in memory that hardly grows with k; "auto" chooses for each block
     and input the one that was measured to be faster (model/folded/rule.py). Parameters, buffers and state dict are the
     same for all. Where a BN does not follow the batch (evaluation mode, frozen statistics) and in the deployed form
-    nothing changes. Hooks on the parts of a branch do not run where it is folded. Raises InputError for any other value.
+    nothing changes. Hooks on the parts of a branch do not run where it is folded. Raises InputError for any other.
     """
     require(execution in BLOCK_EXECUTIONS, "execution", execution, f"one of {', '.join(BLOCK_EXECUTIONS)}")
     for part in module.modules():
