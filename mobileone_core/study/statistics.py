@@ -14,10 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import nctdtrinc, stdtr, stdtrit
 
 from mobileone_core.errors import require
 
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 Sample = Mapping[str, Mapping[int, float]]  # level, seed, value
 Verdict = Literal[
     "baseline", "better", "worse", "no difference shown",
@@ -28,6 +31,7 @@ Answers = tuple[Verdict, Verdict, Verdict]  # for a contrast above 0, below 0, a
 
 ALPHA = 0.05
 POWER = 0.80
+SINGULAR = 1e-10  # eigenvalues below this share of the largest are 0 and rounding
 ROUNDING = 1e-10  # a spread this small beside the values is rounding, not noise
 
 
@@ -166,32 +170,34 @@ def decided(contrasts: Sequence[Contrast], answers: Answers) -> list[Contrast]:
 
 
 class BlockModel:
-    """Least squares of y = level + seed on the cells that exist; InputError where a value is not finite."""
+    """Least squares of y = level + seed on the cells that exist.
+
+    Seeds are eliminated first (the intrablock analysis of incomplete block designs), which leaves one equation per
+    level: work and memory grow linearly with the cells, whether all of them exist or not.
+
+    Raises InputError if a value is not finite.
+    """
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
         self.levels = list(sample)
-        cells = [(level, seed, value) for level in sample for seed, value in sorted(sample[level].items())]
-        for level, _, value in cells:
+        for level, value in ((level, value) for level, values in sample.items() for value in values.values()):
             require(math.isfinite(value), f"value at {level}", value, "a finite number")
-        seeds = sorted({seed for _, seed, _ in cells})
-        self.seeds = len(seeds)
-        design = np.zeros((len(cells), len(self.levels) + len(seeds)))
-        for row, (level, seed, _) in enumerate(cells):
-            design[row, self.levels.index(level)] = 1
-            design[row, len(self.levels) + seeds.index(seed)] = 1
-        values = np.array([value for _, _, value in cells], dtype=np.float64)
-        # Centred values keep the digits where the spread is small beside the mean.
-        centred = values - values.mean() if len(values) else values
-        self.inverse = np.linalg.pinv(design.T @ design, hermitian=True)
-        self.projection = self.inverse @ (design.T @ design)
-        self.coefficients = self.inverse @ (design.T @ centred)
-        self.df = len(cells) - int(np.linalg.matrix_rank(design)) if cells else 0
-        self.scale = max((abs(value) for *_, value in cells), default=0.0)
+        seeds = sorted({seed for values in sample.values() for seed in values})
+        table = np.array([[sample[level].get(seed, np.nan) for seed in seeds] for level in self.levels], np.float64)
+        table = table.reshape(len(self.levels), len(seeds))  # of no seeds, too
+        exists = np.isfinite(table)
+        cells = int(exists.sum())
+        self.scale = float(np.abs(table[exists]).max(initial=0.0))
+        # Centred values keep their digits where the spread is small against the mean.
+        centred = np.where(exists, table - (table[exists].mean() if cells else 0.0), 0.0)
+        self.inverse, self.projection, rank = _pseudoinverse(_reduced(exists))
+        self.coefficients = self.inverse @ _without_seed_means(centred, exists).sum(axis=1)
+        self.df = cells - len(seeds) - rank
         self.residual_sd: float | None = None
         if self.df > 0:
-            residual = centred - design @ self.coefficients
-            sd = math.sqrt(float(residual @ residual) / self.df)
+            residual = _without_seed_means(np.where(exists, centred - self.coefficients[:, None], 0.0), exists)
+            sd = math.sqrt(float((residual**2).sum()) / self.df)
             self.residual_sd = _unless_rounding(sd, self.scale)
 
     def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
@@ -199,31 +205,51 @@ class BlockModel:
 
         Tested where every weighted level has two values and seeds connect them.
         """
-        found = self._estimate(weights)
-        if found is None:
+        estimate = self._estimate(weights)
+        if estimate is None:
             return Contrast(verdict="not enough seeds")
-        row = Contrast(verdict="not enough seeds", difference=found[0])
+        difference, variance = estimate
+        row = Contrast(verdict="not enough seeds", difference=difference)
         if self.residual_sd is None or min(len(self.sample[level]) for level in weights) < 2:
             return row
         if self.residual_sd == 0:
             return replace(row, verdict="no spread")
-        error = self.residual_sd * math.sqrt(found[1])
+        error = self.residual_sd * math.sqrt(variance)
         half = _critical(self.df, alpha) * error
         return replace(
             row,
-            low=found[0] - half,
-            high=found[0] + half,
-            p=_two_sided(found[0] / error, self.df),
+            low=difference - half,
+            high=difference + half,
+            p=_two_sided(difference / error, self.df),
             detectable=detectable_effect(error, self.df, alpha),
         )
 
     def _estimate(self, weights: Mapping[str, float]) -> tuple[float, float] | None:
         """Estimate and its variance in units of the residual variance; None where no seeds connect the levels."""
-        contrast = np.array([*(weights.get(level, 0.0) for level in self.levels), *[0.0] * self.seeds])
+        contrast = np.array([weights.get(level, 0.0) for level in self.levels])
         if not np.allclose(contrast @ self.projection, contrast, atol=1e-8):
             return None
         estimate = _unless_rounding(float(contrast @ self.coefficients), self.scale)
         return estimate, float(contrast @ self.inverse @ contrast)
+
+
+def _without_seed_means(values: Array, exists: Mask) -> Array:
+    """Values (levels, seeds), 0 where there is no cell, less the mean of each seed's cells."""
+    return np.where(exists, values - values.sum(axis=0) / exists.sum(axis=0), 0.0)
+
+
+def _reduced(exists: Mask) -> Array:
+    """The normal equations of the levels (levels, levels) once the seeds are eliminated; zero rows without cells."""
+    cells = exists.astype(np.float64)
+    return np.asarray(np.diag(cells.sum(axis=1)) - (cells / cells.sum(axis=0)) @ cells.T)
+
+
+def _pseudoinverse(matrix: Array) -> tuple[Array, Array, int]:
+    """Pseudoinverse of a symmetric positive semidefinite matrix, the projection onto its range, and its rank."""
+    values, vectors = np.linalg.eigh(matrix)
+    vectors = vectors[:, values > SINGULAR * values.max(initial=0.0)]
+    values = values[values > SINGULAR * values.max(initial=0.0)]
+    return (vectors / values) @ vectors.T, vectors @ vectors.T, len(values)
 
 
 def _decided(row: Contrast, p_holm: float, answers: Answers) -> Contrast:
