@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mobileone_core.study.database import check_revision, check_schema, database_exists, open_readonly, sqlite_path
+from mobileone_core.study.database import check_revision, database_exists, open_readonly, sqlite_path
 from mobileone_core.study.factor import Level, level_text
-from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan, Queued, Role
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.trials import VOID, TrialView
+from mobileone_core.study.record.access import is_recorded, record_exists
 from mobileone_core.study.workspace import Workspace
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
@@ -108,39 +108,9 @@ def study_names(workspace: Workspace) -> list[str]:
 
 def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) -> bool:
     """Whether nothing is left to do: all complete, their runs FINISHED, no run left open, the plan recorded."""
-    if any(item.state != "complete" for item in states):
+    if any(item.state != "complete" for item in states) or not record_exists(workspace.tracking):
         return False
-    wanted = {run for item in states for run in item.runs}
-    path = sqlite_path(workspace.tracking)
-    if path is None:
-        from mobileone_core.study.record.reading import holds
-
-        return holds(workspace.tracking, plan, wanted)
-    if not database_exists(path):
-        return False
-    with open_readonly(path) as connection:
-        check_revision(connection, path, "mlflow", "store/db_migrations/versions")
-        check_schema(_experiment_tag(connection, plan.study.name, "schema"), path)
-        if _experiment_tag(connection, plan.study.name, f"plan.{plan.id}") != plan.to_json():
-            return False
-        runs = _run_states(connection, plan.study.name, plan.queue)
-    keys = {cell.key for cell in plan.queued}
-    finished = {run for run, status, key in runs if status == "FINISHED" and key in keys}
-    return finished == wanted and not any(status == "RUNNING" for _, status, _ in runs)
-
-
-def recorded_plans(tracking: str, study: str) -> list[Plan]:
-    """The plans recorded for a study."""
-    path = sqlite_path(tracking)
-    if path is None:
-        from mobileone_core.study.record.reading import read_plans
-
-        return read_plans(tracking, study)
-    with open_readonly(path) as connection:
-        check_revision(connection, path, "mlflow", "store/db_migrations/versions")
-        of_study = "experiment_tags JOIN experiments USING (experiment_id) WHERE name = ?"
-        query = f"SELECT value FROM {of_study} AND key LIKE 'plan.%' ORDER BY key"
-        return [read_plan(text) for (text,) in connection.execute(query, (study,))]
+    return is_recorded(workspace.tracking, plan, {run for item in states for run in item.runs})
 
 
 def fold(trials: Iterable[TrialView]) -> list[CellState]:
@@ -231,20 +201,3 @@ def _views(connection: sqlite3.Connection, study: str) -> Iterator[TrialView]:
 
 def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
-
-
-def _experiment_tag(connection: sqlite3.Connection, study: str, key: str) -> str | None:
-    query = "SELECT value FROM experiment_tags JOIN experiments USING (experiment_id) WHERE name = ? AND key = ?"
-    row = connection.execute(query, (study, key)).fetchone()
-    return row[0] if row else None
-
-
-def _run_states(connection: sqlite3.Connection, study: str, queue: str) -> list[tuple[str, str, str]]:
-    """Id, status and cell of every run of a study's queue."""
-    query = (
-        "SELECT runs.run_uuid, status, cell.value FROM runs JOIN experiments USING (experiment_id) "
-        "JOIN tags AS cell ON cell.run_uuid = runs.run_uuid AND cell.key = 'cell' "
-        "JOIN tags AS queue ON queue.run_uuid = runs.run_uuid AND queue.key = 'queue' "
-        "WHERE experiments.name = ? AND queue.value = ? AND runs.lifecycle_stage = 'active'"
-    )
-    return connection.execute(query, (study, queue)).fetchall()

@@ -21,7 +21,7 @@ from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import export_weights, load_weights
-from mobileone_core.study.record.reading import recorded_studies
+from mobileone_core.study.record.access import recorded_studies
 
 COMMAND = (sys.executable, "-c", "from mobileone_core.cli import console; console()", "evaluate")
 CLASSES, PIXELS = 1000, 35

@@ -21,7 +21,8 @@ from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.job import Setup
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.measured import MeasuredPlan
-from mobileone_core.study.record.reading import read_plans, read_record
+from mobileone_core.study.record.access import recorded_plans
+from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.status import plan_lines
@@ -128,7 +129,7 @@ def test_a_run_is_recorded_whole_and_a_second_one_does_nothing(databases, worksp
     assert [row.metrics["latency/median_ms"] for row in record.comparison[:3]] == [1.0, 2.0, 3.0]
     assert record.comparison[3].environment["unmeasured"] == "no such operator"
     assert "latency/median_ms" not in record.comparison[3].metrics
-    assert read_plans(workspace.tracking, STUDY.name) == [plan]
+    assert recorded_plans(workspace.tracking, STUDY.name) == [plan]
     before = {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")}
     assert run(plan, workspace).states == outcome.states
     assert {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")} == before
@@ -168,7 +169,7 @@ def test_steps_are_measured_where_they_can_be_and_gaps_are_told(databases, works
     record = read_record(workspace.tracking, plan)
     assert [row.factors for row in record.comparison] == list(plan.study.settings)
     assert [row.metrics["time/step_ms"] for row in record.comparison] == [1.0, 4.0, 1.0, 4.0, 4.0]
-    assert read_plans(workspace.tracking, plan.study.name) == [plan]
+    assert recorded_plans(workspace.tracking, plan.study.name) == [plan]
 
 
 def test_a_plan_of_steps_survives_json():

@@ -71,7 +71,8 @@ def test_status_shows_every_cell(finished):
 def test_the_readers_import_nothing_heavy(finished):
     code = (
         "import sys; from pathlib import Path; from mobileone_core.study.workspace import Workspace; "
-        "from mobileone_core.study import progress, runner, state, status, team, ui; "
+        "from mobileone_core.study import state, status; from mobileone_core.study.record import reading, ui; "
+        "from mobileone_core.study.run import progress, runner, worker_pool; "
         f"status.status_lines(Workspace.at(Path({str(finished.runs)!r}))); "
         "print(sorted({'torch', 'optuna', 'mlflow', 'sqlalchemy', 'pandas', 'numpy'} & set(sys.modules)))"
     )

@@ -1,6 +1,7 @@
 """The statistics against statsmodels, scipy and closed forms."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.statistics import compare, detectable_effect, holm, paired, summarize
+from mobileone_core.study.statistics import BlockModel, compare, detectable_effect, holm, paired, summarize
 
 # Percent, five levels and five seeds, written down by hand.
 TABLE = {
@@ -244,3 +245,46 @@ def test_shift_and_seed_names_change_nothing(sample, shift, names):
         for name in ("difference", "low", "high", "detectable"):
             if getattr(one, name) is not None:
                 assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6, abs=1e-6)
+
+
+def dense_least_squares(sample, weights):
+    """Estimate, its variance per residual variance, residual standard deviation and degrees of freedom."""
+    levels, seeds = list(sample), sorted({seed for row in sample.values() for seed in row})
+    cells = [(level, seed, value) for level in levels for seed, value in sample[level].items()]
+    design = np.array([[*(level == x for x in levels), *(seed == x for x in seeds)] for level, seed, _ in cells], float)
+    observed = np.array([value for *_, value in cells])
+    coefficients, _, rank, _ = np.linalg.lstsq(design, observed, rcond=None)
+    residual, df = observed - design @ coefficients, len(cells) - rank
+    contrast = np.array([*(weights.get(level, 0.0) for level in levels), *[0.0] * len(seeds)])
+    variance = contrast @ np.linalg.pinv(design.T @ design, hermitian=True) @ contrast
+    return contrast @ coefficients, variance, math.sqrt(residual @ residual / df), df
+
+
+@pytest.mark.parametrize("missing", [0, 1, 40], ids=["balanced", "one missing", "40 missing"])
+def test_eliminating_the_seeds_is_dense_least_squares(missing):
+    random = np.random.default_rng(missing)
+    table = random.normal(0.9, 0.01, (7, 60)) + random.normal(0, 0.05, 60)
+    cells = [(level, seed) for level in range(7) for seed in range(60)]
+    gone = {cells[index] for index in random.choice(len(cells), missing, replace=False)}
+    sample = {str(k): {s: float(table[k, s]) for s in range(60) if (k, s) not in gone} for k in range(7)}
+    model = BlockModel(sample)
+    for weights in ({"3": 1.0, "0": -1.0}, {"1": 0.5, "2": 0.5, "4": -0.25, "5": -0.75}):
+        estimate, variance, sd, df = dense_least_squares(sample, weights)
+        row = model.contrast(weights, 0.05)
+        assert row.difference == pytest.approx(estimate, rel=0, abs=1e-12)
+        half = scipy.stats.t.isf(0.025, df) * sd * math.sqrt(variance)
+        assert (row.low, row.high) == pytest.approx((estimate - half, estimate + half), rel=0, abs=1e-12)
+        assert (model.residual_sd, model.df) == (pytest.approx(sd, rel=1e-12), df)
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_large_sample_takes_memory_in_proportion_to_its_cells(missing):
+    """10,000 cells: a dense design would be 115 MB."""
+    values = np.random.default_rng(0).normal(0.9, 0.01, (7, 1429))
+    sample = {str(k): dict(enumerate(row[missing * (k == 0) :])) for k, row in enumerate(values)}
+    tracemalloc.start()
+    try:
+        assert compare(sample, "0").df == 6 * 1428 - missing
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()

@@ -16,7 +16,7 @@ from mobileone_core.latency.xcode_report import XcodeReport, confirmed_median, r
 from mobileone_core.study.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mobileone_core.study.record.devices import Source
+    from mobileone_core.study.record.devices import MeasurementSource
 
 REPORT_SUFFIX = ".mlperf"
 TYPE_IT = "type it with --median-ms"
@@ -69,15 +69,15 @@ def read_models(manifests: Iterable[Path], packages: Iterable[Path], title: str)
 
 def _sources(
     options: Import, items: Sequence[Sequence[DeviceMeasurement]]
-) -> list[tuple["Source", Sequence[DeviceMeasurement]]]:
+) -> list[tuple["MeasurementSource", Sequence[DeviceMeasurement]]]:
     """The measurements with the file, or the typed numbers, that the record stores."""
-    from mobileone_core.study.record.devices import Source
+    from mobileone_core.study.record.devices import MeasurementSource
 
     if not options.modelbench:
-        return [(Source("imported", path), measured) for path, measured in zip(options.files, items, strict=True)]
+        return [(MeasurementSource("imported", path), measured) for path, measured in zip(options.files, items, strict=True)]
     typed = {name: value for name, value in vars(items[0][0]).items() if value not in ("", (), None, {})}
     text = json.dumps({"typed": typed}, indent=2, sort_keys=True) + "\n"
-    return [(Source("imported", name="modelbench.json", text=text), items[0])]
+    return [(MeasurementSource("imported", name="modelbench.json", text=text), items[0])]
 
 
 def _given(options: Import, models: Sequence[ExportedModel]) -> dict[str, Any]:
@@ -135,14 +135,14 @@ def _median(options: Import, report: XcodeReport) -> float:
     return median
 
 
-def _require_new(options: Import, sources: Sequence[tuple["Source", Sequence[object]]]) -> None:
+def _require_new(options: Import, sources: Sequence[tuple["MeasurementSource", Sequence[object]]]) -> None:
     """Raise InputError for files that are already recorded completely, before any is written."""
-    from mobileone_core.study.record.devices import recorded
+    from mobileone_core.study.record.devices import recorded_measurements
 
     hashes = [source.sha256 for source, _ in sources]
     require(len(set(hashes)) == len(hashes), "file", [str(path) for path in options.files], "each once")
     for source, items in sources:
-        runs_by_item = {} if options.again else recorded(options.storage.workspace.tracking, source.sha256)
+        runs_by_item = {} if options.again else recorded_measurements(options.storage.workspace.tracking, source.sha256)
         if len(runs_by_item) >= len(items):
             name, runs = source.path.name if source.path else source.name, ", ".join(runs_by_item.values())
             raise InputError(f"file: {name} is in the record already, as run {runs}; --again records it once more")
@@ -150,7 +150,7 @@ def _require_new(options: Import, sources: Sequence[tuple["Source", Sequence[obj
 
 def _record(
     workspace: Workspace,
-    source: "Source",
+    source: "MeasurementSource",
     items: Sequence[tuple[ExportedModel, DeviceMeasurement]],
     *,
     again: bool,

@@ -44,7 +44,7 @@ def measure_on_device(options: Run) -> int:
         for (package, units), value in zip(pairs, differences, strict=True):
             print(_difference_text(f"{package.name}, {units}", value))
         results = measure_on_mac(options.model, options.units, protocol, f"Mac, {processor()}", lambda _: None)
-    from mobileone_core.study.record.devices import Source, record_devices
+    from mobileone_core.study.record.devices import MeasurementSource, record_devices
 
     for item, difference in zip(results, differences, strict=True):
         model = model_by_hash(models, item.measurement.model_hash)
@@ -54,7 +54,7 @@ def measure_on_device(options: Run) -> int:
         texts |= {} if item.control is None else {"control.json": json.dumps({"ratio": item.control}) + "\n"}
         if difference is not None:
             texts["prediction.json"] = json.dumps({"difference_from_evaluator": difference}) + "\n"
-        source = Source("measured", name="measurement.json", text=raw, texts=texts)
+        source = MeasurementSource("measured", name="measurement.json", text=raw, texts=texts)
         (run_id,) = record_devices(options.storage.workspace, [(model, item.measurement)], source, again=True)
         print(summary_line(model, item.measurement))
         placed = ", ".join(f"{unit} {count}" for unit, count in sorted(item.measurement.placement.items()))

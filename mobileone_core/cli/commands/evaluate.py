@@ -20,7 +20,7 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.evaluation import Setting, evaluation_table
 from mobileone_core.study.environment import environment_tags
-from mobileone_core.study.record.standalone import one_run
+from mobileone_core.study.record.standalone import standalone_run
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import evaluate, read_network
@@ -46,7 +46,7 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     with interrupt.installed(), contextlib.closing(_open(options, data, loading)) as batches:
         name = f"{options.variant} {data.name} {options.weights.name}"
         tags, params = _tags(options, setting, execution), _params(options, data, spec)
-        with one_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
+        with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
             with Display(batches.plan.count, interrupt) as display:
                 metrics = evaluate(
                     network,

@@ -123,7 +123,7 @@ def _pixels(options: Export, source: ExportSource) -> Pixels:
 
 
 def _from_run(options: Export) -> ExportSource:
-    from mobileone_core.study.record.finished import read_run
+    from mobileone_core.study.record.record import read_run
 
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -17,8 +17,9 @@ from mobileone_core.reporting.report import (
     write_index,
     write_report,
 )
-from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.record.access import record_exists, recorded_plans, recorded_studies
+from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
@@ -56,7 +57,7 @@ def report(options: Report) -> int:
     workspace, studies = options.storage.workspace, options.studies
     default = reports_directory() if workspace.runs == runs_directory() else workspace.runs / "reports"
     reports = options.reports.expanduser().absolute() if options.reports else default
-    recorded = _recorded_plans(workspace) if _has_record(workspace) else []
+    recorded = _recorded_plans(workspace) if record_exists(workspace.tracking) else []
     saved = {path.parent: read_saved_plan(path.parent) for path in sorted(reports.glob("*/plan.json"))}
     names = sorted({plan.study.name for plan in (*recorded, *saved.values())})
     for name in studies:
@@ -71,10 +72,8 @@ def report(options: Report) -> int:
 
 
 def _recorded_plans(workspace: Workspace) -> list[Plan]:
-    from mobileone_core.study.record.reading import read_plans, recorded_studies
-
     studies = recorded_studies(workspace.tracking)
-    return [plan for study in studies for plan in read_plans(workspace.tracking, study)]
+    return [plan for study in studies for plan in recorded_plans(workspace.tracking, study)]
 
 
 def _sources(
@@ -83,7 +82,7 @@ def _sources(
     """Recorded plans with their records, then the reports of a directory that belong to none of those plans."""
     written = set()
     for plan in recorded:
-        record = _recorded(plan, workspace)
+        record = read_record(workspace.tracking, plan)
         keys = {row.key for row in (*record.rows, *record.comparison)}
         is_complete = keys == {item.key for item in plan.queued}
         directory = report_directory(plan, workspace, requested, is_complete)
@@ -95,11 +94,6 @@ def _sources(
             yield plan, record, directory.parent
 
 
-def _has_record(workspace: Workspace) -> bool:
-    path = sqlite_path(workspace.tracking)
-    return path is None or database_exists(path)
-
-
 def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str]) -> StudyRecord:
     """A plan's record: from the saved report if that shows exactly these runs, else from the database."""
     if runs and not plan.shows_standalone_runs and (saved / "plan.json").is_file():
@@ -108,12 +102,6 @@ def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str]) -> Stud
         has_curves = {point.metric for point in record.curves} == set(plan.study.curves)
         if saved_runs == runs and has_curves and not record.problems:
             return record
-    return _recorded(plan, workspace)
-
-
-def _recorded(plan: Plan, workspace: Workspace) -> StudyRecord:
-    from mobileone_core.study.record.reading import read_record
-
     return read_record(workspace.tracking, plan)
 
 

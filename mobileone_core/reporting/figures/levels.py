@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LETTER = 0.0085  # width of a letter of a factor's name as a fraction of the figure
+JOINED = 100  # seeds; the lines of more hide each other, and their points are drawn as one image
 
 
 def draw(result: Result) -> style.Drawing:
@@ -98,10 +99,12 @@ def _measured(axes: "Axes", result: Result) -> tuple[float, float]:
             y.append(result.value(cell.key))
             names.append(f"{cell.seed}, part {gaps[cell.seed]}")
     if y:
-        sns.lineplot(x=x, y=y, units=names, estimator=None, color=style.SEED, linewidth=0.6, alpha=0.6, ax=axes)
-        sns.scatterplot(
-            x=x, y=y, color=style.SEED, edgecolor="#555555", s=24, label="one seed (lines join a seed)", ax=axes
-        )
+        is_joined = seeds <= JOINED
+        if is_joined:
+            sns.lineplot(x=x, y=y, units=names, estimator=None, color=style.SEED, linewidth=0.6, alpha=0.6, ax=axes)
+        label = "one seed (lines join a seed)" if is_joined else "one seed"
+        points = {"color": style.SEED, "edgecolor": "#555555", "s": 24, "label": label, "rasterized": not is_joined}
+        sns.scatterplot(x=x, y=y, ax=axes, **points)
     drawn = [*y, *_means(axes, result)]
     axes.set(xlim=(-0.5, len(levels) - 0.5), xlabel="", ylabel=result.axis_label)
     return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)

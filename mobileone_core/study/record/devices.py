@@ -1,23 +1,23 @@
-"""The record of latencies on devices: one flat run a measurement in the experiment "device_latency"."""
+"""Latencies on devices in the record: one flat run per measurement in the experiment "device_latency"."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from mlflow.entities import Run
+from typing import TYPE_CHECKING
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, ExportedModel
-from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.environment import git_revision, versions
 from mobileone_core.study.process import Owner
-from mobileone_core.study.record.record import FINISHED, Record
-from mobileone_core.study.record.standalone import OneRun, one_run
+from mobileone_core.study.record.access import open_record, record_exists
+from mobileone_core.study.record.tables import RecordedRun
 from mobileone_core.study.rows import DeviceRow
 from mobileone_core.study.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mobileone_core.study.record.record import RunWriter
 
 EXPERIMENT = "device_latency"
 METRIC = "latency/{}_ms"
@@ -25,9 +25,12 @@ RAW, INDEX = "raw_sha256", "raw_measurement"  # tags: which measurement of which
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where measurements come from: "imported" or "measured"; the file or directory that is kept as it is, or a text
-    to keep under a name; texts: more to keep by name."""
+class MeasurementSource:
+    """Where measurements come from.
+
+    kind: "imported" or "measured". Either path, a file or directory saved as it is, or text, saved under name. texts:
+    further texts to save, by name.
+    """
 
     kind: str
     path: Path | None = None
@@ -37,7 +40,7 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Of the file, of all files of a directory with their names, or of the text."""
+        """SHA-256 of the file, of all files of the directory with their names, or of the text."""
         if self.path is None:
             return hashlib.sha256(self.text.encode()).hexdigest()
         if self.path.is_file():
@@ -48,71 +51,71 @@ class Source:
             digest.update(f"{path.relative_to(self.path).as_posix()} {content}\n".encode())
         return digest.hexdigest()
 
-    def keep(self, run: OneRun) -> None:
-        """As artifacts of a run: what came in, under raw/, and the texts."""
+    def save(self, run: "RunWriter") -> None:
+        """Save the source under raw/ and the texts as artifacts of a run."""
         if self.path is None:
-            run.text(f"raw/{self.name}", self.text)
+            run.save_text(f"raw/{self.name}", self.text)
         else:
-            run.file(self.path, f"raw/{self.path.name}" if self.path.is_dir() else "raw")
+            run.save_file(self.path, f"raw/{self.path.name}" if self.path.is_dir() else "raw")
         for name, text in self.texts.items():
-            run.text(name, text)
+            run.save_text(name, text)
 
 
 def record_devices(
     workspace: Workspace,
     measured: Sequence[tuple[ExportedModel, DeviceMeasurement]],
-    source: Source,
+    source: MeasurementSource,
     *,
     again: bool = False,
 ) -> list[str]:
-    """Record measurements of one source, a run each, and return the runs' ids.
+    """Record measurements of one source, one run each, and return the runs' ids.
 
-    Those of them that are in the record already, where an earlier import was cut off, are not written again; InputError
-    where all are, unless again says so.
+    Measurements that an interrupted import recorded already are skipped, unless again is set. Raises InputError if all
+    of them are recorded already.
     """
+    from mobileone_core.study.record.standalone import standalone_run
+
     sha256 = source.sha256
-    there = {} if again else recorded(workspace.tracking, sha256)
-    if len(there) >= len(measured):
-        run_ids = ", ".join(there.values())
+    recorded = {} if again else recorded_measurements(workspace.tracking, sha256)
+    if len(recorded) >= len(measured):
+        run_ids = ", ".join(recorded.values())
         raise InputError(f"file: it is in the record already, as run {run_ids}; --again records it once more")
     written = []
     for number, (model, item) in enumerate(measured):
-        if number in there:
+        if number in recorded:
             continue
         tags = {**_tags(model, item), "source": source.kind, RAW: sha256, INDEX: str(number)}
         name = f"{model.model} {item.device} {item.protocol}"
-        with one_run(workspace, EXPERIMENT, name, tags, {"model": model.model, "n": item.n}) as run:
-            source.keep(run)
+        with standalone_run(workspace, EXPERIMENT, name, tags, {"model": model.model, "n": item.n}) as run:
+            source.save(run)
             if item.samples:
-                run.text("samples.json", json.dumps(list(item.samples)) + "\n")
+                run.save_text("samples.json", json.dumps(list(item.samples)) + "\n")
             run.log(_metrics(item))
         written.append(run.run_id)
     return written
 
 
-def recorded(tracking: str, sha256: str) -> dict[int, str]:
-    """The FINISHED runs of a raw file: measurement by number, from 0, and run id."""
-    if _is_missing(tracking):
-        return {}
-    runs = Record(tracking).runs(EXPERIMENT, f"{FINISHED} AND tags.{RAW} = '{sha256}'")
-    return {int(run.data.tags[INDEX]): run.info.run_id for run in runs}
+def recorded_measurements(tracking: str, sha256: str) -> dict[int, str]:
+    """Run ids of a raw file's recorded measurements, by their index in the file."""
+    runs = [run for run in _finished(tracking) if run.tags.get(RAW) == sha256]
+    return {int(run.tags[INDEX]): run.run_id for run in runs}
 
 
 def read_devices(tracking: str) -> tuple[DeviceRow, ...]:
-    """All finished measurements on devices, in an order of their own; none where there is no record."""
-    if _is_missing(tracking):
-        return ()
-    rows = map(_row, Record(tracking).runs(EXPERIMENT, FINISHED))
+    """All finished measurements on devices, by model, device, protocol and date; none if there is no record."""
+    rows = map(_row, _finished(tracking))
     return tuple(sorted(rows, key=lambda row: (row.model, row.device, row.protocol, row.date, row.run_id)))
 
 
-def _is_missing(tracking: str) -> bool:
-    path = sqlite_path(tracking)
-    return path is not None and not database_exists(path)
+def _finished(tracking: str) -> list[RecordedRun]:
+    if not record_exists(tracking):
+        return []
+    with open_record(tracking) as record:
+        return list(record.finished(EXPERIMENT))
 
 
 def _tags(model: ExportedModel, item: DeviceMeasurement) -> dict[str, str]:
-    known = {
+    optional = {
         "model": model.model,
         "variant": model.variant,
         "form": model.form,
@@ -124,7 +127,7 @@ def _tags(model: ExportedModel, item: DeviceMeasurement) -> dict[str, str]:
         "placement": json.dumps(dict(item.placement), sort_keys=True) if item.placement else "",
     }
     return {
-        **{name: text for name, text in known.items() if text},
+        **{name: text for name, text in optional.items() if text},
         "model_hash": item.model_hash,
         "device": item.device,
         "os": item.os,
@@ -145,13 +148,12 @@ def _metrics(item: DeviceMeasurement) -> dict[str, float]:
     return {**times, **load, **placed, "latency/n": float(item.n)}
 
 
-def _row(run: Run) -> DeviceRow:
-    tags, metrics = run.data.tags, run.data.metrics
-    texts = ("model", "model_hash", "device", "os", "compute_units", "protocol", "source", "date")
+def _row(run: RecordedRun) -> DeviceRow:
+    tags, texts = run.tags, ("model", "model_hash", "device", "os", "compute_units", "protocol", "source", "date")
     missing = [name for name in (*texts, "n") if name not in tags]
-    require(not missing, "run", run.info.run_id, f"a measurement with the tags {', '.join(missing)}")
-    more: dict[str, Any] = {name: tags.get(name, "") for name in ("variant", "form", "precision", "input")}
-    found = {name: metrics[METRIC.format(name)] for name in STATISTICS if METRIC.format(name) in metrics}
+    require(not missing, "run", run.run_id, f"a measurement with the tags {', '.join(missing)}")
+    times = {name: run.metrics[METRIC.format(name)] for name in STATISTICS if METRIC.format(name) in run.metrics}
+    optional = {name: tags.get(name, "") for name in ("variant", "form", "precision", "input")}
     return DeviceRow(
-        **{name: tags[name] for name in texts}, statistics=found, n=int(tags["n"]), run_id=run.info.run_id, **more
+        **{name: tags[name] for name in texts}, **optional, statistics=times, n=int(tags["n"]), run_id=run.run_id
     )

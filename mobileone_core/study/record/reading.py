@@ -1,101 +1,88 @@
-"""The record as reports read it: finished cells, their curves, and what was measured side by side."""
+"""The record as reports read it: finished cells, their curves, comparisons, and evaluations of checkpoints."""
 
+import dataclasses
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-
-from mlflow.entities import Run
+from typing import TYPE_CHECKING
 
 from mobileone_core.fields import as_tuples
+from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.environment import ENTRY_TAGS, RUN_TAGS, VERSION
-from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan, PlannedComparison
-from mobileone_core.study.record.record import COUNT, FINISHED, PLAN, Record
-from mobileone_core.study.rows import CellRow, CurvePoint, DeviceRow, EvaluationRow, StudyRecord
+from mobileone_core.study.record.access import open_record
+from mobileone_core.study.record.devices import read_devices
+from mobileone_core.study.record.tables import COUNT, RecordedRun
+from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
+
+if TYPE_CHECKING:
+    from mobileone_core.study.record.access import RecordReader
+
+EVALUATIONS = "evaluate"  # the experiment of evaluations
 
 
 def read_record(tracking: str, plan: Plan) -> StudyRecord:
-    """All that a report shows of a plan: rows in its order, teachers last; a gap where nothing is finished."""
-    record = Record(tracking)
-    found = list(record.runs(plan.study.name, _finished_in(plan.queue)))
-    rows, problems = _rows_of(found, [cell.key for cell in (*plan.cells, *plan.teachers)])
+    """Everything that a report shows of a plan.
+
+    Rows stand in the plan's order, teachers last; a cell without a finished run has none. Evaluations and latencies on
+    devices, which belong to no study, are read for plans that show them. Raises InputError if the record cannot be
+    used.
+    """
+    keys = [cell.key for cell in (*plan.cells, *plan.teachers)]
+    comparisons = {planned.key: planned for planned in plan.comparisons}
+    with open_record(tracking) as record:
+        rows, compared = _sorted_out(record.finished(plan.study.name, plan.queue), keys, comparisons)
+        curves = _curves(record, plan, rows) if plan.study.curves else []
+    problems = _doubled(rows)
     comparison: list[CellRow] = []
-    for planned in plan.comparisons:
-        measured, more = _compared(found, planned)
+    for key, planned in comparisons.items():
+        measured, more = _compared(compared.get(key, []), planned)
         comparison += measured
         problems += more
-    own = {cell.key for cell in plan.cells}
-    curves = [point for row in rows if row.key in own for point in _curves(record, row, plan.study.curves)]
-    evaluations, devices = _beside(tracking) if plan.shows_standalone_runs else ((), ())
-    return StudyRecord(rows, problems, comparison, curves, evaluations, devices)
+    if not plan.shows_standalone_runs:
+        return StudyRecord(rows, problems, comparison, curves)
+    return StudyRecord(rows, problems, comparison, curves, read_evaluations(tracking), read_devices(tracking))
 
 
-def _beside(tracking: str) -> tuple[Sequence[EvaluationRow], Sequence[DeviceRow]]:
-    """Evaluations of checkpoints and latencies on devices, which belong to no study."""
-    from mobileone_core.study.record.devices import read_devices
-    from mobileone_core.study.record.evaluations import read_evaluations
-
-    return read_evaluations(tracking), read_devices(tracking)
-
-
-def read_plans(tracking: str, study: str) -> list[Plan]:
-    """The plans recorded for a study."""
-    experiment = Record(tracking).experiment(study)
-    tags = experiment.tags if experiment else {}
-    return [read_plan(text) for name, text in sorted(tags.items()) if name.startswith(PLAN)]
-
-
-def recorded_studies(tracking: str) -> list[str]:
-    """The studies that have a plan in the record."""
-    found = Record(tracking).client.search_experiments(order_by=["experiment_id ASC"])
-    return [item.name for item in found if any(name.startswith(PLAN) for name in item.tags)]
+def _sorted_out(
+    runs: Iterable[RecordedRun], keys: Sequence[str], comparisons: Collection[str]
+) -> tuple[list[CellRow], dict[str, list[RecordedRun]]]:
+    """Rows of the cells with these keys, in their order, and the runs of comparisons by key."""
+    index = {key: number for number, key in enumerate(keys)}
+    rows, compared = [], {}
+    texts: dict[str, str] = {}  # one copy of every tag that rows share
+    for run in runs:
+        key = run.tags["cell"]
+        if key in index:
+            rows.append(_row(run, texts))
+        elif key in comparisons:
+            compared.setdefault(key, []).append(run)
+    return sorted(rows, key=lambda row: (index[row.key], row.run_id)), compared
 
 
-def holds(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
-    """Whether the plan is recorded, these and no others of its runs are FINISHED, and none of its queue is open."""
-    record = Record(tracking)
-    experiment = record.experiment(plan.study.name)
-    if experiment is None or experiment.tags.get(PLAN + plan.id) != plan.to_json():
-        return False
-    finished = record.runs(plan.study.name, _finished_in(plan.queue))
-    keys = {cell.key for cell in plan.queued}
-    found = {run.info.run_id for run in finished if run.data.tags["cell"] in keys}
-    return found == set(runs) and not record.open_runs(plan.study.name, plan.queue)
-
-
-def _finished_in(queue: str) -> str:
-    """In MLflow's search language; two settings of a study may share cells, each with runs of its own."""
-    return f"{FINISHED} AND tags.queue = '{queue}'"
-
-
-def _rows_of(runs: Sequence[Run], keys: Sequence[str]) -> tuple[list[CellRow], list[str]]:
-    """The runs of these cells, in the order of keys, and what is wrong with them in words."""
-    wanted = {key: number for number, key in enumerate(keys)}
-    rows = sorted((row for row in map(_row, runs) if row.key in wanted), key=lambda row: (wanted[row.key], row.run_id))
+def _doubled(rows: Sequence[CellRow]) -> list[str]:
+    """A problem per cell with several finished runs."""
     by_key: dict[str, list[str]] = {}
     for row in rows:
         by_key.setdefault(row.key, []).append(row.run_id)
-    problems = [
+    return [
         f"cell {key} has {len(ids)} finished runs, where one is allowed: {', '.join(ids)}"
         for key, ids in by_key.items()
         if len(ids) > 1
     ]
-    return rows, problems
 
 
-def _compared(runs: Sequence[Run], planned: PlannedComparison) -> tuple[list[CellRow], list[str]]:
-    """The rows of a comparison, levels in its order and the train form first; none of a part of one."""
+def _compared(runs: Sequence[RecordedRun], planned: PlannedComparison) -> tuple[list[CellRow], list[str]]:
+    """Rows of a comparison, levels in its order and the train form first; none of an incomplete one."""
     key = planned.key
-    of_key = [run for run in runs if run.data.tags["cell"] == key]
-    attempts = {run.data.tags["trial"] for run in of_key}
-    count = int(of_key[0].data.tags[COUNT]) if of_key else 0
-    if len(attempts) > 1 or len(of_key) != count:
-        return [], [f"comparison {key} has {len(of_key)} finished runs of {len(attempts)} attempts, not {count} of one"]
+    attempts = {run.tags["trial"] for run in runs}
+    count = int(runs[0].tags[COUNT]) if runs else 0
+    if len(attempts) > 1 or len(runs) != count:
+        return [], [f"comparison {key} has {len(runs)} finished runs of {len(attempts)} attempts, not {count} of one"]
     factors: dict[str, Sequence[str]] = {entry.label: tuple(entry.factors) for entry in planned.spec.entries}
     order = {label: number for number, label in enumerate(factors)}
-    place = {run.info.run_id: (order[run.data.tags["level"]], run.data.tags.get("form") != "train") for run in of_key}
-    rows = [_with_factors_as(_row(run), factors[run.data.tags["level"]]) for run in of_key]
-    return sorted(rows, key=lambda row: place[row.run_id]), []
+    runs = sorted(runs, key=lambda run: (order[run.tags["level"]], run.tags.get("form") != "train"))
+    return [_with_factors_as(_row(run, {}), factors[run.tags["level"]]) for run in runs], []
 
 
 def _with_factors_as(row: CellRow, names: Sequence[str]) -> CellRow:
@@ -104,19 +91,45 @@ def _with_factors_as(row: CellRow, names: Sequence[str]) -> CellRow:
     return replace(row, factors={name: row.factors[name] for name in (*names, *others)})
 
 
-def _curves(record: Record, row: CellRow, metrics: Sequence[str]) -> Iterator[CurvePoint]:
-    """The last value of every epoch; a metric that was not logged has no points."""
-    for name in metrics:
-        history = record.client.get_metric_history(row.run_id, name)
-        values = {point.step: point.value for point in sorted(history, key=lambda point: point.timestamp)}
-        yield from (CurvePoint(row.key, name, epoch, value) for epoch, value in sorted(values.items()))
+def _curves(record: "RecordReader", plan: Plan, rows: Sequence[CellRow]) -> list[CurvePoint]:
+    """The study's curves of its own cells; a metric that was not logged has no points."""
+    cells = {cell.key for cell in plan.cells}
+    keys = {row.run_id: row.key for row in rows if row.key in cells}
+    return [
+        CurvePoint(keys[run_id], metric, epoch, value)
+        for run_id, metric, values in record.curves(list(keys), plan.study.curves)
+        for epoch, value in sorted(values.items())
+    ]
 
 
-def _row(run: Run) -> CellRow:
-    tags = run.data.tags
+def _row(run: RecordedRun, texts: dict[str, str]) -> CellRow:
+    tags = run.tags
     environment = {
-        name: text for name, text in tags.items() if name in (*RUN_TAGS, *ENTRY_TAGS) or name.startswith(VERSION)
+        texts.setdefault(name, name): texts.setdefault(text, text)
+        for name, text in tags.items()
+        if name in (*RUN_TAGS, *ENTRY_TAGS) or name.startswith(VERSION)
     }
-    levels = json.loads(tags["factors"])
-    factors = as_tuples(levels)
-    return CellRow(tags["cell"], int(tags["seed"]), factors, run.info.run_id, dict(run.data.metrics), environment)
+    factors = as_tuples(json.loads(tags["factors"]))
+    return CellRow(tags["cell"], int(tags["seed"]), factors, run.run_id, run.metrics, environment)
+
+
+def read_evaluations(tracking: str) -> tuple[EvaluationRow, ...]:
+    """Finished evaluations of unchanged variants. Raises InputError if the record cannot be used."""
+    with open_record(tracking) as record:
+        rows = [row for run in record.finished(EVALUATIONS, params=True) for row in _evaluations(run)]
+    return tuple(sorted(rows, key=lambda row: (row.variant, row.run_id)))
+
+
+def _evaluations(run: RecordedRun) -> Iterator[EvaluationRow]:
+    """One row; none if the network differs from its variant or another version wrote the run."""
+    tags = run.tags
+    texts = ("variant", "data", "split", "form", "crop", "interpolation", "image_size", "sha256")
+    numbers = [f"{tags.get('split')}/{name}" for name in ("top1", "images")]
+    if not tags.keys() >= set(texts) or not run.metrics.keys() >= set(numbers) or tags["variant"] not in PRESETS:
+        return
+    channels = int(run.params.get("data.channels", "3"))
+    preset = ModelSpec.preset(tags["variant"], in_channels=channels).fitted_to(int(tags["image_size"]))
+    fields = {f"model.{name}": str(value) for name, value in dataclasses.asdict(preset).items()}
+    if all(run.params.get(name) == value for name, value in fields.items()):
+        top1, images = (run.metrics[name] for name in numbers)
+        yield EvaluationRow(**{name: tags[name] for name in texts}, run_id=run.run_id, top1=top1, images=images)

@@ -1,11 +1,12 @@
-"""The record: one MLflow experiment a study, one flat run an attempt at a cell, one a level and form of a comparison.
+"""The record, read and written through MLflow's client.
 
-MLflow is imported here, and in the half that reads.
+One MLflow experiment per study; one flat run per attempt at a cell, and per entry of a comparison.
 """
 
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -21,12 +22,12 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, Run, ViewType
+from mlflow.entities import Experiment, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mobileone_core.benchmark.spec import EntryResult
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.study.database import (
     LOCK_TIMEOUT,
     check_schema,
@@ -39,49 +40,46 @@ from mobileone_core.study.database import (
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.job import one_line
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
+from mobileone_core.study.record.tables import PLAN, RecordedRun, RunStatus
+from mobileone_core.study.record.writer import RunWriter
 from mobileone_core.study.workspace import Workspace, is_server, redacted
-from mobileone_core.training.cell import SCHEMA
-from mobileone_core.training.observer import EpochRecord
+from mobileone_core.training.cell import SCHEMA, CellSpec
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-BATCH = 900  # metrics in one call; MLflow takes 1000
-PAGE = 1000
-PLAN = "plan."
+PAGE = 1000  # runs in one call
 WEIGHTS = "weights.safetensors"
-COUNT = "comparison.runs"  # tag: how many runs the comparison has
 RECORD_ERRORS = (MlflowException,)
-Step = ParamSpec("Step")
-Result = TypeVar("Result")
 FINISHED = "attributes.status = 'FINISHED'"
-FIRST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
+FIRST_CALL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
 
 
-@dataclass(frozen=True)
-class OpenRun:
-    """A run that says RUNNING, and the number of the trial it belongs to."""
+class PatientClient:
+    """An MlflowClient whose calls wait up to 120 s for a locked database; MLflow itself waits 20 s."""
 
-    run_id: str
-    trial: int
+    def __init__(self, tracking: str) -> None:
+        self._client = self._retried(MlflowClient, tracking)
 
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return functools.partial(self._retried, getattr(self._client, name))
 
-def _patiently(step: Callable[Step, Result], /, *arguments: Step.args, **options: Step.kwargs) -> Result:
-    """Take a step again while another process, stopped perhaps, holds the database; MLflow waits 20 s each time."""
-    end = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        try:
-            return step(*arguments, **options)
-        except MlflowException as error:
-            if "database is locked" not in str(error) or time.monotonic() > end:
-                raise
+    @staticmethod
+    def _retried(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        end = time.monotonic() + LOCK_TIMEOUT
+        while True:
+            try:
+                return call(*arguments, **options)
+            except MlflowException as error:
+                if "database is locked" not in str(error) or time.monotonic() > end:
+                    raise
 
 
 @contextlib.contextmanager
-def _first_contact() -> Iterator[None]:
-    """Tell within seconds that no server answers; later calls have MLflow's own patience, minutes."""
-    before = {name: os.environ.get(name) for name in FIRST}
-    os.environ.update(FIRST)
+def _short_timeout() -> Iterator[None]:
+    """Give up on a server that does not answer within seconds; by default MLflow tries for minutes."""
+    before = {name: os.environ.get(name) for name in FIRST_CALL}
+    os.environ.update(FIRST_CALL)
     try:
         yield
     finally:
@@ -90,18 +88,8 @@ def _first_contact() -> Iterator[None]:
             os.environ.update({} if text is None else {name: text})
 
 
-class Patient:
-    """A client whose every call waits for a locked database."""
-
-    def __init__(self, client: MlflowClient) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return functools.partial(_patiently, getattr(self._client, name))
-
-
 class Record:
-    """The runs of a tracking server or database; InputError where it cannot be used."""
+    """The runs of a tracking server or database. Raises InputError if it cannot be used."""
 
     def __init__(self, tracking: str) -> None:
         path = sqlite_path(tracking)
@@ -112,9 +100,8 @@ class Record:
         elif not is_server(tracking) and not has_table("record", tracking, "experiments"):
             raise InputError(f"{redacted(tracking)}: no record here yet")
         try:
-            client = _patiently(MlflowClient, tracking)
-            self.client = cast("MlflowClient", Patient(client))
-            with _first_contact():
+            self.client = cast("MlflowClient", PatientClient(tracking))
+            with _short_timeout():
                 self.client.get_experiment_by_name("Default")
         except MlflowException as error:
             if "failed with exception" in str(error):
@@ -123,46 +110,45 @@ class Record:
         self.tracking = tracking
 
     def experiment(self, study: str) -> Experiment | None:
-        """A study's experiment; InputError where a newer schema wrote it."""
-        found = self.client.get_experiment_by_name(study)
-        if found is not None:
-            check_schema(found.tags.get("schema"), f"record {redacted(self.tracking)}, study {study}")
-        return found
+        """A study's experiment, or None. Raises InputError if a newer schema wrote it."""
+        experiment = self.client.get_experiment_by_name(study)
+        if experiment is not None:
+            check_schema(experiment.tags.get("schema"), f"record {redacted(self.tracking)}, study {study}")
+        return experiment
 
-    def keep_plan(self, plan: Plan, artifacts: Path) -> None:
-        """Record a plan among the tags of its study's experiment, which is created where it is missing."""
-        found = self.opened(plan.study.name, artifacts)
-        if found.tags.get(PLAN + plan.id) != plan.to_json():
-            self.client.set_experiment_tag(found.experiment_id, PLAN + plan.id, plan.to_json())
+    def save_plan(self, plan: Plan, artifacts: Path) -> None:
+        """Save a plan as a tag of its study's experiment, which is created if it is missing."""
+        experiment = self.create_experiment(plan.study.name, artifacts)
+        if experiment.tags.get(PLAN + plan.id) != plan.to_json():
+            self.client.set_experiment_tag(experiment.experiment_id, PLAN + plan.id, plan.to_json())
 
-    def opened(self, name: str, artifacts: Path) -> Experiment:
-        """An experiment to write to: created where it is missing, brought back where it was deleted."""
-        found = self.experiment(name)
-        if found is None:
+    def create_experiment(self, name: str, artifacts: Path) -> Experiment:
+        """An experiment to write to: created if it is missing, restored if it was deleted."""
+        experiment = self.experiment(name)
+        if experiment is None:
             location = None if is_server(self.tracking) else (artifacts / name).as_uri()
-            return self.client.get_experiment(
-                self.client.create_experiment(name, location, tags={"schema": str(SCHEMA)})
-            )
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return found
+            tags = {"schema": str(SCHEMA)}
+            return self.client.get_experiment(self.client.create_experiment(name, location, tags=tags))
+        if experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
+        return experiment
 
-    def start(self, cell: PlannedCell, tags: Mapping[str, str]) -> "RunWriter":
-        """A new run of a cell, with its tags from the first moment."""
+    def start(self, cell: PlannedCell, tags: Mapping[str, str]) -> RunWriter:
+        """Start a run of a cell, with its tags from the first moment."""
         writer = self._started(cell, cell.factors, {"data": cell.spec.data.name, **tags})
         params = [Param(name, str(value)) for name, value in _flat(dataclasses.asdict(cell.spec))]
         self.client.log_batch(writer.run_id, params=params)
         return writer
 
-    def start_arm(self, comparison: PlannedComparison, result: EntryResult, tags: Mapping[str, str]) -> "RunWriter":
-        """A new run of one level of a comparison, or of one form of it."""
+    def start_entry(self, comparison: PlannedComparison, result: EntryResult, tags: Mapping[str, str]) -> RunWriter:
+        """Start a run of one entry of a comparison, or of one form of it."""
         form = {"form": result.form} if result.form else {}
-        said = {"comparison": comparison.key, "level": result.label, "data": comparison.data, **form, **result.tags}
+        named = {"comparison": comparison.key, "level": result.label, "data": comparison.data, **form, **result.tags}
         if result.unmeasured:
-            said["unmeasured"] = result.unmeasured
-        return self._started(comparison, {**result.factors, **form}, {**tags, **said})
+            named["unmeasured"] = result.unmeasured
+        return self._started(comparison, {**result.factors, **form}, {**tags, **named})
 
-    def _started(self, queued: Queued, factors: Mapping[str, Level], tags: Mapping[str, str]) -> "RunWriter":
+    def _started(self, queued: Queued, factors: Mapping[str, Level], tags: Mapping[str, str]) -> RunWriter:
         experiment = self.experiment(queued.study)
         if experiment is None:
             raise InputError.of(
@@ -176,19 +162,19 @@ class Record:
             "factors": json.dumps(dict(factors)),
             **{f"factor.{name}": str(level) for name, level in factors.items()},
         }
-        words = [*(f"{name}={level_text(level)}" for name, level in factors.items()), f"seed={queued.seed}"]
-        run = self.client.create_run(experiment.experiment_id, tags={**named, **tags}, run_name=" ".join(words))
+        name = " ".join([*(f"{name}={level_text(level)}" for name, level in factors.items()), f"seed={queued.seed}"])
+        run = self.client.create_run(experiment.experiment_id, tags={**named, **tags}, run_name=name)
         return RunWriter(self.client, run.info.run_id)
 
     def file(self, run_id: str, name: str, directory: Path) -> Path:
-        """One of a run's artifacts: where it lies, or fetched from a server into a directory.
+        """Path of one of a run's artifacts; those of a server are downloaded into directory.
 
-        Raises InputError where it cannot be had.
+        Raises InputError if there is no such artifact.
         """
         try:
-            place = urlsplit(self.client.get_run(run_id).info.artifact_uri)
-            if place.scheme == "file":
-                path = Path(url2pathname(place.path)) / name
+            uri = urlsplit(self.client.get_run(run_id).info.artifact_uri)
+            if uri.scheme == "file":
+                path = Path(url2pathname(uri.path)) / name
             else:
                 directory.mkdir(parents=True, exist_ok=True)
                 path = Path(self.client.download_artifacts(run_id, name, str(directory)))
@@ -205,23 +191,14 @@ class Record:
         self.client.set_terminated(run_id, status)
 
     def is_active(self, run_id: str) -> bool:
-        """Whether a run is in the record and was not deleted there."""
+        """Whether a run exists and was not deleted."""
         try:
             return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException:
             return False
 
-    def open_runs(self, study: str, queue: str) -> list[OpenRun]:
-        """Runs of a study's queue that say RUNNING."""
-        runs = self.runs(study, f"attributes.status = 'RUNNING' AND tags.queue = '{queue}'")
-        return [OpenRun(run.info.run_id, int(run.data.tags.get("trial", -1))) for run in runs]
-
-    def finished_runs(self, study: str, queue: str) -> set[str]:
-        """Ids of the FINISHED runs of a study's queue."""
-        return {run.info.run_id for run in self.runs(study, f"{FINISHED} AND tags.queue = '{queue}'")}
-
     def runs(self, study: str, condition: str) -> Iterator[Run]:
-        """Runs of a study that meet a condition in MLflow's search language, page by page."""
+        """Runs of a study that meet a condition in MLflow's search language, read page by page."""
         experiment = self.experiment(study)
         token = None
         while experiment is not None:
@@ -233,55 +210,77 @@ class Record:
             if not token:
                 return
 
+    def experiments(self) -> Mapping[str, Mapping[str, str]]:
+        """As RecordTables.experiments."""
+        experiments = self.client.search_experiments(order_by=["experiment_id ASC"])
+        return {experiment.name: experiment.tags for experiment in experiments}
+
+    def experiment_tags(self, study: str) -> Mapping[str, str]:
+        """As RecordTables.experiment_tags."""
+        experiment = self.experiment(study)
+        return experiment.tags if experiment else {}
+
+    def statuses(self, study: str, queue: str) -> Sequence[RunStatus]:
+        """As RecordTables.statuses."""
+        runs = [(run.info, run.data.tags) for run in self.runs(study, f"tags.queue = '{queue}'")]
+        return [
+            RunStatus(info.run_id, info.status, tags["cell"], int(tags.get("trial", -1)))
+            for info, tags in runs
+            if "cell" in tags
+        ]
+
+    def finished(self, study: str, queue: str = "", *, params: bool = True) -> Iterator[RecordedRun]:  # noqa: ARG002
+        """As RecordTables.finished; params are always read."""
+        for run in self.runs(study, f"{FINISHED} AND tags.queue = '{queue}'" if queue else FINISHED):
+            yield RecordedRun(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
+
+    def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> Iterator[tuple[str, str, Mapping[int, float]]]:
+        """As RecordTables.curves, with a request per run and metric."""
+        for run_id, name in itertools.product(runs, metrics):
+            history = self.client.get_metric_history(run_id, name)
+            yield run_id, name, {item.step: item.value for item in sorted(history, key=lambda item: item.timestamp)}
+
 
 @dataclass(frozen=True)
-class RunWriter:
-    """Writes one run: a batch of metrics an epoch, the final metrics and files at the end."""
+class FinishedRun:
+    """A finished cell: its spec, the file of its final weights, its metrics (accuracies are fractions), its variant."""
 
-    client: MlflowClient
-    run_id: str
+    spec: CellSpec
+    weights: Path
+    metrics: Mapping[str, float]
+    variant: str
 
-    def epochs(self, history: Sequence[EpochRecord]) -> None:
-        """Log epochs with the times at which they ended; the step of a curve is the epoch."""
-        metrics = [
-            Metric(name, value, record.time_ms, record.epoch)
-            for record in history
-            for name, value in record.metrics.items()
-        ]
-        self._log(metrics)
 
-    def result(self, cell: PlannedCell, metrics: Mapping[str, float], last: EpochRecord, weights: Path) -> None:
-        """Log the final metrics that the last epoch's curve does not hold already, cell.json and the weights."""
-        final = {name: value for name, value in metrics.items() if last.metrics.get(name) != value}
-        self._log([Metric(name, value, last.time_ms, last.epoch) for name, value in final.items()])
-        spec = {"schema": SCHEMA, **dataclasses.asdict(cell.spec)}
-        self.client.log_text(self.run_id, json.dumps(spec, indent=2) + "\n", "cell.json")
-        self.client.log_artifact(self.run_id, str(weights))
-
-    def arm(self, comparison: PlannedComparison, result: EntryResult) -> None:
-        """Log the metrics of one form of a level, all its samples (samples.json) and what was compared."""
-        now = time.time_ns() // 1_000_000
-        self._log([Metric(name, value, now, 0) for name, value in result.metrics.items()])
-        self.client.log_text(self.run_id, json.dumps(result.samples) + "\n", "samples.json")
-        self.client.log_text(self.run_id, comparison.spec.to_json() + "\n", "comparison.json")
-
-    def _log(self, metrics: Sequence[Metric]) -> None:
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.run_id, metrics[start : start + BATCH])
+def read_run(tracking: str, run_id: str, directory: Path) -> FinishedRun:
+    """Read a finished cell's run; files of a server are downloaded into directory. Raises InputError."""
+    record = Record(tracking)
+    try:
+        run = record.client.get_run(run_id)
+    except RECORD_ERRORS as error:
+        allowed = f"a run of the record {redacted(tracking)}; mobileone status shows"
+        raise InputError.of("run", run_id, allowed) from error
+    require(run.info.status == "FINISHED", "run", f"{run_id} ({run.info.status})", "a FINISHED run")
+    require("cell" in run.data.tags, "run", run_id, "a run of a cell, which has weights")
+    spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))
+    weights = record.file(run_id, WEIGHTS, directory)
+    return FinishedRun(spec, weights, dict(run.data.metrics), run.data.tags.get("variant", ""))
 
 
 def create_record(workspace: Workspace) -> None:
-    """Create MLflow's tables where there are none; a file aside and renamed, so that a half-made one is never seen."""
+    """Create MLflow's tables if they are missing.
+
+    An SQLite file is created under another name and renamed, so that no process sees an unfinished one.
+    """
     tracking = workspace.tracking
     path = sqlite_path(tracking)
     if path is None and not is_server(tracking) and not has_table("record", tracking, "experiments"):
         SqlAlchemyStore(tracking, workspace.artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
     if path is None or database_exists(path):
         return
-    aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    store = SqlAlchemyStore(f"sqlite:///{aside}", workspace.artifacts.as_uri())  # type: ignore[no-untyped-call]
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
+    store = SqlAlchemyStore(f"sqlite:///{unfinished}", workspace.artifacts.as_uri())  # type: ignore[no-untyped-call]
     store.engine.dispose()
-    aside.replace(path)
+    unfinished.replace(path)
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,9 @@ from mobileone_core.study.job import Job
 from mobileone_core.study.locks import measuring
 from mobileone_core.study.plan import PlannedCell, PlannedComparison
 from mobileone_core.study.queue.queue import Claim, Queue
-from mobileone_core.study.record.record import COUNT, WEIGHTS, Record, RunWriter
+from mobileone_core.study.record.record import WEIGHTS, Record
+from mobileone_core.study.record.tables import COUNT
+from mobileone_core.study.record.writer import RunWriter
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec, teacher_cell
@@ -116,7 +118,7 @@ class Attempt:
     def _train(self, cell: PlannedCell, tags: Mapping[str, str]) -> float:
         writer = self.runs.add(self.record.start(cell, tags))
         self.runs.publish()
-        self.observer.log = writer.epochs
+        self.observer.log = writer.log_epochs
         self._await_neighbours(cell.key)
         result: CellResult = resolve_name(self.job.setup.engine.train)(
             cell.spec,
@@ -129,7 +131,7 @@ class Attempt:
         value = result.metrics.get(self.observer.metric)
         if value is None or not math.isfinite(value):
             raise TrainingFailed(f"{self.observer.metric} is {value}")
-        writer.result(cell, result.metrics, self.observer.last, result.weights)
+        writer.log_result(cell, result.metrics, self.observer.last, result.weights)
         return value
 
     def _compare(self, comparison: PlannedComparison, tags: Mapping[str, str]) -> float:
@@ -142,7 +144,7 @@ class Attempt:
         for result in results:
             self.observer.batch_finished()
             tags_of_run = {COUNT: str(len(results)), **tags}
-            self.runs.add(self.record.start_arm(comparison, result, tags_of_run)).arm(comparison, result)
+            self.runs.add(self.record.start_entry(comparison, result, tags_of_run)).log_entry(comparison, result)
         if not self.runs.publish():
             raise TrainingStopped
         controls = [value for item in results for name, value in item.metrics.items() if name.startswith(CONTROL)]

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from mobileone_core.study.database import database_exists, sqlite_path
 from mobileone_core.study.job import Setup
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.record.access import record_exists, recorded_plans
+from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.run.runner import Outcome, RunDisplay, run_study
 from mobileone_core.study.workspace import Workspace
 
@@ -22,8 +23,6 @@ def run_plan(plan: Plan, setup: Setup, display: Callable[[Plan], RunDisplay]) ->
         is_unmeasured = any(item.role == "comparison" for item in outcome.failures)
         if plan.is_final or outcome.interrupted or is_open or is_unmeasured:
             return plan, outcome
-        from mobileone_core.study.record.reading import read_record
-
         grown = plan.grown(read_record(setup.workspace.tracking, plan))
         if grown == plan:
             return plan, outcome
@@ -32,9 +31,6 @@ def run_plan(plan: Plan, setup: Setup, display: Callable[[Plan], RunDisplay]) ->
 
 def resumed(plan: Plan, workspace: Workspace) -> Plan:
     """The plan with what the record already added to it."""
-    path = sqlite_path(workspace.tracking)
-    if plan.is_final or (path is not None and not database_exists(path)):
+    if plan.is_final or not record_exists(workspace.tracking):
         return plan
-    from mobileone_core.study.state import recorded_plans
-
     return plan.resumed(recorded_plans(workspace.tracking, plan.study.name))

@@ -21,7 +21,7 @@ def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[st
         create_queue(workspace.queue)
         create_record(workspace)
         record = Record(workspace.tracking)
-        record.keep_plan(plan, workspace.artifacts)
+        record.save_plan(plan, workspace.artifacts)
         queue = Queue(workspace.queue, plan.queue, timing, kill_runs(record), create=True)
         repairs = repair_queue(queue, record, workspace)
         states = cell_states(workspace, plan)

@@ -10,6 +10,7 @@ from mobileone_core.study.job import Job, QueueTiming
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import QUEUE_ERRORS
 from mobileone_core.study.queue.trials import TrialView
+from mobileone_core.study.record.access import run_statuses
 from mobileone_core.study.record.record import RECORD_ERRORS, Record
 from mobileone_core.study.state import study_names
 from mobileone_core.study.workspace import Workspace
@@ -45,8 +46,8 @@ def repair_queue(queue: Queue, record: Record, workspace: Workspace) -> list[str
     """Repair one queue and its runs, also while workers are alive. Returns one line per repair."""
     lines = [f"trial {trial.number} was left by a dead process: its cell is queued again" for trial in queue.sweep()]
     study, name = queue.study_name, queue.name
-    runs = record.open_runs(study, name)  # read before the trials: an open run had a live trial then
-    finished = record.finished_runs(study, name)
+    statuses = run_statuses(record.tracking, study, name)  # before the trials: an open run had a live trial then
+    finished = {run.run_id for run in statuses if run.status == "FINISHED"}
     trials = queue.trials()
     for trial in queue.lost():
         queue.requeue(trial)
@@ -54,7 +55,7 @@ def repair_queue(queue: Queue, record: Record, workspace: Workspace) -> list[str
     for trial in (item for item in trials if item.state == "COMPLETE"):
         lines += _finish(trial, record, workspace.checkpoints(name, trial.key), finished)
     by_number = {trial.number: trial for trial in trials}
-    for run in runs:
+    for run in (run for run in statuses if run.status == "RUNNING"):
         if not _owns(by_number.get(run.trial), run.run_id):
             record.end(run.run_id, "KILLED")
             lines.append(f"run {run.run_id} was left open by trial {run.trial}: KILLED")

@@ -18,7 +18,8 @@ from study_proof import (
 )
 
 from mobileone_core.study.queue.queue import Claim, Queue
-from mobileone_core.study.record.record import Record, RunWriter
+from mobileone_core.study.record.record import Record
+from mobileone_core.study.record.writer import RunWriter
 from mobileone_core.study.run import attempt as attempts
 from mobileone_core.study.state import cell_states, is_settled
 
@@ -29,8 +30,8 @@ POINTS = {
     "run noted": lambda: after(Claim, "note", says("runs")),
     "in the middle of an epoch": lambda: before(attempts.AttemptObserver, "batch_finished", nth(7)),
     "epoch logged, no checkpoint": lambda: after(attempts.AttemptObserver, "epoch_finished"),
-    "trained, nothing final logged": lambda: before(RunWriter, "result"),
-    "trained and logged, not told": lambda: after(RunWriter, "result"),
+    "trained, nothing final logged": lambda: before(RunWriter, "log_result"),
+    "trained and logged, not told": lambda: after(RunWriter, "log_result"),
     "told, not FINISHED": lambda: before(Record, "end", says("FINISHED")),
     "FINISHED, checkpoint still there": lambda: after(Record, "end", says("FINISHED")),
 }
@@ -40,7 +41,7 @@ def fill_disk():
     def full(*_):
         raise OSError(28, os.strerror(28), "weights.safetensors")
 
-    RunWriter.result = full
+    RunWriter.log_result = full
 
 
 def crash_and_work(plan, workspace, arrange, data_root=None):
@@ -71,7 +72,7 @@ def test_a_worker_that_dies_with_a_teacher_is_mended_and_its_students_follow(dat
 
 
 PLANNING = {
-    "plan not recorded": lambda: before(Record, "keep_plan"),
+    "plan not recorded": lambda: before(Record, "save_plan"),
     "plan recorded, nothing queued": lambda: before(Queue, "enqueue"),
     "one cell queued": lambda: after(Queue, "enqueue"),
 }

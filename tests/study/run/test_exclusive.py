@@ -30,7 +30,8 @@ from mobileone_core.study.locks import measuring
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim
 from mobileone_core.study.record.reading import read_record
-from mobileone_core.study.record.record import Record, RunWriter
+from mobileone_core.study.record.record import Record
+from mobileone_core.study.record.writer import RunWriter
 from mobileone_core.study.run import attempt
 from mobileone_core.study.run.attempt import neighbours
 from mobileone_core.study.run.planner import plan_cells
@@ -169,10 +170,10 @@ def several(*arguments):
 
 POINTS = {
     "in a round": lambda: after(Claim, "report", nth(7)),
-    "measured, no run": lambda: before(Record, "start_arm"),
-    "one run, empty": lambda: after(Record, "start_arm"),
-    "two runs": lambda: after(RunWriter, "arm", nth(2)),
-    "all runs, not noted": lambda: after(RunWriter, "arm", nth(RUNS)),
+    "measured, no run": lambda: before(Record, "start_entry"),
+    "one run, empty": lambda: after(Record, "start_entry"),
+    "two runs": lambda: after(RunWriter, "log_entry", nth(2)),
+    "all runs, not noted": lambda: after(RunWriter, "log_entry", nth(RUNS)),
     "noted, not told": lambda: after(Claim, "note", several),
     "told, none FINISHED": lambda: before(Record, "end", says("FINISHED")),
     "one FINISHED": lambda: after(Record, "end", says("FINISHED")),
@@ -237,7 +238,7 @@ def test_a_failed_comparison_leaves_nothing_that_counts(copy):
         def full(*_):
             raise OSError(28, "No space left on device")
 
-        RunWriter.arm = full
+        RunWriter.log_entry = full
 
     assert in_child(crash_and_work, copy, fail) == 0
     state = comparison_state(copy)

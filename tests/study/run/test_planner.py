@@ -11,7 +11,8 @@ from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import trial_views
-from mobileone_core.study.record.reading import read_plans, read_record, recorded_studies
+from mobileone_core.study.record.access import recorded_plans, recorded_studies
+from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.planner import plan_cells, queue_order
 from mobileone_core.study.run.repair import repair
@@ -34,7 +35,7 @@ def test_planning_again_adds_nothing(databases, workspace):
     give_databases(databases, workspace)
     assert in_child(plan_once, workspace) == in_child(plan_once, workspace) == 0
     assert [trial.attributes["cell"] for trial in trials(workspace)] == [cell.key for cell in queue_order(PLAN.cells)]
-    assert read_plans(workspace.tracking, PLAN.study.name) == [PLAN]
+    assert recorded_plans(workspace.tracking, PLAN.study.name) == [PLAN]
     assert recorded_studies(workspace.tracking) == [PLAN.study.name]
 
 
@@ -46,7 +47,7 @@ def test_a_larger_plan_adds_only_what_it_has_more(databases, workspace):
     waiting = [trial.attributes["cell"] for trial in trials(workspace) if trial.state == "WAITING"]
     new = [cell for cell in larger.cells if cell.factors["k"] == 4]
     assert waiting == [cell.key for cell in new]
-    assert {plan.id for plan in read_plans(workspace.tracking, PLAN.study.name)} == {PLAN.id, larger.id}
+    assert {plan.id for plan in recorded_plans(workspace.tracking, PLAN.study.name)} == {PLAN.id, larger.id}
 
 
 def test_every_level_gets_its_first_seed_before_any_its_second_and_the_dear_ones_come_first():
@@ -58,7 +59,7 @@ def test_two_planners_at_once_on_nothing_at_all(workspace):
     children = [start_child(plan_once, workspace) for _ in range(2)]
     assert [status_of(child) for child in children] == [0, 0]
     assert sorted(trial.attributes["cell"] for trial in trials(workspace)) == sorted(cell.key for cell in PLAN.cells)
-    assert read_plans(workspace.tracking, PLAN.study.name) == [PLAN]
+    assert recorded_plans(workspace.tracking, PLAN.study.name) == [PLAN]
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ from study_proof import finished_workspace, give_databases, in_child, plan_and_w
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Factor
-from mobileone_core.study.record.reading import read_plans, read_record
+from mobileone_core.study.record.access import open_record, recorded_plans
+from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
+from mobileone_core.study.record.tables import RecordTables
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.training.cell import CellSpec
 
@@ -127,9 +129,34 @@ def test_two_finished_runs_of_a_cell_are_a_problem_that_names_both(copy):
     assert all(word in problem for word in (KEYS[0], "2 finished runs", *(row.run_id for row in told.rows[:2])))
 
 
-def test_runs_are_read_page_by_page(finished, monkeypatch):
+def test_the_tables_say_what_mlflows_client_says(copy, monkeypatch):
     monkeypatch.setattr("mobileone_core.study.record.record.PAGE", 1)
-    assert [row.key for row in read_record(finished.tracking, PLAN).rows] == KEYS
+    monkeypatch.setattr("mobileone_core.study.record.tables.CHUNK", 3)
+    client = Record(copy.tracking)
+    first = read_record(copy.tracking, PLAN).rows[0].run_id
+    client.client.log_metric(first, "val/top1", float("nan"), step=2)
+    client.client.log_metric(first, "val/top1", float("inf"), step=3)
+    client.client.set_tag(first, "queue", "another")
+    client.client.delete_run(read_record(copy.tracking, PLAN).rows[-1].run_id)
+    client.start(PLAN.cells[1], OWN)
+    with open_record(copy.tracking) as tables:
+        assert isinstance(tables, RecordTables)
+        for queue in (PLAN.queue, "another", ""):
+            runs = [sorted(item.finished(STUDY, queue, params=True), key=repr) for item in (client, tables)]
+            assert repr(runs[0]) == repr(runs[1])  # nan is not nan
+            assert len(runs[0]) == {PLAN.queue: 2, "another": 1, "": 3}[queue]
+        assert sorted(client.statuses(STUDY, PLAN.queue)) == sorted(tables.statuses(STUDY, PLAN.queue))
+        assert client.experiment_tags(STUDY) == tables.experiment_tags(STUDY) != {}
+        assert client.experiment_tags("other") == tables.experiment_tags("other") == {}
+        assert client.experiments() == tables.experiments()
+        ids = [run.run_id for run in tables.finished(STUDY)]
+        assert repr(list(client.curves(ids, PLAN.study.curves))) == repr(list(tables.curves(ids, PLAN.study.curves)))
+
+
+def test_the_client_gives_the_same_record(finished, monkeypatch):
+    expected = read_record(finished.tracking, PLAN)
+    monkeypatch.setattr("mobileone_core.study.record.access.sqlite_path", lambda _: None)
+    assert read_record(finished.tracking, PLAN) == expected
 
 
 def test_a_metric_that_is_no_number_is_kept_as_such(copy):
@@ -142,5 +169,5 @@ def test_a_metric_that_is_no_number_is_kept_as_such(copy):
 
 def test_a_record_that_is_not_there_is_named_and_not_made(workspace):
     with pytest.raises(InputError, match=r"mlflow.db: no record here yet"):
-        read_plans(workspace.tracking, STUDY)
+        recorded_plans(workspace.tracking, STUDY)
     assert not workspace.runs.exists()

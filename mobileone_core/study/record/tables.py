@@ -1,0 +1,136 @@
+"""MLflow's tables in an SQLite file, read without MLflow and without changing the file."""
+
+import contextlib
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.database import check_revision, check_schema, database_exists, open_readonly
+
+PLAN = "plan."  # start of an experiment tag that holds a plan
+COUNT = "comparison.runs"  # tag: how many runs the comparison has
+CHUNK = 500  # runs per query
+VALUE = "CASE WHEN is_nan THEN NULL ELSE value END"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A FINISHED run: its tags, the last value of every metric, and its params if they were requested."""
+
+    run_id: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+class RunStatus(NamedTuple):
+    """A run's status in MLflow, and the cell and trial that it belongs to (-1 if it names no trial)."""
+
+    run_id: str
+    status: str
+    cell: str
+    trial: int
+
+
+class RecordTables:
+    """One consistent view of a record. Deleted runs and experiments do not exist in it.
+
+    Methods that name a study raise InputError if a newer schema wrote its experiment.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection = connection
+        self.path = path
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path) -> Iterator["RecordTables"]:
+        """Open a record's file. Raises InputError if it is missing or no record."""
+        if not database_exists(path):
+            raise InputError(f"{path}: no record here yet")
+        with open_readonly(path) as connection:
+            check_revision(connection, path, "mlflow", "store/db_migrations/versions")
+            connection.execute("BEGIN")
+            yield cls(connection, path)
+
+    def experiments(self) -> Mapping[str, Mapping[str, str]]:
+        """Tags of every experiment by name, in order of creation."""
+        query = "SELECT name FROM experiments WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
+        return {name: self._tags_of(name) for (name,) in self.connection.execute(query).fetchall()}
+
+    def experiment_tags(self, study: str) -> Mapping[str, str]:
+        """Tags of a study's experiment; none if it does not exist."""
+        tags = self._tags_of(study)
+        check_schema(tags.get("schema"), f"record {self.path}, study {study}")
+        return tags
+
+    def statuses(self, study: str, queue: str) -> Sequence[RunStatus]:
+        """Status of every run of a study's queue."""
+        self.experiment_tags(study)
+        query = (
+            "SELECT runs.run_uuid, status, cell.value, coalesce(trial.value, -1) FROM runs "
+            "JOIN experiments USING (experiment_id) "
+            "JOIN tags AS queue ON queue.run_uuid = runs.run_uuid AND queue.key = 'queue' "
+            "JOIN tags AS cell ON cell.run_uuid = runs.run_uuid AND cell.key = 'cell' "
+            "LEFT JOIN tags AS trial ON trial.run_uuid = runs.run_uuid AND trial.key = 'trial' "
+            "WHERE experiments.name = ? AND queue.value = ? AND runs.lifecycle_stage = 'active'"
+        )
+        rows = self.connection.execute(query, (study, queue))
+        return [RunStatus(run_id, status, cell, int(trial)) for run_id, status, cell, trial in rows]
+
+    def finished(self, study: str, queue: str = "", *, params: bool = False) -> Iterator[RecordedRun]:
+        """The FINISHED runs of a study's queue, or of the whole experiment if no queue is given."""
+        self.experiment_tags(study)
+        query = (
+            "SELECT runs.run_uuid FROM runs JOIN experiments USING (experiment_id) "
+            "LEFT JOIN tags AS queue ON queue.run_uuid = runs.run_uuid AND queue.key = 'queue' "
+            "WHERE experiments.name = ? AND ? IN ('', queue.value) "
+            "AND status = 'FINISHED' AND runs.lifecycle_stage = 'active'"
+        )
+        runs = [run_id for (run_id,) in self.connection.execute(query, (study, queue))]
+        for chunk in _chunks(runs):
+            tags, metrics = self._values("tags", "value", chunk), self._values("latest_metrics", VALUE, chunk)
+            requested = self._values("params", "value", chunk) if params else {}
+            for run_id in chunk:
+                numbers = {name: _number(value) for name, value in metrics.get(run_id, {}).items()}
+                yield RecordedRun(run_id, tags.get(run_id, {}), numbers, requested.get(run_id, {}))
+
+    def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> Iterator[tuple[str, str, Mapping[int, float]]]:
+        """Run id, metric and the last value of every epoch, run by run, metrics in their order."""
+        for chunk in _chunks(runs):
+            query = (
+                f"SELECT run_uuid, key, step, {VALUE} FROM metrics WHERE run_uuid IN ({_marks(chunk)}) "
+                f"AND key IN ({_marks(metrics)}) ORDER BY timestamp, step, value"
+            )
+            curves: dict[tuple[str, str], dict[int, float]] = {}
+            for run_id, name, step, value in self.connection.execute(query, (*chunk, *metrics)):
+                curves.setdefault((run_id, name), {})[step] = _number(value)
+            yield from ((run_id, name, curves.get((run_id, name), {})) for run_id in chunk for name in metrics)
+
+    def _tags_of(self, study: str) -> dict[str, str]:
+        query = "SELECT key, value FROM experiment_tags JOIN experiments USING (experiment_id) WHERE name = ?"
+        return dict(self.connection.execute(query, (study,)))
+
+    def _values(self, table: str, value: str, runs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Values of a table by run and key."""
+        values: dict[str, dict[str, Any]] = {}
+        query = f"SELECT run_uuid, key, {value} FROM {table} WHERE run_uuid IN ({_marks(runs)})"
+        for run_id, key, item in self.connection.execute(query, runs):
+            values.setdefault(run_id, {})[key] = item
+        return values
+
+
+def _chunks(runs: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (runs[start : start + CHUNK] for start in range(0, len(runs), CHUNK))
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
