@@ -11,7 +11,6 @@ from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.environment import ENTRY_TAGS, RUN_TAGS, VERSION
 from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.access import open_record
-from mobileone_core.study.record.devices import read_devices
 from mobileone_core.study.record.tables import COUNT, RecordedRun
 from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
 
@@ -41,6 +40,8 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
         problems += more
     if not plan.shows_standalone_runs:
         return StudyRecord(rows, problems, comparison, curves)
+    from mobileone_core.study.record.devices import read_devices
+
     return StudyRecord(rows, problems, comparison, curves, read_evaluations(tracking), read_devices(tracking))
 
 
