@@ -1,4 +1,4 @@
-"""What the record tells of a study: finished cells, their curves, and what was measured side by side."""
+"""Rows that reports read: finished cells, their curves, comparisons, evaluations and latencies on devices."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from mobileone_core.study.factor import Level
 
 @dataclass(frozen=True)
 class CellRow:
-    """A FINISHED run: accuracies are fractions, times seconds. environment holds the tags that say where and how
-    (device, processor, threads, versions, git revision).
+    """A FINISHED run of a cell, or of one entry of a comparison.
 
-    Of a comparison it is one arm in one form, its key the comparison's; the form is among the factors.
+    Accuracies are fractions, times seconds. environment: tags of the machine and software (device, processor, threads,
+    versions, git revision). The row of an entry has the comparison's key and the form among its factors.
     """
 
     key: str
@@ -22,7 +22,7 @@ class CellRow:
     environment: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CurvePoint:
     """One epoch (from 1) of one metric of a finished run."""
 
@@ -34,8 +34,9 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """A FINISHED evaluation of a variant as the paper has it: how its images were read, the file by its hash, top-1 as
-    a fraction of so many images.
+    """A FINISHED evaluation of an unchanged variant.
+
+    form to image_size: how its images were read. sha256: hash of the file of weights. top1: a fraction of images.
     """
 
     variant: str
@@ -55,8 +56,8 @@ class EvaluationRow:
 class DeviceRow:
     """A FINISHED run of the experiment device_latency: one model on one device by one protocol.
 
-    statistics: milliseconds by name (min, low, median, average, p90, max), those that are known; n predictions;
-    source: imported or measured; date: YYYY-MM-DD.
+    statistics: milliseconds by name (min, low, median, average, p90, max), those that the protocol reports. n: count of
+    predictions. source: imported or measured. date: YYYY-MM-DD.
     """
 
     model: str
@@ -78,9 +79,10 @@ class DeviceRow:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """All that a report shows of a plan: rows of its cells and teachers, and what is wrong with the record in words.
+    """Everything that a report shows of a plan.
 
-    evaluations belong to no plan: studies that compare backbones show them.
+    rows: its finished cells and teachers. problems: what is wrong with the record, a sentence each. evaluations and
+    devices belong to no plan; studies that compare backbones show them.
     """
 
     rows: Sequence[CellRow] = ()

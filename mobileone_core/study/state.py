@@ -1,4 +1,4 @@
-"""Where every cell stands, read in milliseconds and without a trace: neither Optuna nor MLflow is imported here."""
+"""State of every cell, read from the queue; an SQLite file is read directly and left unchanged."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mobileone_core.study.database import check_revision, database_exists, open_readonly, sqlite_path
 from mobileone_core.study.factor import Level, level_text
@@ -19,7 +19,7 @@ from mobileone_core.study.workspace import Workspace
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
-# attributes of a trial that are shown: all but the spec
+# attributes of a trial that are shown: all except the spec
 OF_CELL = ("cell", "role", "needs", "seed", "factors", "variant", "epochs", "attempt")
 SHOWN = (*OF_CELL, "runs", "run", "error", "warning", "owner")
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
@@ -29,9 +29,9 @@ OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAI
 class CellState:
     """A cell, a teacher or a comparison, and its latest attempt.
 
-    needs are the keys to be complete first; runs are those of the record; owner is the process at work. value is the
-    last epoch's validation metric, or the final metric where complete; epochs are a comparison's rounds. started and
-    ended are local times without a zone, as Optuna stores them.
+    needs: keys of the cells that must be complete first. runs: ids of its runs in the record. owner: the process that
+    runs it. value: validation metric of the last epoch, or the final metric of a complete cell. epochs: rounds if it is
+    a comparison. started, ended: local times without a zone, as Optuna stores them.
     """
 
     key: str
@@ -55,36 +55,40 @@ class CellState:
 
     @property
     def label(self) -> str:
-        """The cell in words: k=4 seed 2; a comparison has no seed."""
-        words = [f"{name}={level_text(level)}" for name, level in self.factors.items()]
-        return " ".join(words if self.role == "comparison" else [*words, f"seed {self.seed}"])
+        """Name of the cell, such as "k=4 seed 2"; a comparison has no seed."""
+        levels = [f"{name}={level_text(level)}" for name, level in self.factors.items()]
+        return " ".join(levels if self.role == "comparison" else [*levels, f"seed {self.seed}"])
 
     @property
     def run_id(self) -> str:
-        """The run, or the first of several; empty before there is one."""
+        """Id of the first run, or an empty text."""
         return self.runs[0] if self.runs else ""
 
 
 def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
-    """Teachers, cells and the comparison of a plan, in its order; InputError where the queue cannot be read."""
-    found = {item.key: item for item in study_states(workspace, plan.queue)}
-    return [found.get(cell.key) or _missing(cell) for cell in plan.queued]
+    """State of the teachers, cells and comparisons of a plan, in its order.
+
+    Raises InputError if the queue cannot be read.
+    """
+    states = {item.key: item for item in study_states(workspace, plan.queue)}
+    return [states.get(cell.key) or _missing(cell) for cell in plan.queued]
 
 
 def waiting_for_failed(states: Sequence[CellState]) -> list[CellState]:
-    """What waits for a failed cell, or for one that itself waits for a failed one."""
-    stuck = {item.key for item in states if item.state == "failed"}
-    found: dict[str, CellState] = {}
-    while new := [
-        item for item in states if item.state == "waiting" and item.key not in found and stuck & {*item.needs}
-    ]:
-        found |= {item.key: item for item in new}
-        stuck |= set(found)
-    return list(found.values())
+    """Cells that wait for a failed cell, directly or through other waiting cells."""
+    blocking = {item.key for item in states if item.state == "failed"}
+    waiting = [item for item in states if item.state == "waiting" and item.needs]
+    blocked: dict[str, CellState] = {}
+    while new := {
+        item.key: item for item in waiting if item.key not in blocked and not blocking.isdisjoint(item.needs)
+    }:
+        blocked |= new
+        blocking |= new.keys()
+    return list(blocked.values())
 
 
 def study_states(workspace: Workspace, study: str) -> list[CellState]:
-    """Every cell of a study that was ever queued, in the order of queueing."""
+    """State of every cell that was ever in a queue, in the order of queueing."""
     path = sqlite_path(workspace.queue)
     if path is None:
         from mobileone_core.study.queue.storage import trial_views
@@ -95,7 +99,7 @@ def study_states(workspace: Workspace, study: str) -> list[CellState]:
 
 
 def study_names(workspace: Workspace) -> list[str]:
-    """The studies in the queue, in the order of their first plan."""
+    """Names of all queues, in the order of their first plan."""
     path = sqlite_path(workspace.queue)
     if path is None:
         from mobileone_core.study.queue.storage import study_names_of
@@ -107,14 +111,14 @@ def study_names(workspace: Workspace) -> list[str]:
 
 
 def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) -> bool:
-    """Whether nothing is left to do: all complete, their runs FINISHED, no run left open, the plan recorded."""
+    """Whether nothing is left to do: all cells complete, their runs FINISHED, no run open, the plan recorded."""
     if any(item.state != "complete" for item in states) or not record_exists(workspace.tracking):
         return False
     return is_recorded(workspace.tracking, plan, {run for item in states for run in item.runs})
 
 
 def fold(trials: Iterable[TrialView]) -> list[CellState]:
-    """One state a cell from all its attempts: a complete one counts first, then a running, a waiting, the last."""
+    """One state per cell from all its attempts: a complete one if there is one, else running, waiting, the last."""
     attempts: dict[str, list[TrialView]] = {}
     for trial in trials:
         if "cell" in trial.attributes and trial.state != "PRUNED":
@@ -160,7 +164,7 @@ def _missing(cell: Queued) -> CellState:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Optuna's database, or None where there is none yet."""
+    """Open Optuna's database; None if it does not exist yet."""
     if not database_exists(path):
         yield None
         return
@@ -170,14 +174,14 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 def _views(connection: sqlite3.Connection, study: str) -> Iterator[TrialView]:
-    """Optuna's tables as trials; one transaction, so that they agree."""
+    """Read the trials of a study from Optuna's tables, in one transaction."""
     connection.execute("BEGIN")
     of_study = "JOIN trials USING (trial_id) JOIN studies USING (study_id) WHERE study_name = ?"
-    attributes: dict[int, dict[str, Any]] = {}
-    marks = ", ".join("?" * len(SHOWN))
-    query = f"SELECT trial_id, key, value_json FROM trial_user_attributes {of_study} AND key IN ({marks})"
-    for trial, key, text in connection.execute(query, (study, *SHOWN)):
-        attributes.setdefault(trial, {})[key] = json.loads(text)
+    query = (
+        """SELECT trial_id, '{' || group_concat('"' || key || '":' || value_json) || '}' FROM trial_user_attributes """
+        f"{of_study} AND key IN ({', '.join('?' * len(SHOWN))}) GROUP BY trial_id"
+    )
+    attributes = {trial: json.loads(text) for trial, text in connection.execute(query, (study, *SHOWN))}
     query = (
         f"SELECT trial_id, max(step), intermediate_value FROM trial_intermediate_values {of_study} GROUP BY trial_id"
     )
@@ -191,9 +195,9 @@ def _views(connection: sqlite3.Connection, study: str) -> Iterator[TrialView]:
         "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials JOIN studies USING (study_id) "
         "WHERE study_name = ? ORDER BY number"
     )
-    gone = json.loads(void[0]) if void else ()
+    voided = json.loads(void[0]) if void else ()
     rows = connection.execute(query, (study,)).fetchall()
-    for trial, number, state, started, ended in (row for row in rows if row[1] not in gone):
+    for trial, number, state, started, ended in (row for row in rows if row[1] not in voided):
         epoch, value = epochs.get(trial, (0, None))
         value = values.get(trial, value)
         yield TrialView(number, state, attributes.get(trial, {}), epoch, value, _time(started), _time(ended))

@@ -1,11 +1,11 @@
-"""What n seeds say about each level against the pre-declared baseline. No torch here.
+"""Comparison of every level with the declared baseline, over n seeds.
 
-Difference, interval, decision and detectable effect come from one model, y = level + seed + noise: least squares on
-the cells that exist, one pooled residual. Decisions are Holm's over the levels; the intervals hold all at once
-(each at 1 - alpha / (levels - 1), Bonferroni). Holm rejects a little more than such intervals do, and intervals that
-fit Holm exactly say no more than a sign. So a level is called better or worse only where both agree: its interval
-then leaves out 0 and its Holm p is alpha at most. Where one of them reaches and the other does not, it is borderline.
-The effects of factors (effects.py) are contrasts of the same model, decided by the same rule.
+Difference, interval, verdict and detectable effect come from one model, y = level + seed + noise: least squares on
+the cells that exist, with one pooled residual. The tests are Holm's over the levels; the intervals hold simultaneously
+(each at 1 - alpha / (levels - 1), Bonferroni). Holm's test rejects a little more often than these intervals exclude 0,
+and intervals that match Holm's test exactly give no more than a sign. So a level is better or worse if both agree: the
+interval excludes 0 and Holm's p is at most alpha. If only one of them does, the level is borderline.
+The effects of factors (effects.py) are contrasts of the same model, judged by the same rule.
 """
 
 import math
@@ -27,17 +27,17 @@ Verdict = Literal[
     "raises", "lowers", "no effect shown",
     "borderline", "no spread", "not enough seeds", "not estimable",
 ]  # fmt: skip
-Answers = tuple[Verdict, Verdict, Verdict]  # for a contrast above 0, below 0, and told from 0 by neither test
+Answers = tuple[Verdict, Verdict, Verdict]  # for a contrast above 0, below 0, and not distinguished from 0
 
 ALPHA = 0.05
 POWER = 0.80
 SINGULAR = 1e-10  # eigenvalues below this share of the largest are 0 and rounding
-ROUNDING = 1e-10  # a spread this small beside the values is rounding, not noise
+ROUNDING = 1e-10  # a spread below this share of the values is rounding, not noise
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One level alone: n values, mean, standard deviation (ddof 1) and 95 % t interval; None where n is too small."""
+    """One level: n values, mean, standard deviation (ddof 1) and 95 % t interval; None if n is too small."""
 
     n: int
     mean: float | None = None
@@ -48,7 +48,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """A level against the baseline over the seeds that both have: plain paired t, not adjusted; wins and ties."""
+    """A level against the baseline over their common seeds: unadjusted paired t interval and test, wins and ties."""
 
     pairs: int
     difference: float | None = None
@@ -61,9 +61,9 @@ class Paired:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A weighted sum of level means in the block model; None where there is nothing to estimate or test with.
+    """A weighted sum of level means in the block model; None where it cannot be estimated or tested.
 
-    detectable is the smallest true difference whose interval leaves out 0, on the right side, at 80 % power.
+    detectable: smallest true difference whose interval excludes 0, with the right sign, at 80 % power.
     """
 
     verdict: Verdict
@@ -77,7 +77,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Comparison(Contrast):
-    """A level's row: alone, against the baseline in pairs, and as the contrast of the two."""
+    """A level's row: its values alone, paired with the baseline's, and the contrast of the two."""
 
     level: str
     summary: Summary
@@ -86,7 +86,7 @@ class Comparison(Contrast):
 
 @dataclass(frozen=True)
 class Analysis:
-    """All levels in their order. confidence is that of one simultaneous interval; residual_sd is pooled over df."""
+    """All levels in order; confidence of one simultaneous interval; residual_sd with df degrees of freedom."""
 
     comparisons: tuple[Comparison, ...]
     baseline: str
@@ -110,7 +110,7 @@ def summarize(values: Iterable[float]) -> Summary:
 
 
 def paired(level: Mapping[int, float], baseline: Mapping[int, float], higher_is_better: bool = True) -> Paired:
-    """Plain paired t of level minus baseline over common seeds; a win is the better value, a tie neither's."""
+    """Unadjusted paired t of level minus baseline over common seeds; a win is the better value of a pair."""
     scale = max((abs(value) for value in (*level.values(), *baseline.values())), default=0.0)
     seeds = sorted(level.keys() & baseline.keys())
     gaps = [_unless_rounding(level[seed] - baseline[seed], scale) for seed in seeds]
@@ -140,11 +140,11 @@ def detectable_effect(standard_error: float, df: int, alpha: float) -> float:
 
 
 def compare(sample: Sample, baseline: str, *, higher_is_better: bool = True) -> Analysis:
-    """Every level of the sample against the baseline level.
+    """Compare every level of the sample with the baseline level.
 
-    Missing cells are left out of the fit; a level is compared where it and the baseline have two values each and
-    seeds connect them. Holm and the intervals count every declared level, compared or not.
-    Raises InputError where the baseline is no level of the sample or a value is not finite.
+    Missing cells are left out of the fit. A level is compared if it and the baseline have two values each and seeds
+    connect them; Holm's test and the intervals count every declared level, compared or not. Raises InputError if the
+    baseline is no level of the sample or a value is not finite.
     """
     require(baseline in sample, "baseline", baseline, f"one of {', '.join(sample)}")
     model = BlockModel(sample)
@@ -154,17 +154,17 @@ def compare(sample: Sample, baseline: str, *, higher_is_better: bool = True) -> 
     if not higher_is_better:
         answers = ("worse", "better", "no difference shown")
     contrasts = decided([model.contrast({level: 1.0, baseline: -1.0}, each) for level in others], answers)
-    found = dict(zip(others, contrasts, strict=True))
+    by_level = dict(zip(others, contrasts, strict=True))
     rows = []
     for level, values in sample.items():
         pairs = Paired(0) if level == baseline else paired(values, sample[baseline], higher_is_better)
-        contrast = found.get(level, Contrast(verdict="baseline"))
+        contrast = by_level.get(level, Contrast(verdict="baseline"))
         rows.append(Comparison(level, summarize(values.values()), pairs, **vars(contrast)))
     return Analysis(tuple(rows), baseline, 1 - each, model.residual_sd, model.df)
 
 
 def decided(contrasts: Sequence[Contrast], answers: Answers) -> list[Contrast]:
-    """A whole family of contrasts with Holm's p and the verdict that it and the interval allow."""
+    """Add Holm's p over the whole family of contrasts, and the verdict that follows from it and the interval."""
     adjusted = holm([1.0 if row.p is None else row.p for row in contrasts])
     return [_decided(row, p_holm, answers) for row, p_holm in zip(contrasts, adjusted, strict=True)]
 
@@ -201,9 +201,9 @@ class BlockModel:
             self.residual_sd = _unless_rounding(sd, self.scale)
 
     def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
-        """The sum of weight times level, with its interval at 1 - alpha; levels without a weight count nothing.
+        """Estimate the sum of weight times level mean, with its interval at 1 - alpha.
 
-        Tested where every weighted level has two values and seeds connect them.
+        It is tested if every weighted level has two values and seeds connect them.
         """
         estimate = self._estimate(weights)
         if estimate is None:
@@ -225,7 +225,7 @@ class BlockModel:
         )
 
     def _estimate(self, weights: Mapping[str, float]) -> tuple[float, float] | None:
-        """Estimate and its variance in units of the residual variance; None where no seeds connect the levels."""
+        """Estimate and its variance per residual variance; None if no seeds connect the levels."""
         contrast = np.array([weights.get(level, 0.0) for level in self.levels])
         if not np.allclose(contrast @ self.projection, contrast, atol=1e-8):
             return None
