@@ -74,7 +74,9 @@ def _sources(
     from mobileone_core.study.record.devices import MeasurementSource
 
     if not options.modelbench:
-        return [(MeasurementSource("imported", path), measured) for path, measured in zip(options.files, items, strict=True)]
+        return [
+            (MeasurementSource("imported", path), measured) for path, measured in zip(options.files, items, strict=True)
+        ]
     typed = {name: value for name, value in vars(items[0][0]).items() if value not in ("", (), None, {})}
     text = json.dumps({"typed": typed}, indent=2, sort_keys=True) + "\n"
     return [(MeasurementSource("imported", name="modelbench.json", text=text), items[0])]

@@ -65,7 +65,7 @@ class PatientClient:
         return functools.partial(self._retried, getattr(self._client, name))
 
     @staticmethod
-    def _retried(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+    def _retried(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         end = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
