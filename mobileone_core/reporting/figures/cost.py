@@ -19,8 +19,8 @@ from mobileone_core.reporting.figures.panels import (
     shown_interval,
     shown_variants,
 )
-from mobileone_core.reporting.trained.result import Result, cells_by_level
-from mobileone_core.study.factor import level_text
+from mobileone_core.reporting.trained.result import TrainedResult, cells_by_level
+from mobileone_core.reporting.trained.tables import level_texts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,23 +57,22 @@ class LevelCost:
         return min(drawn), max(drawn)
 
 
-def level_costs(result: Result) -> list[LevelCost]:
+def level_costs(result: TrainedResult) -> list[LevelCost]:
     """Return the study's levels with their cost at the image size and number of classes of the data."""
     intervals = {row.level: shown_interval(result, row.summary) for row in result.analysis.comparisons}
     baseline = result.analysis.baseline
     indices = style.level_indices(intervals, baseline)
-    levels = []
+    texts, levels = level_texts(result), []
     for label, cells in cells_by_level(result.plan).items():
         spec = cells[0].spec
         cost = model_cost(spec.model, spec.data.image_size, spec.data.num_classes).deployed
         values = tuple(result.value(cell.key) for cell in cells if cell.key in result.rows)
-        name = ", ".join(level_text(level) for level in cells[0].factors.values())
-        name += " (baseline)" if label == baseline else ""
+        name = ", ".join(texts[label]) + (" (baseline)" if label == baseline else "")
         levels.append(LevelCost(name, style.level_color(indices[label]), cost, values, intervals[label]))
     return levels
 
 
-def cost_figure(result: Result) -> "Figure":
+def cost_figure(result: TrainedResult) -> "Figure":
     """Draw both panels with one scale for the metric; published values have their own panel."""
     has_published = bool(shown_variants(result))
     figure, grid = style.canvas(

@@ -8,8 +8,8 @@ import numpy as np
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.panels import measured_text
 from mobileone_core.reporting.trained.curves import Curve, curve_label, level_curves, relative
-from mobileone_core.reporting.trained.result import Result
-from mobileone_core.study.factor import level_text
+from mobileone_core.reporting.trained.result import TrainedResult
+from mobileone_core.reporting.trained.tables import level_texts
 from mobileone_core.study.statistics import Summary, summarize
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LEFT = 0.09
 LINE = 0.18  # height of a line of the legend, inches
 
 
-def draw_curves(result: Result) -> style.Drawing:
+def draw_curves(result: TrainedResult) -> style.Drawing:
     """Draw the curves of the metrics in study.curves."""
     return style.drawing(lambda: _figure(result))
 
@@ -43,7 +43,7 @@ def curve_summaries(curves: Mapping[int, Curve], base: Mapping[int, Curve] | Non
     return summaries
 
 
-def _figure(result: Result) -> "Figure":
+def _figure(result: TrainedResult) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
     metrics = result.plan.study.curves
@@ -81,7 +81,7 @@ def _figure(result: Result) -> "Figure":
     return figure
 
 
-def _mean_text(result: Result) -> str:
+def _mean_text(result: TrainedResult) -> str:
     """Explain the lines; intervals only if some are drawn."""
     seeds = [row.summary.n for row in result.analysis.comparisons]
     if max(seeds) < 2:
@@ -89,11 +89,11 @@ def _mean_text(result: Result) -> str:
     return "; mean over seeds" + (" with 95 % t interval" if len(seeds) <= BANDS else "")
 
 
-def _level_names(result: Result) -> list[str]:
+def _level_names(result: TrainedResult) -> list[str]:
     """Names of the levels in the legend, without those of the factors if there are several."""
     if len(result.plan.study.factors) == 1:
-        return [result.level_words(row.level) for row in result.analysis.comparisons]
-    return [", ".join(map(level_text, setting.values())) for setting in result.plan.study.settings]
+        return [result.level_name(row.level) for row in result.analysis.comparisons]
+    return list(map(", ".join, level_texts(result).values()))
 
 
 def _values(axes: "Axes", indices: Mapping[str, int], levels: Mapping[str, Mapping[int, Summary]]) -> None:

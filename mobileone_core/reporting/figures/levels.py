@@ -16,7 +16,7 @@ from mobileone_core.reporting.figures.panels import (
     shown_interval,
     shown_variants,
 )
-from mobileone_core.reporting.trained.result import Result, cells_by_level
+from mobileone_core.reporting.trained.result import TrainedResult, cells_by_level
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,12 +26,12 @@ LETTER = 0.0085  # width of a letter of a factor's name as a fraction of the fig
 JOINED = 100  # seeds; the lines of more hide each other, and their points are drawn as one image
 
 
-def draw(result: Result) -> style.Drawing:
+def draw(result: TrainedResult) -> style.Drawing:
     """Draw the figure named by study.figure: the metric over the levels, or over their cost."""
     return style.drawing(lambda: cost_figure(result) if result.plan.study.figure == "cost" else levels_figure(result))
 
 
-def levels_figure(result: Result) -> "Figure":
+def levels_figure(result: TrainedResult) -> "Figure":
     """Draw the metric over the levels; all axes have one scale, so that slopes can be compared."""
     left, share = _left(result), 1.6 / 2.6 if shown_variants(result) else 1.0
     room = style.WIDTH * (0.96 - left) * style.POINTS
@@ -54,13 +54,13 @@ def levels_figure(result: Result) -> "Figure":
     return figure
 
 
-def _left(result: Result) -> float:
+def _left(result: TrainedResult) -> float:
     """Left edge of the main axes; the names of several factors are written left of the ticks."""
     names = [factor.name for factor in result.plan.study.factors]
     return 0.09 if len(names) == 1 else max(0.09, 0.03 + LETTER * max(map(len, names)))
 
 
-def fitted_ticks(result: Result, room: float) -> tuple[list[str], float]:
+def fitted_ticks(result: TrainedResult, room: float) -> tuple[list[str], float]:
     """Return a tick label per level with the number of its seeds if some are missing, and the font size."""
     seeds = result.plan.study.seeds
     counts = [f"\n{row.summary.n} of {seeds}" if row.summary.n < seeds else "" for row in result.analysis.comparisons]
@@ -68,7 +68,7 @@ def fitted_ticks(result: Result, room: float) -> tuple[list[str], float]:
     return [name + count for name, count in zip(names, counts, strict=True)], size
 
 
-def _name_factors(axes: "Axes", result: Result, size: float) -> None:
+def _name_factors(axes: "Axes", result: TrainedResult, size: float) -> None:
     """Name the factor below the ticks, or several factors left of them."""
     from matplotlib import rcParams
 
@@ -82,7 +82,7 @@ def _name_factors(axes: "Axes", result: Result, size: float) -> None:
     )
 
 
-def _measured(axes: "Axes", result: Result) -> tuple[float, float]:
+def _measured(axes: "Axes", result: TrainedResult) -> tuple[float, float]:
     """Draw a point per cell, a thin line per seed, mean and interval; returns the lowest and the highest value."""
     import seaborn as sns
 
@@ -110,7 +110,7 @@ def _measured(axes: "Axes", result: Result) -> tuple[float, float]:
     return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
 
 
-def _means(axes: "Axes", result: Result) -> Iterator[float]:
+def _means(axes: "Axes", result: TrainedResult) -> Iterator[float]:
     """Draw mean and 95 % interval of every level; yields the ends of the intervals."""
     label: str | None = "mean, 95 % interval"
     for position, row in enumerate(result.analysis.comparisons):

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.published import PublishedValue
-from mobileone_core.reporting.trained.result import Result
-from mobileone_core.study.factor import level_text
+from mobileone_core.reporting.trained.result import TrainedResult
+from mobileone_core.reporting.trained.tables import level_texts
 from mobileone_core.study.statistics import Summary
 
 if TYPE_CHECKING:
@@ -17,23 +17,23 @@ STACKED = 2  # variants with separate axes; the numbers of more would not fit
 Span = tuple["Axes", tuple[float, float]]  # axes, and the lowest and highest value in them
 
 
-def measured_text(result: Result) -> str:
+def measured_text(result: TrainedResult) -> str:
     """Describe what a measured panel shows: tiny on digits, n = 5 seeds."""
     study = result.plan.study
     return f"Measured: {study.variant} on {study.data}, n = {study.seeds} {'seed' if study.seeds == 1 else 'seeds'}"
 
 
-def level_names(result: Result, room: float) -> tuple[list[str], float]:
+def level_names(result: TrainedResult, room: float) -> tuple[list[str], float]:
     """Return a tick label per level, one line per factor, that fits into room (points), and the font size."""
     if len(result.plan.study.factors) == 1:
         return style.fitted([row.level for row in result.analysis.comparisons], room)
-    texts = [[level_text(level) for level in setting.values()] for setting in result.plan.study.settings]
+    texts = list(level_texts(result).values())
     longest = max(len(text) for setting in texts for text in setting)
     size = max(style.SMALLEST, min(style.FONT_SIZE, room / len(texts) / (style.LETTER * longest)))
     return ["\n".join(setting) for setting in texts], size
 
 
-def shown_variants(result: Result) -> list[str]:
+def shown_variants(result: TrainedResult) -> list[str]:
     """Return the published variants with two levels or more in the metric's unit, the last printed first.
 
     Gains in points and single values are in the table alone.
@@ -42,28 +42,28 @@ def shown_variants(result: Result) -> list[str]:
     return [variant for variant in dict.fromkeys(drawn) if drawn.count(variant) > 1][::-1]
 
 
-def is_drawn(result: Result, value: PublishedValue) -> bool:
+def is_drawn(result: TrainedResult, value: PublishedValue) -> bool:
     """Return whether the published panel of the figure shows this value."""
     return value in _drawn(result) and value.variant in shown_variants(result)
 
 
-def shown_interval(result: Result, summary: Summary) -> tuple[float, float] | None:
+def shown_interval(result: TrainedResult, summary: Summary) -> tuple[float, float] | None:
     """Return the 95 % interval as drawn: percentages end at 0 and 100. None if there is no interval."""
     if summary.low is None or summary.high is None:
         return None
     return (max(0.0, summary.low), min(100.0, summary.high)) if _is_percent(result) else (summary.low, summary.high)
 
 
-def ceiling(result: Result) -> float | None:
+def ceiling(result: TrainedResult) -> float | None:
     """Return the highest value the metric can have, or None."""
     return 100.0 if _is_percent(result) else None
 
 
-def _is_percent(result: Result) -> bool:
+def _is_percent(result: TrainedResult) -> bool:
     return result.metric.unit == "%"
 
 
-def _drawn(result: Result) -> list[PublishedValue]:
+def _drawn(result: TrainedResult) -> list[PublishedValue]:
     return [value for value in result.published if value.unit == result.metric.unit and not value.what]
 
 
@@ -75,7 +75,7 @@ def draw_mean(  # noqa: PLR0913, PLR0917
     axes.errorbar(x, mean, ends, fmt="D", color=color, markersize=5, capsize=3, label=label)
 
 
-def draw_published(figure: "Figure", slot: "SubplotSpec", result: Result, room: float) -> list[Span]:
+def draw_published(figure: "Figure", slot: "SubplotSpec", result: TrainedResult, room: float) -> list[Span]:
     """Draw the published values in axes stacked one per variant and return these, to be brought to one scale.
 
     More than STACKED variants share one axes with a separate scale, which is not returned.
@@ -101,7 +101,7 @@ def draw_published(figure: "Figure", slot: "SubplotSpec", result: Result, room: 
     return [] if several else spans
 
 
-def _draw_variant(axes: "Axes", result: Result, variant: str, *, at_end: bool) -> tuple[float, float]:
+def _draw_variant(axes: "Axes", result: TrainedResult, variant: str, *, at_end: bool) -> tuple[float, float]:
     """Draw the printed values of one variant over the study's levels, its name at the last value or in the corner."""
     import seaborn as sns
 

@@ -54,7 +54,7 @@ class RatioFigure:
                 axes.errorbar(
                     ratio.value,
                     self.levels.index(level) + shift,
-                    xerr=[[max(0.0, ratio.value - ratio.low)], [max(0.0, ratio.high - ratio.value)]],
+                    xerr=style.interval_ends(ratio.value, (ratio.low, ratio.high)),
                     fmt=MARKERS[number % len(MARKERS)],
                     color=style.level_color(number + 1 if number != 1 else 3),
                     markersize=5,

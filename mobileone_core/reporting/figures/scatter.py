@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from mobileone_core.reporting.figures import style
-from mobileone_core.reporting.figures.labels import LABEL_SIZE, Label, label_at, place_labels_in, write_label
+from mobileone_core.reporting.figures.labels import LABEL_SIZE, label_at, place_labels_in, write_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,16 +108,12 @@ def _name_points(axes: "Axes", panel: ScatterPanel) -> None:
     for _ in range(PASSES):
         spots = place_labels_in(axes, labels)
         labels = [
-            replace(label, text="") if _is_far(label, spot) and not point.is_mobileone else label
+            replace(label, text="") if label.distance(*spot) > FAR and not point.is_mobileone else label
             for point, label, spot in zip(panel.points, labels, spots, strict=True)
         ]
     for point, label, spot in zip(panel.points, labels, spots, strict=True):
         if label.text:
             color, weight = (panel.color, "bold") if point.is_mobileone else ("#333333", "normal")
-            leader = LEADER if _is_far(label, spot) else None
+            leader = LEADER if label.distance(*spot) > FAR else None
             font = {"fontsize": LABEL_SIZE - 1, "color": color, "fontweight": weight, "arrowprops": leader}
             write_label(axes, label, spot, (point.x, point.y), **font)
-
-
-def _is_far(label: Label, spot: tuple[float, float]) -> bool:
-    return label.distance(*spot) > FAR

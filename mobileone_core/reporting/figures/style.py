@@ -84,7 +84,7 @@ def log_axis(axes: "Axes", side: Literal["x", "y"], low: float, high: float, *, 
 
 def interval_ends(value: float, interval: tuple[float, float]) -> tuple[list[float], list[float]]:
     """Distances from a value down and up to the ends of its interval, as errorbar expects them."""
-    return [value - interval[0]], [interval[1] - value]
+    return [max(0.0, value - interval[0])], [max(0.0, interval[1] - value)]
 
 
 def level_indices(levels: Iterable[str], baseline: str) -> dict[str, int]:

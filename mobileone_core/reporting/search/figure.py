@@ -30,14 +30,14 @@ def search_figure(result: SearchResult) -> "Figure":
 def _validation(axes: "Axes", result: SearchResult) -> None:
     for number in range(1 + len(result.plan.proposed)):
         points = [item.point for item in result.candidates if item.generation == number and item.point]
-        made = number == 0
+        is_hand_made = number == 0
         axes.scatter(
             [point.latency for point in points],
             [100 * point.accuracy for point in points],
-            color=style.PUBLISHED if made else style.level_color(number),
-            marker="D" if made else "o",
+            color=style.PUBLISHED if is_hand_made else style.level_color(number),
+            marker="D" if is_hand_made else "o",
             s=22,
-            label="hand-made" if made else f"generation {number}",
+            label="hand-made" if is_hand_made else f"generation {number}",
             zorder=3,
         )
     _line(axes, result.on_front(searched=True), style.level_color(1))

@@ -92,7 +92,7 @@ class SearchResult:
         networks = [item for item in self.candidates if item.point and item.is_searched == searched]
         return [networks[index] for index in front([item.point for item in networks if item.point])]
 
-    def beaten_by(self, item: Finalist) -> list[Finalist]:
+    def dominators(self, item: Finalist) -> list[Finalist]:
         """Return the candidates among the finalists that dominate a finalist on test."""
         others = [other for other in self.finalists if other.candidate.is_searched]
         point = item.point

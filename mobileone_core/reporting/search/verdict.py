@@ -11,25 +11,25 @@ def verdict(result: SearchResult) -> str:
     """Say which hand-made networks are dominated on test, compare the fronts on validation, and judge the control."""
     if not result.finalists:
         return f"Not finished: {len(result.plan.proposed)} of {result.plan.study.generations} generations are proposed."
-    made = [item for item in result.finalists if not item.candidate.is_searched and item.point]
-    beaten = [item for item in made if result.beaten_by(item)]
-    others = [item for item in made if item not in beaten]
+    hand_made = [item for item in result.finalists if not item.candidate.is_searched and item.point]
+    dominated = [item for item in hand_made if result.dominators(item)]
+    others = [item for item in hand_made if item not in dominated]
     sentences = []
-    if beaten:
-        names = "; ".join(f"{item.name} (by {_names(result.beaten_by(item))})" for item in beaten)
+    if dominated:
+        names = "; ".join(f"{item.name} (by {_names(result.dominators(item))})" for item in dominated)
         sentences.append(
             f"On test a searched network is at least as accurate and as fast, and better in one, as {names}."
         )
     if others:
-        start = "Not dominated:" if beaten else "On test no searched network dominates"
+        start = "Not dominated:" if dominated else "On test no searched network dominates"
         sentences.append(f"{start} {_names(others)}.")
-    sentences += [_overlap(result, beaten), _hypervolumes(result), control_sentence(result)]
+    sentences += [_overlap(result, dominated), _hypervolumes(result), control_sentence(result)]
     return " ".join(filter(None, sentences))
 
 
-def _overlap(result: SearchResult, beaten: Sequence[Finalist]) -> str:
+def _overlap(result: SearchResult, dominated: Sequence[Finalist]) -> str:
     """Name the dominated networks whose interval overlaps that of every network that dominates them."""
-    unclear = [item for item in beaten if not any(_is_above(other, item) for other in result.beaten_by(item))]
+    unclear = [item for item in dominated if not any(_is_above(other, item) for other in result.dominators(item))]
     if not unclear:
         return ""
     seeds = result.plan.study.seeds
