@@ -60,8 +60,8 @@ class Inference:
             self.network(self.images)
 
 
-def finished(call: Call, device: torch.device) -> Call:
-    """The call, returning once the device is done with its work."""
+def synchronized(call: Call, device: torch.device) -> Call:
+    """A call that waits until the device has finished its work; the call itself on a CPU."""
     if device.type != "cuda":
         return call
 

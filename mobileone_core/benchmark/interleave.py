@@ -58,8 +58,8 @@ def interleave(calls: Mapping[str, TimedCall], protocol: Protocol, progress: Pro
     return Samples(times, process)
 
 
-def averaging(call: Call) -> Timer:
-    """Time a short call as the mean over repetitions that last LONG_ENOUGH together: a single one is mostly noise."""
+def averaging_timer(call: Call) -> Timer:
+    """A timer for short calls: the mean over repetitions that last LONG_ENOUGH together, since one is mostly noise."""
     call()
     count = max(1, math.ceil(LONG_ENOUGH / _host_clock(call)()))
     repeated = _host_clock(lambda: _repeat(call, count))

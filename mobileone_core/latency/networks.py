@@ -45,7 +45,7 @@ def build_images(cell: LatencyCell) -> Tensor:
         return _images(cell, 1)
 
 
-def count(network: nn.Module, images: Tensor) -> tuple[int, int]:
+def count_cost(network: nn.Module, images: Tensor) -> tuple[int, int]:
     """Numbers of parameters and of multiply-adds of convolutions, linear layers and attention products."""
     counted = copy.deepcopy(network).requires_grad_(False)  # the counter's hooks fail on tuples with some gradients
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:

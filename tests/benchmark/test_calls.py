@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, finished
+from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, synchronized
 from mobileone_core.benchmark.subjects.forms import build_calls, build_forms
 from mobileone_core.training.execution import Execution
 
@@ -114,6 +114,6 @@ def test_a_call_on_a_gpu_waits_for_it(monkeypatch):
     def call():
         done.append("call")
 
-    assert finished(call, CPU) is call
-    finished(call, torch.device("cuda", 0))()
+    assert synchronized(call, CPU) is call
+    synchronized(call, torch.device("cuda", 0))()
     assert done == ["call", torch.device("cuda", 0)]

@@ -125,7 +125,7 @@ def test_a_call_may_have_a_clock_of_its_own(clock):
 
 @pytest.mark.parametrize(("milliseconds", "together"), [(3, 4), (10, 1), (400, 1), (0.25, 40)])
 def test_a_short_call_s_time_is_a_mean_over_many(clock, milliseconds, together):
-    timer = module.averaging(clock.spend("a", int(milliseconds * 10**6)))
+    timer = module.averaging_timer(clock.spend("a", int(milliseconds * 10**6)))
     before = len(clock.called)
     assert timer() == milliseconds
     assert clock.called[before:] == ["a"] * together

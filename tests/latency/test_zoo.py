@@ -10,7 +10,7 @@ from activation_range import require_ordinary
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell, NamedNetwork
-from mobileone_core.latency.networks import build_images, build_network, count
+from mobileone_core.latency.networks import build_images, build_network, count_cost
 from mobileone_core.latency.zoo import BETWEEN, MISSING, ZOO
 from mobileone_core.model.cost import model_cost
 from mobileone_core.model.spec import ModelSpec
@@ -55,13 +55,13 @@ def test_counts_are_the_published_ones(name, monkeypatch):
     monkeypatch.setattr("mobileone_core.latency.networks.calibrate", lambda network, _: network.eval())
     entry, row = ZOO[name], table_9()[ZOO[name].title]
     cell = cell_of(name, PUBLISHED_SIZE)
-    params, macs = count(build_network(cell), build_images(cell))
+    params, macs = count_cost(build_network(cell), build_images(cell))
     built_params, built_macs = BUILT_OTHERWISE.get(name, (float(row["params_m"]), float(row["flops_m"])))
     assert (name in BUILT_OTHERWISE) <= bool(entry.note)
     assert params / 1e6 == pytest.approx(built_params, rel=PARAMS_TOLERANCE, abs=0.05)
     if entry.note == BETWEEN:
         larger = cell_of(name, 256)
-        assert macs < 1e6 * float(row["flops_m"]) < count(build_network(larger), build_images(larger))[1]
+        assert macs < 1e6 * float(row["flops_m"]) < count_cost(build_network(larger), build_images(larger))[1]
     else:
         assert macs / 1e6 == pytest.approx(built_macs, rel=MACS_TOLERANCE)
 
@@ -81,12 +81,13 @@ def test_activations_are_ordinary_numbers_and_the_same_each_time(name, monkeypat
 def test_mobileone_is_counted_exactly(variant, form):
     cell = replace(cell_of(f"mobileone_{variant}"), network=NamedNetwork(f"mobileone_{variant}", form))
     cost = getattr(model_cost(variant, 64), form)
-    assert count(build_network(cell), build_images(cell)) == (cost.params, cost.macs)
+    assert count_cost(build_network(cell), build_images(cell)) == (cost.params, cost.macs)
 
 
 def test_k_and_specs_are_taken():
     named = LatencyCell(NamedNetwork("mobileone_tiny", "train", k=2), image_size=32)
-    assert count(build_network(named), build_images(named))[0] == model_cost(ModelSpec.preset("tiny", k=2)).train.params
+    params, _ = count_cost(build_network(named), build_images(named))
+    assert params == model_cost(ModelSpec.preset("tiny", k=2)).train.params
     spec = LatencyCell(ModelSpec.preset("tiny", in_channels=1), image_size=32)
     assert build_network(spec)(build_images(spec)).shape == (1, 1000)
 

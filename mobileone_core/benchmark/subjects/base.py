@@ -51,7 +51,7 @@ class Subject(ABC, Generic[Cell]):
         """Build an entry, count and check it: one item, or one per form. Raises InputError."""
 
     def compare(self, prepared: Sequence[Prepared[Cell]]) -> None:
-        """Set unmeasured of the entries whose outputs are not those of another that computes the same."""
+        """Compare outputs of entries that must agree, and set unmeasured where they do not. By default, do nothing."""
 
     @abstractmethod
     def metrics(self, item: Prepared[Cell], others: Sequence[Prepared[Cell]], samples: Samples) -> dict[str, float]:
@@ -62,6 +62,6 @@ class Subject(ABC, Generic[Cell]):
         return {name: samples.lists(item.label(name)) for name in item.calls}
 
 
-def copies(entry: Entry[Cell]) -> tuple[str, ...]:
-    """How the names of an entry's copies end: a reference is built twice, so that it can be compared with itself."""
+def copy_suffixes(entry: Entry[Cell]) -> tuple[str, ...]:
+    """What ends the call names of each copy of an entry: "" and, for a reference, which is built twice, CONTROL."""
     return ("", CONTROL) if entry.reference == entry.label else ("",)

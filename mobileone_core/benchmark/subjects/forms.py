@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingStep, finished
-from mobileone_core.benchmark.interleave import TimedCall, averaging
+from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingStep, synchronized
+from mobileone_core.benchmark.interleave import TimedCall, averaging_timer
 from mobileone_core.benchmark.memory import peak_bytes
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
-from mobileone_core.benchmark.subjects.base import Prepared, Subject, copies
+from mobileone_core.benchmark.subjects.base import Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.latency.cell import Form
 from mobileone_core.model.calibration import calibrate
@@ -56,11 +56,11 @@ class FormsSubject(Subject[CellSpec]):
         cost = getattr(model_cost(cell.model, cell.data.image_size, cell.data.num_classes), form)
         metrics = {"params": float(cost.params), "macs": float(cost.macs)}
         calls = {}
-        for end in copies(entry):
+        for suffix in copy_suffixes(entry):
             step, inference = build_calls(network, cell, self.execution)
-            calls[STEP + end] = TimedCall(finished(step, device))
-            calls[INFERENCE + end] = TimedCall(read := finished(inference, device), timer=averaging(read))
-            if not end:
+            calls[STEP + suffix] = TimedCall(synchronized(step, device))
+            calls[INFERENCE + suffix] = TimedCall(read := synchronized(inference, device), timer=averaging_timer(read))
+            if not suffix:
                 item.step = step
                 step()  # a first call alone allocates the optimizer's state and workspaces of libraries
                 for name, call in ((STEP, step), (INFERENCE, inference)):

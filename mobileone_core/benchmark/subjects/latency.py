@@ -8,10 +8,10 @@ from torch import Tensor, inference_mode
 from mobileone_core.benchmark.interleave import TimedCall
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import Entry
-from mobileone_core.benchmark.subjects.base import Prepared, Subject, copies
+from mobileone_core.benchmark.subjects.base import Prepared, Subject, copy_suffixes
 from mobileone_core.latency import runtimes
 from mobileone_core.latency.cell import LatencyCell, Runtime
-from mobileone_core.latency.networks import build_images, build_network, count
+from mobileone_core.latency.networks import build_images, build_network, count_cost
 from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
 
 LATENCY, PROCESS = "latency", "process"  # names of samples
@@ -64,12 +64,12 @@ class LatencySubject(Subject[LatencyCell]):
         folder.mkdir()
         try:
             network, images = build_network(entry.cell), build_images(entry.cell)
-            params, macs = count(network, images)
+            params, macs = count_cost(network, images)
             item.metrics = {"params": float(params), "macs": float(macs)}
             with inference_mode():
                 expected = network(images)
             opener = runtimes.prepare(SessionSource(network, images, runtime, folder))
-            sessions = {LATENCY + end: ReloadableSession(opener) for end in copies(entry)}
+            sessions = {LATENCY + suffix: ReloadableSession(opener) for suffix in copy_suffixes(entry)}
             for session in sessions.values():
                 _check(session.session.output(), expected, runtime)
             item.calls = {name: session.timed for name, session in sessions.items()}

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, finished
+from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, synchronized
 from mobileone_core.benchmark.interleave import Call, TimedCall
 from mobileone_core.benchmark.memory import peak_bytes, saved_bytes
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
 from mobileone_core.benchmark.step_cell import StepCell, StepPath
-from mobileone_core.benchmark.subjects.base import Prepared, Subject, copies
+from mobileone_core.benchmark.subjects.base import Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.network import MobileOne, build_model
@@ -49,7 +49,7 @@ class StepSubject(Subject[StepCell]):
     def prepare(self, entry: Entry[StepCell]) -> Sequence[Prepared[StepCell]]:
         """Build an entry's step, call it once and measure its memory. Raises InputError for a missing device."""
         torch.set_num_threads(entry.cell.threads)
-        steps = {STEP + end: build_step(entry.cell) for end in copies(entry)}
+        steps = {STEP + suffix: build_step(entry.cell) for suffix in copy_suffixes(entry)}
         step = steps[STEP]
         device = step.images.device
         step()  # a first call alone allocates the optimizer's state and workspaces of libraries
@@ -158,7 +158,7 @@ def _tags(cell: StepCell, device: torch.device) -> dict[str, str]:
 
 
 def _with_threads(step: TrainingStep, threads: int) -> Call:
-    step_and_wait = finished(step, step.images.device)
+    step_and_wait = synchronized(step, step.images.device)
 
     def call() -> None:
         torch.set_num_threads(threads)

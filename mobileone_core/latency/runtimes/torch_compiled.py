@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
-from mobileone_core.latency.runtimes.torch_eager import arranged, cpu_session
+from mobileone_core.latency.runtimes.torch_eager import cpu_session, prepare_network
 
 
 def prepare(source: SessionSource) -> Opener:
@@ -21,7 +21,7 @@ def prepare(source: SessionSource) -> Opener:
         raise UnmeasuredError("torch_compile: no C++ compiler here; install g++ or clang++") from error
 
     def opened() -> Session:
-        network, images = arranged(source)
+        network, images = prepare_network(source)
         # one graph or an error: a part left to Python would be timed as if it were compiled
         compiled = torch.compile(_with_code_object(network), fullgraph=True, dynamic=False)
         session = cpu_session(compiled, images, source.runtime)

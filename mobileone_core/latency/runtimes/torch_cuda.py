@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource
-from mobileone_core.latency.runtimes.torch_eager import arranged
+from mobileone_core.latency.runtimes.torch_eager import prepare_network
 
 WARMUP = 3  # calls on the capturing stream: libraries allocate what must not happen inside a graph
 
@@ -17,7 +17,7 @@ def prepare(source: SessionSource) -> Opener:
 
 
 def _opened(source: SessionSource) -> Session:
-    network, images = arranged(source, "cuda")
+    network, images = prepare_network(source, "cuda")
 
     def infer() -> Tensor:
         with torch.inference_mode():

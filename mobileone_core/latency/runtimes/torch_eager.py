@@ -15,10 +15,10 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 
 def prepare(source: SessionSource) -> Opener:
     """Every session copies the network."""
-    return lambda: cpu_session(*arranged(source), source.runtime)
+    return lambda: cpu_session(*prepare_network(source), source.runtime)
 
 
-def arranged(source: SessionSource, device: str = "cpu") -> tuple[nn.Module, Tensor]:
+def prepare_network(source: SessionSource, device: str = "cpu") -> tuple[nn.Module, Tensor]:
     """A copy of the network and its images on a device, in the runtime's precision and layout."""
     dtype, layout = DTYPES[source.runtime.precision], LAYOUTS[source.runtime.layout]
     network = copy.deepcopy(source.network).to(device, dtype).to(memory_format=layout)
