@@ -10,7 +10,7 @@ def status(options: Status) -> int:
 
     workspace = options.storage.workspace
     if options.repair:
-        from mobileone_core.study.run.repair import repair
+        from mobileone_core.study.run.planner import repair
 
         print("\n".join(repair(workspace)) or "nothing to repair")
     print("\n".join(status_lines(workspace, options.studies)))

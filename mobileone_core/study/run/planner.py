@@ -1,15 +1,20 @@
-"""Planning: create both databases, repair after crashes, record the plan, queue the cells that are missing."""
+"""Bring queue and record to the state a run starts from: databases created, crashes repaired, missing cells queued."""
 
-from collections.abc import Sequence
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
-from mobileone_core.study.job import QueueTiming
+from mobileone_core.study.database import database_error, database_exists, sqlite_path
+from mobileone_core.study.job import Job, QueueTiming
 from mobileone_core.study.locks import planning
 from mobileone_core.study.plan import Plan, Queued
 from mobileone_core.study.queue.queue import Queue
-from mobileone_core.study.queue.storage import create_queue
-from mobileone_core.study.record.record import Record, create_record
-from mobileone_core.study.run.repair import database_errors_as_input_errors, kill_runs, repair_queue
-from mobileone_core.study.state import cell_states
+from mobileone_core.study.queue.storage import QUEUE_ERRORS, create_queue
+from mobileone_core.study.queue.trials import TrialView
+from mobileone_core.study.record.access import run_statuses
+from mobileone_core.study.record.record import RECORD_ERRORS, Record, create_record
+from mobileone_core.study.state import cell_states, study_names
 from mobileone_core.study.workspace import Workspace
 
 QUEUED = ("waiting", "running", "complete")
@@ -34,3 +39,101 @@ def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[st
 def queue_order(cells: Sequence[Queued]) -> list[Queued]:
     """Sort cells by seed; within a seed teachers first, then by falling cost. Comparisons come last."""
     return sorted(cells, key=lambda cell: (cell.role == "comparison", cell.seed, cell.role != "teacher", -cell.cost))
+
+
+def repair(workspace: Workspace, timing: QueueTiming | None = None) -> list[str]:
+    """Repair every study of a workspace, and make cells missing again whose results were deleted from the record.
+
+    Returns one line per repair. Does nothing if a database does not exist.
+    """
+    paths = [sqlite_path(url) for url in (workspace.queue, workspace.tracking)]
+    if any(path is not None and not database_exists(path) for path in paths):
+        return []
+    lines = []
+    with database_errors_as_input_errors(workspace):
+        record = Record(workspace.tracking)
+        for study in study_names(workspace):
+            queue = Queue(workspace.queue, study, timing or QueueTiming(), kill_runs(record))
+            repairs = (*repair_queue(queue, record, workspace), *_void_lost_results(queue, record))
+            lines += [f"{study}: {line}" for line in repairs]
+    return lines
+
+
+def repair_job(job: Job) -> list[str]:
+    """Repair the queue of a job whose workers have ended. Returns one line per repair."""
+    with database_errors_as_input_errors(job.workspace):
+        record = Record(job.workspace.tracking)
+        queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_runs(record))
+        return repair_queue(queue, record, job.workspace)
+
+
+def repair_queue(queue: Queue, record: Record, workspace: Workspace) -> list[str]:
+    """Repair one queue and its runs, also while workers are alive. Returns one line per repair."""
+    lines = [f"trial {trial.number} was left by a dead process: its cell is queued again" for trial in queue.sweep()]
+    study, name = queue.study_name, queue.name
+    statuses = run_statuses(record.tracking, study, name)  # before the trials: an open run had a live trial then
+    finished = {run.run_id for run in statuses if run.status == "FINISHED"}
+    trials = queue.trials()
+    for trial in queue.lost():
+        queue.requeue(trial)
+        lines.append(f"trial {trial.number} ended without a result: its cell is queued again")
+    for trial in (item for item in trials if item.state == "COMPLETE"):
+        lines += _finish(trial, record, workspace.checkpoints(name, trial.key), finished)
+    by_number = {trial.number: trial for trial in trials}
+    for run in (run for run in statuses if run.status == "RUNNING"):
+        if not _owns(by_number.get(run.trial), run.run_id):
+            record.end(run.run_id, "KILLED")
+            lines.append(f"run {run.run_id} was left open by trial {run.trial}: KILLED")
+    return lines
+
+
+@contextlib.contextmanager
+def database_errors_as_input_errors(workspace: Workspace) -> Iterator[None]:
+    """Turn errors of the queue's and the record's databases into InputErrors of one line."""
+    try:
+        yield
+    except QUEUE_ERRORS as error:
+        raise database_error("queue", workspace.queue, error) from error
+    except RECORD_ERRORS as error:
+        raise database_error("record", workspace.tracking, error) from error
+
+
+def kill_runs(record: Record) -> Callable[[TrialView], None]:
+    """A callback for Queue: set the runs of an attempt KILLED whose process died."""
+
+    def kill(trial: TrialView) -> None:
+        for run in filter(record.is_active, trial.runs):
+            record.end(run, "KILLED")
+
+    return kill
+
+
+def _finish(trial: TrialView, record: Record, checkpoint: Path, finished: set[str]) -> list[str]:
+    """Set the runs of a complete trial FINISHED and delete its checkpoint."""
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    unfinished = [run for run in trial.runs if run not in finished]
+    for run in unfinished:
+        if not record.is_active(run):
+            lost = f"cell {trial.key} is complete, but its run {run} is not in the record"
+            return [f"{lost}; `mobileone status --repair` lets it be run again"]
+    for run in unfinished:
+        record.end(run, "FINISHED")
+    return [f"run {run} had its result but no end: FINISHED" for run in unfinished]
+
+
+def _void_lost_results(queue: Queue, record: Record) -> list[str]:
+    """Make complete trials void whose runs are not in the record; only on request, it may be the wrong record.
+
+    Remaining runs of a comparison are KILLED first, so that they are not mixed with those of the next attempt.
+    """
+    lost = [trial for trial in queue.trials("COMPLETE") if not all(map(record.is_active, trial.runs))]
+    for trial in lost:
+        for run in filter(record.is_active, trial.runs):
+            record.end(run, "KILLED")
+        queue.void(trial)
+    return [f"cell {trial.key} is missing again" for trial in lost]
+
+
+def _owns(trial: TrialView | None, run_id: str) -> bool:
+    """Whether a trial is still writing a run, or has finished it."""
+    return trial is not None and trial.state in ("RUNNING", "COMPLETE") and run_id in (trial.runs or (run_id,))

@@ -200,7 +200,7 @@ class StudyRun:
 
     def _repair(self) -> None:
         """Queue the cells of killed workers again."""
-        from mobileone_core.study.run.repair import repair_job
+        from mobileone_core.study.run.planner import repair_job
 
         if self.job.queue in study_names(self.job.workspace):
             self._note(*repair_job(self.job))

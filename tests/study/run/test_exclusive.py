@@ -34,8 +34,7 @@ from mobileone_core.study.record.record import Record
 from mobileone_core.study.record.writer import RunWriter
 from mobileone_core.study.run import attempt
 from mobileone_core.study.run.attempt import neighbours
-from mobileone_core.study.run.planner import plan_cells
-from mobileone_core.study.run.repair import repair
+from mobileone_core.study.run.planner import plan_cells, repair
 from mobileone_core.study.state import CellState, cell_states, is_settled
 from mobileone_core.study.status import status_lines
 

@@ -14,8 +14,7 @@ from mobileone_core.study.queue.storage import trial_views
 from mobileone_core.study.record.access import recorded_plans, recorded_studies
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.run.planner import plan_cells, queue_order
-from mobileone_core.study.run.repair import repair
+from mobileone_core.study.run.planner import plan_cells, queue_order, repair
 from mobileone_core.study.state import cell_states, fold, is_settled, study_states
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
