@@ -84,6 +84,8 @@ def _repeat(call: Call, count: int) -> None:
 
 
 def _host_clock(call: Call) -> Timer:
+    """A timer that measures one call by the host's clock."""
+
     def timed() -> float:
         start = time.perf_counter_ns()
         call()

@@ -72,11 +72,13 @@ def threads_restored() -> Iterator[None]:
 
 
 def _timed(items: Sequence[Prepared[Any]], spec: AnySpec, progress: Progress) -> Samples:
+    """The samples of all calls of all items; empty if there is nothing to time."""
     calls = {item.label(name): call for item in items for name, call in item.calls.items()}
     return interleave(calls, spec.protocol, progress) if calls else Samples({})
 
 
 def _require_finite(items: Sequence[Prepared[Any]]) -> None:
+    """Raise TrainingFailed if the last loss of a timed training step is not finite."""
     for item in items:
         if item.step is not None and not item.step.loss.isfinite():
             form = f", {item.form} form" if item.form else ""

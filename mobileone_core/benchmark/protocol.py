@@ -1,16 +1,14 @@
 """How calls are timed side by side, as data."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.fields import Rule, check_options, option
+from mobileone_core.fields import check_options, option
 
 LEAST_ROUNDS = 6  # fewest rounds whose range contains the median with 95 %: 1 - 2 / 2**6 = 0.969
 CONTROL_TOLERANCE = 0.03  # largest distance from 1 of the ratio of a call to its second copy
-
-
-def _at_least(lowest: int) -> Rule:
-    return lambda field, value: require_integer(field, value, lowest)
+_COUNT = partial(require_integer, at_least=0)
 
 
 @dataclass(frozen=True)
@@ -20,14 +18,14 @@ class Protocol:
     Rounds are the replicates. Raises InputError.
     """
 
-    rounds: int = option(20, "Rounds; every entry has one turn per round.", _at_least(LEAST_ROUNDS))
-    burst: int = option(4, "Timed calls per turn.", require_integer)
-    warmup: int = option(3, "Untimed calls of every entry at the start.", _at_least(0))
-    untimed: int = option(1, "Untimed calls before the timed ones of a turn.", _at_least(0))
-    seed: int = option(0, "Seed of the order of turns.", _at_least(0))
-    trim: int = option(
-        0, "Fastest and slowest calls of a turn, that many of each, that low and average leave out.", _at_least(0)
+    rounds: int = option(
+        20, "Rounds; every entry has one turn per round.", partial(require_integer, at_least=LEAST_ROUNDS)
     )
+    burst: int = option(4, "Timed calls per turn.", require_integer)
+    warmup: int = option(3, "Untimed calls of every entry at the start.", _COUNT)
+    untimed: int = option(1, "Untimed calls before the timed ones of a turn.", _COUNT)
+    seed: int = option(0, "Seed of the order of turns.", _COUNT)
+    trim: int = option(0, "Fastest and slowest calls of a turn, that many of each, that low and average drop.", _COUNT)
     reload: bool = option(False, "Load the network anew at every turn, before its untimed calls.")
 
     def __post_init__(self) -> None:

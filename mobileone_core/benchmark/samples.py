@@ -79,7 +79,7 @@ class Samples:
         return median_interval(self.round_medians(label) / self.round_medians(to))
 
     def time_metrics(self, label: str, name: str) -> dict[str, float]:
-        """name_ms, the median, with the ends of its interval _low and _high, and _min and _p90: milliseconds."""
+        """A label's times as metrics: name_ms is the median, with its interval, minimum and 90 % quantile."""
         median = self.median(label)
         return {
             f"{name}_ms": median.value,
@@ -90,7 +90,7 @@ class Samples:
         }
 
     def ratio_metrics(self, label: str, to: str, name: str) -> dict[str, float]:
-        """name, the ratio of two labels, with the ends of its interval _low and _high."""
+        """The ratio of two labels as metrics: name is its median, name_low and name_high are its interval."""
         ratio = self.ratio(label, to)
         return {name: ratio.value, f"{name}_low": ratio.low, f"{name}_high": ratio.high}
 

@@ -51,7 +51,7 @@ class StepCell:
 
     @property
     def model(self) -> ModelSpec:
-        """The network."""
+        """The variant with k branches."""
         return ModelSpec.preset(self.variant, k=self.k)
 
     @property

@@ -8,24 +8,13 @@ from typing import Any, Literal, get_args
 from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, check_options, option
 from mobileone_core.latency.zoo import zoo_entry
-from mobileone_core.model.spec import MAX_K, ModelSpec
+from mobileone_core.model.spec import MAX_K, Activation, ModelSpec
 
 Form = Literal["train", "deployed"]
 RuntimeName = Literal["onnxruntime", "torch", "torch_compile", "openvino", "cuda", "cuda_graph"]
 Precision = Literal["float32", "float16", "bfloat16"]
 Layout = Literal["contiguous", "channels_last"]
-ChainActivation = Literal[
-    "relu",
-    "gelu",
-    "silu",
-    "hardswish",
-    "se_relu",
-    "dynamic_shift_max",
-    "dynamic_relu_a",
-    "dynamic_relu_b",
-    "dynamic_relu_a_rank5",
-    "dynamic_relu_b_rank5",
-]
+ChainActivation = Literal[Activation, "se_relu", "dynamic_relu_a_rank5", "dynamic_relu_b_rank5"]
 ChainBlock = Literal["baseline", "se", "skip", "se_skip"]
 
 

@@ -30,6 +30,7 @@ class TransposedDynamicReLU(DynamicReLU):
 
     @staticmethod
     def _largest(spread: Tensor, coefficients: Tensor) -> Tensor:
+        """The largest of the linear pieces: (..., 1) and slopes, intercepts (..., 4) -> (...)."""
         pieces = spread * coefficients[..., :PIECES] + coefficients[..., PIECES:]
         return pieces.max(dim=-1)[0]
 

@@ -115,6 +115,7 @@ def model_by_hash(models: Sequence[ExportedModel], model_hash: str) -> ExportedM
 
 
 def _require_date(date: object) -> None:
+    """Raise InputError unless it is an ISO date that is not in the future."""
     try:
         day = datetime.date.fromisoformat(date if isinstance(date, str) and "-" in date else "")
     except ValueError:
@@ -124,6 +125,7 @@ def _require_date(date: object) -> None:
 
 
 def _require_times(measured: DeviceMeasurement) -> None:
+    """Raise InputError unless all times are valid and statistics and samples fit each other."""
     statistics = measured.statistics
     require(bool(statistics), "statistics", dict(statistics), f"one or more of {', '.join(STATISTICS)}, or samples")
     for name, value in statistics.items():
@@ -140,6 +142,7 @@ def _require_times(measured: DeviceMeasurement) -> None:
 
 
 def _require_samples(measured: DeviceMeasurement) -> None:
+    """Raise InputError unless there are n samples and every statistic lies within them."""
     times = [to_milliseconds(value, "ms", "samples") for value in measured.samples]
     require(len(times) == measured.n, "n", measured.n, f"the number of samples, which is {len(times)}")
     for name, value in measured.statistics.items():

@@ -66,7 +66,10 @@ def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasu
 
 
 def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
-    """One measurement from its fields, whose times are in the unit named. Raises InputError."""
+    """Build a measurement from the fields of the format; times are converted from item["unit"] to milliseconds.
+
+    Raises InputError for the first wrong field.
+    """
     for name in item:
         require_choice("field", name, (*REQUIRED, *OPTIONAL))
     for name in REQUIRED:
@@ -98,22 +101,26 @@ def _completed(item: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
 
 
 def _derived(times: Sequence[float], protocol: str) -> dict[str, float]:
+    """Statistics that follow from the samples."""
     statistics = sample_statistics(times) if times else {}
     return {name: value for name, value in statistics.items() if (name, protocol) != ("average", TRIMMED)}
 
 
 def _text(name: str, value: object) -> str:
+    """The value, if it is a text of at most LONGEST characters. Raises InputError."""
     require(isinstance(value, str) and len(value) <= LONGEST, name, value, f"a text of at most {LONGEST} characters")
     return str(value)
 
 
 def _placement(value: object) -> dict[str, int]:
+    """Numbers of operators by compute unit. Raises InputError for anything else."""
     fits = isinstance(value, dict) and all(isinstance(count, int) and count >= 0 for count in value.values())
     require(fits, "placement", value, "numbers of operators by unit")
     return dict(value)  # type: ignore[call-overload,no-any-return]
 
 
 def _read_json(text: str) -> Sequence[Mapping[str, Any]]:
+    """The measurements of a JSON file, as objects. Raises InputError."""
     content = json.loads(text)
     require(isinstance(content, dict), "content", type(content).__name__, 'an object with "schema" and "measurements"')
     schema, items = content.get("schema"), content.get("measurements")
@@ -124,6 +131,7 @@ def _read_json(text: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _read_csv(text: str) -> Sequence[Mapping[str, Any]]:
+    """The measurements of a CSV file, as objects like those of a JSON file. Raises InputError."""
     reader = csv.DictReader(text.splitlines(), strict=True)
     names = reader.fieldnames or []
     columns = ("schema", *REQUIRED, *(name for name in OPTIONAL if name != "statistics"), *STATISTICS)
@@ -188,4 +196,5 @@ def find_manifest(package: Path) -> Path | None:
 
 
 def _first_text(content: Mapping[str, Any], *names: str) -> str:
+    """The first of the named values that is a non-empty text; empty if there is none."""
     return next((content[name] for name in names if isinstance(content.get(name), str) and content[name]), "")

@@ -68,6 +68,7 @@ def _built(cell: LatencyCell) -> tuple[nn.Module, bool]:
 
 
 def _from_library(entry: ZooEntry, cell: LatencyCell) -> nn.Module:
+    """A network as timm or torchvision builds it, with random weights."""
     if not entry.library:
         raise UnmeasuredError(f"{entry.title}: {MISSING}")
     options: dict[str, Any] = {**entry.options, "num_classes": cell.num_classes}
@@ -88,6 +89,7 @@ def _from_library(entry: ZooEntry, cell: LatencyCell) -> nn.Module:
 
 
 def _deployed(network: nn.Module) -> nn.Module:
+    """The network with its branches and norms folded."""
     if isinstance(network, ChainNetwork):
         fold_norms(network)
         return network
@@ -100,5 +102,6 @@ def _deployed(network: nn.Module) -> nn.Module:
 
 
 def _images(cell: LatencyCell, batch: int) -> Tensor:
+    """Normal noise: (batch, C, S, S)."""
     channels = cell.network.in_channels if isinstance(cell.network, ModelSpec) else CHANNELS
     return torch.randn((batch, channels, cell.image_size, cell.image_size))

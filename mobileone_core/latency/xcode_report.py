@@ -58,7 +58,7 @@ class XcodeReport:
 
     @property
     def medians(self) -> tuple[ReportedTime, ...]:
-        """The times of predictions."""
+        """Median times of predictions, without those of loading and compiling."""
         return tuple(item for item in self.times if item.kind == "prediction")
 
 
@@ -82,7 +82,7 @@ def read_report(path: Path) -> XcodeReport:
 
 
 def confirmed_median(report: XcodeReport, advice: str, unit: str) -> float:
-    """The report's only prediction median, in milliseconds; unit is used if the report names none.
+    """The report's only prediction median, in milliseconds. unit, if not empty, replaces the unit of the report.
 
     Raises InputError, which ends with the advice, if there is not exactly one median or no unit.
     """
@@ -107,6 +107,7 @@ def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN4
 
 
 def _reported_time(path: str, value: object) -> ReportedTime | None:
+    """The value as a median time, or None if its path does not look like one."""
     is_time = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
     if not is_time or not re.search("median", path, re.IGNORECASE):
         return None
@@ -115,5 +116,6 @@ def _reported_time(path: str, value: object) -> ReportedTime | None:
 
 
 def _compute_unit(text: str) -> str:
+    """The compute unit that a text names; empty if it names none."""
     match = UNIT.search(text)
     return UNIT_NAMES[re.sub(r"\s", "", match.group().lower())] if match else ""

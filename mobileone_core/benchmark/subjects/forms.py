@@ -44,7 +44,7 @@ class FormsSubject(Subject[CellSpec]):
         torch.backends.cudnn.deterministic = True  # as in training
 
     def prepare(self, entry: Entry[CellSpec]) -> Sequence[Prepared[CellSpec]]:
-        """Both forms of an entry, on the device, calibrated and called once."""
+        """Build both forms of an entry and measure the memory of their calls. Raises InputError without the device."""
         device = resolve_device(self.execution, entry.cell.recipe.precision)
         forms = build_forms(entry.cell, self.execution, device)
         return [self._prepared(entry, form, network, device) for form, network in forms.items()]

@@ -113,7 +113,7 @@ def _check(output: Tensor, expected: Tensor, runtime: Runtime) -> None:
 
 
 def _tags(runtime: Runtime) -> dict[str, str]:
-    """How it is to run; the session's tags say how it runs."""
+    """The tags of a requested runtime; a session's tags, of what really runs, replace them."""
     return {
         "runtime": runtime.name,
         "threads": str(runtime.threads),

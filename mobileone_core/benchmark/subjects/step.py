@@ -119,6 +119,7 @@ def timm_twin(model: MobileOne, variant: str, num_classes: int) -> nn.Module:
 
 
 def _network(cell: StepCell) -> nn.Module:
+    """The cell's network with random weights that depend on variant, k and classes only."""
     require(not cell.gap, "path", cell.path, cell.gap)
     execution = "branches" if cell.path == "timm" else cell.path
     with torch.random.fork_rng(devices=[]):
@@ -158,6 +159,7 @@ def _tags(cell: StepCell, device: torch.device) -> dict[str, str]:
 
 
 def _with_threads(step: TrainingStep, threads: int) -> Call:
+    """A call that sets torch's number of threads, runs the step and waits for the device."""
     step_and_wait = synchronized(step, step.images.device)
 
     def call() -> None:
@@ -181,4 +183,5 @@ def _ratios(item: Prepared[StepCell], others: Sequence[Prepared[StepCell]]) -> d
 
 
 def _of_cell(items: Sequence[Prepared[StepCell]], cell: StepCell) -> Prepared[StepCell] | None:
+    """The item whose cell is this one; None if there is none."""
     return next((other for other in items if other.entry.cell == cell), None)

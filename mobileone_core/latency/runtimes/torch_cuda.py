@@ -17,6 +17,7 @@ def prepare(source: SessionSource) -> Opener:
 
 
 def _opened(source: SessionSource) -> Session:
+    """A session timed by CUDA events."""
     network, images = prepare_network(source, "cuda")
 
     def infer() -> Tensor:
