@@ -1,4 +1,4 @@
-"""Latencies on devices: kept as CSV, and as columns of a table. Two protocols never share a column. No torch here."""
+"""Latencies on devices: as CSV, and as columns of a table, where two protocols never share a column."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS
-from mobileone_core.reporting.published import read_published
 from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.study.rows import DeviceRow
 
@@ -15,15 +14,14 @@ TEXTS = (
     *("source", "date", "run_id"),
 )
 COLUMNS = (*TEXTS, "n", *(f"{name}_ms" for name in STATISTICS))
-NOT_MEASURED, NOT_PUBLISHED = "not measured", "-"
-PUBLISHED = ("published, iPhone 12", "mobile_ms, table 9; ms")
+NOT_MEASURED = "not measured"
 UNITS = {"all": "all units", "cpu_and_ne": "CPU and Neural Engine", "cpu_and_gpu": "CPU and GPU", "cpu_only": "CPU"}
 CAVEATS = {"remote-device": "coarse: the chip idles between predictions"}
 
 
 @dataclass(frozen=True)
 class DeviceColumn:
-    """A column of a table: title, note, and a cell a model."""
+    """A column of a table: title, note, and a cell per model."""
 
     title: str
     note: str
@@ -36,7 +34,7 @@ def devices_text(rows: Sequence[DeviceRow]) -> str:
 
 
 def read_devices_csv(text: str) -> tuple[DeviceRow, ...]:
-    """Read what devices_text wrote; InputError for anything else."""
+    """Read what `devices_text` wrote. Raises InputError for anything else."""
     reader = csv.DictReader(text.splitlines(), strict=True)
     columns = tuple(reader.fieldnames or ())
     require(columns == COLUMNS, "columns", ", ".join(columns), ", ".join(COLUMNS))
@@ -46,49 +44,34 @@ def read_devices_csv(text: str) -> tuple[DeviceRow, ...]:
         raise InputError(f"devices.csv: line {reader.line_num} is not as written ({error})") from error
 
 
-def device_columns(
-    rows: Sequence[DeviceRow], titles: Sequence[str], published: Mapping[str, str]
-) -> tuple[DeviceColumn, ...]:
-    """A column for the published times, by title, then one for every device, OS, compute units, form, precision,
-    input, protocol and statistic that was measured of these titles.
+def device_columns(rows: Sequence[DeviceRow], titles: Sequence[str]) -> tuple[DeviceColumn, ...]:
+    """Return a column per device, OS, compute units, form, precision, input, protocol and statistic.
 
-    Several runs of a cell are all shown, by date.
+    titles: the models of the table's rows, such as mobileone_s0. Several runs of one cell are all shown, by date.
     """
-    first = DeviceColumn(*PUBLISHED, tuple(published.get(title, NOT_PUBLISHED) for title in titles))
     cells: dict[tuple[str, ...], dict[str, list[DeviceRow]]] = {}
     for row in sorted(rows, key=lambda row: (row.date, row.run_id)):
         if row.model in titles:
             for name in row.statistics:
                 cells.setdefault(_key(row, name), {}).setdefault(row.model, []).append(row)
-    return (first, *(_column(key, cells[key], titles) for key in sorted(cells, key=_order)))
-
-
-def published_mobile_ms() -> dict[str, str]:
-    """Table 9's iPhone 12 latency of the MobileOne variants, ms as printed, by title such as mobileone_s0."""
-    rows = read_published("table9_imagenet")
-    return {
-        str(row["model"]).lower().replace("-", "_"): str(row["mobile_ms"])
-        for row in rows
-        if str(row["model"]).startswith("MobileOne-") and row["mobile_ms"] is not None
-    }
+    return tuple(_column(key, cells[key], titles) for key in sorted(cells, key=_order))
 
 
 def _key(row: DeviceRow, statistic: str) -> tuple[str, ...]:
-    how = (row.device, row.os, row.compute_units, row.form, row.precision, row.input)
-    return (*how, row.protocol, statistic)
+    return row.device, row.os, row.compute_units, row.form, row.precision, row.input, row.protocol, statistic
 
 
 def _order(key: tuple[str, ...]) -> tuple[object, ...]:
     return (*key[:-1], STATISTICS.index(key[-1]))
 
 
-def _column(key: tuple[str, ...], found: Mapping[str, Sequence[DeviceRow]], titles: Sequence[str]) -> DeviceColumn:
+def _column(key: tuple[str, ...], rows: Mapping[str, Sequence[DeviceRow]], titles: Sequence[str]) -> DeviceColumn:
     device, system, units, form, precision, kind, protocol, statistic = key
-    how = [device, system, UNITS.get(units, units), form, precision, f"{kind} input" if kind else ""]
-    title = f"{', '.join(text for text in how if text)}: {statistic}, ms"
+    conditions = [device, system, UNITS.get(units, units), form, precision, f"{kind} input" if kind else ""]
+    title = f"{', '.join(filter(None, conditions))}: {statistic}, ms"
     caveat = f"; {CAVEATS[protocol]}" if protocol in CAVEATS else ""
     cells = [
-        " / ".join(f"{row.statistics[statistic]:#.3g}".rstrip(".") for row in found.get(name, ())) or NOT_MEASURED
+        " / ".join(f"{row.statistics[statistic]:#.3g}".rstrip(".") for row in rows.get(name, ())) or NOT_MEASURED
         for name in titles
     ]
     return DeviceColumn(title, f"protocol {protocol}{caveat}", tuple(cells))
@@ -101,5 +84,5 @@ def _line(row: DeviceRow) -> tuple[str, ...]:
 
 
 def _row(line: Mapping[str, str]) -> DeviceRow:
-    found = {name: float(line[f"{name}_ms"]) for name in STATISTICS if line[f"{name}_ms"]}
-    return DeviceRow(**{name: line[name] for name in TEXTS}, n=int(line["n"]), statistics=found)
+    statistics = {name: float(line[f"{name}_ms"]) for name in STATISTICS if line[f"{name}_ms"]}
+    return DeviceRow(**{name: line[name] for name in TEXTS}, n=int(line["n"]), statistics=statistics)

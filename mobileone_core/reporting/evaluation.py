@@ -1,4 +1,4 @@
-"""An evaluation as plain text for a terminal: measured beside published, each in its own column. No torch here."""
+"""An evaluation as plain text for a terminal: measured and published accuracy, each in its own column."""
 
 import math
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from mobileone_core.reporting.published import read_published
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What was evaluated, and how its images were read; is_preset where the network is the variant's own."""
+class EvaluationSetting:
+    """What was evaluated and how its images were read; is_preset: the network is exactly the variant's."""
 
     variant: str
     is_preset: bool
@@ -21,8 +21,8 @@ class Setting:
     image_size: int
 
 
-def evaluation_table(setting: Setting, metrics: Mapping[str, float]) -> str:
-    """One row under its heads; accuracies in percent, the published one where the paper has it."""
+def evaluation_table(setting: EvaluationSetting, metrics: Mapping[str, float]) -> str:
+    """Return one row under its heads; accuracies in percent, the published one where the paper prints it."""
     top1, images = metrics[f"{setting.split}/top1"], metrics[f"{setting.split}/images"]
     top5 = metrics.get(f"{setting.split}/top5")
     row = {
@@ -46,12 +46,12 @@ def evaluation_table(setting: Setting, metrics: Mapping[str, float]) -> str:
 
 
 def standard_error(accuracy: float, images: float) -> float:
-    """Of a fraction of independent images: binomial."""
+    """The binomial standard error of an accuracy over independent images."""
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def published_top1(setting: Setting) -> str:
-    """Table 9's top-1 as printed: of a variant of the paper as the paper has it, on ImageNet's test set alone."""
+def published_top1(setting: EvaluationSetting) -> str:
+    """Table 9's top-1 as printed, for an unchanged variant of the paper on ImageNet's test set; else empty."""
     if (setting.data, setting.split) != ("imagenet", "test") or not setting.is_preset:
         return ""
     name = f"MobileOne-{setting.variant.upper()}"

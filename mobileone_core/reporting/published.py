@@ -1,6 +1,6 @@
-"""The numbers printed in the paper (arXiv 2206.04040v2), kept as data and always shown as published.
+"""The numbers and statements printed in the paper (arXiv 2206.04040v2), always shown as published.
 
-An empty cell was not published or could not be sourced; it stays missing. No torch here.
+An empty cell was not published or could not be sourced; it stays missing.
 """
 
 import csv
@@ -35,8 +35,10 @@ Row = dict[str, str | None]
 
 @dataclass(frozen=True)
 class PublishedValue:
-    """One printed number: the variant it belongs to, the study's level by its printed label, value, unit, where it
-    stands, its digits, and what it is where it is not the study's metric.
+    """One printed number.
+
+    level: the study's level, as printed; source: its table; printed: its digits; what: its meaning where it is not the
+    study's metric.
     """
 
     variant: str
@@ -49,25 +51,25 @@ class PublishedValue:
 
     @property
     def column(self) -> tuple[str, str]:
-        """Title and unit of the column it belongs to: published S2, %."""
+        """Title and unit of its column: published S2, %."""
         return f"published {', '.join(text for text in (self.what, self.variant.upper()) if text)}", self.unit
 
 
 def read_published(name: str) -> tuple[Row, ...]:
-    """The rows of a table, columns by name, None where nothing was published.
+    """Return the rows of a table, columns by name, None where nothing was published.
 
-    Raises InputError for an unknown name, and for a file that is not as it was shipped.
+    Raises InputError for an unknown name, and for a file that differs from the shipped one.
     """
     require(name in SHIPPED, "published", name, f"one of {', '.join(SHIPPED)}")
     text = (files("mobileone_core.reporting") / "published" / f"{name}.csv").read_text(encoding="utf-8")
-    found = hashlib.sha256(text.encode()).hexdigest()[:16]
-    if found != SHIPPED[name]:
-        raise InputError(f"published/{name}.csv: not as shipped (sha256 {found}, not {SHIPPED[name]}); install anew")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    if digest != SHIPPED[name]:
+        raise InputError(f"published/{name}.csv: not as shipped (sha256 {digest}, not {SHIPPED[name]}); reinstall")
     return tuple({column: cell or None for column, cell in row.items()} for row in csv.DictReader(text.splitlines()))
 
 
 def published_values(name: str) -> tuple[PublishedValue, ...]:
-    """A study's published table in long form, in printed order; nothing for an empty name.
+    """Return a study's published table in long form, in printed order; empty for an empty name.
 
     Raises InputError where no study shows that table.
     """
@@ -78,7 +80,7 @@ def published_values(name: str) -> tuple[PublishedValue, ...]:
 
 
 def _branch_count(rows: tuple[Row, ...]) -> list[PublishedValue]:
-    """Table 6: a row a variant, a column a k."""
+    """Table 6: a row per variant, a column per k."""
     return [
         PublishedValue(str(row["variant"]), column.removeprefix("k"), float(cell), "%", "table 6, published", cell)
         for row in rows
@@ -88,7 +90,7 @@ def _branch_count(rows: tuple[Row, ...]) -> list[PublishedValue]:
 
 
 def _reparam_branches(rows: tuple[Row, ...]) -> list[PublishedValue]:
-    """Table 5: with and without branches, a column a variant; with them its k is that of table 7."""
+    """Table 5: with and without branches, a column per variant; with branches its k is that of table 7."""
     stem = read_published("table7_architecture")[0]
     return [
         PublishedValue(variant, level, float(cell), "%", "table 5, published", cell)
@@ -100,40 +102,41 @@ def _reparam_branches(rows: tuple[Row, ...]) -> list[PublishedValue]:
 
 
 def _training_settings(rows: tuple[Row, ...]) -> list[PublishedValue]:
-    """Table 8: every row keeps the settings of the rows above it and adds its own."""
+    """Table 8: every row adds its setting to those of the rows above it."""
     names = {"progressive_learning": "progressive", "weight_decay_annealing": "annealing", "ema": "ema"}
-    arm = dict.fromkeys(names.values(), "off")
+    levels = dict.fromkeys(names.values(), "off")
     values = []
     for row in rows:
         if row["setting"] in names:
-            arm = {**arm, names[str(row["setting"])]: "on"}
+            levels = {**levels, names[str(row["setting"])]: "on"}
         for column, unit, what in (
             ("top1", "%", ""),
             ("gain_over_previous", "points", "gain over the previous row of table 8"),
         ):
             cell = row[column]
             if cell is not None:
-                place = ("s2", level_label(arm), float(cell), unit, "table 8, published")
-                values.append(PublishedValue(*place, f"+{cell}" if what else cell, what))
+                printed = f"+{cell}" if what else cell
+                source = "table 8, published"
+                values.append(PublishedValue("s2", level_label(levels), float(cell), unit, source, printed, what))
     return values
 
 
 def _distillation(rows: tuple[Row, ...]) -> list[PublishedValue]:
-    """Table 10: MobileOne's rows alone; the other networks are no level of ours."""
-    own = [(str(row["model"]), row) for row in rows if str(row["model"]).startswith("MobileOne-")]
+    """Table 10: only MobileOne's rows; the other networks are not levels of our study."""
+    variants = [(str(row["model"]), row) for row in rows if str(row["model"]).startswith("MobileOne-")]
     return [
         PublishedValue(model.removeprefix("MobileOne-").lower(), level, float(cell), "%", "table 10, published", cell)
-        for model, row in own
+        for model, row in variants
         for level, cell in (("off", row["baseline"]), ("on", row["distilled"]))
         if cell is not None
     ]
 
 
 def _activation_latency(rows: tuple[Row, ...]) -> list[PublishedValue]:
-    """Table 2: a row an activation, the 30-layer network on an iPhone 12."""
-    place, what = "table 2, published", "minimum latency, iPhone 12"
+    """Table 2: a row per activation, the 30-layer network on an iPhone 12."""
+    source, what = "table 2, published", "minimum latency, iPhone 12"
     return [
-        PublishedValue("", str(row["activation"]), float(cell), "ms", place, cell, what)
+        PublishedValue("", str(row["activation"]), float(cell), "ms", source, cell, what)
         for row in rows
         for cell in (row["latency_ms"],)
         if cell is not None
@@ -141,7 +144,7 @@ def _activation_latency(rows: tuple[Row, ...]) -> list[PublishedValue]:
 
 
 def _backbones(rows: tuple[Row, ...]) -> list[PublishedValue]:
-    """Table 9: a row a network; an empty latency means that it could not be exported."""
+    """Table 9: a row per network; an empty latency means that it could not be exported."""
     columns = {
         "top1": ("%", "top-1"),
         "flops_m": ("M", "FLOPs"),
@@ -168,7 +171,7 @@ LONG_FORMS: Mapping[str, Callable[[tuple[Row, ...]], list[PublishedValue]]] = {
     "table9_imagenet": _backbones,
 }
 
-# What a reader has to know of a table's numbers, beside where they stand.
+# What limits a table's numbers.
 CAVEATS: Mapping[str, str] = {
     "table5_reparam_branches_top1": (
         "Only S0, S1 and S3 were printed; read from one source. With branches S0 has k = 4, S1 and S3 have k = 1 "
@@ -177,8 +180,8 @@ CAVEATS: Mapping[str, str] = {
     "table6_branch_count_top1": "Read from one source, which agrees with the paper's text.",
     "table8_training_settings_s2_top1": (
         "The paper adds one setting after the other: progressive learning, weight-decay annealing, EMA. So its rows "
-        "are four of these combinations, and a gain is that over its own row before. Two gains and the final value "
-        "could be sourced; the other values could not and stay empty."
+        "are four of these combinations, and a gain is over the previous row. Two gains and the final value could be "
+        "sourced; the other values could not and stay empty."
     ),
     "table10_distillation_top1": (
         "Distilled by MEAL V2's recipe; the settings used for MobileOne were not published. The table's other "
@@ -187,13 +190,13 @@ CAVEATS: Mapping[str, str] = {
     "table2_activation_latency_ms": (
         "Latency on an iPhone 12, the minimum over runs; read from one source; Dynamic ReLU A above B is as printed. "
         "The network's widths, kernel and resolution were not published, so absolute times cannot be compared; the "
-        "published ratio is to the published ReLU. How Dynamic ReLU was laid out is not known: its value stands "
-        "beside both of our forms."
+        "published ratio is to the published ReLU. The layout of Dynamic ReLU is unknown: its value is shown for both "
+        "of our forms."
     ),
     "table9_imagenet": (
         "Mobile latency is the minimum over runs on an iPhone 12; GPU latency the median of 100 runs with TensorRT "
-        "8.0.1.6 on an RTX 2080 Ti; CPU latency is of a Xeon Gold 5118, its threads, framework and statistic are not "
-        "stated. A latency that is missing could not be exported."
+        "8.0.1.6 on an RTX 2080 Ti; CPU latency is that of a Xeon Gold 5118, its threads, framework and statistic are "
+        "not stated. A network without a latency could not be exported."
     ),
 }
 

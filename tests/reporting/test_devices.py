@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.devices import device_columns, devices_text, published_mobile_ms, read_devices_csv
+from mobileone_core.reporting.devices import device_columns, devices_text, read_devices_csv
 from mobileone_core.study.rows import DeviceRow
 
 ROW = DeviceRow(
@@ -51,7 +51,7 @@ def test_csv_that_was_not_written_so_is_refused(change):
 
 def test_two_protocols_never_share_a_column():
     rows = [ROW, changed(run_id="run2", model="mobileone_s1", protocol="modelbench")]
-    columns = device_columns(rows, ["mobileone_s0", "mobileone_s1"], {})[1:]
+    columns = device_columns(rows, ["mobileone_s0", "mobileone_s1"])
     assert len(columns) == 4
     assert [column.cells.count("not measured") for column in columns] == [1, 1, 1, 1]
     assert {column.note for column in columns} == {"protocol other:test", "protocol modelbench"}
@@ -60,33 +60,19 @@ def test_two_protocols_never_share_a_column():
 @pytest.mark.parametrize("field", ["device", "os", "compute_units", "protocol", "form", "precision", "input"])
 def test_what_differs_in_how_it_was_measured_has_a_column_of_its_own(field):
     rows = [changed(statistics={"median": 1.0}), changed(statistics={"median": 2.0}, run_id="run2", **{field: "else"})]
-    columns = device_columns(rows, ["mobileone_s0"], {})[1:]
+    columns = device_columns(rows, ["mobileone_s0"])
     assert sorted(column.cells for column in columns) == [("1.00",), ("2.00",)]
     assert len({(column.title, column.note) for column in columns}) == 2
 
 
 def test_statistics_stand_apart_and_several_runs_are_all_shown():
     rows = [ROW, changed(run_id="run2", date="2026-01-02", statistics={"median": 5.0})]
-    found = {column.title.rpartition(": ")[2]: column.cells for column in device_columns(rows, ["mobileone_s0"], {})}
+    found = {column.title.rpartition(": ")[2]: column.cells for column in device_columns(rows, ["mobileone_s0"])}
     assert found["median, ms"] == ("1.10 / 5.00",)
     assert found["min, ms"] == ("0.333",)
 
 
 def test_other_models_make_no_columns_and_coarse_numbers_say_so():
-    assert len(device_columns([changed(model="other")], ["mobileone_s0"], {})) == 1
-    column = device_columns([changed(protocol="remote-device")], ["mobileone_s0"], {})[1]
+    assert len(device_columns([changed(model="other")], ["mobileone_s0"])) == 0
+    column = device_columns([changed(protocol="remote-device")], ["mobileone_s0"])[0]
     assert "coarse" in column.note
-
-
-def test_published_times_stand_in_a_column_of_their_own():
-    published = published_mobile_ms()
-    assert published == {
-        "mobileone_s0": "0.79",
-        "mobileone_s1": "0.89",
-        "mobileone_s2": "1.18",
-        "mobileone_s3": "1.53",
-        "mobileone_s4": "1.86",
-    }
-    first = device_columns([ROW], ["mobileone_s0", "elsewhere"], published)[0]
-    assert (first.title, first.cells) == ("published, iPhone 12", ("0.79", "-"))
-    assert "table 9" in first.note

@@ -7,11 +7,11 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobileone_core.reporting.evaluation import Setting, published_top1, standard_error
+from mobileone_core.reporting.evaluation import EvaluationSetting, published_top1, standard_error
 
 
 def test_published_accuracy_stands_beside_the_papers_networks_on_imagenet_alone():
-    setting = Setting("s0", True, "imagenet", "test", "train", "0.875", "bilinear", 224)
+    setting = EvaluationSetting("s0", True, "imagenet", "test", "train", "0.875", "bilinear", 224)
     printed = [published_top1(replace(setting, variant=f"s{number}")) for number in range(5)]
     assert printed == ["71.4", "75.9", "77.4", "78.1", "79.4"]
     for other in ({"variant": "tiny"}, {"data": "folder"}, {"split": "val"}, {"is_preset": False}):

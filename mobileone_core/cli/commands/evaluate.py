@@ -18,7 +18,7 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.files import sha256
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.reporting.evaluation import Setting, evaluation_table
+from mobileone_core.reporting.evaluation import EvaluationSetting, evaluation_table
 from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.record.standalone import standalone_run
 from mobileone_core.study.run.runner import SignalGuard
@@ -81,9 +81,9 @@ def _loader_options(options: Evaluate, execution: Execution, device: torch.devic
     )
 
 
-def _setting(options: Evaluate, data: DataSpec, spec: ModelSpec, network: MobileOne) -> Setting:
+def _setting(options: Evaluate, data: DataSpec, spec: ModelSpec, network: MobileOne) -> EvaluationSetting:
     preset = ModelSpec.preset(options.variant, in_channels=data.channels).fitted_to(data.image_size)
-    return Setting(
+    return EvaluationSetting(
         variant=options.variant,
         is_preset=spec == preset,
         data=data.name,
@@ -95,7 +95,7 @@ def _setting(options: Evaluate, data: DataSpec, spec: ModelSpec, network: Mobile
     )
 
 
-def _tags(options: Evaluate, setting: Setting, execution: Execution) -> dict[str, str]:
+def _tags(options: Evaluate, setting: EvaluationSetting, execution: Execution) -> dict[str, str]:
     tags = {name: str(value) for name, value in asdict(setting).items() if name != "is_preset"}
     file = {"weights": options.weights.name, "sha256": sha256(options.weights)}
     return {**tags, **file, "precision": options.precision, **environment_tags(execution)}
