@@ -1,7 +1,7 @@
 """A report as a document: the objects that every renderer in render/ takes.
 
 Texts hold a small subset of Markdown, which does not nest: **strong**, *emphasis*, `code` and [text](target).
-Markdown passes it on, the other renderers take the spans apart.
+Markdown passes it on, the other renderers split it into spans.
 """
 
 import re
@@ -75,7 +75,7 @@ Number = str | float | int | None
 class Table:
     """Rows of texts under their columns; the first `labels` columns name a row.
 
-    numbers: what CSV shows in place of the texts, one mapping per row, columns by name; None is an empty cell.
+    numbers: what CSV shows instead of the texts, one mapping per row, columns by name; None is an empty cell.
     file: the stem of the CSV file to write, where the table gets one.
     """
 
@@ -90,17 +90,17 @@ class Table:
 
         A row of several labels is named by all of them: "on, off".
         """
-        for place, item in enumerate(self.columns):
+        for index, item in enumerate(self.columns):
             if column in (item.head, f"{item.head}, {item.note}"):
                 for cells in self.rows:
                     if ", ".join(cells[: self.labels]) == row:
-                        return cells[place]
+                        return cells[index]
         return None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An image by the stem of its files, NAME.png and NAME.svg; alt is read where it cannot be seen."""
+    """An image by the stem of its files, NAME.png and NAME.svg; alt describes it to readers who cannot see it."""
 
     name: str
     alt: str
@@ -171,10 +171,10 @@ class Document:
         row, _, column = key.rpartition("/")
         tables = [self.table, *(block for section in self.body for block in section.blocks if isinstance(block, Table))]
         cells = [cell for table in tables if row and (cell := table.cell(row, column)) is not None]
-        found = self.values.get(key, cells[0] if cells else None)
+        value = self.values.get(key, cells[0] if cells else None)
         allowed = f"one of {', '.join(self.values)}, or row/column of a table: {self._example()}"
-        require(found is not None, f"value of {self.name}", key, allowed)
-        return str(found)
+        require(value is not None, f"value of {self.name}", key, allowed)
+        return str(value)
 
     def _example(self) -> str:
         first = ", ".join(self.table.rows[0][: self.table.labels]) if self.table.rows else "ROW"

@@ -40,8 +40,8 @@ def _block(block: Block) -> str:
         case Table():
             return _table(block)
         case Figure(name, alt, caption):
-            words = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
-            return f'<figure><img src="{escape(name)}.svg" alt="{escape(alt)}">{words}</figure>'
+            caption_tag = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
+            return f'<figure><img src="{escape(name)}.svg" alt="{escape(alt)}">{caption_tag}</figure>'
         case Details(summary, blocks):
             inside = "\n".join(filter(None, map(_block, blocks)))
             return f"<details><summary>{inline(summary)}</summary>\n{inside}\n</details>"
@@ -53,13 +53,13 @@ def _table(table: Table) -> str:
     heads = [
         f'<th scope="col">{inline(column.head)}{note}</th>' for column, note in zip(table.columns, notes, strict=True)
     ]
-    rows = ["".join(_cell(table, place, cell) for place, cell in enumerate(row)) for row in table.rows]
+    rows = ["".join(_cell(table, index, cell) for index, cell in enumerate(row)) for row in table.rows]
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     return f"<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def _cell(table: Table, place: int, text: str) -> str:
-    if place < table.labels:
+def _cell(table: Table, index: int, text: str) -> str:
+    if index < table.labels:
         return f'<th scope="row">{inline(text)}</th>'
-    mark = "" if table.columns[place].is_text else ' class="number"'
+    mark = "" if table.columns[index].is_text else ' class="number"'
     return f"<td{mark}>{inline(text)}</td>"

@@ -44,7 +44,7 @@ def block_text(block: Block) -> str:
 
 
 def table_text(table: Table) -> str:
-    """A table; words align left, numbers right."""
+    """A table; texts align left, numbers right."""
     heads = [f"{column.head}<br>{column.note}" if column.note else column.head for column in table.columns]
     rules = ["---" if column.is_text else "--:" for column in table.columns]
     return "\n".join(_line(cells) for cells in (heads, rules, *table.rows))

@@ -23,8 +23,8 @@ def table_lines(table: Table) -> list[str]:
     columns = [(column.head, column.note) for column in table.columns]
     rows = [tuple(map(plain, row)) for row in table.rows]
     widths = [
-        max(len(text) for text in (*head.split(), *note.split(), *(row[place] for row in rows)))
-        for place, (head, note) in enumerate(columns)
+        max(len(text) for text in (*head.split(), *note.split(), *(row[index] for row in rows)))
+        for index, (head, note) in enumerate(columns)
     ]
     heads = [wrap(head, width) + wrap(note, width) for (head, note), width in zip(columns, widths, strict=True)]
     head_lines = list(zip_longest(*heads, fillvalue=""))
