@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from mobileone_core.reporting.document import Document, Figure, Table
+from mobileone_core.reporting.document import Document
 from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.search.kind import SearchKind
@@ -48,31 +48,13 @@ class ReportKind(Protocol):
         """Draw every figure of the document, by the stem of its files."""
 
 
-class _Old:
-    """For measured/ and search/ until they give documents."""
-
-    def __init__(self, kind: Any) -> None:  # noqa: ANN401
-        self.kind = kind
-        self.record_files, self.read_record = kind.texts, kind.read
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        return getattr(self.kind, name)
-
-    def analyse(self, plan: Any, record: StudyRecord) -> Any:  # noqa: ANN401
-        return plan, record
-
-    def document(self, result: Any) -> Document:  # noqa: ANN401
-        plan, record = result
-        verdict, setting = self.kind.verdict(plan, record), self.kind.setting(plan)
-        return Document("", plan.study.question, "", setting, verdict, Table((), ()), Figure("", ""))
+KINDS: Mapping[str, ReportKind] = {
+    GridPlan.kind: TrainedKind(),
+    MeasuredPlan.kind: MeasuredKind(),
+    SearchPlan.kind: SearchKind(),
+}
 
 
-_KINDS: tuple[tuple[type, Any], ...] = (
-    (GridPlan, TrainedKind()), (MeasuredPlan, MeasuredKind()), (SearchPlan, SearchKind()),
-)  # fmt: skip
-KINDS: Mapping[type, Any] = {plan: kind if hasattr(kind, "document") else _Old(kind) for plan, kind in _KINDS}
-
-
-def kind_of(plan: Plan) -> Any:  # noqa: ANN401
-    """How this plan is reported."""
-    return KINDS[type(plan)]
+def kind_of(plan: Plan) -> ReportKind:
+    """Return how a plan is reported, by its kind."""
+    return KINDS[plan.kind]

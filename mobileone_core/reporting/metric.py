@@ -56,7 +56,7 @@ class Metric:
         return f"{text} [{self.signed(row.low)}, {self.signed(row.high)}]"
 
     def detectable_text(self, rows: Iterable[Contrast]) -> str:
-        """The contrasts' detectable differences in a sentence: one of 0.42 to 0.57 points is detected with 80 % power."""
+        """The contrasts' detectable differences: one of 0.42 to 0.57 points is detected with 80 % power."""
         sizes = sorted(row.detectable for row in rows if row.detectable is not None)
         least, most = self.number(sizes[0]), self.amount(sizes[-1])
         size = most if self.amount(sizes[0]) == most else f"{least} to {most}"

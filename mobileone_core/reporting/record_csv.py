@@ -10,26 +10,21 @@ from mobileone_core.study.rows import CellRow
 FACTOR, ENVIRONMENT = "factor.", "environment."
 
 
-def columns_of(rows: Sequence[CellRow]) -> tuple[list[str], list[str]]:
-    """The names of all metrics and of all environment tags that reports show."""
-    tags = {name for row in rows for name in reportable_tags(row)}
-    return sorted({name for row in rows for name in row.metrics}), sorted(tags)
-
-
-def measured(row: CellRow, metrics: Sequence[str], tags: Sequence[str]) -> list[str]:
-    """A row's run, metrics and tags; those that it lacks stay empty."""
-    values = (repr(float(row.metrics[name])) if name in row.metrics else "" for name in metrics)
-    environment = reportable_tags(row)
-    return [row.run_id, *values, *(environment.get(name, "") for name in tags)]
-
-
 def rows_csv(lines: Sequence[tuple[Mapping[str, object], Sequence[CellRow]]]) -> str:
-    """A line per row, after the columns that name it; names without rows have a line without measurements."""
-    metrics, tags = columns_of([row for _, rows in lines for row in rows])
-    table = [[*lines[0][0], "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]]
+    """A line per row: the columns that name it, then run, metrics and tags; values that it lacks stay empty.
+
+    Names without rows have a line without measurements; rows of the same names are sorted by run.
+    """
+    tags_of = {row.run_id: reportable_tags(row) for _, rows in lines for row in rows}
+    metrics = sorted({name for _, rows in lines for row in rows for name in row.metrics})
+    tags = sorted({name for names in tags_of.values() for name in names})
+    table: list[list[object]] = [[*lines[0][0], "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]]
     for names, rows in lines:
-        runs = [measured(row, metrics, tags) for row in sorted(rows, key=lambda row: row.run_id)]
-        table += [[*map(str, names.values()), *run] for run in runs or [[""] * (1 + len(metrics) + len(tags))]]
+        for row in sorted(rows, key=lambda row: row.run_id):
+            values = (repr(float(row.metrics[name])) if name in row.metrics else "" for name in metrics)
+            table.append([*names.values(), row.run_id, *values, *(tags_of[row.run_id].get(tag, "") for tag in tags)])
+        if not rows:
+            table.append([*names.values(), *[""] * (1 + len(metrics) + len(tags))])
     return csv_text(table)
 
 

@@ -57,8 +57,6 @@ def document_of(plan: Plan, record: StudyRecord) -> Document:
 
 def terminal_text(plan: Plan, record: StudyRecord) -> str:
     """Question, tables, verdict, and what is wrong or missing as plain text."""
-    if hasattr(kind_of(plan), "contents"):
-        return str(kind_of(plan).terminal(plan, record))
     return terminal.render(document_of(plan, record))
 
 
@@ -69,8 +67,6 @@ def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFile
     fingerprint = hashlib.sha256("\0".join([version, *texts.values()]).encode()).hexdigest()[:16]
     stamp = STAMP.search(saved_text(home / PAGE))
     former = stamp[2].split(", ") if stamp and stamp[2] else []
-    if hasattr(kind_of(plan), "contents"):
-        former = kind_of(plan).wanted(plan, texts)
     if stamp and stamp[1] == fingerprint and _is_whole(home, texts, former):
         return ReportFiles(home, rendered=False)
     shown = replace(record, problems=texts[PROBLEMS].splitlines())
@@ -93,8 +89,6 @@ def _is_whole(home: Path, texts: Mapping[str, str], rendered: list[str]) -> bool
 def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
     """Tables and figures, and the page last, which lists them."""
     kind = kind_of(plan)
-    if hasattr(kind, "contents"):
-        return dict(kind.contents(plan, record, fingerprint))
     result = kind.analyse(plan, record)
     document = kind.document(result)
     contents: dict[str, str | bytes] = {"table.csv": csv.render(document), "table.tex": latex.render(document)}

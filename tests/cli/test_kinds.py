@@ -119,7 +119,7 @@ STUDY = CountingStudy("counting", "How far?", ())
 @pytest.fixture
 def registered(monkeypatch):
     monkeypatch.setattr(kinds, "KINDS", [*kinds.KINDS, StudyKind(CountingStudy, CountingPlan, CountingOptions)])
-    monkeypatch.setattr(reports, "KINDS", {**reports.KINDS, CountingPlan: CountingReport()})
+    monkeypatch.setattr(reports, "KINDS", {**reports.KINDS, CountingPlan.kind: CountingReport()})
 
 
 def run(command, *arguments):

@@ -110,9 +110,9 @@ def device_latencies(result: MeasuredResult) -> tuple[DeviceColumn, ...]:
     """Return a column per device and protocol that was measured or imported; if none, one that says so."""
     names = {entry.title: name for name, entry in ZOO.items()}
     titles = [names[str(row["model"])] for row in table9.rows()]
-    _, *columns = device_columns(result.devices, titles, {})
+    columns = device_columns(result.devices, titles)
     empty = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
-    return tuple(columns) or (empty,)
+    return columns or (empty,)
 
 
 def published_points() -> list[NamedPoint]:

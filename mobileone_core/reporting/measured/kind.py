@@ -14,7 +14,7 @@ from mobileone_core.reporting.measured.levels import LevelsView
 from mobileone_core.reporting.measured.result import MeasuredResult, analyse_measured
 from mobileone_core.reporting.measured.training import TrainingView
 from mobileone_core.reporting.measured.view import View, control_sentence, factor_columns
-from mobileone_core.reporting.quoted import QUOTED
+from mobileone_core.reporting.published import quoted_notes
 from mobileone_core.study.measured import MeasuredPlan
 
 VIEWS: Mapping[str, View] = {
@@ -48,7 +48,6 @@ class MeasuredKind:
     def document(self, result: MeasuredResult) -> Document:
         """Return the report."""
         plan, study, view = result.plan, result.plan.study, VIEWS[result.plan.study.view]
-        quotes = [f"*Published, in words* ({item.source}): {item.words}" for item in QUOTED if item.study == study.name]
         files = "The same table: `table.csv`, `table.tex`; every entry with all its metrics: `cells.csv`."
         rows = [item.row for item in result.entries if item.row]
         protocol = Paragraph(_protocol_text(result, self.setting(plan)))
@@ -60,7 +59,7 @@ class MeasuredKind:
             view.verdict(result),
             view.table(result),
             Figure("figure", study.question),
-            notes=[*view.notes(result), *quotes, files],
+            notes=[*view.notes(result), *quoted_notes(study.name), files],
             problems=result.problems,
             missing=[
                 *(f"{item.entry.label}: {item.unmeasured}" for item in result.entries if item.unmeasured),

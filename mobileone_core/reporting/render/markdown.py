@@ -1,9 +1,8 @@
 """A document as a page in GitHub's Markdown."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from mobileone_core.reporting.document import Block, Bullets, Column, Details, Document, Figure, Paragraph, Table
+from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Table
 
 
 def render(document: Document, fingerprint: str, files: Sequence[str] = ()) -> str:
@@ -52,18 +51,3 @@ def table_text(table: Table) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-# Columns of words; the others hold numbers.
-TEXTS = ("verdict", "form", "teacher", "weights", "role", "cell", "run", "tag", "value")
-
-
-def markdown(table: Any) -> str:  # noqa: ANN401
-    """A table; text left, numbers right."""
-    return table_text(Table(tuple(Column(*item, is_text=item[0] in TEXTS) for item in table.columns), table.rows))
-
-
-def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose columns have no notes."""
-    columns = tuple(Column(title, is_text=title in TEXTS) for title in head)
-    return table_text(Table(columns, tuple(map(tuple, rows))))

@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone_core.files import saved_text
-from mobileone_core.reporting.record_csv import (
-    ENVIRONMENT,
-    FACTOR,
-    columns_of,
-    measured,
-    read_measured,
-)
+from mobileone_core.reporting.record_csv import FACTOR, read_measured, rows_csv
 from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
 from mobileone_core.study.factor import Level
@@ -51,21 +45,17 @@ def cells_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
     A missing cell has a line without measurements, a cell with two finished runs has two lines. Where there are
     teachers, the column role distinguishes them from cells and the column teacher names their network.
     """
-    by_key: dict[str, list[CellRow]] = {cell.key: [] for cell in (*plan.cells, *plan.teachers)}
-    for row in sorted(rows, key=lambda row: row.run_id):
-        by_key.get(row.key, []).append(row)
-    metrics, tags = columns_of([row for runs in by_key.values() for row in runs])
-    factors = [factor.name for factor in plan.study.factors]
-    roles = [ROLE, TEACHER] if plan.teachers else []
-    head = ["key", *roles, "seed", *(FACTOR + name for name in factors), "run_id"]
-    lines: list[list[object]] = [[*head, *metrics, *(ENVIRONMENT + name for name in tags)]]
+    by_key: dict[str, list[CellRow]] = {}
+    for row in rows:
+        by_key.setdefault(row.key, []).append(row)
+    names, has_roles = [factor.name for factor in plan.study.factors], bool(plan.teachers)
+    lines = []
     for cell in (*plan.cells, *plan.teachers):
-        role = [cell.role, cell.factors.get(TEACHER, "") if cell.role == TEACHER else ""] if roles else []
-        levels = (cell.factors.get(name, "") if cell.role == "cell" else "" for name in factors)
-        start = [cell.key, *role, cell.seed, *levels]
-        runs = [measured(row, metrics, tags) for row in by_key[cell.key]]
-        lines += [[*start, *run] for run in runs or [[""] * (1 + len(metrics) + len(tags))]]
-    return csv_text(lines)
+        is_teacher = cell.role == TEACHER
+        roles = {ROLE: cell.role, TEACHER: cell.factors.get(TEACHER, "") if is_teacher else ""} if has_roles else {}
+        levels = {FACTOR + name: "" if is_teacher else cell.factors.get(name, "") for name in names}
+        lines.append(({"key": cell.key, **roles, "seed": cell.seed, **levels}, by_key.get(cell.key, [])))
+    return rows_csv(lines)
 
 
 def curves_csv(plan: GridPlan, curves: Sequence[CurvePoint]) -> str:
@@ -91,14 +81,12 @@ def comparison_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
     settings = [dict(setting) for setting in plan.study.settings]
     rows = [row for row in rows if row.key == plan.comparison.key and setting_of(row) in settings]
     rows.sort(key=lambda row: (settings.index(setting_of(row)), row.factors[FORM] != TRAIN, row.run_id))
-    metrics, tags = columns_of(rows)
     factors = [factor.name for factor in plan.study.factors]
-    head = ["key", *(FACTOR + name for name in factors), FORM, "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]
     lines = [
-        [row.key, *(row.factors[name] for name in factors), row.factors[FORM], *measured(row, metrics, tags)]
+        ({"key": row.key, **{FACTOR + name: row.factors[name] for name in factors}, FORM: row.factors[FORM]}, [row])
         for row in rows
     ]
-    return csv_text([head, *lines]) if lines else ""
+    return rows_csv(lines) if lines else ""
 
 
 def read_comparison(plan: GridPlan, text: str) -> tuple[CellRow, ...]:

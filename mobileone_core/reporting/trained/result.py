@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mobileone_core.reporting.environment import reportable_tags
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
 from mobileone_core.study.effects import Effect, effects
@@ -154,4 +153,3 @@ def _forms(plan: GridPlan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str
 
 
 Result = TrainedResult
-told = reportable_tags
