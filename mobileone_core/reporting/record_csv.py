@@ -15,14 +15,14 @@ def rows_csv(lines: Sequence[tuple[Mapping[str, object], Sequence[CellRow]]]) ->
 
     Names without rows have a line without measurements; rows of the same names are sorted by run.
     """
-    tags_of = {row.run_id: reportable_tags(row) for _, rows in lines for row in rows}
+    tags_of = {id(row): reportable_tags(row) for _, rows in lines for row in rows}
     metrics = sorted({name for _, rows in lines for row in rows for name in row.metrics})
     tags = sorted({name for names in tags_of.values() for name in names})
     table: list[list[object]] = [[*lines[0][0], "run_id", *metrics, *(ENVIRONMENT + tag for tag in tags)]]
     for names, rows in lines:
         for row in sorted(rows, key=lambda row: row.run_id):
             values = (repr(float(row.metrics[name])) if name in row.metrics else "" for name in metrics)
-            table.append([*names.values(), row.run_id, *values, *(tags_of[row.run_id].get(tag, "") for tag in tags)])
+            table.append([*names.values(), row.run_id, *values, *(tags_of[id(row)].get(tag, "") for tag in tags)])
         if not rows:
             table.append([*names.values(), *[""] * (1 + len(metrics) + len(tags))])
     return csv_text(table)
