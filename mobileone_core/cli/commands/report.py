@@ -21,7 +21,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import record_exists, recorded_plans, recorded_studies
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.rows import StudyRecord
-from mobileone_core.study.state import cell_states, is_settled
+from mobileone_core.study.state import CellState, cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 
 Source = tuple[Plan, StudyRecord, Path]  # with the directory that holds the reports
@@ -38,9 +38,14 @@ def report_directory(plan: Plan, workspace: Workspace, requested: Path | None, i
     return reports_directory() if is_default else workspace.runs / "reports"
 
 
-def report_plan(plan: Plan, workspace: Workspace, requested: Path | None) -> tuple[str, bool]:
-    """Write one study's report if its record changed; return its table as text, and whether the record is sound."""
-    states = cell_states(workspace, plan)
+def report_plan(
+    plan: Plan, workspace: Workspace, requested: Path | None, states: Sequence[CellState] = ()
+) -> tuple[str, bool]:
+    """Write one study's report if its record changed; return its table as text, and whether the record is sound.
+
+    states: those of the plan's cells; read from the queue if not given.
+    """
+    states = states or cell_states(workspace, plan)
     settled = is_settled(workspace, plan, states)
     directory = report_directory(plan, workspace, requested, all(item.state == "complete" for item in states))
     runs = {run for item in states for run in item.runs} if settled else set()

@@ -38,7 +38,8 @@ def run(command: Command) -> int:
 
         print("\n".join(plan_lines(plan, cell_states(workspace, plan))))
         return COMPLETE
-    if _is_done(plan, running):
+    finished = _finished(plan, running)
+    if finished:
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
     else:
         plan.require_runnable()
@@ -47,9 +48,9 @@ def run(command: Command) -> int:
     engine = Engine(preload=plan.preload)
     setup = Setup(workspace, command.workers, command.execution, request.data_root, request.teachers, engine)
     if running.join:
-        return _finish(plan, running, join(plan, setup, _display(plan)))
-    plan, outcome = run_plan(plan, setup, _display)
-    return _finish(plan, running, outcome)
+        return _report(plan, running, join(plan, setup, _display(plan)))
+    plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
+    return _report(plan, running, outcome)
 
 
 def _require_even_shares(plan: Plan, processes: int) -> None:
@@ -57,11 +58,12 @@ def _require_even_shares(plan: Plan, processes: int) -> None:
         require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
 
 
-def _is_done(plan: Plan, running: RunOptions) -> bool:
-    """Whether nothing is left to do; a command that joins a queue works on what others planned."""
+def _finished(plan: Plan, running: RunOptions) -> Outcome | None:
+    """The outcome if nothing is left to do; None for a command that joins a queue, as others planned it."""
     if running.join or not plan.is_final:
-        return False
-    return is_settled(running.workspace, plan, cell_states(running.workspace, plan))
+        return None
+    states = cell_states(running.workspace, plan)
+    return Outcome(tuple(states)) if is_settled(running.workspace, plan, states) else None
 
 
 def _display(plan: Plan) -> RunDisplay:
@@ -70,7 +72,7 @@ def _display(plan: Plan) -> RunDisplay:
     return Progress({cell.key: cell.cost for cell in plan.queued})
 
 
-def _finish(plan: Plan, running: RunOptions, outcome: Outcome) -> int:
+def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> int:
     """Write the report, print it and the failures, and return the exit status."""
     if outcome.interrupted:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
@@ -79,7 +81,7 @@ def _finish(plan: Plan, running: RunOptions, outcome: Outcome) -> int:
     if not running.join:
         from mobileone_core.cli.commands.report import report_plan
 
-        text, is_sound = report_plan(plan, running.workspace, running.reports)
+        text, is_sound = report_plan(plan, running.workspace, running.reports, outcome.states)
         print(text)
     for item in outcome.failures:
         print(f"failed: {item.label}: {item.error}; the same command tries it again", file=sys.stderr)

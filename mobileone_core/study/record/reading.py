@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,8 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
     keys = [cell.key for cell in (*plan.cells, *plan.teachers)]
     comparisons = {planned.key: planned for planned in plan.comparisons}
     with open_record(tracking) as record:
-        rows, compared = _sorted_out(record.finished(plan.study.name, plan.queue), keys, comparisons)
+        runs = record.finished_cells(plan.study.name, plan.queue, {*keys, *comparisons})
+        rows, compared = _sorted_out(runs, keys)
         curves = _curves(record, plan, rows) if plan.study.curves else []
     problems = _doubled(rows)
     comparison: list[CellRow] = []
@@ -45,10 +46,8 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
     return StudyRecord(rows, problems, comparison, curves, read_evaluations(tracking), read_devices(tracking))
 
 
-def _sorted_out(
-    runs: Iterable[RecordedRun], keys: Sequence[str], comparisons: Collection[str]
-) -> tuple[list[CellRow], dict[str, list[RecordedRun]]]:
-    """Rows of the cells with these keys, in their order, and the runs of comparisons by key."""
+def _sorted_out(runs: Iterable[RecordedRun], keys: Sequence[str]) -> tuple[list[CellRow], dict[str, list[RecordedRun]]]:
+    """Rows of the cells with these keys, in their order, and all other runs by key: those of comparisons."""
     index = {key: number for number, key in enumerate(keys)}
     rows, compared = [], {}
     texts: dict[str, str] = {}  # one copy of every tag that rows share
@@ -56,7 +55,7 @@ def _sorted_out(
         key = run.tags["cell"]
         if key in index:
             rows.append(_row(run, texts))
-        elif key in comparisons:
+        else:
             compared.setdefault(key, []).append(run)
     return sorted(rows, key=lambda row: (index[row.key], row.run_id)), compared
 
@@ -117,7 +116,7 @@ def _row(run: RecordedRun, texts: dict[str, str]) -> CellRow:
 def read_evaluations(tracking: str) -> tuple[EvaluationRow, ...]:
     """Finished evaluations of unchanged variants. Raises InputError if the record cannot be used."""
     with open_record(tracking) as record:
-        rows = [row for run in record.finished(EVALUATIONS, params=True) for row in _evaluations(run)]
+        rows = [row for run in record.finished(EVALUATIONS) for row in _evaluations(run)]
     return tuple(sorted(rows, key=lambda row: (row.variant, row.run_id)))
 
 

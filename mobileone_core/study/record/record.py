@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -229,10 +229,14 @@ class Record:
             if "cell" in tags
         ]
 
-    def finished(self, study: str, queue: str = "", *, params: bool = True) -> Iterator[RecordedRun]:  # noqa: ARG002
-        """As RecordTables.finished; params are always read."""
-        for run in self.runs(study, f"{FINISHED} AND tags.queue = '{queue}'" if queue else FINISHED):
-            yield RecordedRun(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
+    def finished_cells(self, study: str, queue: str, cells: Container[str]) -> Iterator[RecordedRun]:
+        """As RecordTables.finished_cells."""
+        runs = self.runs(study, f"{FINISHED} AND tags.queue = '{queue}'")
+        return (_recorded(run) for run in runs if run.data.tags.get("cell") in cells)
+
+    def finished(self, study: str) -> Iterator[RecordedRun]:
+        """As RecordTables.finished."""
+        return map(_recorded, self.runs(study, FINISHED))
 
     def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> Iterator[tuple[str, str, Mapping[int, float]]]:
         """As RecordTables.curves, with a request per run and metric."""
@@ -264,6 +268,10 @@ def read_run(tracking: str, run_id: str, directory: Path) -> FinishedRun:
     spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))
     weights = record.file(run_id, WEIGHTS, directory)
     return FinishedRun(spec, weights, dict(run.data.metrics), run.data.tags.get("variant", ""))
+
+
+def _recorded(run: Run) -> RecordedRun:
+    return RecordedRun(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
 
 
 def create_record(workspace: Workspace) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,16 +82,21 @@ class RecordTables:
         rows = self.connection.execute(query, (study, queue))
         return [RunStatus(run_id, status, cell, int(trial)) for run_id, status, cell, trial in rows]
 
-    def finished(self, study: str, queue: str = "", *, params: bool = False) -> Iterator[RecordedRun]:
-        """The FINISHED runs of a study's queue, or of the whole experiment if no queue is given."""
+    def finished_cells(self, study: str, queue: str, cells: Container[str]) -> Iterator[RecordedRun]:
+        """The FINISHED runs of a study's queue that belong to these cells."""
+        statuses = self.statuses(study, queue)
+        return self._runs([run.run_id for run in statuses if run.status == "FINISHED" and run.cell in cells])
+
+    def finished(self, study: str) -> Iterator[RecordedRun]:
+        """All FINISHED runs of an experiment, with their params."""
         self.experiment_tags(study)
         query = (
-            "SELECT runs.run_uuid FROM runs JOIN experiments USING (experiment_id) "
-            "LEFT JOIN tags AS queue ON queue.run_uuid = runs.run_uuid AND queue.key = 'queue' "
-            "WHERE experiments.name = ? AND ? IN ('', queue.value) "
-            "AND status = 'FINISHED' AND runs.lifecycle_stage = 'active'"
+            "SELECT run_uuid FROM runs JOIN experiments USING (experiment_id) "
+            "WHERE experiments.name = ? AND status = 'FINISHED' AND runs.lifecycle_stage = 'active'"
         )
-        runs = [run_id for (run_id,) in self.connection.execute(query, (study, queue))]
+        return self._runs([run_id for (run_id,) in self.connection.execute(query, (study,))], params=True)
+
+    def _runs(self, runs: Sequence[str], *, params: bool = False) -> Iterator[RecordedRun]:
         for chunk in _chunks(runs):
             tags, metrics = self._values("tags", "value", chunk), self._values("latest_metrics", VALUE, chunk)
             requested = self._values("params", "value", chunk) if params else {}
