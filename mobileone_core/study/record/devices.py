@@ -17,7 +17,7 @@ from mobileone_core.study.rows import DeviceRow
 from mobileone_core.study.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mobileone_core.study.record.record import RunWriter
+    from mobileone_core.study.record.writer import RunWriter
 
 EXPERIMENT = "device_latency"
 METRIC = "latency/{}_ms"

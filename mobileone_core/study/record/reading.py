@@ -49,7 +49,8 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
 def _sorted_out(runs: Iterable[RecordedRun], keys: Sequence[str]) -> tuple[list[CellRow], dict[str, list[RecordedRun]]]:
     """Rows of the cells with these keys, in their order, and all other runs by key: those of comparisons."""
     index = {key: number for number, key in enumerate(keys)}
-    rows, compared = [], {}
+    rows: list[CellRow] = []
+    compared: dict[str, list[RecordedRun]] = {}
     texts: dict[str, str] = {}  # one copy of every tag that rows share
     for run in runs:
         key = run.tags["cell"]
