@@ -153,7 +153,7 @@ def compare(sample: Sample, baseline: str, *, higher_is_better: bool = True) -> 
     answers: Answers = ("better", "worse", "no difference shown")
     if not higher_is_better:
         answers = ("worse", "better", "no difference shown")
-    contrasts = decided([model.contrast({level: 1.0, baseline: -1.0}, each) for level in others], answers)
+    contrasts = with_verdicts([model.contrast({level: 1.0, baseline: -1.0}, each) for level in others], answers)
     by_level = dict(zip(others, contrasts, strict=True))
     rows = []
     for level, values in sample.items():
@@ -163,10 +163,10 @@ def compare(sample: Sample, baseline: str, *, higher_is_better: bool = True) -> 
     return Analysis(tuple(rows), baseline, 1 - each, model.residual_sd, model.df)
 
 
-def decided(contrasts: Sequence[Contrast], answers: Answers) -> list[Contrast]:
+def with_verdicts(contrasts: Sequence[Contrast], answers: Answers) -> list[Contrast]:
     """Add Holm's p over the whole family of contrasts, and the verdict that follows from it and the interval."""
     adjusted = holm([1.0 if row.p is None else row.p for row in contrasts])
-    return [_decided(row, p_holm, answers) for row, p_holm in zip(contrasts, adjusted, strict=True)]
+    return [_with_verdict(row, p_holm, answers) for row, p_holm in zip(contrasts, adjusted, strict=True)]
 
 
 class BlockModel:
@@ -252,7 +252,7 @@ def _pseudoinverse(matrix: Array) -> tuple[Array, Array, int]:
     return (vectors / values) @ vectors.T, vectors @ vectors.T, len(values)
 
 
-def _decided(row: Contrast, p_holm: float, answers: Answers) -> Contrast:
+def _with_verdict(row: Contrast, p_holm: float, answers: Answers) -> Contrast:
     if row.p is None or row.difference is None or row.low is None or row.high is None:
         return row
     rejected, excluded = p_holm <= ALPHA, row.low > 0 or row.high < 0

@@ -1,4 +1,4 @@
-"""Where the cells of studies stand, as text. Reads only; no optuna, no mlflow here."""
+"""State of the cells of studies and plans, as text."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,15 @@ HEADS = ("cell", "what", "state", "attempt", "epoch", "metric", "host", "run")
 
 
 def status_lines(workspace: Workspace, studies: Sequence[str] = ()) -> list[str]:
-    """Every cell of the studies named, or of all, by queue; InputError for a study that was never planned."""
-    known = study_names(workspace)
+    """Every cell of the studies named, or of all, by queue. Raises InputError for a study that was never planned."""
+    queues = study_names(workspace)
     for name in studies:
-        if not any(_is_of(queue, name) for queue in known):
-            raise InputError.of("study", name, f"planned are {', '.join(known) or 'none yet'}")
-    if not known:
+        if not any(_is_of(queue, name) for queue in queues):
+            raise InputError.of("study", name, f"planned are {', '.join(queues) or 'none yet'}")
+    if not queues:
         return [f"no study was planned in {redacted(workspace.queue)}"]
     lines: list[str] = []
-    for queue in (item for item in known if not studies or any(_is_of(item, name) for name in studies)):
+    for queue in (item for item in queues if not studies or any(_is_of(item, name) for name in studies)):
         states = study_states(workspace, queue)
         lines += [f"{queue}: {summary(states, None) or 'no cells'}", *_table(states), ""]
     return lines[:-1]

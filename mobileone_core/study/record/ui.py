@@ -1,4 +1,4 @@
-"""MLflow's UI over the record, on this machine alone."""
+"""MLflow's UI for the record, served to this machine only."""
 
 import os
 import socket
@@ -10,14 +10,14 @@ from mobileone_core.study.database import database_exists, require_database, sql
 from mobileone_core.study.workspace import Workspace, is_server, redacted
 
 HOST = "127.0.0.1"
-TRIED = 20  # ports, from the first on
+TRIED = 20  # ports
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def serve(workspace: Workspace, port: int) -> int:
-    """Serve the record until Ctrl-C and print its address; the server's exit status, 0 after Ctrl-C.
+    """Serve the record until Ctrl-C and print its address; return the server's exit status, 0 after Ctrl-C.
 
-    The first free port from port on is taken. Raises InputError where there is no record or no free port.
+    The first free port, counted from port, is used. Raises InputError if there is no record or no free port.
     """
     if is_server(workspace.tracking):
         print(f"{redacted(workspace.tracking)} serves this record already")
@@ -41,7 +41,7 @@ def serve(workspace: Workspace, port: int) -> int:
 
 
 def free_port(first: int) -> int:
-    """The first port from first on that nobody listens at."""
+    """The first port, counted from first, that no process listens on. Raises InputError if 20 are taken."""
     require(1 <= first <= 65535, "port", first, "from 1 to 65535")
     for port in range(first, min(first + TRIED, 65536)):
         with socket.socket() as probe:
@@ -51,7 +51,7 @@ def free_port(first: int) -> int:
             except OSError:
                 continue
         return port
-    raise InputError.of("port", first, f"a port that is free; {first} to {first + TRIED - 1} are taken")
+    raise InputError.of("port", first, f"a free port; {first} to {first + TRIED - 1} are taken")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
