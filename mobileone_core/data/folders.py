@@ -5,11 +5,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from mobileone_core.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 SPLITS = ("train", "val", "test")
@@ -25,9 +27,9 @@ class ImageFiles:
     """
 
     directory: Path
-    names: NDArray[np.bytes_]
-    labels: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    names: "NDArray[np.bytes_]"
+    labels: "NDArray[np.int64]"
+    sizes: "NDArray[np.int64]"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,7 +38,7 @@ class ImageFiles:
         """Return the path of one image."""
         return self.directory / os.fsdecode(bytes(self.names[index]))
 
-    def subset(self, indices: NDArray[np.int64]) -> "ImageFiles":
+    def subset(self, indices: "NDArray[np.int64]") -> "ImageFiles":
         """Return the images at indices, in that order."""
         return ImageFiles(self.directory, self.names[indices], self.labels[indices], self.sizes[indices])
 
@@ -96,6 +98,8 @@ def _read_split(directory: Path, classes: list[str]) -> ImageFiles:
         if not images:
             raise InputError(f"data_root: {directory / name} holds no image ({', '.join(EXTENSIONS)})")
         rows += [(relative, label, size) for relative, size in images]
+    import numpy as np  # planning a study imports this module, and needs no arrays
+
     names, labels, sizes = zip(*rows, strict=True)
     return ImageFiles(directory, np.array(names), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64))
 
