@@ -62,10 +62,13 @@ def spec_options(
     without: Collection[str] = (),
     named: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Any:
-    """The fields of a spec as options, its values as defaults; named gives type and value of those typed by name."""
+    """The fields of a spec that have a help text as options, its values as defaults.
+
+    named gives type and value of fields that are typed by name.
+    """
     hints, texts, values = get_type_hints(type(spec)), help_texts(type(spec)), fields_of(spec)
-    chosen = {name: (hints[name], value) for name, value in values.items() if name not in without} | dict(named or {})
-    return option_group(title, [(name, *chosen[name], texts[name]) for name in values if name in chosen])
+    chosen = {name: (hints[name], values[name]) for name in texts if name not in without} | dict(named or {})
+    return option_group(title, [(name, *chosen[name], texts[name]) for name in texts if name in chosen])
 
 
 def changed_options(options: Any, values: Mapping[str, Any]) -> dict[str, Any]:

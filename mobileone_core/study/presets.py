@@ -29,7 +29,6 @@ from mobileone_core.training.tasks import task_spec
 
 Phases = Literal["none", "paper"]
 LARGER = {"tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
-FROM_DATA = {"in_channels"}  # no option: it follows from the data
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class TrainingOptions(ABC):
         return {
             "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe}, [seeds]),
             **self.more_groups(),
-            "network": spec_options("Fields of the network.", base.model, FROM_DATA | names_below("model", varied)),
+            "network": spec_options("Fields of the network.", base.model, names_below("model", varied)),
             "training": spec_options("Fields of the recipe.", base.recipe, {*hidden, *names}, by_name),
         }
 

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
 from mobileone_core.errors import InputError
-from mobileone_core.fields import help_texts
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.factor import fields_of
-from mobileone_core.study.options import option_group
+from mobileone_core.study.options import spec_options
 from mobileone_core.study.pareto import Point, front
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
 from mobileone_core.study.presets import TrainingOptions
@@ -38,7 +37,6 @@ LENGTH = ("generations", "seeds")  # fields that may grow while the search stays
 CANDIDATE = "candidate"  # the variant of a proposed network
 ACCURACY, RATIO = "val/top1", "latency/ratio"
 HIDDEN_RECIPE = ("teachers", "temperature", "hard_label_weight")  # a search has no teachers
-SEARCH_FIELDS = ("widths", "depths", "generations", "population", "sampler", "search_seed", "variants", "variant_k")
 
 
 @dataclass(frozen=True)
@@ -277,9 +275,7 @@ class SearchOptions(TrainingOptions):
 
     def more_groups(self) -> dict[str, Any]:
         """How the space is searched."""
-        hints, texts = get_type_hints(SearchStudy), help_texts(SearchStudy)
-        options = [(name, hints[name], getattr(self.study, name), texts[name]) for name in SEARCH_FIELDS]
-        return {"search": option_group("How it is searched.", options)}
+        return {"search": spec_options("How it is searched.", self.study, {"seeds"})}
 
     def changes(self, line: Any) -> dict[str, Any]:
         """The fields of the search."""

@@ -11,7 +11,6 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.measured import MeasuredStudy
-from mobileone_core.study.presets import FROM_DATA
 from mobileone_core.training.recipe import Recipe
 
 STUDIES = {
@@ -41,11 +40,11 @@ def test_help_shows_the_values_of_the_presets_named(capsys):
 def test_help_explains_every_field_that_is_offered(capsys, name):
     study = STUDIES[name]
     fields = {"model": ModelSpec.__dataclass_fields__, "recipe": Recipe.__dataclass_fields__}
-    assert set(HELP) == {*fields["model"], *fields["recipe"]} - FROM_DATA
+    assert set(HELP) == {*fields["model"], *fields["recipe"]} - {"in_channels"}
     varied = {field for factor in study.factors for field in factor.fields}
     text = told(capsys, study=study)
     for part, names in fields.items():
-        for field in set(names) - FROM_DATA:
+        for field in set(names) - {"in_channels"}:
             assert f"{part}.{field}" in varied or f"{HELP[field]} (default: " in text, field
     assert f"--seeds INT {help_texts(Study)['seeds']} (default: {study.seeds})" in text
 

@@ -13,7 +13,6 @@ from mobileone_core.errors import InputError, require, require_integer
 from mobileone_core.latency.device import DeviceMeasurement, ExportedModel, model_by_hash, to_milliseconds
 from mobileone_core.latency.device_files import FORMAT, find_manifest, read_manifest, read_measurements
 from mobileone_core.latency.xcode_report import XcodeReport, confirmed_median, read_report
-from mobileone_core.study.workspace import Workspace
 
 if TYPE_CHECKING:
     from mobileone_core.study.record.devices import MeasurementSource
@@ -27,12 +26,8 @@ def import_measurements(options: Import) -> int:
     if options.formats:
         print(FORMAT)
         return COMPLETE
-    require(
-        options.modelbench != bool(options.files),
-        "file",
-        list(map(str, options.files)),
-        "files, or --modelbench, not both",
-    )
+    files = list(map(str, options.files))
+    require(options.modelbench != bool(files), "file", files, "files, or --modelbench, not both")
     models = read_models(options.models.manifest, options.models.package, options.models.title)
     if options.modelbench:
         items: list[Sequence[DeviceMeasurement]] = [[_modelbench(options, models)]]
@@ -43,8 +38,14 @@ def import_measurements(options: Import) -> int:
         for source, measured in _sources(options, items)
     ]
     _require_new(options, sources)
+    from mobileone_core.study.record.devices import record_devices
+
     for source, measured in sources:
-        _record(options.storage.workspace, source, measured, again=options.again)
+        run_ids = record_devices(options.storage.workspace, measured, source, again=options.again)
+        print("\n".join(summary_line(*pair) for pair in measured))
+        runs = ", ".join(run_ids)
+        print(f"recorded {len(run_ids)} of {len(measured)} as run {runs} of the experiment device_latency")
+        print("next: `mobileone ui` shows the runs, `mobileone report` the tables")
     return COMPLETE
 
 
@@ -84,13 +85,8 @@ def _sources(
 
 def _given(options: Import, models: Sequence[ExportedModel]) -> dict[str, Any]:
     """The fields of a measurement that the options give; with one model alone also its hash."""
-    given = {
-        "device": options.device,
-        "os": options.os,
-        "compute_units": options.units or "",
-        "protocol": options.protocol,
-    }
-    given |= {"date": options.date, "model_hash": models[0].model_hash if len(models) == 1 else ""}
+    given = {name: getattr(options, name) for name in ("device", "os", "protocol", "date")}
+    given |= {"compute_units": options.units, "model_hash": models[0].model_hash if len(models) == 1 else ""}
     return {name: text for name, text in given.items() if text} | ({} if options.n is None else {"n": options.n})
 
 
@@ -148,22 +144,6 @@ def _require_new(options: Import, sources: Sequence[tuple["MeasurementSource", S
         if len(runs_by_item) >= len(items):
             name, runs = source.path.name if source.path else source.name, ", ".join(runs_by_item.values())
             raise InputError(f"file: {name} is in the record already, as run {runs}; --again records it once more")
-
-
-def _record(
-    workspace: Workspace,
-    source: "MeasurementSource",
-    items: Sequence[tuple[ExportedModel, DeviceMeasurement]],
-    *,
-    again: bool,
-) -> None:
-    from mobileone_core.study.record.devices import record_devices
-
-    run_ids = record_devices(workspace, items, source, again=again)
-    for model, item in items:
-        print(summary_line(model, item))
-    print(f"recorded {len(run_ids)} of {len(items)} as run {', '.join(run_ids)} of the experiment device_latency")
-    print("next: `mobileone ui` shows the runs, `mobileone report` the tables")
 
 
 def summary_line(model: ExportedModel, item: DeviceMeasurement) -> str:

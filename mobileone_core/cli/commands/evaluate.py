@@ -42,8 +42,7 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     task = build_task(CellSpec(spec, data, Recipe(label_smoothing=0.0)))
     setting = _setting(options, data, spec, network)
     interrupt = SignalGuard()
-    loading = _loader_options(options, execution, device)
-    with interrupt.installed(), contextlib.closing(_open(options, data, loading)) as batches:
+    with interrupt.installed(), contextlib.closing(_open(options, data, execution.threads, device)) as batches:
         name = f"{options.variant} {data.name} {options.weights.name}"
         tags, params = _tags(options, setting, execution), _params(options, data, spec)
         with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
@@ -64,21 +63,14 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     return COMPLETE
 
 
-def _open(options: Evaluate, data: DataSpec, loading: LoaderOptions) -> BatchLoader:
+def _open(options: Evaluate, data: DataSpec, workers: int, device: torch.device) -> BatchLoader:
+    crop, interpolation = options.images.crop, options.images.interpolation
+    loading = LoaderOptions(
+        options.batch_size, "none", device=device, workers=workers, crop=crop, interpolation=interpolation
+    )
     if options.images.split == "test":
         return open_test(data, options.data_root, loading)
     return open_loaders(data, options.data_root, SEED, loading).val
-
-
-def _loader_options(options: Evaluate, execution: Execution, device: torch.device) -> LoaderOptions:
-    return LoaderOptions(
-        options.batch_size,
-        "none",
-        device=device,
-        workers=execution.threads,
-        crop=options.images.crop,
-        interpolation=options.images.interpolation,
-    )
 
 
 def _setting(options: Evaluate, data: DataSpec, spec: ModelSpec, network: MobileOne) -> EvaluationSetting:
@@ -102,12 +94,9 @@ def _tags(options: Evaluate, setting: EvaluationSetting, execution: Execution) -
 
 
 def _params(options: Evaluate, data: DataSpec, spec: ModelSpec) -> dict[str, object]:
-    network = {f"model.{name}": value for name, value in asdict(spec).items()}
-    return {
-        **network,
-        **{f"data.{name}": value for name, value in asdict(data).items()},
-        "batch_size": options.batch_size,
-    }
+    parts = {"model": asdict(spec), "data": asdict(data)}
+    fields = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+    return {**fields, "batch_size": options.batch_size}
 
 
 class Display(contextlib.AbstractContextManager["Display"]):

@@ -1,6 +1,5 @@
 """The command `mobileone export`."""
 
-import contextlib
 import json
 import tempfile
 import time
@@ -20,7 +19,6 @@ from mobileone_core.files import sha256, write_content, write_whole
 from mobileone_core.model.checkpoints import read_state
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
-from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.environment import git_revision
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.evaluate import read_network
@@ -57,7 +55,10 @@ def export(options: Export) -> int:
 def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
     from mobileone_core.coreml.export import export_package
 
-    pixels = _pixels(options, source) if options.input == "image" else None
+    entry, pixels = DATA_SETS[source.data], None
+    if options.input == "image":
+        labels = class_labels(source.data, source.network.num_classes, options.labels)
+        pixels = Pixels(entry.mean, entry.std, labels)
     conversion = Options(source.image_size, options.chosen_precision, pixels)
     done = export_package(source.network, options.output, conversion, source.metadata, interrupt.check)
     verified = done.verification
@@ -117,17 +118,11 @@ def _lines(options: Export, source: ExportSource, census: Mapping[str, int], wei
     ]
 
 
-def _pixels(options: Export, source: ExportSource) -> Pixels:
-    entry = DATA_SETS[source.data]
-    return Pixels(entry.mean, entry.std, class_labels(source.data, source.network.num_classes, options.labels))
-
-
 def _from_run(options: Export) -> ExportSource:
     from mobileone_core.study.record.record import read_run
 
-    with contextlib.ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        run = read_run(options.storage.workspace.tracking, options.run, directory)
+    with tempfile.TemporaryDirectory() as directory:
+        run = read_run(options.storage.workspace.tracking, options.run, Path(directory))
         network = reparameterize(read_network(run.spec.model, run.spec.data.num_classes, run.weights))
         accuracy = {name: f"{run.metrics[name]:.6g}" for name in ("test/top1", "val/top1") if name in run.metrics}
         facts = {"key": run.spec.key, "run": options.run, "variant": run.variant, **accuracy}
@@ -140,9 +135,7 @@ def _from_file(options: Export) -> ExportSource:
     assert options.weights is not None  # Export.check requires it
     entry = DATA_SETS[options.data_name]
     size = options.image_size or entry.image_size
-    spec = (
-        ModelSpec.preset(options.variant, in_channels=entry.channels).fitted_to(size).changed(**options.network.changes)
-    )
+    spec = options.network.spec(options.variant, entry.channels, size)
     network = read_network(spec, _classes(options.weights), options.weights, "deployed")
     facts = {"variant": options.variant, "weights file": options.weights.name}
     return ExportSource(network, options.data_name, size, _metadata(options, facts, options.weights))

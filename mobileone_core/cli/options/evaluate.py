@@ -33,6 +33,10 @@ class Network:
     stem_stride: int | None = None
     stage_strides: tuple[int, ...] | None = None
 
+    def spec(self, variant: str, channels: int, image_size: int) -> ModelSpec:
+        """The network of a variant for images of this size, with these fields. Raises InputError."""
+        return ModelSpec.preset(variant, in_channels=channels).fitted_to(image_size).changed(**self.changes)
+
     @property
     def changes(self) -> dict[str, Any]:
         """What differs from the variant, as ModelSpec takes it."""
@@ -104,5 +108,4 @@ class Evaluate(CommandOptions):
             value = getattr(self.images, name)
             is_read = not DATA_SETS[self.data].in_memory or value == getattr(Images(), name)
             require(is_read, name, value, f"{self.data} is read whole: leave it out")
-        spec = ModelSpec.preset(self.variant, in_channels=data.channels).fitted_to(data.image_size)
-        return data, spec.changed(**self.network.changes)
+        return data, self.network.spec(self.variant, data.channels, data.image_size)
