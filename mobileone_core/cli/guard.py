@@ -1,4 +1,4 @@
-"""How a command ends: one short line for what went wrong, a status, and no traceback."""
+"""How a command ends: an exit status, and one line without a traceback for an error that a user can fix."""
 
 import os
 import sqlite3
@@ -11,19 +11,19 @@ COMPLETE, INCOMPLETE, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command; what a person can mend becomes one line on standard error and a non-zero status."""
+    """Run a command and return its exit status; an error that a user can fix becomes one line on standard error."""
     try:
         return command()
     except InputError as error:
         return _complain(str(error))
     except sqlite3.Error as error:
         return _complain(f"database: {error}")
-    except BrokenPipeError:  # the reader, head or less, has seen enough
+    except BrokenPipeError:  # the reader, such as head or less, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        return _complain(f"{error.strerror or error}{place}")
+        file = f": {error.filename}" if error.filename else ""
+        return _complain(f"{error.strerror or error}{file}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

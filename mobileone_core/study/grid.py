@@ -19,8 +19,8 @@ from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, cano
 from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import CellSpec
 
-# Changes that the overview shows in a place of their own.
-SHOWN_APART = {"data.image_size", *(f"recipe.{name}" for name in ("epochs", "batch_size", "optimizer", "lr"))}
+# Changes that the overview shows anyway.
+SHOWN_ANYWAY = {"data.image_size", *(f"recipe.{name}" for name in ("epochs", "batch_size", "optimizer", "lr"))}
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class GridPlan(Plan):
             texts["recipe.teachers"] = field_text("teachers", recipe.teachers)
         if recipe.phases:
             texts["recipe.phases"] = f"phases {sizes_text(recipe.phases)}"
-        return "".join(f"; {text}" for name, text in texts.items() if name not in varied | SHOWN_APART)
+        return "".join(f"; {text}" for name, text in texts.items() if name not in varied | SHOWN_ANYWAY)
 
 
 class GridOptions(TrainingOptions):

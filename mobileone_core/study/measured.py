@@ -18,6 +18,7 @@ from mobileone_core.study.factor import Factor, Level, MeasuredCell, fields_of, 
 from mobileone_core.study.job import MEASURE
 from mobileone_core.study.options import (
     PlanRequest,
+    StudyOptions,
     changed_options,
     level_options,
     names_below,
@@ -191,24 +192,22 @@ class ProtocolPreset:
     """The protocol that the fields of timing start from."""
 
     protocol: Literal["interleaved", "modelbench"] | None = option(
-        None, "interleaved, ours, or modelbench, that of the authors' app; the study's own if not given."
+        None, "interleaved, ours, or modelbench, that of the authors' app; the study's if not given."
     )
 
 
-class MeasuredOptions:
+class MeasuredOptions(StudyOptions):
     """The command line of a MeasuredStudy: levels, fields of the cell and fields of the protocol."""
 
     trains: ClassVar[bool] = False
-
-    def __init__(self, study: MeasuredStudy) -> None:
-        self.study = study
+    study: MeasuredStudy
 
     def default_plan(self) -> MeasuredPlan:
         """The study with no option changed."""
         return MeasuredPlan(self.study, default=True)
 
     def presets(self) -> ProtocolPreset:
-        """The study's own protocol."""
+        """The study's protocol."""
         return ProtocolPreset()
 
     def groups(self, presets: ProtocolPreset, *, for_help: bool) -> dict[str, Any]:

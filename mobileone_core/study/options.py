@@ -2,10 +2,11 @@
 
 import dataclasses
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from mobileone_core.fields import help_texts
 from mobileone_core.study.declaration import Declaration
@@ -27,23 +28,31 @@ class PlanRequest:
     teachers: Mapping[Teacher, Path] = field(default_factory=dict)  # weight files
 
 
-class StudyOptions(Protocol):
+class StudyOptions(ABC):
     """The command line of one kind of study, made for one study.
 
     It is parsed in two steps: first the presets, then every option with its value under these presets as default.
+    trains tells whether the options of training (workers, device) are offered.
     """
 
-    trains: ClassVar[bool]  # whether the options of training (workers, device) are offered
+    trains: ClassVar[bool]
 
+    def __init__(self, study: Any) -> None:
+        self.study = study
+
+    @abstractmethod
     def default_plan(self) -> Plan:
         """The study with no option changed."""
 
+    @abstractmethod
     def presets(self) -> Any:
         """The options of the first step, with their defaults: an instance of a frozen dataclass."""
 
+    @abstractmethod
     def groups(self, presets: Any, *, for_help: bool) -> dict[str, Any]:
         """The groups of options of the second step by name; with for_help, local data may be missing."""
 
+    @abstractmethod
     def request(self, presets: Any, line: Any) -> PlanRequest:
         """The plan of a parsed command line, whose groups are line's attributes. Raises InputError."""
 

@@ -91,7 +91,7 @@ class PlannedComparison:
 
     @property
     def factors(self) -> Mapping[str, Level]:
-        """The kind of comparison, in place of levels."""
+        """The kind of comparison, instead of levels."""
         return {"comparison": self.spec.kind}
 
     @property

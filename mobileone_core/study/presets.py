@@ -1,6 +1,6 @@
 """Where the cells of a trained study start: a variant, a recipe by name, what the study changes, and their options."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import (
     Option,
     PlanRequest,
+    StudyOptions,
     changed_options,
     level_options,
     names_below,
@@ -88,35 +89,31 @@ def read_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], Mapping[Te
     return tuple(teachers), files
 
 
-class TrainingOptions(ABC):
-    """The command line of a trained study: presets, then levels, fields of the network and fields of the recipe."""
+class TrainingOptions(StudyOptions):
+    """The command line of a trained study: presets, then levels, fields of the network and fields of the recipe.
+
+    hidden names fields of a cell that have no option, besides those that the factors set.
+    """
 
     trains: ClassVar[bool] = True
-    study: Any  # a TrainedStudy
-
-    def __init__(self, study: TrainedStudy) -> None:
-        self.study = study
+    hidden: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def plan(self, study: Any, base: CellSpec) -> Plan:
         """The plan of a study with some options changed."""
 
-    @abstractmethod
-    def default_plan(self) -> Plan:
-        """The study with no option changed."""
-
     def presets(self) -> Presets:
-        """The study's own presets."""
+        """The study's presets."""
         return Presets(self.study.variant, self.study.data)
 
     def default_base(self) -> CellSpec:
-        """The cell of the study's own presets."""
+        """The cell of the study's presets."""
         return self._base(self.presets())
 
     def groups(self, presets: Presets, *, for_help: bool) -> dict[str, Any]:
         """Levels, network and training, with the values of the presets as defaults."""
         base = self._base(presets, for_help=for_help)
-        varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden_fields()
+        varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden
         recipe = _recipe_by_name(base)
         names = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
         hidden = names_below("recipe", varied)
@@ -124,22 +121,13 @@ class TrainingOptions(ABC):
         seeds: Option = ("seeds", int, self.study.seeds, help_texts(type(self.study))["seeds"])
         return {
             "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe}, [seeds]),
-            **self.more_groups(),
+            **self.study_groups(),
             "network": spec_options("Fields of the network.", base.model, names_below("model", varied)),
             "training": spec_options("Fields of the recipe.", base.recipe, {*hidden, *names}, by_name),
         }
 
-    def hidden_fields(self) -> set[str]:
-        """Fields of a cell, besides the factors', that the study sets itself."""
-        return set()
-
-    def more_groups(self) -> dict[str, Any]:
-        """Groups of options of this kind of study."""
-        return {}
-
-    def changes(self, line: Any) -> dict[str, Any]:
-        """Fields of the study that more_groups set."""
-        del line
+    def study_groups(self) -> dict[str, Any]:
+        """Groups of options that set fields of the study."""
         return {}
 
     def request(self, presets: Presets, line: Any) -> PlanRequest:
@@ -152,16 +140,11 @@ class TrainingOptions(ABC):
         if "teachers" in changes:
             changes["teachers"], files = read_teachers(changes["teachers"])
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
-        study = replace(
-            self.study,
-            factors=requested_factors(self.study, line.levels),
-            seeds=line.levels.seeds,
-            variant=presets.variant,
-            data=presets.data,
-            recipe=self._recipe(presets),
-            **self.changes(line),
-        )
-        plan = self.plan(study, CellSpec(model, base.data, base.recipe.changed(**changes)))
+        fields = {"variant": presets.variant, "data": presets.data, "recipe": self._recipe(presets)}
+        fields |= {name: value for group in self.study_groups() for name, value in vars(getattr(line, group)).items()}
+        factors, seeds = requested_factors(self.study, line.levels), line.levels.seeds
+        study = replace(self.study, factors=factors, seeds=seeds, **fields)
+        plan = self.plan(study, replace(base, model=model, recipe=base.recipe.changed(**changes)))
         return PlanRequest(plan, presets.data_root, files)
 
     def _recipe(self, presets: Presets) -> str:

@@ -33,10 +33,10 @@ from mobileone_core.study.search import (
 )
 from mobileone_core.training.cell import CellSpec
 
+TEACHING = ("teachers", "temperature", "hard_label_weight")  # fields of a recipe with teachers
 LENGTH = ("generations", "seeds")  # fields that may grow while the search stays the same
 CANDIDATE = "candidate"  # the variant of a proposed network
 ACCURACY, RATIO = "val/top1", "latency/ratio"
-HIDDEN_RECIPE = ("teachers", "temperature", "hard_label_weight")  # a search has no teachers
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,9 @@ class SearchPlan(Plan):
 
 
 class SearchOptions(TrainingOptions):
-    """The command line of a SearchStudy."""
+    """The command line of a SearchStudy: the search sets widths and depths, and trains without teachers."""
+
+    hidden = frozenset({*(f"model.{name}" for name in STAGES), *(f"recipe.{name}" for name in TEACHING)})
 
     def default_plan(self) -> SearchPlan:
         """The study with no option changed."""
@@ -269,14 +271,6 @@ class SearchOptions(TrainingOptions):
         is_default_lineage = requested.lineage == default.lineage
         return replace(requested, default=requested == default, default_lineage=is_default_lineage)
 
-    def hidden_fields(self) -> set[str]:
-        """The search sets widths and depths, and trains without teachers."""
-        return {*(f"model.{name}" for name in STAGES), *(f"recipe.{name}" for name in HIDDEN_RECIPE)}
-
-    def more_groups(self) -> dict[str, Any]:
+    def study_groups(self) -> dict[str, Any]:
         """How the space is searched."""
         return {"search": spec_options("How it is searched.", self.study, {"seeds"})}
-
-    def changes(self, line: Any) -> dict[str, Any]:
-        """The fields of the search."""
-        return dict(vars(line.search))
