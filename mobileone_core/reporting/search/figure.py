@@ -21,7 +21,7 @@ def search_figure(result: SearchResult) -> "Figure":
     for axes, split in ((left, "validation"), (right, "test")):
         axes.set(xlabel="deployed latency, ratio to the reference", ylabel=f"{split} top-1, %")
         axes.grid(visible=True, axis="both")
-    style.note(left, "Validation, seed 0: one point a network, by generation; lines: fronts")
+    style.note(left, "Validation, seed 0: one point per network, by generation; lines: fronts")
     style.note(right, "Test: finalists, mean over further seeds, 95 % intervals")
     style.title(figure, result.plan.study.question, LEFT)
     return figure
