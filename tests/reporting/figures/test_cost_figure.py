@@ -60,8 +60,8 @@ def test_missing_level_is_a_gap_next_to_its_cost(costs):
 
 def test_figure_is_the_same_each_time_and_drawn_from_little(costs):
     record = record_of(costs)
-    for kept in (6, 3, 1, 0):
-        result = analyse(costs, StudyRecord(record.rows[:kept]))
+    for number in (6, 3, 1, 0):
+        result = analyse(costs, StudyRecord(record.rows[:number]))
         assert draw(result) == draw(result)
 
 
@@ -80,12 +80,12 @@ def test_baseline_is_black_wherever_it_stands(make_plan):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kept", "told"), [(6, True), (2, False)])
-def test_intervals_are_named_where_they_are_drawn(costs, kept, told):
-    result = analyse(costs, StudyRecord(record_of(costs).rows[:kept]))
+@pytest.mark.parametrize(("number", "named"), [(6, True), (2, False)])
+def test_intervals_are_named_where_they_are_drawn(costs, number, named):
+    result = analyse(costs, StudyRecord(record_of(costs).rows[:number]))
     with style():
         texts = [text.get_text() for text in cost_figure(result).texts]
-    assert any("95 % interval" in text for text in texts) is told
+    assert any("95 % interval" in text for text in texts) is named
 
 
 def test_published_values_in_percent_are_drawn_and_points_are_not(make_plan):
@@ -134,8 +134,8 @@ def test_recipe_claims_nothing_that_a_factor_varies(make_plan):
     plan = make_plan(published="", seeds=1)
     base = replace(plan.base, recipe=replace(plan.base.recipe, phases=phases))
     plan = replace(plan, study=replace(plan.study, factors=factors), base=base)
-    words = recipe_text(analyse(plan, record_of(plan)))
-    assert words == (
+    text = recipe_text(analyse(plan, record_of(plan)))
+    assert text == (
         "Trained for batch 64, sgd at 0.3, augmentation crop; 32 px, 10 classes; each level's weights are tested on "
         "451 images, in train form."
     )
@@ -146,12 +146,12 @@ def test_recipe_claims_nothing_that_a_factor_varies(make_plan):
     ]
 
 
-def test_phases_and_teachers_are_told_in_words(plan):
+def test_phases_and_teachers_are_described(plan):
     recipe = replace(plan.base.recipe, phases=(Phase(1.0, 32, 0.5),), teachers=(Teacher("small"), Teacher("s0")))
     changed = replace(plan, base=replace(plan.base, recipe=recipe))
-    words = recipe_text(analyse(changed, StudyRecord()))
-    assert "augmentation crop, progressive learning 32 px with AutoAugment 0.5, teachers small, s0, " in words
-    assert "soft labels at temperature 4, hard labels weighted 0.5; 32 px" in words
+    text = recipe_text(analyse(changed, StudyRecord()))
+    assert "augmentation crop, progressive learning 32 px with AutoAugment 0.5, teachers small, s0, " in text
+    assert "soft labels at temperature 4, hard labels weighted 0.5; 32 px" in text
     assert "recipe digits, activation gelu, progressive learning 32 px with AutoAugment 0.5, teachers small, s0" in (
         setting_text(changed)
     )

@@ -53,14 +53,14 @@ def test_cell_that_is_missing_has_no_curve(branches, measured):
     assert {len(curves) for curves in level_curves(result, "val/loss").values()} == {2}
 
 
-def test_missing_curves_are_said(branches, measured, tmp_path):
+def test_missing_curves_are_named(branches, measured, tmp_path):
     record = replace(measured, curves=())
     assert "No curve of train loss and validation loss is recorded yet." in page(branches, record)
     assert "curves.png" not in page(branches, record)
     assert not (write_report(branches, record, tmp_path).directory / "curves.png").exists()
 
 
-def test_published_words_stand_apart_with_their_source(branches, measured, make_plan):
+def test_quotes_of_the_paper_have_their_source(branches, measured, make_plan):
     text = page(branches, measured)
     assert "- *Published* (text on figure 4; S0 on ImageNet, no seeds, no spread): from no branches to k = 1" in text
     assert "about 2.43, 2.34 and 2.32" in text
@@ -80,9 +80,9 @@ def test_bands_are_those_of_the_table(branches, measured):
     assert curve_summaries(curves["1"], curves["none"])[12] == ends["1"].relative
 
 
-@pytest.mark.parametrize("kept", [0, 1, 5, 9])
-def test_drawn_from_little_and_the_same_each_time(branches, measured, kept):
-    rows = measured.rows[:kept]
+@pytest.mark.parametrize("number", [0, 1, 5, 9])
+def test_drawn_from_little_and_the_same_each_time(branches, measured, number):
+    rows = measured.rows[:number]
     result = analyse(branches, replace(measured, rows=rows))
     first, second = draw_curves(result), draw_curves(result)
     assert first == second

@@ -89,7 +89,7 @@ def test_published_value_alone_is_left_to_the_table(plan, rows):
     assert draw(alone) == draw(result)
 
 
-def test_many_published_variants_share_axes_of_their_own_scale(plan, rows):
+def test_many_published_variants_share_axes_with_a_separate_scale(plan, rows):
     """The measured values keep the scale that they have alone."""
     result = analyse(plan, StudyRecord(rows))
     values = tuple(published(k, f"s{n}", 60.0 + 5 * n + k) for n in range(4) for k in (4, 1))

@@ -1,4 +1,4 @@
-"""Small measured studies with rows written by hand; the helpers beside this file can be imported by name."""
+"""Small measured studies with rows written by hand; the helpers next to this file can be imported by name."""
 
 import sys
 from dataclasses import replace
@@ -14,7 +14,7 @@ from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.rows import CellRow, StudyRecord
 
-PLACE = {"device": "cpu", "processor": "Any CPU", "threads": "1", "git": "0123abc"}
+DEVICE = {"device": "cpu", "processor": "Any CPU", "threads": "1", "git": "0123abc"}
 ACTIVATIONS = ("relu", "gelu", "silu", "hardswish", "se_relu", "dynamic_relu_a", "dynamic_relu_a_rank5")
 RATIOS = dict(zip(ACTIVATIONS, (1.0, 1.06, 1.2, 1.001, 1.13, 1.35, 5.6), strict=True))
 STUDY = MeasuredStudy(
@@ -34,21 +34,21 @@ STUDY = MeasuredStudy(
 
 def metrics_of(median, ratio, is_reference):
     parts = {"median": 1.0, "median_low": 0.99, "median_high": 1.02, "min": 0.95, "p90": 1.1, "mean": 1.01}
-    found = {f"latency/{name}_ms": median * part for name, part in parts.items()}
-    found |= {"params": 277_000.0, "macs": 868_000_000.0, "host/load": 0.12}
-    found |= {f"latency/ratio{end}": ratio + by for end, by in (("", 0.0), ("_low", -0.01), ("_high", 0.02))}
-    return {**found, **({"control/latency_ratio": 1.004} if is_reference else {})}
+    metrics = {f"latency/{name}_ms": median * part for name, part in parts.items()}
+    metrics |= {"params": 277_000.0, "macs": 868_000_000.0, "host/load": 0.12}
+    metrics |= {f"latency/ratio{end}": ratio + by for end, by in (("", 0.0), ("_low", -0.01), ("_high", 0.02))}
+    return {**metrics, **({"control/latency_ratio": 1.004} if is_reference else {})}
 
 
 def record_of(plan, ratios, base=4.0):
-    """Rows of every arm; ratio by the first factor's level; twice as long in torch."""
+    """Rows of every entry; ratio by the first factor's level; twice as long in torch."""
     rows = []
-    for number, arm in enumerate(plan.spec.entries):
-        level, runtime = next(iter(arm.factors.values())), arm.cell.runtime.name
+    for number, entry in enumerate(plan.spec.entries):
+        level, runtime = next(iter(entry.factors.values())), entry.cell.runtime.name
         median = base * ratios[level] * (2 if runtime == "torch" else 1)
-        metrics = metrics_of(median, ratios[level], arm.reference == arm.label)
-        tags = {**PLACE, "runtime": runtime, "host": "somebodys-laptop", "pid": "4711"}
-        rows.append(CellRow(plan.comparison.key, 0, dict(arm.factors), f"run{number}", metrics, tags))
+        metrics = metrics_of(median, ratios[level], entry.reference == entry.label)
+        tags = {**DEVICE, "runtime": runtime, "host": "somebodys-laptop", "pid": "4711"}
+        rows.append(CellRow(plan.comparison.key, 0, dict(entry.factors), f"run{number}", metrics, tags))
     return StudyRecord((), (), tuple(rows))
 
 
@@ -64,15 +64,15 @@ def timed(activations):
 
 @pytest.fixture(scope="session")
 def change():
-    """A record with the row of one arm changed; None removes it."""
+    """A record with the row of one entry changed; None removes it."""
 
     def make(record, label, plan, **changes):
-        place = [entry.label for entry in plan.spec.entries].index(label)
+        index = [entry.label for entry in plan.spec.entries].index(label)
         rows = list(record.comparison)
         if changes:
-            rows[place] = replace(rows[place], **changes)
+            rows[index] = replace(rows[index], **changes)
         else:
-            del rows[place]
+            del rows[index]
         return replace(record, comparison=tuple(rows))
 
     return make

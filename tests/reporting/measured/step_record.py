@@ -7,7 +7,7 @@ from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.rows import CellRow, StudyRecord
 
 MIB = 2**20
-PLACE = {"device": "cpu", "processor": "Any CPU", "threads": "2", "git": "0123abc", "runtime": "torch"}
+DEVICE = {"device": "cpu", "processor": "Any CPU", "threads": "2", "git": "0123abc", "runtime": "torch"}
 TIMES = {
     "branches": {1: 400.0, 2: 640.0, 4: 1000.0, 8: 1700.0},
     "folded": {1: 480.0, 2: 500.0, 4: 500.0, 8: 544.0},
@@ -37,13 +37,13 @@ def step_plan(study=STUDY):
 
 
 def step_record(plan, times=TIMES, control=1.004):
-    """Rows of every arm; ratios with 1 % on either side."""
-    rows = (_row(plan, number, arm, times, control) for number, arm in enumerate(plan.spec.entries))
+    """Rows of every entry; ratios with 1 % on either side."""
+    rows = (_row(plan, number, entry, times, control) for number, entry in enumerate(plan.spec.entries))
     return StudyRecord((), (), tuple(rows))
 
 
-def _row(plan, number, arm, times, control):
-    path, k = arm.cell.path, arm.cell.k
+def _row(plan, number, entry, times, control):
+    path, k = entry.cell.path, entry.cell.k
     time, saved = times[path][k], SAVED[path][k]
     metrics = {"params": 2e6 + 1e6 * k, "host/load": 0.1}
     metrics |= {"memory/saved_bytes": saved * MIB, "memory/step_bytes": 1.25 * saved * MIB}
@@ -54,6 +54,6 @@ def _row(plan, number, arm, times, control):
         ratio = time / times[other][base]
         metrics |= {f"time/step_{name}{end}": ratio * by for end, by in (("", 1), ("_low", 0.99), ("_high", 1.01))}
         metrics[f"memory/saved_{name}"] = saved / SAVED[other][base]
-    if arm.reference == arm.label:
+    if entry.reference == entry.label:
         metrics["control/step_ratio"] = control
-    return CellRow(plan.comparison.key, 0, dict(arm.factors), f"run{number}", metrics, PLACE)
+    return CellRow(plan.comparison.key, 0, dict(entry.factors), f"run{number}", metrics, DEVICE)

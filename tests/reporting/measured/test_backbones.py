@@ -20,7 +20,7 @@ STUDY = MeasuredStudy(
     published="table9_imagenet",
     view="backbones",
 )
-PLACE = {"device": "cpu", "processor": "Any CPU"}
+DEVICE = {"device": "cpu", "processor": "Any CPU"}
 NONE = "not measured"
 EVALUATION = EvaluationRow(
     "s0", "imagenet", "test", "deployed", "0.875", "bilinear", "224", "abc", "evaluation1", 0.714, 50000.0
@@ -36,8 +36,8 @@ def plan():
 def record(plan):
     """10, 20, 15 and 12 ms: EfficientNet-B0 is faster than S1 and better."""
     rows = [
-        CellRow(plan.comparison.key, 0, dict(arm.factors), f"run{time}", {"latency/median_ms": time}, PLACE)
-        for arm, time in zip(plan.spec.entries, (10.0, 20.0, 15.0, 12.0), strict=True)
+        CellRow(plan.comparison.key, 0, dict(entry.factors), f"run{time}", {"latency/median_ms": time}, DEVICE)
+        for entry, time in zip(plan.spec.entries, (10.0, 20.0, 15.0, 12.0), strict=True)
     ]
     return StudyRecord((), (), tuple(rows))
 
@@ -55,7 +55,7 @@ def test_all_of_table_9_next_to_ours(plan, record):
     assert [row[:6] for row in rows_of(plan, StudyRecord()).values()] == [row[:6] for row in rows.values()]
 
 
-def test_no_time_without_its_place(plan, record):
+def test_no_time_without_its_device(plan, record):
     bare = [replace(row, environment={}) for row in record.comparison]
     assert rows_of(plan, replace(record, comparison=bare))["MobileOne-S0"][7] == NONE
 

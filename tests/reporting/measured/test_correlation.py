@@ -22,7 +22,7 @@ STUDY = MeasuredStudy(
     base=LatencyCell(),
     view="correlation",
 )
-PLACE = {"device": "cpu", "processor": "Any CPU"}
+DEVICE = {"device": "cpu", "processor": "Any CPU"}
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def plan():
 def record(plan):
     """Latency rises with multiply-adds but for the last; parameters fall with it."""
     rows = []
-    for number, (arm, macs) in enumerate(zip(plan.spec.entries, MACS, strict=True)):
-        time = macs / 1e8 if arm.label != "deit_tiny" else 1.0
+    for number, (entry, macs) in enumerate(zip(plan.spec.entries, MACS, strict=True)):
+        time = macs / 1e8 if entry.label != "deit_tiny" else 1.0
         metrics = {"latency/median_ms": time, "macs": macs, "params": 1e7 / time, "control/latency_ratio": 1.0}
-        rows.append(CellRow(plan.comparison.key, 0, dict(arm.factors), f"run{number}", metrics, PLACE))
+        rows.append(CellRow(plan.comparison.key, 0, dict(entry.factors), f"run{number}", metrics, DEVICE))
     return StudyRecord((), (), tuple(rows))
 
 
@@ -71,12 +71,12 @@ def test_against_the_published_latencies(plan, record):
     assert [cell.rpartition(", ")[2] for cell in table.rows[0][1:]] == ["7", "7"]
 
 
-@pytest.mark.parametrize("kept", [0, 1, 7])
-def test_page_comes_back(plan, record, tmp_path, kept):
-    files = write_report(plan, replace(record, comparison=record.comparison[:kept]), tmp_path)
+@pytest.mark.parametrize("number", [0, 1, 7])
+def test_page_comes_back(plan, record, tmp_path, number):
+    files = write_report(plan, replace(record, comparison=record.comparison[:number]), tmp_path)
     again = write_report(*read_report(files.directory), tmp_path / "again")
     names = sorted(path.name for path in files.directory.iterdir())
     assert all((files.directory / name).read_bytes() == (again.directory / name).read_bytes() for name in names)
     page = files.page.read_text()
-    assert "depends on the choice of models" in page or kept == 0
+    assert "depends on the choice of models" in page or number == 0
     assert "Bonett" in page

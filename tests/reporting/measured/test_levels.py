@@ -23,8 +23,8 @@ def contents(directory):
 
 
 def column(table, title):
-    place = [item.head for item in table.columns].index(title)
-    return [row[place] for row in table.rows]
+    index = [item.head for item in table.columns].index(title)
+    return [row[index] for row in table.rows]
 
 
 @pytest.mark.parametrize("name", ["README.md", "table.csv", "table.tex", "cells.csv"])
@@ -59,15 +59,15 @@ def test_verdicts_go_by_interval_and_control(activations, timed):
 
 
 @pytest.mark.parametrize(
-    ("ratio", "words"),
+    ("ratio", "text"),
     [(0.9, "faster"), (1.1, "slower"), (1.02, "within the control's 3 %"), (0.999, "no difference shown")],
 )
-def test_one_verdict(activations, timed, change, ratio, words):
-    place = [entry.label for entry in activations.spec.entries].index(GELU)
+def test_one_verdict(activations, timed, change, ratio, text):
+    index = [entry.label for entry in activations.spec.entries].index(GELU)
     ends = {"latency/ratio": ratio, "latency/ratio_low": ratio - 0.005, "latency/ratio_high": ratio + 0.005}
-    record = change(timed, GELU, activations, metrics={**timed.comparison[place].metrics, **ends})
+    record = change(timed, GELU, activations, metrics={**timed.comparison[index].metrics, **ends})
     result = analyse_measured(activations, record)
-    assert result.verdict(result.entries[place]) == words
+    assert result.verdict(result.entries[index]) == text
 
 
 def test_broken_control_is_said_and_nothing_of_it_is_judged(activations, timed, change):
@@ -96,7 +96,7 @@ def test_unmeasured_and_missing_entries_are_gaps_with_reasons(activations, timed
     assert not write_report(*read_report(files.directory), tmp_path).rendered
 
 
-def test_no_time_without_its_place(activations, timed, change, tmp_path):
+def test_no_time_without_its_device(activations, timed, change, tmp_path):
     record = change(timed, GELU, activations, environment={"device": "cpu"})
     page = write_report(activations, record, tmp_path).page.read_text()
     assert "| gelu | onnxruntime | 277,000 | 868,000,000 | - | - | - | - |" in page
@@ -119,9 +119,9 @@ def test_layout_is_stated(activations, timed):
     assert "depends much on the memory layout" in verdict
 
 
-@pytest.mark.parametrize("kept", [0, 1, 5])
-def test_drawn_from_little(activations, timed, tmp_path, kept):
-    files = write_report(activations, replace(timed, comparison=timed.comparison[:kept]), tmp_path)
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_drawn_from_little(activations, timed, tmp_path, number):
+    files = write_report(activations, replace(timed, comparison=timed.comparison[:number]), tmp_path)
     assert (files.directory / "figure.png").stat().st_size > 1000
 
 
@@ -150,24 +150,24 @@ def test_directory_and_index(activations, timed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "words"),
+    ("protocol", "text"),
     [
         (Protocol(rounds=40), "protocol interleaved, 40 rounds of 4 calls"),
         (PROTOCOLS["modelbench"], "protocol modelbench, 20 rounds of 50 calls"),
         (Protocol(trim=1), "protocol of its own (interleaved, 1 lowest and highest of a round trimmed)"),
     ],
 )
-def test_protocol_is_named_and_trimmed_statistics_have_columns(activations, protocol, words, tmp_path):
+def test_protocol_is_named_and_trimmed_statistics_have_columns(activations, protocol, text, tmp_path):
     plan = replace(activations, study=replace(activations.study, protocol=protocol))
     record = record_of(plan)
     page = write_report(plan, record, tmp_path).page.read_text()
-    assert words in page
+    assert text in page
     assert ("| low<br>ms, trimmed | average<br>ms, trimmed |" in page) == bool(protocol.trim)
     assert ("| 1.25 | 1.75 | - | reference |" in page) == bool(protocol.trim)
 
 
 def record_of(plan):
     metrics = {"latency/median_ms": 2.0, "latency/low_ms": 1.25, "latency/average_ms": 1.75}
-    place = {"device": "cpu", "processor": "Any CPU"}
-    arm = plan.spec.entries[0]
-    return StudyRecord((), (), (CellRow(plan.comparison.key, 0, dict(arm.factors), "run", metrics, place),))
+    device = {"device": "cpu", "processor": "Any CPU"}
+    entry = plan.spec.entries[0]
+    return StudyRecord((), (), (CellRow(plan.comparison.key, 0, dict(entry.factors), "run", metrics, device),))

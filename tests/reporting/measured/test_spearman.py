@@ -1,4 +1,4 @@
-"""Rank correlations against scipy, by simulation, and against what the published tables are known to give."""
+"""Rank correlations against scipy, by simulation, and against what the published tables give."""
 
 import numpy as np
 import pytest
@@ -18,17 +18,17 @@ pairs = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=3, 
 @settings(max_examples=60, deadline=None)
 @given(pairs)
 def test_rho_and_p_are_scipys(values):
-    x, y = ([float(pair[place]) for pair in values] for place in (0, 1))
-    found = spearman(x, y)
+    x, y = ([float(pair[side]) for pair in values] for side in (0, 1))
+    result = spearman(x, y)
     if len(set(x)) < 2 or len(set(y)) < 2:
-        assert found.rho is None
+        assert result.rho is None
         return
     wanted = stats.spearmanr(x, y)
-    assert found.rho == pytest.approx(wanted.statistic, abs=1e-12)
+    assert result.rho == pytest.approx(wanted.statistic, abs=1e-12)
     if len(x) > 8:
-        assert found.p == pytest.approx(wanted.pvalue, abs=1e-9)
-    if found.low is not None:
-        assert -1 <= found.low <= found.rho <= found.high <= 1
+        assert result.p == pytest.approx(wanted.pvalue, abs=1e-9)
+    if result.low is not None:
+        assert -1 <= result.low <= result.rho <= result.high <= 1
 
 
 @pytest.mark.parametrize("n", [5, 7])
@@ -46,10 +46,10 @@ def test_p_of_few_is_the_permutation_s(n):
 def test_interval_is_bonett_and_wright_s():
     x = list(range(10))
     y = [1, 0, 3, 2, 5, 4, 9, 8, 6, 7]
-    found = spearman(x, y)
-    half = 1.959963984540054 * ((1 + found.rho**2 / 2) / 7) ** 0.5
-    assert np.arctanh(found.high) - np.arctanh(found.rho) == pytest.approx(half)
-    assert np.arctanh(found.rho) - np.arctanh(found.low) == pytest.approx(half)
+    result = spearman(x, y)
+    half = 1.959963984540054 * ((1 + result.rho**2 / 2) / 7) ** 0.5
+    assert np.arctanh(result.high) - np.arctanh(result.rho) == pytest.approx(half)
+    assert np.arctanh(result.rho) - np.arctanh(result.low) == pytest.approx(half)
 
 
 def test_no_interval_where_it_would_be_invented():
@@ -68,8 +68,8 @@ def test_interval_covers_the_true_rank_correlation(n, r):
     held = 0
     for _ in range(3000):
         x, noise = random.normal(size=(2, n))
-        found = spearman(x, r * x + (1 - r**2) ** 0.5 * noise)
-        held += found.low is not None and found.low <= true <= found.high
+        result = spearman(x, r * x + (1 - r**2) ** 0.5 * noise)
+        held += result.low is not None and result.low <= true <= result.high
     assert 0.93 <= held / 3000 <= 0.975
 
 

@@ -62,7 +62,7 @@ def test_a_row_per_entry():
     assert Column("time ratio", "to branches, k = 1 [95 %]") in titles
 
 
-def test_gaps_are_said_and_what_is_missing_stays_visible(tmp_path):
+def test_gaps_have_reasons_and_missing_entries_stay_visible(tmp_path):
     less = replace(RECORD, comparison=RECORD.comparison[:-1])
     page = write_report(PLAN, less, tmp_path).page.read_text()
     assert "- path = timm, k = 1: timm has mobileone_s0 with k = 4 alone" in page
@@ -72,7 +72,7 @@ def test_gaps_are_said_and_what_is_missing_stays_visible(tmp_path):
     assert "missing: path = timm, k = 8" in terminal_text(PLAN, less)
 
 
-def test_the_page_says_where_and_of_what(tmp_path):
+def test_the_page_states_device_and_setting(tmp_path):
     files = write_report(PLAN, RECORD, tmp_path / "one")
     page = files.page.read_text()
     assert "12 rounds of 1 call, s0, 224 px, batch 8." in page
@@ -93,7 +93,7 @@ def test_a_path_holds_all_levels_of_k():
     assert [path.name for path in paths_of(result_of(step_record(alone), alone))] == ["a step"]
 
 
-def test_the_figure_draws_a_line_a_path_in_both_panels():
+def test_the_figure_draws_a_line_per_path_in_both_panels():
     figures = []
 
     def make():
@@ -113,11 +113,11 @@ def test_the_figure_draws_a_line_a_path_in_both_panels():
     assert right.texts[1].get_text() == "folded\n1.4 times"
 
 
-@pytest.mark.parametrize("kept", [0, 1, 5])
-def test_drawn_from_little(tmp_path, kept):
-    files = write_report(PLAN, replace(RECORD, comparison=RECORD.comparison[:kept]), tmp_path)
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_drawn_from_little(tmp_path, number):
+    files = write_report(PLAN, replace(RECORD, comparison=RECORD.comparison[:number]), tmp_path)
     assert (files.directory / "figure.png").stat().st_size > 1000
-    assert ("Nothing is measured yet." in files.page.read_text()) == (kept == 0)
+    assert ("Nothing is measured yet." in files.page.read_text()) == (number == 0)
 
 
 def test_names_keep_their_distance():

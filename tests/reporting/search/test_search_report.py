@@ -12,30 +12,30 @@ from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.search_plan import SearchPlan
 from mobileone_core.training.cell import CellSpec
 
-SAID = {"device": "cpu", "processor": "Any CPU", "git": "0" * 40}
+TAGS = {"device": "cpu", "processor": "Any CPU", "git": "0" * 40}
 
 
 def made_up(plan, accuracy=lambda cell: 0.9 + cell.spec.model.k / 100, control=1.01):
     """Accuracies by k and seed; ratios by channels."""
     rows = [
         CellRow(cell.key, cell.seed, cell.factors, f"run{number}",
-                {"val/top1": accuracy(cell), "test/top1": accuracy(cell) + cell.seed / 1000}, SAID)
+                {"val/top1": accuracy(cell), "test/top1": accuracy(cell) + cell.seed / 1000}, TAGS)
         for number, cell in enumerate(plan.cells)
     ]  # fmt: skip
     compared = []
     for planned in plan.comparisons:
-        for arm in planned.spec.entries:
-            ratio = sum(arm.cell.network.widths) / 240
+        for entry in planned.spec.entries:
+            ratio = sum(entry.cell.network.widths) / 240
             metrics = {"latency/ratio": ratio, "latency/ratio_low": 0.9 * ratio, "latency/ratio_high": 1.1 * ratio}
-            if arm.reference == arm.label:
+            if entry.reference == entry.label:
                 metrics["control/latency_ratio"] = control
-            compared.append(CellRow(planned.key, 0, arm.factors, f"arm{len(compared)}", metrics, SAID))
+            compared.append(CellRow(planned.key, 0, entry.factors, f"arm{len(compared)}", metrics, TAGS))
     return StudyRecord(tuple(rows), (), tuple(compared))
 
 
 @pytest.fixture
 def plan():
-    """A search whose front is known: candidates of k = 4 in half and full width."""
+    """A search with a front by construction: candidates of k = 4 in half and full width."""
     study = SearchStudy(
         "pareto_search", "Does a search pay?", (Factor("k", "model.k", (1, 4), 1),),
         widths=(0.5, 1.0), depths=(1.0,), generations=1, seeds=3, variants=("tiny",), variant_k=(1,),
@@ -52,23 +52,23 @@ def test_files_hold_the_record_and_the_same_one_gives_the_same_bytes(plan, tmp_p
     record = made_up(plan)
     files = write_report(plan, record, tmp_path)
     assert files.rendered
-    kept = {path.name: path.read_bytes() for path in files.directory.iterdir()}
-    found, read = read_report(files.directory)
-    assert found == plan
+    written = {path.name: path.read_bytes() for path in files.directory.iterdir()}
+    plan_read, read = read_report(files.directory)
+    assert plan_read == plan
     assert [(row.key, row.run_id, row.metrics) for row in read.rows] == [
         (row.key, row.run_id, row.metrics) for row in record.rows
     ]
     assert [(row.key, row.factors, row.metrics) for row in read.comparison] == [
         (row.key, row.factors, row.metrics) for row in record.comparison
     ]
-    assert not write_report(found, read, tmp_path).rendered
-    assert write_report(found, read, tmp_path / "again").rendered
+    assert not write_report(plan_read, read, tmp_path).rendered
+    assert write_report(plan_read, read, tmp_path / "again").rendered
     again = tmp_path / "again" / files.directory.name
-    assert {path.name: path.read_bytes() for path in again.iterdir()} == kept
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == written
     assert "Does a search pay?" in write_index(tmp_path).read_text()
 
 
-def test_verdict_names_what_is_beaten_and_what_is_not(plan):
+def test_verdict_names_dominated_networks_and_the_others(plan):
     text = verdict(analyse_search(plan, made_up(plan)))
     assert "better in one, as tiny k=1 (by" in text
     assert "within 3 %" in text
