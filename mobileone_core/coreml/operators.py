@@ -102,6 +102,11 @@ def operator(*kinds: str) -> Callable[[Operator], Operator]:
     return register
 
 
+def register(table: Mapping[str, Operator]) -> None:
+    """Register operators that are written as one expression each, by name."""
+    OPERATORS.update(table)
+
+
 def apply(inputs: Inputs) -> tuple[Value, ...]:
     """Compute the results of one operation. Raises InputError if its operator or an input is not supported."""
     function = OPERATORS.get(inputs.kind)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone_core.coreml.operators import Inputs, operator
+from mobileone_core.coreml.operators import Inputs, register
 
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
@@ -56,92 +56,33 @@ GELUS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@operator(*UNARY)
-def unary(inputs: Inputs) -> Tensor:
-    """Apply an element-wise function of x."""
+def _unary(inputs: Inputs) -> Tensor:
     return UNARY[inputs.kind](inputs.tensor("x"))
 
 
-@operator(*BINARY)
-def binary(inputs: Inputs) -> Tensor:
-    """Apply an element-wise function of x and y."""
+def _binary(inputs: Inputs) -> Tensor:
     return BINARY[inputs.kind](inputs.tensor("x"), inputs.tensor("y"))
 
 
-@operator("gelu")
-def gelu(inputs: Inputs) -> Tensor:
-    """GELU of x, exact or approximated as mode says."""
-    return GELUS[inputs.text("mode", tuple(GELUS), "EXACT")](inputs.tensor("x"))
-
-
-@operator("sigmoid_hard")
-def sigmoid_hard(inputs: Inputs) -> Tensor:
-    """clip(alpha x + beta, 0, 1)."""
-    return (inputs.number("alpha", 0.2) * inputs.tensor("x") + inputs.number("beta", 0.5)).clamp(0, 1)
-
-
-@operator("leaky_relu")
-def leaky_relu(inputs: Inputs) -> Tensor:
-    """x where x >= 0, alpha x elsewhere."""
-    return F.leaky_relu(inputs.tensor("x"), inputs.number("alpha", 0.01))
-
-
-@operator("elu")
-def elu(inputs: Inputs) -> Tensor:
-    """x where x >= 0, alpha (exp(x) - 1) elsewhere."""
-    return F.elu(inputs.tensor("x"), inputs.number("alpha", 1.0))
-
-
-@operator("prelu")
-def prelu(inputs: Inputs) -> Tensor:
-    """x where x >= 0, alpha x elsewhere, with one alpha per channel."""
-    return F.prelu(inputs.tensor("x"), inputs.tensor("alpha"))
-
-
-@operator("thresholded_relu")
-def thresholded_relu(inputs: Inputs) -> Tensor:
-    """x where x >= alpha, 0 elsewhere."""
-    x = inputs.tensor("x")
-    return torch.where(x >= inputs.number("alpha", 1.0), x, 0.0)
-
-
-@operator("clamped_relu")
-def clamped_relu(inputs: Inputs) -> Tensor:
-    """min(beta, x) where x >= 0, min(beta, alpha x) elsewhere."""
-    return F.leaky_relu(inputs.tensor("x"), inputs.number("alpha")).clamp(max=inputs.number("beta"))
-
-
-@operator("clip")
-def clip(inputs: Inputs) -> Tensor:
-    """x clipped to [alpha, beta]."""
-    return inputs.tensor("x").clamp(inputs.number("alpha"), inputs.number("beta"))
-
-
-@operator("rsqrt")
-def rsqrt(inputs: Inputs) -> Tensor:
-    """1 / sqrt(x + epsilon)."""
-    return torch.rsqrt(inputs.tensor("x") + inputs.number("epsilon", 1e-12))
-
-
-@operator("inverse")
-def inverse(inputs: Inputs) -> Tensor:
-    """1 / (x + epsilon)."""
-    return torch.reciprocal(inputs.tensor("x") + inputs.number("epsilon", 1e-4))
-
-
-@operator("log")
-def log(inputs: Inputs) -> Tensor:
-    """Natural logarithm of x + epsilon."""
-    return torch.log(inputs.tensor("x") + inputs.number("epsilon", 1e-45))
-
-
-@operator("select")
-def select(inputs: Inputs) -> Tensor:
-    """a where cond holds, b elsewhere."""
-    return torch.where(inputs.tensor("cond").bool(), inputs.tensor("a"), inputs.tensor("b"))
-
-
-@operator("cast")
-def cast(inputs: Inputs) -> Tensor:
-    """Convert x to another type; float16 stays float32, since the evaluator decides about rounding."""
-    return inputs.tensor("x").to(CASTS[inputs.text("dtype", tuple(CASTS))])
+register(
+    dict.fromkeys(UNARY, _unary)
+    | dict.fromkeys(BINARY, _binary)
+    | {
+        "gelu": lambda op: GELUS[op.text("mode", tuple(GELUS), "EXACT")](op.tensor("x")),
+        "sigmoid_hard": lambda op: (op.number("alpha", 0.2) * op.tensor("x") + op.number("beta", 0.5)).clamp(0, 1),
+        "leaky_relu": lambda op: F.leaky_relu(op.tensor("x"), op.number("alpha", 0.01)),
+        "elu": lambda op: F.elu(op.tensor("x"), op.number("alpha", 1.0)),
+        "prelu": lambda op: F.prelu(op.tensor("x"), op.tensor("alpha")),
+        # x where x >= alpha, 0 elsewhere
+        "thresholded_relu": lambda op: torch.where(op.tensor("x") >= op.number("alpha", 1.0), op.tensor("x"), 0.0),
+        # min(beta, x) where x >= 0, min(beta, alpha x) elsewhere
+        "clamped_relu": lambda op: F.leaky_relu(op.tensor("x"), op.number("alpha")).clamp(max=op.number("beta")),
+        "clip": lambda op: op.tensor("x").clamp(op.number("alpha"), op.number("beta")),
+        "rsqrt": lambda op: torch.rsqrt(op.tensor("x") + op.number("epsilon", 1e-12)),
+        "inverse": lambda op: torch.reciprocal(op.tensor("x") + op.number("epsilon", 1e-4)),
+        "log": lambda op: torch.log(op.tensor("x") + op.number("epsilon", 1e-45)),
+        "select": lambda op: torch.where(op.tensor("cond").bool(), op.tensor("a"), op.tensor("b")),
+        # float16 stays float32: the evaluator decides about rounding
+        "cast": lambda op: op.tensor("x").to(CASTS[op.text("dtype", tuple(CASTS))]),
+    }
+)

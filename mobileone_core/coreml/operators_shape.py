@@ -3,7 +3,15 @@
 import torch
 from torch import Tensor
 
-from mobileone_core.coreml.operators import Inputs, Value, operator
+from mobileone_core.coreml.operators import Inputs, Value, operator, register
+
+register(
+    {
+        "transpose": lambda op: op.tensor("x").permute(op.ints("perm")),
+        "stack": lambda op: torch.stack(op.tensors("values"), int(op.number("axis"))),
+        "tile": lambda op: op.tensor("x").tile(op.ints("reps")),
+    }
+)
 
 
 @operator("reshape")
@@ -11,12 +19,6 @@ def reshape(inputs: Inputs) -> Tensor:
     """Reshape x; -1 infers a size, 0 keeps the axis."""
     x, shape = inputs.tensor("x"), inputs.ints("shape")
     return x.reshape([x.shape[index] if size == 0 else size for index, size in enumerate(shape)])
-
-
-@operator("transpose")
-def transpose(inputs: Inputs) -> Tensor:
-    """Permute the axes of x."""
-    return inputs.tensor("x").permute(inputs.ints("perm"))
 
 
 @operator("expand_dims")
@@ -44,12 +46,6 @@ def concat(inputs: Inputs) -> Tensor:
         return torch.cat(values, axis)
     axis %= values[0].dim()
     return torch.stack(values, axis + 1).flatten(axis, axis + 1)
-
-
-@operator("stack")
-def stack(inputs: Inputs) -> Tensor:
-    """Stack values along a new axis."""
-    return torch.stack(inputs.tensors("values"), int(inputs.number("axis")))
 
 
 @operator("split")
@@ -88,12 +84,6 @@ def slice_by_size(inputs: Inputs) -> Tensor:
     for axis, (first, size) in enumerate(zip(inputs.ints("begin"), inputs.ints("size"), strict=True)):
         x = x.narrow(axis, first, x.shape[axis] - first if size == -1 else size)
     return x
-
-
-@operator("tile")
-def tile(inputs: Inputs) -> Tensor:
-    """Repeat x along each axis."""
-    return inputs.tensor("x").tile(inputs.ints("reps"))
 
 
 @operator("gather")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone_core.coreml.operators import Inputs, operator
+from mobileone_core.coreml.operators import Inputs, operator, register
 
 PAD_TYPES = ("valid", "custom", "same", "same_lower")
 FORMS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
@@ -107,23 +107,19 @@ def pad(inputs: Inputs) -> Tensor:
     return F.pad(x, pads, mode)
 
 
-@operator("upsample_nearest_neighbor")
-def upsample_nearest(inputs: Inputs) -> Tensor:
-    """Nearest-neighbour upsampling."""
+def _upsampled(inputs: Inputs) -> Tensor:
     factors = (inputs.number("scale_factor_height", 1), inputs.number("scale_factor_width", 1))
-    return F.interpolate(inputs.tensor("x"), scale_factor=factors, mode="nearest")
-
-
-@operator("upsample_bilinear")
-def upsample_bilinear(inputs: Inputs) -> Tensor:
-    """Bilinear upsampling."""
-    factors = (inputs.number("scale_factor_height", 1), inputs.number("scale_factor_width", 1))
-    inputs.only("half_pixel_centers", float(not inputs.flag("align_corners", default=True)))
+    if inputs.kind == "upsample_nearest_neighbor":
+        return F.interpolate(inputs.tensor("x"), scale_factor=factors, mode="nearest")
     corners = inputs.flag("align_corners", default=True)
+    inputs.only("half_pixel_centers", float(not corners))
     return F.interpolate(inputs.tensor("x"), scale_factor=factors, mode="bilinear", align_corners=corners)
 
 
-@operator("pixel_shuffle")
-def pixel_shuffle(inputs: Inputs) -> Tensor:
-    """Rearrange channels into space, as torch's pixel_shuffle."""
-    return F.pixel_shuffle(inputs.tensor("x"), int(inputs.number("upscale_factor")))
+register(
+    {
+        "upsample_nearest_neighbor": _upsampled,
+        "upsample_bilinear": _upsampled,
+        "pixel_shuffle": lambda op: F.pixel_shuffle(op.tensor("x"), int(op.number("upscale_factor"))),
+    }
+)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone_core.coreml.operators import Inputs, operator
+from mobileone_core.coreml.operators import Inputs, operator, register
 
 REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
     "reduce_mean": lambda x, axes, keep: x.mean(axes, keep),
@@ -18,18 +18,31 @@ REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
 }
 
 
+register(
+    {
+        "linear": lambda op: F.linear(op.tensor("x"), op.tensor("weight"), op.optional("bias")),
+        "softmax": lambda op: op.tensor("x").softmax(int(op.number("axis", -1))),
+        "batch_norm": lambda op: F.batch_norm(
+            op.tensor("x"), op.tensor("mean"), op.tensor("variance"), *_affine(op), eps=op.number("epsilon", 1e-5)
+        ),
+        "instance_norm": lambda op: F.instance_norm(
+            op.tensor("x"), None, None, *_affine(op), eps=op.number("epsilon", 1e-5)
+        ),
+    }
+)
+
+
+def _affine(inputs: Inputs) -> tuple[Tensor | None, Tensor | None]:
+    """Return the optional weight and bias of a normalization."""
+    return inputs.optional("gamma"), inputs.optional("beta")
+
+
 @operator(*REDUCTIONS)
 def reduce(inputs: Inputs) -> Tensor:
     """Reduce x over axes."""
     x = inputs.tensor("x")
     axes = inputs.ints("axes", range(x.dim()))
     return REDUCTIONS[inputs.kind](x, axes, inputs.flag("keep_dims"))
-
-
-@operator("linear")
-def linear(inputs: Inputs) -> Tensor:
-    """Linear layer with weight (out, in) and bias (out)."""
-    return F.linear(inputs.tensor("x"), inputs.tensor("weight"), inputs.optional("bias"))
 
 
 @operator("matmul")
@@ -40,12 +53,6 @@ def matmul(inputs: Inputs) -> Tensor:
     return x @ (y.transpose(-1, -2) if inputs.flag("transpose_y") else y)
 
 
-@operator("softmax")
-def softmax(inputs: Inputs) -> Tensor:
-    """Softmax of x along an axis."""
-    return inputs.tensor("x").softmax(int(inputs.number("axis", -1)))
-
-
 @operator("layer_norm")
 def layer_norm(inputs: Inputs) -> Tensor:
     """Layer normalization over the last axes."""
@@ -53,23 +60,7 @@ def layer_norm(inputs: Inputs) -> Tensor:
     axes = inputs.ints("axes", range(x.dim()))
     if sorted(axis % x.dim() for axis in axes) != list(range(x.dim() - len(axes), x.dim())):
         raise inputs.refusal("axes", axes, "supported: the last axes")
-    gamma, beta = inputs.optional("gamma"), inputs.optional("beta")
-    return F.layer_norm(x, x.shape[x.dim() - len(axes) :], gamma, beta, inputs.number("epsilon", 1e-5))
-
-
-@operator("batch_norm")
-def batch_norm(inputs: Inputs) -> Tensor:
-    """Batch normalization with given statistics."""
-    mean, variance = inputs.tensor("mean"), inputs.tensor("variance")
-    gamma, beta = inputs.optional("gamma"), inputs.optional("beta")
-    return F.batch_norm(inputs.tensor("x"), mean, variance, gamma, beta, eps=inputs.number("epsilon", 1e-5))
-
-
-@operator("instance_norm")
-def instance_norm(inputs: Inputs) -> Tensor:
-    """Instance normalization."""
-    gamma, beta = inputs.optional("gamma"), inputs.optional("beta")
-    return F.instance_norm(inputs.tensor("x"), weight=gamma, bias=beta, eps=inputs.number("epsilon", 1e-5))
+    return F.layer_norm(x, x.shape[x.dim() - len(axes) :], *_affine(inputs), inputs.number("epsilon", 1e-5))
 
 
 @operator("einsum")
