@@ -84,7 +84,7 @@ def input_gradient(  # noqa: PLR0913, PLR0917
     y = x if grad_output is None else grad_output
     height = x.shape[2]
     last = max(height - 1, 1) if stride == 1 else height - 1 + height % 2
-    sizes = (y.stride(), output_sizes(x.shape, stride), last)
+    sizes = (y.stride(), (*output_sizes(x.shape, stride), last))
     cut = cut._replace(grid=(3 * cut.grid[0], *cut.grid[1:]))  # three kinds of rows
     options = {"adds": grad_output is not None, "stride": stride}
     _launch(spread, cut, x, weights, constants, y, filters, out, sizes=sizes, **options)
@@ -99,7 +99,7 @@ def _summed(kernel: Any, cut: Tiles, count: int, x: Tensor, *tensors: Tensor, **
 
 
 def _launch(kernel: Any, cut: Tiles, x: Tensor, *tensors: Tensor, sizes: Any = (), **options: Any) -> None:  # noqa: ANN401
-    options |= {"block_columns": cut.columns, "block_channels": cut.channels, "num_warps": WARPS}
+    options |= {"block": (cut.columns, cut.channels), "num_warps": WARPS}
     launch(kernel, cut.grid, x, *tensors, tuple(x.shape), x.stride(), cut.images, *sizes, **options)
 
 

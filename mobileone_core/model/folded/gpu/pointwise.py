@@ -47,10 +47,9 @@ def block(x: Tensor) -> tuple[int, int]:
     return side, 8 if side > 64 else 4
 
 
-def splits_of(positions: int, tiles: int) -> tuple[int, int]:
-    """Number of splits of the positions, for a product of this many tiles, and positions per split."""
-    splits = max(1, min(PROGRAMS // tiles, positions // (4 * DEPTH)))
-    return splits, -(-positions // (splits * DEPTH)) * DEPTH
+def splits_of(positions: int, tiles: int) -> int:
+    """Into how many programs to split the sum over positions, for a product of so many tiles."""
+    return max(1, min(PROGRAMS // tiles, positions // (4 * DEPTH)))
 
 
 def _empty_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,11 +90,10 @@ def blend(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Ten
     x = dense(x)
     shape, out = layout(x), torch.empty_like(x)
     side, warps = block(x)
-    options = {"adds": onto is not None, "precision": precision(x), "num_warps": warps}
-    options |= {"block_channels": side, "block_positions": POSITIONS, "block_depth": DEPTH}
+    options = {"adds": onto is not None, "precision": precision(x), "block": (side, POSITIONS, DEPTH)}
     grid = (-(-shape[0] // side) * -(-shape[1] // POSITIONS),)
     tensors = (*map(contiguous, (mean, weights, constants)), as_strided_like(x, onto), out)
-    launch(blended, grid, x, *tensors, shape, **options)
+    launch(blended, grid, x, *tensors, shape, **options, num_warps=warps)
     return out
 
 
@@ -104,11 +102,10 @@ def _products(x: Tensor, x_shift: Tensor, y: Tensor, y_shift: Tensor) -> tuple[T
     x_layout, y_layout, symmetric = layout(x), layout(y), x_shift is y_shift
     side, warps = block(x)
     rows, columns = -(-y_layout[0] // side), -(-x_layout[0] // side)
-    splits, span = splits_of(x_layout[1], rows * (rows + 1) // 2 if symmetric else rows * columns)
+    splits = splits_of(x_layout[1], rows * (rows + 1) // 2 if symmetric else rows * columns)
     out = x.new_empty(splits, y_layout[0], x_layout[0], dtype=torch.float32)
     sums = x.new_empty(splits, y_layout[0], dtype=torch.float32)
-    options = {"symmetric": symmetric, "precision": precision(x), "num_warps": warps}
-    options |= {"block_channels": side, "block_positions": DEPTH}
+    options = {"symmetric": symmetric, "precision": precision(x), "block": (side, DEPTH)}
     tensors = (x_shift, x_layout, y, y_shift, y_layout, out, sums)
-    launch(products, (rows, columns, splits), x, *tensors, span, **options)
+    launch(products, (rows, columns, splits), x, *tensors, **options, num_warps=warps)
     return out.sum(0, dtype=torch.float64), sums.sum(0, dtype=torch.float64)

@@ -7,12 +7,13 @@ the rows of one. From the outputs it is the usual transposed convolution.
 
 import triton
 import triton.language as tl
+from triton.language import constexpr
 
-from mobileone_core.model.folded.gpu.kernels.tile import advance, load_row, neighbours, tile_of
+from mobileone_core.model.folded.gpu.kernels import tile
 
 
 @triton.jit
-def _covered(index, size_out, stride: tl.constexpr):
+def _covered(index, size_out, stride: constexpr):
     """Whether tap 0, 1, 2 of a row or column covers this index of the input from some output."""
     covered = ()
     for tap in tl.static_range(3):
@@ -22,7 +23,7 @@ def _covered(index, size_out, stride: tl.constexpr):
 
 
 @triton.jit
-def _weight(weights, channels, mask, rows, columns, down: tl.constexpr, across: tl.constexpr):
+def _weight(weights, channels, mask, rows, columns, down: constexpr, across: constexpr):
     """The sum of A_tt' over taps t = (a, b) that cover a value, t' = t + (down - 2, across - 2). weights (81, C)."""
     total = 0.0
     for a in tl.static_range(3):
@@ -57,14 +58,14 @@ def _convolved(image, row, height, row_stride, offsets, inside, kernel):
     """The 5x5 convolution at every value of a row."""
     total = 0.0
     for down in tl.static_range(5):
-        values = load_row(image, row + down - 2, height, row_stride, offsets, inside)
+        values = tile.load_row(image, row + down - 2, height, row_stride, offsets, inside)
         for across in tl.static_range(5):
             total = total + kernel[5 * down + across] * values[across]
     return total
 
 
 @triton.jit
-def _transposed(y, row, row_stride, outputs, mask, rows, columns, w, stride: tl.constexpr):
+def _transposed(y, row, row_stride, outputs, mask, rows, columns, w, stride: constexpr):
     """The sum of w_t y(o) over the taps that cover a row. outputs: the offset of o in its row, per tap's column."""
     total = 0.0
     for tap in tl.static_range(9):
@@ -75,7 +76,7 @@ def _transposed(y, row, row_stride, outputs, mask, rows, columns, w, stride: tl.
 
 
 @triton.jit
-def _rows_of(kind, height, last, stride: tl.constexpr):
+def _rows_of(kind, height, last, stride: constexpr):
     """Where the rows of one kind begin and end."""
     begin = tl.where(kind == 0, 0, tl.where(kind == 1, 1, last))
     end = tl.where(kind == 1, height - 1, height)
@@ -86,52 +87,34 @@ def _rows_of(kind, height, last, stride: tl.constexpr):
 
 @triton.jit
 def spread(
-    x,
-    weights,
-    constants,
-    y,
-    filters,
-    out,
-    shape,
-    strides,
-    images,
-    y_strides,
-    sizes_out,
-    last,
-    adds: tl.constexpr,
-    stride: tl.constexpr,
-    block_columns: tl.constexpr,
-    block_channels: tl.constexpr,
+    x, a, k, y, w, out, shape, strides, images, y_strides, sizes, adds: constexpr, stride: constexpr, block: constexpr
 ):
     """out(q): the sum over taps t that cover q, from o, of k_t + sum_t' A_tt' x(q + t' - t); plus w_t y(o) if it adds.
 
-    weights A (81, C), constants k (9, C), filters w (9, C), y (N, C, H', W'), out with the strides of x; the third kind
-    of rows begins at last, the height where there is none.
+    Weights A (81, C), constants k and filters w (9, C), y (N, C, H', W'), out with the strides of x. sizes: H', W', and where
+    the third kind of rows begins, the height if nowhere.
     """
     batch, channels, height, width = shape
-    column, channel, channel_mask = tile_of(channels, block_columns, block_channels)
+    column, channel, channel_mask = tile.indices(channels, block)
     mask = channel_mask & (column < width)
     first = tl.program_id(0) // 3 * images
-    begin, end = _rows_of(tl.program_id(0) % 3, height, last, stride)
-    rows, columns = _covered(begin, sizes_out[0], stride), _covered(column, sizes_out[1], stride)
-    constant = _constant(constants + channel, channels, channel_mask, rows, columns)
-    kernel = _kernel(weights + channel, channels, channel_mask, rows, columns)
-    w, outputs = (), ()
+    begin, end = _rows_of(tl.program_id(0) % 3, height, sizes[2], stride)
+    rows, columns = _covered(begin, sizes[0], stride), _covered(column, sizes[1], stride)
+    constant = _constant(k + channel, channels, channel_mask, rows, columns)
+    kernel = _kernel(a + channel, channels, channel_mask, rows, columns)
+    filters, outputs = (), ()
     for tap in tl.static_range(9):
-        w = w + (tl.load(filters + tap * channels + channel, mask=channel_mask, other=0.0),)
+        filters = filters + (tl.load(w + tap * channels + channel, mask=channel_mask, other=0.0),)
     for b in tl.static_range(3):
         outputs = outputs + ((column + 1 - b) // stride * y_strides[3] + channel * y_strides[1],)
-    offsets, inside = neighbours(column, channel, mask, width, strides, -2, 2)
-    start, y_start, target = (
-        advance(x, first, strides[0]),
-        advance(y, first, y_strides[0]),
-        advance(out, first, strides[0]),
-    )
+    offsets, inside = tile.neighbours(column, channel, mask, width, strides, -2, 2)
+    start, target = tile.advance(x, first, strides[0]), tile.advance(out, first, strides[0])
+    y_start = tile.advance(y, first, y_strides[0])
     for index in range(tl.minimum(images, batch - first)):
         image, y_image = start + index * strides[0], y_start + index * y_strides[0]
         for row in range(begin, end, stride):
             total = constant + _convolved(image, row, height, strides[2], offsets, inside, kernel)
             if adds:
-                total += _transposed(y_image, row, y_strides[2], outputs, mask, rows, columns, w, stride)
+                total += _transposed(y_image, row, y_strides[2], outputs, mask, rows, columns, filters, stride)
             stored = target + index * strides[0] + row * strides[2] + offsets[2]
             tl.store(stored, total.to(out.dtype.element_ty), mask=mask)

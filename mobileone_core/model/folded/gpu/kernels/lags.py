@@ -7,17 +7,7 @@ the first and last row and column, and the values of the two rows and columns ne
 import triton
 import triton.language as tl
 
-from mobileone_core.model.folded.gpu.kernels.tile import (
-    add,
-    advance,
-    centred,
-    load_row,
-    neighbours,
-    program_rows,
-    store_sums,
-    tile_of,
-    zeros,
-)
+from mobileone_core.model.folded.gpu.kernels import tile
 
 
 @triton.jit
@@ -42,7 +32,7 @@ def _store_column(rows, tiles, mask, first: tl.constexpr, channels):
 @triton.jit
 def _store(rows, sums, top, bottom, second, column, width, channels, channel_mask):
     """Store the sums over all columns, and those of each border column."""
-    store_sums(rows, sums + top + bottom + second, column < width, channels, channel_mask)
+    tile.store_sums(rows, sums + top + bottom + second, column < width, channels, channel_mask)
     left, right, vertical = (
         channel_mask & (column == 0),
         channel_mask & (column == width - 1),
@@ -60,32 +50,34 @@ def _store(rows, sums, top, bottom, second, column, width, channels, channel_mas
 
 
 @triton.jit
-def lag_sums(x, shift, out, shape, strides, images, block_columns: tl.constexpr, block_channels: tl.constexpr):
+def lag_sums(x, shift, out, shape, strides, images, block: tl.constexpr):
     """Sums over z = x - shift, 0 outside the image, to the zeros of out (programs, 54, C), as gpu/lags.py names them.
 
     x has two rows and columns or more; shift (C).
     """
     batch, channels, height, width = shape
-    column, channel, channel_mask = tile_of(channels, block_columns, block_channels)
+    column, channel, channel_mask = tile.indices(channels, block)
     level = tl.load(shift + channel, mask=channel_mask, other=0.0)
-    offsets, inside = neighbours(column, channel, channel_mask, width, strides, 0, 2)
-    sums, second = zeros(14, block_columns, block_channels), zeros(2, block_columns, block_channels)
-    top, bottom = zeros(4, block_columns, block_channels), zeros(4, block_columns, block_channels)
+    offsets, inside = tile.neighbours(column, channel, channel_mask, width, strides, 0, 2)
+    sums, second = tile.zeros(14, block), tile.zeros(2, block)
+    top, bottom = tile.zeros(4, block), tile.zeros(4, block)
     first = tl.program_id(0) * images
-    start = advance(x, first, strides[0])
+    start = tile.advance(x, first, strides[0])
     for index in range(tl.minimum(images, batch - first)):
         image = start + index * strides[0]
-        above, higher = zeros(3, block_columns, block_channels), zeros(3, block_columns, block_channels)
+        above, higher = tile.zeros(3, block), tile.zeros(3, block)
         for row in range(height):
-            here = centred(load_row(image, row, height, strides[2], offsets, inside), level, inside)
+            here = tile.centred(tile.load_row(image, row, height, strides[2], offsets, inside), level, inside)
             own = _along(here)
             lags = (own[0], own[1], own[2]) + _across(above, here) + _across(higher, here)
-            sums = add(sums, lags + (here[0],))
+            sums = tile.add(sums, lags + (here[0],))
             higher = above
             above = here
-        bottom = add(bottom, _along(above))
-        top = add(top, _along(centred(load_row(image, 0, height, strides[2], offsets, inside), level, inside)))
-        low = centred(load_row(image, 1, height, strides[2], offsets, inside), level, inside)
-        second = add(second, (low[0], higher[0]))
-    rows = program_rows(out, 54, channels, channel)
+        bottom = tile.add(bottom, _along(above))
+        top = tile.add(
+            top, _along(tile.centred(tile.load_row(image, 0, height, strides[2], offsets, inside), level, inside))
+        )
+        low = tile.centred(tile.load_row(image, 1, height, strides[2], offsets, inside), level, inside)
+        second = tile.add(second, (low[0], higher[0]))
+    rows = tile.program_rows(out, 54, channels, channel)
     _store(rows, sums, top, bottom, second, column, width, channels, channel_mask)

@@ -7,6 +7,7 @@ positions per line, and the strides of line, channel and position.
 
 import triton
 import triton.language as tl
+from triton.language import constexpr
 
 
 @triton.jit
@@ -22,34 +23,23 @@ def _load_centred(x, shift, layout, channel, position):
 
 @triton.jit
 def products(
-    x,
-    x_shift,
-    x_layout,
-    y,
-    y_shift,
-    y_layout,
-    out,
-    sums,
-    span,
-    symmetric: tl.constexpr,
-    precision: tl.constexpr,
-    block_channels: tl.constexpr,
-    block_positions: tl.constexpr,
+    x, x_shift, x_layout, y, y_shift, y_layout, out, sums, symmetric: constexpr, precision: constexpr, block: constexpr
 ):
     """Sums of (y - y_shift) (x - x_shift)^T and of y - y_shift over the positions of a split.
 
-    out (splits, O, C), sums (splits, O); span positions per split, whole blocks. Where it is symmetric, y is x, and
-    tiles above the diagonal are mirrored.
+    out (splits, O, C), sums (splits, O); block channels and positions. Where it is symmetric, y is x, and tiles above
+    the diagonal are mirrored.
     """
     tile_row, tile_column, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     if symmetric and tile_row < tile_column:
         return
     channels, positions, outputs = x_layout[0], x_layout[1], y_layout[0]
-    row = tile_row * block_channels + tl.arange(0, block_channels)
-    column = tile_column * block_channels + tl.arange(0, block_channels)
-    total, row_sums = tl.zeros((block_channels, block_channels), tl.float32), tl.zeros((block_channels,), tl.float32)
-    for start in range(split * span, tl.minimum((split + 1) * span, positions), block_positions):
-        position = start + tl.arange(0, block_positions)
+    span = tl.cdiv(positions, tl.num_programs(2) * block[1]) * block[1]  # positions per split
+    row = tile_row * block[0] + tl.arange(0, block[0])
+    column = tile_column * block[0] + tl.arange(0, block[0])
+    total, row_sums = tl.zeros((block[0], block[0]), tl.float32), tl.zeros((block[0],), tl.float32)
+    for start in range(split * span, tl.minimum((split + 1) * span, positions), block[1]):
+        position = start + tl.arange(0, block[1])
         one = _load_centred(y, y_shift, y_layout, row[:, None], position[None, :])
         other = _load_centred(x, x_shift, x_layout, column[None, :], position[:, None])
         total = tl.dot(one, other, total, input_precision=precision)
@@ -64,32 +54,20 @@ def products(
 
 
 @triton.jit
-def blended(
-    x,
-    mean,
-    weights,
-    constants,
-    onto,
-    out,
-    layout,
-    adds: tl.constexpr,
-    precision: tl.constexpr,
-    block_channels: tl.constexpr,
-    block_positions: tl.constexpr,
-    block_depth: tl.constexpr,
-):
+def blended(x, mean, weights, constants, onto, out, layout, adds: constexpr, precision: constexpr, block: constexpr):
     """out = A (x - mean) + k, plus onto where it adds.
 
-    weights A (C, C), symmetric; mean and constants k (C); onto and out with the strides of x.
+    Weights A (C, C), symmetric; mean and constants k (C); onto and out with the strides of x; block channels,
+    positions, and channels multiplied at a time.
     """
     channels, positions, line, line_stride, channel_stride, position_stride = layout
-    tiles = tl.cdiv(channels, block_channels)  # programs that share positions follow one another
-    channel = tl.program_id(0) % tiles * block_channels + tl.arange(0, block_channels)
-    position = tl.program_id(0) // tiles * block_positions + tl.arange(0, block_positions)
+    tiles = tl.cdiv(channels, block[0])  # programs that share positions follow one another
+    channel = tl.program_id(0) % tiles * block[0] + tl.arange(0, block[0])
+    position = tl.program_id(0) // tiles * block[1] + tl.arange(0, block[1])
     channel_mask = channel[None, :] < channels
-    total = tl.zeros((block_positions, block_channels), tl.float32)
-    for start in range(0, channels, block_depth):
-        depth = start + tl.arange(0, block_depth)
+    total = tl.zeros((block[1], block[0]), tl.float32)
+    for start in range(0, channels, block[2]):
+        depth = start + tl.arange(0, block[2])
         z = _load_centred(x, mean, layout, depth[None, :], position[:, None])
         mask = channel_mask & (depth[:, None] < channels)
         a = tl.load(weights + depth[:, None] * channels + channel[None, :], mask=mask, other=0.0)

@@ -9,10 +9,10 @@ import triton.language as tl
 
 
 @triton.jit
-def tile_of(channels, block_columns: tl.constexpr, block_channels: tl.constexpr):
+def indices(channels, block: tl.constexpr):
     """Columns (columns, 1) and channels (1, channels) of this program's tile, and whether the channels exist."""
-    column = tl.program_id(1) * block_columns + tl.arange(0, block_columns)
-    channel = tl.program_id(2) * block_channels + tl.arange(0, block_channels)
+    column = tl.program_id(1) * block[0] + tl.arange(0, block[0])
+    channel = tl.program_id(2) * block[1] + tl.arange(0, block[1])
     return column[:, None], channel[None, :], channel[None, :] < channels
 
 
@@ -61,9 +61,9 @@ def centred(values, shift, masks):
 
 
 @triton.jit
-def zeros(count: tl.constexpr, block_columns: tl.constexpr, block_channels: tl.constexpr):
+def zeros(count: tl.constexpr, block: tl.constexpr):
     """A tuple of tiles of zeros."""
-    zero = tl.zeros((block_columns, block_channels), tl.float32)
+    zero = tl.zeros(block, tl.float32)
     tiles = ()
     for _ in tl.static_range(count):
         tiles = tiles + (zero,)
