@@ -91,8 +91,8 @@ def spread(
 ):
     """out(q): the sum over taps t that cover q, from o, of k_t + sum_t' A_tt' x(q + t' - t); plus w_t y(o) if it adds.
 
-    Weights A (81, C), constants k and filters w (9, C), y (N, C, H', W'), out with the strides of x. sizes: H', W', and where
-    the third kind of rows begins, the height if nowhere.
+    Weights A (81, C), constants k and filters w (9, C), y (N, C, H', W'), out with the strides of x. sizes: H', W', and
+    where the third kind of rows begins, the height if nowhere.
     """
     batch, channels, height, width = shape
     column, channel, channel_mask = tile.indices(channels, block)

@@ -68,15 +68,14 @@ def lag_sums(x, shift, out, shape, strides, images, block: tl.constexpr):
         above, higher = tile.zeros(3, block), tile.zeros(3, block)
         for row in range(height):
             here = tile.centred(tile.load_row(image, row, height, strides[2], offsets, inside), level, inside)
-            own = _along(here)
-            lags = (own[0], own[1], own[2]) + _across(above, here) + _across(higher, here)
+            along = _along(here)
+            lags = (along[0], along[1], along[2]) + _across(above, here) + _across(higher, here)
             sums = tile.add(sums, lags + (here[0],))
             higher = above
             above = here
         bottom = tile.add(bottom, _along(above))
-        top = tile.add(
-            top, _along(tile.centred(tile.load_row(image, 0, height, strides[2], offsets, inside), level, inside))
-        )
+        high = tile.centred(tile.load_row(image, 0, height, strides[2], offsets, inside), level, inside)
+        top = tile.add(top, _along(high))
         low = tile.centred(tile.load_row(image, 1, height, strides[2], offsets, inside), level, inside)
         second = tile.add(second, (low[0], higher[0]))
     rows = tile.program_rows(out, 54, channels, channel)
