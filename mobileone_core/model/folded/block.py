@@ -107,15 +107,17 @@ def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Te
     tracking = [index for index, norm in enumerate(norms) if norm.training and norm.track_running_stats]
     if not tracking:
         return
-    dtype = _buffers(norms[tracking[0]])[0].dtype
+    buffers = {index: cast("list[Tensor]", [norms[index].running_mean, norms[index].running_var]) for index in tracking}
+    counters = {index: cast("Tensor", norms[index].num_batches_tracked) for index in tracking}
+    dtype = buffers[tracking[0]][0].dtype
     values = list(zip(means.to(dtype).unbind(), variances.to(dtype).unbind(), strict=True))
-    torch._foreach_add_([_counter(norms[index]) for index in tracking], 1)
+    torch._foreach_add_(list(counters.values()), 1)
     for momentum in {norms[index].momentum for index in tracking}:
         equal = [index for index in tracking if norms[index].momentum == momentum]
-        running = [buffer for index in equal for buffer in _buffers(norms[index])]
+        running = [buffer for index in equal for buffer in buffers[index]]
         batch = [value for index in equal for value in values[index]]
         if momentum is None:  # the plain average over all batches
-            shares = [1 / _counter(norms[index]).to(dtype) for index in equal for _ in range(2)]
+            shares = [1 / counters[index].to(dtype) for index in equal for _ in range(2)]
             for buffer, value, share in zip(running, batch, shares, strict=True):
                 buffer.lerp_(value, share)
         else:
@@ -161,17 +163,3 @@ def _autocasts(values: Tensor) -> bool:
     """Whether autocast is on and casts these values of a convolution: floating-point ones, except float64."""
     casts = values.is_floating_point() and values.dtype != torch.float64
     return casts and torch.is_autocast_enabled(values.device.type)
-
-
-def _buffers(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Running mean and variance of a BN that tracks them."""
-    mean, variance = norm.running_mean, norm.running_var  # every read of a module's buffer costs
-    assert mean is not None
-    assert variance is not None
-    return mean, variance
-
-
-def _counter(norm: nn.BatchNorm2d) -> Tensor:
-    batches = norm.num_batches_tracked
-    assert batches is not None
-    return batches
