@@ -1,4 +1,4 @@
-"""The helpers beside this file can be imported by name."""
+"""Lets tests import the helpers of this folder by name."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A block's two paths beside each other on the same input, in float64 or another dtype."""
+"""Run both paths of a block on the same input, in float64 or another dtype, and compare them."""
 
 import copy
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mobileone_core.model.blocks import MobileOneBlock
 
 @dataclass
 class Trace:
-    """What some steps on one input gave: outputs, gradient of the input, of the parameters, and buffers."""
+    """Results of some steps: output, gradients of the input and of the parameters, and buffers."""
 
     output: torch.Tensor
     input_gradient: torch.Tensor
@@ -20,7 +20,7 @@ class Trace:
 
 
 def draw_block(spec, seed=0, activation="relu", momentum=0.1, dtype=torch.float64):
-    """A block in training mode with random affine parameters, running statistics and eps of its own a branch."""
+    """A block in training mode with random affine parameters, running statistics and eps per branch."""
     torch.manual_seed(seed)
     block = MobileOneBlock(spec, activation).to(dtype).train()
     for index, bn in enumerate(m for m in block.modules() if isinstance(m, nn.BatchNorm2d)):
@@ -47,12 +47,12 @@ def trace(block, inputs, execution):
 
 
 def distance(a, b, scale=None):
-    """The norm of a difference over that of what is expected."""
+    """The norm of the difference, relative to that of b or to a scale."""
     return ((a.double() - b.double()).norm() / (b.double().norm() if scale is None else scale).clamp(min=1e-30)).item()
 
 
 def errors(actual, expected):
-    """Relative: of the output, of the input's gradient, of the parameters' together, of any buffer."""
+    """Relative errors of the output, the input's gradient, all parameters' gradients together, and the worst buffer."""
     both = [(actual.gradients[name], value) for name, value in expected.gradients.items()]
     mine, theirs = (torch.cat([pair[i].flatten().double() for pair in both]) for i in (0, 1))
     buffers = [distance(actual.buffers[name], value) for name, value in expected.buffers.items()]

@@ -1,4 +1,4 @@
-"""Blocks as they stand in a training, with what reached them: inputs, and gradients of what their branches sum to."""
+"""Blocks recorded during a training: their inputs, and the gradients of their branches' sums."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -60,14 +60,14 @@ def train(watch, steps, *, variant="tiny", data=None, changes=None, seed=0, exec
 
 def record_training(variant="tiny", data=None, changes=None, seed=0, steps=(0,)):
     """Every block at the steps named of a training by the branches."""
-    found = []
+    recordings = []
 
     def watch(step, network, images, labels):
         if step in steps:
-            found.extend(record_blocks(network, images, labels, step))
+            recordings.extend(record_blocks(network, images, labels, step))
 
     train(watch, max(steps) + 1, variant=variant, data=data, changes=changes, seed=seed)
-    return found
+    return recordings
 
 
 def record_blocks(network, images, labels, step):

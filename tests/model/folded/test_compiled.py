@@ -1,4 +1,4 @@
-"""The compiled depthwise operators against patches in float64; and a machine without a compiler."""
+"""The compiled depthwise operators against patches in float64, and dispatch without a compiler."""
 
 import pytest
 import torch
@@ -35,13 +35,13 @@ def draw(shape, stride, offset, seed):
     return geometry, (x, grad_output, *others)
 
 
-def everything(kind, x, grad_output, *others):
-    """All that a kind computes, in its order."""
+def everything(statistics, x, grad_output, *others):
+    """All results of one kind of statistics."""
     mean_grad, kernel, weights, bias = others
-    mean, covariance = kind.moments(x)
-    gradients = kind.parameter_gradients(x, mean, grad_output)
-    grad_input = kind.input_gradient(x, mean, grad_output, mean_grad, kernel, weights)
-    return [mean, covariance, kind.convolve(x, mean, kernel, bias), *gradients, grad_input]
+    mean, covariance = statistics.moments(x)
+    gradients = statistics.parameter_gradients(x, mean, grad_output)
+    grad_input = statistics.input_gradient(x, mean, grad_output, mean_grad, kernel, weights)
+    return [mean, covariance, statistics.convolve(x, mean, kernel, bias), *gradients, grad_input]
 
 
 @compiler
@@ -88,15 +88,15 @@ def test_inputs_in_another_layout_are_read_as_they_are():
 def test_an_offset_costs_no_digits_of_the_variance_that_the_centre_sees(size, stride):
     """The centre sees no padding, whose distance from the rest would hide what it loses."""
     geometry, (x, *_) = draw((16, 3, size, size), stride, 1000.0, 5)
-    found, expected = (
-        kind.moments(given) for kind, given in ((Compiled(geometry), x), (Patches(geometry), x.double()))
+    actual, expected = (
+        statistics.moments(given) for statistics, given in ((Compiled(geometry), x), (Patches(geometry), x.double()))
     )
-    torch.testing.assert_close(found.covariance[:, 4, 4].double(), expected.covariance[:, 4, 4], rtol=1e-6, atol=0)
+    torch.testing.assert_close(actual.covariance[:, 4, 4].double(), expected.covariance[:, 4, 4], rtol=1e-6, atol=0)
 
 
 @compiler
 @pytest.mark.parametrize("stride", [1, 2])
-def test_torch_is_told_the_truth_about_the_operators(stride):
+def test_operators_match_their_schemas_and_fakes(stride):
     geometry, (x, grad_output, mean_grad, kernel, weights, bias) = draw((2, 3, 5, 6), stride, 0.0, 2)
     mean = Compiled(geometry).moments(x).mean
     given = {
@@ -115,18 +115,20 @@ def test_torch_is_told_the_truth_about_the_operators(stride):
 def test_without_a_compiler_the_plain_way_serves(monkeypatch, dtype, stride):
     monkeypatch.setattr("mobileone_core.model.folded.block.available", lambda: False)
     geometry, values = draw((3, 2, 7, 9), stride, 1.0, 3)
-    kind = statistics_for(geometry, values[0].to(dtype))
-    assert type(kind) is (Lags if stride == 1 else Columns)
+    statistics = statistics_for(geometry, values[0].to(dtype))
+    assert type(statistics) is (Lags if stride == 1 else Columns)
     expected = everything(Patches(geometry), *(value.double() for value in values))
-    for actual, value in zip(everything(kind, *(value.to(dtype) for value in values)), expected, strict=True):
+    for actual, value in zip(everything(statistics, *(value.to(dtype) for value in values)), expected, strict=True):
         assert (actual - value).norm() <= CLOSE * value.norm()
 
 
 def test_a_depthwise_layer_is_one_convolution_after_all():
     """The library's own convolution, for a kernel on patches less their mean."""
     geometry, (x, _, _, kernel, _, bias) = draw((2, 3, 6, 7), 2, 2.0, 4)
-    kind = statistics_for(geometry, x)
-    mean = kind.moments(x).mean
+    statistics = statistics_for(geometry, x)
+    mean = statistics.moments(x).mean
     expected = F.conv2d(x.double(), kernel.view(3, 1, 3, 3).double(), bias.view(3).double(), 2, 1, groups=3)
     offset = (kernel.double() @ mean.double().unsqueeze(-1)).view(1, 3, 1, 1)
-    torch.testing.assert_close(kind.convolve(x, mean, kernel, bias).double(), expected - offset, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        statistics.convolve(x, mean, kernel, bias).double(), expected - offset, rtol=1e-5, atol=1e-5
+    )

@@ -47,8 +47,8 @@ def test_outputs_gradients_and_statistics_are_those_of_the_branches(data):
     momentum = data.draw(st.sampled_from([0.1, 0.5, None]))
     activation = data.draw(st.sampled_from(["relu", "gelu", "dynamic_shift_max"]))
     block = draw_block(spec, data.draw(st.integers(0, 99)), activation, momentum)
-    found = errors(trace(block, inputs, "folded"), trace(block, inputs, "branches"))
-    assert max(found.values()) < EXACT, found
+    results = errors(trace(block, inputs, "folded"), trace(block, inputs, "branches"))
+    assert max(results.values()) < EXACT, results
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
@@ -65,8 +65,10 @@ def test_a_single_value_a_channel_is_refused_as_batch_norm_refuses_it(kernel):
 def test_nothing_overflows_or_turns_nan_that_does_not_in_the_branches(scale):
     block = draw_block(BlockSpec(4, 4, 3, 1, 4, 3, True, False))
     inputs = [scale * torch.randn(2, 4, 5, 5, dtype=torch.float64)]
-    found = trace(block, inputs, "folded")
-    assert all(value.isfinite().all() for value in (found.output, found.input_gradient, *found.gradients.values()))
+    results = trace(block, inputs, "folded")
+    assert all(
+        value.isfinite().all() for value in (results.output, results.input_gradient, *results.gradients.values())
+    )
 
 
 def test_frozen_statistics_run_through_the_branches():
@@ -102,11 +104,11 @@ def test_under_autocast_it_is_no_worse_than_the_branches():
             if isinstance(theirs, torch.nn.BatchNorm2d):
                 mine.eps = theirs.eps
         expected = truth(x.double()).detach()
-        found = []
+        results = []
         for execution in ("folded", "branches"):
             block.execution = execution
             with torch.autocast("cpu", torch.bfloat16):
                 output = block(x).detach().double()
-            found.append(float((output - expected).norm() / expected.norm()))
-        ratios.append(found[0] / found[1])
+            results.append(float((output - expected).norm() / expected.norm()))
+        ratios.append(results[0] / results[1])
     assert sorted(ratios)[4] < 1.0

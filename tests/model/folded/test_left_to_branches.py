@@ -50,9 +50,9 @@ def test_a_wrong_input_is_refused_in_the_words_of_the_branches(spec, x):
     branches, folded = pair(spec)
     with pytest.raises((RuntimeError, ValueError, NotImplementedError)) as expected:
         branches(x)
-    with pytest.raises(type(expected.value)) as found:
+    with pytest.raises(type(expected.value)) as results:
         folded(x)
-    assert str(found.value) == str(expected.value)
+    assert str(results.value) == str(expected.value)
     as_branches = buffers(branches)
     assert all(torch.equal(value, as_branches[name]) for name, value in folded.named_buffers())
 
@@ -108,13 +108,13 @@ def test_a_convolution_put_in_a_branch_s_place_is_computed(other):
 def test_channels_last(spec, dtype):
     blocks = [block.to(dtype) for block in pair(spec)]
     x = torch.randn(2, 8, 6, 6, dtype=dtype).to(memory_format=torch.channels_last)
-    found = []
+    results = []
     for block in blocks:
         out = block.to(memory_format=torch.channels_last)(x)
         torch.manual_seed(0)
         (out * torch.randn(out.shape, dtype=dtype)).sum().backward()
-        found.append([out, *(parameter.grad for parameter in block.parameters())])
-    for mine, other in zip(*found, strict=True):
+        results.append([out, *(parameter.grad for parameter in block.parameters())])
+    for mine, other in zip(*results, strict=True):
         assert (mine - other).norm() <= (1e-4 if dtype == torch.float32 else 1e-10) * max(1, other.norm())
 
 

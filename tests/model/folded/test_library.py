@@ -37,11 +37,11 @@ def test_it_is_built_once_and_where_nothing_can_be_kept_each_time(tmp_path, monk
 
 @compiler
 def test_where_there_is_no_user_it_is_built_all_the_same_and_leaves_nothing(tmp_path, monkeypatch):
-    def nobody():
+    def no_home():
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert library_with(monkeypatch)
     assert not list(tmp_path.iterdir())

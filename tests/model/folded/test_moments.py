@@ -26,22 +26,24 @@ def test_moments_and_what_they_send_back_are_those_of_the_patches(geometry, shap
     x = torch.randn(shape[0], 6, *shape[1:], generator=generator, dtype=torch.float64) + offset
     grad_output = (len(x), geometry.out_channels, *geometry.sizes(x.shape))
     grad_weight = (geometry.groups, geometry.outputs, geometry.taps)
-    found = []
-    for kind in (statistics_for(geometry, x), Patches(geometry)):
-        mean, covariance = kind.moments(x)
+    results = []
+    for statistics in (statistics_for(geometry, x), Patches(geometry)):
+        mean, covariance = statistics.moments(x)
         weights = torch.linspace(-1, 2, covariance.numel(), dtype=torch.float64).view_as(covariance)
         nothing = (x.new_zeros(shape) for shape in (grad_output, (geometry.groups, geometry.outputs), grad_weight))
-        found.append((mean, covariance, kind.input_gradient(x, mean, *nothing, weights + weights.transpose(1, 2))))
-    for actual, expected in zip(*found, strict=True):
+        results.append(
+            (mean, covariance, statistics.input_gradient(x, mean, *nothing, weights + weights.transpose(1, 2)))
+        )
+    for actual, expected in zip(*results, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 def exact_covariance(x, geometry, group, unit):
     """The covariance of a group's taps of integers x * unit, summed without rounding: (T, T)."""
     padded = F.pad(x, [geometry.kernel // 2] * 4)
-    seen = padded.unfold(2, geometry.kernel, geometry.stride).unfold(3, geometry.kernel, geometry.stride)
-    seen = seen.permute(1, 4, 5, 0, 2, 3).reshape(geometry.groups, geometry.taps, -1)
-    taps = (seen[group] * unit).long().tolist()
+    patches = padded.unfold(2, geometry.kernel, geometry.stride).unfold(3, geometry.kernel, geometry.stride)
+    patches = patches.permute(1, 4, 5, 0, 2, 3).reshape(geometry.groups, geometry.taps, -1)
+    taps = (patches[group] * unit).long().tolist()
     count, sums = len(taps[0]), [sum(tap) for tap in taps]
     rows = [
         [count * sum(map(int.__mul__, a, b)) - sums[i] * sums[j] for j, b in enumerate(taps)]
@@ -73,7 +75,7 @@ def test_few_values_among_zeros_keep_the_digits_of_their_variance(geometry):
     generator = torch.Generator().manual_seed(0)
     shape = (16, geometry.in_channels, 32, 32)
     x = 10 * torch.rand(shape, generator=generator) * (torch.rand(shape, generator=generator) < 0.002)
-    found, exact = (statistics_for(geometry, values).moments(values).covariance for values in (x, x.double()))
+    results, exact = (statistics_for(geometry, values).moments(values).covariance for values in (x, x.double()))
     variances = exact.diagonal(dim1=1, dim2=2)
-    errors = (found.double().diagonal(dim1=1, dim2=2) - variances).abs() / variances
+    errors = (results.double().diagonal(dim1=1, dim2=2) - variances).abs() / variances
     assert errors.max() < 8 * torch.finfo(torch.float32).eps / 2

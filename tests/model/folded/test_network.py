@@ -20,7 +20,7 @@ def images(batch=8, size=12, seed=0):
 
 
 def train(network, paths, lr=0.05):
-    """A step of SGD with momentum a path, on a batch of its own; the network as it is then."""
+    """A copy of the network after one step of SGD with momentum per path, each on another batch."""
     network = copy.deepcopy(network).double().train()
     optimizer = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9)
     for step, path in enumerate(paths):
@@ -57,14 +57,14 @@ def test_gradients_can_be_summed_and_clipped_in_place(spec):
     """No two parameters' gradients share memory."""
     torch.manual_seed(6)
     network = build_model(spec, 5).double().train()
-    found = {}
+    results = {}
     for path in ("branches", "folded"):
         set_execution(network, path).zero_grad()
         for seed in range(3):
             F.cross_entropy(network(images(seed=seed)), torch.arange(8) % 5).backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 0.1)
-        found[path] = [norm, *(parameter.grad.clone() for parameter in network.parameters())]
-    for actual, expected in zip(found["folded"], found["branches"], strict=True):
+        results[path] = [norm, *(parameter.grad.clone() for parameter in network.parameters())]
+    for actual, expected in zip(results["folded"], results["branches"], strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
 
 
@@ -83,7 +83,7 @@ def test_an_unknown_execution_is_refused():
 
 
 def saved_by(k, execution):
-    """What autograd keeps for the backward pass, in bytes."""
+    """Bytes that autograd saves for the backward pass."""
     torch.manual_seed(0)
     network = build_model(ModelSpec.preset("tiny", k=k), 10, execution=execution).train()
     return saved_bytes(lambda: network(torch.randn(128, 3, 32, 32)), network.parameters())

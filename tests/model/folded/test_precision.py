@@ -41,11 +41,11 @@ def test_float32_errors_are_at_most_three_times_the_branches(recordings, compile
         pytest.skip("no C compiler")
     beyond = []
     for recorded in recordings:
-        found = errors_by_path(recorded)
+        results = errors_by_path(recorded)
         beyond += [
-            (recorded.name, recorded.step, name, error, found["branches"][name])
-            for name, error in found["folded"].items()
-            if error > 3 * max(found["branches"][name], HALF_UNIT)
+            (recorded.name, recorded.step, name, error, results["branches"][name])
+            for name, error in results["folded"].items()
+            if error > 3 * max(results["branches"][name], HALF_UNIT)
         ]
     assert not beyond
 
@@ -55,7 +55,7 @@ def test_under_autocast_it_is_no_worse_than_the_branches_on_recorded_activations
     """In the median over blocks, and in none by more than a tenth: the luck of rounding of a few hundred values."""
     pairs = [errors_by_path(recorded, autocast=True) for recorded in recordings]
     for name in QUANTITIES:
-        ratios = sorted(found["folded"][name] / found["branches"][name] for found in pairs)
+        ratios = sorted(results["folded"][name] / results["branches"][name] for results in pairs)
         assert ratios[len(ratios) // 2] < 1, name
         assert ratios[-1] < 1.1, name
 
@@ -78,8 +78,8 @@ def test_adversarial_inputs_give_finite_outputs_gradients_and_statistics(kind, c
     """In float32. From 1e17 on the squares of a sum overflow, as they do in the branches' running variance."""
     spec = KINDS[kind]
     block = draw_block(spec, dtype=torch.float32)
-    found = trace(block, [adversarial(case, (4, spec.in_channels, 12, 12))], "folded")
-    values = (found.output, found.input_gradient, *found.gradients.values(), *found.buffers.values())
+    results = trace(block, [adversarial(case, (4, spec.in_channels, 12, 12))], "folded")
+    values = (results.output, results.input_gradient, *results.gradients.values(), *results.buffers.values())
     assert all(value.isfinite().all() for value in values)
 
 
@@ -102,8 +102,8 @@ def gradient_errors(spec, x):
     block = draw_block(spec, dtype=torch.float32)
 
     def gradients(path, dtype):
-        found = trace(block.to(dtype), [x.to(dtype)], path).gradients
-        return torch.cat([gradient.flatten().double() for gradient in found.values()])
+        results = trace(block.to(dtype), [x.to(dtype)], path).gradients
+        return torch.cat([gradient.flatten().double() for gradient in results.values()])
 
     truth = gradients("branches", torch.float64)
     return [float((gradients(path, torch.float32) - truth).norm() / truth.norm()) for path in ("folded", "branches")]
@@ -131,12 +131,12 @@ def test_pixels_that_the_centre_does_not_see_cost_it_no_digits(size):
 
 @pytest.mark.slow
 def test_an_epoch_of_training_has_the_same_losses_by_both_paths():
-    """At a small learning rate: at the recipe's own, a rounding grows tenfold a step, by whichever path."""
+    """At a small learning rate: at the recipe's own, a rounding grows tenfold per step, on either path."""
 
-    def nobody(*_):
+    def ignore(*_):
         pass
 
-    losses = [train(nobody, 18, changes={"recipe.lr": 0.001}, execution=path) for path in ("branches", "folded")]
-    apart = [abs(one - other) / one for one, other in zip(*losses, strict=True)]
-    assert max(apart) < 5e-4
+    losses = [train(ignore, 18, changes={"recipe.lr": 0.001}, execution=path) for path in ("branches", "folded")]
+    differences = [abs(one - other) / one for one, other in zip(*losses, strict=True)]
+    assert max(differences) < 5e-4
     assert max(losses[0]) - min(losses[0]) > 5e-3 * losses[0][0]  # something was learned

@@ -29,8 +29,8 @@ def draw(groups, branches, outputs, taps, seed):
     return [random(outputs, taps) for _ in range(branches)], dict(zip(INPUTS, given, strict=True))
 
 
-def found(rows, *, mean, covariance, grad_weight, factors, slopes):
-    """All that the module finds."""
+def computed(rows, *, mean, covariance, grad_weight, factors, slopes):
+    """All results of the functions under test."""
     stacked = Stacked(tuple(rows), factors)
     forms = algebra.quadratic_forms(stacked, mean, covariance)
     grad_factors, grad_rows, grad_covariance = algebra.quadratic_gradients(
@@ -57,7 +57,7 @@ def compare(rows, values):
     rows64, values64 = [row.double() for row in rows], {name: value.double() for name, value in values.items()}
     truth = expected(rows64, **values64)
     sizes = expected([row.abs() for row in rows64], **{name: value.abs() for name, value in values64.items()})
-    for actual, true, size in zip(found(rows, **values), truth, sizes, strict=True):
+    for actual, true, size in zip(computed(rows, **values), truth, sizes, strict=True):
         assert actual.dtype == torch.float32
         assert (actual - true).norm() <= CLOSE * size.norm()
 
@@ -88,7 +88,7 @@ def test_threads_change_nothing_and_the_covariance_gets_a_symmetric_gradient(siz
     try:
         for count in (1, 2, 5):
             torch.set_num_threads(count)
-            results.append(found(rows, **values))
+            results.append(computed(rows, **values))
     finally:
         torch.set_num_threads(threads)
     for others in results[1:]:
@@ -100,14 +100,14 @@ def test_threads_change_nothing_and_the_covariance_gets_a_symmetric_gradient(siz
 @compiler
 def test_nothing_depends_on_how_inputs_lie():
     rows, values = draw(1, 2, 40, 33, 2)
-    plain = found(rows, **values)
+    plain = computed(rows, **values)
     strided = {name: torch.stack([value, value], -1)[..., 0] for name, value in values.items()}
-    turned = found([row.mT.contiguous().mT for row in rows], **strided)
+    turned = computed([row.mT.contiguous().mT for row in rows], **strided)
     assert all(torch.equal(a, b) for a, b in zip(plain, turned, strict=True))
 
 
 @compiler
-def test_torch_is_told_the_truth_about_the_operators():
+def test_operators_match_their_schemas_and_fakes():
     rows, values = draw(1, 2, 13, 7, 3)
     given = {
         "forms": (rows, values["mean"], values["covariance"]),
@@ -123,7 +123,7 @@ def test_torch_is_told_the_truth_about_the_operators():
 def test_what_is_not_finite_stays_where_it_is():
     rows, values = draw(1, 2, 30, 20, 4)
     rows[1][0, 7, 3] = float("nan")
-    means, variances, _, grad_factors, _, first, second = found(rows, **values)
+    means, variances, _, grad_factors, _, first, second = computed(rows, **values)
     for value in (means, variances, grad_factors):
         assert value.isnan().nonzero().tolist() == [[0, 1, 7]]
     assert first.isfinite().all()

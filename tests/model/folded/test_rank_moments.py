@@ -1,4 +1,4 @@
-"""The moments of all ranks from those of each: what one process finds in all their images together."""
+"""Merged moments of all ranks equal the moments of all their images in one process."""
 
 import pytest
 import torch
@@ -28,29 +28,29 @@ def merged(parts, geometry):
     return merge_moments(counts, torch.stack([item.mean for item in moments]), scatter).moments
 
 
-def draw(sizes, offset, apart, dtype=torch.float64):
-    """Images (N_r, 4, 5, 5) of several ranks, whose means differ by apart from one rank to the next."""
+def draw(sizes, offset, drift, dtype=torch.float64):
+    """Images (N_r, 4, 5, 5) of several ranks, whose means grow by drift per rank."""
     generator = torch.Generator().manual_seed(sum(sizes))
     noise = [torch.randn(size, 4, 5, 5, generator=generator, dtype=torch.float64) for size in sizes]
-    return [(value + offset + rank * apart).to(dtype) for rank, value in enumerate(noise)]
+    return [(value + offset + rank * drift).to(dtype) for rank, value in enumerate(noise)]
 
 
 @given(
     geometry=st.sampled_from(GEOMETRIES),
     sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
     offset=st.sampled_from([0.0, -3.0, 1e3, 1e6]),
-    apart=st.sampled_from([0.0, 0.1, 5.0]),
+    drift=st.sampled_from([0.0, 0.1, 5.0]),
 )
-def test_they_are_the_moments_of_all_images(geometry, sizes, offset, apart):
-    parts = draw(sizes, offset, apart)
+def test_they_are_the_moments_of_all_images(geometry, sizes, offset, drift):
+    parts = draw(sizes, offset, drift)
     whole = torch.cat(parts)
     mean, covariance = statistics_for(geometry, whole).moments(whole)
-    found = merged(parts, geometry)
+    result = merged(parts, geometry)
     spread = covariance.diagonal(dim1=1, dim2=2).sqrt()
-    assert ((found.mean - mean).abs() <= 1e-13 * (spread + abs(offset))).all()
+    assert ((result.mean - mean).abs() <= 1e-13 * (spread + abs(offset))).all()
     scale = spread.unsqueeze(2) * spread.unsqueeze(1)  # a correlation's unit
     rounding = 1e-14 * (1 + (mean.abs() / spread).max())  # the means', which every BN has as well
-    assert ((found.covariance - covariance).abs() <= rounding * scale).all()
+    assert ((result.covariance - covariance).abs() <= rounding * scale).all()
 
 
 def test_the_spread_survives_means_ten_thousand_times_larger():
@@ -89,8 +89,8 @@ def test_ranks_speak_float64_whatever_the_dtype_of_their_moments(monkeypatch, dt
     monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
     monkeypatch.setattr(distributed.dist, "all_reduce", sent.append)
     own = Moments(torch.ones(4, 9, dtype=dtype), torch.ones(4, 9, 9, dtype=dtype))
-    found = distributed.all_reduce_moments(own, 7)
+    result = distributed.all_reduce_moments(own, 7)
     gradients = distributed.all_reduce_sums(own.covariance, own.mean)
     assert [(item.dtype, item.numel()) for item in sent] == [(torch.float64, 398), (torch.float64, 360)]
-    assert {value.dtype for value in (*found.moments, *gradients)} == {dtype}
-    assert torch.equal(found.moments.mean, own.mean)
+    assert {value.dtype for value in (*result.moments, *gradients)} == {dtype}
+    assert torch.equal(result.moments.mean, own.mean)

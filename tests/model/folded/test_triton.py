@@ -134,15 +134,17 @@ def test_a_large_block_is_as_exact_as_its_branches_on_a_gpu(kind, layout):
     truth = MobileOneBlock(SPECS[kind]).cuda().double().train()
     truth.load_state_dict(block.state_dict())
     for dtype in (torch.float32, torch.bfloat16):
-        seen = x.to(dtype)
-        expected = gradients(truth, seen.double())
+        inputs = x.to(dtype)
+        expected = gradients(truth, inputs.double())
         distances = {}
         for path in ("branches", "folded"):
             block.execution = path
             with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16):
-                found = gradients(block, seen)
-                again = gradients(torch.compile(block, fullgraph=True), seen) if path == "folded" else found
-            distances[path] = [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True)]
+                results = gradients(block, inputs)
+                again = gradients(torch.compile(block, fullgraph=True), inputs) if path == "folded" else results
+            distances[path] = [
+                float((a.double() - b).norm() / b.norm()) for a, b in zip(results, expected, strict=True)
+            ]
             compiled = [float((a.double() - b).norm() / b.norm()) for a, b in zip(again, expected, strict=True)]
         for folded, whole, branches in zip(distances["folded"], compiled, distances["branches"], strict=True):
             assert max(folded, whole) <= 3 * branches + 1e-6

@@ -50,7 +50,7 @@ def near(actual, expected, bound):
 
 
 def hold(x, geometry):
-    """What a kind computes on x is what the patches give in float64."""
+    """The kernels' results on x are those of the patches in float64."""
     fused, plain = gpu_statistics(geometry, x), Patches(geometry)
     truth, whole = plain.moments(x.double()), x.double()
     assert all(near(*pair, 2e-5) for pair in zip(fused.moments(x), truth, strict=True))
