@@ -11,7 +11,7 @@
 #define SIDE 3
 #define TAPS 9
 #define MULTIPLE 16 /* lines are padded with zeros to a multiple of it */
-#define LINE 512    /* least values of a line, where there are images enough */
+#define LINE 512    /* values of a line of several images, at most */
 #define SMALL 8     /* output columns of a small map */
 #define EACH_TAP for (int t = 0; t < TAPS; t++)
 
