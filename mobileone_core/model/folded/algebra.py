@@ -46,7 +46,7 @@ class FoldGradients(NamedTuple):
 
 @dataclass(frozen=True)
 class Branches:
-    """What a block sums: whether it has a scale branch (1x1) and a skip branch, and eps of every branch's BN.
+    """The branches of a block: whether it has a scale branch (1x1) and a skip branch, and eps of every branch's BN.
 
     The scale branch is the last one with a convolution, the skip branch the last of all.
     """

@@ -25,7 +25,7 @@ from mobileone_core.model.spec import BlockExecution, BlockSpec
 
 
 class FoldableBlock(Protocol):
-    """What folded training reads of a block in its train form."""
+    """The attributes that folded training reads of a block in its train form."""
 
     spec: BlockSpec
     execution: BlockExecution

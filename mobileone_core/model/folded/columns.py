@@ -20,9 +20,9 @@ MOST_OUTPUTS = 16  # per block: the products grow with it, the halo's share shri
 
 @dataclass(frozen=True)
 class ColumnBlocks:
-    """How rows are cut: output rows, blocks per row, outputs per block, input columns per block with halo; the stride.
+    """A cut of rows into blocks: output rows, blocks per row, outputs per block, input columns per block with halo.
 
-    A line has 3 * columns values.
+    A block's line has 3 * columns values.
     """
 
     rows: int

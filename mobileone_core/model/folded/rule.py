@@ -1,4 +1,4 @@
-"""Where "auto" folds a block: by kind, branches, size, layout, dtype and device, never by values.
+"""The rule by which "auto" folds a block: by kind, branches, size, layout, dtype and device, never by values.
 
 Measured on a Xeon with AVX-512, one thread, in float32: forward and backward of one block, time of the branches over
 time of the folded path, so that above 1 folding is faster; by tests/benchmarks/bench_folded_blocks.py. Blocks of S0 at

@@ -1,4 +1,4 @@
-"""What a folded convolution computes on its input: moments of the patches, the convolution, and their gradients."""
+"""Moments of a block's input patches, the convolution of the centred patches, and the gradients of both."""
 
 from dataclasses import dataclass
 
@@ -113,7 +113,7 @@ def summation_dtype(x: Tensor) -> torch.dtype:
 
 
 def channel_shift(values: Tensor) -> Tensor:
-    """What to subtract from values (N, C, L) before they are multiplied, (C): their mean, or 0 where it is small.
+    """The shift (C) to subtract from values (N, C, L) before they are multiplied: their mean, or 0 where it is small.
 
     The mean is subtracted where its square is more than half of the mean square. Behind a ReLU many values are 0: less
     a mean they are all alike, and so are the roundings of their squares.

@@ -1,4 +1,4 @@
-"""How a tensor is cut into programs, from its shape and strides alone, and how kernels are launched."""
+"""Cutting a tensor into programs, from its shape and strides alone, and launching kernels."""
 
 import os
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ TILE = 256  # values of a tile: two per thread
 # products summed one by one in float32: those of neighbouring pixels are much alike, and roundings add up; half
 # precisions are coarser anyway
 TERMS = {torch.float32: 32, torch.bfloat16: 256, torch.float16: 256}
-SAMPLED = 16  # one row in so many is averaged for a channel's shift
+SAMPLED = 16  # every 16th row is averaged for a channel's shift
 
 
 class Tiles(NamedTuple):
@@ -25,7 +25,7 @@ class Tiles(NamedTuple):
 
 
 def tiles(x: Tensor, columns_out: int, rows: int = 1, values: int = 1) -> Tiles:
-    """Cut x (N, C, H, W) into tiles of values * TILE, widest along the contiguous axis, for sums over so many rows."""
+    """Cut x (N, C, H, W) into tiles of values * TILE, widest along the contiguous axis, for sums over `rows` rows."""
     batch, channels = x.shape[:2]
     if x.stride(1) == 1 and channels > 1:
         across = min(64, power_of_two(channels))

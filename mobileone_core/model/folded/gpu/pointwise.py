@@ -48,7 +48,7 @@ def block(x: Tensor) -> tuple[int, int]:
 
 
 def splits_of(positions: int, tiles: int) -> int:
-    """Into how many programs to split the sum over positions, for a product of so many tiles."""
+    """Number of programs that share the sum over positions, for a product of this many tiles."""
     return max(1, min(PROGRAMS // tiles, positions // (4 * DEPTH)))
 
 

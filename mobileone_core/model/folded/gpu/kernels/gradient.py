@@ -77,7 +77,7 @@ def _transposed(y, row, row_stride, outputs, mask, rows, columns, w, stride: con
 
 @triton.jit
 def _rows_of(kind, height, last, stride: constexpr):
-    """Where the rows of one kind begin and end."""
+    """First row, and end, of the rows of one kind."""
     begin = tl.where(kind == 0, 0, tl.where(kind == 1, 1, last))
     end = tl.where(kind == 1, height - 1, height)
     if stride == 1:

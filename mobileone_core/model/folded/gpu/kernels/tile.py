@@ -1,4 +1,4 @@
-"""What the depthwise kernels share: a program's tile of columns and channels, and tuples of such tiles.
+"""Shared parts of the depthwise kernels: a program's tile of columns and channels, and tuples of such tiles.
 
 A program walks down the rows of a few images. What it reads again, for the next tap or the next row, is in the cache:
 each value comes from memory once. Sums are kept per element of the tile, and each program writes its own.
