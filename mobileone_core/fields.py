@@ -42,12 +42,12 @@ def as_tuples(value: Any) -> Any:  # noqa: ANN401
     return tuple(map(as_tuples, value)) if isinstance(value, list) else value
 
 
-def number_rule(fits: Callable[[float], bool], allowed: str) -> Rule:
-    """A rule for finite numbers that fit; True and False are no numbers."""
+def number_rule(fits: Callable[[float], bool], allowed: str, *, optional: bool = False) -> Rule:
+    """A rule for finite numbers that fit, and for None if optional; True and False are no numbers."""
 
     def rule(field: str, value: Any) -> None:  # noqa: ANN401
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        require(is_number and fits(value), field, value, allowed)
+        require((optional and value is None) or (is_number and fits(value)), field, value, allowed)
 
     return rule
 

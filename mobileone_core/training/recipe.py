@@ -15,7 +15,7 @@ PROGRESSIVE_VARIANTS = ("s2", "s3", "s4")
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
-
+_NONE_OR_NOT_NEGATIVE = number_rule(lambda value: value >= 0, "none, or a number of 0 or more", optional=True)
 _UNTIL = number_rule(lambda value: 0 < value <= 1, "a fraction of training above 0, 1 at most")
 
 
@@ -88,9 +88,6 @@ def weights_digest(path: Path) -> str:
     return sha256(path)[:16]
 
 
-_END = number_rule(lambda value: value >= 0, "none, or a number of 0 or more")
-
-
 @dataclass(frozen=True)
 class Recipe:
     """One way to train; the defaults are the paper's ImageNet recipe for S0 and S1 (section 4.1, appendix).
@@ -117,7 +114,9 @@ class Recipe:
     momentum: float = option(0.9, "Momentum of sgd; first beta of adamw.", BELOW_ONE)
     nesterov: bool = option(False, "Nesterov's momentum, for sgd.")
     weight_decay: float = option(1e-4, "Weight decay at the start.", NOT_NEGATIVE)
-    weight_decay_end: float | None = option(1e-5, "Weight decay at the end, by a cosine; None keeps it constant.")
+    weight_decay_end: float | None = option(
+        1e-5, "Weight decay at the end, by a cosine; None keeps it constant.", _NONE_OR_NOT_NEGATIVE
+    )
     decay_norm_and_bias: bool = option(False, "Decay normalization and biases too.")
     label_smoothing: float = option(0.1, "Share of the label spread over all classes, 0 to below 1.", BELOW_ONE)
     ema_decay: float = option(
@@ -148,8 +147,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.weight_decay_end is not None:
-            _END("weight_decay_end", self.weight_decay_end)
         allowed = f"at most epochs, which is {self.epochs}"
         require(self.warmup_epochs <= self.epochs, "warmup_epochs", self.warmup_epochs, allowed)
         fits = self.optimizer == "sgd" and self.momentum > 0
@@ -162,7 +159,29 @@ class Recipe:
         require(fits, "teachers", self.teachers, "a tuple of teachers, each once")
 
 
-RECIPES: tuple[str, ...] = ("digits", "cifar", "paper")
+RECIPES: dict[str, Recipe] = {
+    "digits": Recipe(
+        epochs=12,
+        batch_size=64,
+        lr=0.3,
+        warmup_epochs=1,
+        nesterov=True,
+        clip_norm=1.0,  # without, wide, deep and many-branched networks fail on single seeds
+        ema_decay=0.95,
+        augmentation="crop",
+    ),
+    "cifar": Recipe(
+        epochs=100,
+        batch_size=128,
+        warmup_epochs=5,
+        nesterov=True,
+        weight_decay=5e-4,
+        weight_decay_end=None,
+        ema_decay=0.999,
+        augmentation="crop_flip",
+    ),
+    "paper": Recipe(),
+}
 
 
 def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Recipe:
@@ -177,26 +196,5 @@ def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Reci
         100
     """
     require_choice("recipe", name, RECIPES)
-    if name == "digits":
-        return Recipe(
-            epochs=12,
-            batch_size=64,
-            lr=0.3,
-            warmup_epochs=1,
-            nesterov=True,
-            clip_norm=1.0,  # without, wide, deep and many-branched networks fail on single seeds
-            ema_decay=0.95,
-            augmentation="crop",
-        )
-    if name == "cifar":
-        return Recipe(
-            epochs=100,
-            batch_size=128,
-            warmup_epochs=5,
-            nesterov=True,
-            weight_decay=5e-4,
-            weight_decay_end=None,
-            ema_decay=0.999,
-            augmentation="crop_flip",
-        )
-    return Recipe(phases=paper_phases(image_size) if variant in PROGRESSIVE_VARIANTS else ())
+    has_phases = name == "paper" and variant in PROGRESSIVE_VARIANTS
+    return replace(RECIPES[name], phases=paper_phases(image_size) if has_phases else ())

@@ -100,24 +100,20 @@ def _train_other_rank(rank: int, device: torch.device, job: CellJob) -> None:
 
 def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank: int = 0) -> CellModule:
     """One process's part of training and testing a cell: data, network, fit, test."""
-    spec, execution = job.spec, job.execution
+    spec, recipe, execution = job.spec, job.spec.recipe, job.execution
     torch.set_num_threads(execution.threads)
     torch.backends.cudnn.deterministic = True
     task, teachers = build_task(spec), load_teachers(spec, job.teachers)
     share = Share(rank, execution.processes)
-    with task.open_data(job.data_root, _loader_options(spec.recipe, execution, device, share)) as loaders, quiet():
+    data = recipe.batch_size, recipe.augmentation, recipe.phases
+    options = LoaderOptions(*data, device, workers=execution.threads, share=share)
+    with task.open_data(job.data_root, options) as loaders, quiet():
         module = _build_module(task, execution, teachers, steps=len(loaders.train))
-        trainer = _build_trainer(spec.recipe, device, recorder, job.directory)
-        train = EpochBatches(loaders.train, module, spec.recipe.epochs)
+        trainer = _build_trainer(recipe, device, recorder, job.directory)
+        train = EpochBatches(loaders.train, module, recipe.epochs)
         trainer.fit(module, train, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
         trainer.test(module, loaders.test, verbose=False)
     return module
-
-
-def _loader_options(recipe: Recipe, execution: Execution, device: torch.device, share: Share) -> LoaderOptions:
-    return LoaderOptions(
-        recipe.batch_size, recipe.augmentation, recipe.phases, device, workers=execution.threads, share=share
-    )
 
 
 def _build_module(task: Task, execution: Execution, teachers: Teachers | None, steps: int) -> CellModule:

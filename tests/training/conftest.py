@@ -31,7 +31,7 @@ CELL = CellSpec(MODEL, DataSpec(image_size=16), RECIPE)
 
 
 class Memory:
-    """Remembers what it was told; stops the cell after an epoch or a batch where it is asked to."""
+    """Records what training reports; raises an error after an epoch or a batch if one is given."""
 
     def __init__(self, after_epoch=None, after_batch=None, error=TrainingStopped):
         self.records, self.resumed_with, self.batches = [], None, 0
