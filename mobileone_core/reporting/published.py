@@ -5,7 +5,7 @@ An empty cell was not published or could not be sourced; it stays missing.
 
 import csv
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -76,99 +76,65 @@ def published_values(name: str) -> tuple[PublishedValue, ...]:
     if not name:
         return ()
     require(name in LONG_FORMS, "published", name, f"one of {', '.join(LONG_FORMS)}")
-    return tuple(LONG_FORMS[name](read_published(name)))
+    source = f"table {name.removeprefix('table').partition('_')[0]}, published"
+    return tuple(
+        PublishedValue(str(variant), str(level), float(cell), unit, source, cell, what)
+        for variant, level, cell, unit, what in LONG_FORMS[name](read_published(name))
+        if cell is not None
+    )
 
 
-def _branch_count(rows: tuple[Row, ...]) -> list[PublishedValue]:
+Entry = tuple[str | None, str | None, str | None, str, str]  # variant, level, printed number, unit, what it is
+
+
+def _branch_count(rows: tuple[Row, ...]) -> Iterator[Entry]:
     """Table 6: a row per variant, a column per k."""
-    return [
-        PublishedValue(str(row["variant"]), column.removeprefix("k"), float(cell), "%", "table 6, published", cell)
-        for row in rows
-        for column, cell in row.items()
-        if column != "variant" and cell is not None
-    ]
+    for row in rows:
+        variant = row.pop("variant")
+        yield from ((variant, column.removeprefix("k"), cell, "%", "") for column, cell in row.items())
 
 
-def _reparam_branches(rows: tuple[Row, ...]) -> list[PublishedValue]:
+def _reparam_branches(rows: tuple[Row, ...]) -> Iterator[Entry]:
     """Table 5: with and without branches, a column per variant; with branches its k is that of table 7."""
     stem = read_published("table7_architecture")[0]
-    return [
-        PublishedValue(variant, level, float(cell), "%", "table 5, published", cell)
-        for row in rows
-        for variant, cell in row.items()
-        if variant != "reparam" and cell is not None
-        for level in ("none" if row["reparam"] == "without" else str(stem[f"{variant}_k"]),)
-    ]
+    for row in rows:
+        has_branches = row.pop("reparam") != "without"
+        for variant, cell in row.items():
+            yield variant, stem[f"{variant}_k"] if has_branches else "none", cell, "%", ""
 
 
-def _training_settings(rows: tuple[Row, ...]) -> list[PublishedValue]:
+def _training_settings(rows: tuple[Row, ...]) -> Iterator[Entry]:
     """Table 8: every row adds its setting to those of the rows above it."""
     names = {"progressive_learning": "progressive", "weight_decay_annealing": "annealing", "ema": "ema"}
     levels = dict.fromkeys(names.values(), "off")
-    values = []
     for row in rows:
         if row["setting"] in names:
             levels = {**levels, names[str(row["setting"])]: "on"}
-        for column, unit, what in (
-            ("top1", "%", ""),
-            ("gain_over_previous", "points", "gain over the previous row of table 8"),
-        ):
-            cell = row[column]
-            if cell is not None:
-                printed = f"+{cell}" if what else cell
-                source = "table 8, published"
-                values.append(PublishedValue("s2", level_label(levels), float(cell), unit, source, printed, what))
-    return values
+        gain = row["gain_over_previous"]
+        yield "s2", level_label(levels), row["top1"], "%", ""
+        yield "s2", level_label(levels), gain and f"+{gain}", "points", "gain over the previous row of table 8"
 
 
-def _distillation(rows: tuple[Row, ...]) -> list[PublishedValue]:
+def _distillation(rows: tuple[Row, ...]) -> Iterator[Entry]:
     """Table 10: only MobileOne's rows; the other networks are not levels of our study."""
-    variants = [(str(row["model"]), row) for row in rows if str(row["model"]).startswith("MobileOne-")]
-    return [
-        PublishedValue(model.removeprefix("MobileOne-").lower(), level, float(cell), "%", "table 10, published", cell)
-        for model, row in variants
-        for level, cell in (("off", row["baseline"]), ("on", row["distilled"]))
-        if cell is not None
-    ]
+    for row in rows:
+        family, _, variant = str(row["model"]).lower().partition("-")
+        if family == "mobileone":
+            yield variant, "off", row["baseline"], "%", ""
+            yield variant, "on", row["distilled"], "%", ""
 
 
-def _activation_latency(rows: tuple[Row, ...]) -> list[PublishedValue]:
+def _activation_latency(rows: tuple[Row, ...]) -> Iterator[Entry]:
     """Table 2: a row per activation, the 30-layer network on an iPhone 12."""
-    source, what = "table 2, published", "minimum latency, iPhone 12"
-    return [
-        PublishedValue("", str(row["activation"]), float(cell), "ms", source, cell, what)
-        for row in rows
-        for cell in (row["latency_ms"],)
-        if cell is not None
-    ]
+    return (("", row["activation"], row["latency_ms"], "ms", "minimum latency, iPhone 12") for row in rows)
 
 
-def _backbones(rows: tuple[Row, ...]) -> list[PublishedValue]:
-    """Table 9: a row per network; an empty latency means that it could not be exported."""
-    columns = {
-        "top1": ("%", "top-1"),
-        "flops_m": ("M", "FLOPs"),
-        "params_m": ("M", "parameters"),
-        "cpu_ms": ("ms", "latency, CPU"),
-        "gpu_ms": ("ms", "latency, GPU"),
-        "mobile_ms": ("ms", "latency, iPhone 12"),
-    }
-    return [
-        PublishedValue("", str(row["model"]), float(cell), unit, "table 9, published", cell, what)
-        for row in rows
-        for column, (unit, what) in columns.items()
-        for cell in (row[column],)
-        if cell is not None
-    ]
-
-
-LONG_FORMS: Mapping[str, Callable[[tuple[Row, ...]], list[PublishedValue]]] = {
+LONG_FORMS: Mapping[str, Callable[[tuple[Row, ...]], Iterator[Entry]]] = {
     "table5_reparam_branches_top1": _reparam_branches,
     "table6_branch_count_top1": _branch_count,
     "table8_training_settings_s2_top1": _training_settings,
     "table10_distillation_top1": _distillation,
     "table2_activation_latency_ms": _activation_latency,
-    "table9_imagenet": _backbones,
 }
 
 # What limits a table's numbers.

@@ -59,7 +59,7 @@ def test_table_10_has_mobileone_alone():
 @pytest.mark.parametrize("name", sorted(LONG_FORMS))
 def test_every_table_beside_ours_says_how_sure_it_is(name):
     assert CAVEATS[name].endswith(".")
-    assert CAVEATS.keys() == LONG_FORMS.keys()
+    assert CAVEATS.keys() == {*LONG_FORMS, "table9_imagenet"}
     table = name.removeprefix("table").partition("_")[0]
     assert {value.source for value in published_values(name)} == {f"table {table}, published"}
 
@@ -73,8 +73,8 @@ def test_every_published_value_has_its_level_in_the_study(path):
     if isinstance(study, MeasuredStudy):  # a published network stands in no runtime of ours
         arms = {level for factor in study.factors for level in factor.levels}
         arms |= {paper_name(str(level)) for level in arms}
-    wanted = {value.level for value in published_values(study.published)}
-    assert wanted <= arms or study.published == "table9_imagenet"
+    if study.published != "table9_imagenet":  # shown whole, whatever was measured
+        assert {value.level for value in published_values(study.published)} <= arms
 
 
 @pytest.mark.parametrize("name", sorted(published.SHIPPED))
