@@ -19,7 +19,7 @@ from mobileone_core.reporting.figures.panels import (
     shown_interval,
     shown_variants,
 )
-from mobileone_core.reporting.trained.result import TrainedResult, cells_by_level
+from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import level_texts
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def level_costs(result: TrainedResult) -> list[LevelCost]:
     baseline = result.analysis.baseline
     indices = style.level_indices(intervals, baseline)
     texts, levels = level_texts(result), []
-    for label, cells in cells_by_level(result.plan).items():
+    for label, cells in result.levels.items():
         spec = cells[0].spec
         cost = model_cost(spec.model, spec.data.image_size, spec.data.num_classes).deployed
         values = tuple(result.value(cell.key) for cell in cells if cell.key in result.rows)

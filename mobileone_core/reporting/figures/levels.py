@@ -16,7 +16,7 @@ from mobileone_core.reporting.figures.panels import (
     shown_interval,
     shown_variants,
 )
-from mobileone_core.reporting.trained.result import TrainedResult, cells_by_level
+from mobileone_core.reporting.trained.result import TrainedResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,7 @@ def _measured(axes: "Axes", result: TrainedResult) -> tuple[float, float]:
     """Draw a point per cell, a thin line per seed, mean and interval; returns the lowest and the highest value."""
     import seaborn as sns
 
-    levels = cells_by_level(result.plan)
+    levels = result.levels
     seeds = result.plan.study.seeds
     x, y, names, gaps = [], [], [], dict.fromkeys(range(seeds), 0)
     for position, cells in enumerate(levels.values()):

@@ -45,8 +45,6 @@ class TrainedResult:
         """A level in a sentence: k = 4."""
         return f"{self.factor_names} = {label}" if len(self.plan.study.factors) == 1 else label
 
-    level_words = level_name
-
     @property
     def missing(self) -> Mapping[str, tuple[PlannedCell, ...]]:
         """Cells without a usable row, by level."""
@@ -75,20 +73,15 @@ def setting_of(row: CellRow) -> dict[str, Level]:
     return {name: level for name, level in row.factors.items() if name != FORM}
 
 
-def cells_by_level(plan: GridPlan) -> dict[str, list[PlannedCell]]:
-    """The plan's cells by level, levels as declared, seeds rising."""
-    levels: dict[str, list[PlannedCell]] = {level_label(setting): [] for setting in plan.study.settings}
-    for cell in plan.cells:
-        levels[level_label(cell.factors)].append(cell)
-    return levels
-
-
 def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     """Compute the statistics of the plan's cells; rows of other plans are ignored.
 
     A cell with two finished runs, or with a value that is not finite, is a problem and left out.
     """
-    metric, levels = metric_of(plan.study.metric), cells_by_level(plan)
+    metric = metric_of(plan.study.metric)
+    levels: dict[str, list[PlannedCell]] = {level_label(setting): [] for setting in plan.study.settings}
+    for cell in plan.cells:
+        levels[level_label(cell.factors)].append(cell)
     usable, cell_errors = _usable(plan.cells, record.rows, metric)
     teachers, teacher_errors = _usable(plan.teachers, record.rows, metric)
     forms, form_errors = _forms(plan, record.comparison)
@@ -150,6 +143,3 @@ def _forms(plan: GridPlan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str
         if len(group) > 1
     ]
     return {entry: group[0] for entry, group in runs.items() if len(group) == 1}, problems
-
-
-Result = TrainedResult
