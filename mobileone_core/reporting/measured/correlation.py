@@ -116,7 +116,7 @@ class CorrelationView(View):
         return [
             *TIMED,
             f"*Spearman*: {METHOD}. The models were chosen, not drawn at random: the intervals say how precisely these "
-            "few models determine it, not what other networks would give.",
+            "few models determine the correlation, not what other networks would give.",
             "*Figure*: a name that does not fit next to its mark is left out; the table of models has all.",
             "*Published* rows are the paper's and never mixed with ours: table 1 as printed, and recomputed from table "
             "9's latencies for the 21 models of figure 2 and for all rows that have one. "

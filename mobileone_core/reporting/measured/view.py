@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 JUDGED = (
-    "Slower and faster are said where the interval excludes 1 and the ratio differs from 1 by more than the 3 % by "
-    "which a network may differ from its own copy."
+    "An entry is called slower or faster where the interval excludes 1 and the ratio differs from 1 by more than the "
+    "3 % by which a network may differ from its own copy."
 )
 TIMED = (
     "*Median*: of the rounds' medians, with its order-statistic 95 % interval over rounds; *minimum*: the statistic of "
