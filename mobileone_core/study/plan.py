@@ -185,8 +185,8 @@ class Plan(ABC):
         """Whether all cells are known; a search proposes more until its front is known."""
         return True
 
-    def resumed(self, recorded: Sequence["Plan"]) -> Self:
-        """This plan with the extensions of the recorded plans of the same study."""
+    def resumed(self, recorded: Sequence[Self]) -> Self:
+        """This plan with the extensions of the recorded plans of the same study and kind."""
         del recorded
         return self
 

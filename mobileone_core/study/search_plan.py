@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
 from mobileone_core.errors import InputError
@@ -201,9 +201,9 @@ class SearchPlan(Plan):
         """Whether the front is known."""
         return bool(self.confirmed)
 
-    def resumed(self, recorded: Sequence[Plan]) -> "SearchPlan":
+    def resumed(self, recorded: Sequence[Self]) -> Self:
         """This search with the recorded generations of the same search, and its front if it is as long."""
-        same = [plan for plan in recorded if isinstance(plan, SearchPlan) and plan.lineage == self.lineage]
+        same = [plan for plan in recorded if plan.lineage == self.lineage]
         longest = max((plan.proposed for plan in same), key=len, default=())
         confirmed = next((plan.confirmed for plan in same if plan.id == self.id), ())
         return replace(self, proposed=longest[: self.study.generations], confirmed=confirmed)

@@ -33,4 +33,5 @@ def resumed(plan: Plan, workspace: Workspace) -> Plan:
     """The plan with what the record already added to it."""
     if plan.is_final or not record_exists(workspace.tracking):
         return plan
-    return plan.resumed(recorded_plans(workspace.tracking, plan.study.name))
+    recorded = recorded_plans(workspace.tracking, plan.study.name)
+    return plan.resumed([item for item in recorded if type(item) is type(plan)])
