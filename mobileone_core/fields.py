@@ -10,7 +10,7 @@ from mobileone_core.errors import require, require_choice
 Rule = Callable[[str, Any], None]  # rule(field, value) raises InputError
 
 
-def option(default: Any, text: str, rule: Rule | None = None) -> Any:  # noqa: ANN401
+def option(default: Any, text: str, rule: Rule | None = None) -> Any:
     """A dataclass field with the help text that the command line prints and the rule that check_options applies."""
     return dataclasses.field(default=default, metadata={"help": text, "rule": rule})
 
@@ -20,7 +20,7 @@ def help_texts(spec_type: type) -> dict[str, str]:
     return {item.name: item.metadata["help"] for item in dataclasses.fields(spec_type) if "help" in item.metadata}
 
 
-def check_options(spec: Any) -> None:  # noqa: ANN401
+def check_options(spec: Any) -> None:
     """Apply each field's rule; a field typed Literal must be one of its values, one typed bool True or False.
 
     Raises InputError for the first field that breaks its rule.
@@ -35,7 +35,7 @@ def check_options(spec: Any) -> None:  # noqa: ANN401
             require(isinstance(value, bool), item.name, value, "True or False")
 
 
-def as_tuples(value: Any) -> Any:  # noqa: ANN401
+def as_tuples(value: Any) -> Any:
     """JSON content with every list as a tuple."""
     if isinstance(value, dict):
         return {name: as_tuples(item) for name, item in value.items()}
@@ -45,7 +45,7 @@ def as_tuples(value: Any) -> Any:  # noqa: ANN401
 def number_rule(fits: Callable[[float], bool], allowed: str, *, optional: bool = False) -> Rule:
     """A rule for finite numbers that fit, and for None if optional; True and False are no numbers."""
 
-    def rule(field: str, value: Any) -> None:  # noqa: ANN401
+    def rule(field: str, value: Any) -> None:
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         require((optional and value is None) or (is_number and fits(value)), field, value, allowed)
 

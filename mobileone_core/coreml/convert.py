@@ -47,7 +47,7 @@ def whole_network(network: nn.Module, options: Options) -> nn.Module:
     return (PixelNetwork(network, options.pixels) if options.pixels else network).eval()
 
 
-def convert(network: nn.Module, channels: int, options: Options) -> Any:  # noqa: ANN401
+def convert(network: nn.Module, channels: int, options: Options) -> Any:
     """Convert a network in evaluation mode to coremltools' MLModel: an ML program for iOS 16 and newer, batch 1.
 
     In float16 the input and output tensors are float16 too, so that the program has no casts. The converter silently
@@ -78,7 +78,7 @@ def convert(network: nn.Module, channels: int, options: Options) -> Any:  # noqa
         )
 
 
-def save(model: Any, package: Path, metadata: dict[str, str]) -> None:  # noqa: ANN401
+def save(model: Any, package: Path, metadata: dict[str, str]) -> None:
     """Write an MLModel with user-defined metadata as a package; the same model gives the same hashes."""
     model.user_defined_metadata.pop(DATE, None)
     model.user_defined_metadata.update(metadata)

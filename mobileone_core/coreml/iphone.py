@@ -72,7 +72,7 @@ def measure_on_iphone(
     return asyncio.run(_measure(packages, units, n, phone, benchmarker or build_benchmarker, macos))
 
 
-def build_benchmarker(package: Path, units: str, device: Any) -> Any:  # noqa: ANN401
+def build_benchmarker(package: Path, units: str, device: Any) -> Any:
     """Build coremltools' benchmarker of a package on a device."""
     import coremltools
     from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
@@ -101,7 +101,7 @@ async def _measure(  # noqa: PLR0913, PLR0917
     return results
 
 
-def _facts(device: Any) -> dict[str, str]:  # noqa: ANN401
+def _facts(device: Any) -> dict[str, str]:
     system = f"iOS {device.os_version} ({device.os_build_number})"
     return {
         "device": product_name(device.identifier),
@@ -111,7 +111,7 @@ def _facts(device: Any) -> dict[str, str]:  # noqa: ANN401
     }
 
 
-async def _prepare(phone: Phone) -> Any:  # noqa: ANN401
+async def _prepare(phone: Phone) -> Any:
     """Connect to the iPhone and install the benchmark app."""
     from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials, Device
 
@@ -126,7 +126,7 @@ async def _prepare(phone: Phone) -> Any:  # noqa: ANN401
     return await _in_time(step, phone.timeout, "building and installing the app", _not_prepared)
 
 
-async def _benchmark(benchmarker: Any, n: int, *, can_plan: bool) -> tuple[float, list[float], tuple[Placed, ...]]:  # noqa: ANN401
+async def _benchmark(benchmarker: Any, n: int, *, can_plan: bool) -> tuple[float, list[float], tuple[Placed, ...]]:
     """Return load time and times of all predictions in milliseconds, and operators if can_plan."""
     load = await benchmarker.benchmark_load(iterations=1)
     times = await benchmarker.benchmark_predict(iterations=n, warmup=True)
@@ -134,7 +134,7 @@ async def _benchmark(benchmarker: Any, n: int, *, can_plan: bool) -> tuple[float
     return load.samples[0], list(times.samples), tuple(map(_placed, infos))
 
 
-def _placed(info: Any) -> Placed:  # noqa: ANN401
+def _placed(info: Any) -> Placed:
     usage = info.compute_device_usage
     output = next((item.name for item in info.spec.outputs), "")
     return Placed(info.spec.type, output, unit_name(usage.preferred_compute_device) if usage else "")
@@ -168,7 +168,7 @@ def measurement_of(
 
 async def _in_time(
     step: Awaitable[Any], seconds: float, what: str, refusal: Callable[[BaseException], InputError]
-) -> Any:  # noqa: ANN401
+) -> Any:
     """Await a step. Raises InputError if it fails or takes more than a number of seconds."""
     try:
         return await asyncio.wait_for(step, seconds)
@@ -209,7 +209,7 @@ def _end_children() -> None:
             child.kill()
 
 
-def _end_app(device: Any) -> None:  # noqa: ANN401
+def _end_app(device: Any) -> None:
     """Kill the app's console, which coremltools leaves running with open pipes."""
     console = device.session._process
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -98,13 +98,13 @@ def _calls(packages: Sequence[Path], units: Sequence[str]) -> Iterator[tuple[tup
             yield (package, unit), lambda model=model, inputs=inputs: model.predict(inputs)  # type: ignore[misc]
 
 
-def _load(package: Path, units: str) -> Any:  # noqa: ANN401
+def _load(package: Path, units: str) -> Any:
     import coremltools
 
     return coremltools.models.MLModel(str(package), compute_units=coremltools.ComputeUnit[units.upper()])
 
 
-def _placed(plan: Any, operation: Any) -> Placed:  # noqa: ANN401
+def _placed(plan: Any, operation: Any) -> Placed:
     usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
     output = next((item.name for item in operation.outputs), "")
     return Placed(operation.operator_name, output, unit_name(usage.preferred_compute_device) if usage else "")

@@ -55,7 +55,7 @@ class Program:
         return counts
 
 
-def read_spec(package: Path) -> Any:  # noqa: ANN401
+def read_spec(package: Path) -> Any:
     """Read a package's model as a protobuf message. Raises InputError if the file is missing or broken."""
     ct = import_coremltools()
     spec = ct.proto.Model_pb2.Model()
@@ -87,7 +87,7 @@ class _Reader:
         self.blob = blob
         self.constants: dict[str, Constant] = {}
 
-    def operations(self, messages: Any) -> Iterator[Operation]:  # noqa: ANN401
+    def operations(self, messages: Any) -> Iterator[Operation]:
         for message in messages:
             if message.type == "const":
                 self.constants[message.outputs[0].name] = self._value(message.attributes["val"])
@@ -100,17 +100,17 @@ class _Reader:
             halves = tuple(_type_name(item.type.tensorType) == "FLOAT16" for item in message.outputs)
             yield Operation(message.type, inputs, names, halves)
 
-    def _argument(self, bindings: Any) -> Argument:  # noqa: ANN401
+    def _argument(self, bindings: Any) -> Argument:
         values = tuple(self._bound(binding) for binding in bindings)
         return values[0] if len(values) == 1 else values
 
-    def _bound(self, binding: Any) -> Argument:  # noqa: ANN401
+    def _bound(self, binding: Any) -> Argument:
         if binding.WhichOneof("binding") == "value":
             return self._value(binding.value)
         constant = self.constants.get(binding.name)
         return Name(binding.name) if constant is None else constant
 
-    def _value(self, value: Any) -> Constant:  # noqa: ANN401
+    def _value(self, value: Any) -> Constant:
         """Decode a value as an array of its declared shape and type."""
         if value.type.WhichOneof("type") == "listType":
             items = value.immediateValue.list.values
@@ -128,13 +128,13 @@ class _Reader:
             return np.frombuffer(tensor.bytes.values, dtype).reshape(shape)
         return np.array(list(getattr(tensor, field).values), dtype).reshape(shape)
 
-    def _stored(self, offset: int, dtype: Any) -> Constant:  # noqa: ANN401
+    def _stored(self, offset: int, dtype: Any) -> Constant:
         sentinel, _, size, start = BLOB.unpack_from(self.blob, offset)
         if sentinel != SENTINEL:
             raise InputError(f"weight.bin: no array at byte {offset}")
         return np.frombuffer(self.blob[start : start + size], dtype)
 
 
-def _type_name(tensor_type: Any) -> str:  # noqa: ANN401
+def _type_name(tensor_type: Any) -> str:
     name: str = tensor_type.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[tensor_type.dataType].name
     return name

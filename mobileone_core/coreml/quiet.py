@@ -22,7 +22,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def import_coremltools() -> Any:  # noqa: ANN401
+def import_coremltools() -> Any:
     """Import coremltools, which takes seconds."""
     with quiet():
         import coremltools

@@ -171,10 +171,10 @@ class _Rounding(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
+        types: Any,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         if func is F.hardsigmoid:
             return _hard_sigmoid(args[0])
         if func is F.hardswish:

@@ -57,7 +57,7 @@ def require_team(team: str) -> None:
     require(re.fullmatch(r"[A-Z0-9]{10}", team) is not None, "team", team, cure)
 
 
-def find_iphone(devices: Sequence[Any], name: str) -> Any:  # noqa: ANN401
+def find_iphone(devices: Sequence[Any], name: str) -> Any:
     """Return the one connected iPhone in developer mode with iOS 17 or newer. Raises InputError with a remedy."""
     phones = [item for item in devices if item.type.value == "iphone"]
     require(bool(phones), "iphone", "none", "an iPhone: connect one by cable, unlock it and tap Trust")

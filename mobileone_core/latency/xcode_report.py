@@ -94,7 +94,7 @@ def confirmed_median(report: XcodeReport, advice: str, unit: str) -> float:
     return to_milliseconds(medians[0].value, unit, "median")
 
 
-def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:
     """The values of nested JSON with their paths, such as runs[0].median."""
     if isinstance(content, dict):
         for name, value in content.items():

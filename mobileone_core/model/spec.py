@@ -111,7 +111,7 @@ class ModelSpec:
         require(fits, "se", self.se, allowed)
 
     @classmethod
-    def preset(cls, variant: str, **changes: Any) -> "ModelSpec":  # noqa: ANN401
+    def preset(cls, variant: str, **changes: Any) -> "ModelSpec":
         """Return a variant with some fields changed; reparam=False implies k = 1.
 
         Variants are s0 to s4 of the paper, and tiny and small, our own for laptops. Raises InputError.
@@ -121,7 +121,7 @@ class ModelSpec:
         require(not unknown, "field", ", ".join(unknown), f"one of {', '.join(cls.__dataclass_fields__)}")
         return PRESETS[variant].changed(**changes)
 
-    def changed(self, **changes: Any) -> "ModelSpec":  # noqa: ANN401
+    def changed(self, **changes: Any) -> "ModelSpec":
         """Return a copy with some fields changed; reparam=False implies k = 1."""
         if changes.get("reparam") is False:
             changes = {"k": 1, "stem_k": 1, **changes}

@@ -23,28 +23,28 @@ class ReportKind(Protocol):
     def version(self) -> int:
         """Raise it when the same record is to give another report."""
 
-    def suffix(self, plan: Any) -> str:  # noqa: ANN401
+    def suffix(self, plan: Any) -> str:
         """Return what follows the study's name in the directory of a setting that is not the default."""
 
-    def setting(self, plan: Any) -> str:  # noqa: ANN401
+    def setting(self, plan: Any) -> str:
         """Describe what was trained or measured, in a line."""
 
-    def record_files(self, plan: Any, record: StudyRecord) -> dict[str, str]:  # noqa: ANN401
+    def record_files(self, plan: Any, record: StudyRecord) -> dict[str, str]:
         """Return the CSV files that hold the record without its problems, cells.csv first; an empty text is no file."""
 
-    def read_record(self, plan: Any, directory: Path) -> StudyRecord:  # noqa: ANN401
+    def read_record(self, plan: Any, directory: Path) -> StudyRecord:
         """Read the record back from these files. Raises FileNotFoundError, KeyError, ValueError."""
 
-    def analyse(self, plan: Any, record: StudyRecord) -> Any:  # noqa: ANN401
+    def analyse(self, plan: Any, record: StudyRecord) -> Any:
         """Put plan and record together: what is measured, missing, wrong, and what it says."""
 
-    def document(self, result: Any) -> Document:  # noqa: ANN401
+    def document(self, result: Any) -> Document:
         """Return the report: page, terminal text, table.csv and table.tex are made of it.
 
         A further table whose `file` is set is written to FILE.csv.
         """
 
-    def figures(self, result: Any) -> Mapping[str, Drawing]:  # noqa: ANN401
+    def figures(self, result: Any) -> Mapping[str, Drawing]:
         """Draw every figure of the document, by the stem of its files."""
 
 

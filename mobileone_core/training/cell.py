@@ -97,7 +97,7 @@ def teacher_model(student: CellSpec, teacher: Teacher) -> ModelSpec:
     return ModelSpec.preset(teacher.network, in_channels=student.data.channels).fitted_to(student.data.image_size)
 
 
-def _differences(spec: Any) -> dict[str, Any]:  # noqa: ANN401
+def _differences(spec: Any) -> dict[str, Any]:
     """The fields that differ from their defaults, as JSON; fields without a default always."""
     return {
         item.name: _plain(value, item.type)
@@ -107,7 +107,7 @@ def _differences(spec: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 @functools.cache
-def _defaults(spec_type: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:  # noqa: ANN401
+def _defaults(spec_type: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
     """The fields of a dataclass with their defaults; MISSING for fields without one."""
     return tuple(
         (item, item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
@@ -115,7 +115,7 @@ def _defaults(spec_type: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
     )
 
 
-def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any, hint: Any) -> Any:
     """A value as JSON; an integer in a float's place becomes a float, so that 1 and 1.0 are the same cell."""
     if dataclasses.is_dataclass(value):
         return _differences(value)
@@ -125,7 +125,7 @@ def _plain(value: Any, hint: Any) -> Any:  # noqa: ANN401
     return float(value) if is_float and isinstance(value, int) else value
 
 
-def _rebuild(hint: Any, content: Any) -> Any:  # noqa: ANN401
+def _rebuild(hint: Any, content: Any) -> Any:
     """The value of a field typed hint from its JSON: a spec from an object, a tuple of specs from a list of them."""
     if isinstance(content, tuple):
         return tuple(_rebuild(get_args(hint)[0], item) if isinstance(item, dict) else item for item in content)

@@ -104,7 +104,7 @@ class FormDifference:
         self.difference = MaxMetric(nan_strategy="disable").to(device)
         self.largest = MaxMetric(nan_strategy="disable").to(device)
 
-    def update(self, images: Tensor, outputs: Any) -> None:  # noqa: ANN401
+    def update(self, images: Tensor, outputs: Any) -> None:
         """Compare a batch of images (B, C, H, W) with the outputs that the network gave for it."""
         pairs = zip(self.tensors(self.deployed(images)), self.tensors(outputs), strict=True)
         for deployed, trained in pairs:

@@ -75,13 +75,13 @@ class CellModule(LightningModule):
         if self.teachers is not None:
             self.teachers.to(self.device, next(self.network.parameters()).dtype, self.layout)
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401, ARG002
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Seed an epoch's first step; at the epoch's start would be too early, as Lightning draws in between."""
         if batch_idx == 0:
             torch.manual_seed(derive_seed(self.task.spec.seed, "epoch", self.current_epoch))
             self._losses = []
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """One step on images, targets and, if computed before, the teachers' probabilities; returns the loss."""
         images, targets, *soft_labels = batch
         progress = (self.current_epoch * self.steps + batch_idx) / (self.recipe.epochs * self.steps)
@@ -102,7 +102,7 @@ class CellModule(LightningModule):
         with precision.forward_context():
             return self.teachers(precision.convert_input(images).contiguous(memory_format=self.layout))
 
-    def on_train_batch_end(self, outputs: object, batch: Any, batch_idx: int) -> None:  # noqa: ANN401, ARG002
+    def on_train_batch_end(self, outputs: object, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Update the averaged network."""
         if self.averaged is not None:
             self.averaged.update()
@@ -111,7 +111,7 @@ class CellModule(LightningModule):
         """Evaluate rank 0's statistics on every rank."""
         broadcast_buffers(self.final)
 
-    def validation_step(self, batch: Any) -> None:  # noqa: ANN401
+    def validation_step(self, batch: Any) -> None:
         """Measure a batch."""
         self._measure(batch)
 
@@ -124,7 +124,7 @@ class CellModule(LightningModule):
         broadcast_buffers(self.final)
         self.forms = FormDifference(self.final, self.layout, self.task.tensors)
 
-    def test_step(self, batch: Any) -> None:  # noqa: ANN401
+    def test_step(self, batch: Any) -> None:
         """Measure a batch, and the deployed form's difference on it."""
         outputs = self._measure(batch)
         assert self.forms is not None
@@ -155,7 +155,7 @@ class CellModule(LightningModule):
             **self.results,
         }
 
-    def _measure(self, batch: Any) -> Any:  # noqa: ANN401
+    def _measure(self, batch: Any) -> Any:
         """Update loss and metrics with a batch; returns the network's outputs."""
         images, targets = batch
         outputs = self.final(images.contiguous(memory_format=self.layout))

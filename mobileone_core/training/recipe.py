@@ -138,7 +138,7 @@ class Recipe:
         0.5, "Share of the labels' cross entropy in the loss, 0 to 1; the rest is the teachers'.", FRACTION
     )
 
-    def changed(self, **changes: Any) -> "Recipe":  # noqa: ANN401
+    def changed(self, **changes: Any) -> "Recipe":
         """A copy with other fields; teachers=() also resets the fields of distillation to their defaults."""
         if changes.get("teachers") == ():
             names = ("temperature", "hard_label_weight")

@@ -29,7 +29,7 @@ class FoldedConvolution(Function):
 
     @staticmethod
     def forward(  # noqa: PLR0913, PLR0917
-        ctx: Any,  # noqa: ANN401
+        ctx: Any,
         x: Tensor,
         statistics: PatchStatistics,
         branches: Branches,
@@ -55,13 +55,13 @@ class FoldedConvolution(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, grad_output: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of x, gammas, betas and weights; None for the other arguments."""
         with torch.autocast(grad_output.device.type, enabled=False):
             return _gradients(ctx, grad_output)
 
 
-def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     x, mean, covariance, kernel, scales, gammas, *weights = ctx.saved_tensors
     statistics: PatchStatistics = ctx.statistics
     branches: Branches = ctx.branches

@@ -24,7 +24,7 @@ def operator(family: str, fake: Callable[..., Any]) -> Callable[[Function], Func
         OPERATORS[name] = registered
 
         @wraps(function)
-        def call(*arguments: Any) -> Any:  # noqa: ANN401
+        def call(*arguments: Any) -> Any:
             return registered(*arguments) if torch.compiler.is_compiling() else function(*arguments)
 
         return cast("Function", call)

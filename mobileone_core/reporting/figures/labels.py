@@ -66,7 +66,7 @@ def label_at(axes: "Axes", text: str, x: float, y: float, ends: Iterable[float] 
     return Label(text, float(left - box.x0) * scale, heights[0], min(heights), max(heights))
 
 
-def write_label(axes: "Axes", label: Label, spot: tuple[float, float], xy: tuple[float, float], **font: Any) -> None:  # noqa: ANN401
+def write_label(axes: "Axes", label: Label, spot: tuple[float, float], xy: tuple[float, float], **font: Any) -> None:
     """Write a label with its left middle at spot (points); xy is its mark in data coordinates."""
     shift = (spot[0] - label.x, spot[1] - label.y)
     axes.annotate(label.text, xy, shift, textcoords="offset points", va="center", **font)

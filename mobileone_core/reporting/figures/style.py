@@ -61,7 +61,7 @@ def canvas(
     columns: int = 1,
     *,
     width: float = WIDTH,
-    **layout: Any,  # noqa: ANN401
+    **layout: Any,
 ) -> "tuple[Figure, GridSpec]":
     """Return an empty figure (width and height in inches) and a grid for its axes; layout as for GridSpec."""
     from matplotlib.figure import Figure
@@ -119,7 +119,7 @@ def note(axes: "Axes", text: str) -> None:
     text_above(axes, 0.78, text, fontsize=8)
 
 
-def text_above(axes: "Axes", inches: float, text: str, **font: Any) -> None:  # noqa: ANN401
+def text_above(axes: "Axes", inches: float, text: str, **font: Any) -> None:
     """Write a line above the axes, this many inches below the top of the figure."""
     figure = axes.get_figure(root=True)
     if figure is not None:

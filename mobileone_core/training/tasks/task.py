@@ -34,10 +34,10 @@ class Task(ABC):
         """Build the backbone with the task's head, initialized from torch's current random state."""
 
     @abstractmethod
-    def loss(self, outputs: Any, targets: Any) -> Tensor:  # noqa: ANN401
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
         """The batch's mean loss (0-d), which training minimizes."""
 
-    def image_losses(self, outputs: Any, targets: Any) -> Tensor:  # noqa: ANN401
+    def image_losses(self, outputs: Any, targets: Any) -> Tensor:
         """The loss of every image (B,) for val/loss and test/loss, or 0-d if only the batch's mean is defined."""
         return self.loss(outputs, targets)
 
@@ -45,7 +45,7 @@ class Task(ABC):
     def metrics(self) -> MetricCollection:
         """New metrics under the names of TaskSpec.metrics, updated with (outputs, targets)."""
 
-    def tensors(self, outputs: Any) -> Sequence[Tensor]:  # noqa: ANN401
+    def tensors(self, outputs: Any) -> Sequence[Tensor]:
         """The tensors within outputs that the deployed form must reproduce."""
         return [outputs]
 

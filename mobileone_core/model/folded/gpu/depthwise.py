@@ -91,14 +91,14 @@ def input_gradient(  # noqa: PLR0913, PLR0917
     return out
 
 
-def _summed(kernel: Any, cut: Tiles, count: int, x: Tensor, *tensors: Tensor, **options: Any) -> Tensor:  # noqa: ANN401
+def _summed(kernel: Any, cut: Tiles, count: int, x: Tensor, *tensors: Tensor, **options: Any) -> Tensor:
     """Launch a kernel that writes count sums per program and channel, and add up the programs: (count, C), float64."""
     out = x.new_zeros(cut.grid[0] * cut.grid[1], count, x.shape[1], dtype=torch.float32)
     _launch(kernel, cut, x, *tensors, out, **options)
     return out.sum(0, dtype=torch.float64)
 
 
-def _launch(kernel: Any, cut: Tiles, x: Tensor, *tensors: Tensor, sizes: Any = (), **options: Any) -> None:  # noqa: ANN401
+def _launch(kernel: Any, cut: Tiles, x: Tensor, *tensors: Tensor, sizes: Any = (), **options: Any) -> None:
     options |= {"block": (cut.columns, cut.channels), "num_warps": WARPS}
     launch(kernel, cut.grid, x, *tensors, tuple(x.shape), x.stride(), cut.images, *sizes, **options)
 

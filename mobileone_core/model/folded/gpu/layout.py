@@ -50,7 +50,7 @@ def contiguous(values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return values.to(dtype).contiguous()
 
 
-def launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+def launch(kernel: Any, grid: tuple[int, ...], x: Tensor, *arguments: Any, **options: Any) -> None:
     """Launch a kernel on the device of its first argument x."""
     with torch.cuda.device(x.get_device()):  # -1, a CPU's, changes nothing
         kernel[grid](x, *arguments, **options)

@@ -79,7 +79,7 @@ def native_operator(family: str, size: Callable[..., ctypes.Structure]) -> Calla
 
     def decorate(empty: Function) -> Function:
         @wraps(empty)
-        def filled(*arguments: Any) -> Any:  # noqa: ANN401
+        def filled(*arguments: Any) -> Any:
             inputs = [_contiguous(value) for value in arguments if not isinstance(value, int)]
             pointers = [_pointer(value, torch.float32) for value in inputs]
             results = empty(*arguments)
@@ -98,7 +98,7 @@ def _contiguous(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
     return [one.contiguous() for one in value] if isinstance(value, list) else value.contiguous()
 
 
-def _pointer(value: Tensor | list[Tensor], dtype: torch.dtype | None) -> Any:  # noqa: ANN401
+def _pointer(value: Tensor | list[Tensor], dtype: torch.dtype | None) -> Any:
     """The address of a tensor's data, or an array of addresses; any dtype where None is given."""
     if isinstance(value, list):
         return (ctypes.c_void_p * len(value))(*(_pointer(one, dtype) for one in value))
