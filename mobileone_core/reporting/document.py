@@ -86,16 +86,17 @@ class Table:
     file: str = ""
 
     def cell(self, row: str, column: str) -> str | None:
-        """The text at a row's label and a column's head, with its note where two heads are alike; None if absent.
+        """The text at a row and a column by their names; None where there is no such cell.
 
-        A row of several labels is named by all of them: "on, off".
+        A row is named by its labels ("on, off"), a column by its head, with its note where several heads are alike.
         """
-        for index, item in enumerate(self.columns):
-            if column in (item.head, f"{item.head}, {item.note}"):
-                for cells in self.rows:
-                    if ", ".join(cells[: self.labels]) == row:
-                        return cells[index]
-        return None
+        heads = [item.head for item in self.columns]
+        full = [f"{item.head}, {item.note}" for item in self.columns]
+        is_named = column in full or heads.count(column) == 1
+        labels = [", ".join(cells[: self.labels]) for cells in self.rows]
+        if not is_named or row not in labels:
+            return None
+        return self.rows[labels.index(row)][(full if column in full else heads).index(column)]
 
 
 @dataclass(frozen=True)

@@ -145,3 +145,12 @@ def test_spans(text, expected):
 
 def test_plain_removes_markup():
     assert plain("**a** *b* `c` [d](e)") == "a b c d"
+
+
+def test_cell_of_a_table_by_its_names():
+    columns = (Column("a"), Column("b"), Column("ratio", "to x"), Column("ratio", "to y"), Column("n"))
+    table = Table(columns, (("on", "off", "1", "2", "3"), ("off", "off", "4", "5", "6")), labels=2)
+    assert table.cell("off, off", "ratio, to y") == "5"
+    assert table.cell("on, off", "n") == "3"
+    for row, column in (("on, off", "ratio"), ("on", "n"), ("on, off", "m"), ("", "n")):
+        assert table.cell(row, column) is None

@@ -70,6 +70,7 @@ class MeasuredKind:
                 Section("Protocol and environment", (protocol, *environment_blocks(rows, "entries"))),
                 Section("Runs", (_runs(result),)),
             ],
+            values={"n": str(result.rounds), "entries": str(len(result.measured))},
         )
 
     def figures(self, result: MeasuredResult) -> Mapping[str, Drawing]:

@@ -59,6 +59,7 @@ class SearchKind:
                 Section("Environment", environment_blocks(rows, "runs")),
                 Section("Networks and runs", (Details("All networks with their runs", tables),)),
             ],
+            values={"n": str(study.seeds), "networks": str(len(result.candidates))},
         )
 
     def figures(self, result: SearchResult) -> Mapping[str, Drawing]:
