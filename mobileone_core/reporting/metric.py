@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from mobileone_core.errors import require
 from mobileone_core.study.statistics import Contrast
+from mobileone_core.training.tasks import metric_labels
 
 EXACT = 1e-9  # a difference below this is 0 and rounding
-FRACTIONS = ("top1", "top5", "accuracy")
 LOWER = {"loss": ("", 4), "seconds": ("s", 2), "ms": ("ms", 3), "bytes": ("MiB", 1), "error": ("", 4)}
 
 
@@ -24,7 +24,8 @@ class Metric:
     @property
     def label(self) -> str:
         """The name as printed: test top-1."""
-        return self.name.replace("/", " ").replace("_", " ").replace("top1", "top-1").replace("top5", "top-5")
+        stage, _, last = self.name.rpartition("/")
+        return f"{stage} {metric_labels().get(last, last)}".strip().replace("/", " ").replace("_", " ")
 
     @property
     def difference_unit(self) -> str:
@@ -66,10 +67,11 @@ class Metric:
 def metric_of(name: str) -> Metric:
     """Return how a metric of the record is shown. Raises InputError where its name does not say."""
     last = name.rpartition("/")[2]
-    if last in FRACTIONS:
+    fractions = (*metric_labels(), "accuracy")
+    if last in fractions:
         return Metric(name, "%", 100.0, 2, higher_is_better=True)
     ending = last.rpartition("_")[2]
-    allowed = f"a name that ends in {', '.join((*FRACTIONS, *LOWER))}"
+    allowed = f"a name that ends in {', '.join((*fractions, *LOWER))}"
     require(ending in LOWER, "metric", name, allowed)
     unit, decimals = LOWER[ending]
     return Metric(name, unit, 1 / 2**20 if unit == "MiB" else 1.0, decimals, higher_is_better=False)

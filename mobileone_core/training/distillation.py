@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.checkpoints import read_state
+from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
 from mobileone_core.training.cell import CellSpec, teacher_model
@@ -43,11 +44,6 @@ def divergence(logits: Tensor, probabilities: Tensor, temperature: float) -> Ten
     """
     student = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
     return temperature**2 * F.kl_div(student, probabilities, reduction="none").sum(1)
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Half precision as float32; float32 and float64 unchanged."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def load_teachers(spec: CellSpec, files: Mapping[Teacher, Path]) -> Teachers | None:

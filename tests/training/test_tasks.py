@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from mobileone_core.data.loaders import LoaderOptions
 from mobileone_core.errors import InputError
+from mobileone_core.reporting.metric import metric_of
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import evaluate
 from mobileone_core.training.observer import TrainingStopped
@@ -111,3 +112,8 @@ def number(text):
 def test_the_description_of_tasks_is_light():
     code = "import sys, mobileone_core.training.tasks, mobileone_core.training.cell; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_report_shows_a_tasks_metric(toy):
+    metric = metric_of("test/closeness")
+    assert (metric.label, metric.unit, metric.higher_is_better) == ("test closeness", "%", True)

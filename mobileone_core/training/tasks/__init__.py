@@ -54,3 +54,8 @@ def task_spec(name: str) -> TaskSpec:
     """The description of a task by name. Raises InputError for an unknown one."""
     require_choice("task", name, TASKS)
     return TASKS[name]
+
+
+def metric_labels() -> dict[str, str]:
+    """Label in reports of every metric of every task, by the metric's name; all are fractions."""
+    return {name: label for task in TASKS.values() for name, label in task.metrics.items()}

@@ -5,9 +5,9 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.network import MobileOne, build_model
 from mobileone_core.model.spec import BlockExecution
-from mobileone_core.training.distillation import at_least_float32
 from mobileone_core.training.tasks.task import Task
 
 
