@@ -8,7 +8,7 @@ their own after every convolution, and so parameters: accuracy is drawn over cos
 norm 1, since the dynamic activations diverge on some seeds without it (--clip-norm 0).
 """
 
-from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study import Factor, Study
 
 STUDY = Study(
     name="activation",

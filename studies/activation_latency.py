@@ -9,9 +9,7 @@ widths, kernel size and resolution: ours are the defaults of the options. Dynami
 and (_rank5) in the usual, transposed form, which is many times slower. Nothing is trained; two minutes on two cores.
 """
 
-from mobileone_core.latency.cell import Chain, LatencyCell
-from mobileone_core.study.declaration import Factor
-from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study import Chain, Factor, LatencyCell, MeasuredStudy
 
 STUDY = MeasuredStudy(
     name="activation_latency",

@@ -10,10 +10,7 @@ over latency with its Pareto front. Nothing is trained; three minutes on two cor
 MobileNetV3 and EfficientNet-B0 between them on a CPU.
 """
 
-from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.zoo import TABLE_9
-from mobileone_core.study.declaration import Factor
-from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study import TABLE_9, Factor, LatencyCell, MeasuredStudy
 
 STUDY = MeasuredStudy(
     name="backbone_comparison",

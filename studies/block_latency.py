@@ -8,9 +8,7 @@ convolution, interleaved in one process. The paper's numbers could not be source
 SE through its synchronization point, skips through memory traffic. Nothing is trained; a minute on two cores.
 """
 
-from mobileone_core.latency.cell import Chain, LatencyCell
-from mobileone_core.study.declaration import Factor
-from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study import Chain, Factor, LatencyCell, MeasuredStudy
 
 STUDY = MeasuredStudy(
     name="block_latency",

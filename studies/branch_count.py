@@ -9,7 +9,7 @@ The paper prints one number per level, without seeds or error bars: S0 gains 0.5
 little more at k = 8 than at k = 1 (studies/training_cost.py), so k extends to 16 here.
 """
 
-from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study import Factor, Study
 
 STUDY = Study(
     name="branch_count",

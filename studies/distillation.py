@@ -11,7 +11,7 @@ Table 10 prints baseline and distilled top-1 with the recipe of MEAL V2 (S0 gain
 settings are not published.
 """
 
-from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study import Factor, Study
 
 STUDY = Study(
     name="distillation",

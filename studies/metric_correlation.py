@@ -10,10 +10,7 @@ table 9. No library has MobileNeXt and Mobile-Former: they stay gaps. Nothing is
 Expect the conclusion to depend on which networks are included.
 """
 
-from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.zoo import TABLE_9
-from mobileone_core.study.declaration import Factor
-from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study import TABLE_9, Factor, LatencyCell, MeasuredStudy
 
 STUDY = MeasuredStudy(
     name="metric_correlation",

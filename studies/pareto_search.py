@@ -12,8 +12,7 @@ seeds that chose nothing. Expect single validation accuracies near 100 % on digi
 seeds do not confirm.
 """
 
-from mobileone_core.study.declaration import Factor
-from mobileone_core.study.search import SearchStudy
+from mobileone_core.study import Factor, SearchStudy
 
 STUDY = SearchStudy(
     name="pareto_search",

@@ -11,7 +11,7 @@ difference in accuracy, and a training step at k = 4 that takes about twice the 
 block trains as one convolution; --blocks branches computes every branch and costs several times more.
 """
 
-from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study import Factor, Study
 
 STUDY = Study(
     name="reparam_effect",

@@ -9,9 +9,7 @@ folds batch normalization narrows the gap, so every number names its runtime. No
 cores. Expect S0's train form (k = 4) at about four times the deployed form in ONNX Runtime, more in torch.
 """
 
-from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.study.declaration import Factor
-from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study import Factor, LatencyCell, MeasuredStudy
 
 STUDY = MeasuredStudy(
     name="reparam_latency",

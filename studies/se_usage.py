@@ -8,7 +8,7 @@ convolution; --se none 0,0,1,1 takes other placements, as blocks per stage. The 
 choice: it keeps SE out of S0 to S3 because it raises latency (table 3). Accuracy is drawn over cost.
 """
 
-from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study import Factor, Study
 
 STUDY = Study(
     name="se_usage",

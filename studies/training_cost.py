@@ -13,10 +13,7 @@ run on random images, interleaved; nothing is trained. Three minutes and 3 GB on
 grow to four or five times at k = 8 and the folded step's by about a fifth, to half the branches' cost at k = 4.
 """
 
-from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.benchmark.step_cell import StepCell
-from mobileone_core.study.declaration import Factor
-from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study import Factor, MeasuredStudy, Protocol, StepCell
 
 STUDY = MeasuredStudy(
     name="training_cost",

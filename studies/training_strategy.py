@@ -10,7 +10,7 @@ prints gains of 0.4 and 0.5 points and a final 77.4 % for S2, without seeds. On 
 cost about a point and no effect of the others.
 """
 
-from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study import Factor, Study
 
 STUDY = Study(
     name="training_strategy",

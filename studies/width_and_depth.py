@@ -8,7 +8,7 @@ Table 7 scales S0 to S4 by width alone and keeps the depths of the stages. Level
 recipe clips gradients at norm 1, since single seeds of wide and deep networks diverge without it (--clip-norm 0).
 """
 
-from mobileone_core.study.declaration import Factor, Study
+from mobileone_core.study import Factor, Study
 
 STUDY = Study(
     name="width_and_depth",
