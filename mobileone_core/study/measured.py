@@ -158,7 +158,7 @@ class MeasuredPlan(Plan):
         protocol, entries, base = self.study.protocol, self.spec.entries, self.study.base
         return [
             f"{self.study.name}: {len(entries)} networks side by side; {states}",
-            f"{protocol.rounds} rounds of {protocol.burst} calls, {base.threads} threads a call, {base.size_text}",
+            f"{protocol.rounds} rounds of {protocol.burst} calls, {base.threads} threads per call, {base.size_text}",
             *(f"  {entry.label}" for entry in entries),
             *(f"  not measured: {label}: {why}" for label, why in self.study.gaps.items()),
         ]

@@ -136,7 +136,7 @@ def _level_help(factor: Factor, parts: Mapping[str, type]) -> str:
         return f"{labels}. Baseline {baseline}."
     part, _, name = factor.field.rpartition(".")
     if factor.field in MULTIPLES:
-        rounding = {"width": ", rounded to a multiple of 8", "depth": ", at least one block a stage"}[name]
+        rounding = {"width": ", rounded to a multiple of 8", "depth": ", at least one block per stage"}[name]
         return f"Multiples of the variant's {name}s{rounding}; baseline {baseline}."
     return f"Levels of {factor.field}; baseline {baseline}. {help_texts(parts[part])[name]}"
 

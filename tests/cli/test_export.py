@@ -153,7 +153,7 @@ def test_labels(tmp_path):
     file = tmp_path / "labels.txt"
     file.write_text("cat\ndog\n")
     assert class_labels("folder", 2, file) == ("cat", "dog")
-    for arguments, words in ((("folder", 3, file), "one a class: 3"), (("folder", 2), "--labels FILE")):
+    for arguments, words in ((("folder", 3, file), "one per class: 3"), (("folder", 2), "--labels FILE")):
         with pytest.raises(InputError, match=words):
             class_labels(*arguments)
 

@@ -65,7 +65,7 @@ def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
         ("branch_count", f"Levels of model.k; baseline 1. {HELP['k']} (default: 1 2 3 4 5 8 16)"),
         ("se_usage", f"Levels of model.se; baseline none. {HELP['se']} Several integers as 0,0,1,1. (default: none"),
         ("width_and_depth", "Multiples of the variant's widths, rounded to a multiple of 8; baseline 1.0. (default"),
-        ("width_and_depth", "Multiples of the variant's depths, at least one block a stage; baseline 1.0. (default"),
+        ("width_and_depth", "Multiples of the variant's depths, at least one block per stage; baseline 1.0. (default"),
         ("reparam_effect", "none: reparam off; 1: k 1; 4: k 4. Baseline none. (default: none 1 4)"),
         ("distillation", "off: teachers none; on: as --teachers has it. Baseline off. (default: off on)"),
         ("training_strategy", "off: ema_decay 0; on: as --ema-decay has it. Baseline off. (default: off on)"),

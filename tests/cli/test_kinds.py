@@ -14,7 +14,7 @@ from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.study import kinds
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.kinds import StudyKind, read_plan
-from mobileone_core.study.options import PlanRequest, spec_options
+from mobileone_core.study.options import PlanRequest, StudyOptions, spec_options
 from mobileone_core.study.plan import Plan, canonical_json, study_from_json
 from mobileone_core.study.rows import StudyRecord
 
@@ -52,13 +52,10 @@ class CountingPlan(Plan):
         return [f"{self.study.name}: from 1 to {self.study.end}{states}"]
 
 
-class CountingOptions:
+class CountingOptions(StudyOptions):
     """The command line of a CountingStudy."""
 
     trains = False
-
-    def __init__(self, study):
-        self.study = study
 
     def default_plan(self):
         return CountingPlan(self.study, default=True)

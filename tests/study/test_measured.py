@@ -161,7 +161,7 @@ def test_steps_are_measured_where_they_can_be_and_gaps_are_told(databases, works
     ]
     assert {entry.reference for entry in plan.spec.entries} == {"path = branches, k = 1"}
     lines = plan_lines(plan, cell_states(workspace, plan))
-    assert "20 rounds of 4 calls, 1 threads a call, s0, 64 px, batch 2" in lines
+    assert "20 rounds of 4 calls, 1 threads per call, s0, 64 px, batch 2" in lines
     assert "  not measured: path = timm, k = 1: timm has mobileone_s0 with k = 4 alone" in lines
     give_databases(databases, workspace)
     outcome = run(plan, workspace)

@@ -42,7 +42,7 @@ class Export(CommandOptions):
     data: str = ""
     """Data set whose normalization, channels and labels a weight file's network has; imagenet if not given."""
     labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Class labels of an image input, one a line; known without it for imagenet, cifar10 and digits."""
+    """Class labels of an image input, one per line; not needed for imagenet, cifar10 and digits."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels; the run's, or the data set's, if not given."""
     force: bool = False
