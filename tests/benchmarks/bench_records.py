@@ -27,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from mobileone_core.data.spec import DataSpec
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.job import Engine, Job, Setup
-from mobileone_core.study.plan import Plan, PlannedCell
+from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
@@ -62,14 +63,14 @@ def train(
     return CellResult({**metrics, **final, "time/train_seconds": 0.5 * spec.recipe.epochs}, weights)
 
 
-def plan_of(seeds: int, epochs: int, levels: Sequence[int]) -> Plan:
+def plan_of(seeds: int, epochs: int, levels: Sequence[int]) -> GridPlan:
     """The plan of `branch_count.py --k LEVELS --seeds SEEDS --epochs EPOCHS`."""
     preset = preset_cell(STUDY.variant, DataSpec(), STUDY.recipe, STUDY.base)
     study = replace(STUDY, seeds=seeds, factors=(replace(STUDY.factors[0], levels=tuple(levels)),))
-    return Plan(study, replace(preset, recipe=preset.recipe.changed(epochs=epochs)))
+    return GridPlan(study, replace(preset, recipe=preset.recipe.changed(epochs=epochs)))
 
 
-def make_record(runs: Path, plan: Plan) -> None:
+def make_record(runs: Path, plan: GridPlan) -> None:
     """Fill a workspace as the finished plan would: its first seed by planner and worker, copies for the others."""
     from mobileone_core.study.record.record import Record
     from mobileone_core.study.run.planner import plan_cells
@@ -209,7 +210,7 @@ def check() -> None:
         sys.exit(bool(difference))
 
 
-def made_in_child(runs: Path, plan: Plan) -> None:
+def made_in_child(runs: Path, plan: GridPlan) -> None:
     """Make a record in a process of its own, as the worker changes the answers to signals."""
     child = multiprocessing.get_context("spawn").Process(target=make_record, args=(runs, plan))
     child.start()
