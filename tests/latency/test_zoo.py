@@ -68,7 +68,7 @@ def test_counts_are_the_published_ones(name, monkeypatch):
 
 @pytest.mark.parametrize("name", slow_but(LIGHT, BUILT))
 def test_activations_are_ordinary_numbers_and_the_same_each_time(name, monkeypatch):
-    monkeypatch.setattr("mobileone_core.latency.networks.MOST", 8)  # images are enough
+    monkeypatch.setattr("mobileone_core.latency.networks.LARGEST_BATCH", 8)  # images are enough
     network, images = build_network(cell_of(name)), build_images(cell_of(name))
     assert not any(module.training for module in network.modules())
     require_ordinary(network, images)
