@@ -80,7 +80,7 @@ def test_verdict_tells_what_training_costs(branches, measured):
 @pytest.mark.parametrize("ratio", [1.04, 0.9, float("nan")])
 def test_times_without_rest_are_not_told_but_warned_of(branches, measured, ratio):
     record = changed(measured, **{"control/step_ratio": ratio})
-    warning = "Times were not measured on a quiet machine: the baseline timed twice differs by more than 3 %."
+    warning = "Times were not measured on an idle machine: the baseline timed twice differs by more than 3 %."
     told = verdict(analyse(branches, record))
     assert told.endswith(warning)
     assert "a training step with" not in told

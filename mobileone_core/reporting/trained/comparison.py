@@ -128,7 +128,7 @@ def control_ratios(result: TrainedResult) -> list[tuple[str, float]]:
     ]
 
 
-def is_quiet(result: TrainedResult) -> bool:
+def is_idle(result: TrainedResult) -> bool:
     """Whether there is a control and all its ratios are within tolerance."""
     ratios = control_ratios(result)
     return bool(ratios) and all(is_within_tolerance(ratio) for _, ratio in ratios)
@@ -137,23 +137,20 @@ def is_quiet(result: TrainedResult) -> bool:
 def _control(result: TrainedResult) -> str:
     ratios = "; ".join(f"{call} {ratio:.3f}" for call, ratio in control_ratios(result))
     if not ratios:
-        return "**not recorded; how quiet the machine was is unknown.**"
-    held = (
-        f"within {TOLERANCE}."
-        if is_quiet(result)
-        else (f"**not within {TOLERANCE}: the machine was not quiet, do not trust the times.**")
-    )
+        return "**not recorded; whether the machine was idle is unknown.**"
+    doubt = f"**not within {TOLERANCE}: the machine was not idle, do not trust the times.**"
+    held = f"within {TOLERANCE}." if is_idle(result) else doubt
     return f"the baseline timed twice, as two levels (ratio {ratios}): {held}"
 
 
 def _doubt(result: TrainedResult) -> str:
     """Why the times are not to be trusted; empty where they are, or where there are none."""
     has_times = any(name.startswith("time/") for row in result.compared_forms.values() for name in row.metrics)
-    if is_quiet(result) or not has_times:
+    if is_idle(result) or not has_times:
         return ""
     has_control = bool(control_ratios(result))
     why = f"the baseline timed twice differs by more than {TOLERANCE}" if has_control else "they have no control"
-    return f"Times were not measured on a quiet machine: {why}."
+    return f"Times were not measured on an idle machine: {why}."
 
 
 def cost_sentences(result: TrainedResult) -> list[str]:
@@ -164,7 +161,7 @@ def cost_sentences(result: TrainedResult) -> list[str]:
     rows = result.compared_forms.values()
     if not rows or not all(map(names_device, rows)):
         return []
-    sentences = (_training(result), _deployed(result)) if is_quiet(result) else (_doubt(result),)
+    sentences = (_training(result), _deployed(result)) if is_idle(result) else (_doubt(result),)
     return [text for text in sentences if text]
 
 
