@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileone_core.coreml.options import Options, Pixels
-from mobileone_core.coreml.quiet import import_coremltools, quiet
+from mobileone_core.coreml.program import import_coremltools, quiet
 from mobileone_core.errors import InputError
 
 IMAGES, LOGITS = "images", "logits"

@@ -1,6 +1,10 @@
 """Reads a Core ML program from its package, without the converter's classes."""
 
+import contextlib
+import io
+import logging
 import struct
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobileone_core.coreml.package import MODEL, WEIGHTS
-from mobileone_core.coreml.quiet import import_coremltools
 from mobileone_core.errors import InputError
 
 BLOB = struct.Struct("<IIQQ")  # sentinel, type, bytes, offset: the header of every array in weight.bin
@@ -53,6 +56,28 @@ class Program:
         for operation in self.operations:
             counts[operation.kind] = counts.get(operation.kind, 0) + 1
         return counts
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Suppress warnings, log messages and progress bars inside the context; exceptions still propagate."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def import_coremltools() -> Any:
+    """Import coremltools, which takes seconds."""
+    with quiet():
+        import coremltools
+
+        return coremltools
 
 
 def read_spec(package: Path) -> Any:

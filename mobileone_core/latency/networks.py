@@ -13,8 +13,7 @@ from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.latency.chain import ChainNetwork, fold_norms
 from mobileone_core.latency.runtimes.session import UnmeasuredError
 from mobileone_core.latency.zoo import MISSING, ZooEntry, zoo_entry
-from mobileone_core.model.calibration import calibrate
-from mobileone_core.model.network import MobileOne, build_model
+from mobileone_core.model.network import MobileOne, build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 

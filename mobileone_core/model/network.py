@@ -1,10 +1,13 @@
 """The MobileOne network: a stem, stages of depthwise and pointwise blocks, a linear classifier."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require_choice, require_integer
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.spec import BLOCK_EXECUTIONS, BlockExecution, ModelSpec
 
@@ -27,17 +30,14 @@ class ClassifierHead(nn.Module):
 class MobileOne(nn.Module):
     """MobileOne (Vasu et al., CVPR 2023) as the authors' released code builds it.
 
-    Where that differs from table 7 of the paper: the stem is one dense 3x3 block with a scale branch, no skip
-    and k = spec.stem_k, and stages 4 and 5 of the table are one stage. Parameters start as PyTorch's layers do,
-    again as released: convolutions and linear layers uniform within 1 / sqrt(fan_in), BN with weight 1 and
-    bias 0. Before BN has seen data an evaluation-mode forward therefore grows from block to block.
+    It differs from table 7 of the paper: the stem is one dense 3x3 block with a scale branch, no skip branch and
+    k = spec.stem_k, and stages 4 and 5 of the table are one stage. Initialization is PyTorch's, as released. In
+    evaluation mode, activations of an untrained network grow from block to block; calibrate prevents that.
     """
 
     def __init__(self, spec: ModelSpec, num_classes: int = 1000, deployed: bool = False) -> None:
         super().__init__()
-        require(
-            isinstance(num_classes, int) and num_classes >= 1, "num_classes", num_classes, "an integer of 1 or more"
-        )
+        require_integer("num_classes", num_classes)
         self.spec = spec
         self.num_classes = num_classes
         self.stem = MobileOneBlock(spec.stem(), spec.activation, deployed)
@@ -47,27 +47,35 @@ class MobileOne(nn.Module):
 
     @property
     def deployed(self) -> bool:
-        """Whether this is the deployed form: one convolution a block."""
+        """Whether this is the deployed form: one convolution per block."""
         return self.stem.deployed
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """The stem's and every stage's output, (N, C_i, H / r_i, W / r_i): r = 2, 4, 8, 16, 32 for s0 to s4."""
+        """Return the outputs of stem and stages, (N, C_i, H / r_i, W / r_i) with r = 2, 4, 8, 16, 32 for s0 to s4."""
         maps = [self.stem(x)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, in_channels, H, W) to logits (N, num_classes)."""
+        """Map images (N, in_channels, H, W) to logits (N, num_classes)."""
         logits: Tensor = self.head(self.forward_features(x)[-1])
         return logits
 
 
 def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: BlockExecution = "branches") -> MobileOne:
-    """A freshly initialized network in train form, from a spec or a variant's name (s0 to s4, tiny, small).
+    """Build a freshly initialized network in train form.
 
-    execution is how it computes in training, as set_execution says. Raises InputError for an unknown variant, a
-    num_classes below 1 or an unknown execution.
+    Args:
+        spec: A ModelSpec or a variant's name (s0 to s4, tiny, small).
+        num_classes: Outputs of the classifier.
+        execution: How blocks compute in training, see set_execution.
+
+    Raises InputError.
+
+    >>> model = build_model(ModelSpec.preset("tiny", k=2), num_classes=10)
+    >>> model(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
     """
     if isinstance(spec, str):
         spec = ModelSpec.preset(spec)
@@ -77,15 +85,15 @@ def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: Block
 
 
 def set_execution(module: AnyModule, execution: BlockExecution) -> AnyModule:
-    """Set how every block of a network, or of any module, computes in training; returns the module.
+    """Set how every block of a network, or of any module, computes in training; return the module.
 
-    "branches" computes every branch; "folded" their sum as one convolution, with the same outputs, gradients and
-    running statistics up to rounding (model/folded), in memory that hardly grows with k; "auto" chooses for each block
-    and input the one that was measured to be faster (model/folded/rule.py). Parameters, buffers and state dict are the
-    same for all. Where a BN does not follow the batch (evaluation mode, frozen statistics) and in the deployed form
-    nothing changes. Hooks on the parts of a branch do not run where it is folded. Raises InputError for any other.
+    "branches" computes every branch. "folded" computes their sum as one convolution with the same outputs, gradients
+    and running statistics up to rounding (model/folded); its memory hardly grows with k. "auto" chooses per block and
+    input what was measured to be faster (model/folded/rule.py). Parameters, buffers and state dict do not differ. The
+    deployed form, evaluation mode and frozen BN are not affected. Hooks on parts of a folded branch do not run. Raises
+    InputError for another value.
     """
-    require(execution in BLOCK_EXECUTIONS, "execution", execution, f"one of {', '.join(BLOCK_EXECUTIONS)}")
+    require_choice("execution", execution, BLOCK_EXECUTIONS)
     for part in module.modules():
         if isinstance(part, MobileOneBlock):
             part.execution = execution
@@ -93,15 +101,33 @@ def set_execution(module: AnyModule, execution: BlockExecution) -> AnyModule:
 
 
 def set_sync_batchnorm(module: AnyModule, sync_batchnorm: bool = True) -> AnyModule:
-    """Let every block of a network, or of any module, normalize by the batch of all ranks; returns the module.
+    """Let every block of a network, or of any module, normalize by the batch of all ranks; return the module.
 
     The ranks are those of torch.distributed's default group, on GPUs or CPUs. Each folded block takes one all-reduce
     forward and one backward (model/folded/distributed.py); with "auto" all blocks are folded. Under DDP, ranks whose
-    losses are means over equal shares of a batch train as one process does with the whole batch. Without a group, or
-    with a single rank, nothing changes. Branches computed one by one cannot do it: their forward in training raises
-    InputError where there are other ranks.
+    losses are means over equal shares of a batch train as one process does with the whole batch. A block that computes
+    its branches one by one raises InputError in training if there are other ranks.
     """
     for part in module.modules():
         if isinstance(part, MobileOneBlock):
             part.sync_batchnorm = sync_batchnorm
     return module
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Set every BN's running statistics to those of some batches of images, and switch to evaluation mode.
+
+    With initial statistics activations explode from block to block, and slow arithmetic on denormals would be timed.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+    network.train()
+    for batch in batches:
+        network(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()

@@ -1,4 +1,4 @@
-"""From the train form to the deployed form: every block's branches folded into one convolution."""
+"""Folds the branches of every block into one convolution: train form to deployed form."""
 
 import copy
 from typing import TypeVar
@@ -16,11 +16,15 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def reparameterize(model: AnyModule) -> AnyModule:
-    """A copy of a network, a block or any module that holds blocks, with every block in deployed form.
+    """Return a copy of a network, or of any module with MobileOne blocks, with every block in deployed form.
 
-    Folding is exact (section 3.3): computed in float64, then rounded to the parameters' dtype. The model is left
-    as it was; one that is deployed already comes back as a copy. Raises InputError (a ValueError) in train mode,
-    where batch normalization still follows the batch.
+    Folding is exact (section 3.3): computed in float64, then rounded to the parameters' dtype. The model itself does
+    not change. Raises InputError (a ValueError) in train mode, where batch normalization uses batch statistics.
+
+    >>> from mobileone_core.model.network import build_model
+    >>> deployed = reparameterize(build_model("tiny", num_classes=10).eval())
+    >>> sum(isinstance(module, nn.BatchNorm2d) for module in deployed.modules())
+    0
     """
     if any(module.training for module in model.modules()):
         raise InputError("model: it is in train mode, and only evaluation mode can be folded; call model.eval() first")
@@ -33,7 +37,7 @@ def reparameterize(model: AnyModule) -> AnyModule:
 
 @torch.no_grad()
 def fold_block(block: MobileOneBlock) -> tuple[Tensor, Tensor]:
-    """Kernel (C_out, C_in / groups, kernel, kernel) and bias (C_out) of a train-form block, in float64 on the CPU."""
+    """Fold a train-form block to kernel (C_out, C_in / groups, kernel, kernel) and bias (C_out), float64 on the CPU."""
     folded = [_fold_branch(branch, block.spec) for branch in block.branches()]
     kernels, biases = zip(*folded, strict=True)
     return torch.stack(kernels).sum(0), torch.stack(biases).sum(0)

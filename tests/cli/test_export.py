@@ -17,8 +17,7 @@ from mobileone_core.cli import console
 from mobileone_core.cli.commands.export import class_labels
 from mobileone_core.coreml.package import package_hash
 from mobileone_core.errors import InputError
-from mobileone_core.model.calibration import calibrate
-from mobileone_core.model.network import build_model
+from mobileone_core.model.network import build_model, calibrate
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import export_weights
 from mobileone_core.study.record.record import create_record

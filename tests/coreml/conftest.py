@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from mobileone_core.model.calibration import calibrate
-from mobileone_core.model.network import build_model
+from mobileone_core.model.network import build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 

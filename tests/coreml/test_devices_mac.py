@@ -25,8 +25,7 @@ from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.package import package_hash
 from mobileone_core.coreml.program import read_program
 from mobileone_core.errors import InputError
-from mobileone_core.model.calibration import calibrate
-from mobileone_core.model.network import build_model
+from mobileone_core.model.network import build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 

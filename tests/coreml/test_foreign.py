@@ -9,7 +9,7 @@ from mobileone_core.coreml.convert import convert, save
 from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.program import read_program
 from mobileone_core.coreml.verify import TOLERANCE, worst_error
-from mobileone_core.model.calibration import calibrate
+from mobileone_core.model.network import calibrate
 
 TORCHVISION = (
     "mobilenet_v2",

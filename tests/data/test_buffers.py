@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mobileone_core.data.augment import Normalize
-from mobileone_core.data.buffers import SPARES, ImageSlots, SpareFloats
 from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
+from mobileone_core.data.stream import SPARES, ImageSlots, SpareFloats
 
 HOLDERS = {
     "itself": lambda tensor: tensor,

@@ -10,7 +10,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import Chain, ChainActivation, ChainBlock, LatencyCell
 from mobileone_core.latency.chain import ChainNetwork, chain_activation, fold_norms
 from mobileone_core.latency.networks import build_images, build_network, count_cost
-from mobileone_core.model.calibration import calibrate
+from mobileone_core.model.network import calibrate
 
 SMALL = LatencyCell(Chain(width=16), image_size=32, num_classes=10)
 

@@ -5,8 +5,7 @@ import onnxruntime
 import torch
 
 from mobileone_core.latency.onnx import export_onnx
-from mobileone_core.model.calibration import calibrate
-from mobileone_core.model.network import build_model
+from mobileone_core.model.network import build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
 
 

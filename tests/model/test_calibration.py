@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mobileone_core.model.calibration import calibrate
+from mobileone_core.model.network import calibrate
 
 
 def test_calibration_gives_the_statistics_of_its_batches():

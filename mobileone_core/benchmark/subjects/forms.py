@@ -16,9 +16,8 @@ from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
 from mobileone_core.benchmark.subjects.base import Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.latency.cell import Form
-from mobileone_core.model.calibration import calibrate
 from mobileone_core.model.cost import model_cost
-from mobileone_core.model.network import build_model
+from mobileone_core.model.network import build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
