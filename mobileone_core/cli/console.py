@@ -10,18 +10,17 @@ from mobileone_core.cli.guard import guarded
 from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.latency import Import, Latency, Run
-from mobileone_core.cli.options.record import Report, Status, Ui
 from mobileone_core.cli.options.study import CONFIG
-from mobileone_core.cli.options.workspace import CommandOptions
+from mobileone_core.cli.options.workspace import CommandOptions, Report, Status, Ui
 
 COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.commands, imported when it runs
-    Status: "record:status",
+    Status: "run:status",
     Report: "report:report",
-    Ui: "record:ui",
+    Ui: "run:ui",
     Evaluate: "evaluate:evaluate_checkpoint",
     Export: "export:export",
-    Run: "device_run:measure_on_device",
-    Import: "device_import:import_measurements",
+    Run: "latency:measure_on_device",
+    Import: "latency:import_measurements",
 }
 
 

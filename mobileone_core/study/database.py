@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import one_line
-from mobileone_core.study.workspace import redacted
+from mobileone_core.study.workspace import one_line, redacted
 from mobileone_core.training.cell import SCHEMA
 
 PREFIX = "sqlite:///"

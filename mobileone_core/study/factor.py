@@ -1,6 +1,6 @@
-"""A study variable: levels, and what each of them sets in a cell."""
+"""A study variable: levels, what each of them sets in a cell, and levels and fields as text."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from dataclasses import field as item
 from typing import Any, TypeVar
@@ -9,6 +9,7 @@ from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.training.cell import MULTIPLES, VARIED, CellSpec
+from mobileone_core.training.recipe import Phase, Teacher
 
 Level = str | int | float | bool | tuple[int, ...]
 PLAIN = (str, int, float, bool, type(None))
@@ -105,3 +106,42 @@ def level_label(setting: Mapping[str, Level]) -> str:
     if len(texts) == 1:
         return next(iter(texts.values()))
     return ", ".join(f"{name} = {text}" for name, text in texts.items())
+
+
+def field_text(name: str, value: Any) -> str:
+    """A field and its value: "activation gelu", "teacher small"."""
+    return TEXTS[name](value) if name in TEXTS else f"{name} {level_text(value)}"
+
+
+def sizes_text(phases: Sequence[Phase]) -> str:
+    """The resolutions of progressive learning: "24, 28, 32 px"."""
+    return f"{', '.join(str(phase.image_size) for phase in phases)} px"
+
+
+def _ema_text(decay: float) -> str:
+    return f"averaged weights (EMA {decay:g})" if decay else "last weights"
+
+
+def _annealing_text(end: float | None) -> str:
+    return "constant weight decay" if end is None else f"weight decay annealed to {end:g}"
+
+
+def _phases_text(phases: Sequence[Phase]) -> str:
+    if not phases:
+        return "no progressive learning"
+    strengths = ", ".join(str(float(phase.autoaugment)) for phase in phases)
+    return f"progressive learning {sizes_text(phases)} with AutoAugment {strengths}"
+
+
+def _teachers_text(teachers: Sequence[Teacher]) -> str:
+    names = [item.network + (f" (weights {item.weights})" if item.weights else "") for item in teachers]
+    return f"teacher{'s' if len(names) > 1 else ''} {', '.join(names)}" if names else "no teacher"
+
+
+TEXTS: Mapping[str, Callable[[Any], str]] = {
+    "image_size": lambda pixels: f"{pixels} px",
+    "phases": _phases_text,
+    "teachers": _teachers_text,
+    "weight_decay_end": _annealing_text,
+    "ema_decay": _ema_text,
+}

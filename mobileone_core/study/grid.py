@@ -13,8 +13,7 @@ from mobileone_core.benchmark.spec import Entry, FormsSpec
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Study, require_baselines
-from mobileone_core.study.factor import Level, fields_of, level_label
-from mobileone_core.study.field_text import field_text, sizes_text
+from mobileone_core.study.factor import Level, field_text, fields_of, level_label, sizes_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
 from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import CellSpec

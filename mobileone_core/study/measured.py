@@ -15,7 +15,6 @@ from mobileone_core.fields import help_texts, option
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.declaration import Declaration, require_baselines
 from mobileone_core.study.factor import Factor, Level, MeasuredCell, fields_of, level_label
-from mobileone_core.study.job import MEASURE
 from mobileone_core.study.options import (
     PlanRequest,
     StudyOptions,
@@ -27,6 +26,7 @@ from mobileone_core.study.options import (
     spec_options,
 )
 from mobileone_core.study.plan import Plan, PlannedComparison, canonical_json, study_from_json
+from mobileone_core.study.workspace import MEASURE
 
 View = Literal["levels", "correlation", "backbones", "training"]
 STEP_VIEWS = ("training",)  # the others show latencies

@@ -16,8 +16,8 @@ from mobileone_core.fields import as_tuples
 from mobileone_core.model.cost import ModelCost, model_cost
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level
-from mobileone_core.study.job import TRAIN
 from mobileone_core.study.rows import StudyRecord
+from mobileone_core.study.workspace import TRAIN
 from mobileone_core.training.cell import CellSpec, teacher_cell
 
 Role = Literal["cell", "teacher", "comparison"]

@@ -14,17 +14,18 @@ from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import spec_options
-from mobileone_core.study.pareto import Point, front
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
 from mobileone_core.study.presets import TrainingOptions
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search import (
     STAGES,
     Genes,
+    Point,
     SearchStudy,
     Space,
     deployed,
     deployed_levels,
+    front,
     genes_text,
     hand_made,
     levels_of,

@@ -1,10 +1,14 @@
-"""Locations of a study's queue, record and checkpoints."""
+"""Settings of a run as data: where queue, record and checkpoints lie, and how workers and their queue behave."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mobileone_core.errors import require
+from mobileone_core.errors import InputError, require
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.observer import TrainingFailed
+from mobileone_core.training.recipe import Teacher
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # supported by MLflow
 
@@ -47,3 +51,71 @@ class Workspace:
     def checkpoints(self, queue: str, key: str) -> Path:
         """Directory of a cell's last.ckpt, one per queue: queues that share a cell do not share its attempts."""
         return self.runs / "checkpoints" / queue / key
+
+
+PLAIN_ERRORS = (InputError, TrainingFailed)  # their messages need no class name
+TRAIN = "mobileone_core.training.run:train_cell"
+MEASURE = "mobileone_core.benchmark.measure:measure"
+
+
+@dataclass(frozen=True)
+class QueueTiming:
+    """Intervals of the queue, in seconds."""
+
+    heartbeat: int = 60  # between two heartbeats
+    grace: int = 180  # without heartbeat, until a trial counts as dead
+    claim: float = 10.0  # from the claim, until a process must have named itself
+    busy: float = 120.0  # to wait for a locked database
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The queue's timing, and the functions, as "module:function", that train a cell and measure a comparison.
+
+    The module of preload is imported before workers are forked.
+    """
+
+    timing: QueueTiming = field(default_factory=QueueTiming)
+    train: str = TRAIN
+    measure: str = MEASURE
+    preload: str = TRAIN
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where and how a run works.
+
+    workers: number of processes; data_root: directory of the data set; teachers: files of teachers' weights.
+    """
+
+    workspace: Workspace
+    workers: int = 1
+    execution: Execution = field(default_factory=Execution)
+    data_root: Path | None = None
+    teachers: Mapping[Teacher, Path] = field(default_factory=dict)
+    engine: Engine = field(default_factory=Engine)
+
+    def __post_init__(self) -> None:
+        require(self.workers >= 1, "workers", self.workers, "an integer of 1 or more")
+
+
+@dataclass(frozen=True)
+class Job:
+    """The cells of one queue that a run works on: those with the given keys, or all."""
+
+    setup: Setup
+    queue: str
+    cells: frozenset[str] | None = None
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace of the setup."""
+        return self.setup.workspace
+
+
+def one_line(error: BaseException) -> str:
+    """Message of an error's first cause in one line, with the name of its class unless the message is our own."""
+    while error.__cause__ is not None and not isinstance(error, PLAIN_ERRORS):
+        error = error.__cause__
+    text = " ".join(str(error).split())[:400]
+    return text if isinstance(error, PLAIN_ERRORS) else f"{type(error).__name__}: {text}"

@@ -17,11 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.job import Setup
 from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Setup, Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import EpochRecord

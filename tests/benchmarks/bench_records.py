@@ -28,10 +28,9 @@ from typing import Any
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.job import Engine, Job, Setup
 from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.presets import preset_cell
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Engine, Job, Setup, Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import CellResult, EpochRecord, Observer

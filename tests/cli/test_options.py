@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mobileone_core.cli.commands.report import report_directory
 from mobileone_core.cli.options.study import parse
-from mobileone_core.cli.paths import reports_directory, runs_directory
+from mobileone_core.cli.options.workspace import reports_directory, runs_directory
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.cli.commands import report
-from mobileone_core.cli.options.record import Report
-from mobileone_core.cli.options.workspace import WorkspaceOptions
+from mobileone_core.cli.options.workspace import Report, WorkspaceOptions
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.report import write_report

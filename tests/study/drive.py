@@ -6,10 +6,9 @@ from pathlib import Path
 
 from study_fakes import MEASURE, Engine, QueueTiming, small_plan
 
-from mobileone_core.study.job import Setup
 from mobileone_core.study.run.progress import Progress
 from mobileone_core.study.run.runner import run_study
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Setup, Workspace
 from mobileone_core.training.execution import Execution
 
 

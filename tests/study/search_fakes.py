@@ -8,9 +8,9 @@ from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import EntryResult
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor
-from mobileone_core.study.job import Engine, QueueTiming
 from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.search_plan import SearchPlan
+from mobileone_core.study.workspace import Engine, QueueTiming
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Recipe
 

@@ -15,8 +15,8 @@ from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.job import Engine, QueueTiming
 from mobileone_core.study.measured import MeasuredStudy
+from mobileone_core.study.workspace import Engine, QueueTiming
 from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.observer import CellResult, EpochRecord
 from mobileone_core.training.recipe import Recipe, Teacher

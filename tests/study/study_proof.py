@@ -12,7 +12,6 @@ from pathlib import Path
 import cloudpickle
 from study_fakes import FAST, Lines
 
-from mobileone_core.study.job import Job, Setup
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
@@ -20,7 +19,7 @@ from mobileone_core.study.run.planner import plan_cells
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.run.worker import StopRequest, Worker
 from mobileone_core.study.state import cell_states, is_settled
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Job, Setup, Workspace
 from mobileone_core.training.execution import Execution
 
 CHILDREN = multiprocessing.get_context("forkserver")  # forks of a process without threads, unlike this one

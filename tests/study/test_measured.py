@@ -18,7 +18,6 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.factor import level_label
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.job import Setup
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.record.access import recorded_plans
@@ -26,6 +25,7 @@ from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.status import plan_lines
+from mobileone_core.study.workspace import Setup
 
 STUDY = latency_study()
 

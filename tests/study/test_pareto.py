@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mobileone_core.study.pareto import Point, front, hypervolume
+from mobileone_core.study.search import Point, front, hypervolume
 
 points = st.lists(st.builds(Point, st.integers(0, 6), st.integers(0, 6)), max_size=12)
 

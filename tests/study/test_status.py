@@ -6,7 +6,7 @@ import pytest
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.study.declaration import Factor, Study
-from mobileone_core.study.field_text import field_text
+from mobileone_core.study.factor import field_text
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.status import plan_lines

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
-from mobileone_core.cli.options.record import Report
-from mobileone_core.cli.paths import reports_directory, runs_directory, workspace_directory
+from mobileone_core.cli.options.workspace import Report, reports_directory, runs_directory, workspace_directory
 from mobileone_core.errors import require
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.report import (

@@ -1,18 +1,19 @@
-"""The command of one study: parse, plan, run what is missing, report."""
+"""The command of one study (parse, plan, run what is missing, report), and `mobileone status` and `ui`."""
 
 import sys
 from collections.abc import Sequence
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
 from mobileone_core.cli.options.study import Command, RunOptions, parse
+from mobileone_core.cli.options.workspace import Status, Ui
 from mobileone_core.data.download import prepare_data
 from mobileone_core.errors import require
 from mobileone_core.study.declaration import Declaration
-from mobileone_core.study.job import Engine, Setup
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.run.loop import resumed, run_plan
 from mobileone_core.study.run.runner import Outcome, RunDisplay, join
 from mobileone_core.study.state import cell_states, is_settled
+from mobileone_core.study.workspace import Engine, Setup
 
 
 def main(study: Declaration, arguments: Sequence[str] | None = None) -> None:
@@ -86,3 +87,23 @@ def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> int:
     for item in outcome.failures:
         print(f"failed: {item.label}: {item.error}; the same command tries it again", file=sys.stderr)
     return COMPLETE if outcome.is_complete and is_sound else INCOMPLETE
+
+
+def status(options: Status) -> int:
+    """Print every cell, after a repair if one is requested."""
+    from mobileone_core.study.status import status_lines
+
+    workspace = options.storage.workspace
+    if options.repair:
+        from mobileone_core.study.run.planner import repair
+
+        print("\n".join(repair(workspace)) or "nothing to repair")
+    print("\n".join(status_lines(workspace, options.studies)))
+    return COMPLETE
+
+
+def ui(options: Ui) -> int:
+    """Serve the record until interrupted."""
+    from mobileone_core.study.record.ui import serve
+
+    return serve(options.storage.workspace, options.port)

@@ -1,12 +1,11 @@
-"""Options that several commands share: where the workspace lies."""
+"""Where the workspace lies, and the options of the commands that need no more: `mobileone status`, `report`, `ui`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from mobileone_core.cli.paths import runs_directory
 from mobileone_core.study.workspace import Workspace
 
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
@@ -30,8 +29,8 @@ class RecordOptions:
 
     @property
     def workspace(self) -> Workspace:
-        """The workspace with this record."""
-        return Workspace.at(self.runs or runs_directory(), tracking=self.tracking)
+        """The workspace with this record, and with the queue if the options name one."""
+        return Workspace.at(self.runs or runs_directory(), vars(self).get("queue", ""), self.tracking)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,52 @@ class WorkspaceOptions(RecordOptions):
     queue: str = ""
     """Optuna storage URL; optuna.db in the runs directory if not given."""
 
-    @property
-    def workspace(self) -> Workspace:
-        """The workspace with this queue and record."""
-        return Workspace.at(self.runs or runs_directory(), self.queue, self.tracking)
+
+def workspace_directory() -> Path:
+    """The directory with studies/, runs/ and reports/: the checkout of this package, else the current directory."""
+    checkout = Path(__file__).resolve().parents[3]
+    return checkout if (checkout / "studies").is_dir() else Path.cwd()
+
+
+def runs_directory() -> Path:
+    """The default directory of queue, record and checkpoints."""
+    return workspace_directory() / "runs"
+
+
+def reports_directory() -> Path:
+    """The directory of the reports of default studies."""
+    return workspace_directory() / "reports"
+
+
+Studies = tyro.conf.Positional[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Status(CommandOptions):
+    """Show every cell of every study, or of those named."""
+
+    studies: Studies = ()
+    """Names of studies; all if none is given."""
+    storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
+    repair: bool = False
+    """Repair what dead processes left behind; without it nothing is written."""
+
+
+@dataclass(frozen=True)
+class Report(CommandOptions):
+    """Write tables, figures and pages from the record, or from reports/ if there is no record."""
+
+    studies: Studies = ()
+    """Names of studies; all if none is given."""
+    storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
+    reports: Directory = None
+    """Reports of default studies; reports/ of this workspace if not given."""
+
+
+@dataclass(frozen=True)
+class Ui(CommandOptions):
+    """Serve the record with MLflow's UI on this machine alone."""
+
+    storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
+    port: int = 5000
+    """First port to try."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.model.cost import FormCost, model_cost
 from mobileone_core.reporting.document import MISSING
-from mobileone_core.study.pareto import Point, front, hypervolume
 from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.search import Point, front, hypervolume
 from mobileone_core.study.search_plan import CANDIDATE, RATIO, SearchPlan
 from mobileone_core.study.statistics import Summary, summarize
 

@@ -4,8 +4,7 @@ import math
 from collections.abc import Sequence
 
 from mobileone_core.reporting.trained.result import TrainedResult
-from mobileone_core.study.factor import Factor, fields_of, level_text
-from mobileone_core.study.field_text import field_text
+from mobileone_core.study.factor import Factor, field_text, fields_of, level_text
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.training.cell import CellSpec
 

@@ -11,8 +11,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from mobileone_core.study.pareto import Point
-from mobileone_core.study.search import Genes, Sampler
+from mobileone_core.study.search import Genes, Point, Sampler
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 

@@ -11,11 +11,11 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.plan import Queued
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.storage import open_storage, trial_states, trial_view
 from mobileone_core.study.queue.trials import VOID, TrialView
+from mobileone_core.study.workspace import QueueTiming
 
 ATTEMPT_ATTRIBUTES = ("owner", "runs", "run", "error", "warning")  # of one attempt; all others describe the cell
 LIVE = ("WAITING", "RUNNING", "COMPLETE")

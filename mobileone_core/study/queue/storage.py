@@ -14,8 +14,8 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 
 from mobileone_core.study.database import database_error, database_exists, has_table, sqlite_path
-from mobileone_core.study.job import QueueTiming
 from mobileone_core.study.queue.trials import VOID, TrialView
+from mobileone_core.study.workspace import QueueTiming
 
 optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 

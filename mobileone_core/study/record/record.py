@@ -38,11 +38,10 @@ from mobileone_core.study.database import (
     sqlite_path,
 )
 from mobileone_core.study.factor import Level, level_text
-from mobileone_core.study.job import one_line
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.record.tables import PLAN, RecordedRun, RunStatus
 from mobileone_core.study.record.writer import RunWriter
-from mobileone_core.study.workspace import Workspace, is_server, redacted
+from mobileone_core.study.workspace import Workspace, is_server, one_line, redacted
 from mobileone_core.training.cell import SCHEMA, CellSpec
 
 for _name in ("mlflow", "alembic"):

@@ -11,13 +11,12 @@ from mlflow.entities import Param
 from mobileone_core.errors import InputError, require
 from mobileone_core.study.database import database_error
 from mobileone_core.study.declaration import RESERVED
-from mobileone_core.study.job import one_line
 from mobileone_core.study.locks import planning
 from mobileone_core.study.process import Owner
 from mobileone_core.study.record.record import RECORD_ERRORS, Record, create_record
 from mobileone_core.study.record.tables import PLAN
 from mobileone_core.study.record.writer import RunWriter
-from mobileone_core.study.workspace import Workspace, redacted
+from mobileone_core.study.workspace import Workspace, one_line, redacted
 
 OWNER = "owner"  # the tag that tells which process writes a run
 

@@ -12,7 +12,6 @@ from pkgutil import resolve_name
 
 from mobileone_core.benchmark.spec import EntryResult, read_spec
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import Job
 from mobileone_core.study.locks import measuring
 from mobileone_core.study.plan import PlannedCell, PlannedComparison
 from mobileone_core.study.queue.queue import Claim, Queue
@@ -20,7 +19,7 @@ from mobileone_core.study.record.record import WEIGHTS, Record
 from mobileone_core.study.record.tables import COUNT
 from mobileone_core.study.record.writer import RunWriter
 from mobileone_core.study.state import CellState, study_names, study_states
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Job, Workspace
 from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Teacher

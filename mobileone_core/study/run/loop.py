@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from mobileone_core.study.job import Setup
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import record_exists, recorded_plans
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.run.runner import Outcome, RunDisplay, run_study
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Setup, Workspace
 
 
 def run_plan(plan: Plan, setup: Setup, display: Callable[[Plan], RunDisplay]) -> tuple[Plan, Outcome]:

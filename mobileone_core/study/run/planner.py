@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.study.database import database_error, database_exists, sqlite_path
-from mobileone_core.study.job import Job, QueueTiming
 from mobileone_core.study.locks import planning
 from mobileone_core.study.plan import Plan, Queued
 from mobileone_core.study.queue.queue import Queue
@@ -15,7 +14,7 @@ from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.access import run_statuses
 from mobileone_core.study.record.record import RECORD_ERRORS, Record, create_record
 from mobileone_core.study.state import cell_states, study_names
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Job, QueueTiming, Workspace
 
 QUEUED = ("waiting", "running", "complete")
 

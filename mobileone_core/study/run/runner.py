@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import TRAIN, Job, Setup
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.run.worker_pool import WorkerPool
 from mobileone_core.study.state import (
@@ -20,7 +19,7 @@ from mobileone_core.study.state import (
     study_states,
     waiting_for_failed,
 )
-from mobileone_core.study.workspace import redacted
+from mobileone_core.study.workspace import TRAIN, Job, Setup, redacted
 from mobileone_core.training.cell import CellSpec
 
 POLL = 0.3  # seconds between looks at the queue

@@ -11,13 +11,13 @@ from multiprocessing.connection import Connection
 from pkgutil import resolve_name
 
 from mobileone_core.study.environment import environment_tags
-from mobileone_core.study.job import Job, one_line
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.attempt import Attempt, RunLog
 from mobileone_core.study.run.planner import kill_runs
+from mobileone_core.study.workspace import Job, one_line
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.observer import TrainingStopped

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import Job
+from mobileone_core.study.workspace import Job
 from mobileone_core.training.cell import CellSpec
 
 WORKER_MODULE = "mobileone_core.study.run.worker"

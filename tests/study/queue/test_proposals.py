@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobileone_core.study.pareto import Point
 from mobileone_core.study.queue.proposals import MeasuredCandidate, propose
+from mobileone_core.study.search import Point
 
 SIZES = {"k": 3, "width": 4, "depth": 2, "se": 1}
 SAMPLERS = ("nsga2", "tpe", "random")

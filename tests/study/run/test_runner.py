@@ -14,11 +14,11 @@ from study_proof import assert_exactly_once, give_databases, in_child, plan_and_
 from study_proof import run_plan as run
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import Setup
 from mobileone_core.study.run.planner import plan_cells
 from mobileone_core.study.run.runner import SignalGuard, join, run_study
 from mobileone_core.study.run.worker_pool import MAX_REPLACEMENTS
 from mobileone_core.study.state import cell_states
+from mobileone_core.study.workspace import Setup
 from mobileone_core.training.execution import Execution
 
 DRIVE = Path(__file__).parents[1] / "drive.py"

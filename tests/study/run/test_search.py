@@ -15,15 +15,15 @@ from study_fakes import Lines, script
 from study_proof import give_databases, run_statuses
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.job import Setup
 from mobileone_core.study.kinds import read_plan
-from mobileone_core.study.pareto import front
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.loop import resumed, run_plan
+from mobileone_core.study.search import front
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.status import plan_lines
+from mobileone_core.study.workspace import Setup
 from mobileone_core.training.execution import Execution
 
 DRIVE = Path(__file__).parents[1] / "search_drive.py"

@@ -9,10 +9,10 @@ import torch
 from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases
 
-from mobileone_core.study.job import Engine, Job, Setup
 from mobileone_core.study.run import worker, worker_pool
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.run.worker_pool import MAX_REPLACEMENTS, WorkerPool
+from mobileone_core.study.workspace import Engine, Job, Setup
 from mobileone_core.training import distributed
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
