@@ -12,7 +12,7 @@ import torch
 from mobileone_core.benchmark.interleave import Progress, interleave
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import AnySpec, EntryResult, FormsSpec, LatencySpec, StepSpec
-from mobileone_core.benchmark.subjects.base import CONTROL, Prepared, Subject
+from mobileone_core.benchmark.subjects import CONTROL, Prepared, Subject
 from mobileone_core.benchmark.subjects.forms import FormsSubject
 from mobileone_core.benchmark.subjects.latency import LatencySubject
 from mobileone_core.benchmark.subjects.step import StepSubject

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.latency.chain import ChainNetwork, fold_norms
-from mobileone_core.latency.runtimes.session import UnmeasuredError
+from mobileone_core.latency.runtimes import UnmeasuredError
 from mobileone_core.latency.zoo import MISSING, ZooEntry, zoo_entry
 from mobileone_core.model.network import MobileOne, build_model, calibrate
 from mobileone_core.model.reparam import reparameterize

@@ -16,12 +16,13 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import load_weights
+from mobileone_core.training.execution import autocast
 from mobileone_core.training.recipe import Precision
 from mobileone_core.training.tasks.task import Task
 
 Form = Literal["file", "train", "deployed"]
+TensorsOf = Callable[[Any], Sequence[Tensor]]
 Progress = Callable[[int, MetricCollection], None]  # progress(images so far, their metrics)
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def read_network(spec: ModelSpec, num_classes: int, weights: Path, form: Form = "file") -> MobileOne:
@@ -71,7 +72,7 @@ def evaluate(  # noqa: PLR0913
     started = time.perf_counter()
     with torch.inference_mode():
         for pixels, targets in batches:
-            with torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
+            with autocast(device, precision):
                 outputs = network(pixels.contiguous(memory_format=layout))
             metrics.update(outputs, targets)
             loss += float(task.image_losses(outputs, targets).mean()) * len(pixels)
@@ -80,11 +81,9 @@ def evaluate(  # noqa: PLR0913
     if not math.isfinite(loss):
         raise InputError(f"{stage}/loss: {loss}; the network's outputs are not finite")
     seconds = time.perf_counter() - started
-    results = {"loss": loss / images, "images": float(images), **metrics.compute()}
-    return {
-        **{f"{stage}/{name}": float(value) for name, value in results.items()},
-        "time/images_per_second": images / seconds,
-    }
+    results = {"loss": loss / images, "images": images, **metrics.compute()}
+    named = {f"{stage}/{name}": float(value) for name, value in results.items()}
+    return {**named, "time/images_per_second": images / seconds}
 
 
 class FormDifference:
@@ -94,10 +93,7 @@ class FormDifference:
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        layout: torch.memory_format,
-        tensors: Callable[[Any], Sequence[Tensor]] = lambda outputs: [outputs],
+        self, network: nn.Module, layout: torch.memory_format, tensors: TensorsOf = lambda outputs: [outputs]
     ) -> None:
         self.deployed, self.tensors = reparameterize(network).to(memory_format=layout), tensors
         device = next(self.deployed.parameters()).device

@@ -73,3 +73,11 @@ def resolve_device(execution: Execution, precision: Precision) -> "torch.device"
     # torch 2.14's backward of a channels-last 1x1 convolution, 3 channels, stride 2 (the stem), writes out of bounds
     require(not execution.channels_last, "channels_last", True, "it needs a GPU: on a CPU torch corrupts memory")
     return device
+
+
+def autocast(device: "torch.device", precision: Precision) -> "torch.autocast":
+    """The context in which networks compute in a recipe's precision; it changes nothing for 32."""
+    import torch
+
+    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    return torch.autocast(device.type, dtypes.get(precision), enabled=precision in dtypes)

@@ -20,15 +20,14 @@ from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import require
 from mobileone_core.files import write_whole
 from mobileone_core.model.network import set_sync_batchnorm
-from mobileone_core.training.batches import EpochBatches
 from mobileone_core.training.callbacks import EpochRecorder, read_history
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
-from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution, resolve_device
-from mobileone_core.training.module import CellModule
+from mobileone_core.training.module import CellModule, EpochBatches
 from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
+from mobileone_core.training.optimizer import warn_if_horizon_is_long
 from mobileone_core.training.recipe import Recipe, Teacher
 from mobileone_core.training.tasks.task import Task, build_task
 

@@ -15,8 +15,8 @@ from mobileone_core.benchmark.measure import measure
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import Entry, LatencySpec
+from mobileone_core.benchmark.subjects import Prepared
 from mobileone_core.benchmark.subjects import latency as module
-from mobileone_core.benchmark.subjects.base import Prepared
 from mobileone_core.benchmark.subjects.latency import LatencySubject
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork, Runtime

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobileone_core.benchmark.memory import peak_bytes, saved_bytes
+from mobileone_core.benchmark.calls import peak_bytes, saved_bytes
 
 CPU = torch.device("cpu")
 NUMBERS = 1 << 16

@@ -16,8 +16,7 @@ from mobileone_core.benchmark.interleave import TimedCall, interleave
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.latency.networks import build_images, build_network
-from mobileone_core.latency.runtimes import prepare
-from mobileone_core.latency.runtimes.session import SessionSource
+from mobileone_core.latency.runtimes import SessionSource, prepare
 
 
 def main(repeats: int = 10) -> None:

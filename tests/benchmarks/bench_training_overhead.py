@@ -23,9 +23,8 @@ from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.ema import AveragedNetwork
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.optimizer import build_optimizer
+from mobileone_core.training.optimizer import AveragedNetwork, build_optimizer
 from mobileone_core.training.recipe import recipe_preset
 from mobileone_core.training.run import train_cell
 

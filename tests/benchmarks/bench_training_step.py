@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mobileone_core.benchmark.calls import saved_bytes
 from mobileone_core.benchmark.interleave import collection_off
-from mobileone_core.benchmark.memory import saved_bytes
 from mobileone_core.benchmark.subjects.step import timm_twin
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec

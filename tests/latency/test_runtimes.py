@@ -9,7 +9,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.latency import runtimes
 from mobileone_core.latency.cell import LatencyCell, NamedNetwork, Runtime
 from mobileone_core.latency.networks import build_images, build_network
-from mobileone_core.latency.runtimes.session import SessionSource, UnmeasuredError
+from mobileone_core.latency.runtimes import SessionSource, UnmeasuredError
 
 CELL = LatencyCell(NamedNetwork("mobileone_tiny"), image_size=32, num_classes=10)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from mobileone_core.data.epochs import Share
 from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.data.spec import DataSpec
-from mobileone_core.training.batches import EpochBatches
+from mobileone_core.training.module import EpochBatches
 from mobileone_core.training.recipe import Phase, Recipe
 
 

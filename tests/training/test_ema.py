@@ -7,7 +7,7 @@ import torch
 from timm.utils import ModelEmaV2
 from torch import nn
 
-from mobileone_core.training.ema import AveragedNetwork, warn_if_horizon_is_long
+from mobileone_core.training.optimizer import AveragedNetwork, warn_if_horizon_is_long
 
 DECAY, STEPS = 0.9, 40
 

@@ -18,11 +18,10 @@ from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training import run
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.ema import warn_if_horizon_is_long
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
-from mobileone_core.training.optimizer import learning_rate, weight_decay
+from mobileone_core.training.optimizer import learning_rate, warn_if_horizon_is_long, weight_decay
 from mobileone_core.training.recipe import recipe_preset
 from mobileone_core.training.tasks.classification import Classification
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingStep, synchronized
+from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingStep, peak_bytes, synchronized
 from mobileone_core.benchmark.interleave import TimedCall, averaging_timer
-from mobileone_core.benchmark.memory import peak_bytes
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
-from mobileone_core.benchmark.subjects.base import Prepared, Subject, copy_suffixes
+from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.latency.cell import Form
 from mobileone_core.model.cost import model_cost

@@ -8,11 +8,11 @@ from torch import Tensor, inference_mode
 from mobileone_core.benchmark.interleave import TimedCall
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import Entry
-from mobileone_core.benchmark.subjects.base import Prepared, Subject, copy_suffixes
+from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
 from mobileone_core.latency import runtimes
 from mobileone_core.latency.cell import LatencyCell, Runtime
 from mobileone_core.latency.networks import build_images, build_network, count_cost
-from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
+from mobileone_core.latency.runtimes import Opener, Session, SessionSource, UnmeasuredError
 
 LATENCY, PROCESS = "latency", "process"  # names of samples
 # Relative distance of outputs, as vectors. Half precision adds its rounding in every layer of an untrained network.

@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, synchronized
+from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, peak_bytes, saved_bytes, synchronized
 from mobileone_core.benchmark.interleave import Call, TimedCall
-from mobileone_core.benchmark.memory import peak_bytes, saved_bytes
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
 from mobileone_core.benchmark.step_cell import StepCell, StepPath
-from mobileone_core.benchmark.subjects.base import Prepared, Subject, copy_suffixes
+from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.network import MobileOne, build_model

@@ -1,7 +1,7 @@
 """ONNX Runtime on the CPU, the default runtime. It folds batch normalization itself."""
 
 from mobileone_core.latency.onnx import export_onnx
-from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource
+from mobileone_core.latency.runtimes import Opener, Session, SessionSource
 
 PROVIDER = "CPUExecutionProvider"
 

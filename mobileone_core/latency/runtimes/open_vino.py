@@ -1,7 +1,7 @@
 """OpenVINO on the CPU, an optional dependency. By default it computes in bfloat16 on processors that support it."""
 
 from mobileone_core.latency.onnx import export_onnx
-from mobileone_core.latency.runtimes.session import Opener, Session, SessionSource, UnmeasuredError
+from mobileone_core.latency.runtimes import Opener, Session, SessionSource, UnmeasuredError
 
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 NAMES = {hint: name for name, hint in HINTS.items()}

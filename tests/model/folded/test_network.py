@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mobileone_core.benchmark.memory import saved_bytes
+from mobileone_core.benchmark.calls import saved_bytes
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model, set_execution
 from mobileone_core.model.reparam import reparameterize
