@@ -95,7 +95,7 @@ class Samples:
         return {name: ratio.value, f"{name}_low": ratio.low, f"{name}_high": ratio.high}
 
     def trimmed(self, label: str, trim: int) -> tuple[float, float]:
-        """Smallest and mean time when each round has lost its trim lowest and its trim highest: milliseconds."""
+        """Smallest and mean time without the trim shortest and the trim longest of each round: milliseconds."""
         times = self.times[label]
         middle = np.sort(times, axis=1)[:, trim : times.shape[1] - trim]
         return float(middle.min()), float(middle.mean())

@@ -31,7 +31,7 @@ class Entry(Generic[Cell]):
 
 @dataclass(frozen=True)
 class EntryResult:
-    """What was measured of an entry, or of one form of it.
+    """What was measured of an entry, or of one form of it: train or deployed.
 
     metrics: milliseconds, bytes, counts and ratios by name. samples: every time of a call by the call's name, as
     rounds of bursts in milliseconds. tags: how it ran, for the record. unmeasured: why there are no times, such as the

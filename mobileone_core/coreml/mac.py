@@ -19,7 +19,7 @@ Inputs = Mapping[str, Any]
 
 
 def predict(package: Path, inputs: Inputs, units: str = "all") -> dict[str, NDArray[Any]]:
-    """Predict with Core ML. Raises InputError on other systems than macOS."""
+    """Return Core ML's outputs by name, on compute units such as cpu_only. Raises InputError except on macOS."""
     require_macos("prediction by Core ML")
     outputs: dict[str, NDArray[Any]] = _load(package, units).predict(dict(inputs))
     return outputs

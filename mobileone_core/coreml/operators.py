@@ -22,58 +22,58 @@ class Inputs:
         self.read: set[str] = set()
 
     def tensor(self, name: str) -> Tensor:
-        """Return a required tensor."""
+        """Return a tensor input. Raises InputError if the operation does not have it."""
         value = self._get(name)
         if not isinstance(value, Tensor):
             raise self.refusal(name, value, "expected a tensor")
         return value
 
     def optional(self, name: str) -> Tensor | None:
-        """Return a tensor, or None if the operation does not have it."""
+        """Return a tensor input, or None if the operation does not have it."""
         return self.tensor(name) if name in self.values else None
 
     def tensors(self, name: str) -> list[Tensor]:
-        """Return the tensors of a list, or one tensor as a list."""
+        """Return the tensors of a list input, or a tensor input as a list of one."""
         value = self._get(name)
         items = value if isinstance(value, tuple) else (value,)
         return [item for item in items if isinstance(item, Tensor)]
 
     def number(self, name: str, default: float | None = None) -> float:
-        """Return a scalar as float."""
+        """Return a scalar input as float, or the default if the operation does not have it."""
         if default is not None and name not in self.values:
             return default
         return float(self.tensor(name).item())
 
     def ints(self, name: str, default: Sequence[int] | None = None) -> list[int]:
-        """Return a tensor's elements as integers."""
+        """Return a tensor input's elements as integers, or the default if the operation does not have it."""
         if default is not None and name not in self.values:
             return list(default)
         return [int(item) for item in self.tensor(name).reshape(-1).tolist()]
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """Return a scalar as bool."""
+        """Return a scalar input as bool, or the default if the operation does not have it."""
         return default if name not in self.values else bool(self.tensor(name).item())
 
     def flags(self, name: str, count: int) -> list[bool]:
-        """Return count booleans, all False by default."""
+        """Return the count booleans of an input, all False if the operation does not have it."""
         return [False] * count if name not in self.values else [bool(item) for item in self.ints(name)]
 
     def text(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
-        """Return a string. Raises InputError unless it is one of the allowed values."""
+        """Return a string input, or the default without it. Raises InputError unless it is an allowed value."""
         value = default if name not in self.values else self._get(name)
         if not isinstance(value, str) or value not in allowed:
             raise self.refusal(name, value, f"supported: {', '.join(allowed)}")
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Return a list of strings."""
+        """Return an input that is a list of strings."""
         value = self._get(name)
         if not isinstance(value, list):
             raise self.refusal(name, value, "expected a list of strings")
         return value
 
     def only(self, name: str, allowed: float) -> None:
-        """Raise InputError for any other value than the allowed one."""
+        """Raise InputError if the operation has this scalar input with another value than the allowed one."""
         if self.number(name, allowed) != allowed:
             raise self.refusal(name, self.number(name), f"supported: {allowed}")
 

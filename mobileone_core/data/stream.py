@@ -88,7 +88,7 @@ class SpareFloats:
         self._spares: list[NDArray[np.float32]] = []
 
     def empty(self, *shape: int) -> Tensor:
-        """Return a contiguous, uninitialized tensor."""
+        """Return a contiguous, uninitialized float32 tensor, over memory that no living tensor of the pool uses."""
         size = math.prod(shape)
         memory = self._spares.pop() if self._spares else np.empty(size, np.float32)
         if len(memory) < size:

@@ -116,9 +116,9 @@ def set_sync_batchnorm(module: AnyModule, sync_batchnorm: bool = True) -> AnyMod
 
 @torch.no_grad()
 def calibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Set every BN's running statistics to those of some batches of images, and switch to evaluation mode.
+    """Set every BatchNorm's running statistics to those of some batches of images, and switch to evaluation mode.
 
-    With initial statistics activations explode from block to block, and slow arithmetic on denormals would be timed.
+    With initial statistics activations explode or vanish from block to block; denormals are slow and distort timings.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -128,7 +128,7 @@ class ModelSpec:
         return replace(self, **changes)
 
     def scaled(self, width: float = 1, depth: float = 1) -> "ModelSpec":
-        """Multiply the channels of every stage, rounded to multiples of 8, and its blocks, at least one per stage."""
+        """Return a copy: channels of each stage times width, in multiples of 8; blocks times depth, at least 1."""
         for name, value in (("width", width), ("depth", depth)):
             fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MAX_SCALE
             require(fits, name, value, f"a multiple above 0 and below {MAX_SCALE}")

@@ -24,7 +24,7 @@ class ReportKind(Protocol):
         """Raise it when the same record is to give another report."""
 
     def suffix(self, plan: Any) -> str:
-        """Return what follows the study's name in the directory of a setting that is not the default."""
+        """Return what follows the study's name in report_name, for a plan that is not the study unchanged."""
 
     def setting(self, plan: Any) -> str:
         """Describe what was trained or measured, in a line."""

@@ -45,7 +45,7 @@ class ReportFiles:
 
 
 def report_name(plan: Plan) -> str:
-    """The name of a report's directory: the study's, with a suffix where the settings are not the default ones."""
+    """The name of a report's directory: the study's name, with a suffix unless the plan is the study unchanged."""
     return plan.study.name if plan.default else f"{plan.study.name}-{kind_of(plan).suffix(plan)}"
 
 
@@ -136,7 +136,7 @@ def _reading(directory: Path) -> Iterator[None]:
 
 
 def write_index(directory: Path) -> Path:
-    """Write directory/README.md: every report in it with its question, verdict and setting, as its page has them."""
+    """Write directory/README.md, a table of its reports with question, verdict and setting; return its path."""
     text = "# Reports\n\n| study | question | verdict |\n| --- | --- | --- |\n"
     for home in sorted(path.parent for path in directory.glob(f"*/{PLAN}")):
         page = SUMMARY.search(saved_text(home / PAGE))

@@ -134,7 +134,7 @@ class GridPlan(Plan):
         return cls(study_from_json(Study, content["study"]), base, default=content["default"])
 
     def overview(self, states: str) -> list[str]:
-        """The number of cells by state, the data, and the recipe with what differs from the presets."""
+        """The lines of --plan: cells by state (states), data, and the recipe with what differs from the presets."""
         study, recipe, data = self.study, self.base.recipe, self.base.data
         return [
             f"{study.name}: {len(self.queued)} cells; {states}",

@@ -154,7 +154,7 @@ class MeasuredPlan(Plan):
         return cls(study, default=content["default"])
 
     def overview(self, states: str) -> list[str]:
-        """The protocol, the entries, and what cannot be measured."""
+        """The lines of --plan: the comparison's state (states), protocol, entries, and what cannot be measured."""
         protocol, entries, base = self.study.protocol, self.spec.entries, self.study.base
         return [
             f"{self.study.name}: {len(entries)} networks side by side; {states}",

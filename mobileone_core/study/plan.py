@@ -178,7 +178,7 @@ class Plan(ABC):
 
     @abstractmethod
     def overview(self, states: str) -> list[str]:
-        """The lines that --plan prints above the cells; states counts the cells by state."""
+        """The lines that --plan prints above the cells; states is a text that counts the cells by state."""
 
     @property
     def is_final(self) -> bool:

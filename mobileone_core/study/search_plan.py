@@ -181,7 +181,7 @@ class SearchPlan(Plan):
             raise InputError(f"plan: written by another version ({error})") from error
 
     def overview(self, states: str) -> list[str]:
-        """The space, the generations so far, and what is still to be proposed."""
+        """The lines of --plan: cells by state (states), space, generations so far, and what is still to be proposed."""
         study, done, sizes, base = self.study, len(self.proposed), self.space.sizes, self.base
         dimensions = ", ".join(f"{name} {size}" for name, size in sizes.items())
         lines = [

@@ -140,7 +140,7 @@ class CellModule(LightningModule):
         self.results |= {f"test/{name}": value for name, value in self.forms.compute().items()}
 
     def epoch_metrics(self) -> dict[str, float]:
-        """The finished epoch's metrics. Raises TrainingFailed naming the first step whose loss is not finite."""
+        """The finished epoch's metrics. Raises TrainingFailed if a step's loss or the validation loss is not finite."""
         losses = mean_over_ranks(torch.stack(self._losses)).tolist()  # the epoch's one wait for the device
         epoch = self.current_epoch + 1
         for step, loss in enumerate(losses, start=1):

@@ -27,7 +27,7 @@ class ReloadableSession:
         self.session: Session = opener()
 
     def reload(self) -> None:
-        """Open the network again, after the old session is gone."""
+        """Delete the session, then open the network in a new one."""
         del self.session
         self.session = self._opener()
 

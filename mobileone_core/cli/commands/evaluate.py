@@ -33,7 +33,7 @@ INTERVAL = 30.0  # seconds between two lines if the output is no terminal
 
 
 def evaluate_checkpoint(options: Evaluate) -> int:
-    """Evaluate, record, print the table. Raises InputError."""
+    """Evaluate a checkpoint, record, print the table; return the exit status. Raises InputError."""
     data, spec = options.resolved()
     execution = Execution(options.device, options.threads or torch.get_num_threads(), options.channels_last)
     device = resolve_device(execution, options.precision)

@@ -41,7 +41,7 @@ class ExportSource:
 
 
 def export(options: Export) -> int:
-    """Export, verify, and print what was verified. Raises InputError."""
+    """Export, verify, print what was verified; return the exit status. Raises InputError."""
     began = time.perf_counter()
     interrupt = SignalGuard()
     with interrupt.installed():

@@ -24,7 +24,7 @@ TYPE_IT = "type it with --median-ms"
 
 
 def import_measurements(options: Import) -> int:
-    """Import, record, and print what was recorded. Raises InputError."""
+    """Record latencies measured elsewhere and print them; return the exit status. Raises InputError."""
     if options.formats:
         print(FORMAT)
         return COMPLETE
@@ -163,7 +163,7 @@ COARSE = (
 
 
 def measure_on_device(options: Run) -> int:
-    """Measure, record, and print what was recorded. Raises InputError."""
+    """Measure on an iPhone or this Mac, record, print the records; return the exit status. Raises InputError."""
     require_integer("n", options.n)
     require(options.timeout > 0, "timeout", options.timeout, "seconds above 0")
     protocol = Protocol(rounds=options.rounds)

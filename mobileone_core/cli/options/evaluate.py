@@ -39,7 +39,7 @@ class Network:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """What differs from the variant, as ModelSpec takes it."""
+        """The fields that were given, as keyword arguments of ModelSpec.changed."""
         given = {name: value for name, value in asdict(self).items() if value is not None}
         return {name: value for name, value in given.items() if (name, value) != ("reparam", True)}
 

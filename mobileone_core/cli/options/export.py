@@ -60,7 +60,7 @@ class Export(CommandOptions):
         return self.data or "imagenet"
 
     def check(self) -> None:
-        """Raise InputError for options that exclude each other, and files that exist or are missing."""
+        """Raise InputError for options that exclude each other, an output that exists, and a missing weight file."""
         suffix = SUFFIXES[self.format]
         require(self.output.suffix == suffix, "output", str(self.output), f"a name that ends in {suffix}")
         require(self.output.absolute().parent.is_dir(), "output", str(self.output), "in a directory that exists")

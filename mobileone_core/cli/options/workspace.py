@@ -53,7 +53,7 @@ def runs_directory() -> Path:
 
 
 def reports_directory() -> Path:
-    """The directory of the reports of default studies."""
+    """The directory of complete reports of unchanged studies, recorded in runs_directory()."""
     return workspace_directory() / "reports"
 
 

@@ -56,7 +56,7 @@ class Branches:
     eps: tuple[float, ...]
 
     def stack(self, weights: Sequence[Tensor], gammas: Tensor, geometry: Geometry, like: Tensor) -> Stacked:
-        """Bring the branches' weights, in their order, and gammas (B, C_out) to one shape, and to the dtype of like."""
+        """Bring weights, in the branches' order, and gammas (B, C_out) to the shapes of Stacked and to like's dtype."""
         weights = list(weights)
         if self.scale:
             weights[-1] = F.pad(weights[-1], [geometry.kernel // 2] * 4)

@@ -85,10 +85,10 @@ class ColumnBlocks:
 
 
 class Columns(PatchStatistics):
-    """At stride 2, for two output rows and columns or more."""
+    """For depthwise 3x3 convolutions at stride 2, with two output rows and columns or more."""
 
     def moments(self, x: Tensor) -> Moments:
-        """Mean and covariance of the patches."""
+        """Mean and covariance of the patches of x, per group."""
         blocks, count = ColumnBlocks.of(x.shape, self.geometry), self.geometry.positions(x.shape)
         shift = at_least_float32(x).mean((0, 2, 3))
         lines = _centred_lines(at_least_float32(x), shift, blocks).to(summation_dtype(x))

@@ -11,10 +11,10 @@ FEW_OUTPUTS = 2  # rows and columns
 
 
 class Compiled(PatchStatistics):
-    """At stride 1 or 2, for inputs of any size; half precisions are computed in float32."""
+    """For depthwise 3x3 convolutions at stride 1 or 2, inputs of any size; half precisions are computed in float32."""
 
     def moments(self, x: Tensor) -> Moments:
-        """Mean and covariance of the patches."""
+        """Mean and covariance of the patches of x, per group."""
         mean, covariance = native.moments(at_least_float32(x), self.geometry.stride)
         # with so few outputs, w^T S w needs digits that float32 does not have
         in_float64 = x.dtype == torch.float32 and max(self.geometry.sizes(x.shape)) <= FEW_OUTPUTS
@@ -26,7 +26,7 @@ class Compiled(PatchStatistics):
         return native.convolve(at_least_float32(x), *parameters, self.geometry.stride).to(x.dtype)
 
     def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of convolve to kernel and bias."""
+        """The gradients of convolve to kernel and bias, given the mean of the patches."""
         tensors = (at_least_float32(x), mean.float(), at_least_float32(grad_output))
         grad_weight, grad_bias = native.parameter_gradients(*tensors, self.geometry.stride)
         return grad_weight.to(mean.dtype), grad_bias.to(mean.dtype)

@@ -25,10 +25,10 @@ DISTANCES = torch.tensor([[abs(a - b) for b in _SIDES] for a in _SIDES])  # of t
 
 
 class Lags(PatchStatistics):
-    """At stride 1, for two rows and columns or more."""
+    """For depthwise 3x3 convolutions at stride 1, on images of two rows and columns or more."""
 
     def moments(self, x: Tensor) -> Moments:
-        """Mean and covariance of the patches."""
+        """Mean and covariance of the patches of x, per group."""
         values = at_least_float32(x)
         shift = values.mean((0, 2, 3))
         z, shift = values - shift.view(1, -1, 1, 1), shift.to(summation_dtype(x))

@@ -23,7 +23,7 @@ class Patches(PatchStatistics):
     """Patches are made for the moments and again for the gradients, not saved between them."""
 
     def moments(self, x: Tensor) -> Moments:
-        """Mean and covariance of the patches."""
+        """Mean and covariance of the patches of x, per group."""
         patches = extract_patches(at_least_float32(x), self.geometry)
         if self._is_wide:
             shift = channel_shift(patches[:, 0]).unsqueeze(0)
@@ -39,7 +39,7 @@ class Patches(PatchStatistics):
         return Moments(shift + residual_mean, covariance)
 
     def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of convolve to kernel and bias; a matrix product where patches are small."""
+        """The gradients of convolve to kernel and bias, given the patches' mean; one product if patches are small."""
         if self._is_wide or self.geometry.groups > 1:
             return super().parameter_gradients(x, mean, grad_output)
         x, grad_output = at_least_float32(x), at_least_float32(grad_output)

@@ -19,10 +19,10 @@ PRODUCT_TERMS = 64  # of one product; its roundings grow with them, while the br
 
 
 class Pointwise(PatchStatistics):
-    """At stride 1 and in one group: G = 1, T = C. Except in half precision, conv2d is not used."""
+    """For 1x1 convolutions at stride 1 in one group: G = 1, T = C. Only half precision uses conv2d."""
 
     def moments(self, x: Tensor) -> Moments:
-        """Mean and covariance of the channels."""
+        """Mean and covariance of the channels of x."""
         if not self.geometry.can_have_full_rank(x.shape):  # the kernels' gradients are then small differences
             x = x.to(summation_dtype(x))
         x = at_least_float32(x)
@@ -44,7 +44,7 @@ class Pointwise(PatchStatistics):
         return _sum(bias, (kernel, x.flatten(2) - mean.view(-1, 1))).view(len(x), -1, *x.shape[2:])
 
     def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of convolve to kernel and bias."""
+        """The gradients of convolve to kernel and bias, given the mean of the patches."""
         x, grad_output = x.to(mean.dtype), grad_output.to(mean.dtype)
         grad_bias = channel_sums(grad_output).to(mean.dtype).unsqueeze(0)
         if _gathers(x):

@@ -27,7 +27,7 @@ class PatchStatistics:
     geometry: Geometry
 
     def moments(self, x: Tensor) -> Moments:
-        """Mean and covariance of the patches."""
+        """Mean and covariance of the patches of x, per group."""
         raise NotImplementedError
 
     def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class PatchStatistics:
         return out
 
     def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of convolve to kernel and bias. mean must be that of x."""
+        """The gradients of convolve to kernel and bias. mean must be the mean of the patches of x."""
         grad_output = at_least_float32(grad_output)  # the branches' gradients are small differences of these sums
         grad_bias = channel_sums(grad_output).to(mean.dtype)
         # as in BN's backward: a centred gradient is blind to an offset of the patches

@@ -74,7 +74,7 @@ class MeasuredKind:
         )
 
     def figures(self, result: MeasuredResult) -> Mapping[str, Drawing]:
-        """Draw the one figure."""
+        """Draw the figure of the study's view, the only one."""
         return {"figure": drawing(lambda: VIEWS[result.plan.study.view].figure(result))}
 
 

@@ -63,7 +63,7 @@ class SearchKind:
         )
 
     def figures(self, result: SearchResult) -> Mapping[str, Drawing]:
-        """Draw the one figure."""
+        """Draw accuracy over latency on validation and on test, the only figure."""
         return {"figure": drawing(lambda: search_figure(result))}
 
 

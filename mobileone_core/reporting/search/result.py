@@ -61,7 +61,7 @@ class Finalist:
 
     @property
     def point(self) -> Point | None:
-        """Mean test accuracy and the final ratio."""
+        """Mean test accuracy and latency ratio among the finalists; None if either is missing."""
         if self.test.mean is None or self.ratio is None:
             return None
         return Point(self.test.mean, self.ratio.value)

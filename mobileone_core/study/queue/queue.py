@@ -116,7 +116,7 @@ class Queue:
         self.study.enqueue_trial({}, user_attrs=attributes)
 
     def requeue(self, trial: TrialView) -> None:
-        """Queue the cell of an attempt again that ended without a result."""
+        """Queue the cell of an attempt that ended without a result once more, as a new trial."""
         attributes = {name: value for name, value in trial.attributes.items() if name not in ATTEMPT_ATTRIBUTES}
         attributes |= {"attempt": trial.attributes["attempt"] + 1, "after": trial.number}
         self.study.enqueue_trial({}, user_attrs=attributes)

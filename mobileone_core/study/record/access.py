@@ -55,7 +55,7 @@ def run_statuses(tracking: str, study: str, queue: str) -> Sequence[RunStatus]:
 
 
 def is_recorded(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
-    """Whether the plan is recorded, exactly these of its runs are FINISHED, and no run of its queue is open."""
+    """Whether the plan is recorded, its FINISHED runs are exactly these run ids, and no run of its queue is RUNNING."""
     with open_record(tracking) as record:
         if record.experiment_tags(plan.study.name).get(PLAN + plan.id) != plan.to_json():
             return False

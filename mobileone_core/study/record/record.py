@@ -140,7 +140,7 @@ class Record:
         return writer
 
     def start_entry(self, comparison: PlannedComparison, result: EntryResult, tags: Mapping[str, str]) -> RunWriter:
-        """Start a run of one entry of a comparison, or of one form of it."""
+        """Start a run with these tags for the result of an entry of a comparison, or of its train or deployed form."""
         form = {"form": result.form} if result.form else {}
         named = {"comparison": comparison.key, "level": result.label, "data": comparison.data, **form, **result.tags}
         if result.unmeasured:
@@ -210,17 +210,17 @@ class Record:
                 return
 
     def experiments(self) -> Mapping[str, Mapping[str, str]]:
-        """As RecordTables.experiments."""
+        """Tags of every experiment by name, as RecordTables.experiments."""
         experiments = self.client.search_experiments(order_by=["experiment_id ASC"])
         return {experiment.name: experiment.tags for experiment in experiments}
 
     def experiment_tags(self, study: str) -> Mapping[str, str]:
-        """As RecordTables.experiment_tags."""
+        """Tags of a study's experiment, as RecordTables.experiment_tags."""
         experiment = self.experiment(study)
         return experiment.tags if experiment else {}
 
     def statuses(self, study: str, queue: str) -> Sequence[RunStatus]:
-        """As RecordTables.statuses."""
+        """Status of every run of a study's queue, as RecordTables.statuses."""
         runs = [(run.info, run.data.tags) for run in self.runs(study, f"tags.queue = '{queue}'")]
         return [
             RunStatus(info.run_id, info.status, tags["cell"], int(tags.get("trial", -1)))
@@ -229,16 +229,16 @@ class Record:
         ]
 
     def finished_cells(self, study: str, queue: str, cells: Container[str]) -> Iterator[RecordedRun]:
-        """As RecordTables.finished_cells."""
+        """The FINISHED runs of these cells in a study's queue, as RecordTables.finished_cells."""
         runs = self.runs(study, f"{FINISHED} AND tags.queue = '{queue}'")
         return (_recorded(run) for run in runs if run.data.tags.get("cell") in cells)
 
     def finished(self, study: str) -> Iterator[RecordedRun]:
-        """As RecordTables.finished."""
+        """All FINISHED runs of a study, with their params, as RecordTables.finished."""
         return map(_recorded, self.runs(study, FINISHED))
 
     def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> Iterator[tuple[str, str, Mapping[int, float]]]:
-        """As RecordTables.curves, with a request per run and metric."""
+        """Metrics of runs by epoch, as RecordTables.curves, with a request per run and metric."""
         for run_id, name in itertools.product(runs, metrics):
             history = self.client.get_metric_history(run_id, name)
             yield run_id, name, {item.step: item.value for item in sorted(history, key=lambda item: item.timestamp)}

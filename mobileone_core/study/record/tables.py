@@ -88,7 +88,7 @@ class RecordTables:
         return self._runs([run.run_id for run in statuses if run.status == "FINISHED" and run.cell in cells])
 
     def finished(self, study: str) -> Iterator[RecordedRun]:
-        """All FINISHED runs of an experiment, with their params."""
+        """All FINISHED runs of a study, with their params."""
         self.experiment_tags(study)
         query = (
             "SELECT run_uuid FROM runs JOIN experiments USING (experiment_id) "
@@ -105,7 +105,7 @@ class RecordTables:
                 yield RecordedRun(run_id, tags.get(run_id, {}), numbers, requested.get(run_id, {}))
 
     def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> Iterator[tuple[str, str, Mapping[int, float]]]:
-        """Run id, metric and the last value of every epoch, run by run, metrics in their order."""
+        """Yield run id, metric, and its last value by epoch: run by run, metrics in the given order."""
         for chunk in _chunks(runs):
             query = (
                 f"SELECT run_uuid, key, step, {VALUE} FROM metrics WHERE run_uuid IN ({_marks(chunk)}) "

@@ -20,14 +20,14 @@ class TritonStatistics(PatchStatistics):
 
 
 class TritonDepthwise(TritonStatistics):
-    """3x3 at stride 1 or 2, for two output rows and columns or more."""
+    """For depthwise 3x3 convolutions at stride 1 or 2, with two output rows and columns or more."""
 
     def moments(self, x: Tensor) -> Moments:
-        """Mean and covariance of the patches."""
+        """Mean and covariance of the patches of x, per group."""
         return Moments(*depthwise.moments(x, self.geometry.stride))
 
     def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of convolve to kernel and bias."""
+        """The gradients of convolve to kernel and bias, given the mean of the patches."""
         return depthwise.parameter_gradients(x, mean, grad_output, self.geometry.stride)
 
     def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
@@ -46,12 +46,12 @@ class TritonPointwise(TritonStatistics):
     """At stride 1 and in one group."""
 
     def moments(self, x: Tensor) -> Moments:
-        """Mean and covariance of the channels."""
+        """Mean and covariance of the channels of x."""
         mean, covariance = pointwise.moments(x)
         return Moments(mean.unsqueeze(0), covariance.unsqueeze(0))
 
     def parameter_gradients(self, x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of convolve to kernel and bias."""
+        """The gradients of convolve to kernel and bias, given the mean of the patches."""
         grad_weight, grad_bias = pointwise.parameter_gradients(x, mean[0], grad_output)
         return grad_weight.unsqueeze(0), grad_bias.unsqueeze(0)
 

@@ -39,7 +39,7 @@ def convolve(x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor, stride: int)
 
 @_operator
 def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """The gradients of convolve to kernel and bias."""
+    """The gradients of convolve to kernel and bias, given the mean of the patches."""
     return x.new_empty(x.shape[1], 1, TAPS), x.new_empty(x.shape[1], 1)
 
 

@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def indices(channels, block: tl.constexpr):
-    """Columns (columns, 1) and channels (1, channels) of this program's tile, and whether the channels exist."""
+    """Numbers of the columns (columns, 1) and channels (1, channels) of this program's tile; whether channels exist."""
     column = tl.program_id(1) * block[0] + tl.arange(0, block[0])
     channel = tl.program_id(2) * block[1] + tl.arange(0, block[1])
     return column[:, None], channel[None, :], channel[None, :] < channels
