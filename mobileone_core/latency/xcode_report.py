@@ -49,7 +49,7 @@ class XcodeReport:
     placement: dict[str, int]
 
     def lines(self) -> list[str]:
-        """The times with their paths, and the compute units, for a person to read."""
+        """The times with their paths in the report's JSON, and the compute units, for a person to read."""
         times = [
             f"  {item.kind}: {item.value:g} {item.unit or '(unit not named)'} at {item.path}" for item in self.times
         ]

@@ -30,7 +30,7 @@ def names_device(row: CellRow) -> bool:
 
 
 def is_within_tolerance(ratio: float) -> bool:
-    """Whether a ratio of two times is as close to 1 as that of a network to its own copy must be."""
+    """Whether a ratio of two times is within CONTROL_TOLERANCE of 1, as that of a network to its own copy must be."""
     return abs(ratio - 1) <= CONTROL_TOLERANCE
 
 

@@ -70,7 +70,7 @@ def check_revision(connection: sqlite3.Connection, path: Path, package: str, fol
 
 
 def check_schema(schema: str | None, where: object) -> None:
-    """Raise InputError if a record was written with a newer schema than this version reads."""
+    """Raise InputError, beginning with where, if a record's schema is newer than this version reads; None passes."""
     if schema is not None and (not schema.isdigit() or int(schema) > SCHEMA):
         raise InputError(f"{where}: written by a newer version (schema {schema}); this one reads schema {SCHEMA}")
 

@@ -20,7 +20,7 @@ def figure2_models() -> tuple[Row, ...]:
 
 
 def number_in(row: Row, column: str) -> float:
-    """Return a published number."""
+    """Return the number in a column of a published table's row."""
     return float(str(row[column]))
 
 

@@ -122,7 +122,7 @@ class Queue:
         self.study.enqueue_trial({}, user_attrs=attributes)
 
     def trials(self, *states: str) -> list[TrialView]:
-        """Trials in the order of their numbers, all or those in the given states; without spare and void ones."""
+        """Trials in the order of their numbers, all or those in the given states; without void and pruned ones."""
         void = self.study.user_attrs.get(VOID, ())
         return [
             view
@@ -168,9 +168,9 @@ class Queue:
         self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), trial.number])
 
     def claim(self, attempt: Callable[[Claim], float], cells: Collection[str] | None = None) -> TrialView | None:
-        """Claim one cell, of all or of the given keys, and run attempt on it.
+        """Claim one cell, of all or of the given keys, and run attempt on it, which returns the trial's value.
 
-        Returns the ended trial; None if nothing could be claimed, or the trial was spare or ended by another process.
+        Returns the ended trial; None without one to claim, if the cell has another trial, or another process ended it.
         """
         ended: list[FrozenTrial] = []
         claims: list[Claim] = []

@@ -48,7 +48,7 @@ def block(x: Tensor) -> tuple[int, int]:
 
 
 def splits_of(positions: int, tiles: int) -> int:
-    """Number of programs that share the sum over positions, for a product of this many tiles."""
+    """Number of programs that share a tile's sum over positions, so that those of all tiles fill the GPU."""
     return max(1, min(PROGRAMS // tiles, positions // (4 * DEPTH)))
 
 
