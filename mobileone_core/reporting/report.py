@@ -1,4 +1,4 @@
-"""Report directories: writing them from a plan and its record, reading them back, and the index over them.
+"""Reports from plan and record: what each kind of report gives, report directories, and the index over them.
 
 The same record gives the same bytes, and an unchanged one renders nothing.
 """
@@ -10,21 +10,64 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 from mobileone_core.errors import InputError
 from mobileone_core.files import saved_text, write_content
 from mobileone_core.reporting.document import Document, Table
-from mobileone_core.reporting.kinds import kind_of
+from mobileone_core.reporting.figures.style import Drawing
+from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.render import csv, latex, markdown, terminal
+from mobileone_core.reporting.search.kind import SearchKind
+from mobileone_core.reporting.trained.kind import TrainedKind
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.kinds import read_plan
+from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import StudyRecord
+from mobileone_core.study.search_plan import SearchPlan
 
 PAGE, PLAN, PROBLEMS = "README.md", "plan.json", "problems.txt"
 SUMMARY = re.compile(
     r"\A# (.*)$[\s\S]*?^Study .* (?:Setting|Measured|Searched): (.*)\.$[\s\S]*?^\*\*Verdict\.\*\* (.*)$", re.MULTILINE
 )
 STAMP = re.compile(r"<!-- Written by `mobileone report`; record (\w+)(?:; (.+))?\. -->")
+
+
+class ReportKind(Protocol):
+    """How plans of one kind are reported. plan is of that kind; result is what `analyse` returned."""
+
+    @property
+    def version(self) -> int:
+        """Raise it when the same record is to give another report."""
+
+    def suffix(self, plan: Any) -> str:
+        """Return what follows the study's name in report_name, for a plan that is not the study unchanged."""
+
+    def record_files(self, plan: Any, record: StudyRecord) -> dict[str, str]:
+        """Return the CSV files that hold the record without its problems, cells.csv first; an empty text is no file."""
+
+    def read_record(self, plan: Any, directory: Path) -> StudyRecord:
+        """Read the record back from these files. Raises FileNotFoundError, KeyError, ValueError."""
+
+    def analyse(self, plan: Any, record: StudyRecord) -> Any:
+        """Put plan and record together: what is measured, missing, wrong, and what it says."""
+
+    def document(self, result: Any) -> Document:
+        """Return the report: page, terminal text, table.csv and table.tex are made of it.
+
+        A further table whose `file` is set is written to FILE.csv.
+        """
+
+    def figures(self, result: Any) -> Mapping[str, Drawing]:
+        """Draw every figure of the document, by the stem of its files."""
+
+
+KINDS: Mapping[str, ReportKind] = {
+    GridPlan.kind: TrainedKind(),
+    MeasuredPlan.kind: MeasuredKind(),
+    SearchPlan.kind: SearchKind(),
+}
 
 
 @dataclass(frozen=True)
@@ -46,12 +89,12 @@ class ReportFiles:
 
 def report_name(plan: Plan) -> str:
     """The name of a report's directory: the study's name, with a suffix unless the plan is the study unchanged."""
-    return plan.study.name if plan.default else f"{plan.study.name}-{kind_of(plan).suffix(plan)}"
+    return plan.study.name if plan.default else f"{plan.study.name}-{KINDS[plan.kind].suffix(plan)}"
 
 
 def document_of(plan: Plan, record: StudyRecord) -> Document:
     """Return the report of a plan as a document."""
-    kind = kind_of(plan)
+    kind = KINDS[plan.kind]
     return kind.document(kind.analyse(plan, record))
 
 
@@ -63,11 +106,14 @@ def terminal_text(plan: Plan, record: StudyRecord) -> str:
 def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFiles:
     """Write directory/<study>/, unless it already shows this record; the record's problems are shown as errors."""
     home, texts = directory / report_name(plan), record_texts(plan, record)
-    version = str(kind_of(plan).version)
-    fingerprint = hashlib.sha256("\0".join([version, *texts.values()]).encode()).hexdigest()[:16]
+    versioned = "\0".join([str(KINDS[plan.kind].version), *texts.values()])
+    fingerprint = hashlib.sha256(versioned.encode()).hexdigest()[:16]
     stamp = STAMP.search(saved_text(home / PAGE))
     former = stamp[2].split(", ") if stamp and stamp[2] else []
-    if stamp and stamp[1] == fingerprint and _is_whole(home, texts, former):
+    is_whole = all((home / name).is_file() for name in former) and all(
+        saved_text(home / name) == text for name, text in texts.items()
+    )
+    if stamp and stamp[1] == fingerprint and is_whole:
         return ReportFiles(home, rendered=False)
     shown = replace(record, problems=texts[PROBLEMS].splitlines())
     contents = {**dict.fromkeys(former, ""), **texts, **_rendered(plan, shown, fingerprint)}
@@ -79,16 +125,9 @@ def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFile
     return ReportFiles(home, rendered=True)
 
 
-def _is_whole(home: Path, texts: Mapping[str, str], rendered: list[str]) -> bool:
-    """Whether the record's files are unchanged and all rendered files exist."""
-    return all((home / name).is_file() for name in rendered) and all(
-        saved_text(home / name) == text for name, text in texts.items()
-    )
-
-
 def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
     """Tables and figures, and the page last, which lists them."""
-    kind = kind_of(plan)
+    kind = KINDS[plan.kind]
     result = kind.analyse(plan, record)
     document = kind.document(result)
     contents: dict[str, str | bytes] = {"table.csv": csv.render(document), "table.tex": latex.render(document)}
@@ -102,18 +141,17 @@ def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, st
 
 def record_texts(plan: Plan, record: StudyRecord) -> dict[str, str]:
     """The files that hold plan and record, by name; an empty text is no file."""
-    problems = (" ".join(problem.split()) for problem in record.problems)
-    first, *others = kind_of(plan).record_files(plan, record).items()
+    problems = "".join(f"{' '.join(problem.split())}\n" for problem in record.problems)
+    first, *others = KINDS[plan.kind].record_files(plan, record).items()
     plan_json = json.dumps(json.loads(plan.to_json()), indent=2, sort_keys=True) + "\n"
-    texts = [first, (PLAN, plan_json), (PROBLEMS, "".join(f"{problem}\n" for problem in problems)), *others]
-    return dict(texts)
+    return dict([first, (PLAN, plan_json), (PROBLEMS, problems), *others])
 
 
 def read_report(directory: Path) -> tuple[Plan, StudyRecord]:
     """Read plan and record of a report directory. Raises InputError where they are missing or not readable."""
     with _reading(directory):
         plan = read_saved_plan(directory)
-        record = kind_of(plan).read_record(plan, directory)
+        record = KINDS[plan.kind].read_record(plan, directory)
         return plan, replace(record, problems=tuple(saved_text(directory / PROBLEMS).splitlines()))
 
 
@@ -140,14 +178,13 @@ def write_index(directory: Path) -> Path:
     text = "# Reports\n\n| study | question | verdict |\n| --- | --- | --- |\n"
     for home in sorted(path.parent for path in directory.glob(f"*/{PLAN}")):
         page = SUMMARY.search(saved_text(home / PAGE))
-        question, setting, verdict = page.groups() if page else _summary(*read_report(home))
+        if page:
+            question, setting, verdict = page.groups()
+        else:
+            document = document_of(*read_report(home))
+            question, setting, verdict = document.title, document.setting, document.verdict
         text += f"| [{home.name}]({home.name}/{PAGE}) | {question} | {verdict} ({setting}) |\n"
     index = directory / PAGE
     if saved_text(index) != text:
         write_content(index, text)
     return index
-
-
-def _summary(plan: Plan, record: StudyRecord) -> tuple[str, str, str]:
-    document = document_of(plan, record)
-    return document.title, document.setting, document.verdict

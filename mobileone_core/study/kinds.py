@@ -1,7 +1,7 @@
 """The kinds of studies: which plan a declaration resolves to, and which options its command line has.
 
 To add a kind, subclass Declaration and Plan, write its StudyOptions, and register the three here. How its plans are
-reported is registered in reporting/kinds.py.
+reported is registered in reporting/report.py.
 """
 
 import json

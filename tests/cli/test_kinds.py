@@ -8,7 +8,7 @@ import pytest
 
 from mobileone_core.cli import console, main
 from mobileone_core.fields import option
-from mobileone_core.reporting import kinds as reports
+from mobileone_core.reporting import report as reports
 from mobileone_core.reporting.document import Column, Document, Figure, Table
 from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.study import kinds

@@ -7,7 +7,7 @@ import pytest
 from mobileone_core.reporting.render import markdown
 from mobileone_core.reporting.report import terminal_text
 from mobileone_core.reporting.trained.comparison import comparison_section, comparison_table, cost_sentences
-from mobileone_core.reporting.trained.document import trained_document
+from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.verdict import verdict
 

@@ -16,7 +16,7 @@ from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.render import markdown
 from mobileone_core.reporting.render.csv import table_csv
 from mobileone_core.reporting.report import terminal_text, write_report
-from mobileone_core.reporting.trained.document import trained_document
+from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import effects_table, main_table
 from mobileone_core.reporting.trained.verdict import verdict

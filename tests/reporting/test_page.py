@@ -13,7 +13,7 @@ from mobileone_core.reporting.metric import metric_of
 from mobileone_core.reporting.render import markdown
 from mobileone_core.reporting.render.latex import latex
 from mobileone_core.reporting.report import terminal_text
-from mobileone_core.reporting.trained.document import trained_document
+from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import main_table
 from mobileone_core.reporting.trained.verdict import verdict

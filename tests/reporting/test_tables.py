@@ -7,7 +7,7 @@ import pytest
 
 from mobileone_core.reporting.render import csv as csv_renderer
 from mobileone_core.reporting.render import latex
-from mobileone_core.reporting.trained.document import trained_document
+from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import main_table
 from mobileone_core.study.declaration import Factor

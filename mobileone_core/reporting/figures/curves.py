@@ -7,9 +7,8 @@ import numpy as np
 
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.panels import measured_text
-from mobileone_core.reporting.trained.curves import Curve, curve_label, level_curves, relative
 from mobileone_core.reporting.trained.result import TrainedResult
-from mobileone_core.reporting.trained.tables import level_texts
+from mobileone_core.reporting.trained.tables import Curve, curve_label, level_curves, level_texts, relative
 from mobileone_core.study.statistics import Summary, summarize
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.devices import devices_text, read_devices_csv
-from mobileone_core.reporting.record_csv import FACTOR, factor_columns, read_measured, rows_csv
-from mobileone_core.reporting.render.csv import csv_text
+from mobileone_core.reporting.render.csv import FACTOR, csv_text, factor_columns, read_measured, rows_csv
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mobileone_core.files import saved_text
-from mobileone_core.reporting.record_csv import factor_columns, read_measured, rows_csv
+from mobileone_core.reporting.render.csv import factor_columns, read_measured, rows_csv
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 

@@ -1,15 +1,12 @@
 """The record of a grid study as files: cells.csv, curves.csv and comparison.csv, from which all else is rendered."""
 
-import csv
-import io
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone_core.files import saved_text
-from mobileone_core.reporting.record_csv import FACTOR, read_measured, rows_csv
-from mobileone_core.reporting.render.csv import csv_text
+from mobileone_core.reporting.render.csv import FACTOR, csv_rows, csv_text, read_measured, rows_csv
 from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
-from mobileone_core.study.factor import Level
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 
@@ -31,9 +28,9 @@ def read_trained(plan: GridPlan, directory: Path) -> StudyRecord:
     """Read what `trained_files` wrote. Raises KeyError and ValueError where it does not fit the plan."""
     cells = {cell.key: cell for cell in (*plan.cells, *plan.teachers)}
     rows = {}
-    for line in csv.DictReader(io.StringIO((directory / "cells.csv").read_text(encoding="utf-8"))):
-        if line["run_id"]:
-            cell, run = cells[line["key"]], line["run_id"]
+    for line in csv_rows((directory / "cells.csv").read_text(encoding="utf-8")):
+        if run := line["run_id"]:
+            cell = cells[line["key"]]
             rows[run] = CellRow(cell.key, cell.seed, cell.factors, run, *read_measured(line, FIXED))
     comparison = read_comparison(plan, saved_text(directory / "comparison.csv"))
     return StudyRecord(tuple(rows.values()), (), comparison, read_curves(saved_text(directory / "curves.csv")))
@@ -45,16 +42,15 @@ def cells_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
     A missing cell has a line without measurements, a cell with two finished runs has two lines. Where there are
     teachers, the column role distinguishes them from cells and the column teacher names their network.
     """
-    by_key: dict[str, list[CellRow]] = {}
+    by_key = defaultdict[str, list[CellRow]](list)
     for row in rows:
-        by_key.setdefault(row.key, []).append(row)
-    names, has_roles = [factor.name for factor in plan.study.factors], bool(plan.teachers)
+        by_key[row.key].append(row)
     lines = []
     for cell in (*plan.cells, *plan.teachers):
-        is_teacher = cell.role == TEACHER
-        roles = {ROLE: cell.role, TEACHER: cell.factors.get(TEACHER, "") if is_teacher else ""} if has_roles else {}
-        levels = {FACTOR + name: "" if is_teacher else cell.factors.get(name, "") for name in names}
-        lines.append(({"key": cell.key, **roles, "seed": cell.seed, **levels}, by_key.get(cell.key, [])))
+        teacher, factors = (cell.variant, {}) if cell.role == TEACHER else ("", cell.factors)
+        roles = {ROLE: cell.role, TEACHER: teacher} if plan.teachers else {}
+        levels = {FACTOR + factor.name: factors.get(factor.name, "") for factor in plan.study.factors}
+        lines.append(({"key": cell.key, **roles, "seed": cell.seed, **levels}, by_key[cell.key]))
     return rows_csv(lines)
 
 
@@ -70,8 +66,9 @@ def curves_csv(plan: GridPlan, curves: Sequence[CurvePoint]) -> str:
 
 def read_curves(text: str) -> tuple[CurvePoint, ...]:
     """The points of a curves.csv."""
-    lines = csv.DictReader(io.StringIO(text))
-    return tuple(CurvePoint(line["key"], line["metric"], int(line["epoch"]), float(line["value"])) for line in lines)
+    return tuple(
+        CurvePoint(line["key"], line["metric"], int(line["epoch"]), float(line["value"])) for line in csv_rows(text)
+    )
 
 
 def comparison_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
@@ -94,7 +91,7 @@ def read_comparison(plan: GridPlan, text: str) -> tuple[CellRow, ...]:
     factors = [factor.name for factor in plan.study.factors]
     settings = {tuple(str(setting[name]) for name in factors): setting for setting in plan.study.settings}
     rows = []
-    for line in csv.DictReader(io.StringIO(text)):
-        levels: dict[str, Level] = {**settings[tuple(line[FACTOR + name] for name in factors)], FORM: line[FORM]}
+    for line in csv_rows(text):
+        levels = {**settings[tuple(line[FACTOR + name] for name in factors)], FORM: line[FORM]}
         rows.append(CellRow(line["key"], 0, levels, line["run_id"], *read_measured(line, {"key", FORM, "run_id"})))
     return tuple(rows)

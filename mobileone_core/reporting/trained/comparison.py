@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from mobileone_core.reporting.document import MISSING, Block, Bullets, Column, Paragraph, Section, Table
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, names_device, tag_values
-from mobileone_core.reporting.trained.result import DEPLOYED, FORM, TRAIN, TrainedResult, setting_of
-from mobileone_core.study.factor import level_label
+from mobileone_core.reporting.trained.result import DEPLOYED, TRAIN, TrainedResult
 from mobileone_core.study.rows import CellRow
 
 MIB = 2**20
-LOAD = "host/load"  # the load average of the minute before
 CONTROLS = (("training step", "control/step_ratio"), ("inference", "control/inference_ratio"))
 
 
@@ -43,23 +41,21 @@ def comparison_table(result: TrainedResult) -> Table:
         Column("inference ratio", "to its deployed form [95 %]"),
     )
     rows = [
-        (level.level, form, *_cells(result, result.compared_forms.get((level.level, form))))
+        (level.level, form, *_cells(result, level.level, form))
         for form in (TRAIN, DEPLOYED)
         for level in result.analysis.comparisons
     ]
     return Table(columns, tuple(rows), labels=2)
 
 
-def _cells(result: TrainedResult, row: CellRow | None) -> tuple[str, ...]:
-    """The measurements of one row; times only where the device is recorded."""
+def _cells(result: TrainedResult, level: str, form: str) -> tuple[str, ...]:
+    """The measurements of a level in a form; times only where the device is recorded."""
+    row = result.compared_forms.get((level, form))
     if row is None:
         return (*[MISSING] * 2, "not measured", *[MISSING] * 7)
-    metrics = {
-        name: value
-        for name, value in row.metrics.items()
-        if names_device(row) or not name.startswith(("time/", "memory/"))
-    }
-    is_baseline = level_label(setting_of(row)) == result.analysis.baseline and row.factors[FORM] == TRAIN
+    hidden = () if names_device(row) else ("time/", "memory/")
+    metrics = {name: value for name, value in row.metrics.items() if not name.startswith(hidden)}
+    is_baseline = (level, form) == (result.analysis.baseline, TRAIN)
     return (
         _number(metrics, "params", ",.0f"),
         _number(metrics, "macs", ",.0f"),
@@ -108,13 +104,13 @@ def _notes(result: TrainedResult, varied: set[str]) -> list[str]:
 
 
 def _conditions(result: TrainedResult, rows: Sequence[CellRow]) -> str:
-    """Device, processor, threads, rounds and load."""
+    """Device, processor, threads, rounds, and the load average of the minute before."""
     tags = {name: tag_values(rows, name) for name in (*DEVICE_TAGS, "threads", "system", "execution")}
     texts = [f"{name} {values}" for name, values in tags.items() if values]
     if result.plan.comparison:
         protocol = result.plan.comparison.spec.protocol
         texts.append(f"{protocol.rounds} rounds of {protocol.burst} calls")
-    loads = [row.metrics[LOAD] for row in rows if LOAD in row.metrics]
+    loads = [row.metrics["host/load"] for row in rows if "host/load" in row.metrics]
     return ", ".join([*texts, f"load average {max(loads):.2f} before"] if loads else texts)
 
 

@@ -1,14 +1,70 @@
-"""How a grid study is reported: its files, its results, its document and its figures."""
+"""How a grid study is reported: its files, its result, its document and its figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Section
+from mobileone_core.reporting.environment import environment_blocks
+from mobileone_core.reporting.figures.panels import is_drawn
 from mobileone_core.reporting.figures.style import Drawing
+from mobileone_core.reporting.published import CAVEATS, quoted_notes
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
-from mobileone_core.reporting.trained.description import setting_text
-from mobileone_core.reporting.trained.document import trained_document
+from mobileone_core.reporting.trained.comparison import comparison_section
+from mobileone_core.reporting.trained.description import (
+    forms_text,
+    level_lines,
+    recipe_text,
+    setting_text,
+    varied_fields,
+)
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
+from mobileone_core.reporting.trained.tables import (
+    cells_table,
+    cost_table,
+    curve_label,
+    curve_table,
+    effects_table,
+    main_table,
+    teachers_table,
+)
+from mobileone_core.reporting.trained.verdict import verdict
 from mobileone_core.study.grid import GridPlan
+from mobileone_core.study.statistics import ALPHA
+
+
+def trained_document(result: TrainedResult) -> Document:
+    """Return the report: levels against the baseline, effects, curves, costs, recipe, environment and runs."""
+    plan, study = result.plan, result.plan.study
+    trained = [Paragraph(recipe_text(result)), Bullets(level_lines(plan)), cost_table(result)]
+    if (teachers := teachers_table(result)).rows:
+        text = "Teachers, not a level of the study; runs of those trained first are listed below."
+        trained += [Paragraph(text), teachers]
+    return Document(
+        name=study.name,
+        title=study.question,
+        source=study.source,
+        setting=setting_text(plan),
+        verdict=verdict(result),
+        table=main_table(result),
+        figure=Figure("figure", study.question),
+        notes=_notes(result),
+        problems=result.problems,
+        missing=[
+            f"{result.level_name(level)}: {study.seeds - len(cells)} of {study.seeds} seeds; missing "
+            + ", ".join(f"seed {cell.seed} (`{cell.key}`)" for cell in cells)
+            for level, cells in result.missing.items()
+            if cells
+        ],
+        sections=(
+            _effects(result),
+            _curves(result),
+            comparison_section(result, varied_fields(plan)),
+            Section("What was trained", (*trained, Paragraph(forms_text(result)))),
+            Section("Environment", environment_blocks([*result.rows.values()], "cells", alike=True)),
+            Section("Cells", (Details("All cells with their runs", (cells_table(result),)),)),
+        ),
+        values=_values(result),
+    )
 
 
 @dataclass(frozen=True)
@@ -16,8 +72,6 @@ class TrainedKind:
     """Reports of grid studies, whose replicates are seeds."""
 
     version: int = 4
-
-    setting = staticmethod(setting_text)
     record_files = staticmethod(trained_files)
     read_record = staticmethod(read_trained)
     analyse = staticmethod(analyse)
@@ -33,3 +87,80 @@ class TrainedKind:
         from mobileone_core.reporting.figures.levels import draw
 
         return {"figure": draw(result), **({"curves": draw_curves(result)} if result.curves else {})}
+
+
+def _notes(result: TrainedResult) -> list[str]:
+    analysis, study = result.analysis, result.plan.study
+    direction = "Higher" if result.metric.higher_is_better else "Lower"
+    notes = [
+        f"*Measured*: mean over seeds with its 95 % t interval; sd with n - 1. {direction} is better.",
+        "*Difference*, *verdict* and *detectable* come from one model, value = level + seed, with the residual "
+        f"pooled over all cells ({analysis.df} degrees of freedom). The intervals hold simultaneously at 95 % (each at "
+        f"{100 * analysis.confidence:.4g} %). A level is better or worse if Holm's test at 5 % and its interval agree.",
+        '*Detectable*: the true difference that this many seeds detect with 80 % power. We never claim "no '
+        'difference", only that n seeds did not show one.',
+    ]
+    if any(result.missing.values()):
+        notes.append("Cells are missing: differences compare equal seeds, so they are not those of the means.")
+    if result.published:
+        source = "; ".join(dict.fromkeys(value.source for value in result.published))
+        notes.append(
+            f"*Published*: printed in the paper ({source}; ImageNet; no seeds, no spread), never mixed with ours. "
+            f"{CAVEATS[study.published]}"
+        )
+    if not all(is_drawn(result, value) for value in result.published):
+        notes.append(
+            "The figure has a published panel only for variants with two levels or more in the metric's unit; "
+            "single values and gains are in the table."
+        )
+    text = "The same table with paired t tests and wins: `table.csv`, `table.tex`; the metric is"
+    return [*notes, f"{text} {study.metric}."]
+
+
+def _effects(result: TrainedResult) -> Section:
+    """Main effects and interactions, where several factors vary."""
+    rows = result.effects
+    if not rows:
+        return Section("Main effects", ())
+    has_interactions = any(row.order > 1 for row in rows)
+    interactions = (
+        "*Effect of a x b*, an interaction: the change of a's effect when b is set too, that is what both bring beyond "
+        "the sum of what each brings alone (without the factor 1/2); of three factors, the change of such a change. "
+        "Where an interaction shows, a main effect is the mean over unlike effects."
+    )
+    notes = [
+        "*Effect*: a level against its factor's baseline level, the mean over all levels of the other factors. "
+        "Raises and lowers refer to the metric, whichever direction is better.",
+        interactions if has_interactions else "Interactions are estimated where every factor has two levels.",
+        "The model is that of the table above; Holm's test and the intervals "
+        f"(each at {100 * (1 - ALPHA / len(rows)):.4g} %) cover these {len(rows)} effects, separately from the table "
+        "above. As numbers: `effects.csv`.",
+    ]
+    heading = "Main effects" + (" and interactions" if has_interactions else "")
+    return Section(heading, (effects_table(result), Bullets(notes)), is_key=True)
+
+
+def _curves(result: TrainedResult) -> Section:
+    """Figure and table of the training curves, for a study that has them; says so where none is recorded."""
+    metrics = result.plan.study.curves
+    names = " and ".join(map(curve_label, metrics))
+    blocks: list[Block] = [Paragraph(f"No curve of {names} is recorded yet.")]
+    notes = quoted_notes(result.plan.study.name)
+    if result.curves:
+        blocks = [Figure("curves", f"{names.capitalize()} over epochs"), curve_table(result)]
+        notes = [
+            "*Last epoch*: mean over seeds with its 95 % t interval; the difference is taken per seed, in percent of "
+            "the baseline's value. These intervals are not adjusted for the number of levels.",
+            *notes,
+        ]
+    return Section("Training curves", (*blocks, Bullets(notes)) if metrics else ())
+
+
+def _values(result: TrainedResult) -> dict[str, str]:
+    """Facts for other pages: number of seeds, cells and teachers, detectable difference, minutes of training."""
+    rows = (*result.rows.values(), *result.teachers.values())
+    seconds = sum(row.metrics.get("time/train_seconds", 0.0) for row in rows)
+    counts = {"n": result.plan.study.seeds, "cells": len(result.plan.cells), "teachers": len(result.teachers)}
+    values = {**{name: str(count) for name, count in counts.items()}, "minutes": f"{seconds / 60:.1f}"}
+    detectable = [row.detectable for row in result.compared if row.detectable is not None]
+    return {**values, "detectable": result.metric.amount(max(detectable))} if detectable else values

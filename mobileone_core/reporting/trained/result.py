@@ -1,6 +1,7 @@
 """The results of a grid study: its plan and the record put together once for verdict, tables and figures."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.study.statistics import Analysis, Comparison, compare
 
 FORM, TRAIN, DEPLOYED = "form", "train", "deployed"  # a factor of the comparison's rows, and its levels
+Problems = list[tuple[str, str]]  # key, text
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,18 @@ class TrainedResult:
     compared_forms: Mapping[tuple[str, str], CellRow]
 
     @property
+    def factors(self) -> list[str]:
+        """The names of the factors."""
+        return [factor.name for factor in self.plan.study.factors]
+
+    @property
     def factor_names(self) -> str:
         """The factors as a list: width, depth."""
-        return ", ".join(factor.name for factor in self.plan.study.factors)
+        return ", ".join(self.factors)
 
     def level_name(self, label: str) -> str:
         """A level in a sentence: k = 4."""
-        return f"{self.factor_names} = {label}" if len(self.plan.study.factors) == 1 else label
+        return f"{self.factor_names} = {label}" if len(self.factors) == 1 else label
 
     @property
     def missing(self) -> Mapping[str, tuple[PlannedCell, ...]]:
@@ -79,63 +86,60 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     A cell with two finished runs, or with a value that is not finite, is a problem and left out.
     """
     metric = metric_of(plan.study.metric)
-    levels: dict[str, list[PlannedCell]] = {level_label(setting): [] for setting in plan.study.settings}
+    levels = {level_label(setting): list[PlannedCell]() for setting in plan.study.settings}
     for cell in plan.cells:
         levels[level_label(cell.factors)].append(cell)
-    usable, cell_errors = _usable(plan.cells, record.rows, metric)
-    teachers, teacher_errors = _usable(plan.teachers, record.rows, metric)
+    usable, errors = _usable([*plan.cells, *plan.teachers], record.rows, metric.name)
+    rows, teachers = (
+        {cell.key: usable[cell.key] for cell in cells if cell.key in usable} for cells in (plan.cells, plan.teachers)
+    )
     forms, form_errors = _forms(plan, record.comparison)
     reported = " ".join(record.problems)
-    errors = [text for key, text in (*cell_errors, *teacher_errors, *form_errors) if key not in reported]
     sample = {
-        label: {cell.seed: usable[cell.key].metrics[metric.name] * metric.scale for cell in cells if cell.key in usable}
+        label: {cell.seed: rows[cell.key].metrics[metric.name] * metric.scale for cell in cells if cell.key in rows}
         for label, cells in levels.items()
     }
     return TrainedResult(
         plan,
         metric,
         levels,
-        usable,
+        rows,
         teachers,
-        (*record.problems, *errors),
+        (*record.problems, *(text for key, text in (*errors, *form_errors) if key not in reported)),
         compare(sample, level_label(plan.study.baseline), higher_is_better=metric.higher_is_better),
         effects(plan.study, sample),
         tuple(value for value in published_values(plan.study.published) if value.level in sample),
-        tuple(point for point in record.curves if point.key in usable and point.metric in plan.study.curves),
+        tuple(point for point in record.curves if point.key in rows and point.metric in plan.study.curves),
         forms,
     )
 
 
-def _usable(
-    cells: Sequence[PlannedCell], rows: Sequence[CellRow], metric: Metric
-) -> tuple[dict[str, CellRow], list[tuple[str, str]]]:
-    """The usable rows by key, and what is wrong with the others, by key."""
-    by_key: dict[str, list[CellRow]] = {cell.key: [] for cell in cells}
+def _usable(cells: Sequence[PlannedCell], rows: Sequence[CellRow], metric: str) -> tuple[dict[str, CellRow], Problems]:
+    """The usable rows by key, and what is wrong with the others."""
+    runs = defaultdict[str, list[CellRow]](list)
     for row in rows:
-        if row.key in by_key:
-            by_key[row.key].append(row)
-    usable: dict[str, CellRow] = {}
-    problems: list[tuple[str, str]] = []
-    for key, runs in by_key.items():
-        if len(runs) > 1:
-            names = ", ".join(sorted(run.run_id for run in runs))
-            problems.append((key, f"cell {key} has {len(runs)} finished runs, where one is allowed: {names}"))
-        elif runs and not math.isfinite(runs[0].metrics.get(metric.name, math.nan)):
-            problems.append((key, f"cell {key} has no finite {metric.name}: run {runs[0].run_id}"))
-        elif runs:
-            usable[key] = runs[0]
+        runs[row.key].append(row)
+    usable, problems = {}, []
+    for key in (cell.key for cell in cells if cell.key in runs):
+        row, *others = runs[key]
+        if others:
+            names = ", ".join(sorted(run.run_id for run in runs[key]))
+            problems.append((key, f"cell {key} has {len(runs[key])} finished runs, where one is allowed: {names}"))
+        elif not math.isfinite(row.metrics.get(metric, math.nan)):
+            problems.append((key, f"cell {key} has no finite {metric}: run {row.run_id}"))
+        else:
+            usable[key] = row
     return usable, problems
 
 
-def _forms(plan: GridPlan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str], CellRow], list[tuple[str, str]]]:
+def _forms(plan: GridPlan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str], CellRow], Problems]:
     """The comparison's rows by level and form; two of the same are a problem and neither is used."""
-    if plan.comparison is None:
-        return {}, []
-    labels = [level_label(setting) for setting in plan.study.settings]
-    runs: dict[tuple[str, str], list[CellRow]] = {(label, form): [] for label in labels for form in (TRAIN, DEPLOYED)}
+    runs = {
+        (level_label(setting), form): list[CellRow]() for setting in plan.study.settings for form in (TRAIN, DEPLOYED)
+    }
     for row in rows:
         entry = level_label(setting_of(row)), str(row.factors[FORM])
-        if row.key == plan.comparison.key and entry in runs:
+        if plan.comparison and row.key == plan.comparison.key and entry in runs:
             runs[entry].append(row)
     problems = [
         (group[0].key, f"comparison {group[0].key} has {len(group)} runs of {label}, {form}, where one is allowed")

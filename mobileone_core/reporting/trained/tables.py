@@ -1,25 +1,29 @@
-"""The tables of a grid study: levels against the baseline, effects, costs, teachers, cells."""
+"""The tables of a grid study: levels against the baseline, effects, costs, teachers, curves, cells."""
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Mapping
 
 from mobileone_core.reporting.document import MISSING, Column, Number, Table
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.study.factor import level_label, level_text
-from mobileone_core.study.plan import PlannedCell, cached_cost
+from mobileone_core.study.plan import cached_cost
 from mobileone_core.study.statistics import ALPHA, Comparison, Contrast, Summary, summarize
+
+Curve = Mapping[int, float]  # epoch, value
 
 
 def main_table(result: TrainedResult) -> Table:
     """A column per factor, the measured columns, then one column per published variant."""
-    metric, factors = result.metric, result.plan.study.factors
-    baseline = "the baseline" if len(factors) > 1 else result.level_name(result.analysis.baseline)
-    published = published_columns(result)
+    baseline = "the baseline" if len(result.factors) > 1 else result.level_name(result.analysis.baseline)
+    titles = dict.fromkeys(value.column for value in result.published)
+    published = sorted(titles, key=lambda column: column[1] != result.metric.unit)  # those in the metric's unit first
     printed = {(value.column, value.level): value.printed for value in result.published}
     columns = (
-        *(Column(factor.name) for factor in factors),
+        *map(Column, result.factors),
         Column(f"measured {result.axis_label}", "mean ± 95 % interval"),
         Column("n", "seeds"),
-        Column("sd", metric.difference_unit),
+        Column("sd", result.metric.difference_unit),
         *_contrast_columns(result, "difference", f"against {baseline}"),
         *(Column(*column) for column in published),
     )
@@ -27,15 +31,12 @@ def main_table(result: TrainedResult) -> Table:
     rows, numbers = [], []
     for row in result.analysis.comparisons:
         values = {_name(*column): printed.get((column, row.level)) for column in published}
-        rows.append((*texts[row.level], *_measured(result, row), *(value or MISSING for value in values.values())))
+        measured = summary_text(row.summary, result.metric.decimals), _count(row.summary.n, result.plan.study.seeds)
+        sd = MISSING if row.summary.sd is None else result.metric.number(row.summary.sd)
+        shown = (value or MISSING for value in values.values())
+        rows.append((*texts[row.level], *measured, sd, *_contrast(result, row), *shown))
         numbers.append({**_numbers(result, row), **values})
-    return Table(columns, tuple(rows), len(factors), tuple(numbers))
-
-
-def published_columns(result: TrainedResult) -> list[tuple[str, str]]:
-    """Title and unit of every published column, those in the metric's unit first."""
-    columns = dict.fromkeys(value.column for value in result.published)
-    return sorted(columns, key=lambda column: column[1] != result.metric.unit)
+    return Table(columns, tuple(rows), len(result.factors), tuple(numbers))
 
 
 def _name(title: str, unit: str) -> str:
@@ -49,19 +50,12 @@ def level_texts(result: TrainedResult) -> dict[str, tuple[str, ...]]:
     return {level_label(setting): tuple(map(level_text, setting.values())) for setting in result.plan.study.settings}
 
 
-def summary_text(result: TrainedResult, summary: Summary) -> str:
-    """Mean and half width of the 95 % t interval in the metric's digits."""
+def summary_text(summary: Summary, decimals: int, sign: str = "") -> str:
+    """Mean and half width of the 95 % t interval; sign is "+" where the mean shows its sign."""
     if summary.mean is None:
         return MISSING
-    mean = result.metric.number(summary.mean)
-    return mean if summary.high is None else f"{mean} ± {result.metric.number(summary.high - summary.mean)}"
-
-
-def _measured(result: TrainedResult, row: Comparison) -> tuple[str, ...]:
-    summary = row.summary
-    sd = MISSING if summary.sd is None else result.metric.number(summary.sd)
-    count = _count(summary.n, result.plan.study.seeds)
-    return summary_text(result, summary), count, sd, *_contrast(result, row)
+    mean = f"{summary.mean:{sign}.{decimals}f}"
+    return mean if summary.high is None else f"{mean} ± {summary.high - summary.mean:.{decimals}f}"
 
 
 def _count(n: int, planned: int) -> str:
@@ -73,17 +67,14 @@ def _numbers(result: TrainedResult, row: Comparison) -> dict[str, Number]:
 
     Studies of several factors have one more column per factor: factor.k and so on.
     """
-    factors = [f"factor.{factor.name}" for factor in result.plan.study.factors]
-    levels = dict(zip(factors, level_texts(result)[row.level], strict=True)) if len(factors) > 1 else {}
-    summary, pair = row.summary, row.paired
+    levels = {f"factor.{name}": text for name, text in zip(result.factors, level_texts(result)[row.level], strict=True)}
+    summary, is_baseline = row.summary, row.level == result.analysis.baseline
     contrast = {name: getattr(row, name) for name in ("difference", "low", "high", "p", "p_holm")}
-    paired = {f"paired_{name}": getattr(pair, name) for name in ("difference", "low", "high", "p")}
-    paired |= {"pairs": pair.pairs, "wins": pair.wins, "ties": pair.ties}
-    if row.level == result.analysis.baseline:
-        contrast, paired = dict.fromkeys(contrast), dict.fromkeys(paired)
+    paired = {f"paired_{name}": getattr(row.paired, name) for name in ("difference", "low", "high", "p")}
+    paired |= {name: getattr(row.paired, name) for name in ("pairs", "wins", "ties")}
     return {
         "level": row.level,
-        **levels,
+        **(levels if len(levels) > 1 else {}),
         "metric": result.metric.name,
         "unit": result.metric.unit,
         "n": summary.n,
@@ -92,10 +83,10 @@ def _numbers(result: TrainedResult, row: Comparison) -> dict[str, Number]:
         "sd": summary.sd,
         "mean_low": summary.low,
         "mean_high": summary.high,
-        **contrast,
+        **(dict.fromkeys(contrast) if is_baseline else contrast),
         "detectable": row.detectable,
         "verdict": row.verdict,
-        **paired,
+        **(dict.fromkeys(paired) if is_baseline else paired),
     }
 
 
@@ -134,60 +125,96 @@ def _contrast(result: TrainedResult, row: Contrast) -> tuple[str, str, str]:
 
 def cost_table(result: TrainedResult) -> Table:
     """Parameters and multiply-adds of every level in both forms; the metric too where the study asks what cost buys."""
-    names = [factor.name for factor in result.plan.study.factors]
-    shows_metric = result.plan.study.figure == "cost"
     heads = [f"{what}, {form}" for what in ("parameters", "multiply-adds") for form in ("trained", "deployed")]
-    summaries = {row.level: row.summary for row in result.analysis.comparisons}
+    measured_heads = [f"measured {result.axis_label}", "n"] if result.plan.study.figure == "cost" else []
     rows = []
-    for cell in (cell for cell in result.plan.cells if cell.seed == 0):
-        data, summary = cell.spec.data, summaries[level_label(cell.factors)]
-        cost = cached_cost(cell.spec.model, data.image_size, data.num_classes)
+    for row, levels in zip(result.analysis.comparisons, level_texts(result).values(), strict=True):
+        spec = result.levels[row.level][0].spec
+        cost = cached_cost(spec.model, spec.data.image_size, spec.data.num_classes)
         counts = (cost.train.params, cost.deployed.params, cost.train.macs, cost.deployed.macs)
-        measured = [summary_text(result, summary), str(summary.n)] if shows_metric else []
-        levels = (level_text(cell.factors[name]) for name in names)
+        measured = (summary_text(row.summary, result.metric.decimals), str(row.summary.n)) if measured_heads else ()
         rows.append((*levels, *(f"{count:,}" for count in counts), *measured))
-    more = [f"measured {result.axis_label}", "n"] if shows_metric else []
-    return Table(tuple(map(Column, [*names, *heads, *more])), tuple(rows), len(names))
+    columns = tuple(map(Column, [*result.factors, *heads, *measured_heads]))
+    return Table(columns, tuple(rows), len(result.factors))
 
 
 def teachers_table(result: TrainedResult) -> Table:
     """A row per teacher, those from files by their hash; no rows where there is none."""
-    cells: dict[str, list[str]] = {}
+    cells = defaultdict[str, list[str]](list)
     for cell in result.plan.teachers:
-        cells.setdefault(cell.variant, []).append(cell.key)
+        cells[cell.variant].append(cell.key)
     files = dict.fromkeys(item for cell in result.plan.cells for item in cell.spec.recipe.teachers if item.weights)
-    columns = (
-        Column("teacher", is_text=True),
-        Column("weights", is_text=True),
-        Column(f"measured {result.axis_label}"),
-        Column("n"),
-    )
+    heads = Column("teacher", is_text=True), Column("weights", is_text=True)
     rows = []
     for name, keys in cells.items():
         summary = summarize(result.value(key) for key in keys if key in result.teachers)
-        rows.append((name, "trained first", summary_text(result, summary), _count(summary.n, len(keys))))
+        rows.append(
+            (name, "trained first", summary_text(summary, result.metric.decimals), _count(summary.n, len(keys)))
+        )
     rows += [(item.network, f"file {item.weights} (SHA-256)", MISSING, MISSING) for item in files]
-    return Table(columns, tuple(rows))
+    return Table((*heads, Column(f"measured {result.axis_label}"), Column("n")), tuple(rows))
 
 
 def cells_table(result: TrainedResult) -> Table:
     """Every cell with its run, then the teachers where there are any; all metrics are in cells.csv."""
-    plan, names = result.plan, [factor.name for factor in result.plan.study.factors]
-    role = [Column("role", is_text=True)] if plan.teachers else []
+    teachers, finished = result.plan.teachers, {**result.rows, **result.teachers}
+    role = [Column("role", is_text=True)] if teachers else []
     texts = [Column("cell", is_text=True), Column("run", is_text=True)]
-    columns = (*role, *map(Column, [*names, "seed", result.axis_label]), *texts)
+    columns = (*role, *map(Column, [*result.factors, "seed", result.axis_label]), *texts)
     rows = []
-    for cell in (*plan.cells, *plan.teachers):
-        is_level = cell.role == "cell"
-        roles = ["cell" if is_level else f"teacher {cell.variant}"] if role else []
-        levels = (level_text(cell.factors[name]) if is_level else "" for name in names)
-        rows.append((*roles, *levels, str(cell.seed), *_run(result, cell)))
+    for cell in (*result.plan.cells, *teachers):
+        roles, levels = ["cell"], [*map(level_text, cell.factors.values())]
+        if cell.role == "teacher":
+            roles, levels = [f"teacher {cell.variant}"], [""] * len(result.factors)
+        row = finished.get(cell.key)
+        value, run = (result.metric.number(result.value(cell.key)), f"`{row.run_id}`") if row else ("missing", "")
+        rows.append((*(roles if teachers else []), *levels, str(cell.seed), value, f"`{cell.key}`", run))
     return Table(columns, tuple(rows), len(columns) - 3)
 
 
-def _run(result: TrainedResult, cell: PlannedCell) -> Sequence[str]:
-    """A cell's metric, key and run."""
-    row = result.rows.get(cell.key) or result.teachers.get(cell.key)
-    if row is None:
-        return "missing", f"`{cell.key}`", ""
-    return result.metric.number(result.value(cell.key)), f"`{cell.key}`", f"`{row.run_id}`"
+def curve_label(metric: str) -> str:
+    """The name of a curve: train loss, validation loss."""
+    return metric.replace("val/", "validation ").replace("/", " ").replace("_", " ")
+
+
+def level_curves(result: TrainedResult, metric: str) -> dict[str, dict[int, Curve]]:
+    """A metric's curves by level and seed; values that are not finite are left out."""
+    points = defaultdict[str, dict[int, float]](dict)
+    for point in result.curves:
+        if point.metric == metric and math.isfinite(point.value):
+            points[point.key][point.epoch] = point.value
+    return {
+        level: {cell.seed: points[cell.key] for cell in cells if cell.key in points}
+        for level, cells in result.levels.items()
+    }
+
+
+def curve_ends(result: TrainedResult, metric: str) -> dict[str, tuple[Summary, Summary]]:
+    """By level: the values at its last epoch, and their difference from the baseline in percent, seed by seed.
+
+    A curve that stops before its cell's last epoch is left out.
+    """
+    last = {level: cells[0].epochs for level, cells in result.levels.items()}
+    ends = {
+        level: {seed: curve[last[level]] for seed, curve in curves.items() if last[level] in curve}
+        for level, curves in level_curves(result, metric).items()
+    }
+    base = ends[result.analysis.baseline]
+    return {level: (summarize(values.values()), summarize(relative(values, base))) for level, values in ends.items()}
+
+
+def relative(values: Mapping[int, float], base: Mapping[int, float]) -> list[float]:
+    """The difference from the baseline in percent of it, for every seed of both."""
+    return [100 * (values[seed] / base[seed] - 1) for seed in sorted(values.keys() & base.keys()) if base[seed]]
+
+
+def curve_table(result: TrainedResult) -> Table:
+    """A row per level, three columns per metric: mean with interval, n, relative difference."""
+    columns, rows = [*map(Column, result.factors)], level_texts(result)
+    for metric in result.plan.study.curves:
+        columns += [Column(curve_label(metric), "mean ± 95 % interval"), Column("n", "seeds")]
+        columns.append(Column("against baseline, %", "mean ± 95 % interval"))
+        for level, (values, against) in curve_ends(result, metric).items():
+            text = "baseline" if level == result.analysis.baseline else summary_text(against, 1, "+")
+            rows[level] = (*rows[level], summary_text(values, 4), str(values.n), text)
+    return Table(tuple(columns), tuple(rows.values()), len(result.factors))

@@ -8,9 +8,9 @@ from scipy import stats
 from mobileone_core.reporting.figures.curves import curve_summaries, draw_curves, limits
 from mobileone_core.reporting.render import markdown
 from mobileone_core.reporting.report import write_report
-from mobileone_core.reporting.trained.curves import curve_ends, curve_table, level_curves
-from mobileone_core.reporting.trained.document import trained_document
+from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.reporting.trained.tables import curve_ends, curve_table, level_curves
 from mobileone_core.study.statistics import Summary
 
 
@@ -19,14 +19,15 @@ def page(plan, record):
 
 
 def test_relative_difference_is_the_mean_over_seeds(branches, measured):
-    ends = {end.level: end for end in curve_ends(analyse(branches, measured), "val/loss")}
-    assert ends["4"].relative.mean == pytest.approx(-4, abs=1e-9)
+    ends = curve_ends(analyse(branches, measured), "val/loss")
+    assert ends["4"][1].mean == pytest.approx(-4, abs=1e-9)
     of_seeds = [-2.0, -2.0, -3.0]
     low, high = stats.t.interval(0.95, 2, loc=-7 / 3, scale=stats.sem(of_seeds))
-    assert (ends["1"].relative.low, ends["1"].relative.high) == pytest.approx((low, high))
+    values, relative = ends["1"]
+    assert (relative.low, relative.high) == pytest.approx((low, high))
     losses = [3.0 * (1 + gap / 100) / 12 for gap in of_seeds]
-    assert ends["1"].values.mean == pytest.approx(sum(losses) / 3)
-    assert ends["1"].values.n == 3
+    assert values.mean == pytest.approx(sum(losses) / 3)
+    assert values.n == 3
 
 
 def test_table_as_printed(branches, measured):
@@ -75,9 +76,9 @@ def test_study_without_curves_has_no_section(plan, rows, measured):
 def test_bands_are_those_of_the_table(branches, measured):
     result = analyse(branches, measured)
     curves = level_curves(result, "train/loss")
-    ends = {end.level: end for end in curve_ends(result, "train/loss")}
-    assert curve_summaries(curves["1"])[12] == ends["1"].values
-    assert curve_summaries(curves["1"], curves["none"])[12] == ends["1"].relative
+    values, relative = curve_ends(result, "train/loss")["1"]
+    assert curve_summaries(curves["1"])[12] == values
+    assert curve_summaries(curves["1"], curves["none"])[12] == relative
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 9])
