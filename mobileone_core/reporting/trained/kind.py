@@ -35,7 +35,7 @@ from mobileone_core.study.statistics import ALPHA
 def trained_document(result: TrainedResult) -> Document:
     """Return the report: levels against the baseline, effects, curves, costs, recipe, environment and runs."""
     plan, study = result.plan, result.plan.study
-    trained = [Paragraph(recipe_text(result)), Bullets(level_lines(plan)), cost_table(result)]
+    trained: list[Block] = [Paragraph(recipe_text(result)), Bullets(level_lines(plan)), cost_table(result)]
     if (teachers := teachers_table(result)).rows:
         text = "Teachers, not a level of the study; runs of those trained first are listed below."
         trained += [Paragraph(text), teachers]
