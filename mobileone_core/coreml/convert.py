@@ -43,7 +43,7 @@ class PixelNetwork(nn.Module):
 
 
 def whole_network(network: nn.Module, options: Options) -> nn.Module:
-    """Return what the program computes: the network, with normalization and softmax if the input is an image."""
+    """Return the network in eval mode; if options.pixels makes an image the input, with normalization and softmax."""
     return (PixelNetwork(network, options.pixels) if options.pixels else network).eval()
 
 

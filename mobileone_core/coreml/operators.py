@@ -39,13 +39,13 @@ class Inputs:
         return [item for item in items if isinstance(item, Tensor)]
 
     def number(self, name: str, default: float | None = None) -> float:
-        """Return a scalar input as float, or the default if the operation does not have it."""
+        """Return a scalar input as float, or the default if it is missing; required without one."""
         if default is not None and name not in self.values:
             return default
         return float(self.tensor(name).item())
 
     def ints(self, name: str, default: Sequence[int] | None = None) -> list[int]:
-        """Return a tensor input's elements as integers, or the default if the operation does not have it."""
+        """Return a tensor input's elements as integers, or the default if it is missing; required without one."""
         if default is not None and name not in self.values:
             return list(default)
         return [int(item) for item in self.tensor(name).reshape(-1).tolist()]
@@ -59,7 +59,7 @@ class Inputs:
         return [False] * count if name not in self.values else [bool(item) for item in self.ints(name)]
 
     def text(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
-        """Return a string input, or the default without it. Raises InputError unless it is an allowed value."""
+        """Return a string input, or the default if it is missing. Raises InputError unless that is an allowed value."""
         value = default if name not in self.values else self._get(name)
         if not isinstance(value, str) or value not in allowed:
             raise self.refusal(name, value, f"supported: {', '.join(allowed)}")

@@ -23,7 +23,7 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
     """Download or unpack a data set if it is missing, into a temporary directory that is then renamed.
 
     Call it once before several processes open the data set. With test_only, ImageNet's test set alone is unpacked.
-    Raises InputError if neither download nor archive is available.
+    Does nothing for a data set not in ARCHIVES. Raises InputError if neither download nor archive is available.
     """
     if name not in ARCHIVES:
         return

@@ -134,7 +134,7 @@ class GridPlan(Plan):
         return cls(study_from_json(Study, content["study"]), base, default=content["default"])
 
     def overview(self, states: str) -> list[str]:
-        """The lines of --plan: cells by state (states), data, and the recipe with what differs from the presets."""
+        """The lines of --plan: cells (states is a text that counts them), data, recipe, and changes from the preset."""
         study, recipe, data = self.study, self.base.recipe, self.base.data
         return [
             f"{study.name}: {len(self.queued)} cells; {states}",
@@ -161,6 +161,6 @@ class GridOptions(TrainingOptions):
         return GridPlan(self.study, self.default_base(), default=True)
 
     def plan(self, study: Study, base: CellSpec) -> GridPlan:
-        """The requested plan; the default plan if no option changes anything."""
+        """The plan of a study and base cell with the options applied; the default plan if both are unchanged."""
         is_default = study == self.study and base == self.default_base()
         return self.default_plan() if is_default else GridPlan(study, base)

@@ -112,7 +112,7 @@ class MeasuredPlan(Plan):
 
     @cached_property
     def spec(self) -> LatencySpec | StepSpec:
-        """All settings, in the order of the levels."""
+        """An entry per setting, in the order of the levels."""
         spec_type = StepSpec if isinstance(self.study.base, StepCell) else LatencySpec
         return spec_type(tuple(map(self._entry, self.study.settings)), self.study.protocol)
 
@@ -122,12 +122,12 @@ class MeasuredPlan(Plan):
 
     @cached_property
     def comparison(self) -> PlannedComparison:
-        """The measurement."""
+        """The planned measurement of all entries side by side; nothing must be complete before it."""
         return PlannedComparison(self.spec, self.study.name, "", needs=())
 
     @property
     def comparisons(self) -> tuple[PlannedComparison, ...]:
-        """The measurement alone."""
+        """The comparison, the only one."""
         return (self.comparison,)
 
     @property
@@ -165,7 +165,7 @@ class MeasuredPlan(Plan):
 
     @property
     def preload(self) -> str:
-        """The function that measures."""
+        """The function that measures, as module:function."""
         return MEASURE
 
     @property

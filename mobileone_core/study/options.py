@@ -71,9 +71,9 @@ def spec_options(
     without: Collection[str] = (),
     named: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> Any:
-    """The fields of a spec that have a help text as options, its values as defaults.
+    """Make a group (see option_group) of the spec's fields with a help text, except without; its values are defaults.
 
-    named gives type and value of fields that are typed by name.
+    named maps a field to the type and value that its option has instead, such as teachers as text.
     """
     hints, texts, values = get_type_hints(type(spec)), help_texts(type(spec)), fields_of(spec)
     chosen = {name: (hints[name], values[name]) for name in texts if name not in without} | dict(named or {})

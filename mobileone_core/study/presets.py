@@ -100,7 +100,7 @@ class TrainingOptions(StudyOptions):
 
     @abstractmethod
     def plan(self, study: Any, base: CellSpec) -> Plan:
-        """The plan of a study with some options changed."""
+        """The plan of a study and base cell with the options applied."""
 
     def presets(self) -> Presets:
         """The study's presets."""

@@ -181,7 +181,7 @@ class SearchPlan(Plan):
             raise InputError(f"plan: written by another version ({error})") from error
 
     def overview(self, states: str) -> list[str]:
-        """The lines of --plan: cells by state (states), space, generations so far, and what is still to be proposed."""
+        """The lines of --plan: cells (states is a text that counts them), space, generations, and the next steps."""
         study, done, sizes, base = self.study, len(self.proposed), self.space.sizes, self.base
         dimensions = ", ".join(f"{name} {size}" for name, size in sizes.items())
         lines = [
@@ -267,7 +267,7 @@ class SearchOptions(TrainingOptions):
         return SearchPlan(self.study, self.default_base(), default=True, default_lineage=True)
 
     def plan(self, study: SearchStudy, base: CellSpec) -> SearchPlan:
-        """The requested search, before its first proposal."""
+        """The search of a study and base cell with the options applied, before its first proposal."""
         requested, default = SearchPlan(study, base), SearchPlan(self.study, self.default_base())
         is_default_lineage = requested.lineage == default.lineage
         return replace(requested, default=requested == default, default_lineage=is_default_lineage)

@@ -60,9 +60,9 @@ def other_ranks(
 ) -> Iterator[None]:
     """Run function(rank, device, *arguments) in child processes for ranks 1 to count - 1.
 
-    The caller does rank 0's part on the given device inside the with block. No child is left when the block ends,
-    however it ends. If a child fails, its InputError or TrainingFailed is raised here; a killed child raises
-    ChildProcessError; any other failure ChildProcessError or RuntimeError.
+    Inside the with block the caller is rank 0, on device; the others use the CPU or the next GPUs. They connect
+    through a file in directory. However the block ends, no child is left. A child's InputError or TrainingFailed is
+    raised here; a killed child raises ChildProcessError; any other failure ChildProcessError or RuntimeError.
     """
     if count == 1:
         yield

@@ -93,8 +93,8 @@ def step_device(cell: StepCell) -> torch.device:
 def build_step(cell: StepCell) -> TrainingStep:
     """A step of plain SGD at LEARNING_RATE: forward, cross entropy, backward, update.
 
-    Two cells of the same variant, k, classes and images have the same weights and images, whatever their path. Random
-    state is left as it was. Raises InputError for a network that timm does not have, or a missing device.
+    Two cells of the same variant, k, classes and images have the same weights and images, whatever cell.path is.
+    Only path timm changes torch's random state. Raises InputError if timm lacks the network, or for a missing device.
     """
     device = step_device(cell)
     layout = torch.channels_last if cell.channels_last else torch.contiguous_format

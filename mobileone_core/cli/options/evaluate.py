@@ -95,7 +95,7 @@ class Evaluate(CommandOptions):
         return "none" if DATA_SETS[self.data].in_memory else f"{self.images.crop:g}"
 
     def check(self) -> None:
-        """Raise InputError for a missing file, unknown data, and fields that the network refuses."""
+        """Raise InputError for a missing file, unknown data, and options that machine, data or network refuse."""
         Execution(self.device, 1 if self.threads is None else self.threads)
         require(self.weights.is_file(), "weights", str(self.weights), "an existing file")
         self.resolved()

@@ -73,7 +73,7 @@ def level_costs(result: TrainedResult) -> list[LevelCost]:
 
 
 def cost_figure(result: TrainedResult) -> "Figure":
-    """Draw both panels with one scale for the metric; published values have their own panel."""
+    """Draw the metric over multiply-adds and over parameters; published values in a third (see draw_published)."""
     has_published = bool(shown_variants(result))
     figure, grid = style.canvas(
         style.HEIGHT + 0.4, 1, 3 if has_published else 2,

@@ -32,7 +32,7 @@ def draw(result: TrainedResult) -> style.Drawing:
 
 
 def levels_figure(result: TrainedResult) -> "Figure":
-    """Draw the metric over the levels; all axes have one scale, so that slopes can be compared."""
+    """Draw the metric's values and means over the levels; published values in a second panel (see draw_published)."""
     left, share = _left(result), 1.6 / 2.6 if shown_variants(result) else 1.0
     room = style.WIDTH * (0.96 - left) * style.POINTS
     ticks, size = fitted_ticks(result, room * share)

@@ -132,7 +132,7 @@ def _draw_variant(axes: "Axes", result: TrainedResult, variant: str, *, at_end: 
 
 
 def one_scale(spans: list[Span], highest: float | None) -> None:
-    """Give all axes the same units per inch and the same grid step, each centred on the values it shows."""
+    """Give all axes the same units per inch, so that slopes compare, and grid step, each centred on its values."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
     heights = [axes.get_position().height for axes, _ in spans]

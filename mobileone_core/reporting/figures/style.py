@@ -127,7 +127,7 @@ def text_above(axes: "Axes", inches: float, text: str, **font: Any) -> None:
 
 
 def below_top(figure: "Figure", inches: float) -> float:
-    """Convert inches below the top into a fraction of the figure's height."""
+    """Return the figure coordinate y, 0 at the bottom and 1 at the top, that lies some inches below the top."""
     return float(1 - inches / figure.get_figheight())
 
 

@@ -95,7 +95,7 @@ class CorrelationView(View):
     """Figures 2 and 3 and table 1: latency against multiply-adds and parameters."""
 
     def findings(self, result: MeasuredResult) -> Sequence[str]:
-        """State both correlations per runtime."""
+        """State Spearman's rho of latency with multiply-adds and parameters per runtime, then a remark on table 1."""
         sentences = []
         for runtime in result.runtimes:
             macs, params = measured_correlations(result, runtime)

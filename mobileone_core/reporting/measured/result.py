@@ -106,7 +106,7 @@ class MeasuredResult:
         return tuple(dict.fromkeys(map(self.runtime_of, self.entries)))
 
     def name_of(self, item: MeasuredEntry) -> str:
-        """Return an entry's levels without the runtime."""
+        """Return an entry's levels as text, without the runtime unless it is the only factor."""
         levels = {name: level for name, level in item.entry.factors.items() if name != RUNTIME}
         return ", ".join(map(level_text, (levels or item.entry.factors).values()))
 
@@ -115,13 +115,13 @@ class MeasuredResult:
         return next((other for other in self.entries if other.entry.label == item.entry.reference), None)
 
     def verdict(self, item: MeasuredEntry) -> str:
-        """Judge an entry's ratio to its reference, as `judge` does."""
+        """Return judge's verdict on an entry's ratio to its reference, or "reference" for a reference itself."""
         return "reference" if item.is_reference else self.judge(item, item.ratio)
 
     def judge(self, item: MeasuredEntry, ratio: Estimate | None) -> str:
-        """Say whether a ratio of an entry's time means slower, faster or neither.
+        """Return the verdict on a ratio of an entry's time: slower, faster, ALIKE or within the control's 3 %.
 
-        It is not judged if the A/A control of the entry's reference exceeds the tolerance of 3 %.
+        NOT_JUDGED if the A/A control of the entry's reference is missing or exceeds 3 %; "-" without a ratio.
         """
         reference = self.reference_of(item)
         control = reference.control if reference else None

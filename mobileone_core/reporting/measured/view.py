@@ -79,7 +79,7 @@ def control_sentence(result: MeasuredResult) -> str:
 
 
 def by_verdict(result: MeasuredResult, names: Mapping[str, Sequence[str]], link: str) -> list[str]:
-    """Join the names under each verdict: slower: silu 1.07 and gelu 1.06, where link is ": "."""
+    """Return a text per verdict: its wording, link (here ": ") and its names: slower: silu 1.07 and gelu 1.06."""
     texts = {
         ALIKE: f"no difference that {result.rounds} rounds show",
         NOT_JUDGED: "not judged because the control failed",

@@ -209,7 +209,7 @@ def relative(values: Mapping[int, float], base: Mapping[int, float]) -> list[flo
 
 
 def curve_table(result: TrainedResult) -> Table:
-    """A row per level, three columns per metric: mean with interval, n, relative difference."""
+    """A row per level; per metric the mean at the last epoch with interval, n, and difference from the baseline, %."""
     columns, rows = [*map(Column, result.factors)], level_texts(result)
     for metric in result.plan.study.curves:
         columns += [Column(curve_label(metric), "mean ± 95 % interval"), Column("n", "seeds")]

@@ -51,7 +51,7 @@ class Task(ABC):
 
 
 def build_task(spec: CellSpec) -> Task:
-    """The task of a cell, ready to train it."""
+    """Make the cell's task: an instance of the class registered for spec.task."""
     module, _, name = task_spec(spec.task).implementation.partition(":")
     task: Task = getattr(importlib.import_module(module), name)(spec)
     return task
