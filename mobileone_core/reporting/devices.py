@@ -1,8 +1,10 @@
 """Latencies on devices: as CSV, and as columns of a table, where two protocols never share a column."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS
@@ -30,7 +32,11 @@ class DeviceColumn:
 
 def devices_text(rows: Sequence[DeviceRow]) -> str:
     """All measurements as CSV in full precision; read_devices_csv reads them back."""
-    return csv_text([COLUMNS, *sorted(_line(row) for row in rows)])
+    lines = []
+    for row in rows:
+        times = (repr(float(row.statistics[name])) if name in row.statistics else "" for name in STATISTICS)
+        lines.append((*(getattr(row, name) for name in TEXTS), str(row.n), *times))
+    return csv_text([COLUMNS, *sorted(lines)])
 
 
 def read_devices_csv(text: str) -> tuple[DeviceRow, ...]:
@@ -38,10 +44,15 @@ def read_devices_csv(text: str) -> tuple[DeviceRow, ...]:
     reader = csv.DictReader(text.splitlines(), strict=True)
     columns = tuple(reader.fieldnames or ())
     require(columns == COLUMNS, "columns", ", ".join(columns), ", ".join(COLUMNS))
+    rows = []
     try:
-        return tuple(map(_row, reader))
+        for line in reader:
+            statistics = {name: float(line[f"{name}_ms"]) for name in STATISTICS if line[f"{name}_ms"]}
+            texts = {name: line[name] for name in TEXTS}
+            rows.append(DeviceRow(**texts, n=int(line["n"]), statistics=statistics))
     except (ValueError, TypeError, AttributeError, csv.Error) as error:
         raise InputError(f"devices.csv: line {reader.line_num} is not as written ({error})") from error
+    return tuple(rows)
 
 
 def device_columns(rows: Sequence[DeviceRow], titles: Sequence[str]) -> tuple[DeviceColumn, ...]:
@@ -49,40 +60,17 @@ def device_columns(rows: Sequence[DeviceRow], titles: Sequence[str]) -> tuple[De
 
     titles: the models of the table's rows, such as mobileone_s0. Several runs of one cell are all shown, by date.
     """
-    cells: dict[tuple[str, ...], dict[str, list[DeviceRow]]] = {}
+    groups = defaultdict[tuple[Any, ...], dict[str, list[str]]](lambda: defaultdict(list))
     for row in sorted(rows, key=lambda row: (row.date, row.run_id)):
-        if row.model in titles:
-            for name in row.statistics:
-                cells.setdefault(_key(row, name), {}).setdefault(row.model, []).append(row)
-    return tuple(_column(key, cells[key], titles) for key in sorted(cells, key=_order))
-
-
-def _key(row: DeviceRow, statistic: str) -> tuple[str, ...]:
-    return row.device, row.os, row.compute_units, row.form, row.precision, row.input, row.protocol, statistic
-
-
-def _order(key: tuple[str, ...]) -> tuple[object, ...]:
-    return (*key[:-1], STATISTICS.index(key[-1]))
-
-
-def _column(key: tuple[str, ...], rows: Mapping[str, Sequence[DeviceRow]], titles: Sequence[str]) -> DeviceColumn:
-    device, system, units, form, precision, kind, protocol, statistic = key
-    conditions = [device, system, UNITS.get(units, units), form, precision, f"{kind} input" if kind else ""]
-    title = f"{', '.join(filter(None, conditions))}: {statistic}, ms"
-    caveat = f"; {CAVEATS[protocol]}" if protocol in CAVEATS else ""
-    cells = [
-        " / ".join(f"{row.statistics[statistic]:#.3g}".rstrip(".") for row in rows.get(name, ())) or NOT_MEASURED
-        for name in titles
-    ]
-    return DeviceColumn(title, f"protocol {protocol}{caveat}", tuple(cells))
-
-
-def _line(row: DeviceRow) -> tuple[str, ...]:
-    texts = (getattr(row, name) for name in TEXTS)
-    times = (repr(float(row.statistics[name])) if name in row.statistics else "" for name in STATISTICS)
-    return (*texts, str(row.n), *times)
-
-
-def _row(line: Mapping[str, str]) -> DeviceRow:
-    statistics = {name: float(line[f"{name}_ms"]) for name in STATISTICS if line[f"{name}_ms"]}
-    return DeviceRow(**{name: line[name] for name in TEXTS}, n=int(line["n"]), statistics=statistics)
+        setting = row.device, row.os, row.compute_units, row.form, row.precision, row.input, row.protocol
+        for index, name in enumerate(STATISTICS):
+            if row.model in titles and name in row.statistics:
+                groups[*setting, index][row.model].append(f"{row.statistics[name]:#.3g}".rstrip("."))
+    columns = []
+    for (device, system, units, form, precision, kind, protocol, index), cells in sorted(groups.items()):
+        conditions = [device, system, UNITS.get(units, units), form, precision, f"{kind} input" if kind else ""]
+        title = f"{', '.join(filter(None, conditions))}: {STATISTICS[index]}, ms"
+        caveat = f"; {CAVEATS[protocol]}" if protocol in CAVEATS else ""
+        texts = tuple(" / ".join(cells[name]) or NOT_MEASURED for name in titles)
+        columns.append(DeviceColumn(title, f"protocol {protocol}{caveat}", texts))
+    return tuple(columns)

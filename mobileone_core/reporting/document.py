@@ -92,9 +92,8 @@ class Table:
         """
         heads = [item.head for item in self.columns]
         full = [f"{item.head}, {item.note}" for item in self.columns]
-        is_named = column in full or heads.count(column) == 1
         labels = [", ".join(cells[: self.labels]) for cells in self.rows]
-        if not is_named or row not in labels:
+        if row not in labels or (column not in full and heads.count(column) != 1):
             return None
         return self.rows[labels.index(row)][(full if column in full else heads).index(column)]
 
@@ -173,13 +172,11 @@ class Document:
         tables = [self.table, *(block for section in self.body for block in section.blocks if isinstance(block, Table))]
         cells = [cell for table in tables if row and (cell := table.cell(row, column)) is not None]
         value = self.values.get(key, cells[0] if cells else None)
-        allowed = f"one of {', '.join(self.values)}, or row/column of a table: {self._example()}"
+        first = ", ".join(self.table.rows[0][: self.table.labels]) if self.table.rows else "ROW"
+        example = f"{first}/{self.table.columns[-1].head}"
+        allowed = f"one of {', '.join(self.values)}, or row/column of a table: {example}"
         require(value is not None, f"value of {self.name}", key, allowed)
         return str(value)
-
-    def _example(self) -> str:
-        first = ", ".join(self.table.rows[0][: self.table.labels]) if self.table.rows else "ROW"
-        return f"{first}/{self.table.columns[-1].head}"
 
 
 def joined(names: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ def page(plan, record):
 
 
 def notes(result):
-    return comparison_section(result, set()).blocks[-1].items
+    return comparison_section(result).blocks[-1].items
 
 
 def changed(record, **changes):

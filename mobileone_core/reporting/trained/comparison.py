@@ -7,67 +7,52 @@ from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_with
 from mobileone_core.reporting.trained.result import DEPLOYED, TRAIN, TrainedResult
 from mobileone_core.study.rows import CellRow
 
-MIB = 2**20
 CONTROLS = (("training step", "control/step_ratio"), ("inference", "control/inference_ratio"))
 
 
-def comparison_section(result: TrainedResult, varied: set[str]) -> Section:
-    """The section of a study that compares forms, empty for others. varied: the cell's fields that levels set."""
+def comparison_section(result: TrainedResult) -> Section:
+    """The section of a study that compares forms, empty for others."""
     heading = "What it costs: train form against deployed form"
     if result.plan.comparison is None:
         return Section(heading, ())
     if not result.compared_forms:
         return Section(heading, (Paragraph("Not measured yet: all cells have to be complete first."),))
     doubt = _doubt(result)
-    blocks: tuple[Block, ...] = (comparison_table(result), Bullets(_notes(result, varied)))
+    blocks: tuple[Block, ...] = (comparison_table(result), Bullets(_notes(result)))
     return Section(heading, (Paragraph(f"**{doubt} Do not trust them.**"), *blocks) if doubt else blocks)
 
 
 def comparison_table(result: TrainedResult) -> Table:
     """A row per level in train form, then a row per level in deployed form."""
-    baseline = f"to {result.level_name(result.analysis.baseline)}, train form [95 %]"
-    columns = (
-        Column(result.factor_names),
-        Column("form", is_text=True),
-        Column("parameters"),
-        Column("multiply-adds", "per image"),
-        Column("training step, ms", "[95 %]"),
-        Column("step ratio", baseline),
-        Column("step ratio", "to its deployed form [95 %]"),
-        Column("memory of a step", "peak, MiB"),
-        Column("memory ratio", "to its deployed form"),
-        Column("inference, ms", "[95 %]"),
-        Column("inference ratio", baseline),
-        Column("inference ratio", "to its deployed form [95 %]"),
-    )
-    rows = [
-        (level.level, form, *_cells(result, level.level, form))
-        for form in (TRAIN, DEPLOYED)
-        for level in result.analysis.comparisons
-    ]
+    entries = [(level.level, form) for form in (TRAIN, DEPLOYED) for level in result.analysis.comparisons]
+    measured = [_measurements(result, *entry) for entry in entries]
+    columns = (Column(result.factor_names), Column("form", is_text=True), *(column for column, _ in measured[0]))
+    rows = ((*entry, *(text for _, text in texts)) for entry, texts in zip(entries, measured, strict=True))
     return Table(columns, tuple(rows), labels=2)
 
 
-def _cells(result: TrainedResult, level: str, form: str) -> tuple[str, ...]:
-    """The measurements of a level in a form; times only where the device is recorded."""
+def _measurements(result: TrainedResult, level: str, form: str) -> list[tuple[Column, str]]:
+    """Columns with the texts of a level in a form; times only where the device is recorded."""
     row = result.compared_forms.get((level, form))
-    if row is None:
-        return (*[MISSING] * 2, "not measured", *[MISSING] * 7)
-    hidden = () if names_device(row) else ("time/", "memory/")
-    metrics = {name: value for name, value in row.metrics.items() if not name.startswith(hidden)}
-    is_baseline = (level, form) == (result.analysis.baseline, TRAIN)
-    return (
-        _number(metrics, "params", ",.0f"),
-        _number(metrics, "macs", ",.0f"),
-        _interval(metrics, "time/step", "_ms"),
-        "baseline" if is_baseline else _interval(metrics, "time/step_ratio"),
-        _interval(metrics, "time/step_over_deployed"),
-        _number(metrics, "memory/step_bytes", ".1f", MIB),
-        _number(metrics, "memory/step_over_deployed", ".2f"),
-        _interval(metrics, "time/inference", "_ms"),
-        "baseline" if is_baseline else _interval(metrics, "time/inference_ratio"),
-        _interval(metrics, "time/inference_over_deployed"),
-    )
+    hidden = () if row and names_device(row) else ("time/", "memory/")
+    metrics = {name: value for name, value in row.metrics.items() if not name.startswith(hidden)} if row else {}
+    base = result.analysis.baseline
+    to_base = f"to {result.level_name(base)}, train form [95 %]"
+    step, inference = (_interval(metrics, f"time/{call}_ratio") for call in ("step", "inference"))
+    if row and (level, form) == (base, TRAIN):
+        step = inference = "baseline"
+    return [
+        (Column("parameters"), _number(metrics, "params", ",.0f")),
+        (Column("multiply-adds", "per image"), _number(metrics, "macs", ",.0f")),
+        (Column("training step, ms", "[95 %]"), _interval(metrics, "time/step", "_ms") if row else "not measured"),
+        (Column("step ratio", to_base), step),
+        (Column("step ratio", "to its deployed form [95 %]"), _interval(metrics, "time/step_over_deployed")),
+        (Column("memory of a step", "peak, MiB"), _number(metrics, "memory/step_bytes", ".1f", 2**20)),
+        (Column("memory ratio", "to its deployed form"), _number(metrics, "memory/step_over_deployed", ".2f")),
+        (Column("inference, ms", "[95 %]"), _interval(metrics, "time/inference", "_ms")),
+        (Column("inference ratio", to_base), inference),
+        (Column("inference ratio", "to its deployed form [95 %]"), _interval(metrics, "time/inference_over_deployed")),
+    ]
 
 
 def _number(metrics: Mapping[str, float], name: str, digits: str, unit: float = 1.0) -> str:
@@ -85,21 +70,26 @@ def _digits(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def _notes(result: TrainedResult, varied: set[str]) -> list[str]:
+def _notes(result: TrainedResult) -> list[str]:
     """Where and how the table was measured, and whether its control held."""
     rows = list(result.compared_forms.values())
-    notes = [f"*Measured* side by side in one process: {_conditions(result, rows)}."]
-    if not all(map(names_device, rows)):
-        notes.append("**Device or processor is not recorded: times and memory are not shown without them.**")
-    batch = "" if "recipe.batch_size" in varied else f" of {result.plan.base.recipe.batch_size} images"
+    unnamed = "**Device or processor is not recorded: times and memory are not shown without them.**"
+    batch = "" if "recipe.batch_size" in result.varied else f" of {result.plan.base.recipe.batch_size} images"
+    ratios = "; ".join(f"{call} {ratio:.3f}" for call, ratio in _control_ratios(result).items())
+    doubt = f"**not within {TOLERANCE}: the machine was not idle, do not trust the times.**"
+    held = f"within {TOLERANCE}." if _is_idle(result) else doubt
+    control = f"the baseline timed twice, as two levels (ratio {ratios}): {held}"
+    if not ratios:
+        control = "**not recorded; whether the machine was idle is unknown.**"
     return [
-        *notes,
+        f"*Measured* side by side in one process: {_conditions(result, rows)}.",
+        *([] if all(map(names_device, rows)) else [unnamed]),
         f"*Step*: forward, loss, backward and update on one batch{batch}, without data loading; the deployed form is "
         "trained as a plain network. *Inference*: one image, the mean over 10 ms. *Memory*: the peak above what was "
         "allocated before the call, that is activations, buffers and gradients without parameters and the optimizer's "
         "state.",
         "*Ratios* are taken round by round; intervals are order statistics over rounds, each at 95 %.",
-        f"*Control*: {_control(result)}",
+        f"*Control*: {control}",
     ]
 
 
@@ -114,38 +104,29 @@ def _conditions(result: TrainedResult, rows: Sequence[CellRow]) -> str:
     return ", ".join([*texts, f"load average {max(loads):.2f} before"] if loads else texts)
 
 
-def control_ratios(result: TrainedResult) -> list[tuple[str, float]]:
-    """The ratios of the baseline to its own copy, which should be 1, with what was called."""
-    return [
-        (f"{call}, {form} form", row.metrics[name])
+def _control_ratios(result: TrainedResult) -> dict[str, float]:
+    """The ratios of the baseline to its own copy, which should be 1, by what was called."""
+    return {
+        f"{call}, {form} form": row.metrics[name]
         for (_, form), row in result.compared_forms.items()
         for call, name in CONTROLS
         if name in row.metrics
-    ]
+    }
 
 
-def is_idle(result: TrainedResult) -> bool:
+def _is_idle(result: TrainedResult) -> bool:
     """Whether there is a control and all its ratios are within tolerance."""
-    ratios = control_ratios(result)
-    return bool(ratios) and all(is_within_tolerance(ratio) for _, ratio in ratios)
-
-
-def _control(result: TrainedResult) -> str:
-    ratios = "; ".join(f"{call} {ratio:.3f}" for call, ratio in control_ratios(result))
-    if not ratios:
-        return "**not recorded; whether the machine was idle is unknown.**"
-    doubt = f"**not within {TOLERANCE}: the machine was not idle, do not trust the times.**"
-    held = f"within {TOLERANCE}." if is_idle(result) else doubt
-    return f"the baseline timed twice, as two levels (ratio {ratios}): {held}"
+    ratios = _control_ratios(result).values()
+    return bool(ratios) and all(map(is_within_tolerance, ratios))
 
 
 def _doubt(result: TrainedResult) -> str:
     """Why the times are not to be trusted; empty where they are, or where there are none."""
     has_times = any(name.startswith("time/") for row in result.compared_forms.values() for name in row.metrics)
-    if is_idle(result) or not has_times:
+    if _is_idle(result) or not has_times:
         return ""
-    has_control = bool(control_ratios(result))
-    why = f"the baseline timed twice differs by more than {TOLERANCE}" if has_control else "they have no control"
+    failed = f"the baseline timed twice differs by more than {TOLERANCE}"
+    why = failed if _control_ratios(result) else "they have no control"
     return f"Times were not measured on an idle machine: {why}."
 
 
@@ -157,7 +138,7 @@ def cost_sentences(result: TrainedResult) -> list[str]:
     rows = result.compared_forms.values()
     if not rows or not all(map(names_device, rows)):
         return []
-    sentences = (_training(result), _deployed(result)) if is_idle(result) else (_doubt(result),)
+    sentences = (_training(result), _deployed(result)) if _is_idle(result) else (_doubt(result),)
     return [text for text in sentences if text]
 
 

@@ -1,12 +1,11 @@
 """What the cells of a grid study are: setting, recipe, images, what the levels set, how far both forms agree."""
 
+import itertools
 import math
-from collections.abc import Sequence
 
 from mobileone_core.reporting.trained.result import TrainedResult
-from mobileone_core.study.factor import Factor, field_text, fields_of, level_text
+from mobileone_core.study.factor import field_text, level_text
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.training.cell import CellSpec
 
 DIFFERENCE = "test/form_difference"  # between the logits of the two forms over the test set
 TEACHERS = "recipe.teachers"
@@ -23,21 +22,9 @@ def setting_text(plan: GridPlan) -> str:
     return f"{study.variant} on {study.data}, recipe {study.recipe}{changes}, {seeds}"
 
 
-def varied_fields(plan: GridPlan) -> set[str]:
-    """Fields of a cell that a factor varies: recipe.phases and so on."""
-    return {name for factor in plan.study.factors for name in _fields(factor)}
-
-
-def _fields(factor: Factor) -> list[str]:
-    """The fields that a factor sets, in the order in which its levels name them."""
-    named = [name for changes in factor.settings.values() for name in changes]
-    return list(dict.fromkeys(named or [factor.field]))
-
-
 def recipe_text(result: TrainedResult) -> str:
     """The recipe and images of all cells in a sentence, without what a factor varies."""
-    recipe, data = result.plan.base.recipe, result.plan.base.data
-    varied = varied_fields(result.plan)
+    recipe, data, varied = result.plan.base.recipe, result.plan.base.data, result.varied
     optimizer = [("optimizer", recipe.optimizer), ("lr", f"at {recipe.lr:g}")]
     parts = [
         ("epochs", f"{recipe.epochs} epochs"),
@@ -59,20 +46,20 @@ def recipe_text(result: TrainedResult) -> str:
 
 
 def level_lines(plan: GridPlan) -> list[str]:
-    """What the labels of a factor stand for, where they are not the values of one field."""
+    """What the labels of a factor stand for, where they are not the values of one field.
+
+    A level that sets no field shows those that the other levels set, as the recipe has them.
+    """
     lines = []
     for factor in (factor for factor in plan.study.factors if factor.settings):
-        levels = (f"{level_text(level)}: {_level_fields(factor, plan.base, str(level))}" for level in factor.levels)
-        lines.append(f"*{factor.name}* {'; '.join(levels)}")
+        texts = []
+        for label, changes in ((level, factor.settings[str(level)]) for level in factor.levels):
+            spec = plan.base.changed(changes)
+            names = (name.split(".") for name in changes or dict.fromkeys(itertools.chain(*factor.settings.values())))
+            fields = (field_text(name, getattr(getattr(spec, part), name)) for part, name in names)
+            texts.append(f"{level_text(label)}: {', '.join(fields)}")
+        lines.append(f"*{factor.name}* {'; '.join(texts)}")
     return lines
-
-
-def _level_fields(factor: Factor, base: CellSpec, level: str) -> str:
-    """The fields that a level sets; where it sets none, those that the other levels set, as the recipe has them."""
-    spec = base.changed(factor.settings[level])
-    parts = {part: fields_of(getattr(spec, part)) for part in ("model", "data", "recipe")}
-    names = [name.split(".", 1) for name in [*factor.settings[level]] or _fields(factor)]
-    return ", ".join(field_text(name, parts[part][name]) for part, name in names)
 
 
 def forms_text(result: TrainedResult) -> str:
@@ -80,9 +67,9 @@ def forms_text(result: TrainedResult) -> str:
     rows = [row.metrics for row in result.rows.values() if DIFFERENCE in row.metrics]
     if not rows:
         return "How far the logits of train form and deployed form differ was not recorded."
-    largest = _largest([row[DIFFERENCE] for row in rows])
-    relative = [row[DIFFERENCE + "_relative"] for row in rows if DIFFERENCE + "_relative" in row]
-    share = f" (relative {_largest(relative):.1e})" if relative else ""
+    largest = max((row[DIFFERENCE] for row in rows), key=_nan_last)
+    relative = [row[f"{DIFFERENCE}_relative"] for row in rows if f"{DIFFERENCE}_relative" in row]
+    share = f" (relative {max(relative, key=_nan_last):.1e})" if relative else ""
     count = f"all {len(rows)}" if len(rows) == len(result.rows) else f"{len(rows)} of {len(result.rows)}"
     return (
         "Train form against deployed form: the logits of a test image differ by "
@@ -90,6 +77,5 @@ def forms_text(result: TrainedResult) -> str:
     )
 
 
-def _largest(values: Sequence[float]) -> float:
-    """The largest value; nan counts as larger than any."""
-    return next((value for value in values if math.isnan(value)), max(values))
+def _nan_last(value: float) -> tuple[bool, float]:
+    return math.isnan(value), value

@@ -10,13 +10,7 @@ from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.published import CAVEATS, quoted_notes
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
 from mobileone_core.reporting.trained.comparison import comparison_section
-from mobileone_core.reporting.trained.description import (
-    forms_text,
-    level_lines,
-    recipe_text,
-    setting_text,
-    varied_fields,
-)
+from mobileone_core.reporting.trained.description import forms_text, level_lines, recipe_text, setting_text
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
 from mobileone_core.reporting.trained.tables import (
     cells_table,
@@ -58,7 +52,7 @@ def trained_document(result: TrainedResult) -> Document:
         sections=(
             _effects(result),
             _curves(result),
-            comparison_section(result, varied_fields(plan)),
+            comparison_section(result),
             Section("What was trained", (*trained, Paragraph(forms_text(result)))),
             Section("Environment", environment_blocks([*result.rows.values()], "cells", alike=True)),
             Section("Cells", (Details("All cells with their runs", (cells_table(result),)),)),

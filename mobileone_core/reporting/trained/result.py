@@ -44,6 +44,11 @@ class TrainedResult:
         return [factor.name for factor in self.plan.study.factors]
 
     @property
+    def varied(self) -> set[str]:
+        """The fields of a cell that levels set: recipe.phases and so on."""
+        return {name for factor in self.plan.study.factors for name in factor.set_fields}
+
+    @property
     def factor_names(self) -> str:
         """The factors as a list: width, depth."""
         return ", ".join(self.factors)
