@@ -166,11 +166,15 @@ class Document:
         lists = [Section(heading, (Bullets(items),)) for heading, items in listed if items]
         return (*lists, *(section for section in self.sections if section.blocks))
 
+    @property
+    def tables(self) -> list[Table]:
+        """The main table, then those of the sections."""
+        return [self.table, *(block for section in self.body for block in section.blocks if isinstance(block, Table))]
+
     def value(self, key: str) -> str:
         """A fact by its name, or a cell of any table by "row/column"; InputError for an unknown key."""
         row, _, column = key.rpartition("/")
-        tables = [self.table, *(block for section in self.body for block in section.blocks if isinstance(block, Table))]
-        cells = [cell for table in tables if row and (cell := table.cell(row, column)) is not None]
+        cells = [cell for table in self.tables if row and (cell := table.cell(row, column)) is not None]
         value = self.values.get(key, cells[0] if cells else None)
         first = ", ".join(self.table.rows[0][: self.table.labels]) if self.table.rows else "ROW"
         example = f"{first}/{self.table.columns[-1].head}"

@@ -28,17 +28,14 @@ def evaluation_table(setting: EvaluationSetting, metrics: Mapping[str, float]) -
     row = {
         "variant": setting.variant if setting.is_preset else f"{setting.variant}, changed",
         "data": f"{setting.data} {setting.split}",
-        "form": setting.form,
-        "crop": setting.crop,
-        "interpolation": setting.interpolation,
+        **{name: getattr(setting, name) for name in ("form", "crop", "interpolation")},
         "px": str(setting.image_size),
         "images": f"{images:.0f}",
         "top-1, %": f"{100 * top1:.2f}",
         "standard error": f"{100 * standard_error(top1, images):.2f}",
         "top-5, %": "-" if top5 is None else f"{100 * top5:.2f}",
     }
-    printed = published_top1(setting)
-    if printed:
+    if printed := published_top1(setting):
         row["published top-1, %"] = f"{printed} (table 9)"
     widths = [max(len(head), len(cell)) for head, cell in row.items()]
     lines = ["  ".join(map(str.rjust, line, widths)) for line in (row.keys(), row.values())]

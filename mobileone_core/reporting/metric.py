@@ -59,19 +59,17 @@ class Metric:
     def detectable_text(self, rows: Iterable[Contrast]) -> str:
         """The contrasts' detectable differences: one of 0.42 to 0.57 points is detected with 80 % power."""
         sizes = sorted(row.detectable for row in rows if row.detectable is not None)
-        least, most = self.number(sizes[0]), self.amount(sizes[-1])
-        size = most if self.amount(sizes[0]) == most else f"{least} to {most}"
-        return f"one of {size} is detected with 80 % power"
+        least, most = map(self.number, (sizes[0], sizes[-1]))
+        least = "" if least == most else f"{least} to "
+        return f"one of {least}{self.amount(sizes[-1])} is detected with 80 % power"
 
 
 def metric_of(name: str) -> Metric:
     """Return how a metric of the record is shown. Raises InputError where its name does not say."""
-    last = name.rpartition("/")[2]
-    fractions = (*metric_labels(), "accuracy")
+    last, fractions = name.rpartition("/")[2], (*metric_labels(), "accuracy")
     if last in fractions:
         return Metric(name, "%", 100.0, 2, higher_is_better=True)
     ending = last.rpartition("_")[2]
-    allowed = f"a name that ends in {', '.join((*fractions, *LOWER))}"
-    require(ending in LOWER, "metric", name, allowed)
+    require(ending in LOWER, "metric", name, f"a name that ends in {', '.join((*fractions, *LOWER))}")
     unit, decimals = LOWER[ending]
     return Metric(name, unit, 1 / 2**20 if unit == "MiB" else 1.0, decimals, higher_is_better=False)

@@ -35,11 +35,7 @@ Row = dict[str, str | None]
 
 @dataclass(frozen=True)
 class PublishedValue:
-    """One printed number.
-
-    level: the study's level, as printed; source: its table; printed: its digits; what: its meaning where it is not the
-    study's metric.
-    """
+    """A printed number: level is the study's, printed its digits, what its meaning if not the study's metric."""
 
     variant: str
     level: str

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from mobileone_core.errors import InputError
 from mobileone_core.files import saved_text, write_content
-from mobileone_core.reporting.document import Document, Table
+from mobileone_core.reporting.document import Document
 from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.render import csv, latex, markdown, terminal
@@ -54,10 +54,7 @@ class ReportKind(Protocol):
         """Put plan and record together: what is measured, missing, wrong, and what it says."""
 
     def document(self, result: Any) -> Document:
-        """Return the report: page, terminal text, table.csv and table.tex are made of it.
-
-        A further table whose `file` is set is written to FILE.csv.
-        """
+        """Return the report, of which the page, the terminal text and the files of tables are rendered."""
 
     def figures(self, result: Any) -> Mapping[str, Drawing]:
         """Draw every figure of the document, by the stem of its files."""
@@ -72,11 +69,7 @@ KINDS: Mapping[str, ReportKind] = {
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """A report's directory; rendered is False where it was already up to date.
-
-    The directory holds README.md, table.csv, table.tex, figure.png, figure.svg, cells.csv and plan.json, further files
-    of its kind of plan, and problems.txt where the record has errors.
-    """
+    """A report's directory, whose files the room's README lists; rendered is False where it was already up to date."""
 
     directory: Path
     rendered: bool
@@ -131,9 +124,7 @@ def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, st
     result = kind.analyse(plan, record)
     document = kind.document(result)
     contents: dict[str, str | bytes] = {"table.csv": csv.render(document), "table.tex": latex.render(document)}
-    for block in (block for section in document.body for block in section.blocks):
-        if isinstance(block, Table) and block.file:
-            contents[f"{block.file}.csv"] = csv.table_csv(block)
+    contents |= {f"{table.file}.csv": csv.table_csv(table) for table in document.tables if table.file}
     for name, drawing in kind.figures(result).items():
         contents |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
     return {**contents, PAGE: markdown.render(document, fingerprint, list(contents))}

@@ -1,5 +1,6 @@
 """A document as an HTML fragment: one article, every text escaped, files addressed relative to the report."""
 
+from collections.abc import Sequence
 from html import escape
 
 from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Span, Table, spans
@@ -12,8 +13,7 @@ def render(document: Document) -> str:
     body = [f"<h1>{inline(document.title)}</h1>", *map(_block, (Paragraph(document.lead), *document.summary))]
     body.append(_block(Bullets(document.notes)))
     for section in document.body:
-        inside = "\n".join(filter(None, map(_block, section.blocks)))
-        body.append(f"<section>\n<h2>{inline(section.heading)}</h2>\n{inside}\n</section>")
+        body.append(f"<section>\n<h2>{inline(section.heading)}</h2>\n{_blocks(section.blocks)}\n</section>")
     return "\n".join([f'<article id="{escape(document.name)}">', *filter(None, body), "</article>", ""])
 
 
@@ -30,6 +30,10 @@ def _span(span: Span) -> str:
     return f'<a href="{escape(span.target)}">{text}</a>' if span.style == "link" and is_safe else text
 
 
+def _blocks(blocks: Sequence[Block]) -> str:
+    return "\n".join(filter(None, map(_block, blocks)))
+
+
 def _block(block: Block) -> str:
     match block:
         case Paragraph(text):
@@ -43,23 +47,19 @@ def _block(block: Block) -> str:
             caption_tag = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
             return f'<figure><img src="{escape(name)}.svg" alt="{escape(alt)}">{caption_tag}</figure>'
         case Details(summary, blocks):
-            inside = "\n".join(filter(None, map(_block, blocks)))
-            return f"<details><summary>{inline(summary)}</summary>\n{inside}\n</details>"
+            return f"<details><summary>{inline(summary)}</summary>\n{_blocks(blocks)}\n</details>"
 
 
 def _table(table: Table) -> str:
     """Heads with scope="col"; the cells that name a row with scope="row"; numbers in cells of class "number"."""
-    notes = [f"<br><small>{inline(column.note)}</small>" if column.note else "" for column in table.columns]
-    heads = [
-        f'<th scope="col">{inline(column.head)}{note}</th>' for column, note in zip(table.columns, notes, strict=True)
-    ]
-    rows = ["".join(_cell(table, index, cell) for index, cell in enumerate(row)) for row in table.rows]
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    return f"<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-
-
-def _cell(table: Table, index: int, text: str) -> str:
-    if index < table.labels:
-        return f'<th scope="row">{inline(text)}</th>'
-    mark = "" if table.columns[index].is_text else ' class="number"'
-    return f"<td{mark}>{inline(text)}</td>"
+    heads = ""
+    for column in table.columns:
+        note = f"<br><small>{inline(column.note)}</small>" if column.note else ""
+        heads += f'<th scope="col">{inline(column.head)}{note}</th>'
+    marks = ["" if column.is_text else ' class="number"' for column in table.columns]
+    tags = ['th scope="row"'] * table.labels + [f"td{mark}" for mark in marks[table.labels :]]
+    body = ""
+    for row in table.rows:
+        cells = (f"<{tag}>{inline(cell)}</{tag[:2]}>" for tag, cell in zip(tags, row, strict=True))
+        body += f"<tr>{''.join(cells)}</tr>\n"
+    return f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body.rstrip()}\n</tbody>\n</table>"

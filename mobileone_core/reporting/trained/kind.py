@@ -8,19 +8,11 @@ from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures.panels import is_drawn
 from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.published import CAVEATS, quoted_notes
+from mobileone_core.reporting.trained import tables
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
 from mobileone_core.reporting.trained.comparison import comparison_section
 from mobileone_core.reporting.trained.description import forms_text, level_lines, recipe_text, setting_text
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
-from mobileone_core.reporting.trained.tables import (
-    cells_table,
-    cost_table,
-    curve_label,
-    curve_table,
-    effects_table,
-    main_table,
-    teachers_table,
-)
 from mobileone_core.reporting.trained.verdict import verdict
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.statistics import ALPHA
@@ -29,8 +21,8 @@ from mobileone_core.study.statistics import ALPHA
 def trained_document(result: TrainedResult) -> Document:
     """Return the report: levels against the baseline, effects, curves, costs, recipe, environment and runs."""
     plan, study = result.plan, result.plan.study
-    trained: list[Block] = [Paragraph(recipe_text(result)), Bullets(level_lines(plan)), cost_table(result)]
-    if (teachers := teachers_table(result)).rows:
+    trained: list[Block] = [Paragraph(recipe_text(result)), Bullets(level_lines(plan)), tables.cost_table(result)]
+    if (teachers := tables.teachers_table(result)).rows:
         text = "Teachers, not a level of the study; runs of those trained first are listed below."
         trained += [Paragraph(text), teachers]
     return Document(
@@ -39,7 +31,7 @@ def trained_document(result: TrainedResult) -> Document:
         source=study.source,
         setting=setting_text(plan),
         verdict=verdict(result),
-        table=main_table(result),
+        table=tables.main_table(result),
         figure=Figure("figure", study.question),
         notes=_notes(result),
         problems=result.problems,
@@ -55,7 +47,7 @@ def trained_document(result: TrainedResult) -> Document:
             comparison_section(result),
             Section("What was trained", (*trained, Paragraph(forms_text(result)))),
             Section("Environment", environment_blocks([*result.rows.values()], "cells", alike=True)),
-            Section("Cells", (Details("All cells with their runs", (cells_table(result),)),)),
+            Section("Cells", (Details("All cells with their runs", (tables.cells_table(result),)),)),
         ),
         values=_values(result),
     )
@@ -131,17 +123,17 @@ def _effects(result: TrainedResult) -> Section:
         "above. As numbers: `effects.csv`.",
     ]
     heading = "Main effects" + (" and interactions" if has_interactions else "")
-    return Section(heading, (effects_table(result), Bullets(notes)), is_key=True)
+    return Section(heading, (tables.effects_table(result), Bullets(notes)), is_key=True)
 
 
 def _curves(result: TrainedResult) -> Section:
     """Figure and table of the training curves, for a study that has them; says so where none is recorded."""
     metrics = result.plan.study.curves
-    names = " and ".join(map(curve_label, metrics))
+    names = " and ".join(map(tables.curve_label, metrics))
     blocks: list[Block] = [Paragraph(f"No curve of {names} is recorded yet.")]
     notes = quoted_notes(result.plan.study.name)
     if result.curves:
-        blocks = [Figure("curves", f"{names.capitalize()} over epochs"), curve_table(result)]
+        blocks = [Figure("curves", f"{names.capitalize()} over epochs"), tables.curve_table(result)]
         notes = [
             "*Last epoch*: mean over seeds with its 95 % t interval; the difference is taken per seed, in percent of "
             "the baseline's value. These intervals are not adjusted for the number of levels.",
