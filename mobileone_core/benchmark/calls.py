@@ -10,6 +10,7 @@ from torch.autograd import profiler
 from torch.nn import functional as F
 
 from mobileone_core.benchmark.interleave import Call, collection_off
+from mobileone_core.data.seeding import derive_seed
 from mobileone_core.training.execution import autocast
 from mobileone_core.training.optimizer import build_optimizer
 from mobileone_core.training.recipe import Recipe
@@ -60,6 +61,11 @@ class Inference:
     def __call__(self) -> None:
         with torch.inference_mode(), autocast(self.images.device, self.precision):
             self.network(self.images)
+
+
+def noise(shape: tuple[int, ...], seed: int, *purpose: str | int) -> Tensor:
+    """Normal noise, the same for the same seed and purpose."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(derive_seed(seed, *purpose)))
 
 
 def synchronized(call: Call, device: torch.device) -> Call:

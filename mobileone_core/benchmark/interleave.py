@@ -33,8 +33,8 @@ class TimedCall:
 def interleave(calls: Mapping[str, TimedCall], protocol: Protocol, progress: Progress) -> Samples:
     """Time every call by the protocol, with garbage collection off.
 
-    progress is called with the number of each round, from 1, after it; what it raises ends the measurement. Raises
-    InputError if the protocol reloads and a call cannot be reloaded.
+    progress is called with n after round n; what it raises ends the measurement. Raises InputError if the protocol
+    reloads and a call cannot be reloaded.
     """
     require(len(calls) >= 1, "calls", list(calls), "one or more")
     reloads = {label: item.reload for label, item in calls.items() if item.reload and protocol.reload}

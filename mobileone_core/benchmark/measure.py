@@ -19,10 +19,10 @@ from mobileone_core.benchmark.subjects.step import StepSubject
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed
 
-SUBJECTS: Mapping[str, type[Subject[Any]]] = {
-    LatencySpec.kind: LatencySubject,
-    StepSpec.kind: StepSubject,
-    FormsSpec.kind: FormsSubject,
+SUBJECTS: Mapping[type[AnySpec], type[Subject[Any]]] = {
+    LatencySpec: LatencySubject,
+    StepSpec: StepSubject,
+    FormsSpec: FormsSubject,
 }
 
 
@@ -49,14 +49,18 @@ def measure(spec: AnySpec, *, execution: Execution, progress: Progress) -> list[
     load = {"host/load": os.getloadavg()[0]}
     prepared: list[Prepared[Any]] = []
     with threads_restored(), TemporaryDirectory() as folder:
-        subject = SUBJECTS[spec.kind](spec, execution, Path(folder))
+        subject = SUBJECTS[type(spec)](spec, execution, Path(folder))
         for entry in spec.entries:
             prepared += subject.prepare(entry)
             progress(0)
         subject.compare(prepared)
         timed = [item for item in prepared if not item.unmeasured]
-        samples = _timed(timed, spec, progress)
-    _require_finite(timed)
+        calls = {item.label(name): call for item in timed for name, call in item.calls.items()}
+        samples = interleave(calls, spec.protocol, progress) if calls else Samples({})
+    for item in timed:
+        if item.step is not None and not item.step.loss.isfinite():
+            form = f", {item.form} form" if item.form else ""
+            raise TrainingFailed(f"{item.entry.label}{form}: the loss of the timed steps is {float(item.step.loss)}")
     return [_result(subject, item, timed, samples, load) for item in prepared]
 
 
@@ -71,29 +75,15 @@ def threads_restored() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _timed(items: Sequence[Prepared[Any]], spec: AnySpec, progress: Progress) -> Samples:
-    """The samples of all calls of all items; empty if there is nothing to time."""
-    calls = {item.label(name): call for item in items for name, call in item.calls.items()}
-    return interleave(calls, spec.protocol, progress) if calls else Samples({})
-
-
-def _require_finite(items: Sequence[Prepared[Any]]) -> None:
-    """Raise TrainingFailed if the last loss of a timed training step is not finite."""
-    for item in items:
-        if item.step is not None and not item.step.loss.isfinite():
-            form = f", {item.form} form" if item.form else ""
-            raise TrainingFailed(f"{item.entry.label}{form}: the loss of the timed steps is {float(item.step.loss)}")
-
-
 def _result(
     subject: Subject[Any], item: Prepared[Any], timed: Sequence[Prepared[Any]], samples: Samples, load: dict[str, float]
 ) -> EntryResult:
     entry, metrics = item.entry, {**item.metrics, **load}
-    saved: dict[str, list[list[float]]] = {}
-    if not item.unmeasured:
-        metrics |= subject.metrics(item, timed, samples)
-        controls = [name.removesuffix(CONTROL) for name in item.calls if name.endswith(CONTROL)]
-        for name in controls:
+    if item.unmeasured:
+        return EntryResult(entry.label, entry.factors, item.form, metrics, {}, item.tags, item.unmeasured)
+    metrics |= subject.metrics(item, timed, samples)
+    for name in item.calls:
+        if f"{name}{CONTROL}" in item.calls:
             metrics[f"control/{name}_ratio"] = samples.ratio(item.label(name + CONTROL), item.label(name)).value
-        saved = subject.saved_samples(item, samples)
-    return EntryResult(entry.label, entry.factors, item.form, metrics, saved, item.tags, item.unmeasured)
+    saved = subject.saved_samples(item, samples)
+    return EntryResult(entry.label, entry.factors, item.form, metrics, saved, item.tags)

@@ -8,19 +8,14 @@ from mobileone_core.fields import check_options, option
 
 LEAST_ROUNDS = 6  # fewest rounds whose range contains the median with 95 %: 1 - 2 / 2**6 = 0.969
 CONTROL_TOLERANCE = 0.03  # largest distance from 1 of the ratio of a call to its second copy
-_COUNT = partial(require_integer, at_least=0)
+_ROUNDS, _COUNT = (partial(require_integer, at_least=least) for least in (LEAST_ROUNDS, 0))
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Rounds of bursts: in each round every entry, in shuffled order, gets untimed calls and a burst of timed ones.
+    """Rounds of bursts: in each, entries get untimed calls and a burst of timed ones in turn. Raises InputError."""
 
-    Rounds are the replicates. Raises InputError.
-    """
-
-    rounds: int = option(
-        20, "Rounds; every entry has one turn per round.", partial(require_integer, at_least=LEAST_ROUNDS)
-    )
+    rounds: int = option(20, "Rounds; every entry has one turn per round.", _ROUNDS)
     burst: int = option(4, "Timed calls per turn.", require_integer)
     warmup: int = option(3, "Untimed calls of every entry at the start.", _COUNT)
     untimed: int = option(1, "Untimed calls before the timed ones of a turn.", _COUNT)

@@ -81,13 +81,8 @@ class Samples:
     def time_metrics(self, label: str, name: str) -> dict[str, float]:
         """A label's times as metrics: name_ms is the median, with its interval, minimum and 90 % quantile."""
         median = self.median(label)
-        return {
-            f"{name}_ms": median.value,
-            f"{name}_low_ms": median.low,
-            f"{name}_high_ms": median.high,
-            f"{name}_min_ms": self.minimum(label),
-            f"{name}_p90_ms": self.p90(label),
-        }
+        interval = {f"{name}_ms": median.value, f"{name}_low_ms": median.low, f"{name}_high_ms": median.high}
+        return interval | {f"{name}_min_ms": self.minimum(label), f"{name}_p90_ms": self.p90(label)}
 
     def ratio_metrics(self, label: str, to: str, name: str) -> dict[str, float]:
         """The ratio of two labels as metrics: name is its median, name_low and name_high are its interval."""

@@ -34,8 +34,7 @@ class EntryResult:
     """What was measured of an entry, or of one form of it: train or deployed.
 
     metrics: milliseconds, bytes, counts and ratios by name. samples: every time of a call by the call's name, as
-    rounds of bursts in milliseconds. tags: how it ran, for the record. unmeasured: why there are no times, such as the
-    answer of a runtime that cannot take the network; empty otherwise.
+    rounds of bursts in milliseconds. tags: how it ran. unmeasured: why there are no times; empty otherwise.
     """
 
     label: str
@@ -49,12 +48,9 @@ class EntryResult:
 
 @dataclass(frozen=True)
 class BenchmarkSpec(Generic[Cell]):
-    """Entries that are measured side by side by one protocol.
+    """Entries measured side by side by one protocol; one that others refer to refers to itself. Raises InputError."""
 
-    kind names what is measured, in JSON. An entry that others refer to refers to itself. Raises InputError.
-    """
-
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # of what is measured, in JSON
     cell_type: ClassVar[type[LatencyCell] | type[StepCell]]
 
     entries: tuple[Entry[Cell], ...]
@@ -122,10 +118,7 @@ class StepSpec(BenchmarkSpec[StepCell]):
 
 
 class FormsSpec(BenchmarkSpec[CellSpec]):
-    """Training steps and inferences of cells' networks, in train form and in deployed form.
-
-    All entries refer to one baseline. Raises InputError.
-    """
+    """Training steps and inferences of networks in both forms; all refer to one baseline. Raises InputError."""
 
     kind = "forms"
 
@@ -140,10 +133,8 @@ class FormsSpec(BenchmarkSpec[CellSpec]):
         return self.entries[0].reference
 
     def _arms(self) -> dict[str, Any]:
-        arms = [
-            {"label": entry.label, "factors": entry.factors, "spec": json.loads(entry.cell.to_json())}
-            for entry in self.entries
-        ]
+        cells = [(entry, json.loads(entry.cell.to_json())) for entry in self.entries]
+        arms = [{"label": entry.label, "factors": entry.factors, "spec": cell} for entry, cell in cells]
         return {"arms": arms, "baseline": self.baseline}
 
     @classmethod
@@ -167,5 +158,4 @@ def read_spec(text: str) -> AnySpec:
 
 def changed_fields(protocol: Protocol) -> dict[str, Any]:
     """A protocol's fields that are not the defaults."""
-    default = Protocol()
-    return {name: value for name, value in vars(protocol).items() if value != getattr(default, name)}
+    return {name: value for name, value in vars(protocol).items() if value != getattr(Protocol, name)}

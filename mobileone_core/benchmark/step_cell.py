@@ -18,18 +18,14 @@ PART = "step"  # prefix of a cell's fields in a factor: step.k
 
 @dataclass(frozen=True)
 class StepCell:
-    """One training step of a variant with k branches a block, on a batch of random images.
-
-    path: every branch by itself, all folded into one convolution, the faster of both block by block (model/folded), or
-    timm's network of that name, which computes every branch. Raises InputError.
-    """
+    """One training step of a variant with k branches per block, on a batch of random images. Raises InputError."""
 
     variant: str = option("s0", "Network: s0 to s4 as published; tiny and small, ours, for laptops.")
     k: int = option(1, "Parallel conv-BN branches per block, 1 to 16.")
     path: StepPath = option(
         "branches",
-        "branches, one by one; folded, into one convolution per block; auto, the faster of both block by block; timm, "
-        "its network of that name, which it has for s0 to s4 with their published k.",
+        "branches, one by one; folded, into one convolution per block; auto, the faster of both per block; timm, its "
+        "network of that name: s0 to s4 with their published k.",
     )
     batch_size: int = option(8, "Images per step.", require_integer)
     image_size: int = option(224, "Pixels per side of an image.", require_integer)
@@ -83,8 +79,8 @@ class StepCell:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary for JSON with the fields that differ from the defaults; from_dict reads it back."""
-        changed = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {"kind": PART, **{name: value for name, value in changed.items() if value != getattr(StepCell, name)}}
+        changed = {name: value for name, value in vars(self).items() if value != getattr(StepCell, name)}
+        return {"kind": PART, **changed}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "StepCell":

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import InputError, require, require_choice, require_integer
@@ -16,14 +17,12 @@ Precision = Literal["float32", "float16", "bfloat16"]
 Layout = Literal["contiguous", "channels_last"]
 ChainActivation = Literal[Activation, "se_relu", "dynamic_relu_a_rank5", "dynamic_relu_b_rank5"]
 ChainBlock = Literal["baseline", "se", "skip", "se_skip"]
+_K = partial(require_integer, at_least=0, at_most=MAX_K)
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """How a network is executed: library, threads per call, precision of weights and activations, memory layout.
-
-    Raises InputError.
-    """
+    """How a network is executed: library, threads, precision and memory layout. Raises InputError."""
 
     name: RuntimeName = option("onnxruntime", "What executes the network.")
     threads: int = option(1, "Threads per call.", require_integer)
@@ -37,22 +36,15 @@ class Runtime:
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A network of latency/zoo.py, by name: a MobileOne variant or another one, which is timed as deployed.
-
-    Raises InputError.
-    """
+    """A network of zoo.py by name: a MobileOne variant, or another one, timed as deployed. Raises InputError."""
 
     model: str = option("mobileone_s0", "A network of table 9, or one of ours.")
     form: Form = option("deployed", "train, with the branches of training, or deployed, one convolution per block.")
-    k: int = option(
-        0, f"Parallel conv-BN branches per block in train form, 1 to {MAX_K}; 0 takes the variant's number."
-    )
+    k: int = option(0, f"Parallel conv-BN branches per block in train form, 1 to {MAX_K}; 0: the variant's.", _K)
 
     def __post_init__(self) -> None:
         entry = zoo_entry(self.model)
         check_options(self)
-        fits = isinstance(self.k, int) and not isinstance(self.k, bool) and 0 <= self.k <= MAX_K
-        require(fits, "k", self.k, f"an integer from 1 to {MAX_K}, or 0 for the variant's own")
         is_mobileone = entry.library == "mobileone"
         require(is_mobileone or self.form == "deployed", "form", self.form, f"{self.model} is timed as deployed")
         require(is_mobileone or not self.k, "k", self.k, f"{self.model} has no MobileOne blocks")
@@ -66,9 +58,7 @@ class Chain:
     its activation. Raises InputError.
     """
 
-    activation: ChainActivation = option(
-        "relu", "Activation after every convolution; _rank5 is the usual, transposed form of the dynamic ones."
-    )
+    activation: ChainActivation = option("relu", "Activation; _rank5 is the usual, transposed form of dynamic ReLU.")
     block: ChainBlock = option("baseline", "What surrounds every convolution: nothing, SE, a skip connection, both.")
     depth: int = option(30, "Convolutions after the stem.", require_integer)
     width: int = option(32, "Channels of every convolution.", require_integer)

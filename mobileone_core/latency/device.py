@@ -13,7 +13,6 @@ from mobileone_core.errors import InputError, require, require_choice, require_i
 
 Units = Literal["all", "cpu_and_ne", "cpu_and_gpu", "cpu_only"]
 PROTOCOLS = ("modelbench", "xcode-report", "remote-device", "mac-interleaved")
-OTHER = "other:"  # prefix of any other protocol's name
 STATISTICS = ("min", "low", "median", "average", "p90", "max")
 RISING = (  # pairs of statistics of which the first is never the larger
     *(("min", name) for name in ("low", "median", "average", "p90", "max")),
@@ -68,18 +67,13 @@ class DeviceMeasurement:
             fits = isinstance(value, str) and re.fullmatch(r".*\w.*", value) is not None and len(value) <= LONGEST
             require(fits, name, value, 'a name such as "iPhone 12" or "iOS 17.4"')
         require_choice("compute_units", self.compute_units, get_args(Units))
-        require_protocol(self.protocol)
+        fits = self.protocol in PROTOCOLS or re.fullmatch(r"other:[\w.-]+", str(self.protocol)) is not None
+        require(fits, "protocol", self.protocol, f"one of {', '.join(PROTOCOLS)} or other:NAME")
         require_integer("n", self.n)
         for unit in self.placement:
             require(re.fullmatch(r"\w[\w .-]*", unit) is not None, "placement", unit, "a unit's name, as NeuralEngine")
         _require_date(self.date)
         _require_times(self)
-
-
-def require_protocol(protocol: object) -> None:
-    """Raise InputError unless it is one of PROTOCOLS or other:NAME."""
-    fits = isinstance(protocol, str) and (protocol in PROTOCOLS or re.fullmatch(r"other:[\w.-]+", protocol) is not None)
-    require(fits, "protocol", protocol, f"one of {', '.join(PROTOCOLS)} or {OTHER}NAME")
 
 
 def sample_statistics(samples: Sequence[float]) -> dict[str, float]:
@@ -125,7 +119,7 @@ def _require_date(date: object) -> None:
 
 
 def _require_times(measured: DeviceMeasurement) -> None:
-    """Raise InputError unless all times are valid and statistics and samples fit each other."""
+    """Raise InputError unless all times are valid, and statistics fit each other and the n samples."""
     statistics = measured.statistics
     require(bool(statistics), "statistics", dict(statistics), f"one or more of {', '.join(STATISTICS)}, or samples")
     for name, value in statistics.items():
@@ -135,16 +129,11 @@ def _require_times(measured: DeviceMeasurement) -> None:
         if low in statistics and high in statistics:
             rises = statistics[low] <= statistics[high] * (1 + ROUNDING)
             require(rises, high, statistics[high], f"no less than {low}, which is {statistics[low]}")
-    if measured.samples:
-        _require_samples(measured)
+    times = [to_milliseconds(value, "ms", "samples") for value in measured.samples]
+    if times:
+        require(len(times) == measured.n, "n", measured.n, f"the number of samples, which is {len(times)}")
+        for name, value in statistics.items():
+            holds = min(times) * (1 - ROUNDING) <= value <= max(times) * (1 + ROUNDING)
+            require(holds, name, value, f"within the samples, {min(times):g} to {max(times):g} ms")
     if measured.load_ms is not None:
         to_milliseconds(measured.load_ms, "ms", "load_ms")
-
-
-def _require_samples(measured: DeviceMeasurement) -> None:
-    """Raise InputError unless there are n samples and every statistic lies within them."""
-    times = [to_milliseconds(value, "ms", "samples") for value in measured.samples]
-    require(len(times) == measured.n, "n", measured.n, f"the number of samples, which is {len(times)}")
-    for name, value in measured.statistics.items():
-        holds = min(times) * (1 - ROUNDING) <= value <= max(times) * (1 + ROUNDING)
-        require(holds, name, value, f"within the samples, {min(times):g} to {max(times):g} ms")

@@ -57,7 +57,10 @@ def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasu
     measurements = []
     for number, item in enumerate(items, start=1):
         try:
-            measurements.append(measurement(_completed(item, given)))
+            for name, value in given.items():  # a wrong model_hash is refused later, with a better message
+                fits = name == "model_hash" or item.get(name, value) == value
+                require(fits, name, value, f"the value in the file, which is {item.get(name)!r}")
+            measurements.append(measurement({**given, **item}))
         except InputError as error:
             raise InputError(f"{path.name}, measurement {number}: {error}") from error
     if not measurements:
@@ -80,43 +83,23 @@ def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
     require(isinstance(samples, list), "samples", samples, "a list of times")
     times = [to_milliseconds(value, unit, "samples") for value in samples]
     statistics = {name: to_milliseconds(value, unit, name) for name, value in given.items()}
-    load = item.get("load")
-    texts: dict[str, Any] = {name: _text(name, item[name]) for name in TEXTS if name in item}
+    derived = sample_statistics(times) if times else {}
+    if item["protocol"] == TRIMMED:
+        derived.pop("average", None)
+    load, placement = item.get("load"), item.get("placement", {})
+    fits = isinstance(placement, dict) and all(isinstance(count, int) and count >= 0 for count in placement.values())
+    require(fits, "placement", placement, "numbers of operators by unit")
+    texts = {name: item[name] for name in TEXTS if name in item}
+    for name, text in texts.items():
+        require(isinstance(text, str) and len(text) <= LONGEST, name, text, f"a text of at most {LONGEST} characters")
     return DeviceMeasurement(
         **{name: item[name] for name in REQUIRED if name != "unit"},
-        statistics={**_derived(times, str(item["protocol"])), **statistics},
+        statistics={**derived, **statistics},
         samples=times,
         load_ms=None if load is None else to_milliseconds(load, unit, "load"),
-        placement=_placement(item.get("placement", {})),
+        placement=placement,
         **texts,
     )
-
-
-def _completed(item: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the file and those given. A wrong model_hash is refused later, with a better message."""
-    for name, value in given.items():
-        fits = name == "model_hash" or item.get(name, value) == value
-        require(fits, name, value, f"the value in the file, which is {item.get(name)!r}")
-    return {**given, **item}
-
-
-def _derived(times: Sequence[float], protocol: str) -> dict[str, float]:
-    """Statistics that follow from the samples."""
-    statistics = sample_statistics(times) if times else {}
-    return {name: value for name, value in statistics.items() if (name, protocol) != ("average", TRIMMED)}
-
-
-def _text(name: str, value: object) -> str:
-    """The value, if it is a text of at most LONGEST characters. Raises InputError."""
-    require(isinstance(value, str) and len(value) <= LONGEST, name, value, f"a text of at most {LONGEST} characters")
-    return str(value)
-
-
-def _placement(value: object) -> dict[str, int]:
-    """Numbers of operators by compute unit. Raises InputError for anything else."""
-    fits = isinstance(value, dict) and all(isinstance(count, int) and count >= 0 for count in value.values())
-    require(fits, "placement", value, "numbers of operators by unit")
-    return dict(value)  # type: ignore[call-overload,no-any-return]
 
 
 def _read_json(text: str) -> Sequence[Mapping[str, Any]]:
@@ -139,10 +122,8 @@ def _read_csv(text: str) -> Sequence[Mapping[str, Any]]:
         require_choice("column", name, columns)
     require(len(set(names)) == len(names), "columns", names, "each once")
     lines = list(reader)
-    require(
-        all(None not in line and None not in line.values() for line in lines), "lines", len(lines), "of equal length"
-    )
     for line in lines:
+        require(None not in (*line, *line.values()), "lines", len(lines), "of equal length")
         require(line.get("schema") == str(SCHEMA), "schema", line.get("schema"), f"this version reads {SCHEMA}")
     return [_plain({name: cell.strip() for name, cell in line.items() if cell.strip()}) for line in lines]
 

@@ -70,21 +70,18 @@ def _from_library(entry: ZooEntry, cell: LatencyCell) -> nn.Module:
     """A network as timm or torchvision builds it, with random weights."""
     if not entry.library:
         raise UnmeasuredError(f"{entry.title}: {MISSING}")
-    options: dict[str, Any] = {**entry.options, "num_classes": cell.num_classes}
-    if entry.sized:
-        options["img_size"] = cell.image_size
+    size = {"img_size": cell.image_size} if entry.sized else {}
+    options: dict[str, Any] = {**entry.options, "num_classes": cell.num_classes, **size}
     try:
         if entry.library == "timm":
             import timm
 
-            network: nn.Module = timm.create_model(entry.entry, pretrained=False, **options)
-        else:
-            import torchvision
+            return timm.create_model(entry.entry, pretrained=False, **options)
+        import torchvision
 
-            network = torchvision.models.get_model(entry.entry, weights=None, **options)
+        return torchvision.models.get_model(entry.entry, weights=None, **options)  # type: ignore[no-any-return]
     except ImportError as error:
         raise InputError(f"{entry.title}: {entry.library} is not installed; pip install {entry.library}") from error
-    return network
 
 
 def _deployed(network: nn.Module) -> nn.Module:
@@ -96,8 +93,7 @@ def _deployed(network: nn.Module) -> nn.Module:
         return reparameterize(network)
     from timm.utils.model import reparameterize_model
 
-    folded: nn.Module = reparameterize_model(network)
-    return folded
+    return reparameterize_model(network)
 
 
 def _images(cell: LatencyCell, batch: int) -> Tensor:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ def export_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
     images: (B, C, S, S). Input and output are named images and logits. The exporter's messages are suppressed, its
     errors are not.
     """
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -32,15 +34,7 @@ def export_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                network,
-                (images,),
-                path,
-                input_names=["images"],
-                output_names=["logits"],
-                dynamo=True,
-                optimize=True,
-                external_data=False,
-                verbose=False,
+                network, (images,), path, **names, dynamo=True, optimize=True, external_data=False, verbose=False
             )
     finally:
         logger.setLevel(level)
@@ -48,8 +42,7 @@ def export_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
 
 @dataclass(frozen=True)
 class OnnxVerification:
-    """Counts of operators by kind, number of weight arrays compared, and the largest difference from torch's outputs
-    relative to the largest output."""
+    """Operators by kind, number of weight arrays compared, largest difference of outputs relative to the largest."""
 
     census: dict[str, int]
     weights: int
@@ -64,11 +57,15 @@ def export_verified_onnx(
     Raises InputError if the file does not compute what the network computes; the file is then left for the caller to
     remove.
     """
+    import onnx
+
     generator = torch.Generator().manual_seed(0)
     images = torch.randn((1, network.spec.in_channels, image_size, image_size), generator=generator)
     export_onnx(network, images, path)
     verification = verify_onnx(path, network, images)
-    _write_metadata(path, metadata)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save(model, path)
     return verification
 
 
@@ -83,8 +80,8 @@ def verify_onnx(path: Path, network: MobileOne, images: Tensor) -> OnnxVerificat
     onnx.checker.check_model(str(path), full_check=True)
     graph = onnx.load(path).graph
     census = dict(Counter(node.op_type for node in graph.node))
-    layers = [item for item in network.modules() if isinstance(item, torch.nn.Conv2d | torch.nn.Linear)]
-    convolutions = sum(isinstance(item, torch.nn.Conv2d) for item in layers)
+    layers = [item for item in network.modules() if isinstance(item, nn.Conv2d | nn.Linear)]
+    convolutions = sum(isinstance(item, nn.Conv2d) for item in layers)
     if census.get("Conv", 0) != convolutions or "BatchNormalization" in census:
         raise InputError(f"{path.name}: operators are not the network's; {census}, expected {convolutions} Conv")
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
@@ -102,11 +99,3 @@ def verify_onnx(path: Path, network: MobileOne, images: Tensor) -> OnnxVerificat
     if not error <= TOLERANCE:
         raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {TOLERANCE:.0e}")
     return OnnxVerification(census, len(parameters), error)
-
-
-def _write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
-    import onnx
-
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, dict(metadata))
-    onnx.save(model, path)

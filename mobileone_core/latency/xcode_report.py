@@ -1,7 +1,4 @@
-"""Xcode's performance report, X.mlperf with report.json.
-
-Its keys are undocumented: values that look like medians are searched for and shown, and a person confirms them.
-"""
+"""Xcode's performance report, X.mlperf with report.json: values that look like medians, for a person to confirm."""
 
 import json
 import math
@@ -50,9 +47,8 @@ class XcodeReport:
 
     def lines(self) -> list[str]:
         """The times with their paths in the report's JSON, and the compute units, for a person to read."""
-        times = [
-            f"  {item.kind}: {item.value:g} {item.unit or '(unit not named)'} at {item.path}" for item in self.times
-        ]
+        texts = [(item.kind, f"{item.value:g} {item.unit or '(unit not named)'}", item.path) for item in self.times]
+        times = [f"  {kind}: {value} at {path}" for kind, value, path in texts]
         units = ", ".join(f"{name} {count}" for name, count in sorted(self.placement.items()))
         return [*(times or ["  no median"]), f"  compute units named: {units or 'none'}"]
 
@@ -62,17 +58,12 @@ class XcodeReport:
         return tuple(item for item in self.times if item.kind == "prediction")
 
 
-def report_file(path: Path) -> Path:
-    """The report.json of a performance report X.mlperf. Raises InputError unless there is exactly one."""
-    files = sorted(path.rglob(REPORT)) if path.is_dir() else []
-    require(len(files) == 1, "file", str(path), f"an Xcode performance report with one {REPORT} in it")
-    return files[0]
-
-
 def read_report(path: Path) -> XcodeReport:
     """Search a performance report X.mlperf for times and compute units. Raises InputError if it is not readable."""
+    files = sorted(path.rglob(REPORT)) if path.is_dir() else []
+    require(len(files) == 1, "file", str(path), f"an Xcode performance report with one {REPORT} in it")
     try:
-        content = json.loads(report_file(path).read_text(encoding="utf-8"))
+        content = json.loads(files[0].read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name}/{REPORT}: not readable as JSON ({error})") from error
     leaves = list(_leaves(content, ""))

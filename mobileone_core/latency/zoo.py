@@ -1,7 +1,4 @@
-"""Networks that can be timed, by name, and the library that builds each: the 30 rows of table 9, and our own variants.
-
-Weights are never loaded, since latency does not depend on them.
-"""
+"""Networks that can be timed, by name, and the library that builds each: the rows of table 9 and our own variants."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

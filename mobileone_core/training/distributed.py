@@ -72,7 +72,8 @@ def other_ranks(
     children: list[RankProcess] = []
     try:
         for rank in range(1, count):
-            children.append(_start(GroupMember(rank, count, store), _device_of(rank, device), function, arguments))
+            child_device = device if device.type == "cpu" else torch.device("cuda", device.index + rank)
+            children.append(_start(GroupMember(rank, count, store), child_device, function, arguments))
         for child in children:
             _await_start(child)
         with _raise_cause(children), process_group(GroupMember(0, count, store), device):
@@ -89,7 +90,8 @@ def other_ranks(
 def process_group(member: GroupMember, device: torch.device) -> Iterator[None]:
     """Join torch.distributed's default group: gloo over loopback on a CPU, NCCL on GPUs. Waits for all ranks."""
     if device.type == "cpu":
-        os.environ["GLOO_SOCKET_IFNAME"] = _loopback_interface()
+        addresses = [(name, item.address) for name, items in psutil.net_if_addrs().items() for item in items]
+        os.environ["GLOO_SOCKET_IFNAME"] = next(name for name, address in addresses if address == "127.0.0.1")
     backend = "gloo" if device.type == "cpu" else "nccl"
     url = member.store.absolute().as_uri()
     try:
@@ -148,17 +150,6 @@ def _mean_in_rank_order(_: object, bucket: dist.GradBucket) -> Future[Tensor]:  
     return dist.all_gather(shares, bucket.buffer(), async_op=True).get_future().then(mean)
 
 
-def _loopback_interface() -> str:
-    """Name of the network interface that no other machine can reach."""
-    interfaces = psutil.net_if_addrs().items()
-    return next(str(name) for name, addresses in interfaces if any(item.address == "127.0.0.1" for item in addresses))
-
-
-def _device_of(rank: int, device: torch.device) -> torch.device:
-    """The CPU for all ranks, or consecutive GPUs from rank 0's on."""
-    return device if device.type == "cpu" else torch.device("cuda", device.index + rank)
-
-
 def _start(
     member: GroupMember, device: torch.device, function: RankFunction, arguments: Sequence[object]
 ) -> RankProcess:
@@ -184,16 +175,12 @@ def _run_rank(
         try:
             function(member.rank, device, *arguments)
         except BaseException as error:  # sent before the connections break, so that rank 0 can read it
-            sender.send(_picklable(error, member.rank))
+            report = error
+            if not isinstance(error, InputError | TrainingFailed):  # it may not be picklable
+                report_type = RuntimeError if _may_be_consequence(error) else ChildProcessError
+                report = report_type(f"rank {member.rank}: {type(error).__name__}: {error}")
+            sender.send(report)
             raise SystemExit(1) from None
-
-
-def _picklable(error: BaseException, rank: int) -> BaseException:
-    """Our own errors unchanged; others as a message in a built-in error."""
-    if isinstance(error, InputError | TrainingFailed):
-        return error
-    error_type = RuntimeError if _may_be_consequence(error) else ChildProcessError
-    return error_type(f"rank {rank}: {type(error).__name__}: {error}")
 
 
 def _exit_with_parent() -> None:
@@ -219,23 +206,17 @@ def _raise_cause(children: Sequence[RankProcess]) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        cause = _first_failure(children) if _may_be_consequence(error) else None
-        if cause is None:
+        if not _may_be_consequence(error):
             raise
-        raise cause from None
+        events = [item for child in children for item in (child.receiver, child.process.sentinel)]
+        connection.wait(events, timeout=ERROR_TIMEOUT)
+        errors = [failure for child in children if (failure := _error_of(child))]
+        raise min(errors, key=_may_be_consequence, default=error) from None
 
 
 def _may_be_consequence(error: BaseException) -> bool:
     """Whether an error may only reflect another process's end."""
     return isinstance(error, RuntimeError) and not isinstance(error, TrainingFailed)
-
-
-def _first_failure(children: Sequence[RankProcess]) -> BaseException | None:
-    """The children's error, causes before consequences; None if all are well."""
-    events = [item for child in children for item in (child.receiver, child.process.sentinel)]
-    connection.wait(events, timeout=ERROR_TIMEOUT)
-    errors = [error for child in children if (error := _error_of(child))]
-    return min(errors, key=_may_be_consequence, default=None)
 
 
 def _error_of(child: RankProcess) -> BaseException | None:

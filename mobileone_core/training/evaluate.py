@@ -87,7 +87,7 @@ def evaluate(  # noqa: PLR0913
 
 
 class FormDifference:
-    """Largest difference between the outputs of a network and of its deployed form, over batches.
+    """Largest difference over batches between the outputs of a network and of its deployed form.
 
     Not an nn.Module, so that the deployed copy stays out of the state dict. tensors gives the tensors within outputs.
     """
@@ -102,8 +102,7 @@ class FormDifference:
 
     def update(self, images: Tensor, outputs: Any) -> None:
         """Compare a batch of images (B, C, H, W) with the outputs that the network gave for it."""
-        pairs = zip(self.tensors(self.deployed(images)), self.tensors(outputs), strict=True)
-        for deployed, trained in pairs:
+        for deployed, trained in zip(self.tensors(self.deployed(images)), self.tensors(outputs), strict=True):
             self.difference.update((deployed - trained).abs())
             self.largest.update(trained.abs())
 

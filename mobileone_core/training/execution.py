@@ -29,18 +29,12 @@ class Execution:
     threads: int = option(1, "Threads per process.", require_integer)
     channels_last: bool = option(False, "Train in channels-last memory format.")
     compile: bool = option(False, "Train with torch.compile.")
-    processes: int = option(
-        1,
-        "Processes that train one cell together, data-parallel; each has a GPU of its own, or a CPU.",
-        require_integer,
-    )
+    processes: int = option(1, "Processes that train one cell, data-parallel, each on a GPU or a CPU.", require_integer)
     blocks: BlockExecution = option(
-        "auto",
-        "How a block trains: every branch by itself, all folded into one convolution (exact), or the faster of both.",
+        "auto", "How a block trains: branch by branch, folded into one convolution (exact), or the faster of both."
     )
     sync_batchnorm: bool = option(
-        False,
-        "Normalize by the whole batch of all processes, not by each one's share; needs blocks folded or auto.",
+        False, "Normalize by the batch of all processes, not by each one's share; needs blocks folded or auto."
     )
 
     def __post_init__(self) -> None:
@@ -63,11 +57,9 @@ def resolve_device(execution: Execution, precision: Precision) -> "torch.device"
     count = torch.cuda.device_count()
     device = torch.device(("cuda" if count else "cpu") if execution.device == "auto" else execution.device)
     if device.type == "cuda":
-        index = device.index or 0
-        allowed = f"this machine has {count} CUDA devices"
+        index, allowed = device.index or 0, f"this machine has {count} CUDA devices"
         require(index < count, "device", execution.device, allowed)
-        fits = index + execution.processes <= count
-        require(fits, "processes", execution.processes, f"one per GPU, and {allowed}")
+        require(index + execution.processes <= count, "processes", execution.processes, f"one per GPU, and {allowed}")
         return torch.device("cuda", index)
     require(precision != "16-mixed", "precision", precision, "on a CPU it is 32 or bf16-mixed")
     # torch 2.14's backward of a channels-last 1x1 convolution, 3 channels, stride 2 (the stem), writes out of bounds

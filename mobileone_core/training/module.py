@@ -175,9 +175,8 @@ class CellModule(LightningModule):
 class EpochBatches:
     """Batches of the module's current epoch, with the teachers' probabilities where they can be computed beforehand.
 
-    The loader learns its epoch when the first batch is drawn: Lightning makes the iterator before it knows, after a
-    resume, which epoch that is. If an image never changes (no augmentation, no phases), the teachers see each image
-    once, before the first batch; their probabilities, float32 (N, classes) in main memory, are then part of a batch.
+    If an image never changes (no augmentation, no phases), the teachers see each image once, before the first batch;
+    their probabilities, float32 (N, classes) in main memory, are then part of a batch.
     """
 
     def __init__(self, batches: BatchLoader, module: CellModule, epochs: int) -> None:
@@ -192,7 +191,7 @@ class EpochBatches:
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if self.precompute and self._soft_labels is None:
             self._soft_labels = self._compute_soft_labels()
-        epoch = self.module.current_epoch
+        epoch = self.module.current_epoch  # after a resume, Lightning makes the iterator before it knows the epoch
         self.batches.set_epoch(epoch, epoch / self.epochs)
         if self._soft_labels is None:
             yield from self.batches

@@ -81,11 +81,6 @@ class AveragedNetwork(nn.Module):
         self._floats: tuple[list[Tensor], list[Tensor]] = ([], [])
         self._integers: tuple[list[Tensor], list[Tensor]] = ([], [])
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The averaged network's output."""
-        outputs: Tensor = self.module(images)
-        return outputs
-
     def follow(self, network: nn.Module) -> None:
         """Choose the network to average; call it once both networks are on their device."""
         pairs = list(zip(self.module.state_dict().values(), network.state_dict().values(), strict=True))

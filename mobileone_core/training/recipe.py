@@ -15,20 +15,17 @@ PROGRESSIVE_VARIANTS = ("s2", "s3", "s4")
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
-_NONE_OR_NOT_NEGATIVE = number_rule(lambda value: value >= 0, "none, or a number of 0 or more", optional=True)
+_DECAY_END = number_rule(lambda value: value >= 0, "none, or a number of 0 or more", optional=True)
 _UNTIL = number_rule(lambda value: 0 < value <= 1, "a fraction of training above 0, 1 at most")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A phase of progressive learning: image resolution in pixels and AutoAugment strength (0: none, 1: as published).
+    """A phase of progressive learning. Raises InputError."""
 
-    until is the fraction of training at which the phase ends; the last phase ends at 1. Raises InputError.
-    """
-
-    until: float
-    image_size: int
-    autoaugment: float
+    until: float  # fraction of training at which the phase ends; 1 for the last
+    image_size: int  # pixels
+    autoaugment: float  # strength, 0 for none and 1 as published
 
     def __post_init__(self) -> None:
         _UNTIL("until", self.until)
@@ -92,14 +89,9 @@ def weights_digest(path: Path) -> str:
 class Recipe:
     """One way to train; the defaults are the paper's ImageNet recipe for S0 and S1 (section 4.1, appendix).
 
-    The learning rate rises linearly during the warm-up, then falls to 0 as a cosine. The weight decay falls as a cosine
-    from weight_decay to weight_decay_end, or stays constant if weight_decay_end is None.
-
     With teachers the loss is hard_label_weight times the task's own loss plus the rest times the squared temperature
     times the divergence from the teachers' mean probabilities, both sides softened by the temperature (Hinton et
-    al., 2015). hard_label_weight 0 and temperature 1 are MEAL V2 (2020) without its discriminator.
-
-    Raises InputError naming the field, its value and what is allowed.
+    al., 2015). hard_label_weight 0 and temperature 1 are MEAL V2 (2020) without its discriminator. Raises InputError.
 
     Example:
         >>> Recipe(epochs=90, ema_decay=0.0).lr
@@ -114,41 +106,32 @@ class Recipe:
     momentum: float = option(0.9, "Momentum of sgd; first beta of adamw.", BELOW_ONE)
     nesterov: bool = option(False, "Nesterov's momentum, for sgd.")
     weight_decay: float = option(1e-4, "Weight decay at the start.", NOT_NEGATIVE)
-    weight_decay_end: float | None = option(
-        1e-5, "Weight decay at the end, by a cosine; None keeps it constant.", _NONE_OR_NOT_NEGATIVE
-    )
+    weight_decay_end: float | None = option(1e-5, "Weight decay at the end, by a cosine; None: constant.", _DECAY_END)
     decay_norm_and_bias: bool = option(False, "Decay normalization and biases too.")
     label_smoothing: float = option(0.1, "Share of the label spread over all classes, 0 to below 1.", BELOW_ONE)
-    ema_decay: float = option(
-        0.9995, "Decay per step of the averaged weights, which are then tested; 0 tests the last ones.", BELOW_ONE
-    )
+    ema_decay: float = option(0.9995, "Decay per step of the averaged weights; 0 does not average.", BELOW_ONE)
     clip_norm: float = option(0.0, "Largest norm of the gradient; 0 does not clip.", NOT_NEGATIVE)
     precision: Precision = option("32", "Arithmetic of training.")
     augmentation: Augmentation = option("resized_crop_flip", "Augmentation of the training images.")
-    phases: tuple[Phase, ...] = option(
-        (), "Progressive learning: none, or the paper's three resolutions, as fractions of the data's."
-    )
+    phases: tuple[Phase, ...] = option((), "Progressive learning: none, or the paper's three resolutions, scaled.")
     teachers: tuple[Teacher, ...] = option(
         (),
-        "NAME, trained first, or NAME=FILE with its weights; NAME is a variant, timm:NAME or torchvision:NAME. "
-        "timm's and torchvision's need the file. Several are averaged.",
+        "A variant, which is trained first, or NAME=FILE with its weights, also timm:NAME=FILE and "
+        "torchvision:NAME=FILE. Several are averaged.",
     )
     temperature: float = option(4.0, "Softens the logits of teachers and student.", POSITIVE)
-    hard_label_weight: float = option(
-        0.5, "Share of the labels' cross entropy in the loss, 0 to 1; the rest is the teachers'.", FRACTION
-    )
+    hard_label_weight: float = option(0.5, "Share of the labels in the loss; the rest is the teachers'.", FRACTION)
 
     def changed(self, **changes: Any) -> "Recipe":
         """A copy with other fields; teachers=() also resets the fields of distillation to their defaults."""
         if changes.get("teachers") == ():
-            names = ("temperature", "hard_label_weight")
-            changes = {**{name: Recipe.__dataclass_fields__[name].default for name in names}, **changes}
+            changes = {name: getattr(Recipe, name) for name in ("temperature", "hard_label_weight")} | changes
         return replace(self, **changes)
 
     def __post_init__(self) -> None:
         check_options(self)
-        allowed = f"at most epochs, which is {self.epochs}"
-        require(self.warmup_epochs <= self.epochs, "warmup_epochs", self.warmup_epochs, allowed)
+        fits, allowed = self.warmup_epochs <= self.epochs, f"at most epochs, which is {self.epochs}"
+        require(fits, "warmup_epochs", self.warmup_epochs, allowed)
         fits = self.optimizer == "sgd" and self.momentum > 0
         require(fits or not self.nesterov, "nesterov", self.nesterov, "it is for sgd with a momentum above 0")
         ends = [phase.until for phase in self.phases]

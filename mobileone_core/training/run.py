@@ -1,26 +1,27 @@
-"""One cell in, its metrics and final weights out."""
+"""One cell in, its metrics and final weights out; after each epoch a report and a checkpoint to resume from."""
 
 import contextlib
 import logging
 import signal
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
 
 from mobileone_core.data.epochs import Share
 from mobileone_core.data.loaders import LoaderOptions
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.errors import require
+from mobileone_core.errors import InputError, require
 from mobileone_core.files import write_whole
 from mobileone_core.model.network import set_sync_batchnorm
-from mobileone_core.training.callbacks import EpochRecorder, read_history
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
@@ -30,6 +31,49 @@ from mobileone_core.training.observer import CellResult, EpochRecord, NullObserv
 from mobileone_core.training.optimizer import warn_if_horizon_is_long
 from mobileone_core.training.recipe import Recipe, Teacher
 from mobileone_core.training.tasks.task import Task, build_task
+
+
+class EpochRecorder(Callback):
+    """Collects an EpochRecord after each epoch's validation, reports it, then writes the checkpoint, in this order.
+
+    If the observer raises, the checkpoint of the previous epoch stays. Without a path nothing is written.
+    """
+
+    def __init__(self, path: Path | None, observer: Observer, history: Sequence[EpochRecord]) -> None:
+        self.path, self.observer, self.history = path, observer, list(history)
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Start the epoch's clock."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Let the observer stop the cell after any batch."""
+        self.observer.batch_finished()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record and report the epoch, then write the checkpoint to a temporary file and rename it."""
+        assert isinstance(pl_module, CellModule)
+        metrics = pl_module.epoch_metrics() | {"time/epoch_seconds": time.perf_counter() - self._started}
+        now = time.time_ns() // 1_000_000
+        record = EpochRecord(trainer.current_epoch + 1, trainer.global_step, now, metrics)
+        self.observer.epoch_finished(record)
+        self.history.append(record)
+        if self.path is not None:
+            write_whole(self.path, trainer.save_checkpoint)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Add the history as plain data, which weights-only loading accepts."""
+        checkpoint["history"] = [{**asdict(record), "metrics": dict(record.metrics)} for record in self.history]
+
+
+def read_history(path: Path) -> list[EpochRecord]:
+    """The epochs that a checkpoint holds; executes no pickled code. Raises InputError if the file cannot be read."""
+    try:
+        content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return [EpochRecord(**record) for record in content["history"]]
+    except Exception as error:  # a broken file raises any of a dozen
+        raise InputError(f"{path}: not a checkpoint of this version; delete it to start this cell afresh") from error
 
 
 def train_cell(  # noqa: PLR0913
@@ -103,9 +147,8 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
     torch.set_num_threads(execution.threads)
     torch.backends.cudnn.deterministic = True
     task, teachers = build_task(spec), load_teachers(spec, job.teachers)
-    share = Share(rank, execution.processes)
     data = recipe.batch_size, recipe.augmentation, recipe.phases
-    options = LoaderOptions(*data, device, workers=execution.threads, share=share)
+    options = LoaderOptions(*data, device, workers=execution.threads, share=Share(rank, execution.processes))
     with task.open_data(job.data_root, options) as loaders, quiet():
         module = _build_module(task, execution, teachers, steps=len(loaders.train))
         trainer = _build_trainer(recipe, device, recorder, job.directory)
@@ -170,8 +213,7 @@ def quiet() -> Iterator[None]:
 
 def _final_metrics(history: Sequence[EpochRecord], tested: Mapping[str, float]) -> dict[str, float]:
     """Loss and validation of the last epoch, the test, and the training time of all attempts together."""
-    last = history[-1].metrics
-    trained = {name: value for name, value in last.items() if name == "train/loss" or name.startswith("val/")}
+    trained = {name: value for name, value in history[-1].metrics.items() if name.startswith(("train/loss", "val/"))}
     test = {name: value for name, value in tested.items() if name.startswith("test/")}
     seconds = sum(record.metrics["time/epoch_seconds"] for record in history)
     return {**trained, **test, "time/train_seconds": seconds}

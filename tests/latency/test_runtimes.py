@@ -97,7 +97,7 @@ def test_cuda_needs_a_device(name, monkeypatch):
 
 
 def test_a_precision_the_processor_lacks_is_said(tmp_path, monkeypatch):
-    home = importlib.import_module("mobileone_core.latency.runtimes.open_vino")
+    home = importlib.import_module("mobileone_core.latency.runtimes.onnx_file")
     monkeypatch.setitem(home.HINTS, "bfloat16", "f32")  # what such a processor makes of it
     with pytest.raises(UnmeasuredError, match="openvino: bfloat16 was requested, it computes in"):
         opened(Runtime("openvino", precision="bfloat16"), tmp_path)

@@ -10,12 +10,11 @@ import torch
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import NullObserver, TrainingFailed
 from mobileone_core.training.recipe import Recipe
-from mobileone_core.training.run import CellJob, train_cell, train_rank
+from mobileone_core.training.run import CellJob, EpochRecorder, train_cell, train_rank
 
 ERRORS = {"input": InputError("data_root: broken"), "loss": TrainingFailed("nan"), "key": KeyError("lost")}
 

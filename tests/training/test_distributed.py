@@ -22,13 +22,12 @@ from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
 from mobileone_core.training import distributed
-from mobileone_core.training.callbacks import EpochRecorder
 from mobileone_core.training.distributed import GroupMember, other_ranks, process_group
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import NullObserver, TrainingFailed, TrainingStopped
 from mobileone_core.training.optimizer import learning_rate, weight_decay
-from mobileone_core.training.run import CellJob, train_rank
+from mobileone_core.training.run import CellJob, EpochRecorder, train_rank
 
 TWO = Execution("cpu", processes=2, blocks="branches")
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingStep, peak_bytes, synchronized
+from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingStep, noise, peak_bytes, synchronized
 from mobileone_core.benchmark.interleave import TimedCall, averaging_timer
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
@@ -45,16 +45,14 @@ class FormsSubject(Subject[CellSpec]):
         """Build both forms of an entry and measure the memory of their calls. Raises InputError without the device."""
         device = resolve_device(self.execution, entry.cell.recipe.precision)
         forms = build_forms(entry.cell, self.execution, device)
-        return [self._prepared(entry, form, network, device) for form, network in forms.items()]
+        return [self._prepared(Prepared(entry, form=form), network, device) for form, network in forms.items()]
 
-    def _prepared(
-        self, entry: Entry[CellSpec], form: Form, network: nn.Module, device: torch.device
-    ) -> Prepared[CellSpec]:
-        cell, item = entry.cell, Prepared(entry, form=form)
-        cost = getattr(model_cost(cell.model, cell.data.image_size, cell.data.num_classes), form)
+    def _prepared(self, item: Prepared[CellSpec], network: nn.Module, device: torch.device) -> Prepared[CellSpec]:
+        cell = item.entry.cell
+        cost = getattr(model_cost(cell.model, cell.data.image_size, cell.data.num_classes), item.form)
         metrics = {"params": float(cost.params), "macs": float(cost.macs)}
         calls = {}
-        for suffix in copy_suffixes(entry):
+        for suffix in copy_suffixes(item.entry):
             step, inference = build_calls(network, cell, self.execution)
             calls[STEP + suffix] = TimedCall(synchronized(step, device))
             calls[INFERENCE + suffix] = TimedCall(read := synchronized(inference, device), timer=averaging_timer(read))
@@ -94,10 +92,7 @@ def build_forms(cell: CellSpec, execution: Execution, device: torch.device) -> d
 
 
 def build_calls(network: nn.Module, cell: CellSpec, execution: Execution) -> tuple[TrainingStep, Inference]:
-    """A training step on a batch of the recipe's size at LEARNING_RATE, and an inference of one image.
-
-    Each has a copy of the network.
-    """
+    """A training step on a batch at LEARNING_RATE and an inference of one image, each on a copy of the network."""
     device = next(network.parameters()).device
     images = _images(cell, "images").to(device).contiguous(memory_format=_layout(execution))
     labels = torch.arange(len(images), device=device) % cell.data.num_classes
@@ -111,9 +106,8 @@ def build_calls(network: nn.Module, cell: CellSpec, execution: Execution) -> tup
 
 def _images(cell: CellSpec, *purpose: str | int) -> Tensor:
     """Random images (B, C, S, S) in the shape of the recipe and the data."""
-    generator = torch.Generator().manual_seed(derive_seed(cell.seed, *purpose))
-    size = cell.data.image_size
-    return torch.randn((cell.recipe.batch_size, cell.data.channels, size, size), generator=generator)
+    data = cell.data
+    return noise((cell.recipe.batch_size, data.channels, data.image_size, data.image_size), cell.seed, *purpose)
 
 
 def _layout(execution: Execution) -> torch.memory_format:

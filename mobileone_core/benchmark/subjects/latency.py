@@ -41,8 +41,7 @@ class ReloadableSession:
         return self.session.call()
 
     def _time(self) -> float:
-        assert self.session.timer is not None
-        return self.session.timer()
+        return self.session.timer()  # type: ignore[misc]
 
 
 class LatencySubject(Subject[LatencyCell]):
@@ -59,7 +58,8 @@ class LatencySubject(Subject[LatencyCell]):
         """Build, count, open and check an entry's network. Raises InputError if its runtime is not installed."""
         runtime = entry.cell.runtime
         runtimes.require_runtime(runtime)
-        item = Prepared(entry, tags=_tags(runtime))
+        requested = {name: str(value) for name, value in vars(runtime).items() if name != "name"}
+        item = Prepared(entry, tags={"runtime": runtime.name, **requested})
         folder = self.folder / str(self.spec.entries.index(entry))
         folder.mkdir()
         try:
@@ -73,13 +73,14 @@ class LatencySubject(Subject[LatencyCell]):
             for session in sessions.values():
                 _check(session.session.output(), expected, runtime)
             item.calls = {name: session.timed for name, session in sessions.items()}
-            item.tags = {**item.tags, **sessions[LATENCY].session.tags}
+            item.tags = {**item.tags, **sessions[LATENCY].session.tags}  # of what really runs
         except UnmeasuredError as error:
             item.unmeasured = str(error)
         except Exception as error:
             if not item.metrics:  # not the runtime's fault
                 raise
-            item.unmeasured = f"{runtime.name}: {type(error).__name__}: {_first_line(error)}"
+            first_line = str(error).strip().partition("\n")[0].strip() or "no message"
+            item.unmeasured = f"{runtime.name}: {type(error).__name__}: {first_line}"
         return [item]
 
     def metrics(
@@ -110,17 +111,3 @@ def _check(output: Tensor, expected: Tensor, runtime: Runtime) -> None:
     if not distance <= TOLERANCES[runtime.precision]:  # NaN too
         allowed = f"{TOLERANCES[runtime.precision]:g} are allowed in {runtime.precision}"
         raise UnmeasuredError(f"{runtime.name}: wrong output, {distance:.2g} from torch's in float32; {allowed}")
-
-
-def _tags(runtime: Runtime) -> dict[str, str]:
-    """The tags of a requested runtime; a session's tags, of what really runs, replace them."""
-    return {
-        "runtime": runtime.name,
-        "threads": str(runtime.threads),
-        "precision": runtime.precision,
-        "layout": runtime.layout,
-    }
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

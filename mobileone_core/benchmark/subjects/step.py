@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, peak_bytes, saved_bytes, synchronized
+from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, noise, peak_bytes, saved_bytes, synchronized
 from mobileone_core.benchmark.interleave import Call, TimedCall
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
@@ -57,17 +57,19 @@ class StepSubject(Subject[StepCell]):
             PEAK: float(peak_bytes(step, device)),
             "params": float(sum(value.numel() for value in step.network.parameters())),
         }
-        self.logits[entry.label] = _logits(step)
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            self.logits[entry.label] = step.network.forward(step.images)  # in float32, not compiled
         calls = {name: TimedCall(_with_threads(item, entry.cell.threads)) for name, item in steps.items()}
         return [Prepared(entry, calls, metrics, _tags(entry.cell, device), step=step)]
 
     def compare(self, prepared: Sequence[Prepared[StepCell]]) -> None:
         """Compare the logits of every path with those of the branches at the same k."""
+        labels = {item.entry.cell: item.entry.label for item in prepared}
         for item in prepared:
-            other = _of_cell(prepared, replace(item.entry.cell, path="branches"))
-            if other is None or other is item:
+            branches = labels.get(replace(item.entry.cell, path="branches"))
+            if branches is None or branches == item.entry.label:
                 continue
-            expected = self.logits[other.entry.label]
+            expected = self.logits[branches]
             distance = float((self.logits[item.entry.label] - expected).norm() / expected.norm())
             if not distance <= TOLERANCE:  # NaN too
                 item.unmeasured = f"wrong logits, {distance:.2g} from those of the branches; {TOLERANCE:g} is allowed"
@@ -98,12 +100,19 @@ def build_step(cell: StepCell) -> TrainingStep:
     """
     device = step_device(cell)
     layout = torch.channels_last if cell.channels_last else torch.contiguous_format
-    network = _network(cell).to(device, memory_format=layout)  # type: ignore[call-overload]
+    require(not cell.gap, "path", cell.path, cell.gap)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(SEED, "init"))
+        model = build_model(cell.model, cell.num_classes, "branches" if cell.path == "timm" else cell.path)
+    network = timm_twin(model, cell.variant, cell.num_classes) if cell.path == "timm" else model
+    network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
+    size = (cell.batch_size, cell.model.in_channels, cell.image_size, cell.image_size)
+    images = noise(size, SEED, "images").to(device, memory_format=layout)
     if cell.compile:
         network.compile()
     recipe = Recipe(batch_size=cell.batch_size, lr=LEARNING_RATE, label_smoothing=0.0, precision=cell.precision)
     labels = torch.arange(cell.batch_size, device=device) % cell.num_classes
-    return TrainingStep(network, recipe, _images(cell).to(device, memory_format=layout), labels)
+    return TrainingStep(network, recipe, images, labels)
 
 
 def timm_twin(model: MobileOne, variant: str, num_classes: int) -> nn.Module:
@@ -117,37 +126,11 @@ def timm_twin(model: MobileOne, variant: str, num_classes: int) -> nn.Module:
     return network
 
 
-def _network(cell: StepCell) -> nn.Module:
-    """The cell's network with random weights that depend on variant, k and classes only."""
-    require(not cell.gap, "path", cell.path, cell.gap)
-    execution = "branches" if cell.path == "timm" else cell.path
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(SEED, "init"))
-        network = build_model(cell.model, cell.num_classes, execution)
-    return timm_twin(network, cell.variant, cell.num_classes) if cell.path == "timm" else network
-
-
-def _images(cell: StepCell) -> Tensor:
-    """Normal noise: (B, C, S, S)."""
-    generator = torch.Generator().manual_seed(derive_seed(SEED, "images"))
-    shape = (cell.batch_size, cell.model.in_channels, cell.image_size, cell.image_size)
-    return torch.randn(shape, generator=generator)
-
-
-@torch.no_grad()
-def _logits(step: TrainingStep) -> Tensor:
-    """The network's logits of the batch, in float32 and not compiled: (B, classes)."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        logits: Tensor = step.network.forward(step.images)
-    return logits
-
-
 def _tags(cell: StepCell, device: torch.device) -> dict[str, str]:
     """How the step runs."""
     tags = {"runtime": cell.runtime_name, "threads": str(cell.threads), "precision": cell.precision}
-    tags |= {"layout": "channels_last" if cell.channels_last else "contiguous", "device": str(device)}
-    if device.type == "cuda":
-        tags["device"] = f"{device} {torch.cuda.get_device_name(device)}"
+    name = f" {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    tags |= {"layout": "channels_last" if cell.channels_last else "contiguous", "device": f"{device}{name}"}
     if cell.compile:
         tags["execution"] = "compile"
     if cell.path == "timm":
@@ -170,17 +153,12 @@ def _with_threads(step: TrainingStep, threads: int) -> Call:
 
 def _ratios(item: Prepared[StepCell], others: Sequence[Prepared[StepCell]]) -> dict[str, Prepared[StepCell]]:
     """The entries that an entry's ratios refer to, by the ratio's name; for some it is the entry itself."""
-    cell = item.entry.cell
+    cell, by_cell = item.entry.cell, {other.entry.cell: other for other in others}
     same_path = [other for other in others if replace(other.entry.cell, k=cell.k) == cell]
     smallest = min(same_path, key=lambda other: other.entry.cell.k)
     references: dict[str, Prepared[StepCell] | None] = {
         "ratio": next((other for other in others if other.entry.label == item.entry.reference), None),
         "growth": smallest if len(same_path) > 1 else None,
-        **{f"over_{path}": _of_cell(others, replace(cell, path=path)) for path in COMPARED_PATHS if path != cell.path},
+        **{f"over_{path}": by_cell.get(replace(cell, path=path)) for path in COMPARED_PATHS if path != cell.path},
     }
     return {name: other for name, other in references.items() if other is not None}
-
-
-def _of_cell(items: Sequence[Prepared[StepCell]], cell: StepCell) -> Prepared[StepCell] | None:
-    """The item whose cell is this one; None if there is none."""
-    return next((other for other in items if other.entry.cell == cell), None)

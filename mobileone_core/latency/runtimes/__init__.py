@@ -15,7 +15,6 @@ from mobileone_core.latency.cell import Runtime
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-MODULES = {"onnxruntime": "onnx_runtime", "openvino": "open_vino"}  # all others: pytorch
 PACKAGES = {"onnxruntime": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino", "onnx", "onnxscript")}
 INSTALL = {"openvino": "pip install '.[openvino]'", "onnxruntime": "pip install onnxruntime onnx onnxscript"}
 
@@ -56,10 +55,7 @@ class SessionSource:
 
 
 def require_runtime(runtime: Runtime) -> None:
-    """Raise InputError, which says what to install or change, if a runtime cannot run here as requested.
-
-    Quick: torch is imported for CUDA only.
-    """
+    """Raise InputError, which says what to install or change, if a runtime cannot run here as requested."""
     name = runtime.name
     missing = [package for package in PACKAGES.get(name, ()) if find_spec(package) is None]
     if missing:
@@ -67,7 +63,7 @@ def require_runtime(runtime: Runtime) -> None:
     if name == "onnxruntime":
         allowed = "float32, as its CPU provider computes; openvino and torch take others"
         require(runtime.precision == "float32", "precision", runtime.precision, allowed)
-    if name in MODULES:
+    if name in PACKAGES:
         allowed = f"contiguous, since {name} chooses its own; torch takes others"
         require(runtime.layout == "contiguous", "layout", runtime.layout, allowed)
     if name.startswith("cuda"):
@@ -83,6 +79,6 @@ def prepare(source: SessionSource) -> Opener:
     Raises InputError as require_runtime does, UnmeasuredError, and any error of the runtime's library.
     """
     require_runtime(source.runtime)
-    module = import_module(f"{__name__}.{MODULES.get(source.runtime.name, 'pytorch')}")
+    module = import_module(f"{__name__}.{'onnx_file' if source.runtime.name in PACKAGES else 'pytorch'}")
     opener: Opener = module.prepare(source)
     return opener

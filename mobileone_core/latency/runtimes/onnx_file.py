@@ -1,0 +1,73 @@
+"""Runtimes that read an ONNX file: ONNX Runtime, the default, and OpenVINO, an optional dependency; both on the CPU."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from mobileone_core.latency.onnx import export_onnx
+from mobileone_core.latency.runtimes import Opener, Session, SessionSource, UnmeasuredError
+
+PROVIDER = "CPUExecutionProvider"
+HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+NAMES = {hint: name for name, hint in HINTS.items()}
+
+
+def prepare(source: SessionSource) -> Opener:
+    """Export the network once; every session reads the file anew, and optimizes or compiles it.
+
+    Opening raises UnmeasuredError if OpenVINO does not compute in the requested precision.
+    """
+    path = source.folder / "network.onnx"
+    export_onnx(source.network, source.images, path)
+    return partial(_openvino if source.runtime.name == "openvino" else _onnxruntime, source, path)
+
+
+def _onnxruntime(source: SessionSource, path: Path) -> Session:
+    """A session of ONNX Runtime, which folds batch normalization itself."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = source.runtime.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # idle threads that keep spinning would slow down the next entry
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+    feed = {session.get_inputs()[0].name: source.images.numpy()}
+    tags = {
+        "runtime_version": f"onnxruntime {onnxruntime.__version__}",
+        "provider": ", ".join(session.get_providers()),
+        "threads": str(session.get_session_options().intra_op_num_threads),
+    }
+    call = partial(session.run, None, feed)
+    return Session(call, lambda: torch.from_numpy(call()[0]).float(), tags)
+
+
+def _openvino(source: SessionSource, path: Path) -> Session:
+    """A session of OpenVINO, which by default computes in bfloat16 on processors that support it."""
+    import openvino
+
+    precision = source.runtime.precision
+    hints = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": source.runtime.threads}
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", {**hints, "NUM_STREAMS": 1})
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    computes = NAMES.get(hint, hint)
+    if computes != precision:
+        raise UnmeasuredError(f"openvino: {precision} was requested, it computes in {computes} here")
+    request = compiled.create_infer_request()
+    request.set_tensor(compiled.input(0), openvino.Tensor(source.images.numpy()))
+    tags = {
+        "runtime_version": f"openvino {openvino.__version__.partition('-')[0]}",
+        "provider": ", ".join(compiled.get_property("EXECUTION_DEVICES")),
+        "threads": str(compiled.get_property("INFERENCE_NUM_THREADS")),
+        "precision": computes,
+    }
+
+    def output() -> torch.Tensor:
+        request.infer()
+        return torch.from_numpy(request.get_output_tensor(0).data.copy()).float()
+
+    return Session(request.infer, output, tags)
