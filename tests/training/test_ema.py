@@ -69,7 +69,7 @@ def test_average_starts_at_the_network_and_leaves_it_alone():
     averaged.follow(net)
     averaged.update()
     images = torch.randn(2, 2, 4, 4)
-    torch.testing.assert_close(averaged.eval()(images), net.eval()(images))
+    torch.testing.assert_close(averaged.module.eval()(images), net.eval()(images))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(parameter.requires_grad for parameter in averaged.parameters())
     assert all(parameter.requires_grad for parameter in net.parameters())
