@@ -29,4 +29,4 @@ def require_integer(field: str, value: object, at_least: int = 1, at_most: int |
 def require_choice(field: str, value: object, choices: Iterable[str]) -> None:
     """Raise InputError unless value is one of the choices, which the message lists."""
     choices = tuple(choices)
-    require(value in choices, field, value, f"one of {', '.join(choices)}")
+    require(value in choices, field, value, f"one of {', '.join(choice or repr(choice) for choice in choices)}")

@@ -4,10 +4,10 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from mobileone_core.errors import InputError, require, require_integer
-from mobileone_core.fields import option
+from mobileone_core.fields import check_options, option
 from mobileone_core.study.factor import AnyCell, Factor, Level
 
 __all__ = ["Factor", "Level", "Study"]
@@ -60,9 +60,8 @@ class Declaration:
     @property
     def settings(self) -> Iterator[dict[str, Level]]:
         """Every combination of levels by factor, in the declared order."""
-        names = [factor.name for factor in self.factors]
         for levels in itertools.product(*(factor.levels for factor in self.factors)):
-            yield dict(zip(names, levels, strict=True))
+            yield {factor.name: level for factor, level in zip(self.factors, levels, strict=True)}
 
     @property
     def baseline(self) -> dict[str, Level]:
@@ -91,11 +90,11 @@ class TrainedStudy(Declaration):
     data: str = "digits"
     recipe: str = "digits"
     base: Mapping[str, Any] = field(default_factory=dict)
-    seeds: int = option(5, "Cells per level, with seeds 0, 1 and so on.")
+    seeds: int = option(5, "Cells per level, with seeds 0, 1 and so on.", require_integer)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integer("seeds", self.seeds)
+        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -119,12 +118,6 @@ class Study(TrainedStudy):
     figure: Figure = "levels"
     curves: tuple[str, ...] = ()
     compares: Comparison = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, choices in (("figure", Figure), ("compares", Comparison)):
-            value = getattr(self, name)
-            require(value in get_args(choices), name, value, f"one of {', '.join(map(repr, get_args(choices)))}")
 
 
 def require_baselines(factors: Iterable[Factor]) -> None:

@@ -1,6 +1,6 @@
 """A study variable: levels, what each of them sets in a cell, and levels and fields as text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from dataclasses import field as item
 from typing import Any, TypeVar
@@ -23,6 +23,11 @@ MEASURED_FIELDS = (
     "image_size",
     *(f"{PART}.{entry.name}" for entry in fields(StepCell)),
 )
+
+
+def require_distinct(field: str, values: Collection[Any], what: str = "values") -> None:
+    """Raise InputError unless there are values, each once."""
+    require(len(set(values)) == len(values) >= 1, field, list(values), f"one or more {what}, each once")
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,9 @@ class Factor:
         for name in self.set_fields:
             require_choice(f"{self.name}, field", name, [*TRAINED_FIELDS, *MEASURED_FIELDS])
         for value in (value for changes in self.settings.values() for value in changes.values()):
-            plain = isinstance(value, PLAIN) or (isinstance(value, tuple) and all(isinstance(x, PLAIN) for x in value))
-            require(plain, f"{self.name}, settings", value, "text, a number, a switch, None or a tuple of these")
-        once = len(set(self.levels)) == len(self.levels) >= 1
-        require(once, self.name, list(self.levels), "one or more levels, each once")
+            is_plain = all(isinstance(item, PLAIN) for item in (value if isinstance(value, tuple) else [value]))
+            require(is_plain, f"{self.name}, settings", value, "text, a number, a switch, None or a tuple of these")
+        require_distinct(self.name, self.levels, "levels")
         unknown = [level for level in self.levels if self.settings and level not in self.settings]
         require(not unknown, self.name, unknown, f"levels are {', '.join(self.settings)}")
 
@@ -77,8 +81,7 @@ class Factor:
     @property
     def fields(self) -> set[str]:
         """The fields that every level sets, so that no option of the command line does."""
-        is_switch = any(not changes for changes in self.settings.values())
-        return set() if is_switch else self.set_fields
+        return set() if {} in self.settings.values() else self.set_fields
 
     def applied(self, spec: AnyCell, level: Level) -> AnyCell:
         """The cell with this factor at a level. Raises InputError if a field refuses the level."""
@@ -102,10 +105,8 @@ def level_text(level: Level | list[int] | None) -> str:
 
 def level_label(setting: Mapping[str, Level]) -> str:
     """A setting as printed: "4" for one factor, "k = 4, se = none" for several."""
-    texts = {name: level_text(level) for name, level in setting.items()}
-    if len(texts) == 1:
-        return next(iter(texts.values()))
-    return ", ".join(f"{name} = {text}" for name, text in texts.items())
+    texts = list(map(level_text, setting.values()))
+    return texts[0] if len(texts) == 1 else ", ".join(map(" = ".join, zip(setting, texts, strict=True)))
 
 
 def field_text(name: str, value: Any) -> str:
@@ -116,14 +117,6 @@ def field_text(name: str, value: Any) -> str:
 def sizes_text(phases: Sequence[Phase]) -> str:
     """The resolutions of progressive learning: "24, 28, 32 px"."""
     return f"{', '.join(str(phase.image_size) for phase in phases)} px"
-
-
-def _ema_text(decay: float) -> str:
-    return f"averaged weights (EMA {decay:g})" if decay else "last weights"
-
-
-def _annealing_text(end: float | None) -> str:
-    return "constant weight decay" if end is None else f"weight decay annealed to {end:g}"
 
 
 def _phases_text(phases: Sequence[Phase]) -> str:
@@ -142,6 +135,6 @@ TEXTS: Mapping[str, Callable[[Any], str]] = {
     "image_size": lambda pixels: f"{pixels} px",
     "phases": _phases_text,
     "teachers": _teachers_text,
-    "weight_decay_end": _annealing_text,
-    "ema_decay": _ema_text,
+    "weight_decay_end": lambda end: "constant weight decay" if end is None else f"weight decay annealed to {end:g}",
+    "ema_decay": lambda decay: f"averaged weights (EMA {decay:g})" if decay else "last weights",
 }

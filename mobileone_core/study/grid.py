@@ -1,11 +1,10 @@
 """The plan of a study whose cells are all known beforehand: every combination of levels with every seed."""
 
-import dataclasses
 import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -39,8 +38,7 @@ class GridPlan(Plan):
         require_baselines(self.study.factors)
         for setting, spec in settings:
             label = level_label(setting)
-            other = labels.setdefault(spec.key, label)
-            if other != label:
+            if (other := labels.setdefault(spec.key, label)) != label:
                 raise InputError(self._equal_levels() or f"levels: {other} and {label} are the same cells")
 
     def _equal_levels(self) -> str:
@@ -48,9 +46,8 @@ class GridPlan(Plan):
         for factor in self.study.factors:
             for level, other in itertools.combinations(factor.levels, 2):
                 if factor.applied(self.base, level) == factor.applied(self.base, other):
-                    fields = ", ".join(sorted(factor.set_fields))
-                    equal = f"{level!r} and {other!r} come to the same cells"
-                    return f"{factor.name}: {equal}; the base has {fields} so already"
+                    equal = f"{factor.name}: {level!r} and {other!r} come to the same cells"
+                    return f"{equal}; the base has {', '.join(sorted(factor.set_fields))} so already"
         return ""
 
     @cached_property
@@ -78,16 +75,13 @@ class GridPlan(Plan):
         """The measurement of all settings side by side, if the study has one."""
         if not self.study.compares:
             return None
-        first = [cell for cell in self.cells if cell.seed == 0]
         reference = level_label(self.study.baseline)
-        spec = FormsSpec(tuple(Entry(level_label(cell.factors), cell.factors, cell.spec, reference) for cell in first))
+        entries = (
+            Entry(level_label(setting), setting, spec.with_seed(0), reference) for setting, spec in self._settings
+        )
+        spec = FormsSpec(tuple(entries))
         needs = tuple(cell.key for cell in (*self.teachers, *self.cells))
         return PlannedComparison(spec, self.study.name, self.study.variant, needs)
-
-    @property
-    def comparisons(self) -> tuple[PlannedComparison, ...]:
-        """The comparison, if any."""
-        return (self.comparison,) if self.comparison else ()
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -112,8 +106,8 @@ class GridPlan(Plan):
 
         Plans that differ in levels or seeds alone share a queue, so a command trains no cell of another data set.
         """
-        usual = [(name, Study.__dataclass_fields__[name].default) for name in ("variant", "data", "recipe")]
-        if not self.changes and all(getattr(self.study, name) == value for name, value in usual):
+        is_usual = all(getattr(self.study, name) == getattr(Study, name) for name in ("variant", "data", "recipe"))
+        if is_usual and not self.changes:
             return self.study.name
         spec = self.base
         for factor in (factor for factor in self.study.factors if factor.field and not factor.settings):
@@ -123,8 +117,8 @@ class GridPlan(Plan):
 
     def to_json(self) -> str:
         """The declaration and the base as recorded; from_json resolves the same cells."""
-        study, base = dataclasses.asdict(self.study), json.loads(self.base.to_json())
-        return canonical_json({"study": study, "base": base, "default": self.default})
+        base = json.loads(self.base.to_json())
+        return canonical_json({"study": asdict(self.study), "base": base, "default": self.default})
 
     @classmethod
     def from_json(cls, text: str) -> "GridPlan":
@@ -156,11 +150,6 @@ class GridPlan(Plan):
 class GridOptions(TrainingOptions):
     """The command line of a Study."""
 
-    def default_plan(self) -> GridPlan:
-        """The study with no option changed."""
-        return GridPlan(self.study, self.default_base(), default=True)
-
     def plan(self, study: Study, base: CellSpec) -> GridPlan:
-        """The plan of a study and base cell with the options applied; the default plan if both are unchanged."""
-        is_default = study == self.study and base == self.default_base()
-        return self.default_plan() if is_default else GridPlan(study, base)
+        """The plan of a study and base cell with the options applied; default if both are unchanged."""
+        return GridPlan(study, base, default=(study, base) == (self.study, self.default_base()))

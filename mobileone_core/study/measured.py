@@ -1,9 +1,8 @@
 """A study whose levels are measured side by side and not trained: its declaration, its plan, its command line."""
 
-import dataclasses
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
@@ -68,19 +67,15 @@ class MeasuredStudy(Declaration):
         """The metric of the record that the levels are compared by."""
         return f"{self.base.time_metric}_ms"
 
-    def cell(self, setting: Mapping[str, Level]) -> MeasuredCell:
-        """The cell of a setting. Raises InputError if a field refuses its level."""
-        return self.applied(self.base, setting)
-
     @property
     def settings(self) -> Iterator[dict[str, Level]]:
         """Every combination of levels that can be measured, in the declared order."""
-        return (setting for setting in super().settings if not self.cell(setting).gap)
+        return (setting for setting in super().settings if not self.applied(self.base, setting).gap)
 
     @property
     def gaps(self) -> dict[str, str]:
         """The combinations that cannot be measured, by label, each with the reason."""
-        reasons = {level_label(setting): self.cell(setting).gap for setting in super().settings}
+        reasons = {level_label(setting): self.applied(self.base, setting).gap for setting in super().settings}
         return {label: reason for label, reason in reasons.items() if reason}
 
     @property
@@ -88,17 +83,13 @@ class MeasuredStudy(Declaration):
         """The factors whose baselines are the references."""
         return tuple(factor for factor in self.factors if not self.against or factor.name in self.against)
 
-    def reference_of(self, setting: Mapping[str, Level]) -> dict[str, Level]:
-        """The setting that the ratio of another one refers to."""
-        compared = [factor.name for factor in self.compared]
-        return {name: self.baseline[name] if name in compared else level for name, level in setting.items()}
-
 
 @dataclass(frozen=True)
 class MeasuredPlan(Plan):
     """A MeasuredStudy resolved: one comparison with an entry per setting. Raises InputError."""
 
     kind: ClassVar[str] = "measured"
+    preload: ClassVar[str] = MEASURE
 
     study: MeasuredStudy
 
@@ -106,29 +97,24 @@ class MeasuredPlan(Plan):
         require_baselines(self.study.compared)
         labels: dict[MeasuredCell, str] = {}
         for entry in self.spec.entries:
-            other = labels.setdefault(entry.cell, entry.label)
-            if other != entry.label:
+            if (other := labels.setdefault(entry.cell, entry.label)) != entry.label:
                 raise InputError(f"levels: {other} and {entry.label} are the same network in the same runtime")
 
     @cached_property
     def spec(self) -> LatencySpec | StepSpec:
         """An entry per setting, in the order of the levels."""
-        spec_type = StepSpec if isinstance(self.study.base, StepCell) else LatencySpec
-        return spec_type(tuple(map(self._entry, self.study.settings)), self.study.protocol)
-
-    def _entry(self, setting: Mapping[str, Level]) -> Entry[Any]:
-        reference = level_label(self.study.reference_of(setting))
-        return Entry(level_label(setting), setting, self.study.cell(setting), reference)
+        study = self.study
+        references = {factor.name: factor.baseline for factor in study.compared}
+        entries = tuple(
+            Entry[Any](level_label(levels), levels, study.applied(study.base, levels), level_label(levels | references))
+            for levels in study.settings
+        )
+        return (StepSpec if isinstance(study.base, StepCell) else LatencySpec)(entries, study.protocol)
 
     @cached_property
     def comparison(self) -> PlannedComparison:
         """The planned measurement of all entries side by side; nothing must be complete before it."""
         return PlannedComparison(self.spec, self.study.name, "", needs=())
-
-    @property
-    def comparisons(self) -> tuple[PlannedComparison, ...]:
-        """The comparison, the only one."""
-        return (self.comparison,)
 
     @property
     def queue(self) -> str:
@@ -137,12 +123,8 @@ class MeasuredPlan(Plan):
 
     def to_json(self) -> str:
         """The declaration as recorded; from_json resolves the same comparison."""
-        study = fields_of(self.study) | {
-            "base": self.study.base.to_dict(),
-            "protocol": changed_fields(self.study.protocol),
-            "factors": [dataclasses.asdict(factor) for factor in self.study.factors],
-        }
-        return canonical_json({"plan": self.kind, "study": study, "default": self.default})
+        fields = {"base": self.study.base.to_dict(), "protocol": changed_fields(self.study.protocol)}
+        return canonical_json({"plan": self.kind, "study": asdict(self.study) | fields, "default": self.default})
 
     @classmethod
     def from_json(cls, text: str) -> "MeasuredPlan":
@@ -164,11 +146,6 @@ class MeasuredPlan(Plan):
         ]
 
     @property
-    def preload(self) -> str:
-        """The function that measures, as module:function."""
-        return MEASURE
-
-    @property
     def shows_standalone_runs(self) -> bool:
         """Whether its report shows evaluations of checkpoints and latencies of devices."""
         return self.study.view == "backbones"
@@ -180,11 +157,11 @@ class MeasuredPlan(Plan):
 
             for entry in self.spec.entries:
                 step_device(entry.cell)
-            return
-        from mobileone_core.latency.runtimes import require_runtime
+        else:
+            from mobileone_core.latency.runtimes import require_runtime
 
-        for runtime in dict.fromkeys(entry.cell.runtime for entry in self.spec.entries):
-            require_runtime(runtime)
+            for runtime in dict.fromkeys(entry.cell.runtime for entry in self.spec.entries):
+                require_runtime(runtime)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import MULTIPLES
 from mobileone_core.training.recipe import Teacher
 
-INTEGERS = "Several integers as 0,0,1,1."
+ROUNDING = {"width": "rounded to a multiple of 8", "depth": "at least one block per stage"}
 Option = tuple[str, Any, Any, str]  # name, type, default, help text
 
 
@@ -112,33 +112,23 @@ def read_levels(texts: Sequence[Level]) -> tuple[Level, ...]:
 
 
 def _level_option(factor: Factor, parts: Mapping[str, type]) -> Option:
-    """The option of a factor; levels of several integers are typed as text."""
+    """The option of a factor: what the levels set, and the baseline; levels of several integers are typed as text."""
     part, _, name = factor.field.rpartition(".")
-    is_text = False
-    if factor.settings:
-        level: Any = Literal[tuple(factor.settings)]
-    elif factor.field in MULTIPLES:
-        level = float
-    else:
-        level = get_type_hints(parts[part])[name]
-        is_text = any(get_origin(item) is tuple for item in (level, *get_args(level)))
-        level = str if is_text else level
-    defaults = tuple(level_text(level) if isinstance(level, tuple) else level for level in factor.levels)
-    text = _level_help(factor, parts) + (f" {INTEGERS}" if is_text else "")
-    return factor.name, tuple[level, ...], defaults, text
-
-
-def _level_help(factor: Factor, parts: Mapping[str, type]) -> str:
-    """What the levels set, and the baseline."""
     baseline = level_text(factor.baseline)
     if factor.settings:
+        level: Any = Literal[tuple(factor.settings)]
         labels = "; ".join(f"{label}: {_label_text(factor, label)}" for label in factor.settings)
-        return f"{labels}. Baseline {baseline}."
-    part, _, name = factor.field.rpartition(".")
-    if factor.field in MULTIPLES:
-        rounding = {"width": ", rounded to a multiple of 8", "depth": ", at least one block per stage"}[name]
-        return f"Multiples of the variant's {name}s{rounding}; baseline {baseline}."
-    return f"Levels of {factor.field}; baseline {baseline}. {help_texts(parts[part])[name]}"
+        text = f"{labels}. Baseline {baseline}."
+    elif factor.field in MULTIPLES:
+        level = float
+        text = f"Multiples of the variant's {name}s, {ROUNDING[name]}; baseline {baseline}."
+    else:
+        level = get_type_hints(parts[part])[name]
+        text = f"Levels of {factor.field}; baseline {baseline}. {help_texts(parts[part])[name]}"
+        if any(get_origin(item) is tuple for item in (level, *get_args(level))):
+            level, text = str, f"{text} Several integers as 0,0,1,1."
+    defaults = tuple(level_text(level) if isinstance(level, tuple) else level for level in factor.levels)
+    return factor.name, tuple[level, ...], defaults, text
 
 
 def _label_text(factor: Factor, label: str) -> str:
@@ -146,12 +136,9 @@ def _label_text(factor: Factor, label: str) -> str:
     changes = factor.settings[label]
     if changes:
         return ", ".join(f"{name.partition('.')[2]} {_value_text(value)}" for name, value in changes.items())
-    options = [f"--{name.partition('.')[2].replace('_', '-')}" for name in _set_fields(factor)]
+    fields = dict.fromkeys(name for changes in factor.settings.values() for name in changes)
+    options = [f"--{name.partition('.')[2].replace('_', '-')}" for name in fields]
     return f"as {' and '.join(options)} {'has' if len(options) == 1 else 'have'} it"
-
-
-def _set_fields(factor: Factor) -> list[str]:
-    return list(dict.fromkeys(name for changes in factor.settings.values() for name in changes))
 
 
 def _value_text(value: Any) -> str:

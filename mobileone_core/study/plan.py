@@ -61,10 +61,10 @@ class PlannedCell:
     @property
     def teachers(self) -> tuple["PlannedCell", ...]:
         """The teachers without a file of weights, as cells that are trained first."""
-        untrained = [item for item in self.spec.recipe.teachers if not item.weights]
         return tuple(
             PlannedCell(teacher_cell(self.spec, item), self.study, item.network, {"teacher": item.network}, "teacher")
-            for item in untrained
+            for item in self.spec.recipe.teachers
+            if not item.weights
         )
 
     @property
@@ -128,6 +128,7 @@ class Plan(ABC):
     """
 
     kind: ClassVar[str]  # of the plan's JSON
+    preload: ClassVar[str] = TRAIN  # module:function, whose module is imported before workers are forked
 
     study: Declaration
     default: bool = field(default=False, kw_only=True)
@@ -143,9 +144,14 @@ class Plan(ABC):
         return ()
 
     @property
+    def comparison(self) -> PlannedComparison | None:
+        """The measurement of all settings side by side, if the study has one."""
+        return None
+
+    @property
     def comparisons(self) -> tuple[PlannedComparison, ...]:
         """The measurements, in the order of the study."""
-        return ()
+        return (self.comparison,) if self.comparison else ()
 
     @cached_property
     def queued(self) -> tuple[Queued, ...]:
@@ -199,11 +205,6 @@ class Plan(ABC):
     def shows_standalone_runs(self) -> bool:
         """Whether its report shows evaluations of checkpoints and latencies of devices, which belong to no plan."""
         return False
-
-    @property
-    def preload(self) -> str:
-        """The function, as module:function, whose module is imported before workers are forked."""
-        return TRAIN
 
     def require_runnable(self) -> None:  # noqa: B027
         """Raise InputError if this machine lacks something that a comparison needs, such as a runtime."""

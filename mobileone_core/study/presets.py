@@ -11,7 +11,6 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.declaration import TrainedStudy
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import (
     Option,
@@ -48,14 +47,18 @@ class Presets:
 
 
 def preset_cell(variant: str, data: DataSpec, recipe: str, base: Mapping[str, Any] | None = None) -> CellSpec:
-    """A cell of presets: a variant fitted to the data's images, a recipe by name, changed by a study's base."""
+    """A cell of presets: a variant fitted to the data's images, a recipe by name, changed by a study's base.
+
+    The teacher "larger" is the next larger variant, and s4 for s4.
+    """
     model = ModelSpec.preset(variant, in_channels=data.channels).fitted_to(data.image_size)
     spec = CellSpec(model, data, recipe_preset(recipe, variant, data.image_size))
     changes = dict(base or {})
     if "recipe.phases" in changes:
         changes["recipe.phases"] = phases_preset(changes["recipe.phases"], data.image_size)
     if "recipe.teachers" in changes:
-        changes["recipe.teachers"] = tuple(Teacher(teacher_name(variant, name)) for name in changes["recipe.teachers"])
+        names = {"larger": LARGER.get(variant, variant)}
+        changes["recipe.teachers"] = tuple(Teacher(names.get(name, name)) for name in changes["recipe.teachers"])
     return spec.changed(changes)
 
 
@@ -63,16 +66,6 @@ def phases_preset(name: Phases, image_size: int) -> tuple[Phase, ...]:
     """Progressive learning by name: "paper" for the paper's phases at a resolution, or "none"."""
     require(name in ("none", "paper"), "phases", name, "none or paper")
     return paper_phases(image_size) if name == "paper" else ()
-
-
-def teacher_name(variant: str, name: str) -> str:
-    """A teacher's network; "larger" is the next larger variant, and s4 for s4."""
-    return LARGER.get(variant, variant) if name == "larger" else name
-
-
-def default_recipe(study: TrainedStudy, data: str) -> str:
-    """The recipe of a data set if none is named."""
-    return study.recipe if data == study.data else task_spec(CellSpec.task).default_recipe(data)
 
 
 def read_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], Mapping[Teacher, Path]]:
@@ -101,6 +94,10 @@ class TrainingOptions(StudyOptions):
     @abstractmethod
     def plan(self, study: Any, base: CellSpec) -> Plan:
         """The plan of a study and base cell with the options applied."""
+
+    def default_plan(self) -> Any:
+        """The study with no option changed."""
+        return self.plan(self.study, self.default_base())
 
     def presets(self) -> Presets:
         """The study's presets."""
@@ -148,7 +145,9 @@ class TrainingOptions(StudyOptions):
         return PlanRequest(plan, presets.data_root, files)
 
     def _recipe(self, presets: Presets) -> str:
-        return presets.recipe or default_recipe(self.study, presets.data)
+        """The recipe's name: the requested one, the study's, or that of a data set that is not the study's."""
+        usual = self.study.recipe if presets.data == self.study.data else None
+        return presets.recipe or usual or task_spec(CellSpec.task).default_recipe(presets.data)
 
     def _base(self, presets: Presets, *, for_help: bool = False) -> CellSpec:
         try:

@@ -1,17 +1,17 @@
 """A study whose cells a sampler proposes: the search space, the hand-made networks, and Pareto fronts."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.errors import InputError, require, require_choice, require_integer
-from mobileone_core.fields import check_options, option
+from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.fields import option
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.declaration import TrainedStudy
-from mobileone_core.study.factor import Level, level_text
+from mobileone_core.study.factor import Level, level_text, require_distinct
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.training.cell import CellSpec
 
@@ -20,6 +20,7 @@ Genes = tuple[int, ...]  # a candidate: the index of its choice in every dimensi
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"  # one per gene in the record
 MAX_CANDIDATES = 250  # the record holds a search in one tag of 5000 characters
 STAGES = ("widths", "depths")
+DEPLOYED = (*STAGES, "activation", "se")  # k changes nothing in a deployed network
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class SearchStudy(TrainedStudy):
     Raises InputError.
     """
 
-    seeds: int = option(3, "Further seeds, 1 and so on, of the front and the hand-made networks at the end.")
+    seeds: int = option(
+        3, "Further seeds, 1 and so on, of the front and the hand-made networks at the end.", require_integer
+    )
     widths: tuple[float, ...] = option((0.5, 1.0, 2.0), "Multiples of the channels, chosen stage by stage.")
     depths: tuple[float, ...] = option((1.0, 2.0), "Multiples of the blocks, chosen stage by stage.")
     generations: int = option(3, "Rounds of proposals; more of them continue the same search.", require_integer)
@@ -49,13 +52,10 @@ class SearchStudy(TrainedStudy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_options(self)
         allowed = f"with {self.generations} generations {MAX_CANDIDATES // self.generations} at most"
         require(self.population * self.generations <= MAX_CANDIDATES, "population", self.population, allowed)
-        for name in ("widths", "depths", "variants", "variant_k"):
-            choices = getattr(self, name)
-            once = len(set(choices)) == len(choices) >= 1
-            require(once, name, list(choices), "one or more values, each once")
+        for name in (*STAGES, "variants", "variant_k"):
+            require_distinct(name, getattr(self, name))
         for name in self.variants:
             require_choice("variants", name, PRESETS)
         for name, choices in (*((item.name, item.levels) for item in self.factors), ("widths", self.widths)):
@@ -103,27 +103,18 @@ class Space:
         depths = tuple(values[stage] for stage, values in enumerate(deeper))
         return replace(spec, model=replace(model, widths=widths, depths=depths), seed=0)
 
-    def is_possible(self, genes: Genes) -> bool:
-        """Whether such a network exists: SE in a stage needs enough blocks."""
-        try:
-            self.cell(genes)
-        except InputError:
-            return False
-        return True
 
-
-def levels_of(spec: CellSpec) -> dict[str, Level]:
-    """The network's fields that a search varies, as the factors of its run."""
-    return {name: getattr(spec.model, name) for name in ("k", "widths", "depths", "activation", "se")}
+def network_levels(model: ModelSpec, names: Sequence[str] = DEPLOYED) -> dict[str, Level]:
+    """The fields of a network that a search varies; by default those that a deployed network shows."""
+    return {name: getattr(model, name) for name in names}
 
 
 def hand_made(study: SearchStudy, base: CellSpec) -> list[tuple[str, CellSpec]]:
     """The variants fitted to the data, by name, with each k."""
-    cells = []
-    for name, k in itertools.product(study.variants, study.variant_k):
-        model = preset_cell(name, base.data, study.recipe).model
-        cells.append((name, replace(base, model=model.changed(k=k), seed=0)))
-    return cells
+    return [
+        (name, replace(base, model=preset_cell(name, base.data, study.recipe).model.changed(k=k), seed=0))
+        for name, k in itertools.product(study.variants, study.variant_k)
+    ]
 
 
 def deployed(model: ModelSpec) -> ModelSpec:
@@ -133,22 +124,7 @@ def deployed(model: ModelSpec) -> ModelSpec:
 
 def network_label(model: ModelSpec) -> str:
     """A deployed network as text."""
-    return " ".join(f"{name} {level_text(level)}" for name, level in deployed_levels(model).items())
-
-
-def deployed_levels(model: ModelSpec) -> Mapping[str, Any]:
-    """The levels that a deployed network shows; k is none of them."""
-    return {name: getattr(model, name) for name in ("widths", "depths", "activation", "se")}
-
-
-def genes_text(genes: Genes) -> str:
-    """A candidate as recorded: one digit per gene."""
-    return "".join(DIGITS[gene] for gene in genes)
-
-
-def read_genes(text: str) -> Genes:
-    """A candidate from its recorded text."""
-    return tuple(DIGITS.index(digit) for digit in text)
+    return " ".join(f"{name} {level_text(level)}" for name, level in network_levels(model).items())
 
 
 class Point(NamedTuple):

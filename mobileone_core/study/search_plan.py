@@ -1,36 +1,34 @@
 """The plan of a search: its generations so far, the comparisons that measure them, and the front at its end."""
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from math import prod
 from typing import Any, ClassVar, Self
 
 from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import spec_options
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
 from mobileone_core.study.presets import TrainingOptions
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search import (
+    DEPLOYED,
+    DIGITS,
     STAGES,
     Genes,
     Point,
     SearchStudy,
     Space,
     deployed,
-    deployed_levels,
     front,
-    genes_text,
     hand_made,
-    levels_of,
     network_label,
-    read_genes,
+    network_levels,
 )
 from mobileone_core.training.cell import CellSpec
 
@@ -67,29 +65,25 @@ class SearchPlan(Plan):
     @cached_property
     def generations(self) -> tuple[tuple[PlannedCell, ...], ...]:
         """The hand-made variants, then every proposed generation; a cell belongs to the first that has it."""
-        groups = [[self._cell(name, spec) for name, spec in hand_made(self.study, self.base)]]
-        groups += [[self._cell(CANDIDATE, self.space.cell(genes)) for genes in group] for group in self.proposed]
-        first: dict[str, int] = {}
-        for number, cells in enumerate(groups):
-            for cell in cells:
-                first.setdefault(cell.key, number)
-        once = [{cell.key: cell for cell in cells if first[cell.key] == number} for number, cells in enumerate(groups)]
-        return tuple(tuple(cells.values()) for cells in once)
+        groups = [hand_made(self.study, self.base)]
+        groups += [[(CANDIDATE, self.space.cell(genes)) for genes in group] for group in self.proposed]
+        planned: set[str] = set()
+        generations = []
+        for group in groups:
+            new = {spec.key: (name, spec) for name, spec in group if spec.key not in planned}
+            planned.update(new)
+            generations.append(tuple(self._cell(*item) for item in new.values()))
+        return tuple(generations)
 
     def _cell(self, variant: str, spec: CellSpec) -> PlannedCell:
-        return PlannedCell(spec, self.study.name, variant, levels_of(spec))
-
-    def candidates(self) -> Iterator[tuple[int, PlannedCell]]:
-        """Every variant and candidate with its generation."""
-        return ((number, cell) for number, cells in enumerate(self.generations) for cell in cells)
+        return PlannedCell(spec, self.study.name, variant, network_levels(spec.model, ("k", *DEPLOYED)))
 
     @cached_property
     def finalists(self) -> tuple[PlannedCell, ...]:
         """The variants and the front's candidates, with seed 0; empty before the front is known."""
         if not self.confirmed:
             return ()
-        chosen = [cell for cells in self.generations[1:] for cell in cells if cell.key in self.confirmed]
-        return (*self.generations[0], *chosen)
+        return (*self.generations[0], *(cell for cell in chain(*self.generations[1:]) if cell.key in self.confirmed))
 
     def seeds_of(self, cell: PlannedCell) -> tuple[PlannedCell, ...]:
         """A finalist with the further seeds, which had no part in choosing it."""
@@ -99,19 +93,17 @@ class SearchPlan(Plan):
     @cached_property
     def cells(self) -> tuple[PlannedCell, ...]:
         """The cells of every generation, then the finalists' further seeds."""
-        first = [cell for _, cell in self.candidates()]
-        return (*first, *(cell for finalist in self.finalists for cell in self.seeds_of(finalist)))
+        return (*chain(*self.generations), *chain(*map(self.seeds_of, self.finalists)))
 
     @cached_property
     def comparisons(self) -> tuple[PlannedComparison, ...]:
         """One per generation; at the end one of the finalists."""
-        stages = [*enumerate(self.generations), *([(None, self.finalists)] if self.finalists else [])]
-        return tuple(self._compared(stage, cells) for stage, cells in stages if cells)
+        return tuple(self._compared(stage, cells) for stage, cells in self._stages if cells)
 
-    def comparison_of(self, cell: PlannedCell) -> PlannedComparison:
-        """The comparison that measured a candidate's generation."""
-        number = next(number for number, cells in enumerate(self.generations) if cell in cells)
-        return self._compared(number, self.generations[number])
+    @property
+    def _stages(self) -> list[tuple[int | None, tuple[PlannedCell, ...]]]:
+        """The generations by number, and the finalists."""
+        return [*enumerate(self.generations), (None, self.finalists)]
 
     def _compared(self, stage: int | None, cells: tuple[PlannedCell, ...]) -> PlannedComparison:
         """The deployed networks of a stage next to the reference, which is the first variant."""
@@ -122,7 +114,7 @@ class SearchPlan(Plan):
         entries = tuple(
             Entry(
                 network_label(network),
-                {**deployed_levels(network), "stage": name},
+                {**network_levels(network), "stage": name},
                 LatencyCell(network, image_size=size, num_classes=classes),
                 label,
             )
@@ -144,11 +136,7 @@ class SearchPlan(Plan):
 
     @property
     def _declared(self) -> dict[str, Any]:
-        return fields_of(self.study) | {
-            "base": dict(self.study.base),
-            "factors": [dataclasses.asdict(factor) for factor in self.study.factors],
-            "protocol": changed_fields(self.study.protocol),
-        }
+        return asdict(self.study) | {"protocol": changed_fields(self.study.protocol)}
 
     @property
     def requested(self) -> "SearchPlan":
@@ -163,7 +151,9 @@ class SearchPlan(Plan):
             "base": json.loads(self.base.to_json()),
             "default": self.default,
             "own": self.default_lineage,
-            "proposed": [" ".join(genes_text(genes) for genes in generation) for generation in self.proposed],
+            "proposed": [
+                " ".join("".join(DIGITS[gene] for gene in genes) for genes in group) for group in self.proposed
+            ],
             "confirmed": " ".join(self.confirmed),
         }
         return canonical_json(content)
@@ -174,7 +164,8 @@ class SearchPlan(Plan):
         content = json.loads(text)
         study, base = study_from_json(SearchStudy, content["study"]), CellSpec.from_json(json.dumps(content["base"]))
         try:
-            proposed = tuple(tuple(map(read_genes, generation.split())) for generation in content["proposed"])
+            generations = [generation.split() for generation in content["proposed"]]
+            proposed = tuple(tuple(tuple(map(DIGITS.index, genes)) for genes in group) for group in generations)
             settings = {"default": content["default"], "default_lineage": content["own"]}
             return cls(study, base, proposed=proposed, confirmed=tuple(content["confirmed"].split()), **settings)
         except KeyError as error:
@@ -214,7 +205,7 @@ class SearchPlan(Plan):
         points = self.points(record)
         if len(self.proposed) < self.study.generations and (proposed := self._propose(points)):
             return replace(self, proposed=(*self.proposed, proposed))
-        measured = [cell for number, cell in self.candidates() if number and cell.key in points]
+        measured = [cell for cell in chain(*self.generations[1:]) if cell.key in points]
         best = front([points[cell.key] for cell in measured])
         return replace(self, confirmed=tuple(measured[index].key for index in best))
 
@@ -222,7 +213,7 @@ class SearchPlan(Plan):
         from mobileone_core.study.queue.proposals import MeasuredCandidate, propose
 
         space, study = self.space, self.study
-        taken = {cell.key for _, cell in self.candidates()}
+        taken = {cell.key for cell in chain(*self.generations)}
         measured = [
             MeasuredCandidate(genes, points[key], number)
             for number, generation in enumerate(self.proposed, start=1)
@@ -231,10 +222,13 @@ class SearchPlan(Plan):
         ]
 
         def is_new(genes: Genes) -> bool:
-            if not space.is_possible(genes) or (key := space.cell(genes).key) in taken:
+            try:
+                key = space.cell(genes).key
+            except InputError:  # SE in a stage needs enough blocks
                 return False
+            is_first = key not in taken
             taken.add(key)
-            return True
+            return is_first
 
         return propose(study.sampler, study.search_seed, space.sizes, measured, study.population, is_new)
 
@@ -242,7 +236,7 @@ class SearchPlan(Plan):
         """Validation accuracy and latency ratio by key, of every variant and candidate that has both."""
         rows = {row.key: row for row in record.rows}
         points = {}
-        for _, cell in self.candidates():
+        for cell in chain(*self.generations):
             row, timed = rows.get(cell.key), self.latency_row(record, cell)
             if row is not None and timed is not None and ACCURACY in row.metrics and RATIO in timed.metrics:
                 points[cell.key] = Point(row.metrics[ACCURACY], timed.metrics[RATIO])
@@ -250,7 +244,8 @@ class SearchPlan(Plan):
 
     def latency_row(self, record: StudyRecord, cell: PlannedCell, *, final: bool = False) -> CellRow | None:
         """The measurement of a candidate's deployed network in its generation, or among the finalists."""
-        planned = self.comparisons[-1] if final else self.comparison_of(cell)
+        stages = self._stages[::-1] if final else self._stages
+        planned = next(self._compared(stage, cells) for stage, cells in stages if cell in cells)
         label = network_label(deployed(cell.spec.model))
         factors = next(dict(entry.factors) for entry in planned.spec.entries if entry.label == label)
         matches = (row for row in record.comparison if row.key == planned.key and dict(row.factors) == factors)
@@ -261,10 +256,6 @@ class SearchOptions(TrainingOptions):
     """The command line of a SearchStudy: the search sets widths and depths, and trains without teachers."""
 
     hidden = frozenset({*(f"model.{name}" for name in STAGES), *(f"recipe.{name}" for name in TEACHING)})
-
-    def default_plan(self) -> SearchPlan:
-        """The study with no option changed."""
-        return SearchPlan(self.study, self.default_base(), default=True, default_lineage=True)
 
     def plan(self, study: SearchStudy, base: CellSpec) -> SearchPlan:
         """The search of a study and base cell with the options applied, before its first proposal."""

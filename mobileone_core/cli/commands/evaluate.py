@@ -3,6 +3,7 @@
 import contextlib
 import time
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -41,22 +42,18 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     network = read_network(spec, data.num_classes, options.weights, options.form)
     task = build_task(CellSpec(spec, data, Recipe(label_smoothing=0.0)))
     setting = _setting(options, data, spec, network)
+    layout = torch.channels_last if execution.channels_last else torch.contiguous_format
+    measure = partial(evaluate, network, task, stage=setting.split, device=device, precision=options.precision)
+    parts = {"model": asdict(spec), "data": asdict(data)}
+    params = {f"{part}.{field}": value for part, values in parts.items() for field, value in values.items()}
+    params["batch_size"] = options.batch_size
     interrupt = SignalGuard()
     with interrupt.installed(), contextlib.closing(_open(options, data, execution.threads, device)) as batches:
         name = f"{options.variant} {data.name} {options.weights.name}"
-        tags, params = _tags(options, setting, execution), _params(options, data, spec)
+        tags = _tags(options, setting, execution)
         with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
             with Display(batches.plan.count, interrupt) as display:
-                metrics = evaluate(
-                    network,
-                    task,
-                    batches,
-                    stage=setting.split,
-                    device=device,
-                    precision=options.precision,
-                    layout=torch.channels_last if execution.channels_last else torch.contiguous_format,
-                    progress=display,
-                )
+                metrics = measure(batches, layout=layout, progress=display)
             writing.log(metrics)
     print(f"\n{evaluation_table(setting, metrics)}")
     print(f"\nrun {writing.run_id}: {metrics['time/images_per_second']:.0f} images per second, decoding included")
@@ -91,12 +88,6 @@ def _tags(options: Evaluate, setting: EvaluationSetting, execution: Execution) -
     tags = {name: str(value) for name, value in asdict(setting).items() if name != "is_preset"}
     file = {"weights": options.weights.name, "sha256": sha256(options.weights)}
     return {**tags, **file, "precision": options.precision, **environment_tags(execution)}
-
-
-def _params(options: Evaluate, data: DataSpec, spec: ModelSpec) -> dict[str, object]:
-    parts = {"model": asdict(spec), "data": asdict(data)}
-    fields = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
-    return {**fields, "batch_size": options.batch_size}
 
 
 class Display(contextlib.AbstractContextManager["Display"]):

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,10 +22,10 @@ from mobileone_core.study.environment import git_revision
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.evaluate import read_network
 
-if TYPE_CHECKING:
-    from mobileone_core.latency.onnx import OnnxVerification
-
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+LABELS = {
+    "digits": tuple("0123456789"),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
 HEADS = ("head.fc.weight", "linear.weight")  # the classifier in this package's and timm's layout, and in the authors'
 
 
@@ -57,8 +56,7 @@ def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> li
 
     entry, pixels = DATA_SETS[source.data], None
     if options.input == "image":
-        labels = class_labels(source.data, source.network.num_classes, options.labels)
-        pixels = Pixels(entry.mean, entry.std, labels)
+        pixels = Pixels(entry.mean, entry.std, class_labels(source.data, source.network.num_classes, options.labels))
     conversion = Options(source.image_size, options.chosen_precision, pixels)
     done = export_package(source.network, options.output, conversion, source.metadata, interrupt.check)
     verified = done.verification
@@ -71,6 +69,7 @@ def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> li
 
 
 def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
+    """Write the file and, before it appears, its manifest: hash, network, operators and what was verified."""
     from mobileone_core.latency.onnx import OnnxVerification, export_verified_onnx
 
     results: list[OnnxVerification] = []
@@ -79,31 +78,22 @@ def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list
     def write(aside: Path) -> None:
         results.append(export_verified_onnx(source.network, source.image_size, aside, source.metadata))
         interrupt.check()
-        write_content(manifest, _manifest(options, source, results[0], sha256(aside)))
+        content = {
+            "hash": sha256(aside),
+            "network": asdict(source.network.spec),
+            "classes": source.network.num_classes,
+            "image_size": source.image_size,
+            "precision": options.chosen_precision,
+            "input": options.input,
+            "metadata": dict(source.metadata),
+            "verified": asdict(results[0]),
+        }
+        write_content(manifest, json.dumps(content, indent=2) + "\n")
 
     write_whole(options.output, write)
     lines = _lines(options, source, results[0].census, results[0].weights, results[0].error)
-    return [
-        *lines,
-        f"size        {options.output.stat().st_size:,} bytes",
-        f"model hash  {sha256(options.output)}",
-        f"manifest    {manifest}",
-    ]
-
-
-def _manifest(options: Export, source: ExportSource, verified: "OnnxVerification", digest: str) -> str:
-    """The manifest next to an ONNX file, written before it: hash, network, operators and what was verified."""
-    content = {
-        "hash": digest,
-        "network": asdict(source.network.spec),
-        "classes": source.network.num_classes,
-        "image_size": source.image_size,
-        "precision": options.chosen_precision,
-        "input": options.input,
-        "metadata": dict(source.metadata),
-        "verified": asdict(verified),
-    }
-    return json.dumps(content, indent=2) + "\n"
+    size = f"size        {options.output.stat().st_size:,} bytes"
+    return [*lines, size, f"model hash  {sha256(options.output)}", f"manifest    {manifest}"]
 
 
 def _lines(options: Export, source: ExportSource, census: Mapping[str, int], weights: int, error: float) -> list[str]:
@@ -136,18 +126,13 @@ def _from_file(options: Export) -> ExportSource:
     entry = DATA_SETS[options.data_name]
     size = options.image_size or entry.image_size
     spec = options.network.spec(options.variant, entry.channels, size)
-    network = read_network(spec, _classes(options.weights), options.weights, "deployed")
-    facts = {"variant": options.variant, "weights file": options.weights.name}
-    return ExportSource(network, options.data_name, size, _metadata(options, facts, options.weights))
-
-
-def _classes(weights: Path) -> int:
-    """The number of classes of a weight file's classifier."""
-    _, state = read_state(weights)
+    _, state = read_state(options.weights)
     heads = [state[name] for name in HEADS if name in state and state[name].dim() == 2]
     if not heads:
-        raise InputError(f"{weights}: it holds no classifier ({' or '.join(HEADS)})")
-    return len(heads[0])
+        raise InputError(f"{options.weights}: it holds no classifier ({' or '.join(HEADS)})")
+    network = read_network(spec, len(heads[0]), options.weights, "deployed")
+    facts = {"variant": options.variant, "weights file": options.weights.name}
+    return ExportSource(network, options.data_name, size, _metadata(options, facts, options.weights))
 
 
 def _metadata(options: Export, facts: Mapping[str, str], weights: Path) -> dict[str, str]:
@@ -171,21 +156,13 @@ def class_labels(data: str, classes: int, file: Path | None = None) -> tuple[str
         labels = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
         require(len(labels) == classes, "labels", f"{file} ({len(labels)} labels)", f"one per class: {classes}")
         return labels
-    labels = _data_labels(data)
+    labels = _imagenet_labels() if data == "imagenet" else LABELS.get(data, ())
     if len(labels) != classes:
-        raise InputError(
-            f"labels: those of {classes} classes of {data} are not known; give --labels FILE, one per line"
-        )
+        raise InputError(f"labels: there are none for {classes} classes of {data}; give --labels FILE, one per line")
     return labels
 
 
-def _data_labels(data: str) -> tuple[str, ...]:
-    if data == "digits":
-        return tuple(str(digit) for digit in range(10))
-    if data == "cifar10":
-        return CIFAR10
-    if data != "imagenet":
-        return ()
+def _imagenet_labels() -> tuple[str, ...]:
     from torchvision.models._meta import _IMAGENET_CATEGORIES as CATEGORIES
 
     first = {label: number for number, label in reversed(list(enumerate(CATEGORIES)))}

@@ -1,4 +1,4 @@
-"""The command `mobileone latency import`: everything is checked before anything is recorded."""
+"""The commands `mobileone latency import` and `run`: all is checked or measured before anything is recorded."""
 
 import datetime
 import json
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE, Protocol
 from mobileone_core.cli.guard import COMPLETE
@@ -15,11 +15,9 @@ from mobileone_core.errors import InputError, require, require_integer
 from mobileone_core.latency.device import DeviceMeasurement, ExportedModel, model_by_hash, to_milliseconds
 from mobileone_core.latency.device_files import FORMAT, find_manifest, read_manifest, read_measurements
 from mobileone_core.latency.xcode_report import XcodeReport, confirmed_median, read_report
+from mobileone_core.study.environment import processor
+from mobileone_core.study.record.devices import MeasurementSource, record_devices, recorded_measurements
 
-if TYPE_CHECKING:
-    from mobileone_core.study.record.devices import MeasurementSource
-
-REPORT_SUFFIX = ".mlperf"
 TYPE_IT = "type it with --median-ms"
 
 
@@ -30,66 +28,44 @@ def import_measurements(options: Import) -> int:
         return COMPLETE
     files = list(map(str, options.files))
     require(options.modelbench != bool(files), "file", files, "files, or --modelbench, not both")
-    models = read_models(options.models.manifest, options.models.package, options.models.title)
+    models = _read_models(options.models.manifest, options.models.package, options.models.title)
     if options.modelbench:
-        items: list[Sequence[DeviceMeasurement]] = [[_modelbench(options, models)]]
+        measured = [_modelbench(options, models)]
     else:
-        items = [_measured(options, path, models) for path in options.files]
+        measured = [(MeasurementSource("imported", path), _measured(options, path, models)) for path in options.files]
     sources = [
-        (source, [(model_by_hash(models, item.model_hash), item) for item in measured])
-        for source, measured in _sources(options, items)
+        (source, [(model_by_hash(models, item.model_hash), item) for item in items]) for source, items in measured
     ]
     _require_new(options, sources)
-    from mobileone_core.study.record.devices import record_devices
-
-    for source, measured in sources:
-        run_ids = record_devices(options.storage.workspace, measured, source, again=options.again)
-        print("\n".join(summary_line(*pair) for pair in measured))
+    for source, pairs in sources:
+        run_ids = record_devices(options.storage.workspace, pairs, source, again=options.again)
+        print("\n".join(_summary_line(*pair) for pair in pairs))
         runs = ", ".join(run_ids)
-        print(f"recorded {len(run_ids)} of {len(measured)} as run {runs} of the experiment device_latency")
+        print(f"recorded {len(run_ids)} of {len(pairs)} as run {runs} of the experiment device_latency")
         print("next: `mobileone ui` shows the runs, `mobileone report` the tables")
     return COMPLETE
 
 
-def read_models(manifests: Iterable[Path], packages: Iterable[Path], title: str) -> list[ExportedModel]:
+def _read_models(manifests: Iterable[Path], packages: Iterable[Path], title: str) -> list[ExportedModel]:
     """The models of manifests and packages. Raises InputError if a manifest does not fit its package."""
     from mobileone_core.coreml.package import package_hash
 
     models = [read_manifest(path, title) for path in manifests]
     for package in packages:
-        model_hash = package_hash(package)
-        manifest = find_manifest(package)
-        if manifest is None:
-            require(bool(title), "title", title, f"a title for {package.name}, which has no manifest")
-            models.append(ExportedModel(title, model_hash))
-            continue
-        model = read_manifest(manifest, title)
+        model_hash, manifest = package_hash(package), find_manifest(package)
+        require(bool(manifest or title), "title", title, f"a title for {package.name}, which has no manifest")
+        model = read_manifest(manifest, title) if manifest else ExportedModel(title, model_hash)
         fits = model.model_hash == model_hash
         require(fits, "package", package.name, f"the one of its manifest, {model.model_hash[:12]}; export it anew")
         models.append(model)
     return models
 
 
-def _sources(
-    options: Import, items: Sequence[Sequence[DeviceMeasurement]]
-) -> list[tuple["MeasurementSource", Sequence[DeviceMeasurement]]]:
-    """The measurements with the file, or the typed numbers, that the record stores."""
-    from mobileone_core.study.record.devices import MeasurementSource
-
-    if not options.modelbench:
-        return [
-            (MeasurementSource("imported", path), measured) for path, measured in zip(options.files, items, strict=True)
-        ]
-    typed = {name: value for name, value in vars(items[0][0]).items() if value not in ("", (), None, {})}
-    text = json.dumps({"typed": typed}, indent=2, sort_keys=True) + "\n"
-    return [(MeasurementSource("imported", name="modelbench.json", text=text), items[0])]
-
-
 def _given(options: Import, models: Sequence[ExportedModel]) -> dict[str, Any]:
     """The fields of a measurement that the options give; with one model alone also its hash."""
-    given = {name: getattr(options, name) for name in ("device", "os", "protocol", "date")}
+    given: dict[str, Any] = {name: getattr(options, name) for name in ("device", "os", "protocol", "date", "n")}
     given |= {"compute_units": options.units, "model_hash": models[0].model_hash if len(models) == 1 else ""}
-    return {name: text for name, text in given.items() if text} | ({} if options.n is None else {"n": options.n})
+    return {name: value for name, value in given.items() if value not in ("", None)}
 
 
 def _by_hand(options: Import, models: Sequence[ExportedModel], protocol: str) -> dict[str, Any]:
@@ -102,17 +78,24 @@ def _by_hand(options: Import, models: Sequence[ExportedModel], protocol: str) ->
     return given
 
 
-def _modelbench(options: Import, models: Sequence[ExportedModel]) -> DeviceMeasurement:
+def _modelbench(
+    options: Import, models: Sequence[ExportedModel]
+) -> tuple[MeasurementSource, Sequence[DeviceMeasurement]]:
+    """The numbers of the ModelBench app with the text that the record stores."""
     typed = {name: getattr(options, name) for name in ("low", "average") if getattr(options, name) is not None}
     for name in ("rounds", "calls"):
         require_integer(name, getattr(options, name))
     fields = {"n": options.rounds * options.calls, **_by_hand(options, models, "modelbench")}
     times = {name: to_milliseconds(value, "ms", name) for name, value in typed.items()}
-    return DeviceMeasurement(**fields, statistics=times, app=f"ModelBench, {options.rounds} rounds of {options.calls}")
+    app = f"ModelBench, {options.rounds} rounds of {options.calls}"
+    item = DeviceMeasurement(**fields, statistics=times, app=app)
+    content = {name: value for name, value in vars(item).items() if value not in ("", (), None, {})}
+    text = json.dumps({"typed": content}, indent=2, sort_keys=True) + "\n"
+    return MeasurementSource("imported", name="modelbench.json", text=text), [item]
 
 
 def _measured(options: Import, path: Path, models: Sequence[ExportedModel]) -> Sequence[DeviceMeasurement]:
-    if path.suffix.lower() != REPORT_SUFFIX:
+    if path.suffix.lower() != ".mlperf":
         return read_measurements(path, _given(options, models))
     report = read_report(path)
     fields = _by_hand(options, models, "xcode-report")
@@ -128,17 +111,15 @@ def _median(options: Import, report: XcodeReport) -> float:
         return to_milliseconds(options.median_ms, "ms", "median_ms")
     median = confirmed_median(report, TYPE_IT, options.unit or "")
     if not options.yes:
-        fits = sys.stdin.isatty()
-        require(fits, "median", f"{median:g} ms", f"confirmed by a person on a terminal, with --yes, or {TYPE_IT}")
+        allowed = f"confirmed by a person on a terminal, with --yes, or {TYPE_IT}"
+        require(sys.stdin.isatty(), "median", f"{median:g} ms", allowed)
         answer = input(f"prediction median {median:g} ms: is this what Xcode shows? [y/N] ")
         require(answer.strip().lower() in ("y", "yes"), "median", f"{median:g} ms", f"confirmed; else {TYPE_IT}")
     return median
 
 
-def _require_new(options: Import, sources: Sequence[tuple["MeasurementSource", Sequence[object]]]) -> None:
+def _require_new(options: Import, sources: Sequence[tuple[MeasurementSource, Sequence[object]]]) -> None:
     """Raise InputError for files that are already recorded completely, before any is written."""
-    from mobileone_core.study.record.devices import recorded_measurements
-
     hashes = [source.sha256 for source, _ in sources]
     require(len(set(hashes)) == len(hashes), "file", [str(path) for path in options.files], "each once")
     for source, items in sources:
@@ -148,7 +129,7 @@ def _require_new(options: Import, sources: Sequence[tuple["MeasurementSource", S
             raise InputError(f"file: {name} is in the record already, as run {runs}; --again records it once more")
 
 
-def summary_line(model: ExportedModel, item: DeviceMeasurement) -> str:
+def _summary_line(model: ExportedModel, item: DeviceMeasurement) -> str:
     """A measurement in one line."""
     times = ", ".join(f"{name} {value:#.4g} ms" for name, value in item.statistics.items())
     where = f"{item.device}, {item.os}, {item.compute_units}"
@@ -167,41 +148,35 @@ def measure_on_device(options: Run) -> int:
     require_integer("n", options.n)
     require(options.timeout > 0, "timeout", options.timeout, "seconds above 0")
     protocol = Protocol(rounds=options.rounds)
-    from mobileone_core.coreml.iphone import Measured, Phone, measure_on_iphone
+    from mobileone_core.coreml.iphone import Phone, measure_on_iphone
     from mobileone_core.coreml.mac import difference_from_evaluator, measure_on_mac
     from mobileone_core.coreml.xcode import require_macos
 
     require_macos("an iPhone" if options.device == "iphone" else "latency on a Mac")
-    models = read_models((), options.model, options.title)
-    results: list[Measured]
-    differences: list[float | None]
+    models = _read_models((), options.model, options.title)
     if options.device == "iphone":
         work = options.work or options.storage.workspace.runs / "modelrunner"
-        results = measure_on_iphone(
-            options.model, options.units, options.n, Phone(options.team, work, options.name, options.timeout)
-        )
-        differences = [None] * len(results)
+        phone = Phone(options.team, work, options.name, options.timeout)
+        results = measure_on_iphone(options.model, options.units, options.n, phone)
+        differences: list[float | None] = [None] * len(results)
     else:
-        from mobileone_core.study.environment import processor
-
         pairs = [(package, units) for package in options.model for units in options.units]
         differences = [difference_from_evaluator(package, units) for package, units in pairs]
         for (package, units), value in zip(pairs, differences, strict=True):
             print(_difference_text(f"{package.name}, {units}", value))
         results = measure_on_mac(options.model, options.units, protocol, f"Mac, {processor()}", lambda _: None)
-    from mobileone_core.study.record.devices import MeasurementSource, record_devices
-
     for item, difference in zip(results, differences, strict=True):
         model = model_by_hash(models, item.measurement.model_hash)
         operators = json.dumps([asdict(operator) for operator in item.operators], indent=2) + "\n"
         raw = json.dumps(asdict(item.measurement), indent=2, sort_keys=True) + "\n"
         texts = {"placement.json": operators} if item.operators else {}
-        texts |= {} if item.control is None else {"control.json": json.dumps({"ratio": item.control}) + "\n"}
+        if item.control is not None:
+            texts["control.json"] = json.dumps({"ratio": item.control}) + "\n"
         if difference is not None:
             texts["prediction.json"] = json.dumps({"difference_from_evaluator": difference}) + "\n"
         source = MeasurementSource("measured", name="measurement.json", text=raw, texts=texts)
         (run_id,) = record_devices(options.storage.workspace, [(model, item.measurement)], source, again=True)
-        print(summary_line(model, item.measurement))
+        print(_summary_line(model, item.measurement))
         placed = ", ".join(f"{unit} {count}" for unit, count in sorted(item.measurement.placement.items()))
         print(f"  operators by unit: {placed or 'no compute plan (iOS 17.4 and macOS 14.4 have them)'}; run {run_id}")
     control = results[0].control
@@ -218,7 +193,7 @@ def _difference_text(name: str, value: float | None) -> str:
 
 
 def _control_text(ratio: float) -> str:
-    is_at_rest = abs(ratio - 1) <= CONTROL_TOLERANCE
-    within = "within" if is_at_rest else "NOT within"
-    warning = "" if is_at_rest else ": the Mac was not at rest, do not trust the times"
-    return f"control: the first model timed twice, ratio {ratio:.3f}, {within} {CONTROL_TOLERANCE:.0%}{warning}"
+    text = f"control: the first model timed twice, ratio {ratio:.3f}"
+    if abs(ratio - 1) <= CONTROL_TOLERANCE:
+        return f"{text}, within {CONTROL_TOLERANCE:.0%}"
+    return f"{text}, NOT within {CONTROL_TOLERANCE:.0%}: the Mac was not at rest, do not trust the times"

@@ -61,7 +61,8 @@ def report(options: Report) -> int:
     workspace, studies = options.storage.workspace, options.studies
     default = reports_directory() if workspace.runs == runs_directory() else workspace.runs / "reports"
     reports = options.reports.expanduser().absolute() if options.reports else default
-    recorded = _recorded_plans(workspace) if record_exists(workspace.tracking) else []
+    names = recorded_studies(workspace.tracking) if record_exists(workspace.tracking) else []
+    recorded = [plan for name in names for plan in recorded_plans(workspace.tracking, name)]
     saved = {path.parent: read_saved_plan(path.parent) for path in sorted(reports.glob("*/plan.json"))}
     names = sorted({plan.study.name for plan in (*recorded, *saved.values())})
     for name in studies:
@@ -73,11 +74,6 @@ def report(options: Report) -> int:
     for page in _write(_sources(workspace, options.reports, chosen, others)):
         print(page)
     return COMPLETE
-
-
-def _recorded_plans(workspace: Workspace) -> list[Plan]:
-    studies = recorded_studies(workspace.tracking)
-    return [plan for study in studies for plan in recorded_plans(workspace.tracking, study)]
 
 
 def _sources(

@@ -25,15 +25,15 @@ def main(study: Declaration, arguments: Sequence[str] | None = None) -> None:
         study: the declaration.
         arguments: the command line's words; sys.argv's if None.
     """
-    words = sys.argv[1:] if arguments is None else arguments
-    sys.exit(guarded(lambda: run(parse(study, words))))
+    sys.exit(guarded(lambda: run(parse(study, sys.argv[1:] if arguments is None else arguments))))
 
 
 def run(command: Command) -> int:
     """Plan, run what is missing, report; return the exit status. Raises InputError."""
     request, running, workspace = command.request, command.running, command.running.workspace
-    plan = resumed(request.plan, workspace)
-    _require_even_shares(plan, command.execution.processes)
+    plan, processes = resumed(request.plan, workspace), command.execution.processes
+    for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
+        require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
     if running.plan:
         from mobileone_core.study.status import plan_lines
 
@@ -52,11 +52,6 @@ def run(command: Command) -> int:
         return _report(plan, running, join(plan, setup, _display(plan)))
     plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
     return _report(plan, running, outcome)
-
-
-def _require_even_shares(plan: Plan, processes: int) -> None:
-    for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
-        require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
 
 
 def _finished(plan: Plan, running: RunOptions) -> Outcome | None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -11,9 +11,10 @@ import tyro
 
 from mobileone_core.cli.options.workspace import Directory, WorkspaceOptions
 from mobileone_core.errors import require_integer
+from mobileone_core.fields import help_texts
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.kinds import options_of
-from mobileone_core.study.options import PlanRequest, spec_options
+from mobileone_core.study.options import PlanRequest, option_group, spec_options
 from mobileone_core.training.execution import Execution
 
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
@@ -56,30 +57,27 @@ def parse(study: Declaration, arguments: Sequence[str]) -> Command:
     For --help and for options that do not fit their type, tyro prints a text and exits. Raises InputError.
     """
     options = options_of(study)
-    chosen, _ = tyro.cli(
-        type(_explained(options.presets())),
-        args=[item for item in arguments if item not in ("-h", "--help")],
-        return_unknown_args=True,
-        add_help=False,
-        config=CONFIG,
-    )
+    others = [item for item in arguments if item not in ("-h", "--help")]
+    kind = type(_explained(options.presets()))
+    chosen, _ = tyro.cli(kind, args=others, return_unknown_args=True, add_help=False, config=CONFIG)
     presets = replace(options.presets(), **vars(chosen))
-    groups = {"presets": presets, **options.groups(presets, for_help=bool({"-h", "--help"} & set(arguments)))}
+    groups = {"presets": presets, **options.groups(presets, for_help=len(others) < len(arguments))}
     if options.trains:
         groups |= {"execution": spec_options("How a cell trains.", Execution()), "running": TrainingRunOptions()}
     else:
         groups["running"] = RunOptions()
-    line: Any = tyro.cli(
-        _command_line(groups), args=arguments, description=f"{study.question} ({study.source})", config=CONFIG
-    )
+    made = [(name, _explained(group)) for name, group in groups.items()]
+    fields = [(name, type(group), field(default=group)) for name, group in made]
+    line_type: Any = dataclasses.make_dataclass("CommandLine", fields, frozen=True)
+    line = tyro.cli(line_type, args=arguments, description=f"{study.question} ({study.source})", config=CONFIG)
     request = options.request(presets, line)
     if not options.trains:
         return Command(request, line.running)
     execution = Execution(**vars(line.execution))
-    return Command(request, line.running, execution, worker_count(line.running.workers, execution))
+    return Command(request, line.running, execution, _worker_count(line.running.workers, execution))
 
 
-def worker_count(workers: int | None, execution: Execution) -> int:
+def _worker_count(workers: int | None, execution: Execution) -> int:
     """The requested workers, else as many as the usable GPUs, or else the cores, carry. Raises InputError."""
     if workers is None:
         return max(1, (_gpus(execution.device) or _cores() // execution.threads) // execution.processes)
@@ -99,27 +97,11 @@ def _gpus(device: str) -> int:
     return min(count, 1) if ":" in device else count
 
 
-def _command_line(groups: Mapping[str, Any]) -> type:
-    """A dataclass with a field per group of options."""
-    explained = {name: _explained(group) for name, group in groups.items()}
-    fields = [(name, type(group), field(default=group)) for name, group in explained.items()]
-    return dataclasses.make_dataclass("CommandLine", fields, frozen=True)
-
-
 def _explained(group: Any) -> Any:
     """The group with the help texts of its fields as tyro reads them; a group without such texts stays as it is."""
-    entries = dataclasses.fields(group)
-    if not any("help" in entry.metadata for entry in entries):
-        return group
-    hints = get_type_hints(type(group))
-    fields: list[tuple[str, Any, Any]] = [
-        (entry.name, _annotated(hints[entry.name], entry.metadata["help"]), field(default=getattr(group, entry.name)))
-        for entry in entries
-    ]
-    made = dataclasses.make_dataclass(type(group).__name__, fields, frozen=True)
-    made.__doc__ = type(group).__doc__
-    return made()
-
-
-def _annotated(hint: Any, text: str) -> Any:
-    return Annotated[hint, tyro.conf.arg(help=text, metavar=METAVARS.get(hint))]
+    hints, texts = get_type_hints(type(group)), help_texts(type(group))
+    options = []
+    for name, text in texts.items():
+        argument = tyro.conf.arg(help=text, metavar=METAVARS.get(hints[name]))
+        options.append((name, Annotated[hints[name], argument], getattr(group, name), text))
+    return option_group(type(group).__doc__ or "", options) if options else group

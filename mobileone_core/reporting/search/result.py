@@ -114,7 +114,9 @@ def analyse_search(plan: SearchPlan, record: StudyRecord) -> SearchResult:
     rows = {row.key: row for row in record.rows}
     points = plan.points(record)
     candidates = tuple(
-        Candidate(cell, number, points.get(cell.key), rows.get(cell.key)) for number, cell in plan.candidates()
+        Candidate(cell, number, points.get(cell.key), rows.get(cell.key))
+        for number, cells in enumerate(plan.generations)
+        for cell in cells
     )
     by_key = {item.cell.key: item for item in candidates}
     finalists = tuple(_finalist(plan, record, by_key[cell.key], rows) for cell in plan.finalists)
