@@ -19,12 +19,9 @@ from mobileone_core.training.recipe import Precision
 class Network:
     """Fields of the network that differ from the variant."""
 
-    k: int | None = None
-    """Branches per block."""
-    stem_k: int | None = None
-    """Branches of the first block."""
-    reparam: bool = True
-    """The branches of training; without them one conv-BN per block, and k = 1."""
+    k: int | None = None  # Branches per block.
+    stem_k: int | None = None  # Branches of the first block.
+    reparam: bool = True  # The branches of training; without them one conv-BN per block, and k = 1.
     activation: Activation | None = None
     se: Literal["none", "paper", "all"] | tuple[int, ...] | None = None
     """Squeeze-and-excitation: none, paper (S4's placement), all or blocks at the end of each stage."""
@@ -51,8 +48,7 @@ class Images:
     crop: float = 0.875
     """The centre crop's share of the resized shorter side. timm's settings of the released weights: 0.875 for s0,
     0.9 for s1 to s4, all bilinear at 224 px. Digits and CIFAR are read whole."""
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """Interpolation of the resizing."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # Interpolation of the resizing.
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels; the data set's if not given, 224 for ImageNet and image folders."""
     split: Literal["test", "val"] = "test"
@@ -67,14 +63,10 @@ class Evaluate(CommandOptions):
     The file may hold this package's, the authors' or timm's names, in train or deployed form.
     """
 
-    weights: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """Weights: .safetensors, or what torch.save wrote."""
-    variant: str
-    """Network: s0 to s4 as published; tiny and small, ours."""
-    data: str
-    """Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder."""
-    data_root: Directory = None
-    """Directory that holds the data set."""
+    weights: Annotated[Path, tyro.conf.arg(metavar="FILE")]  # Weights: .safetensors, or what torch.save wrote.
+    variant: str  # Network: s0 to s4 as published; tiny and small, ours.
+    data: str  # Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder.
+    data_root: Directory = None  # Directory that holds the data set.
     form: Literal["file", "train", "deployed"] = "file"
     """The form that is evaluated: the file's, or the deployed one, into which a train form is folded."""
     network: Network = Network()
@@ -82,11 +74,9 @@ class Evaluate(CommandOptions):
     batch_size: int = 128
     threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Threads of the network, and processes that decode; torch's default if not given."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    device: str = "auto"  # auto, cpu, cuda or cuda:N.
     precision: Precision = "32"
-    channels_last: bool = False
-    """Channels-last memory format, on a GPU."""
+    channels_last: bool = False  # Channels-last memory format, on a GPU.
     storage: RecordOptions = field(default_factory=RecordOptions)
 
     @property

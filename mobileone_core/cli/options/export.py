@@ -24,13 +24,10 @@ class Export(CommandOptions):
     and form. The output appears whole, and only if it is right.
     """
 
-    output: Annotated[Path, tyro.conf.arg(metavar="FILE")]
-    """NAME.mlpackage (a directory) or NAME.onnx."""
+    output: Annotated[Path, tyro.conf.arg(metavar="FILE")]  # NAME.mlpackage (a directory) or NAME.onnx.
     format: Literal["coreml", "onnx"] = "coreml"
-    run: Annotated[str, tyro.conf.arg(metavar="ID")] = ""
-    """A finished run of the record, as mobileone status shows it."""
-    variant: str = ""
-    """Network of the weight file: s0 to s4 as published; tiny and small, ours."""
+    run: Annotated[str, tyro.conf.arg(metavar="ID")] = ""  # A finished run of the record, as mobileone status shows it.
+    variant: str = ""  # Network of the weight file: s0 to s4 as published; tiny and small, ours.
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights: .safetensors, or what torch.save wrote."""
     network: Network = field(default_factory=Network)
@@ -45,8 +42,7 @@ class Export(CommandOptions):
     """Class labels of an image input, one per line; not needed for imagenet, cifar10 and digits."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels; the run's, or the data set's, if not given."""
-    force: bool = False
-    """Replace an output that exists."""
+    force: bool = False  # Replace an output that exists.
     storage: RecordOptions = field(default_factory=RecordOptions)
 
     @property

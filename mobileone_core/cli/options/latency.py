@@ -16,12 +16,9 @@ Files = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
 class Models:
     """Which exported models the numbers may belong to."""
 
-    manifest: Files = ()
-    """Manifests that `mobileone export` wrote next to packages."""
-    package: Files = ()
-    """Packages (.mlpackage), each with its manifest next to it, or with --title."""
-    title: str = ""
-    """Title if no manifest has one, such as mobileone_s0."""
+    manifest: Files = ()  # Manifests that `mobileone export` wrote next to packages.
+    package: Files = ()  # Packages (.mlpackage), each with its manifest next to it, or with --title.
+    title: str = ""  # Title if no manifest has one, such as mobileone_s0.
 
 
 @dataclass(frozen=True)
@@ -33,24 +30,16 @@ class Run(CommandOptions):
     these numbers is remote-device. On the Mac all packages and compute units are timed side by side: mac-interleaved.
     """
 
-    device: Literal["iphone", "mac"]
-    """What measures: an iPhone on a cable, or this Mac."""
-    model: Files
-    """Packages (.mlpackage) that `mobileone export` wrote."""
-    title: str = ""
-    """Title if no manifest has one, such as mobileone_s0."""
-    units: tuple[ComputeUnits, ...] = ("all", "cpu_and_ne", "cpu_only")
-    """Compute units."""
-    n: int = 50
-    """Predictions on the iPhone, after one that is not counted."""
-    rounds: int = 20
-    """Rounds of 4 predictions on the Mac."""
+    device: Literal["iphone", "mac"]  # What measures: an iPhone on a cable, or this Mac.
+    model: Files  # Packages (.mlpackage) that `mobileone export` wrote.
+    title: str = ""  # Title if no manifest has one, such as mobileone_s0.
+    units: tuple[ComputeUnits, ...] = ("all", "cpu_and_ne", "cpu_only")  # Compute units.
+    n: int = 50  # Predictions on the iPhone, after one that is not counted.
+    rounds: int = 20  # Rounds of 4 predictions on the Mac.
     team: str = ""
     """Development team id that signs the app on the iPhone: ten letters and digits, in Xcode's account settings."""
-    name: str = ""
-    """Name of the iPhone if several are connected."""
-    timeout: float = 900.0
-    """Seconds that building, installing and each measurement may take."""
+    name: str = ""  # Name of the iPhone if several are connected.
+    timeout: float = 900.0  # Seconds that building, installing and each measurement may take.
     work: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Directory of the built app; modelrunner/ in the runs directory if not given."""
     storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
@@ -64,39 +53,24 @@ class Import(CommandOptions):
     Everything is checked first; nothing is written if anything is wrong. Files are stored unchanged.
     """
 
-    files: tyro.conf.Positional[Files] = ()
-    """Files: .json, .csv or .mlperf."""
+    files: tyro.conf.Positional[Files] = ()  # Files: .json, .csv or .mlperf.
     models: Models = field(default_factory=Models)
-    device: str = ""
-    """Device, as "iPhone 12", for files that do not name it."""
-    os: str = ""
-    """Operating system with its version, as "iOS 17.4"."""
-    units: ComputeUnits | None = None
-    """Compute units that were allowed."""
-    protocol: str = ""
-    """modelbench, xcode-report, remote-device, mac-interleaved or other:NAME."""
-    date: str = ""
-    """Day of the measurement, YYYY-MM-DD; today for numbers that are typed in or confirmed."""
-    n: int | None = None
-    """Predictions; an Xcode report does not say it reliably."""
-    modelbench: bool = False
-    """Numbers of the ModelBench app, typed in: --low and --average in milliseconds."""
+    device: str = ""  # Device, as "iPhone 12", for files that do not name it.
+    os: str = ""  # Operating system with its version, as "iOS 17.4".
+    units: ComputeUnits | None = None  # Compute units that were allowed.
+    protocol: str = ""  # modelbench, xcode-report, remote-device, mac-interleaved or other:NAME.
+    date: str = ""  # Day of the measurement, YYYY-MM-DD; today for numbers that are typed in or confirmed.
+    n: int | None = None  # Predictions; an Xcode report does not say it reliably.
+    modelbench: bool = False  # Numbers of the ModelBench app, typed in: --low and --average in milliseconds.
     low: float | None = None
     average: float | None = None
-    rounds: int = 20
-    """Rounds of the app."""
-    calls: int = 50
-    """Predictions per round of the app."""
-    median_ms: float | None = None
-    """The prediction median of an Xcode report, as a person read it."""
-    unit: Literal["ms", "s", "us"] | None = None
-    """Unit of an Xcode report's times if its keys do not name it."""
-    yes: bool = False
-    """Take the one prediction median of an Xcode report without asking."""
-    again: bool = False
-    """Record once more what the record already holds."""
-    formats: bool = False
-    """Print what our JSON and CSV hold, and end."""
+    rounds: int = 20  # Rounds of the app.
+    calls: int = 50  # Predictions per round of the app.
+    median_ms: float | None = None  # The prediction median of an Xcode report, as a person read it.
+    unit: Literal["ms", "s", "us"] | None = None  # Unit of an Xcode report's times if its keys do not name it.
+    yes: bool = False  # Take the one prediction median of an Xcode report without asking.
+    again: bool = False  # Record once more what the record already holds.
+    formats: bool = False  # Print what our JSON and CSV hold, and end.
     storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
 
 

@@ -25,10 +25,8 @@ METAVARS = {Path | None: "DIR", int | None: "N", str | None: "NAME"}
 class RunOptions(WorkspaceOptions):
     """Where it runs, and what is done; no part of what is measured."""
 
-    plan: bool = False
-    """Print every cell and its state; start nothing, create no file."""
-    join: bool = False
-    """Take cells from an existing queue and plan nothing: what a second machine runs."""
+    plan: bool = False  # Print every cell and its state; start nothing, create no file.
+    join: bool = False  # Take cells from an existing queue and plan nothing: what a second machine runs.
     reports: Directory = None
     """Report; reports/ of this workspace for the default study, else reports/ in the runs directory."""
 

@@ -22,10 +22,8 @@ class CommandOptions:
 class RecordOptions:
     """Where the record lies."""
 
-    runs: Directory = None
-    """Queue, record and checkpoints; runs/ of this workspace if not given."""
-    tracking: str = ""
-    """MLflow tracking URI; mlflow.db in the runs directory if not given."""
+    runs: Directory = None  # Queue, record and checkpoints; runs/ of this workspace if not given.
+    tracking: str = ""  # MLflow tracking URI; mlflow.db in the runs directory if not given.
 
     @property
     def workspace(self) -> Workspace:
@@ -37,8 +35,7 @@ class RecordOptions:
 class WorkspaceOptions(RecordOptions):
     """Where the queue and the record lie."""
 
-    queue: str = ""
-    """Optuna storage URL; optuna.db in the runs directory if not given."""
+    queue: str = ""  # Optuna storage URL; optuna.db in the runs directory if not given.
 
 
 def workspace_directory() -> Path:
@@ -64,22 +61,18 @@ Studies = tyro.conf.Positional[tuple[str, ...]]
 class Status(CommandOptions):
     """Show every cell of every study, or of those named."""
 
-    studies: Studies = ()
-    """Names of studies; all if none is given."""
+    studies: Studies = ()  # Names of studies; all if none is given.
     storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
-    repair: bool = False
-    """Repair what dead processes left behind; without it nothing is written."""
+    repair: bool = False  # Repair what dead processes left behind; without it nothing is written.
 
 
 @dataclass(frozen=True)
 class Report(CommandOptions):
     """Write tables, figures and pages from the record, or from reports/ if there is no record."""
 
-    studies: Studies = ()
-    """Names of studies; all if none is given."""
+    studies: Studies = ()  # Names of studies; all if none is given.
     storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
-    reports: Directory = None
-    """Reports of default studies; reports/ of this workspace if not given."""
+    reports: Directory = None  # Reports of default studies; reports/ of this workspace if not given.
 
 
 @dataclass(frozen=True)
@@ -87,5 +80,4 @@ class Ui(CommandOptions):
     """Serve the record with MLflow's UI on this machine alone."""
 
     storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
-    port: int = 5000
-    """First port to try."""
+    port: int = 5000  # First port to try.
