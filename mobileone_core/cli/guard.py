@@ -15,20 +15,16 @@ def guarded(command: Callable[[], int]) -> int:
     try:
         return command()
     except InputError as error:
-        return _complain(str(error))
+        message = str(error)
     except sqlite3.Error as error:
-        return _complain(f"database: {error}")
+        message = f"database: {error}"
     except BrokenPipeError:  # the reader, such as head or less, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
-        file = f": {error.filename}" if error.filename else ""
-        return _complain(f"{error.strerror or error}{file}")
+        message = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-
-
-def _complain(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return BAD_INPUT

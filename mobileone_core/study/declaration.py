@@ -19,7 +19,7 @@ RESERVED = ("evaluate", "device_latency")  # experiments of the record that belo
 
 @dataclass(frozen=True)
 class Declaration:
-    """What every kind of study declares: a question, the factors that answer it, and where the paper asks it.
+    """What every kind of study declares: question, factors, and where the paper asks it. Raises InputError.
 
     Args:
         name: letters, digits, "_" and "-"; it names queues, experiments and directories.
@@ -27,8 +27,6 @@ class Declaration:
         factors: the study variables.
         reference: the paper's table or figure, such as "table 6"; empty if the paper does not ask the question.
         published: the table of printed numbers that the report shows next to the measured ones.
-
-    Raises InputError.
     """
 
     name: str

@@ -32,7 +32,7 @@ def require_distinct(field: str, values: Collection[Any], what: str = "values") 
 
 @dataclass(frozen=True)
 class Factor:
-    """A study variable: its levels, and what each level sets in a cell.
+    """A study variable: its levels, and what each level sets in a cell. Raises InputError.
 
     Args:
         name: the factor's name; its tag in the record is factor.<name>.
@@ -42,9 +42,7 @@ class Factor:
         levels: the levels, each once. With settings: labels, all of them if none is named.
         baseline: the level that the others are compared with.
         settings: instead of field, for levels that set several fields or switch something on: the fields that each
-            label sets. {} leaves the cell as variant and recipe have it.
-
-    Raises InputError.
+            label sets. {} leaves the cell as variant and recipe define it.
 
     Example:
         >>> Factor("k", "model.k", levels=(1, 4), baseline=1).levels

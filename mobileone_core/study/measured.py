@@ -10,7 +10,7 @@ from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import Entry, LatencySpec, StepSpec, changed_fields
 from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, require, require_choice
-from mobileone_core.fields import help_texts, option
+from mobileone_core.fields import help_texts
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.declaration import Declaration, require_baselines
 from mobileone_core.study.factor import Factor, Level, MeasuredCell, fields_of, level_label
@@ -38,15 +38,13 @@ TITLES = {
 
 @dataclass(frozen=True)
 class MeasuredStudy(Declaration):
-    """A study measured in one process while nothing else runs; its replicates are rounds, not seeds.
+    """A study measured in one process while nothing else runs, in rounds instead of seeds. Raises InputError.
 
     Args:
         base: the cell that the factors vary: a latency, or a training step.
         protocol: how calls are timed.
         against: the factors whose baselines are the reference of a row's ratio; all factors if empty.
         view: what the report shows besides the table.
-
-    Raises InputError.
     """
 
     base: MeasuredCell = field(default_factory=LatencyCell)
@@ -164,15 +162,6 @@ class MeasuredPlan(Plan):
                 require_runtime(runtime)
 
 
-@dataclass(frozen=True)
-class ProtocolPreset:
-    """The protocol that the fields of timing start from."""
-
-    protocol: Literal["interleaved", "modelbench"] | None = option(
-        None, "interleaved, ours, or modelbench, that of the authors' app; the study's if not given."
-    )
-
-
 class MeasuredOptions(StudyOptions):
     """The command line of a MeasuredStudy: levels, fields of the cell and fields of the protocol."""
 
@@ -183,26 +172,27 @@ class MeasuredOptions(StudyOptions):
         """The study with no option changed."""
         return MeasuredPlan(self.study, default=True)
 
-    def presets(self) -> ProtocolPreset:
-        """The study's protocol."""
-        return ProtocolPreset()
+    def presets(self) -> Any:
+        """The protocol by name."""
+        text = "interleaved, ours, or modelbench, that of the authors' app; the study's if not given."
+        named = ("protocol", Literal["interleaved", "modelbench"] | None, None, text)
+        return option_group("The protocol that the fields of timing start from.", [named])
 
-    def groups(self, presets: ProtocolPreset, *, for_help: bool) -> dict[str, Any]:
+    def groups(self, presets: Any, *, for_help: bool) -> dict[str, Any]:
         """Levels, the parts of the cell, timing, and the image size of a latency (a step has it among its fields)."""
         del for_help
-        base, varied = self.study.base, {name for factor in self.study.factors for name in factor.set_fields}
-        sized = isinstance(base, LatencyCell) and "image_size" not in varied
+        base, hidden = self.study.base, {"runtime.name"}.union(*(factor.set_fields for factor in self.study.factors))
+        sized = isinstance(base, LatencyCell) and "image_size" not in hidden
         size = [("image_size", int, base.image_size, help_texts(LatencyCell)["image_size"])] if sized else []
-        hidden = {name: names_below(name, varied | {"runtime.name"}) for name in base.parts}
         types = {name: type(part) for name, part in base.parts.items()} | {"": type(base)}
         return {
             "levels": level_options(self.study, types),
-            **{name: spec_options(TITLES[name], part, hidden[name]) for name, part in base.parts.items()},
+            **{name: spec_options(TITLES[name], part, names_below(name, hidden)) for name, part in base.parts.items()},
             "timing": spec_options("How it is timed: fields of the protocol.", self._protocol(presets)),
             "images": option_group("The images.", size),
         }
 
-    def request(self, presets: ProtocolPreset, line: Any) -> PlanRequest:
+    def request(self, presets: Any, line: Any) -> PlanRequest:
         """The plan of a parsed command line; default if it is the study unchanged. Raises InputError."""
         changes = {
             f"{part}.{name}": value
@@ -218,5 +208,5 @@ class MeasuredOptions(StudyOptions):
         )
         return PlanRequest(MeasuredPlan(study, default=study == self.study))
 
-    def _protocol(self, presets: ProtocolPreset) -> Protocol:
+    def _protocol(self, presets: Any) -> Protocol:
         return self.study.protocol if presets.protocol is None else Protocol.preset(presets.protocol)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from mobileone_core.fields import help_texts
 from mobileone_core.study.declaration import Declaration
-from mobileone_core.study.factor import Factor, Level, fields_of, level_text
+from mobileone_core.study.factor import Factor, Level, level_text
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import MULTIPLES
 from mobileone_core.training.recipe import Teacher
@@ -32,10 +32,9 @@ class StudyOptions(ABC):
     """The command line of one kind of study, made for one study.
 
     It is parsed in two steps: first the presets, then every option with its value under these presets as default.
-    trains tells whether the options of training (workers, device) are offered.
     """
 
-    trains: ClassVar[bool]
+    trains: ClassVar[bool]  # whether the options of training (workers, device) are offered
 
     def __init__(self, study: Any) -> None:
         self.study = study
@@ -66,18 +65,15 @@ def option_group(title: str, options: Iterable[Option]) -> Any:
 
 
 def spec_options(
-    title: str,
-    spec: Any,
-    without: Collection[str] = (),
-    named: Mapping[str, tuple[Any, Any]] | None = None,
+    title: str, spec: Any, without: Collection[str] = (), named: Mapping[str, tuple[Any, Any]] | None = None
 ) -> Any:
     """Make a group (see option_group) of the spec's fields with a help text, except without; its values are defaults.
 
     named maps a field to the type and value that its option has instead, such as teachers as text.
     """
-    hints, texts, values = get_type_hints(type(spec)), help_texts(type(spec)), fields_of(spec)
-    chosen = {name: (hints[name], values[name]) for name in texts if name not in without} | dict(named or {})
-    return option_group(title, [(name, *chosen[name], texts[name]) for name in texts if name in chosen])
+    hints, texts = get_type_hints(type(spec)), help_texts(type(spec))
+    typed = {name: (hints[name], getattr(spec, name)) for name in texts} | dict(named or {})
+    return option_group(title, [(name, *typed[name], text) for name, text in texts.items() if name not in without])
 
 
 def changed_options(options: Any, values: Mapping[str, Any]) -> dict[str, Any]:

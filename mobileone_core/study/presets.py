@@ -47,16 +47,13 @@ class Presets:
 
 
 def preset_cell(variant: str, data: DataSpec, recipe: str, base: Mapping[str, Any] | None = None) -> CellSpec:
-    """A cell of presets: a variant fitted to the data's images, a recipe by name, changed by a study's base.
-
-    The teacher "larger" is the next larger variant, and s4 for s4.
-    """
+    """A cell of presets: a variant fitted to the data's images, a recipe by name, changed by a study's base."""
     model = ModelSpec.preset(variant, in_channels=data.channels).fitted_to(data.image_size)
     spec = CellSpec(model, data, recipe_preset(recipe, variant, data.image_size))
     changes = dict(base or {})
     if "recipe.phases" in changes:
         changes["recipe.phases"] = phases_preset(changes["recipe.phases"], data.image_size)
-    if "recipe.teachers" in changes:
+    if "recipe.teachers" in changes:  # "larger" is the next larger variant, and s4 for s4
         names = {"larger": LARGER.get(variant, variant)}
         changes["recipe.teachers"] = tuple(Teacher(names.get(name, name)) for name in changes["recipe.teachers"])
     return spec.changed(changes)
@@ -68,7 +65,7 @@ def phases_preset(name: Phases, image_size: int) -> tuple[Phase, ...]:
     return paper_phases(image_size) if name == "paper" else ()
 
 
-def read_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], Mapping[Teacher, Path]]:
+def read_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], dict[Teacher, Path]]:
     """Teachers typed as NAME or NAME=FILE, and their weight files. Raises InputError if a file does not exist."""
     files: dict[Teacher, Path] = {}
     teachers = []
@@ -83,13 +80,10 @@ def read_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], Mapping[Te
 
 
 class TrainingOptions(StudyOptions):
-    """The command line of a trained study: presets, then levels, fields of the network and fields of the recipe.
-
-    hidden names fields of a cell that have no option, besides those that the factors set.
-    """
+    """The command line of a trained study: presets, then levels, fields of the network and fields of the recipe."""
 
     trains: ClassVar[bool] = True
-    hidden: ClassVar[frozenset[str]] = frozenset()
+    hidden: ClassVar[frozenset[str]] = frozenset()  # fields of a cell without an option, besides those of factors
 
     @abstractmethod
     def plan(self, study: Any, base: CellSpec) -> Plan:
@@ -112,15 +106,13 @@ class TrainingOptions(StudyOptions):
         base = self._base(presets, for_help=for_help)
         varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden
         recipe = _recipe_by_name(base)
-        names = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
-        hidden = names_below("recipe", varied)
-        by_name = {name: item for name, item in names.items() if name not in hidden}
+        named = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
         seeds: Option = ("seeds", int, self.study.seeds, help_texts(type(self.study))["seeds"])
         return {
             "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe}, [seeds]),
             **self.study_groups(),
             "network": spec_options("Fields of the network.", base.model, names_below("model", varied)),
-            "training": spec_options("Fields of the recipe.", base.recipe, {*hidden, *names}, by_name),
+            "training": spec_options("Fields of the recipe.", base.recipe, names_below("recipe", varied), named),
         }
 
     def study_groups(self) -> dict[str, Any]:
@@ -129,9 +121,8 @@ class TrainingOptions(StudyOptions):
 
     def request(self, presets: Presets, line: Any) -> PlanRequest:
         """The plan of a parsed command line, and its local files. Raises InputError."""
-        base = self._base(presets)
+        base, files = self._base(presets), dict[Teacher, Path]()
         changes = changed_options(line.training, _recipe_by_name(base))
-        files: Mapping[Teacher, Path] = {}
         if "phases" in changes:
             changes["phases"] = phases_preset(changes["phases"], base.data.image_size)
         if "teachers" in changes:

@@ -25,14 +25,12 @@ DEPLOYED = (*STAGES, "activation", "se")  # k changes nothing in a deployed netw
 
 @dataclass(frozen=True)
 class SearchStudy(TrainedStudy):
-    """A search in generations for the front of validation accuracy against deployed latency.
+    """A search in generations for the front of validation accuracy against deployed latency. Raises InputError.
 
     The space: the factors' levels and, for every stage by itself, multiples of the base's channels (widths) and blocks
     (depths). Generation 0 holds the hand-made variants, each with every k of variant_k; the first is the network that
     latencies are ratios to. Each further generation is proposed from the results of those before it, search_seed and
     its number. At the end the front and the variants are trained with further seeds, 1 to seeds.
-
-    Raises InputError.
     """
 
     seeds: int = option(

@@ -34,6 +34,7 @@ from mobileone_core.training.cell import CellSpec
 
 TEACHING = ("teachers", "temperature", "hard_label_weight")  # fields of a recipe with teachers
 LENGTH = ("generations", "seeds")  # fields that may grow while the search stays the same
+LEVELS = ("k", *DEPLOYED)  # fields of a network that are the factors of its run
 CANDIDATE = "candidate"  # the variant of a proposed network
 ACCURACY, RATIO = "val/top1", "latency/ratio"
 
@@ -65,18 +66,16 @@ class SearchPlan(Plan):
     @cached_property
     def generations(self) -> tuple[tuple[PlannedCell, ...], ...]:
         """The hand-made variants, then every proposed generation; a cell belongs to the first that has it."""
-        groups = [hand_made(self.study, self.base)]
+        study, groups = self.study, [hand_made(self.study, self.base)]
         groups += [[(CANDIDATE, self.space.cell(genes)) for genes in group] for group in self.proposed]
         planned: set[str] = set()
         generations = []
         for group in groups:
-            new = {spec.key: (name, spec) for name, spec in group if spec.key not in planned}
+            cells = (PlannedCell(spec, study.name, name, network_levels(spec.model, LEVELS)) for name, spec in group)
+            new = {cell.key: cell for cell in cells if cell.key not in planned}
             planned.update(new)
-            generations.append(tuple(self._cell(*item) for item in new.values()))
+            generations.append(tuple(new.values()))
         return tuple(generations)
-
-    def _cell(self, variant: str, spec: CellSpec) -> PlannedCell:
-        return PlannedCell(spec, self.study.name, variant, network_levels(spec.model, ("k", *DEPLOYED)))
 
     @cached_property
     def finalists(self) -> tuple[PlannedCell, ...]:

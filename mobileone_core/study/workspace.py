@@ -70,29 +70,23 @@ class QueueTiming:
 
 @dataclass(frozen=True)
 class Engine:
-    """The queue's timing, and the functions, as "module:function", that train a cell and measure a comparison.
-
-    The module of preload is imported before workers are forked.
-    """
+    """The queue's timing, and the functions, as "module:function", that train a cell and measure a comparison."""
 
     timing: QueueTiming = field(default_factory=QueueTiming)
     train: str = TRAIN
     measure: str = MEASURE
-    preload: str = TRAIN
+    preload: str = TRAIN  # its module is imported before workers are forked
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Where and how a run works.
-
-    workers: number of processes; data_root: directory of the data set; teachers: files of teachers' weights.
-    """
+    """Where and how a run works."""
 
     workspace: Workspace
-    workers: int = 1
+    workers: int = 1  # processes
     execution: Execution = field(default_factory=Execution)
-    data_root: Path | None = None
-    teachers: Mapping[Teacher, Path] = field(default_factory=dict)
+    data_root: Path | None = None  # directory of the data set
+    teachers: Mapping[Teacher, Path] = field(default_factory=dict)  # weight files
     engine: Engine = field(default_factory=Engine)
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 
@@ -52,8 +53,8 @@ def evaluate_checkpoint(options: Evaluate) -> int:
         name = f"{options.variant} {data.name} {options.weights.name}"
         tags = _tags(options, setting, execution)
         with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
-            with Display(batches.plan.count, interrupt) as display:
-                metrics = measure(batches, layout=layout, progress=display)
+            with _progress(batches.plan.count, interrupt) as progress:
+                metrics = measure(batches, layout=layout, progress=progress)
             writing.log(metrics)
     print(f"\n{evaluation_table(setting, metrics)}")
     print(f"\nrun {writing.run_id}: {metrics['time/images_per_second']:.0f} images per second, decoding included")
@@ -90,35 +91,24 @@ def _tags(options: Evaluate, setting: EvaluationSetting, execution: Execution) -
     return {**tags, **file, "precision": options.precision, **environment_tags(execution)}
 
 
-class Display(contextlib.AbstractContextManager["Display"]):
-    """Images done and the top-1 so far: a bar on a terminal, else a line every INTERVAL seconds."""
+@contextlib.contextmanager
+def _progress(images: int, interrupt: SignalGuard) -> Iterator[Callable[[int, MetricCollection], None]]:
+    """A function that shows images done and their top-1: a bar on a terminal, else a line every INTERVAL seconds."""
+    console, last_line = Console(), time.monotonic()
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task(f"0 of {images} images", total=images)
 
-    def __init__(self, images: int, interrupt: SignalGuard, console: Console | None = None) -> None:
-        self.images, self.interrupt = images, interrupt
-        self.console = console or Console()
-        columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self.task = self.bar.add_task(f"0 of {images} images", total=images)
-        self.last_line = time.monotonic()
+    def show(done: int, metrics: MetricCollection) -> None:
+        nonlocal last_line
+        interrupt.check()
+        line = f"{done} of {images} images, top-1 {100 * float(metrics['top1'].compute()):.2f} %"
+        bar.update(task, completed=done, description=line)
+        if not console.is_terminal and time.monotonic() - last_line > INTERVAL:
+            last_line = time.monotonic()
+            console.print(Text(line), soft_wrap=True)
 
-    def __call__(self, images: int, metrics: MetricCollection) -> None:
-        """Show the progress after a batch. Raises KeyboardInterrupt if a signal arrived."""
-        self.interrupt.check()
-        line = f"{images} of {self.images} images, top-1 {100 * float(metrics['top1'].compute()):.2f} %"
-        self.bar.update(self.task, completed=images, description=line)
-        if not self.console.is_terminal and time.monotonic() - self.last_line > INTERVAL:
-            self.last_line = time.monotonic()
-            self.say(line)
-
-    def __enter__(self) -> "Display":
-        if not self.console.is_terminal:
-            self.say(f"{self.images} images to read")
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def say(self, line: str) -> None:
-        """Print one line."""
-        self.console.print(Text(line), soft_wrap=True)
+    if not console.is_terminal:
+        console.print(f"{images} images to read")
+    with bar:
+        yield show

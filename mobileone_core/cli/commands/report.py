@@ -27,10 +27,7 @@ Source = tuple[Plan, StudyRecord, Path]  # with the directory that holds the rep
 
 
 def report_directory(plan: Plan, workspace: Workspace, requested: Path | None, is_complete: bool) -> Path:
-    """The requested directory, else reports/ for a complete default study in the default runs directory.
-
-    All other reports go to reports/ in the runs directory.
-    """
+    """The requested directory, else reports/ (for a complete default study in the default runs), else runs/reports/."""
     if requested is not None:
         return requested.expanduser().absolute()
     is_default = plan.default and is_complete and plan.is_final and workspace.runs == runs_directory()

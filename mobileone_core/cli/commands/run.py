@@ -10,9 +10,12 @@ from mobileone_core.data.download import prepare_data
 from mobileone_core.errors import require
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.record.ui import serve
 from mobileone_core.study.run.loop import resumed, run_plan
+from mobileone_core.study.run.progress import Progress
 from mobileone_core.study.run.runner import Outcome, RunDisplay, join
 from mobileone_core.study.state import cell_states, is_settled
+from mobileone_core.study.status import plan_lines, status_lines
 from mobileone_core.study.workspace import Engine, Setup
 
 
@@ -35,8 +38,6 @@ def run(command: Command) -> int:
     for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
         require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
     if running.plan:
-        from mobileone_core.study.status import plan_lines
-
         print("\n".join(plan_lines(plan, cell_states(workspace, plan))))
         return COMPLETE
     finished = _finished(plan, running)
@@ -63,8 +64,6 @@ def _finished(plan: Plan, running: RunOptions) -> Outcome | None:
 
 
 def _display(plan: Plan) -> RunDisplay:
-    from mobileone_core.study.run.progress import Progress
-
     return Progress({cell.key: cell.cost for cell in plan.queued})
 
 
@@ -86,8 +85,6 @@ def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> int:
 
 def status(options: Status) -> int:
     """Print every cell, after a repair if one is requested."""
-    from mobileone_core.study.status import status_lines
-
     workspace = options.storage.workspace
     if options.repair:
         from mobileone_core.study.run.planner import repair
@@ -99,6 +96,4 @@ def status(options: Status) -> int:
 
 def ui(options: Ui) -> int:
     """Serve the record until interrupted."""
-    from mobileone_core.study.record.ui import serve
-
     return serve(options.storage.workspace, options.port)

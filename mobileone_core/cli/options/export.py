@@ -69,17 +69,13 @@ class Export(CommandOptions):
         if self.image_size is not None:
             require_integer("image_size", self.image_size)
         require(self.labels is None or self.input == "image", "labels", str(self.labels), "with --input image")
-        self._check_source()
-
-    def _check_source(self) -> None:
-        """Raise InputError unless the options name a run, or a variant and its weight file."""
         if self.run:
             given = [name for name in ("variant", "weights", "data") if getattr(self, name)]
             require(not given, "run", self.run, f"a run determines its {', '.join(given)}: leave it out")
             require(not self.network.changes, "run", self.run, "a run determines its network: leave its fields out")
-            return
-        if self.weights is None or not self.variant:
+        elif self.weights is None or not self.variant:
             raise InputError("export: give --run ID, or --variant s0 --weights FILE")
-        ModelSpec.preset(self.variant, in_channels=3).changed(**self.network.changes)
-        require_choice("data", self.data_name, DATA_SETS)
-        require(self.weights.is_file(), "weights", str(self.weights), "an existing file")
+        else:
+            ModelSpec.preset(self.variant, in_channels=3).changed(**self.network.changes)
+            require_choice("data", self.data_name, DATA_SETS)
+            require(self.weights.is_file(), "weights", str(self.weights), "an existing file")
