@@ -12,23 +12,9 @@ from importlib.resources import files
 from mobileone_core.errors import InputError, require
 from mobileone_core.study.factor import level_label
 
-# SHA-256 of each file's text as shipped, its first sixteen digits.
-SHIPPED: Mapping[str, str] = {
-    "cost": "6f04e6f568d3cfe7",
-    "table10_distillation_top1": "15825e7b69a46844",
-    "table11a_coco_ssdlite_map": "44a76abe3e213e3b",
-    "table11b_deeplabv3_miou": "c9e218bbb1572c4c",
-    "table12_robustness": "697b769b99e79dfd",
-    "table13_micro": "d22c546a2ca3063f",
-    "table1_spearman": "033a76236616ac3c",
-    "table2_activation_latency_ms": "8d2e07a87e3efe97",
-    "table4_overparam_methods": "f9724770ac7bf3d5",
-    "table5_reparam_branches_top1": "2d0e66a50104d61e",
-    "table6_branch_count_top1": "fe0a065940eeb3f3",
-    "table7_architecture": "c00abbe2fe3f54f6",
-    "table8_training_settings_s2_top1": "0fd14869f99c6c93",
-    "table9_imagenet": "32970ac568c94b27",
-}
+DIRECTORY = files("mobileone_core.reporting") / "published"
+# Tables by name, with the first sixteen digits of the file's SHA-256 as shipped.
+SHIPPED = {line[66:-4]: line[:16] for line in (DIRECTORY / "SHA256SUMS").read_text(encoding="utf-8").splitlines()}
 
 Row = dict[str, str | None]
 
@@ -57,7 +43,7 @@ def read_published(name: str) -> tuple[Row, ...]:
     Raises InputError for an unknown name, and for a file that differs from the shipped one.
     """
     require(name in SHIPPED, "published", name, f"one of {', '.join(SHIPPED)}")
-    text = (files("mobileone_core.reporting") / "published" / f"{name}.csv").read_text(encoding="utf-8")
+    text = (DIRECTORY / f"{name}.csv").read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     if digest != SHIPPED[name]:
         raise InputError(f"published/{name}.csv: not as shipped (sha256 {digest}, not {SHIPPED[name]}); reinstall")

@@ -17,7 +17,7 @@ from mobileone_core.cli.options.workspace import reports_directory, runs_directo
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.reporting.trained.description import setting_text
+from mobileone_core.reporting.trained.kind import setting_text
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.options import read_levels

@@ -11,9 +11,9 @@ STYLES = {"strong": "textbf", "emphasis": "emph", "code": "texttt"}
 
 def render(document: Document) -> str:
     """The main table as a tabular; question, setting and source in a comment above it."""
-    columns, rows = document.table.columns, document.table.rows
-    heads = [[latex(column.head) for column in columns], [latex(column.note) for column in columns]]
-    lines = [rf"{' & '.join(line)} \\" for line in [*heads, *([latex(cell) for cell in row] for row in rows)]]
+    columns = document.table.columns
+    heads = [column.head for column in columns], [column.note for column in columns]
+    lines = [rf"{' & '.join(map(latex, line))} \\" for line in (*heads, *document.table.rows)]
     return "\n".join([
         f"% {document.title} {document.setting}; {document.source}.",
         "% Needs the booktabs package.",

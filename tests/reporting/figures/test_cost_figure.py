@@ -12,7 +12,7 @@ from mobileone_core.reporting.figures.cost import cost_figure, level_costs, posi
 from mobileone_core.reporting.figures.labels import Label, place_labels
 from mobileone_core.reporting.figures.levels import draw
 from mobileone_core.reporting.figures.style import LEVELS, style
-from mobileone_core.reporting.trained.description import level_lines, recipe_text, setting_text
+from mobileone_core.reporting.trained.kind import level_lines, recipe_text, setting_text
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import cost_table
 from mobileone_core.study.declaration import Factor
