@@ -1,10 +1,4 @@
-"""Parts of a report in another page: its summary between table markers, single values between value markers.
-
-    <!-- table:STUDY --> verdict, table and figure <!-- end table:STUDY -->
-    <!-- value:STUDY:KEY -->text<!-- end value -->
-
-KEY is a fact of the report (n, cells, minutes, detectable, ...) or a cell of one of its tables, "row/column".
-"""
+"""Parts of a report in another page, between the markers that the room's README describes."""
 
 import os
 import re

@@ -123,7 +123,7 @@ def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, st
     kind = KINDS[plan.kind]
     result = kind.analyse(plan, record)
     document = kind.document(result)
-    contents: dict[str, str | bytes] = {"table.csv": csv.render(document), "table.tex": latex.render(document)}
+    contents: dict[str, str | bytes] = {"table.csv": csv.table_csv(document.table), "table.tex": latex.render(document)}
     contents |= {f"{table.file}.csv": csv.table_csv(table) for table in document.tables if table.file}
     for name, drawing in kind.figures(result).items():
         contents |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}

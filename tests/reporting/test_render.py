@@ -115,7 +115,7 @@ def test_terminal_shows_summary_and_key_tables_without_markup():
 
 
 def test_csv_has_numbers_where_there_are_some():
-    assert list(csv.reader(io.StringIO(csv_renderer.render(DOCUMENT)))) == [
+    assert list(csv.reader(io.StringIO(csv_renderer.table_csv(DOCUMENT.table)))) == [
         ["k", "accuracy, %", "verdict, against k = 1"], ["1", "98.0 ± 0.5", "baseline"], ["2", "", "a | b & <c>"]
     ]  # fmt: skip
     numbers = Table(MAIN.columns, MAIN.rows, numbers=({"k": 1, "mean": 1 / 3}, {"k": 2, "mean": None}))

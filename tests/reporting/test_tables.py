@@ -25,7 +25,7 @@ def several(make_plan, make_row):
 
 
 def lines(result):
-    return list(csv.DictReader(io.StringIO(csv_renderer.render(trained_document(result)))))
+    return list(csv.DictReader(io.StringIO(csv_renderer.table_csv(trained_document(result).table))))
 
 
 def test_one_factor_has_its_level_alone(plan, rows):

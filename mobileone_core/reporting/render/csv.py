@@ -4,17 +4,12 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mobileone_core.reporting.document import MISSING, Document, Table, plain
+from mobileone_core.reporting.document import MISSING, Table, plain
 from mobileone_core.reporting.environment import reportable_tags
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.rows import CellRow
 
 FACTOR, ENVIRONMENT = "factor.", "environment."
-
-
-def render(document: Document) -> str:
-    """The main table."""
-    return table_csv(document.table)
 
 
 def table_csv(table: Table) -> str:

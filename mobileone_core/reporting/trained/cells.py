@@ -12,7 +12,6 @@ from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 
 ROLE, TEACHER = "role", "teacher"
 FIXED = {"key", "seed", "run_id", ROLE, TEACHER}
-CURVES = ("key", "metric", "epoch", "value")
 
 
 def trained_files(plan: GridPlan, record: StudyRecord) -> dict[str, str]:
@@ -61,7 +60,7 @@ def curves_csv(plan: GridPlan, curves: Sequence[CurvePoint]) -> str:
     points = [point for point in curves if point.key in cells and point.metric in names]
     points.sort(key=lambda point: (cells[point.key], names[point.metric], point.epoch, repr(point.value)))
     lines = [(point.key, point.metric, point.epoch, repr(float(point.value))) for point in points]
-    return csv_text([CURVES, *lines]) if lines else ""
+    return csv_text([("key", "metric", "epoch", "value"), *lines]) if lines else ""
 
 
 def read_curves(text: str) -> tuple[CurvePoint, ...]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from mobileone_core.reporting.document import MISSING, Block, Bullets, Column, Paragraph, Section, Table
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, names_device, tag_values
 from mobileone_core.reporting.trained.result import DEPLOYED, TRAIN, TrainedResult
-from mobileone_core.study.rows import CellRow
 
 CONTROLS = (("training step", "control/step_ratio"), ("inference", "control/inference_ratio"))
 
@@ -73,6 +72,13 @@ def _digits(value: float) -> str:
 def _notes(result: TrainedResult) -> list[str]:
     """Where and how the table was measured, and whether its control held."""
     rows = list(result.compared_forms.values())
+    tags = {name: tag_values(rows, name) for name in (*DEVICE_TAGS, "threads", "system", "execution")}
+    conditions = [f"{name} {values}" for name, values in tags.items() if values]
+    if result.plan.comparison:
+        protocol = result.plan.comparison.spec.protocol
+        conditions.append(f"{protocol.rounds} rounds of {protocol.burst} calls")
+    if loads := [row.metrics["host/load"] for row in rows if "host/load" in row.metrics]:
+        conditions.append(f"load average {max(loads):.2f} before")
     unnamed = "**Device or processor is not recorded: times and memory are not shown without them.**"
     batch = "" if "recipe.batch_size" in result.varied else f" of {result.plan.base.recipe.batch_size} images"
     ratios = "; ".join(f"{call} {ratio:.3f}" for call, ratio in _control_ratios(result).items())
@@ -82,7 +88,7 @@ def _notes(result: TrainedResult) -> list[str]:
     if not ratios:
         control = "**not recorded; whether the machine was idle is unknown.**"
     return [
-        f"*Measured* side by side in one process: {_conditions(result, rows)}.",
+        f"*Measured* side by side in one process: {', '.join(conditions)}.",
         *([] if all(map(names_device, rows)) else [unnamed]),
         f"*Step*: forward, loss, backward and update on one batch{batch}, without data loading; the deployed form is "
         "trained as a plain network. *Inference*: one image, the mean over 10 ms. *Memory*: the peak above what was "
@@ -91,17 +97,6 @@ def _notes(result: TrainedResult) -> list[str]:
         "*Ratios* are taken round by round; intervals are order statistics over rounds, each at 95 %.",
         f"*Control*: {control}",
     ]
-
-
-def _conditions(result: TrainedResult, rows: Sequence[CellRow]) -> str:
-    """Device, processor, threads, rounds, and the load average of the minute before."""
-    tags = {name: tag_values(rows, name) for name in (*DEVICE_TAGS, "threads", "system", "execution")}
-    texts = [f"{name} {values}" for name, values in tags.items() if values]
-    if result.plan.comparison:
-        protocol = result.plan.comparison.spec.protocol
-        texts.append(f"{protocol.rounds} rounds of {protocol.burst} calls")
-    loads = [row.metrics["host/load"] for row in rows if "host/load" in row.metrics]
-    return ", ".join([*texts, f"load average {max(loads):.2f} before"] if loads else texts)
 
 
 def _control_ratios(result: TrainedResult) -> dict[str, float]:

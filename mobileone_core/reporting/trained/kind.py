@@ -182,8 +182,8 @@ def recipe_text(result: TrainedResult) -> str:
         ("hard_label_weight", f"hard labels weighted {recipe.hard_label_weight:g}" if recipe.teachers else ""),
     ]
     how = ", ".join(text for name, text in parts if text and f"recipe.{name}" not in varied)
-    same = f"the {field_text('ema_decay', recipe.ema_decay)}"
-    weights = "each level's weights" if "recipe.ema_decay" in varied else same
+    is_varied = "recipe.ema_decay" in varied
+    weights = "each level's weights" if is_varied else f"the {field_text('ema_decay', recipe.ema_decay)}"
     size = "" if "data.image_size" in varied else f"{data.image_size} px, "
     counts = sorted({row.metrics["test/images"] for row in result.rows.values() if "test/images" in row.metrics})
     images = "".join(f" on {count:,.0f} images" for count in counts)

@@ -58,11 +58,9 @@ class TrainedResult:
         return f"{self.factor_names} = {label}" if len(self.factors) == 1 else label
 
     @property
-    def missing(self) -> Mapping[str, tuple[PlannedCell, ...]]:
+    def missing(self) -> Mapping[str, Sequence[PlannedCell]]:
         """Cells without a usable row, by level."""
-        return {
-            level: tuple(cell for cell in cells if cell.key not in self.rows) for level, cells in self.levels.items()
-        }
+        return {level: [cell for cell in cells if cell.key not in self.rows] for level, cells in self.levels.items()}
 
     @property
     def compared(self) -> tuple[Comparison, ...]:
