@@ -177,8 +177,7 @@ class Document:
         cells = [cell for table in self.tables if row and (cell := table.cell(row, column)) is not None]
         value = self.values.get(key, cells[0] if cells else None)
         first = ", ".join(self.table.rows[0][: self.table.labels]) if self.table.rows else "ROW"
-        example = f"{first}/{self.table.columns[-1].head}"
-        allowed = f"one of {', '.join(self.values)}, or row/column of a table: {example}"
+        allowed = f"one of {', '.join(self.values)}, or row/column of a table: {first}/{self.table.columns[-1].head}"
         require(value is not None, f"value of {self.name}", key, allowed)
         return str(value)
 

@@ -51,11 +51,10 @@ def environment_blocks(rows: Sequence[CellRow], noun: str, *, alike: bool = Fals
     }
     if not counts:
         return (Paragraph("Nothing is recorded."),)
-    columns = (Column("tag", is_text=True), Column("value", is_text=True))
     lines = []
     for name, values in counts.items():
         texts = [text if len(values) == 1 else f"{text} ({count} {noun})" for text, count in sorted(values.items())]
         lines.append((name, "; ".join(texts)))
     differing = [name for name, values in counts.items() if alike and len(values) > 1]
     warning = f"**The {noun} were not all measured alike: {', '.join(differing)} differ.**" if differing else ""
-    return Paragraph(warning), Table(columns, tuple(lines))
+    return Paragraph(warning), Table((Column("tag", is_text=True), Column("value", is_text=True)), tuple(lines))

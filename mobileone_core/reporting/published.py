@@ -51,10 +51,7 @@ def read_published(name: str) -> tuple[Row, ...]:
 
 
 def published_values(name: str) -> tuple[PublishedValue, ...]:
-    """Return a study's published table in long form, in printed order; empty for an empty name.
-
-    Raises InputError where no study shows that table.
-    """
+    """A study's published table in long form; empty for an empty name, InputError where no study shows that table."""
     if not name:
         return ()
     require(name in LONG_FORMS, "published", name, f"one of {', '.join(LONG_FORMS)}")

@@ -18,8 +18,7 @@ def update_readme(readme: Path, page: Path) -> bool:
     Links to files next to the page become relative to the readme. Raises InputError where one has no such block.
     """
     text, source = readme.read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
-    marker = START.search(source)
-    if marker is None:
+    if not (marker := START.search(source)):
         raise InputError(f"{page}: no <!-- table:NAME --> block")
     name = marker[1]
     prefix = Path(os.path.relpath(page.parent, readme.parent)).as_posix()

@@ -10,8 +10,8 @@ TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
 
 def render(document: Document) -> str:
     """An article with the summary under h1 and one section per heading under h2."""
-    body = [f"<h1>{inline(document.title)}</h1>", *map(_block, (Paragraph(document.lead), *document.summary))]
-    body.append(_block(Bullets(document.notes)))
+    blocks = (Paragraph(document.lead), *document.summary, Bullets(document.notes))
+    body = [f"<h1>{inline(document.title)}</h1>", *map(_block, blocks)]
     for section in document.body:
         body.append(f"<section>\n<h2>{inline(section.heading)}</h2>\n{_blocks(section.blocks)}\n</section>")
     return "\n".join([f'<article id="{escape(document.name)}">', *filter(None, body), "</article>", ""])

@@ -10,8 +10,7 @@ from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 
-ROLE, TEACHER = "role", "teacher"
-FIXED = {"key", "seed", "run_id", ROLE, TEACHER}
+FIXED = {"key", "seed", "run_id", "role", "teacher"}
 
 
 def trained_files(plan: GridPlan, record: StudyRecord) -> dict[str, str]:
@@ -46,8 +45,8 @@ def cells_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
         by_key[row.key].append(row)
     lines = []
     for cell in (*plan.cells, *plan.teachers):
-        teacher, factors = (cell.variant, {}) if cell.role == TEACHER else ("", cell.factors)
-        roles = {ROLE: cell.role, TEACHER: teacher} if plan.teachers else {}
+        teacher, factors = (cell.variant, {}) if cell.role == "teacher" else ("", cell.factors)
+        roles = {"role": cell.role, "teacher": teacher} if plan.teachers else {}
         levels = {FACTOR + factor.name: factors.get(factor.name, "") for factor in plan.study.factors}
         lines.append(({"key": cell.key, **roles, "seed": cell.seed, **levels}, by_key[cell.key]))
     return rows_csv(lines)

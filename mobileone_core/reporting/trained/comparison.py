@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mobileone_core.reporting.document import MISSING, Block, Bullets, Column, Paragraph, Section, Table
+from mobileone_core.reporting.document import MISSING, Bullets, Column, Paragraph, Section, Table
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, names_device, tag_values
 from mobileone_core.reporting.trained.result import DEPLOYED, TRAIN, TrainedResult
 
@@ -17,8 +17,8 @@ def comparison_section(result: TrainedResult) -> Section:
     if not result.compared_forms:
         return Section(heading, (Paragraph("Not measured yet: all cells have to be complete first."),))
     doubt = _doubt(result)
-    blocks: tuple[Block, ...] = (comparison_table(result), Bullets(_notes(result)))
-    return Section(heading, (Paragraph(f"**{doubt} Do not trust them.**"), *blocks) if doubt else blocks)
+    warning = Paragraph(f"**{doubt} Do not trust them.**" if doubt else "")
+    return Section(heading, (warning, comparison_table(result), Bullets(_notes(result))))
 
 
 def comparison_table(result: TrainedResult) -> Table:
@@ -121,8 +121,9 @@ def _doubt(result: TrainedResult) -> str:
     if _is_idle(result) or not has_times:
         return ""
     failed = f"the baseline timed twice differs by more than {TOLERANCE}"
-    why = failed if _control_ratios(result) else "they have no control"
-    return f"Times were not measured on an idle machine: {why}."
+    return (
+        f"Times were not measured on an idle machine: {failed if _control_ratios(result) else 'they have no control'}."
+    )
 
 
 def cost_sentences(result: TrainedResult) -> list[str]:

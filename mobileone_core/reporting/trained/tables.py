@@ -63,10 +63,7 @@ def _count(n: int, planned: int) -> str:
 
 
 def _numbers(result: TrainedResult, row: Comparison) -> dict[str, Number]:
-    """A level's line in CSV: its summary, the contrast with the baseline, and plain paired t tests.
-
-    Studies of several factors have one more column per factor: factor.k and so on.
-    """
+    """A level's line in CSV, with a column per factor (factor.k and so on) where there are several."""
     levels = {f"factor.{name}": text for name, text in zip(result.factors, level_texts(result)[row.level], strict=True)}
     summary, is_baseline = row.summary, row.level == result.analysis.baseline
     contrast = {name: getattr(row, name) for name in ("difference", "low", "high", "p", "p_holm")}
