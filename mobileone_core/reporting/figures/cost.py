@@ -3,15 +3,13 @@
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from mobileone_core.model.cost import FormCost, model_cost
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.labels import LABEL_SIZE, label_at, place_labels_in, write_label
 from mobileone_core.reporting.figures.panels import (
     Span,
-    ceiling,
     draw_mean,
     draw_published,
     measured_text,
@@ -22,10 +20,6 @@ from mobileone_core.reporting.figures.panels import (
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import level_texts
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 LEFT = 0.09
 EQUAL = 0.03  # levels whose costs differ by less than this fraction of the axis are drawn next to each other
 STEP, ONLY_STEP = 0.035, 0.15  # fraction of the axis between levels of equal cost; where all levels cost the same
@@ -35,8 +29,7 @@ AXES: tuple[tuple[str, Callable[[FormCost], int]], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class LevelCost:
+class LevelCost(NamedTuple):
     """A level: name, colour, cost of its deployed network, the value of every seed, and the interval of their mean."""
 
     label: str
@@ -72,7 +65,7 @@ def level_costs(result: TrainedResult) -> list[LevelCost]:
     return levels
 
 
-def cost_figure(result: TrainedResult) -> "Figure":
+def cost_figure(result: TrainedResult) -> style.Figure:
     """Draw the metric over multiply-adds and over parameters; published values in a third (see draw_published)."""
     has_published = bool(shown_variants(result))
     figure, grid = style.canvas(
@@ -82,29 +75,23 @@ def cost_figure(result: TrainedResult) -> "Figure":
     levels = level_costs(result)
     spans: list[Span] = []
     for index, (name, cost) in enumerate(AXES):
-        axes = figure.add_subplot(grid[index])
+        axes = figure.add_subplot(grid[index], xlabel=name)
         spans.append((axes, _draw_levels(axes, levels, [cost(level.cost) for level in levels])))
-        axes.set_xlabel(name)
         axes.tick_params(labelleft=index == 0)
     if has_published:
         spans += draw_published(figure, grid[2], result, style.WIDTH * 0.24 * style.POINTS)
-    one_scale(spans, ceiling(result))
+    one_scale(spans, result)
     first = spans[0][0]
     first.set_ylabel(result.axis_label)
     for (axes, _), (_, cost) in zip(spans, AXES, strict=False):
         _label(axes, levels, [cost(level.cost) for level in levels])
     style.title(figure, result.plan.study.question, LEFT)
     style.heading(first, f"{measured_text(result)}; labels: {result.factor_names}", style.MEASURED)
-    style.note(first, _marks_text(levels))
-    return figure
-
-
-def _marks_text(levels: list[LevelCost]) -> str:
-    """Explain the marks; intervals only if one is drawn."""
     interval = ", 95 % interval" if any(level.interval for level in levels) else ""
-    several = any(len(level.values) > 1 for level in levels)
-    marks = f"Faint: one seed; diamond: mean{interval}" if several else "Diamond: one seed"
-    return f"{marks}; equal costs stand side by side"
+    has_seeds = any(len(level.values) > 1 for level in levels)
+    marks = f"Faint: one seed; diamond: mean{interval}" if has_seeds else "Diamond: one seed"
+    style.note(first, f"{marks}; equal costs stand side by side")
+    return figure
 
 
 def positions(costs: list[int]) -> list[float]:
@@ -121,29 +108,24 @@ def positions(costs: list[int]) -> list[float]:
     result = [0.0] * len(logs)
     for group in groups:
         for order, index in enumerate(sorted(group)):
-            shift = (order - (len(group) - 1) / 2) * step * width if len(group) > 1 else 0.0
-            result[index] = math.exp(logs[index] + shift)
+            result[index] = math.exp(logs[index] + (order - (len(group) - 1) / 2) * step * width)
     return result
 
 
-def _draw_levels(axes: "Axes", levels: list[LevelCost], costs: list[int]) -> tuple[float, float]:
-    """Draw seeds, mean and interval of every level; returns the lowest and the highest value."""
+def _draw_levels(axes: style.Axes, levels: list[LevelCost], costs: list[int]) -> tuple[float, float]:
+    """Draw seeds, mean and interval of every level; returns the lowest and the highest value.
+
+    The axis is logarithmic with round ticks, however narrow its range is.
+    """
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     x = positions(costs)
     drawn: list[float] = []
     for position, level in zip(x, levels, strict=True):
-        if not level.values:
-            continue
-        axes.scatter([position] * len(level.values), level.values, s=14, color=level.color, alpha=0.3, linewidth=0)
-        draw_mean(axes, position, level.mean, level.interval, level.color)
-        drawn += level.extent
-    _cost_axis(axes, x, costs)
-    return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
-
-
-def _cost_axis(axes: "Axes", x: list[float], costs: list[int]) -> None:
-    """A logarithmic axis with round ticks, however narrow its range is."""
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
+        if level.values:
+            axes.scatter([position] * len(level.values), level.values, s=14, color=level.color, alpha=0.3, linewidth=0)
+            draw_mean(axes, position, level.mean, level.interval, level.color)
+            drawn += level.extent
     margin = max(0.12 * math.log(max(x) / min(x)), 0.02)
     low, high = min(x) * math.exp(-margin), max(x) * math.exp(margin)
     style.log_axis(axes, "x", low, high, sparse=200)
@@ -153,9 +135,10 @@ def _cost_axis(axes: "Axes", x: list[float], costs: list[int]) -> None:
         ticks = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         axes.set_xticks([tick for tick in ticks if low <= tick <= high])
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
 
 
-def _label(axes: "Axes", levels: list[LevelCost], costs: list[int]) -> None:
+def _label(axes: style.Axes, levels: list[LevelCost], costs: list[int]) -> None:
     """Write the name of every level next to its mean."""
     drawn = [(x, level) for x, level in zip(positions(costs), levels, strict=True) if level.values]
     labels = [label_at(axes, level.label, x, level.mean, level.extent) for x, level in drawn]

@@ -1,7 +1,6 @@
 """Training curves: the mean over seeds per level, one column per metric; below, the difference from the baseline."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,10 +9,6 @@ from mobileone_core.reporting.figures.panels import measured_text
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import Curve, curve_label, level_curves, level_texts, relative
 from mobileone_core.study.statistics import Summary, summarize
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BANDS = 4  # levels drawn with intervals; those of more hide each other
 DECADE = 10  # values that span more have a logarithmic axis
@@ -42,13 +37,16 @@ def curve_summaries(curves: Mapping[int, Curve], base: Mapping[int, Curve] | Non
     return summaries
 
 
-def _figure(result: TrainedResult) -> "Figure":
+def _figure(result: TrainedResult) -> style.Figure:
     from matplotlib.ticker import MaxNLocator
 
     metrics = result.plan.study.curves
     levels = [row.level for row in result.analysis.comparisons]
     indices = style.level_indices(levels, result.analysis.baseline)
-    names = _level_names(result)
+    has_one_factor = len(result.plan.study.factors) == 1
+    names = (
+        list(map(result.level_name, levels)) if has_one_factor else list(map(", ".join, level_texts(result).values()))
+    )
     names[levels.index(result.analysis.baseline)] += " (baseline)"
     columns = max(1, min(4, int(style.WIDTH * (0.98 - LEFT) * style.POINTS / (4.2 * max(map(len, names)) + 38))))
     head = 0.95 + LINE * -(-len(levels) // columns)
@@ -71,35 +69,24 @@ def _figure(result: TrainedResult) -> "Figure":
         if column == 0:
             lower.set_ylabel("against baseline, %")
     first = figure.axes[0]
-    labels = f"; labels: {result.factor_names}" if len(result.plan.study.factors) > 1 else ""
-    style.heading(first, f"{measured_text(result)}{_mean_text(result)}{labels}", style.MEASURED)
+    text = measured_text(result)
+    if any(row.summary.n > 1 for row in result.analysis.comparisons):
+        text += "; mean over seeds" + (" with 95 % t interval" if len(levels) <= BANDS else "")
+    if not has_one_factor:
+        text += f"; labels: {result.factor_names}"
+    style.heading(first, text, style.MEASURED)
     style.title(figure, f"{result.plan.study.question} Training curves", LEFT)
     handles, _ = first.get_legend_handles_labels()
-    corner = (style.left_of(first) - 0.01, style.below_top(figure, 0.58))
+    corner = (first.get_position().x0 - 0.01, 1 - 0.58 / figure.get_figheight())
     figure.legend(handles, names, loc="upper left", bbox_to_anchor=corner, ncols=columns, frameon=False, fontsize=8)
     return figure
 
 
-def _mean_text(result: TrainedResult) -> str:
-    """Explain the lines; intervals only if some are drawn."""
-    seeds = [row.summary.n for row in result.analysis.comparisons]
-    if max(seeds) < 2:
-        return ""
-    return "; mean over seeds" + (" with 95 % t interval" if len(seeds) <= BANDS else "")
-
-
-def _level_names(result: TrainedResult) -> list[str]:
-    """Names of the levels in the legend, without those of the factors if there are several."""
-    if len(result.plan.study.factors) == 1:
-        return [result.level_name(row.level) for row in result.analysis.comparisons]
-    return list(map(", ".join, level_texts(result).values()))
-
-
-def _values(axes: "Axes", indices: Mapping[str, int], levels: Mapping[str, Mapping[int, Summary]]) -> None:
+def _values(axes: style.Axes, indices: Mapping[str, int], levels: Mapping[str, Mapping[int, Summary]]) -> None:
     """Draw the upper panel: the metric itself, on a logarithmic axis if it spans more than a decade."""
     banded = len(levels) <= BANDS
     for level, summaries in levels.items():
-        _line(axes, indices[level], summaries, level, banded=banded)
+        _line(axes, indices[level], summaries, level, banded)
     shown = [item for summaries in levels.values() for item in summaries.values()]
     means = [item.mean for item in shown if item.mean is not None]
     if means and min(means) > 0 and max(means) > DECADE * min(means):
@@ -109,12 +96,12 @@ def _values(axes: "Axes", indices: Mapping[str, int], levels: Mapping[str, Mappi
         axes.set_ylim(*limits(shown, banded=banded))
 
 
-def _differences(axes: "Axes", indices: Mapping[str, int], others: Mapping[str, Mapping[int, Summary]]) -> None:
+def _differences(axes: style.Axes, indices: Mapping[str, int], others: Mapping[str, Mapping[int, Summary]]) -> None:
     """Draw the lower panel: the difference from the baseline, scaled to the values after training has settled."""
     axes.axhline(0, color=style.level_color(0), linewidth=1.2)
     banded, shown = len(indices) <= BANDS, [Summary(1, 0.0)]
     for level, summaries in others.items():
-        _line(axes, indices[level], summaries, level, banded=banded)
+        _line(axes, indices[level], summaries, level, banded)
         last = max(summaries, default=0)
         shown += [item for epoch, item in summaries.items() if epoch > SETTLED * last]
     axes.set_ylim(*limits(shown, banded=banded))
@@ -131,7 +118,7 @@ def limits(shown: Sequence[Summary], *, banded: bool) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _line(axes: "Axes", index: int, summaries: Mapping[int, Summary], level: str, banded: bool) -> None:
+def _line(axes: style.Axes, index: int, summaries: Mapping[int, Summary], level: str, banded: bool) -> None:
     """Draw the mean of one level and its interval."""
     epochs = [epoch for epoch, item in summaries.items() if item.mean is not None]
     means = [item.mean for item in summaries.values() if item.mean is not None]

@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.reporting.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MARKERS = "osD^vP"
 COLORS = [color for color in map(style.level_color, range(8)) if color != style.PUBLISHED]  # nothing here is published
@@ -19,7 +15,7 @@ NAME_DISTANCE = 24.0  # points between the names of two lines
 
 @dataclass(frozen=True)
 class GrowthLine:
-    """A path: values with their intervals by rising k, and by which factor the last exceeds the first, if known."""
+    """A path: values with their intervals by rising k, and the last value over the first, None if not recorded."""
 
     name: str
     values: Sequence[tuple[int, Estimate]]
@@ -31,8 +27,7 @@ class GrowthLine:
         return len(self.values) == 1
 
 
-@dataclass(frozen=True)
-class GrowthPanel:
+class GrowthPanel(NamedTuple):
     """One cost: the lines, and the values of the references, which are drawn as horizontal lines."""
 
     label: str
@@ -42,7 +37,7 @@ class GrowthPanel:
 
 def growth_figure(
     question: str, heading_text: str, note_text: str, ks: Sequence[int], panels: Sequence[GrowthPanel]
-) -> "Figure":
+) -> style.Figure:
     """Draw the panels next to each other over the same k."""
     figure, grid = style.canvas(
         style.HEIGHT, 1, 2, left=0.075, right=0.985, bottom=0.12, top=1 - 1.0 / style.HEIGHT, wspace=0.2
@@ -61,7 +56,7 @@ def growth_figure(
     return figure
 
 
-def _frame(axes: "Axes", ks: Sequence[int], panel: GrowthPanel) -> None:
+def _frame(axes: style.Axes, ks: Sequence[int], panel: GrowthPanel) -> None:
     """k on a logarithmic axis with its levels as ticks, the cost from 0, a line at each reference."""
     left, right = ks[0] / 1.2, ks[-1]
     axes.set_xscale("log", base=2)
@@ -75,44 +70,35 @@ def _frame(axes: "Axes", ks: Sequence[int], panel: GrowthPanel) -> None:
         axes.axhline(value, color="#777777", linewidth=1, linestyle="--", zorder=1)
 
 
-def _draw_line(axes: "Axes", line: GrowthLine, index: int) -> None:
+def _draw_line(axes: style.Axes, line: GrowthLine, index: int) -> None:
     """Draw the points of a path with their intervals."""
     color, costs = COLORS[index % len(COLORS)], [cost for _, cost in line.values]
+    ends = [[cost.value - cost.low for cost in costs], [cost.high - cost.value for cost in costs]]
+    linestyle, size, filling, zorder = ("none", 8, "none", 4) if line.is_single else ("-", 5, color, 3)
     axes.errorbar(
-        [k for k, _ in line.values],
-        [cost.value for cost in costs],
-        [[cost.value - cost.low for cost in costs], [cost.high - cost.value for cost in costs]],
-        fmt=MARKERS[index % len(MARKERS)],
-        linestyle="none" if line.is_single else "-",
-        color=color,
-        markersize=8 if line.is_single else 5,
-        markerfacecolor="none" if line.is_single else color,
-        capsize=2.5,
-        zorder=4 if line.is_single else 3,
-    )
+        [k for k, _ in line.values], [cost.value for cost in costs], ends, fmt=MARKERS[index % len(MARKERS)],
+        linestyle=linestyle, color=color, markersize=size, markerfacecolor=filling, capsize=2.5, zorder=zorder,
+    )  # fmt: skip
 
 
-def _name_lines(axes: "Axes", lines: Sequence[GrowthLine]) -> None:
+def _name_lines(axes: style.Axes, lines: Sequence[GrowthLine]) -> None:
     """Write the name and growth of a path right of its last point, clear of other names; left of a single mark."""
     scale = axes.get_window_extent().height / axes.get_ylim()[1] * style.POINTS / axes.figure.dpi
     drawn = [(line, COLORS[index % len(COLORS)]) for index, line in enumerate(lines)]
     long = [(line, color) for line, color in drawn if not line.is_single]
     heights = [scale * line.values[-1][1].value for line, _ in long]
-    for (line, color), height, spot in zip(long, heights, spread(heights), strict=True):
-        name = line.name if line.growth is None else f"{line.name}\n{line.growth:.1f} times"
-        _write(axes, line, name, (8, spot - height), color)
-    for line, color in drawn:
-        if line.is_single:
-            _write(axes, line, line.name, (-9, 8), color)
-
-
-def _write(axes: "Axes", line: GrowthLine, name: str, shift: tuple[float, float], color: str) -> None:
-    k, cost = line.values[-1]
+    names = [
+        (line, color, line.name if line.growth is None else f"{line.name}\n{line.growth:.1f} times", 8, spot - height)
+        for (line, color), height, spot in zip(long, heights, spread(heights), strict=True)
+    ]
+    names += [(line, color, line.name, -9, 8) for line, color in drawn if line.is_single]
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-    axes.annotate(
-        name, (k, cost.value), shift, textcoords="offset points", color=color, fontsize=9, fontweight="bold",
-        ha="right" if shift[0] < 0 else "left", va="center", bbox=box,
-    )  # fmt: skip
+    for line, color, name, right, up in names:
+        k, cost = line.values[-1]
+        axes.annotate(
+            name, (k, cost.value), (right, up), textcoords="offset points", color=color, fontsize=9, fontweight="bold",
+            ha="right" if right < 0 else "left", va="center", bbox=box,
+        )  # fmt: skip
 
 
 def spread(heights: Sequence[float], distance: float = NAME_DISTANCE) -> list[float]:

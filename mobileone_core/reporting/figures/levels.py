@@ -1,13 +1,11 @@
 """The figure of a trained study: every measured value, mean and interval; published values in a separate panel."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.cost import cost_figure
 from mobileone_core.reporting.figures.panels import (
     Span,
-    ceiling,
     draw_mean,
     draw_published,
     level_names,
@@ -18,10 +16,6 @@ from mobileone_core.reporting.figures.panels import (
 )
 from mobileone_core.reporting.trained.result import TrainedResult
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 LETTER = 0.0085  # width of a letter of a factor's name as a fraction of the figure
 JOINED = 100  # seeds; the lines of more hide each other, and their points are drawn as one image
 
@@ -31,13 +25,18 @@ def draw(result: TrainedResult) -> style.Drawing:
     return style.drawing(lambda: cost_figure(result) if result.plan.study.figure == "cost" else levels_figure(result))
 
 
-def levels_figure(result: TrainedResult) -> "Figure":
+def levels_figure(result: TrainedResult) -> style.Figure:
     """Draw the metric's values and means over the levels; published values in a second panel (see draw_published)."""
-    left, share = _left(result), 1.6 / 2.6 if shown_variants(result) else 1.0
+    from matplotlib import rcParams
+
+    names = [factor.name for factor in result.plan.study.factors]
+    is_single = len(names) == 1
+    left = 0.09 if is_single else max(0.09, 0.03 + LETTER * max(map(len, names)))  # several names stand left of ticks
+    ratios = [1.6, 1] if shown_variants(result) else [1]
+    share = ratios[0] / sum(ratios)
     room = style.WIDTH * (0.96 - left) * style.POINTS
     ticks, size = fitted_ticks(result, room * share)
-    lines = max(tick.count("\n") + 1 for tick in ticks) + (len(result.plan.study.factors) == 1)
-    ratios = [1.6, 1] if shown_variants(result) else [1]
+    lines = max(tick.count("\n") + 1 for tick in ticks) + is_single
     figure, grid = style.canvas(
         style.HEIGHT, 1, len(ratios), width_ratios=ratios,
         left=left, right=0.98, bottom=0.03 + 0.04 * lines, top=0.79, wspace=0.2,
@@ -45,19 +44,18 @@ def levels_figure(result: TrainedResult) -> "Figure":
     main = figure.add_subplot(grid[0])
     spans: list[Span] = [(main, _measured(main, result))]
     main.set_xticks(range(len(ticks)), ticks, fontsize=size)
-    _name_factors(main, result, size)
+    if is_single:
+        main.set_xlabel(names[0])
+    else:
+        pad = main.xaxis.get_tick_padding() + rcParams["xtick.major.pad"]
+        text, shift = "\n".join(names), (-8, -pad)
+        main.annotate(text, (0, 0), shift, "axes fraction", "offset points", ha="right", va="top", fontsize=size)
     if shown_variants(result):
         spans += draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
-    one_scale(spans, ceiling(result))
+    one_scale(spans, result)
     style.title(figure, result.plan.study.question, left)
     style.heading(main, measured_text(result), style.MEASURED)
     return figure
-
-
-def _left(result: TrainedResult) -> float:
-    """Left edge of the main axes; the names of several factors are written left of the ticks."""
-    names = [factor.name for factor in result.plan.study.factors]
-    return 0.09 if len(names) == 1 else max(0.09, 0.03 + LETTER * max(map(len, names)))
 
 
 def fitted_ticks(result: TrainedResult, room: float) -> tuple[list[str], float]:
@@ -68,26 +66,11 @@ def fitted_ticks(result: TrainedResult, room: float) -> tuple[list[str], float]:
     return [name + count for name, count in zip(names, counts, strict=True)], size
 
 
-def _name_factors(axes: "Axes", result: TrainedResult, size: float) -> None:
-    """Name the factor below the ticks, or several factors left of them."""
-    from matplotlib import rcParams
-
-    names = [factor.name for factor in result.plan.study.factors]
-    if len(names) == 1:
-        axes.set_xlabel(names[0])
-        return
-    pad = axes.xaxis.get_tick_padding() + rcParams["xtick.major.pad"]
-    axes.annotate(
-        "\n".join(names), (0, 0), (-8, -pad), "axes fraction", "offset points", ha="right", va="top", fontsize=size
-    )
-
-
-def _measured(axes: "Axes", result: TrainedResult) -> tuple[float, float]:
+def _measured(axes: style.Axes, result: TrainedResult) -> tuple[float, float]:
     """Draw a point per cell, a thin line per seed, mean and interval; returns the lowest and the highest value."""
     import seaborn as sns
 
-    levels = result.levels
-    seeds = result.plan.study.seeds
+    levels, seeds = result.levels, result.plan.study.seeds
     x, y, names, gaps = [], [], [], dict.fromkeys(range(seeds), 0)
     for position, cells in enumerate(levels.values()):
         for cell in cells:
@@ -110,18 +93,15 @@ def _measured(axes: "Axes", result: TrainedResult) -> tuple[float, float]:
     return (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
 
 
-def _means(axes: "Axes", result: TrainedResult) -> Iterator[float]:
+def _means(axes: style.Axes, result: TrainedResult) -> Iterator[float]:
     """Draw mean and 95 % interval of every level; yields the ends of the intervals."""
     label: str | None = "mean, 95 % interval"
     for position, row in enumerate(result.analysis.comparisons):
-        summary = row.summary
-        interval = shown_interval(result, summary)
-        if summary.mean is None or interval is None:
-            continue
-        draw_mean(axes, position + 0.2, summary.mean, interval, style.MEASURED, label)
-        label = None
-        yield from interval
+        interval = shown_interval(result, row.summary)
+        if row.summary.mean is not None and interval is not None:
+            draw_mean(axes, position + 0.2, row.summary.mean, interval, style.MEASURED, label)
+            label = None
+            yield from interval
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=2, frameon=False, fontsize=8, handletextpad=0.2
-        )
+        corner = (-0.02, 0.985)
+        axes.legend(loc="lower left", bbox_to_anchor=corner, ncols=2, frameon=False, fontsize=8, handletextpad=0.2)

@@ -1,6 +1,6 @@
 """Parts that figures of one metric share: one scale, the mark of a mean, and a separate panel of published values."""
 
-from typing import TYPE_CHECKING
+from collections import Counter
 
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.published import PublishedValue
@@ -8,13 +8,8 @@ from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import level_texts
 from mobileone_core.study.statistics import Summary
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.gridspec import SubplotSpec
-
 STACKED = 2  # variants with separate axes; the numbers of more would not fit
-Span = tuple["Axes", tuple[float, float]]  # axes, and the lowest and highest value in them
+Span = tuple[style.Axes, tuple[float, float]]  # axes, and the lowest and highest value in them
 
 
 def measured_text(result: TrainedResult) -> str:
@@ -38,8 +33,8 @@ def shown_variants(result: TrainedResult) -> list[str]:
 
     Gains in points and single values are in the table alone.
     """
-    drawn = [value.variant for value in _drawn(result)]
-    return [variant for variant in dict.fromkeys(drawn) if drawn.count(variant) > 1][::-1]
+    counts = Counter(value.variant for value in _drawn(result))
+    return [variant for variant, count in counts.items() if count > 1][::-1]
 
 
 def is_drawn(result: TrainedResult, value: PublishedValue) -> bool:
@@ -51,16 +46,8 @@ def shown_interval(result: TrainedResult, summary: Summary) -> tuple[float, floa
     """Return the 95 % interval as drawn: percentages end at 0 and 100. None if there is no interval."""
     if summary.low is None or summary.high is None:
         return None
-    return (max(0.0, summary.low), min(100.0, summary.high)) if _is_percent(result) else (summary.low, summary.high)
-
-
-def ceiling(result: TrainedResult) -> float | None:
-    """Return the highest value the metric can have, or None."""
-    return 100.0 if _is_percent(result) else None
-
-
-def _is_percent(result: TrainedResult) -> bool:
-    return result.metric.unit == "%"
+    is_percent = result.metric.unit == "%"
+    return (max(0.0, summary.low), min(100.0, summary.high)) if is_percent else (summary.low, summary.high)
 
 
 def _drawn(result: TrainedResult) -> list[PublishedValue]:
@@ -68,14 +55,14 @@ def _drawn(result: TrainedResult) -> list[PublishedValue]:
 
 
 def draw_mean(  # noqa: PLR0913, PLR0917
-    axes: "Axes", x: float, mean: float, interval: tuple[float, float] | None, color: str, label: str | None = None
+    axes: style.Axes, x: float, mean: float, interval: tuple[float, float] | None, color: str, label: str | None = None
 ) -> None:
     """Draw a mean as a diamond with its interval, if there is one, as a bar."""
     ends = style.interval_ends(mean, interval) if interval else None
     axes.errorbar(x, mean, ends, fmt="D", color=color, markersize=5, capsize=3, label=label)
 
 
-def draw_published(figure: "Figure", slot: "SubplotSpec", result: TrainedResult, room: float) -> list[Span]:
+def draw_published(figure: style.Figure, slot: style.SubplotSpec, result: TrainedResult, room: float) -> list[Span]:
     """Draw the published values in axes stacked one per variant and return these, to be brought to one scale.
 
     More than STACKED variants share one axes with a separate scale, which is not returned.
@@ -101,7 +88,7 @@ def draw_published(figure: "Figure", slot: "SubplotSpec", result: TrainedResult,
     return [] if several else spans
 
 
-def _draw_variant(axes: "Axes", result: TrainedResult, variant: str, *, at_end: bool) -> tuple[float, float]:
+def _draw_variant(axes: style.Axes, result: TrainedResult, variant: str, *, at_end: bool) -> tuple[float, float]:
     """Draw the printed values of one variant over the study's levels, its name at the last value or in the corner."""
     import seaborn as sns
 
@@ -115,14 +102,14 @@ def _draw_variant(axes: "Axes", result: TrainedResult, variant: str, *, at_end: 
         axes.annotate(
             value.printed, (position, value.value), (0, 5), textcoords="offset points", ha="center", fontsize=7.5
         )
-    xy, shift, coordinates, size = (
+    xy, shift, frame, size = (
         ((x[-1], y[-1]), (8, -3), "data", 8.0) if at_end else ((0, 0), (8, 6), "axes fraction", style.FONT_SIZE)
     )
     axes.annotate(
         variant.upper(),
         xy,
         shift,
-        coordinates,
+        frame,
         "offset points",
         fontweight="bold",
         fontsize=size,
@@ -131,7 +118,7 @@ def _draw_variant(axes: "Axes", result: TrainedResult, variant: str, *, at_end: 
     return min(y), max(y)
 
 
-def one_scale(spans: list[Span], highest: float | None) -> None:
+def one_scale(spans: list[Span], result: TrainedResult) -> None:
     """Give all axes the same units per inch, so that slopes compare, and grid step, each centred on its values."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
 
@@ -144,7 +131,7 @@ def one_scale(spans: list[Span], highest: float | None) -> None:
     for (axes, (low, high)), height in zip(spans, heights, strict=True):
         span = max(needs) * height
         bottom = (low + high - span) / 2
-        if highest is not None and high <= highest:
-            bottom = min(bottom, highest + 0.03 * span - span)
+        if result.metric.unit == "%" and high <= 100:
+            bottom = min(bottom, 100 + 0.03 * span - span)
         axes.set_ylim(bottom, bottom + span)
         axes.yaxis.set_major_locator(MultipleLocator(ticks[1] - ticks[0]))

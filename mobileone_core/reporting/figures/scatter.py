@@ -1,15 +1,11 @@
 """Panels of networks as named points over latency or cost, on logarithmic axes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.labels import LABEL_SIZE, label_at, place_labels_in, write_label
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 OTHERS = "#8A8A8A"
 FAR = 15.0  # points between a mark and a name from which on it is unclear whose name it is
@@ -30,8 +26,7 @@ class NamedPoint(NamedTuple):
         return self.name.lower().startswith("mobileone")
 
 
-@dataclass(frozen=True)
-class ScatterPanel:
+class ScatterPanel(NamedTuple):
     """One panel: MobileOne in color, other networks grey. With a front, which is drawn as a line, y is linear."""
 
     heading: str
@@ -42,16 +37,14 @@ class ScatterPanel:
     front: Sequence[NamedPoint] = ()
 
 
-def scatter_figure(  # noqa: PLR0913
-    question: str, rows: Sequence[Sequence[ScatterPanel]], *, width: float, row_height: float, left: float,
-    right: float, hspace: float,
-) -> "Figure":  # fmt: skip
-    """Draw a grid of panels; sizes in inches, left, right and hspace as in matplotlib's GridSpec."""
+def scatter_figure(
+    question: str, rows: Sequence[Sequence[ScatterPanel]], *, width: float, row_height: float, **layout: float
+) -> style.Figure:
+    """Draw a grid of panels; sizes in inches, layout (left, right and hspace) as for GridSpec."""
     height = row_height * len(rows) + 0.4
     figure, grid = style.canvas(
-        height, len(rows), len(rows[0]), width=width, left=left, right=right,
-        bottom=0.55 / height, top=1 - 0.75 / height, wspace=0.06, hspace=hspace,
-    )  # fmt: skip
+        height, len(rows), len(rows[0]), width=width, bottom=0.55 / height, top=1 - 0.75 / height, wspace=0.06, **layout
+    )
     style.title(figure, question, 0.02)
     for row, panels in enumerate(rows):
         for column, panel in enumerate(panels):
@@ -61,11 +54,20 @@ def scatter_figure(  # noqa: PLR0913
     return figure
 
 
-def _draw_panel(axes: "Axes", panel: ScatterPanel) -> None:
+def _draw_panel(axes: style.Axes, panel: ScatterPanel) -> None:
+    import seaborn as sns
+
     if panel.front:
         x, y = [point.x for point in panel.front], [point.y for point in panel.front]
         axes.plot(x, y, color="#444444", linewidth=1, linestyle="--", label="Pareto front", zorder=2)
-    _draw_points(axes, panel)
+    for is_mobileone, color, marker, size in ((False, OTHERS, "o", 24), (True, panel.color, "D", 34)):
+        points = [point for point in panel.points if point.is_mobileone == is_mobileone]
+        if points:
+            sns.scatterplot(
+                x=[point.x for point in points], y=[point.y for point in points], color=color, marker=marker, s=size,
+                edgecolor="white", linewidth=0.4, zorder=3, ax=axes,
+            )  # fmt: skip
+    axes.grid(visible=True, axis="both")
     _plain_log_axis(axes, "x", [point.x for point in panel.points], 1.3 if panel.front else 1.6)
     if panel.front:
         axes.margins(y=0.1)
@@ -77,20 +79,7 @@ def _draw_panel(axes: "Axes", panel: ScatterPanel) -> None:
     _name_points(axes, panel)
 
 
-def _draw_points(axes: "Axes", panel: ScatterPanel) -> None:
-    import seaborn as sns
-
-    for is_mobileone, color, marker, size in ((False, OTHERS, "o", 24), (True, panel.color, "D", 34)):
-        points = [point for point in panel.points if point.is_mobileone == is_mobileone]
-        if points:
-            sns.scatterplot(
-                x=[point.x for point in points], y=[point.y for point in points], color=color, marker=marker, s=size,
-                edgecolor="white", linewidth=0.4, zorder=3, ax=axes,
-            )  # fmt: skip
-    axes.grid(visible=True, axis="both")
-
-
-def _plain_log_axis(axes: "Axes", side: Literal["x", "y"], values: Sequence[float], margin: float) -> None:
+def _plain_log_axis(axes: style.Axes, side: Literal["x", "y"], values: Sequence[float], margin: float) -> None:
     """A logarithmic axis around these values; large numbers with the SI prefix."""
     from matplotlib.ticker import EngFormatter
 
@@ -99,7 +88,7 @@ def _plain_log_axis(axes: "Axes", side: Literal["x", "y"], values: Sequence[floa
     getattr(axes, f"{side}axis").set_major_formatter("{x:g}" if high < 1e5 else EngFormatter(sep=" "))
 
 
-def _name_points(axes: "Axes", panel: ScatterPanel) -> None:
+def _name_points(axes: style.Axes, panel: ScatterPanel) -> None:
     """Write names next to their marks, once position and limits of the axes are final.
 
     A name that only fits far from its mark is left out; those of MobileOne are connected to it instead.
@@ -116,4 +105,4 @@ def _name_points(axes: "Axes", panel: ScatterPanel) -> None:
             color, weight = (panel.color, "bold") if point.is_mobileone else ("#333333", "normal")
             leader = LEADER if label.distance(*spot) > FAR else None
             font = {"fontsize": LABEL_SIZE - 1, "color": color, "fontweight": weight, "arrowprops": leader}
-            write_label(axes, label, spot, (point.x, point.y), **font)
+            write_label(axes, label, spot, point[1:], **font)

@@ -5,12 +5,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.gridspec import GridSpec
+    import matplotlib.axes
+    import matplotlib.figure
+    import matplotlib.gridspec
+
+# Types of matplotlib, which loads when a figure is drawn.
+Axes: TypeAlias = "matplotlib.axes.Axes"
+Figure: TypeAlias = "matplotlib.figure.Figure"
+GridSpec: TypeAlias = "matplotlib.gridspec.GridSpec"
+SubplotSpec: TypeAlias = "matplotlib.gridspec.SubplotSpec"
 
 WIDTH, HEIGHT = 8.0, 4.2  # inches
 MEASURED, SEED, PUBLISHED = "#0072B2", "#999999", "#D55E00"  # the colour-blind safe palette of Okabe and Ito
@@ -29,11 +35,14 @@ class Drawing:
     svg: bytes
 
 
-def drawing(make: "Callable[[], Figure]") -> Drawing:
+def drawing(make: Callable[[], Figure]) -> Drawing:
     """Draw a figure in the common style and save it as PNG and SVG; equal figures give equal bytes."""
+    png, svg = io.BytesIO(), io.BytesIO()
     with style():
         figure = make()
-        return Drawing(_saved(figure, "png", {"Software": None}), _saved(figure, "svg", {"Date": None}))
+        figure.savefig(png, format="png", dpi=200, metadata={"Software": None})
+        figure.savefig(svg, format="svg", dpi=200, metadata={"Date": None})
+    return Drawing(png.getvalue(), svg.getvalue())
 
 
 @contextmanager
@@ -49,20 +58,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def _saved(figure: "Figure", file_format: str, metadata: dict[str, None]) -> bytes:
-    target = io.BytesIO()
-    figure.savefig(target, format=file_format, dpi=200, metadata=metadata)
-    return target.getvalue()
-
-
-def canvas(
-    height: float,
-    rows: int = 1,
-    columns: int = 1,
-    *,
-    width: float = WIDTH,
-    **layout: Any,
-) -> "tuple[Figure, GridSpec]":
+def canvas(height: float, rows: int, columns: int, *, width: float = WIDTH, **layout: Any) -> tuple[Figure, GridSpec]:
     """Return an empty figure (width and height in inches) and a grid for its axes; layout as for GridSpec."""
     from matplotlib.figure import Figure
 
@@ -70,7 +66,7 @@ def canvas(
     return figure, figure.add_gridspec(rows, columns, **layout)
 
 
-def log_axis(axes: "Axes", side: Literal["x", "y"], low: float, high: float, *, sparse: float = 100.0) -> None:
+def log_axis(axes: Axes, side: Literal["x", "y"], low: float, high: float, *, sparse: float = 100.0) -> None:
     """Make one axis logarithmic from low to high, with ticks at 1, 2 and 5 times the powers of ten.
 
     Where high / low reaches sparse, only the powers of ten have a tick.
@@ -83,7 +79,7 @@ def log_axis(axes: "Axes", side: Literal["x", "y"], low: float, high: float, *, 
 
 
 def interval_ends(value: float, interval: tuple[float, float]) -> tuple[list[float], list[float]]:
-    """Distances from a value down and up to the ends of its interval, as errorbar expects them."""
+    """Return the distances from a value down and up to the ends of its interval, as errorbar expects them."""
     return [max(0.0, value - interval[0])], [max(0.0, interval[1] - value)]
 
 
@@ -102,38 +98,27 @@ def level_dash(index: int) -> str:
     return DASHES[index // len(LEVELS) % len(DASHES)]
 
 
-def title(figure: "Figure", text: str, left: float) -> None:
+def title(figure: Figure, text: str, left: float) -> None:
     """Write the study's question at the top, in smaller letters if it is long."""
     room = figure.get_figwidth() * (0.99 - left) * POINTS
     size = min(12.0, room / (LETTER * max(1, len(text))))
-    figure.text(left, below_top(figure, 0.25), text, fontsize=size, fontweight="bold")
+    figure.text(left, 1 - 0.25 / figure.get_figheight(), text, fontsize=size, fontweight="bold")
 
 
-def heading(axes: "Axes", text: str, color: str) -> None:
+def heading(axes: Axes, text: str, color: str) -> None:
     """Write a line above the axes, under the title."""
     text_above(axes, 0.55, text, fontsize=10, color=color)
 
 
-def note(axes: "Axes", text: str) -> None:
+def note(axes: Axes, text: str) -> None:
     """Write a small line directly above the axes."""
     text_above(axes, 0.78, text, fontsize=8)
 
 
-def text_above(axes: "Axes", inches: float, text: str, **font: Any) -> None:
+def text_above(axes: Axes, inches: float, text: str, **font: Any) -> None:
     """Write a line above the axes, this many inches below the top of the figure."""
-    figure = axes.get_figure(root=True)
-    if figure is not None:
-        figure.text(left_of(axes), below_top(figure, inches), text, **font)
-
-
-def below_top(figure: "Figure", inches: float) -> float:
-    """Return the figure coordinate y, 0 at the bottom and 1 at the top, that lies some inches below the top."""
-    return float(1 - inches / figure.get_figheight())
-
-
-def left_of(axes: "Axes") -> float:
-    """Return the left edge of the axes as a fraction of the figure's width."""
-    return float(axes.get_position().x0)
+    if figure := axes.get_figure(root=True):
+        figure.text(axes.get_position().x0, 1 - inches / figure.get_figheight(), text, **font)
 
 
 def fitted(texts: Sequence[str], room: float) -> tuple[list[str], float]:

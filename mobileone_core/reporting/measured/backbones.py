@@ -1,22 +1,17 @@
 """The view of table 9's networks: published accuracy and latencies next to what was measured here."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mobileone_core.latency.zoo import ZOO
 from mobileone_core.reporting.devices import DeviceColumn, device_columns
 from mobileone_core.reporting.document import MISSING, Column, Section, Table
 from mobileone_core.reporting.evaluation import standard_error
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, scatter_figure
-from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH
-from mobileone_core.reporting.measured import formats, table9
+from mobileone_core.reporting.measured import table9, view
 from mobileone_core.reporting.measured.levels import levels_table
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
-from mobileone_core.reporting.measured.view import TIMED, View, location
 from mobileone_core.reporting.published import CAVEATS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 NOT_MEASURED = "not measured"
 PUBLISHED_COLUMNS = {
@@ -29,7 +24,7 @@ PUBLISHED_COLUMNS = {
 }
 
 
-class BackbonesView(View):
+class BackbonesView(view.View):
     """Figures 1 and 11 and table 9."""
 
     def findings(self, result: MeasuredResult) -> Sequence[str]:
@@ -40,20 +35,29 @@ class BackbonesView(View):
             points = measured_points(result, runtime)
             if points:
                 names = ", ".join(point.name for point in pareto_front(points))
-                source = f"{location(result)}, {runtime}; {len(points)} models"
+                source = f"{view.location(result)}, {runtime}; {len(points)} models"
                 sentences.append(f"Published accuracy against latency measured here ({source}): {names}.")
         return sentences
 
     def table(self, result: MeasuredResult) -> Table:
         """Return one row per network of table 9."""
         measured = [entries_by_model(result, runtime) for runtime in result.runtimes]
-        devices = device_latencies(result)
+        names = {entry.title: name for name, entry in ZOO.items()}
+        titles = [names[str(row["model"])] for row in table9.rows()]
+        no_device = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
+        devices = device_columns(result.devices, titles) or (no_device,)
         rows = []
         for index, row in enumerate(table9.rows()):
             model = str(row["model"])
             published = [row[name] or MISSING for name in PUBLISHED_COLUMNS]
             on_devices = [column.cells[index] for column in devices]
-            times = [_time_text(entries.get(model)) for entries in measured]
+            items = [entries.get(model) for entries in measured]
+            times = [
+                view.estimate_text(item.estimate("latency/median", "_ms"))
+                if item and not item.unmeasured
+                else NOT_MEASURED
+                for item in items
+            ]
             rows.append((model, *published, *on_devices, *times, measured_top1(result, model)))
         columns = (
             Column("model"),
@@ -67,11 +71,9 @@ class BackbonesView(View):
     def notes(self, result: MeasuredResult) -> Sequence[str]:
         """Return what the columns mean."""
         source = "weights and images are the user's (`mobileone evaluate`); the runs are in `evaluations.csv`"
-        others = sorted(
-            {table9.network_name(item) for item in result.entries if not table9.paper_name(table9.network_name(item))}
-        )
+        others = sorted({item.network for item in result.entries if not table9.paper_name(item.network)})
         return [
-            *TIMED,
+            *view.TIMED,
             "*Published*: printed in the paper (table 9), every model of it, never mixed with ours. "
             f"{CAVEATS['table9_imagenet']}",
             f"*Measured top-1*: of ImageNet's test set; {source}."
@@ -89,30 +91,18 @@ class BackbonesView(View):
         """Return the table of all entries."""
         return [Section("Every measurement", (levels_table(result),))]
 
-    def figure(self, result: MeasuredResult) -> "Figure":
+    def figure(self, result: MeasuredResult) -> style.Figure:
         """Draw accuracy against latency with its front, one panel per source of the latency."""
-        panels = [("Published accuracy, published latency on an iPhone 12 (table 9)", PUBLISHED, published_points())]
-        panels += [
-            (f"Published accuracy, latency measured here: {location(result)}, {runtime}", MEASURED, points)
-            for runtime in result.runtimes
-            if (points := measured_points(result, runtime))
-        ]
-        rows = [
-            [ScatterPanel(heading, color, points, "latency, ms", "published top-1, %", pareto_front(points))]
-            for heading, color, points in panels
-        ]
-        return scatter_figure(
-            result.plan.study.question, rows, width=WIDTH, row_height=4.3, left=0.08, right=0.98, hspace=0.3
-        )
-
-
-def device_latencies(result: MeasuredResult) -> tuple[DeviceColumn, ...]:
-    """Return a column per device and protocol that was measured or imported; if none, one that says so."""
-    names = {entry.title: name for name, entry in ZOO.items()}
-    titles = [names[str(row["model"])] for row in table9.rows()]
-    columns = device_columns(result.devices, titles)
-    empty = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
-    return columns or (empty,)
+        axes = ("latency, ms", "published top-1, %")
+        points = published_points()
+        heading = "Published accuracy, published latency on an iPhone 12 (table 9)"
+        rows = [[ScatterPanel(heading, style.PUBLISHED, points, *axes, pareto_front(points))]]
+        for runtime in result.runtimes:
+            if points := measured_points(result, runtime):
+                heading = f"Published accuracy, latency measured here: {view.location(result)}, {runtime}"
+                rows.append([ScatterPanel(heading, style.MEASURED, points, *axes, pareto_front(points))])
+        question, width = result.plan.study.question, style.WIDTH
+        return scatter_figure(question, rows, width=width, row_height=4.3, left=0.08, right=0.98, hspace=0.3)
 
 
 def published_points() -> list[NamedPoint]:
@@ -127,11 +117,11 @@ def published_points() -> list[NamedPoint]:
 def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
     """Return latency measured in a runtime and published accuracy in percent."""
     entries = entries_by_model(result, runtime)
+    times = {name: time for name, item in entries.items() if (time := item.metric(MEDIAN)) is not None}
     return [
-        NamedPoint(name, time, table9.number_in(row, "top1"))
+        NamedPoint(str(row["model"]), times[str(row["model"])], table9.number_in(row, "top1"))
         for row in table9.rows()
-        for name in (str(row["model"]),)
-        if name in entries and row["top1"] and (time := entries[name].metric(MEDIAN)) is not None
+        if row["top1"] and row["model"] in times
     ]
 
 
@@ -162,12 +152,6 @@ def entries_by_model(result: MeasuredResult, runtime: str) -> dict[str, Measured
     """Return the first entry per model of table 9 in a runtime."""
     entries: dict[str, MeasuredEntry] = {}
     for item in result.entries:
-        if result.runtime_of(item) == runtime:
-            entries.setdefault(table9.paper_name(table9.network_name(item)), item)
+        if item.runtime == runtime:
+            entries.setdefault(table9.paper_name(item.network), item)
     return entries
-
-
-def _time_text(item: MeasuredEntry | None) -> str:
-    if item is None or item.unmeasured:
-        return NOT_MEASURED
-    return formats.estimate(item.estimate("latency/median", "_ms"))

@@ -4,22 +4,17 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobileone_core.errors import require
 from mobileone_core.reporting.document import MISSING, Column, Paragraph, Section, Table
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, scatter_figure
-from mobileone_core.reporting.figures.style import MEASURED, PUBLISHED, WIDTH
-from mobileone_core.reporting.measured import table9
+from mobileone_core.reporting.measured import table9, view
 from mobileone_core.reporting.measured.levels import levels_table
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredResult
-from mobileone_core.reporting.measured.view import TIMED, View, location
 from mobileone_core.reporting.published import CAVEATS, Row, read_published
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COSTS = {"macs": "flops_m", "params": "params_m"}  # metric, and the column of table 9 in millions
 EXACT = 8  # models up to which all permutations are counted
@@ -32,6 +27,7 @@ COLUMNS = (
     *(Column("with multiply-adds", "Spearman [95 %]"), Column("p")),
     *(Column("with parameters", "Spearman [95 %]"), Column("p")),
 )
+MODELS = {"models of figure 2": table9.figure2_models, "all models": table9.rows}
 TURNS = (
     "Table 1's conclusion for the CPU depends on the choice of models: with the five RepVGG networks and the other "
     "four of table 9 latency correlates with cost, without them it does not."
@@ -91,7 +87,7 @@ def _permutation_p(x: Sequence[float], y: Sequence[float]) -> float:
     return float(np.mean(products >= abs(first @ second) - 1e-9))
 
 
-class CorrelationView(View):
+class CorrelationView(view.View):
     """Figures 2 and 3 and table 1: latency against multiply-adds and parameters."""
 
     def findings(self, result: MeasuredResult) -> Sequence[str]:
@@ -100,21 +96,24 @@ class CorrelationView(View):
         for runtime in result.runtimes:
             macs, params = measured_correlations(result, runtime)
             if macs.rho is not None:
-                correlations = f"latency with multiply-adds {macs.rho_text}, with parameters {params.rho_text}"
-                sentences.append(f"{runtime}, {macs.n} models: {correlations}.")
+                texts = f"latency with multiply-adds {macs.rho_text}, with parameters {params.rho_text}"
+                sentences.append(f"{runtime}, {macs.n} models: {texts}.")
         return [*sentences, TURNS] if result.measured else []
 
     def table(self, result: MeasuredResult) -> Table:
         """Return one row per runtime, then table 1 as printed and recomputed from table 9."""
-        measured = [
-            _row(f"measured here, {runtime}", *measured_correlations(result, runtime)) for runtime in result.runtimes
-        ]
-        return Table(COLUMNS, (*measured, *_published_rows()))
+        rows = [_row(f"measured here, {name}", *measured_correlations(result, name)) for name in result.runtimes]
+        names = ("flops_corr", "flops_p", "params_corr", "params_p")
+        for row in read_published("table1_spearman"):
+            rows.append((f"published table 1, {row['latency']}", "21", *(str(row[name]) for name in names)))
+        for name, (models, of) in itertools.product(table9.LATENCIES, MODELS.items()):
+            rows.append(_row(f"published table 9, {name}, {models}", *published_correlations(of(), name)))
+        return Table(COLUMNS, tuple(rows))
 
     def notes(self, result: MeasuredResult) -> Sequence[str]:
         """Return what the columns mean."""
         return [
-            *TIMED,
+            *view.TIMED,
             f"*Spearman*: {METHOD}. The models were chosen, not drawn at random: the intervals say how precisely these "
             "few models determine the correlation, not what other networks would give.",
             "*Figure*: a name that does not fit next to its mark is left out; the table of models has all.",
@@ -132,24 +131,31 @@ class CorrelationView(View):
             Section("Models", (levels_table(result),)),
         ]
 
-    def figure(self, result: MeasuredResult) -> "Figure":
+    def figure(self, result: MeasuredResult) -> style.Figure:
         """Draw latency over both costs, one row per runtime, the published values in the last row."""
-        rows = [
-            (f"Measured: {location(result)}, {runtime}", MEASURED, [_measured(result, runtime, cost) for cost in COSTS])
-            for runtime in result.runtimes
-        ]
-        rows = [row for row in rows if row[2][0]]
-        rows.append(("Published: table 9, iPhone 12", PUBLISHED, [_published(cost) for cost in COSTS]))
-        panels = [
+        rows = []
+        for runtime in result.runtimes:
+            macs, params = (_measured(result, runtime, cost) for cost in COSTS)
+            if macs:
+                rows.append(_panels(f"Measured: {view.location(result)}, {runtime}", style.MEASURED, macs, params))
+        published = [
             [
-                ScatterPanel(heading, color, macs, "multiply-adds", "latency, ms"),
-                ScatterPanel("", color, params, "parameters", ""),
+                NamedPoint(str(row["model"]), 1e6 * table9.number_in(row, cost), table9.number_in(row, "mobile_ms"))
+                for row in table9.rows()
+                if row["mobile_ms"]
             ]
-            for heading, color, (macs, params) in rows
+            for cost in COSTS.values()
         ]
-        return scatter_figure(
-            result.plan.study.question, panels, width=1.25 * WIDTH, row_height=4.0, left=0.07, right=0.985, hspace=0.32
-        )
+        rows.append(_panels("Published: table 9, iPhone 12", style.PUBLISHED, *published))
+        question, width = result.plan.study.question, 1.25 * style.WIDTH
+        return scatter_figure(question, rows, width=width, row_height=4.0, left=0.07, right=0.985, hspace=0.32)
+
+
+def _panels(heading: str, color: str, macs: list[NamedPoint], params: list[NamedPoint]) -> list[ScatterPanel]:
+    return [
+        ScatterPanel(heading, color, macs, "multiply-adds", "latency, ms"),
+        ScatterPanel("", color, params, "parameters", ""),
+    ]
 
 
 def measured_correlations(result: MeasuredResult, runtime: str) -> tuple[Correlation, Correlation]:
@@ -161,8 +167,8 @@ def measured_correlations(result: MeasuredResult, runtime: str) -> tuple[Correla
 
 def published_correlations(rows: Sequence[Row], latency: str) -> tuple[Correlation, Correlation]:
     """Correlate a published latency with FLOPs, and with parameters, over the rows that have one."""
-    timed = [row for row in rows if row[table9.LATENCIES[latency]] is not None]
-    times = [table9.number_in(row, table9.LATENCIES[latency]) for row in timed]
+    timed = [row for row in rows if row[f"{latency}_ms"] is not None]
+    times = [table9.number_in(row, f"{latency}_ms") for row in timed]
     flops, params = (spearman(times, [table9.number_in(row, column) for row in timed]) for column in COSTS.values())
     return flops, params
 
@@ -170,57 +176,28 @@ def published_correlations(rows: Sequence[Row], latency: str) -> tuple[Correlati
 def against_published(result: MeasuredResult) -> Table:
     """Correlate our latency with the published CPU and mobile latencies, over common models."""
     published = ("cpu", "mobile")
-    columns = (
-        Column("latency measured here"),
-        *(Column(f"published {name}", "Spearman [95 %], n") for name in published),
-    )
+    columns = [Column(f"published {name}", "Spearman [95 %], n") for name in published]
     rows = []
     for runtime in result.runtimes:
         times = {point.name: point.y for point in _measured(result, runtime, "macs")}
         cells = []
-        for column in (table9.LATENCIES[name] for name in published):
-            common = [row for row in table9.rows() if row["model"] in times and row[column] is not None]
-            correlation = spearman(
-                [times[str(row["model"])] for row in common], [table9.number_in(row, column) for row in common]
-            )
+        for name in published:
+            common = [row for row in table9.rows() if row["model"] in times and row[f"{name}_ms"] is not None]
+            ours = [times[str(row["model"])] for row in common]
+            correlation = spearman(ours, [table9.number_in(row, f"{name}_ms") for row in common])
             cells.append(f"{correlation.rho_text}, {correlation.n}")
         rows.append((runtime, *cells))
-    return Table(columns, tuple(rows))
+    return Table((Column("latency measured here"), *columns), tuple(rows))
 
 
 def _measured(result: MeasuredResult, runtime: str, cost: str) -> list[NamedPoint]:
     """Latency over a cost, of the entries of a runtime that have a time and both costs."""
     points = []
     for item in result.measured:
-        if result.runtime_of(item) == runtime and None not in (item.metric("macs"), item.metric("params")):
-            network = table9.network_name(item)
-            name = table9.paper_name(network) or network
+        if item.runtime == runtime and None not in (item.metric("macs"), item.metric("params")):
+            name = table9.paper_name(item.network) or item.network
             points.append(NamedPoint(name, item.metric(cost) or 0.0, item.metric(MEDIAN) or 0.0))
     return points
-
-
-def _published(cost: str) -> list[NamedPoint]:
-    """Published mobile latency over a cost."""
-    return [
-        NamedPoint(str(row["model"]), 1e6 * table9.number_in(row, COSTS[cost]), table9.number_in(row, "mobile_ms"))
-        for row in table9.rows()
-        if row["mobile_ms"]
-    ]
-
-
-def _published_rows() -> list[tuple[str, ...]]:
-    """Table 1 as printed, then recomputed from table 9."""
-    names = ("flops_corr", "flops_p", "params_corr", "params_p")
-    printed = [
-        (f"published table 1, {row['latency']}", "21", *(str(row[name]) for name in names))
-        for row in read_published("table1_spearman")
-    ]
-    recomputed = [
-        _row(f"published table 9, {name}, {models}", *published_correlations(rows, name))
-        for name in table9.LATENCIES
-        for models, rows in (("models of figure 2", table9.figure2_models()), ("all models", table9.rows()))
-    ]
-    return [*printed, *recomputed]
 
 
 def _row(name: str, macs: Correlation, params: Correlation) -> tuple[str, ...]:

@@ -2,20 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
-from mobileone_core.reporting.document import MISSING, Column, Details, Document, Figure, Paragraph, Section, Table
+from mobileone_core.files import saved_text
+from mobileone_core.reporting.devices import devices_text, read_devices_csv
+from mobileone_core.reporting.document import MISSING, Column, Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures.style import Drawing, drawing
 from mobileone_core.reporting.measured.backbones import BackbonesView
-from mobileone_core.reporting.measured.cells import measured_files, read_measured_files
 from mobileone_core.reporting.measured.correlation import CorrelationView
 from mobileone_core.reporting.measured.levels import LevelsView
-from mobileone_core.reporting.measured.result import MeasuredResult, analyse_measured
+from mobileone_core.reporting.measured.result import MeasuredEntry, MeasuredResult, analyse_measured, runs_by_label
 from mobileone_core.reporting.measured.training import TrainingView
-from mobileone_core.reporting.measured.view import View, control_sentence, factor_columns
+from mobileone_core.reporting.measured.view import View, control_sentence, entries_table
 from mobileone_core.reporting.published import quoted_notes
+from mobileone_core.reporting.render.csv import FACTOR, csv_rows, csv_text, factor_columns, read_measured, rows_csv
+from mobileone_core.study.factor import level_text
 from mobileone_core.study.measured import MeasuredPlan
+from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord
 
 VIEWS: Mapping[str, View] = {
     "levels": LevelsView(),
@@ -24,6 +29,9 @@ VIEWS: Mapping[str, View] = {
     "training": TrainingView(),
 }
 LOAD = "host/load"
+FIXED = {"key", "run_id"}
+EVALUATION = ("variant", "data", "split", "form", "crop", "interpolation", "image_size", "sha256", "run_id")
+NUMBERS = ("top1", "images")
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,6 @@ class MeasuredKind:
     """Reports of measured studies, whose replicates are rounds."""
 
     version: int = 2
-    record_files = staticmethod(measured_files)
-    read_record = staticmethod(read_measured_files)
     analyse = staticmethod(analyse_measured)
 
     def suffix(self, plan: MeasuredPlan) -> str:
@@ -45,11 +51,50 @@ class MeasuredKind:
         rounds = f"{protocol.rounds} rounds of {_calls(protocol.burst)}"
         return f"protocol {protocol_name(protocol)}, {rounds}, {plan.study.base.size_text}"
 
+    def record_files(self, plan: MeasuredPlan, record: StudyRecord) -> dict[str, str]:
+        """Return cells.csv with one row per entry, without values if it has no run, evaluations.csv and devices.csv."""
+        runs = runs_by_label(plan, record)
+        cells = [
+            ({"key": plan.comparison.key, **factor_columns(entry.factors)}, runs[entry.label])
+            for entry in plan.spec.entries
+        ]
+        evaluations = sorted(
+            (*(getattr(row, name) for name in EVALUATION), *(repr(float(getattr(row, name))) for name in NUMBERS))
+            for row in record.evaluations
+        )
+        return {
+            "cells.csv": rows_csv(cells),
+            "evaluations.csv": csv_text([(*EVALUATION, *NUMBERS), *evaluations]) if evaluations else "",
+            "devices.csv": devices_text(record.devices) if record.devices else "",
+        }
+
+    def read_record(self, plan: MeasuredPlan, directory: Path) -> StudyRecord:
+        """Read what record_files returned. Raises KeyError or ValueError if it is of another plan."""
+        names = [factor.name for factor in plan.study.factors]
+        entries = {tuple(level_text(entry.factors[name]) for name in names): entry for entry in plan.spec.entries}
+        rows = []
+        for line in csv_rows((directory / "cells.csv").read_text(encoding="utf-8")):
+            entry = entries[tuple(line[FACTOR + name] for name in names)]
+            if line["key"] != plan.comparison.key:
+                raise ValueError(f"{line['key']} is not the comparison {plan.comparison.key}")
+            if line["run_id"]:
+                rows.append(CellRow(line["key"], 0, dict(entry.factors), line["run_id"], *read_measured(line, FIXED)))
+        evaluations = tuple(
+            EvaluationRow(
+                **{name: line[name] for name in EVALUATION}, top1=float(line["top1"]), images=float(line["images"])
+            )
+            for line in csv_rows(saved_text(directory / "evaluations.csv"))
+        )
+        devices = saved_text(directory / "devices.csv")
+        device_rows = read_devices_csv(devices) if devices else ()
+        return StudyRecord((), (), tuple(rows), evaluations=evaluations, devices=device_rows)
+
     def document(self, result: MeasuredResult) -> Document:
         """Return the report."""
         plan, study, view = result.plan, result.plan.study, VIEWS[result.plan.study.view]
         files = "The same table: `table.csv`, `table.tex`; every entry with all its metrics: `cells.csv`."
         rows = [item.row for item in result.entries if item.row]
+        summary = f"All entries of comparison {plan.comparison.key} with their runs"
         protocol = Paragraph(_protocol_text(result, self.setting(plan)))
         return Document(
             study.name,
@@ -68,7 +113,7 @@ class MeasuredKind:
             sections=[
                 *view.sections(result),
                 Section("Protocol and environment", (protocol, *environment_blocks(rows, "entries"))),
-                Section("Runs", (_runs(result),)),
+                Section("Runs", (Details(summary, (entries_table(result, _run),)),)),
             ],
             values={"n": str(result.rounds), "entries": str(len(result.measured))},
         )
@@ -103,9 +148,5 @@ def _protocol_text(result: MeasuredResult, setting: str) -> str:
     )
 
 
-def _runs(result: MeasuredResult) -> Details:
-    rows = [(*item.level_texts, f"`{item.row.run_id}`" if item.row else MISSING) for item in result.entries]
-    table = Table(
-        (*factor_columns(result), Column("run", is_text=True)), tuple(rows), labels=len(result.plan.study.factors)
-    )
-    return Details(f"All entries of comparison {result.plan.comparison.key} with their runs", (table,))
+def _run(_: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
+    return {Column("run", is_text=True): f"`{item.row.run_id}`" if item.row else MISSING}

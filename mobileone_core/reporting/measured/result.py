@@ -7,7 +7,6 @@ from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.benchmark.spec import Entry
 from mobileone_core.benchmark.step_cell import StepCell
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.reporting.document import MISSING
 from mobileone_core.reporting.environment import is_within_tolerance, names_device
 from mobileone_core.reporting.published import PublishedValue, published_values
 from mobileone_core.study.factor import level_label, level_text
@@ -67,9 +66,16 @@ class MeasuredEntry:
         return self.metric(self.entry.cell.control_metric)
 
     @property
-    def level_texts(self) -> tuple[str, ...]:
-        """The levels of all factors as printed."""
-        return tuple(map(level_text, self.entry.factors.values()))
+    def network(self) -> str:
+        """The name of its network."""
+        return str(
+            self.entry.factors.get("model", getattr(self.entry.cell.parts.get("network"), "model", self.entry.label))
+        )
+
+    @property
+    def runtime(self) -> str:
+        """The name of the runtime that executes it."""
+        return self.entry.cell.runtime_name
 
 
 @dataclass(frozen=True)
@@ -92,23 +98,15 @@ class MeasuredResult:
         """Number of rounds, the replicates of a measured study."""
         return self.plan.spec.protocol.rounds
 
-    def rounds_text(self, item: MeasuredEntry) -> str:
-        """Return the number of rounds an entry was measured in."""
-        return MISSING if item.unmeasured else str(self.rounds)
-
-    def runtime_of(self, item: MeasuredEntry) -> str:
-        """Return the name of the runtime that executes an entry."""
-        return item.entry.cell.runtime_name
-
     @property
     def runtimes(self) -> tuple[str, ...]:
         """All runtimes in the order of the plan."""
-        return tuple(dict.fromkeys(map(self.runtime_of, self.entries)))
+        return tuple(dict.fromkeys(item.runtime for item in self.entries))
 
     def name_of(self, item: MeasuredEntry) -> str:
         """Return an entry's levels as text, without the runtime unless it is the only factor."""
-        levels = {name: level for name, level in item.entry.factors.items() if name != RUNTIME}
-        return ", ".join(map(level_text, (levels or item.entry.factors).values()))
+        levels = [level for name, level in item.entry.factors.items() if name != RUNTIME]
+        return ", ".join(map(level_text, levels or item.entry.factors.values()))
 
     def reference_of(self, item: MeasuredEntry) -> MeasuredEntry | None:
         """Return the entry that the ratio of this one refers to."""
@@ -123,10 +121,10 @@ class MeasuredResult:
 
         NOT_JUDGED if the A/A control of the entry's reference is missing or exceeds 3 %; "-" without a ratio.
         """
-        reference = self.reference_of(item)
-        control = reference.control if reference else None
         if ratio is None:
             return "-"
+        reference = self.reference_of(item)
+        control = reference.control if reference else None
         if control is None or not is_within_tolerance(control):
             return NOT_JUDGED
         if ratio.low <= 1 <= ratio.high:
@@ -160,20 +158,24 @@ class MeasuredResult:
         return value.value / base.value if value and base else None
 
 
-def analyse_measured(plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
-    """Join a plan with the rows of its comparison; an entry with two runs is a problem and counts as missing."""
+def runs_by_label(plan: MeasuredPlan, record: StudyRecord) -> dict[str, list[CellRow]]:
+    """Return the rows of the plan's comparison by the label of their entry."""
     rows: dict[str, list[CellRow]] = {entry.label: [] for entry in plan.spec.entries}
     for row in record.comparison:
-        label = level_label(row.factors)
-        if row.key == plan.comparison.key and label in rows:
+        if row.key == plan.comparison.key and (label := level_label(row.factors)) in rows:
             rows[label].append(row)
+    return rows
+
+
+def analyse_measured(plan: MeasuredPlan, record: StudyRecord) -> MeasuredResult:
+    """Join a plan with the rows of its comparison; an entry with two runs is a problem and counts as missing."""
+    rows = runs_by_label(plan, record)
     problems = [
         f"comparison {plan.comparison.key} has {len(runs)} runs of {label}, where one is allowed"
         for label, runs in rows.items()
         if len(runs) > 1
     ]
-    entries = [
-        MeasuredEntry(entry, runs[0] if len(runs := rows[entry.label]) == 1 else None) for entry in plan.spec.entries
-    ]
+    single = {label: runs[0] for label, runs in rows.items() if len(runs) == 1}
+    entries = [MeasuredEntry(entry, single.get(entry.label)) for entry in plan.spec.entries]
     further = [text for text in problems if text not in record.problems]
     return MeasuredResult(plan, tuple(entries), (*record.problems, *further), record.evaluations, record.devices)

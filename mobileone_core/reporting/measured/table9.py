@@ -1,12 +1,12 @@
 """Table 9 of the paper next to the entries of a measured study: which row an entry is, and how our network differs."""
 
 from mobileone_core.latency.zoo import ZOO
-from mobileone_core.reporting.measured.result import MeasuredEntry, MeasuredResult
+from mobileone_core.reporting.measured.result import MeasuredResult
 from mobileone_core.reporting.published import Row, read_published
 
 # Rows of table 9 that figure 2 leaves out.
 LEFT_OUT = ("Mobileformer-96", "ConViT-tiny", "MobileNetV2-x1.4", "MobileNeXt-x1.0")
-LATENCIES = {"mobile": "mobile_ms", "cpu": "cpu_ms", "gpu": "gpu_ms"}
+LATENCIES = ("mobile", "cpu", "gpu")  # columns with _ms
 
 
 def rows() -> tuple[Row, ...]:
@@ -30,14 +30,7 @@ def paper_name(network: str) -> str:
     return title if any(row["model"] == title for row in rows()) else ""
 
 
-def network_name(item: MeasuredEntry) -> str:
-    """Return the name of an entry's network."""
-    entry = item.entry
-    return str(entry.factors.get("model", getattr(entry.cell.parts.get("network"), "model", entry.label)))
-
-
 def network_notes(result: MeasuredResult) -> list[str]:
     """Return notes on libraries' networks that differ from the published ones."""
-    names = dict.fromkeys(map(network_name, result.entries))
-    notes = {ZOO[name].title: ZOO[name].note for name in names if name in ZOO}
+    notes = {ZOO[item.network].title: ZOO[item.network].note for item in result.entries if item.network in ZOO}
     return [f"*Measured network* {title}: {note}." for title, note in notes.items() if note]

@@ -1,15 +1,14 @@
 """A view says what the report of a measured study shows; here are its interface and the texts that all views share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
-from mobileone_core.reporting.document import Column, Section, Table, joined
+from mobileone_core.benchmark.samples import Estimate
+from mobileone_core.reporting.document import MISSING, Column, Section, Table, joined
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, tag_values
-from mobileone_core.reporting.measured.result import ALIKE, NOT_JUDGED, MeasuredResult
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from mobileone_core.reporting.figures import style
+from mobileone_core.reporting.measured.result import ALIKE, NOT_JUDGED, MeasuredEntry, MeasuredResult
+from mobileone_core.study.factor import level_text
 
 JUDGED = (
     "An entry is called slower or faster where the interval excludes 1 and the ratio differs from 1 by more than the "
@@ -54,7 +53,7 @@ class View(ABC):
         return ()
 
     @abstractmethod
-    def figure(self, result: MeasuredResult) -> "Figure":
+    def figure(self, result: MeasuredResult) -> style.Figure:
         """Draw the figure."""
 
 
@@ -87,6 +86,30 @@ def by_verdict(result: MeasuredResult, names: Mapping[str, Sequence[str]], link:
     return [f"{texts.get(verdict, verdict)}{link}{joined(items)}" for verdict, items in names.items()]
 
 
-def factor_columns(result: MeasuredResult) -> list[Column]:
-    """Return one column per factor."""
-    return [Column(factor.name) for factor in result.plan.study.factors]
+def entries_table(
+    result: MeasuredResult, cells: Callable[[MeasuredResult, MeasuredEntry], Mapping[Column, str]]
+) -> Table:
+    """Return a table with one row per entry: the level of every factor, then the cells of the entry."""
+    rows = []
+    for item in result.entries:
+        levels = {Column(name): level_text(level) for name, level in item.entry.factors.items()}
+        rows.append({**levels, **cells(result, item)})
+    return Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), labels=len(result.plan.study.factors))
+
+
+def number_text(value: float | None, digits: str = "#.3g") -> str:
+    """Format a value with three digits, all digits from 1000 on."""
+    return MISSING if value is None else format(value, digits if abs(value) < 1000 else ",.0f").rstrip(".")
+
+
+def estimate_text(value: Estimate | None, digits: str = "#.3g") -> str:
+    """Format a value with its interval."""
+    if value is None:
+        return MISSING
+    middle, low, high = (number_text(item, digits) for item in (value.value, value.low, value.high))
+    return middle if value.low == value.high else f"{middle} [{low}, {high}]"
+
+
+def count_text(value: float | None) -> str:
+    """Format a count."""
+    return MISSING if value is None else f"{value:,.0f}"

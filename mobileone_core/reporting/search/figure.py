@@ -1,18 +1,12 @@
 """The figure of a search: accuracy over deployed latency, by generation, with both fronts."""
 
-from typing import TYPE_CHECKING
-
 from mobileone_core.reporting.figures import style
-from mobileone_core.reporting.search.result import Candidate, SearchResult
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from mobileone_core.reporting.search.result import SearchResult
 
 LEFT = 0.09
 
 
-def search_figure(result: SearchResult) -> "Figure":
+def search_figure(result: SearchResult) -> style.Figure:
     """Draw validation, by which the search chose, on the left, and test of the finalists on the right."""
     figure, grid = style.canvas(style.HEIGHT + 0.4, 1, 2, left=LEFT, right=0.98, bottom=0.12, top=0.82, wspace=0.22)
     left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
@@ -27,46 +21,30 @@ def search_figure(result: SearchResult) -> "Figure":
     return figure
 
 
-def _validation(axes: "Axes", result: SearchResult) -> None:
+def _validation(axes: style.Axes, result: SearchResult) -> None:
     for number in range(1 + len(result.plan.proposed)):
         points = [item.point for item in result.candidates if item.generation == number and item.point]
-        is_hand_made = number == 0
-        axes.scatter(
-            [point.latency for point in points],
-            [100 * point.accuracy for point in points],
-            color=style.PUBLISHED if is_hand_made else style.level_color(number),
-            marker="D" if is_hand_made else "o",
-            s=22,
-            label="hand-made" if is_hand_made else f"generation {number}",
-            zorder=3,
+        x, y = [point.latency for point in points], [100 * point.accuracy for point in points]
+        color, mark, label = (style.level_color(number), "o", f"generation {number}")
+        if number == 0:
+            color, mark, label = (style.PUBLISHED, "D", "hand-made")
+        axes.scatter(x, y, color=color, marker=mark, s=22, label=label, zorder=3)
+    for searched, color in ((True, style.level_color(1)), (False, style.PUBLISHED)):
+        front = sorted(
+            (item.point for item in result.on_front(searched=searched) if item.point), key=lambda point: point.latency
         )
-    _line(axes, result.on_front(searched=True), style.level_color(1))
-    _line(axes, result.on_front(searched=False), style.PUBLISHED)
+        x, y = [point.latency for point in front], [100 * point.accuracy for point in front]
+        axes.plot(x, y, color=color, linewidth=1, drawstyle="steps-post", zorder=2)
     axes.legend(fontsize=7, loc="lower right")
 
 
-def _line(axes: "Axes", front: list[Candidate], color: str) -> None:
-    """Draw a front as steps around the area that it dominates."""
-    points = sorted((item.point for item in front if item.point), key=lambda point: point.latency)
-    latencies, accuracies = [point.latency for point in points], [100 * point.accuracy for point in points]
-    axes.plot(latencies, accuracies, color=color, linewidth=1, drawstyle="steps-post", zorder=2)
-
-
-def _test(axes: "Axes", result: SearchResult) -> None:
+def _test(axes: style.Axes, result: SearchResult) -> None:
     for item in result.finalists:
         if item.point is None or item.ratio is None:
             continue
-        color = style.level_color(1) if item.candidate.is_searched else style.PUBLISHED
+        color, mark = (style.level_color(1), "o") if item.candidate.is_searched else (style.PUBLISHED, "D")
         height, ratio = 100 * item.point.accuracy, item.ratio
         half = None if item.test.high is None else 100 * (item.test.high - item.point.accuracy)
-        axes.errorbar(
-            ratio.value,
-            height,
-            half,
-            style.interval_ends(ratio.value, (ratio.low, ratio.high)),
-            fmt="o" if item.candidate.is_searched else "D",
-            color=color,
-            markersize=4,
-            linewidth=1,
-        )
+        ends = style.interval_ends(ratio.value, (ratio.low, ratio.high))
+        axes.errorbar(ratio.value, height, half, ends, fmt=mark, color=color, markersize=4, linewidth=1)
         axes.annotate(item.name, (ratio.value, height), (4, 3), textcoords="offset points", fontsize=7)

@@ -1,19 +1,25 @@
 """How a search is reported: its document."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from mobileone_core.benchmark.spec import Entry
+from mobileone_core.files import saved_text
 from mobileone_core.reporting.document import Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures.style import Drawing, drawing
-from mobileone_core.reporting.search.cells import read_search, search_files
+from mobileone_core.reporting.render.csv import csv_rows, factor_columns, read_measured, rows_csv
+from mobileone_core.reporting.search.answer import candidates_table, finalist_runs_table, networks_table, verdict
 from mobileone_core.reporting.search.figure import search_figure
 from mobileone_core.reporting.search.result import SearchResult, analyse_search
-from mobileone_core.reporting.search.table import candidates_table, finalist_runs_table, networks_table
-from mobileone_core.reporting.search.verdict import verdict
 from mobileone_core.study.factor import level_text
+from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
+
+FIXED = {"key", "seed", "arm", "run_id"}
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,6 @@ class SearchKind:
     """Reports of searches, whose rows are networks; an unfinished search shows all networks so far."""
 
     version: int = 2
-    record_files = staticmethod(search_files)
-    read_record = staticmethod(read_search)
     analyse = staticmethod(analyse_search)
 
     def suffix(self, plan: SearchPlan) -> str:
@@ -37,6 +41,43 @@ class SearchKind:
             f"{study.search_seed}, {study.generations} generations of {study.population}, then {study.seeds} further "
             "seeds"
         )
+
+    def record_files(self, plan: SearchPlan, record: StudyRecord) -> dict[str, str]:
+        """Return cells.csv with a row per cell and comparison.csv with a row per network measured.
+
+        A cell or network that is not finished has a row without values.
+        """
+        cells = [
+            (
+                {"key": cell.key, "seed": cell.seed, **factor_columns(cell.factors)},
+                [row for row in record.rows if row.key == cell.key],
+            )
+            for cell in plan.cells
+        ]
+        entries = [
+            (
+                {"key": key, "arm": entry.label, **factor_columns(entry.factors)},
+                [row for row in record.comparison if row.key == key and dict(row.factors) == dict(entry.factors)],
+            )
+            for key, entry in _entries(plan)
+        ]
+        return {"cells.csv": rows_csv(cells), "comparison.csv": rows_csv(entries)}
+
+    def read_record(self, plan: SearchPlan, directory: Path) -> StudyRecord:
+        """Read what record_files returned. Raises KeyError or ValueError if it is of another plan."""
+        cells = {cell.key: (cell.seed, cell.factors) for cell in plan.cells}
+        levels = {(key, entry.label): entry.factors for key, entry in _entries(plan)}
+        rows = [
+            CellRow(line["key"], *cells[line["key"]], line["run_id"], *read_measured(line, FIXED))
+            for line in csv_rows((directory / "cells.csv").read_text(encoding="utf-8"))
+            if line["run_id"]
+        ]
+        compared = [
+            CellRow(line["key"], 0, levels[line["key"], line["arm"]], line["run_id"], *read_measured(line, FIXED))
+            for line in csv_rows(saved_text(directory / "comparison.csv"))
+            if line["run_id"]
+        ]
+        return StudyRecord(tuple(rows), (), tuple(compared))
 
     def document(self, result: SearchResult) -> Document:
         """Return the report."""
@@ -103,3 +144,7 @@ def _method(result: SearchResult) -> str:
         f"networks, the reference and a second copy of the reference, interleaved in {protocol.rounds} rounds of "
         f"{protocol.burst} calls. Ratios to the reference enter the search, so that generations are comparable."
     )
+
+
+def _entries(plan: SearchPlan) -> Iterator[tuple[str, Entry[Any]]]:
+    return ((planned.key, entry) for planned in plan.comparisons for entry in planned.spec.entries)

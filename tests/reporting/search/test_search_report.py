@@ -4,8 +4,8 @@ import pytest
 
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.report import read_report, write_index, write_report
+from mobileone_core.reporting.search.answer import verdict
 from mobileone_core.reporting.search.result import analyse_search
-from mobileone_core.reporting.search.verdict import verdict
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search import SearchStudy
