@@ -1,5 +1,7 @@
 """Every study runs from its command to its report, in small, and a second time does nothing."""
 
+import contextlib
+import io
 import runpy
 import subprocess
 import sys
@@ -27,26 +29,60 @@ TRAINED = [study for study in STUDIES if isinstance(declared(study), Study)]
 SEARCHED = [study for study in STUDIES if isinstance(declared(study), SearchStudy)]
 MEASURED = [study for study in STUDIES if isinstance(declared(study), MeasuredStudy)]
 SMALL = {
-    Study: ("--seeds", "1", "--epochs", "2"),
+    Study: ("--seeds", "1", "--epochs", "2", "--image-size", "16"),
     MeasuredStudy: ("--rounds", "6", "--burst", "1"),
-    SearchStudy: ("--seeds", "1", "--epochs", "2", "--generations", "1", "--population", "2"),
+    SearchStudy: ("--seeds", "1", "--epochs", "1", "--ema-decay", "0", "--generations", "1", "--population", "2"),
 }
-# Of the measured ones, networks enough for every kind of row: ours, another library's, a gap.
+# Levels enough for every kind of row. Of the networks: ours, another library's, a gap.
 FEWER = {
-    "reparam_latency": ("--model", "mobileone_s0", "mobileone_s1", "--image-size", "96"),
-    "metric_correlation": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "repvgg_a0", "mobileformer_52"),
-    "training_cost": ("--variant", "s1", "--k", "1", "2", "--batch-size", "16", "--image-size", "32", "--threads", "1"),
-    "backbone_comparison": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "repvgg_a0", "mobileformer_52"),
+    "activation": ("--activation", "relu", "silu", "dynamic_shift_max"),
+    "branch_count": ("--k", "1", "2", "16"),
+    "activation_latency": ("--activation", "relu", "se_relu", "dynamic_relu_b_rank5", "--image-size", "32"),
+    "block_latency": ("--image-size", "32"),
+    "reparam_latency": ("--model", "mobileone_s0", "--image-size", "64", "--form", "deployed", "train", "train-k2"),
+    "metric_correlation": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "mobileformer_52"),
+    "training_cost": (
+        "--variant",
+        "tiny",
+        "--k",
+        "1",
+        "2",
+        "--batch-size",
+        "16",
+        "--image-size",
+        "32",
+        "--threads",
+        "1",
+    ),
+    "backbone_comparison": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "mobileformer_52"),
 }
+AS_COMMANDS = ("branch_count", "block_latency")  # one of each kind of cell; the others run in this process
 
 
 def run(study, *options):
-    command = [sys.executable, str(ROOT / "studies" / f"{study}.py"), *SMALL[type(declared(study))]]
-    command += [*FEWER.get(study, ()), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    """Output of `python studies/STUDY.py OPTIONS`."""
+    path = str(ROOT / "studies" / f"{study}.py")
+    return (run_command if study in AS_COMMANDS else run_here)(
+        [path, *SMALL[type(declared(study))], *FEWER.get(study, ()), *options]
+    )
+
+
+def run_command(words):
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
+
+
+def run_here(words):
+    """The same in this process, whose imports and fork server all studies share."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(words[0], run_name="__main__")
+    assert ended.value.code == 0, out.getvalue()
+    return out.getvalue()
 
 
 @pytest.mark.slow
