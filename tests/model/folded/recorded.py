@@ -1,6 +1,7 @@
 """Blocks recorded during a training: their inputs, and the gradients of their branches' sums."""
 
 import copy
+import functools
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +19,7 @@ HALF_UNIT = 2.0**-24  # what rounding an exact result to float32 may cost: no pa
 QUANTITIES = ("output", "to input", "to parameters", "running mean", "running variance")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recorded:
     """A block at some step of a training, what it was given (N, C, H, W) and the gradient of its branches' sum."""
 
@@ -114,13 +115,18 @@ def errors_by_path(recorded, autocast=False):
 
     Under autocast to bfloat16 a block is given bfloat16, as by the block before it and the one after it.
     """
+    given, truth, branches = branches_and_truth(recorded, autocast)
+    return {"branches": branches, "folded": relative_errors(summed(given, "folded", autocast=autocast), truth)}
+
+
+@functools.cache
+def branches_and_truth(recorded, autocast):
+    """What a block is given, its results by the branches in float64, and the branches' errors."""
     dtype = torch.bfloat16 if autocast else torch.float32
     given = replace(recorded, x=recorded.x.to(dtype), to_sum=recorded.to_sum.to(dtype))
     truth = summed(given, "branches", torch.float64)
-    return {
-        path: {
-            name: float((value - truth[name]).norm() / truth[name].norm())
-            for name, value in summed(given, path, autocast=autocast).items()
-        }
-        for path in ("branches", "folded")
-    }
+    return given, truth, relative_errors(summed(given, "branches", autocast=autocast), truth)
+
+
+def relative_errors(results, truth):
+    return {name: float((value - truth[name]).norm() / truth[name].norm()) for name, value in results.items()}

@@ -24,9 +24,9 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def recordings():
-    """Every block of the embedded default from the start to the end of twelve epochs, and of S0 in its first ones."""
-    tiny = record_training(changes={"recipe.epochs": 12}, steps=(0, 35, 107, 215))
-    s0 = record_training("s0", DataSpec(image_size=64), {"recipe.batch_size": 16, "recipe.epochs": 1}, steps=(0, 40))
+    """Every block of the embedded default from the start to the end of six epochs, and of S0 in its first steps."""
+    tiny = record_training(changes={"recipe.epochs": 6}, steps=(0, 35, 107))
+    s0 = record_training("s0", DataSpec(image_size=64), {"recipe.batch_size": 16, "recipe.epochs": 1}, steps=(12,))
     return [*tiny, *s0]
 
 
