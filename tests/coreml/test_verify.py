@@ -36,11 +36,12 @@ def test_placements_of_se(se, deployed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["s0", "s1", "s2", "s3", "s4"])
+@pytest.mark.parametrize("variant", ["s0", "s4"])
 def test_variants(variant, deployed, tmp_path):
-    network = deployed(variant, classes=1000, pixels=64)
+    """The narrowest and the widest, which alone has SE: those between them differ in nothing but their widths."""
+    network = deployed(variant, classes=1000, pixels=32)
     for precision in ("float16", "float32"):
-        found = export_package(network, tmp_path / "a.mlpackage", Options(64, precision), {}).verification
+        found = export_package(network, tmp_path / "a.mlpackage", Options(32, precision), {}).verification
         assert found.error <= TOLERANCE
 
 
@@ -138,11 +139,11 @@ def unknown_mode(spec):
 
 FAULTS = {
     "gelu": (swap_gelu, "outputs differ"),
-    "bias": (drop_bias, "has no bias"),
+    "bias": (drop_bias, "has no constant bias"),
     "stride": (change_stride, "outputs differ"),
-    "swapped": (swap_weights, "are not the network's"),
+    "swapped": (swap_weights, "differ from the network's"),
     "census": (add_operator, "gelu 12 instead of 11"),
-    "mode": (unknown_mode, "operator gelu: mode = 'FAST' is not known"),
+    "mode": (unknown_mode, "operator gelu: mode = 'FAST' is not supported"),
 }
 
 
@@ -169,7 +170,7 @@ def test_one_changed_weight_is_found(converted, tmp_path):
     needle = network.stages[1][0].reparam_conv.weight.detach().numpy().tobytes()
     blob[blob.index(needle)] ^= 1
     (package / WEIGHTS).write_bytes(bytes(blob))
-    with pytest.raises(NotVerifiedError, match=r"stages\.1\.0\.reparam_conv\.weight: 1 of \d+ numbers"):
+    with pytest.raises(NotVerifiedError, match=r"stages\.1\.0\.reparam_conv\.weight: 1 of \d+ values"):
         verify(package, network, Options(32, "float32"))
 
 
