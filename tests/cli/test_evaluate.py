@@ -123,6 +123,7 @@ def assert_measured(run, expected):
     assert run.data.metrics["time/images_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_the_oracle_tells_readings_and_ranks_apart(oracle):
     usual, other = (oracle[1][how] for how in (USUAL, OTHER))
     assert usual[:2] == pytest.approx((0.5, 0.6), abs=0.02)
@@ -150,6 +151,7 @@ def test_every_layout_and_form_gives_what_timm_gives(layout, form, imagenet, fil
     assert run.info.run_id in out
 
 
+@pytest.mark.slow
 def test_the_whole_path_in_a_process_of_its_own(imagenet, files, oracle, runs):
     """timm's file in train form, with another crop and interpolation."""
     arguments = options(imagenet, files["timm"], runs, "--crop", "0.7", "--interpolation", "bicubic")

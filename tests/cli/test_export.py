@@ -157,6 +157,7 @@ def test_labels(tmp_path):
             class_labels(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_export_leaves_no_package(number, weights, tmp_path):
     process = subprocess.Popen(

@@ -125,6 +125,7 @@ def run(command, *arguments):
     return ended.value.code
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registered")
 def test_it_is_planned_run_and_reported(tmp_path, capsys):
     places = ["--runs", str(tmp_path / "runs"), "--reports", str(tmp_path / "reports")]

@@ -61,10 +61,12 @@ def growth(loaders: Loaders, kept: list[torch.Tensor] | None = None) -> int:
     return max(taken[LATE][pid] - taken[EARLY][pid] for pid in taken[EARLY])
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_epochs(loaders: Loaders):
     assert growth(loaders) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(multiprocessing.get_all_start_methods()[0] != "fork", reason="workers inherit the leak by fork")
 def test_a_leak_in_the_workers_is_seen(loaders: Loaders, monkeypatch: pytest.MonkeyPatch):
     honest, kept = StreamDataset.item, []
@@ -78,5 +80,6 @@ def test_a_leak_in_the_workers_is_seen(loaders: Loaders, monkeypatch: pytest.Mon
     assert growth(loaders) > TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_leak_in_the_main_process_is_seen(loaders: Loaders):
     assert growth(loaders, kept=[]) > TOLERANCE

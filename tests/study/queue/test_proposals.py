@@ -46,6 +46,7 @@ def test_an_exhausted_space_gives_what_is_left(sampler):
     assert propose(sampler, 0, SIZES, after(1), 3, lambda _: False) == ()
 
 
+@pytest.mark.slow
 def test_a_search_by_results_differs_from_chance_and_from_other_results():
     sizes = {str(number): 10 for number in range(6)}
     every = [MeasuredCandidate((index % 10,) * 6, Point(index / 10, 1.0), 1) for index in range(10)]
