@@ -169,3 +169,10 @@ def test_a_gpu_measures_the_same_things(results):
     for item in measure_steps(spec_of(*cells)):
         assert set(item.metrics) == set(results[item.label].metrics)
         assert item.tags["device"].startswith("cuda:0 ")
+
+
+@pytest.mark.parametrize("cell", [TINY, TIMM, replace(TIMM, path="timm")], ids=["tiny", "s1", "timm"])
+def test_building_a_step_leaves_the_random_state_alone(cell):
+    before = torch.get_rng_state()
+    build_step(cell)
+    assert torch.equal(torch.get_rng_state(), before)

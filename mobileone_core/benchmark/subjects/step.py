@@ -96,7 +96,7 @@ def build_step(cell: StepCell) -> TrainingStep:
     """A step of plain SGD at LEARNING_RATE: forward, cross entropy, backward, update.
 
     Two cells of the same variant, k, classes and images have the same weights and images, whatever cell.path is.
-    Only path timm changes torch's random state. Raises InputError if timm lacks the network, or for a missing device.
+    Torch's random state does not change. Raises InputError if timm lacks the network, or for a missing device.
     """
     device = step_device(cell)
     layout = torch.channels_last if cell.channels_last else torch.contiguous_format
@@ -104,7 +104,7 @@ def build_step(cell: StepCell) -> TrainingStep:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(SEED, "init"))
         model = build_model(cell.model, cell.num_classes, "branches" if cell.path == "timm" else cell.path)
-    network = timm_twin(model, cell.variant, cell.num_classes) if cell.path == "timm" else model
+        network = timm_twin(model, cell.variant, cell.num_classes) if cell.path == "timm" else model
     network = network.to(device, memory_format=layout)  # type: ignore[call-overload]
     size = (cell.batch_size, cell.model.in_channels, cell.image_size, cell.image_size)
     images = noise(size, SEED, "images").to(device, memory_format=layout)
