@@ -80,7 +80,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Setup:
-    """Where and how a run works."""
+    """Where and how a run works: workspace, worker processes, execution, data directory, teachers' weight files."""
 
     workspace: Workspace
     workers: int = 1  # processes
