@@ -30,7 +30,7 @@ ENGINES = {"torch", "torchvision", "timm", "pytorch_lightning", "optuna", "mlflo
 HEAVY = ENGINES | {"seaborn", "matplotlib", "pandas", "scipy", "sklearn", "onnx", "onnxruntime"}
 # What --help, --plan and status import, with all that these import in turn.
 ENTRY_POINTS = ("__init__", "cli/console", "cli/options/", "cli/commands/run", "study/__init__",
-                "study/status", "study/kinds", "study/run/runner", "model/cost", "training/cell")  # fmt: skip
+                "study/run/progress", "study/kinds", "study/run/runner", "model/cost", "training/cell")  # fmt: skip
 # A report needs neither networks nor engines.
 NO_TORCH = ("reporting/", "study/statistics", "study/effects")
 

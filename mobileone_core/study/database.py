@@ -5,11 +5,13 @@ SQLite, or another process, may read the file.
 """
 
 import contextlib
+import fcntl
 import importlib.util
+import os
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mobileone_core.errors import InputError
@@ -17,6 +19,7 @@ from mobileone_core.study.workspace import one_line, redacted
 from mobileone_core.training.cell import SCHEMA
 
 PREFIX = "sqlite:///"
+ADVISORY_KEY = 0x6D6F62696C65  # key of the planner's advisory lock in PostgreSQL
 LOCK_TIMEOUT = 120.0  # seconds to wait for a locked database
 
 
@@ -30,8 +33,22 @@ def database_exists(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
+def create_file(url: str, create: Callable[[str], None]) -> None:
+    """Create an SQLite file unless it exists, or url names another database.
+
+    create(url) writes it under another name; it is renamed when complete, so that no process sees a half-made one.
+    """
+    path = sqlite_path(url)
+    if path is not None and not database_exists(path):
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
+        create(f"{PREFIX}{unfinished}")
+        unfinished.replace(path)
+
+
 def require_database(path: Path) -> None:
-    """Raise InputError if a file is not a readable SQLite database."""
+    """Raise InputError if a record's file was not written yet or is not a readable SQLite database."""
+    if not database_exists(path):
+        raise InputError(f"{path}: no record here yet; run a study first")
     with open_readonly(path):
         pass
 
@@ -45,8 +62,7 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            connection = stack.enter_context(contextlib.closing(_connect(path, "ro")))
-            _read_header(connection)
+            connection = stack.enter_context(_connected(path, "ro"))
         except sqlite3.DatabaseError as error:
             code = error.sqlite_errorcode & 0xFF
             if code == sqlite3.SQLITE_NOTADB:
@@ -96,12 +112,50 @@ def has_table(kind: str, url: str, table: str) -> bool:
         raise database_error(kind, url, error) from error
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT)
+@contextlib.contextmanager
+def planning(runs: Path, url: str) -> Iterator[None]:
+    """Hold the planner's locks: a file in the runs directory, then an advisory lock of the database at url.
+
+    Half-made database files of planners that were killed are deleted. Raises InputError if the runs directory cannot be
+    written, and SQLAlchemy's errors if the database server cannot be used.
+    """
+    path = runs / ".planner.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    except OSError as error:
+        raise InputError(f"runs: cannot write to {str(runs)!r} ({error.strerror})") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for unfinished in runs.glob(".*.new*"):
+            unfinished.unlink(missing_ok=True)
+        with advisory_lock(url):
+            yield
 
 
-def _read_header(connection: sqlite3.Connection) -> None:
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+@contextlib.contextmanager
+def advisory_lock(url: str) -> Iterator[None]:
+    """On PostgreSQL, make planners of other machines wait; no lock on any other database."""
+    if not url.startswith("postgresql"):
+        yield
+        return
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(ADVISORY_KEY)))
+            yield
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    url = f"{path.as_uri()}?mode={mode}"
+    with contextlib.closing(sqlite3.connect(url, uri=True, timeout=LOCK_TIMEOUT)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield connection
 
 
 def _journal(path: Path) -> Path:
@@ -117,6 +171,5 @@ def _rolled_back_copy(path: Path) -> Iterator[sqlite3.Connection]:
             path, mode = Path(directory) / path.name, "rw"
         else:  # the journal is gone: another process has rolled it back meanwhile
             mode = "ro"
-        with contextlib.closing(_connect(path, mode)) as connection:
-            _read_header(connection)
+        with _connected(path, mode) as connection:
             yield connection

@@ -11,7 +11,7 @@ from typing import Literal
 
 from mobileone_core.study.database import check_revision, database_exists, open_readonly, sqlite_path
 from mobileone_core.study.factor import Level, level_text
-from mobileone_core.study.plan import Plan, Queued, Role
+from mobileone_core.study.plan import Plan, Role
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.trials import VOID, TrialView
 from mobileone_core.study.record.access import is_recorded, record_exists
@@ -19,9 +19,10 @@ from mobileone_core.study.workspace import Workspace
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
-# attributes of a trial that are shown: all except the spec
-OF_CELL = ("cell", "role", "needs", "seed", "factors", "variant", "epochs", "attempt")
-SHOWN = (*OF_CELL, "runs", "run", "error", "warning", "owner")
+SHOWN = (
+    "cell", "role", "needs", "seed", "factors", "variant", "epochs", "attempt",
+    "runs", "run", "error", "warning", "owner",
+)  # attributes of a trial; all except the spec  # fmt: skip
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 
 
@@ -66,12 +67,10 @@ class CellState:
 
 
 def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
-    """State of the teachers, cells and comparisons of a plan, in its order.
-
-    Raises InputError if the queue cannot be read.
-    """
+    """State of all that a plan queues, in the plan's order. Raises InputError if the queue cannot be read."""
     states = {item.key: item for item in study_states(workspace, plan.queue)}
-    return [states.get(cell.key) or _missing(cell) for cell in plan.queued]
+    names = ("key", "seed", "factors", "variant", "role", "needs", "epochs")
+    return [states.get(cell.key) or CellState(**{name: getattr(cell, name) for name in names}) for cell in plan.queued]
 
 
 def waiting_for_failed(states: Sequence[CellState]) -> list[CellState]:
@@ -127,38 +126,16 @@ def fold(trials: Iterable[TrialView]) -> list[CellState]:
 
 
 def _of_cell(key: str, trials: Sequence[TrialView]) -> CellState:
-    for wanted in OF_TRIAL:
-        chosen = next((item for item in trials if item.state == wanted), None)
-        if chosen:
-            break
-    else:
-        chosen = trials[-1]
+    chosen = next((item for wanted in OF_TRIAL for item in trials if item.state == wanted), trials[-1])
     of = chosen.attributes
     return CellState(
         key=key,
-        seed=of["seed"],
-        factors=of["factors"],
         state=OF_TRIAL.get(chosen.state, "failed" if "error" in of else "missing"),
-        variant=of["variant"],
-        role=of.get("role", "cell"),
-        needs=chosen.needs,
         trial=chosen.number,
-        attempt=of["attempt"],
-        runs=chosen.runs,
-        epoch=chosen.epoch,
-        epochs=of["epochs"],
-        value=chosen.value,
         owner=Owner.read(of.get("owner")),
-        error=of.get("error", ""),
-        warning=of.get("warning", ""),
-        started=chosen.started,
-        ended=chosen.ended,
-    )
-
-
-def _missing(cell: Queued) -> CellState:
-    return CellState(
-        cell.key, cell.seed, cell.factors, "missing", cell.variant, cell.role, cell.needs, epochs=cell.epochs
+        **{name: of[name] for name in ("seed", "factors", "variant", "attempt", "epochs")},
+        **{name: of[name] for name in ("role", "error", "warning") if name in of},
+        **{name: getattr(chosen, name) for name in ("needs", "runs", "epoch", "value", "started", "ended")},
     )
 
 
@@ -176,32 +153,25 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
 def _views(connection: sqlite3.Connection, study: str) -> Iterator[TrialView]:
     """Read the trials of a study from Optuna's tables, in one transaction."""
     connection.execute("BEGIN")
-    of_study = "JOIN trials USING (trial_id) JOIN studies USING (study_id) WHERE study_name = ?"
-    query = (
-        """SELECT trial_id, '{' || group_concat('"' || key || '":' || value_json) || '}' FROM trial_user_attributes """
-        f"{of_study} AND key IN ({', '.join('?' * len(SHOWN))}) GROUP BY trial_id"
-    )
-    attributes = {trial: json.loads(text) for trial, text in connection.execute(query, (study, *SHOWN))}
-    query = (
-        f"SELECT trial_id, max(step), intermediate_value FROM trial_intermediate_values {of_study} GROUP BY trial_id"
-    )
-    epochs = {trial: (step, value) for trial, step, value in connection.execute(query, (study,))}
-    values = dict(connection.execute(f"SELECT trial_id, value FROM trial_values {of_study}", (study,)))
-    query = (
-        "SELECT value_json FROM study_user_attributes JOIN studies USING (study_id) WHERE study_name = ? AND key = ?"
-    )
-    void = connection.execute(query, (study, VOID)).fetchone()
-    query = (
-        "SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials JOIN studies USING (study_id) "
-        "WHERE study_name = ? ORDER BY number"
-    )
-    voided = json.loads(void[0]) if void else ()
-    rows = connection.execute(query, (study,)).fetchall()
-    for trial, number, state, started, ended in (row for row in rows if row[1] not in voided):
-        epoch, value = epochs.get(trial, (0, None))
-        value = values.get(trial, value)
-        yield TrialView(number, state, attributes.get(trial, {}), epoch, value, _time(started), _time(ended))
+    of_study = "JOIN studies USING (study_id) WHERE study_name = :study"
+    of_trials = f"JOIN trials USING (trial_id) {of_study}"
 
+    def rows(query: str) -> sqlite3.Cursor:
+        return connection.execute(query, {"study": study})
 
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    shown = ", ".join(f"'{name}'" for name in SHOWN)
+    pairs = """'{' || group_concat('"' || key || '":' || value_json) || '}'"""
+    query = f"SELECT trial_id, {pairs} FROM trial_user_attributes {of_trials} AND key IN ({shown}) GROUP BY trial_id"
+    attributes = {trial: json.loads(text) for trial, text in rows(query)}
+    query = f"SELECT trial_id, max(step), intermediate_value FROM trial_intermediate_values {of_trials}"
+    epochs = {trial: (epoch, value) for trial, epoch, value in rows(f"{query} GROUP BY trial_id")}
+    values = dict(rows(f"SELECT trial_id, value FROM trial_values {of_trials}"))
+    voids = rows(f"SELECT value_json FROM study_user_attributes {of_study} AND key = '{VOID}'")
+    void = {number for (text,) in voids for number in json.loads(text)}
+    query = f"SELECT trial_id, number, state, datetime_start, datetime_complete FROM trials {of_study} ORDER BY number"
+    for trial, number, state, *times in rows(query):
+        if number not in void:
+            epoch, value = epochs.get(trial, (0, None))
+            started, ended = (text and datetime.fromisoformat(text) for text in times)
+            value = values.get(trial, value)
+            yield TrialView(number, state, attributes.get(trial, {}), epoch, value, started, ended)

@@ -99,12 +99,9 @@ def summarize(values: Iterable[float]) -> Summary:
     """Mean, spread and t interval of one level's values."""
     data = np.array(list(values), dtype=np.float64)
     n = len(data)
-    if n == 0:
-        return Summary(0)
-    mean = float(data.mean())
-    if n == 1:
-        return Summary(1, mean)
-    sd = float(data.std(ddof=1))
+    if n < 2:
+        return Summary(n, *data.tolist())
+    mean, sd = float(data.mean()), float(data.std(ddof=1))
     half = _critical(n - 1, ALPHA) * sd / math.sqrt(n)
     return Summary(n, mean, sd, mean - half, mean + half)
 
@@ -125,13 +122,10 @@ def paired(level: Mapping[int, float], baseline: Mapping[int, float], higher_is_
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p values, in the order given (Scandinavian Journal of Statistics 6, 1979)."""
-    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
-    adjusted = [0.0] * len(p_values)
-    reached = 0.0
-    for rank, index in enumerate(order):
-        reached = max(reached, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = reached
-    return adjusted
+    values = np.array(p_values, np.float64)
+    order = np.argsort(values, stable=True)
+    values[order] = np.maximum.accumulate(np.minimum(1.0, values[order] * np.arange(len(values), 0, -1)))
+    return [float(value) for value in values]
 
 
 def detectable_effect(standard_error: float, df: int, alpha: float) -> float:
@@ -150,32 +144,40 @@ def compare(sample: Sample, baseline: str, *, higher_is_better: bool = True) -> 
     model = BlockModel(sample)
     others = [level for level in sample if level != baseline]
     each = ALPHA / max(1, len(others))
-    answers: Answers = ("better", "worse", "no difference shown")
-    if not higher_is_better:
-        answers = ("worse", "better", "no difference shown")
-    contrasts = with_verdicts([model.contrast({level: 1.0, baseline: -1.0}, each) for level in others], answers)
-    by_level = dict(zip(others, contrasts, strict=True))
+    answers: tuple[Verdict, Verdict] = ("better", "worse") if higher_is_better else ("worse", "better")
+    contrasts = [model.contrast({level: 1.0, baseline: -1.0}, each) for level in others]
+    contrasts = with_verdicts(contrasts, (*answers, "no difference shown"))
+    by_level = dict(zip(others, contrasts, strict=True)) | {baseline: Contrast(verdict="baseline")}
     rows = []
     for level, values in sample.items():
         pairs = Paired(0) if level == baseline else paired(values, sample[baseline], higher_is_better)
-        contrast = by_level.get(level, Contrast(verdict="baseline"))
-        rows.append(Comparison(level, summarize(values.values()), pairs, **vars(contrast)))
+        rows.append(Comparison(level, summarize(values.values()), pairs, **vars(by_level[level])))
     return Analysis(tuple(rows), baseline, 1 - each, model.residual_sd, model.df)
 
 
 def with_verdicts(contrasts: Sequence[Contrast], answers: Answers) -> list[Contrast]:
     """Add Holm's p over the whole family of contrasts, and the verdict that follows from it and the interval."""
+    above, below, neither = answers
+    rows = []
     adjusted = holm([1.0 if row.p is None else row.p for row in contrasts])
-    return [_with_verdict(row, p_holm, answers) for row, p_holm in zip(contrasts, adjusted, strict=True)]
+    for row, p_holm in zip(contrasts, adjusted, strict=True):
+        if row.difference is None or row.low is None or row.high is None:
+            rows.append(row)
+            continue
+        rejected, excluded = p_holm <= ALPHA, row.low > 0 or row.high < 0
+        verdict: Verdict = "borderline" if rejected or excluded else neither
+        if rejected and excluded:
+            verdict = above if row.difference > 0 else below
+        rows.append(replace(row, p_holm=p_holm, verdict=verdict))
+    return rows
 
 
 class BlockModel:
     """Least squares of y = level + seed on the cells that exist.
 
     Seeds are eliminated first (the intrablock analysis of incomplete block designs), which leaves one equation per
-    level: work and memory grow linearly with the cells, whether all of them exist or not.
-
-    Raises InputError if a value is not finite.
+    level: work and memory grow linearly with the cells, whether all of them exist or not. Raises InputError if a value
+    is not finite.
     """
 
     def __init__(self, sample: Sample) -> None:
@@ -191,7 +193,9 @@ class BlockModel:
         self.scale = float(np.abs(table[exists]).max(initial=0.0))
         # Centred values keep their digits where the spread is small against the mean.
         centred = np.where(exists, table - (table[exists].mean() if cells else 0.0), 0.0)
-        self.inverse, self.projection, rank = _pseudoinverse(_reduced(exists))
+        ones = exists.astype(np.float64)  # the normal equations of the levels, once the seeds are eliminated
+        reduced = np.diag(ones.sum(axis=1)) - (ones / ones.sum(axis=0)) @ ones.T
+        self.inverse, self.projection, rank = _pseudoinverse(reduced)
         self.coefficients = self.inverse @ _without_seed_means(centred, exists).sum(axis=1)
         self.df = cells - len(seeds) - rank
         self.residual_sd: float | None = None
@@ -205,16 +209,16 @@ class BlockModel:
 
         It is tested if every weighted level has two values and seeds connect them.
         """
-        estimate = self._estimate(weights)
-        if estimate is None:
+        contrast = np.array([weights.get(level, 0.0) for level in self.levels])
+        if not np.allclose(contrast @ self.projection, contrast, atol=1e-8):
             return Contrast(verdict="not enough seeds")
-        difference, variance = estimate
+        difference = _unless_rounding(float(contrast @ self.coefficients), self.scale)
         row = Contrast(verdict="not enough seeds", difference=difference)
         if self.residual_sd is None or min(len(self.sample[level]) for level in weights) < 2:
             return row
         if self.residual_sd == 0:
             return replace(row, verdict="no spread")
-        error = self.residual_sd * math.sqrt(variance)
+        error = self.residual_sd * math.sqrt(float(contrast @ self.inverse @ contrast))
         half = _critical(self.df, alpha) * error
         return replace(
             row,
@@ -224,43 +228,18 @@ class BlockModel:
             detectable=detectable_effect(error, self.df, alpha),
         )
 
-    def _estimate(self, weights: Mapping[str, float]) -> tuple[float, float] | None:
-        """Estimate and its variance per residual variance; None if no seeds connect the levels."""
-        contrast = np.array([weights.get(level, 0.0) for level in self.levels])
-        if not np.allclose(contrast @ self.projection, contrast, atol=1e-8):
-            return None
-        estimate = _unless_rounding(float(contrast @ self.coefficients), self.scale)
-        return estimate, float(contrast @ self.inverse @ contrast)
-
 
 def _without_seed_means(values: Array, exists: Mask) -> Array:
     """Values (levels, seeds), 0 where there is no cell, less the mean of each seed's cells."""
     return np.where(exists, values - values.sum(axis=0) / exists.sum(axis=0), 0.0)
 
 
-def _reduced(exists: Mask) -> Array:
-    """The normal equations of the levels (levels, levels) once the seeds are eliminated; zero rows without cells."""
-    cells = exists.astype(np.float64)
-    return np.asarray(np.diag(cells.sum(axis=1)) - (cells / cells.sum(axis=0)) @ cells.T)
-
-
 def _pseudoinverse(matrix: Array) -> tuple[Array, Array, int]:
     """Pseudoinverse of a symmetric positive semidefinite matrix, the projection onto its range, and its rank."""
     values, vectors = np.linalg.eigh(matrix)
-    vectors = vectors[:, values > SINGULAR * values.max(initial=0.0)]
-    values = values[values > SINGULAR * values.max(initial=0.0)]
+    is_range = values > SINGULAR * values.max(initial=0.0)
+    values, vectors = values[is_range], vectors[:, is_range]
     return (vectors / values) @ vectors.T, vectors @ vectors.T, len(values)
-
-
-def _with_verdict(row: Contrast, p_holm: float, answers: Answers) -> Contrast:
-    if row.p is None or row.difference is None or row.low is None or row.high is None:
-        return row
-    rejected, excluded = p_holm <= ALPHA, row.low > 0 or row.high < 0
-    above, below, neither = answers
-    verdict: Verdict = "borderline" if rejected or excluded else neither
-    if rejected and excluded:
-        verdict = above if row.difference > 0 else below
-    return replace(row, p_holm=p_holm, verdict=verdict)
 
 
 def _unless_rounding(value: float, scale: float) -> float:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from mobileone_core.cli import console
 from mobileone_core.study.record.access import recorded_studies
-from mobileone_core.study.record.devices import read_devices
+from mobileone_core.study.record.standalone import read_devices
 
 HASH, OTHER_HASH = "a" * 64, "b" * 64
 PROGRAM = "from mobileone_core.cli import console; console()"

@@ -15,7 +15,7 @@ from mobileone_core.cli import console
 from mobileone_core.coreml.iphone import Phone, measure_on_iphone
 from mobileone_core.coreml.package import package_hash
 from mobileone_core.errors import InputError
-from mobileone_core.study.record.devices import read_devices
+from mobileone_core.study.record.standalone import read_devices
 
 TEAM = "ABCDE12345"
 DEVICE = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from search_fakes import SEARCH_ENGINE, small_search
 from study_fakes import Lines
 
-from mobileone_core.study.run.loop import run_plan
+from mobileone_core.study.run.runner import run_plan
 from mobileone_core.study.workspace import Setup, Workspace
 from mobileone_core.training.execution import Execution
 

@@ -18,12 +18,12 @@ from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases, in_child, plan_and_work
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.locks import advisory_lock
+from mobileone_core.study.database import advisory_lock
+from mobileone_core.study.record.access import serve
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.record.ui import serve
+from mobileone_core.study.run.progress import status_lines
 from mobileone_core.study.run.runner import join
 from mobileone_core.study.state import cell_states, study_names, study_states
-from mobileone_core.study.status import status_lines
 from mobileone_core.study.workspace import Setup, redacted
 from mobileone_core.training.execution import Execution
 

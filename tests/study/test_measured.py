@@ -22,9 +22,9 @@ from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.record.access import recorded_plans
 from mobileone_core.study.record.reading import read_record
+from mobileone_core.study.run.progress import plan_lines
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states, is_settled
-from mobileone_core.study.status import plan_lines
 from mobileone_core.study.workspace import Setup
 
 STUDY = latency_study()

@@ -14,8 +14,8 @@ from study_proof import finished_workspace, in_child
 from mobileone_core.errors import InputError
 from mobileone_core.study.database import open_readonly, require_database
 from mobileone_core.study.record.record import Record
+from mobileone_core.study.run.progress import plan_lines, status_lines
 from mobileone_core.study.state import CellState, cell_states, is_settled, study_names, study_states, waiting_for_failed
-from mobileone_core.study.status import plan_lines, status_lines
 from mobileone_core.study.workspace import Workspace
 
 PLAN = small_plan(levels=(1, 2), seeds=1, epochs=1)
@@ -71,9 +71,9 @@ def test_status_shows_every_cell(finished):
 def test_the_readers_import_nothing_heavy(finished):
     code = (
         "import sys; from pathlib import Path; from mobileone_core.study.workspace import Workspace; "
-        "from mobileone_core.study import state, status; from mobileone_core.study.record import reading, ui; "
+        "from mobileone_core.study import state; from mobileone_core.study.record import access, reading; "
         "from mobileone_core.study.run import progress, runner, worker_pool; "
-        f"status.status_lines(Workspace.at(Path({str(finished.runs)!r}))); "
+        f"progress.status_lines(Workspace.at(Path({str(finished.runs)!r}))); "
         "print(sorted({'torch', 'optuna', 'mlflow', 'sqlalchemy', 'pandas', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

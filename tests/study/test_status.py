@@ -9,7 +9,7 @@ from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.factor import field_text
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
-from mobileone_core.study.status import plan_lines
+from mobileone_core.study.run.progress import plan_lines
 from mobileone_core.training.recipe import Teacher, paper_phases
 
 K = Factor("k", "model.k", (1, 2), 1)

@@ -109,7 +109,7 @@ def _lines(options: Export, source: ExportSource, census: Mapping[str, int], wei
 
 
 def _from_run(options: Export) -> ExportSource:
-    from mobileone_core.study.record.record import read_run
+    from mobileone_core.study.record.reading import read_run
 
     with tempfile.TemporaryDirectory() as directory:
         run = read_run(options.storage.workspace.tracking, options.run, Path(directory))

@@ -16,7 +16,7 @@ from mobileone_core.latency.device import DeviceMeasurement, ExportedModel, mode
 from mobileone_core.latency.device_files import FORMAT, find_manifest, read_manifest, read_measurements
 from mobileone_core.latency.xcode_report import XcodeReport, confirmed_median, read_report
 from mobileone_core.study.environment import processor
-from mobileone_core.study.record.devices import MeasurementSource, record_devices, recorded_measurements
+from mobileone_core.study.record.standalone import MeasurementSource, record_devices, recorded_measurements
 
 TYPE_IT = "type it with --median-ms"
 

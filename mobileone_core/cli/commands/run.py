@@ -10,12 +10,10 @@ from mobileone_core.data.download import prepare_data
 from mobileone_core.errors import require
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.record.ui import serve
-from mobileone_core.study.run.loop import resumed, run_plan
-from mobileone_core.study.run.progress import Progress
-from mobileone_core.study.run.runner import Outcome, RunDisplay, join
+from mobileone_core.study.record.access import serve
+from mobileone_core.study.run.progress import Progress, plan_lines, status_lines
+from mobileone_core.study.run.runner import Outcome, join, resumed, run_plan
 from mobileone_core.study.state import cell_states, is_settled
-from mobileone_core.study.status import plan_lines, status_lines
 from mobileone_core.study.workspace import Engine, Setup
 
 
@@ -63,7 +61,7 @@ def _finished(plan: Plan, running: RunOptions) -> Outcome | None:
     return Outcome(tuple(states)) if is_settled(running.workspace, plan, states) else None
 
 
-def _display(plan: Plan) -> RunDisplay:
+def _display(plan: Plan) -> Progress:
     return Progress({cell.key: cell.cost for cell in plan.queued})
 
 

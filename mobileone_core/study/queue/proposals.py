@@ -44,17 +44,13 @@ def propose(  # noqa: PLR0913, PLR0917
     """
     generation = 1 + max((item.generation for item in measured), default=0)
     chosen: list[Genes] = []
-    for genes in _draws(sampler, generation_seed(seed, generation), sizes, measured, population):
+    generation_seed = int.from_bytes(hashlib.sha256(f"search {seed} {generation}".encode()).digest()[:4])
+    for genes in _draws(sampler, generation_seed, sizes, measured, population):
         if len(chosen) == population:
             break
         if genes not in chosen and is_new(genes):
             chosen.append(genes)
     return tuple(chosen)
-
-
-def generation_seed(seed: int, generation: int) -> int:
-    """Seed of one generation, derived from the seed of the search."""
-    return int.from_bytes(hashlib.sha256(f"search {seed} {generation}".encode()).digest()[:4])
 
 
 def _draws(
@@ -64,13 +60,9 @@ def _draws(
     distributions: dict[str, BaseDistribution] = {name: IntDistribution(0, size - 1) for name, size in sizes.items()}
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(sampler, seed, measured))
     for item in measured:
+        params, attributes = dict(zip(sizes, item.genes, strict=True)), {GENERATION: item.generation - 1}
         study.add_trial(
-            create_trial(
-                params=dict(zip(sizes, item.genes, strict=True)),
-                distributions=distributions,
-                values=[item.point.accuracy, item.point.latency],
-                system_attrs={GENERATION: item.generation - 1},
-            )
+            create_trial(params=params, distributions=distributions, values=list(item.point), system_attrs=attributes)
         )
     for _ in range(SAMPLER_DRAWS * population):
         trial = study.ask(distributions)

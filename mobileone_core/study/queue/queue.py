@@ -49,11 +49,7 @@ def _updated(update: Callable[..., object], *arguments: object) -> bool:
 
 
 class SelectiveStudy(optuna.Study):
-    """Optuna study that claims the first of `candidates` instead of any waiting trial.
-
-    Students must wait for their teachers, and a command must run its own cells only; Optuna has no public hook to
-    choose, so this overrides its private method.
-    """
+    """Optuna study that claims the first of `candidates`; Optuna has no public hook for this, only a private method."""
 
     candidates: Callable[[], Iterable[int]]
 
@@ -69,8 +65,8 @@ class SelectiveStudy(optuna.Study):
 class Queue:
     """Trials of one queue.
 
-    If a cell has several trials, the one that counts is the lowest number that is waiting, running or complete. Numbers
-    are given in a transaction, so all processes agree without a lock.
+    Of a cell's trials the one that counts is the first that is waiting, running or complete. Numbers are given in a
+    transaction, so all processes agree without a lock.
 
     url: Optuna's storage URL; name: name of the Optuna study; on_dead: called with every attempt whose process died;
     create: create the Optuna study if it does not exist. Raises InputError if it does not exist otherwise.
@@ -100,19 +96,9 @@ class Queue:
 
     def enqueue(self, cell: Queued, metric: str, attempt: int) -> None:
         """Add a cell or a comparison. metric is the name of the trial's value; attempts count from 1."""
-        attributes = {
-            "cell": cell.key,
-            "role": cell.role,
-            "needs": list(cell.needs),
-            "seed": cell.seed,
-            "study": cell.study,
-            "variant": cell.variant,
-            "factors": dict(cell.factors),
-            "metric": metric,
-            "epochs": cell.epochs,
-            "spec": cell.spec.to_json(),
-            "attempt": attempt,
-        }
+        attributes = {name: getattr(cell, name) for name in ("role", "seed", "study", "variant", "epochs")}
+        attributes |= {"cell": cell.key, "needs": list(cell.needs), "factors": dict(cell.factors)}
+        attributes |= {"spec": cell.spec.to_json(), "metric": metric, "attempt": attempt}
         self.study.enqueue_trial({}, user_attrs=attributes)
 
     def requeue(self, trial: TrialView) -> None:
@@ -136,23 +122,17 @@ class Queue:
     def _read(self) -> list[TrialView]:
         """All trials. Only those are read in full that are new, running or in another state than when last read."""
         rows = trial_states(self._storage, self.study._study_id)
-        changed = {
-            number: trial_id
-            for trial_id, number, state in rows
-            if state == "RUNNING" or number not in self._views or self._views[number].state != state
-        }
+        last = {number: view.state for number, view in self._views.items() if view.state != "RUNNING"}
+        changed = [trial_id for trial_id, number, state in rows if last.get(number) != state]
         if len(changed) > FEW:
             trials = self.study.get_trials(deepcopy=False)
         else:
-            trials = [self._storage.get_trial(trial_id) for trial_id in changed.values()]
+            trials = list(map(self._storage.get_trial, changed))
         self._views |= {trial.number: trial_view(trial) for trial in trials}
         return [self._views[number] for _, number, _ in rows]
 
     def claimable(self, trials: Sequence[TrialView], cells: Collection[str] | None = None) -> list[TrialView]:
-        """Waiting trials whose needs are complete, of all cells or of the given keys.
-
-        trials: all trials of the queue.
-        """
+        """Those of all trials that wait and whose needs are complete, of all cells or of the given keys."""
         complete = {trial.key for trial in trials if trial.state == "COMPLETE"}
 
         def can_begin(trial: TrialView) -> bool:
@@ -188,7 +168,8 @@ class Queue:
                 objective, n_trials=1, catch=(Exception,), callbacks=[lambda _, trial: ended.append(trial)]
             )
         except Exception:  # Optuna refuses the result of a trial that another process has ended
-            if not claims or self._is_running(claims[0].number):
+            running = self.study.get_trials(states=(TrialState.RUNNING,))
+            if not claims or claims[0].number in [item.number for item in running]:
                 raise
         return next((trial_view(item) for item in ended if item.state != TrialState.PRUNED), None)
 
@@ -244,6 +225,3 @@ class Queue:
     def _after_death(self, trial: TrialView) -> None:
         self.requeue(trial)
         self.on_dead(trial)
-
-    def _is_running(self, number: int) -> bool:
-        return any(item.number == number for item in self.study.get_trials(states=(TrialState.RUNNING,)))

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
 
-from mobileone_core.study.database import database_error, database_exists, has_table, sqlite_path
+from mobileone_core.study.database import create_file, database_error, has_table
 from mobileone_core.study.queue.trials import VOID, TrialView
 from mobileone_core.study.workspace import QueueTiming
 
@@ -25,14 +24,8 @@ _STORAGES: dict[str, BaseStorage] = {}  # opened for reading, by URL
 
 
 def create_queue(url: str) -> None:
-    """Create an SQLite queue if it does not exist; it is renamed when complete, so that no half-made one is seen."""
-    path = sqlite_path(url)
-    if path is None or database_exists(path):
-        return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
-    storage = open_storage(f"sqlite:///{unfinished}", QueueTiming(), create=True)
-    storage.engine.dispose()
-    unfinished.replace(path)
+    """Create an SQLite queue if it does not exist."""
+    create_file(url, lambda new: open_storage(new, QueueTiming(), create=True).engine.dispose())
 
 
 def open_storage(
@@ -63,16 +56,12 @@ def open_storage(
     if is_sqlite:
         storage.engine.dispose()
         sqlalchemy.event.listen(storage.engine, "connect", _disable_implicit_transactions)
-        sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
+        sqlalchemy.event.listen(storage.engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     return storage
 
 
 def _disable_implicit_transactions(connection: Any, record: object) -> None:  # noqa: ARG001
     connection.isolation_level = None
-
-
-def _begin_immediate(connection: sqlalchemy.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def trial_views(url: str, study: str) -> list[TrialView]:

@@ -1,18 +1,28 @@
-"""A record opened for reading: SQLite files directly, other databases and servers through MLflow's client."""
+"""A record opened for reading, SQLite files directly, all others through MLflow's client; and MLflow's own UI."""
 
 import contextlib
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mobileone_core.study.database import database_exists, sqlite_path
+from mobileone_core.errors import InputError, require
+from mobileone_core.study.database import database_exists, require_database, sqlite_path
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.tables import PLAN, RecordTables, RunStatus
+from mobileone_core.study.workspace import Workspace, is_server, redacted
 
 if TYPE_CHECKING:
     from mobileone_core.study.record.record import Record
 
     RecordReader = RecordTables | Record
+
+HOST = "127.0.0.1"
+TRIED = 20  # ports
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 @contextlib.contextmanager
@@ -63,3 +73,46 @@ def is_recorded(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
     keys = {cell.key for cell in plan.queued}
     finished = {run.run_id for run in statuses if run.status == "FINISHED" and run.cell in keys}
     return finished == set(runs) and not any(run.status == "RUNNING" for run in statuses)
+
+
+def serve(workspace: Workspace, port: int) -> int:
+    """Serve the record until Ctrl-C and print its address; return the server's exit status, 0 after Ctrl-C.
+
+    The first free port, counted from port, is used. Raises InputError if there is no record or no free port.
+    """
+    if is_server(workspace.tracking):
+        print(f"{redacted(workspace.tracking)} serves this record already")
+        return 0
+    path = sqlite_path(workspace.tracking)
+    if path is not None:
+        require_database(path)
+    chosen = free_port(port)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
+    command += ["--backend-store-uri", workspace.tracking, "--artifacts-destination", workspace.artifacts.as_uri()]
+    print(f"http://{HOST}:{chosen}  (Ctrl-C ends it)", flush=True)
+    process = subprocess.Popen(command, env={**os.environ, **QUIET})
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.kill()
+            process.wait()
+
+
+def free_port(first: int) -> int:
+    """The first port, counted from first, that no process listens on. Raises InputError if 20 are taken."""
+    require(1 <= first <= 65535, "port", first, "from 1 to 65535")
+    for port in range(first, min(first + TRIED, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        return port
+    raise InputError.of("port", first, f"a free port; {first} to {first + TRIED - 1} are taken")

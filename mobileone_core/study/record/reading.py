@@ -1,11 +1,15 @@
 """The record as reports read it: finished cells, their curves, comparisons, and evaluations of checkpoints."""
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mobileone_core.errors import InputError, require
 from mobileone_core.fields import as_tuples
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.environment import ENTRY_TAGS, RUN_TAGS, VERSION
@@ -13,6 +17,8 @@ from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.access import open_record
 from mobileone_core.study.record.tables import COUNT, RecordedRun
 from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
+from mobileone_core.study.workspace import redacted
+from mobileone_core.training.cell import CellSpec
 
 if TYPE_CHECKING:
     from mobileone_core.study.record.access import RecordReader
@@ -41,7 +47,7 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
         problems += more
     if not plan.shows_standalone_runs:
         return StudyRecord(rows, problems, comparison, curves)
-    from mobileone_core.study.record.devices import read_devices
+    from mobileone_core.study.record.standalone import read_devices
 
     return StudyRecord(rows, problems, comparison, curves, read_evaluations(tracking), read_devices(tracking))
 
@@ -62,15 +68,10 @@ def _sorted_out(runs: Iterable[RecordedRun], keys: Sequence[str]) -> tuple[list[
 
 
 def _doubled(rows: Sequence[CellRow]) -> list[str]:
-    """A problem per cell with several finished runs."""
-    by_key: dict[str, list[str]] = {}
-    for row in rows:
-        by_key.setdefault(row.key, []).append(row.run_id)
-    return [
-        f"cell {key} has {len(ids)} finished runs, where one is allowed: {', '.join(ids)}"
-        for key, ids in by_key.items()
-        if len(ids) > 1
-    ]
+    """A problem per cell with several finished runs; the rows of a cell follow each other."""
+    runs = [(key, [row.run_id for row in group]) for key, group in itertools.groupby(rows, attrgetter("key"))]
+    text = "cell {} has {} finished runs, where one is allowed: {}"
+    return [text.format(key, len(ids), ", ".join(ids)) for key, ids in runs if len(ids) > 1]
 
 
 def _compared(runs: Sequence[RecordedRun], planned: PlannedComparison) -> tuple[list[CellRow], list[str]]:
@@ -83,13 +84,11 @@ def _compared(runs: Sequence[RecordedRun], planned: PlannedComparison) -> tuple[
     factors: dict[str, Sequence[str]] = {entry.label: tuple(entry.factors) for entry in planned.spec.entries}
     order = {label: number for number, label in enumerate(factors)}
     runs = sorted(runs, key=lambda run: (order[run.tags["level"]], run.tags.get("form") != "train"))
-    return [_with_factors_as(_row(run, {}), factors[run.tags["level"]]) for run in runs], []
-
-
-def _with_factors_as(row: CellRow, names: Sequence[str]) -> CellRow:
-    """A row with its factors in the order in which the study declares them: the queue's JSON sorts them by name."""
-    others = [name for name in row.factors if name not in names]
-    return replace(row, factors={name: row.factors[name] for name in (*names, *others)})
+    rows = []
+    for run, row in ((run, _row(run, {})) for run in runs):  # factors as declared: the queue's JSON sorts them by name
+        names = dict.fromkeys((*factors[run.tags["level"]], *row.factors))
+        rows.append(replace(row, factors={name: row.factors[name] for name in names}))
+    return rows, []
 
 
 def _curves(record: "RecordReader", plan: Plan, rows: Sequence[CellRow]) -> list[CurvePoint]:
@@ -134,3 +133,30 @@ def _evaluations(run: RecordedRun) -> Iterator[EvaluationRow]:
     if all(run.params.get(name) == value for name, value in fields.items()):
         top1, images = (run.metrics[name] for name in numbers)
         yield EvaluationRow(**{name: tags[name] for name in texts}, run_id=run.run_id, top1=top1, images=images)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished cell: its spec, the file of its final weights, its metrics (accuracies are fractions), its variant."""
+
+    spec: CellSpec
+    weights: Path
+    metrics: Mapping[str, float]
+    variant: str
+
+
+def read_run(tracking: str, run_id: str, directory: Path) -> FinishedRun:
+    """Read a finished cell's run; files of a server are downloaded into directory. Raises InputError."""
+    from mobileone_core.study.record.record import RECORD_ERRORS, WEIGHTS, Record
+
+    record = Record(tracking)
+    try:
+        run = record.client.get_run(run_id)
+    except RECORD_ERRORS as error:
+        allowed = f"a run of the record {redacted(tracking)}; mobileone status shows"
+        raise InputError.of("run", run_id, allowed) from error
+    require(run.info.status == "FINISHED", "run", f"{run_id} ({run.info.status})", "a FINISHED run")
+    require("cell" in run.data.tags, "run", run_id, "a run of a cell, which has weights")
+    spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))
+    weights = record.file(run_id, WEIGHTS, directory)
+    return FinishedRun(spec, weights, dict(run.data.metrics), run.data.tags.get("variant", ""))

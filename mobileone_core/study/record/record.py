@@ -1,7 +1,4 @@
-"""The record, read and written through MLflow's client.
-
-One MLflow experiment per study; one flat run per attempt at a cell, and per entry of a comparison.
-"""
+"""The record through MLflow's client: an experiment per study, a flat run per attempt or entry of a comparison."""
 
 import contextlib
 import dataclasses
@@ -12,7 +9,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -22,17 +18,17 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Param, Run, ViewType
+from mlflow.entities import Experiment, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mobileone_core.benchmark.spec import EntryResult
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError
 from mobileone_core.study.database import (
     LOCK_TIMEOUT,
     check_schema,
+    create_file,
     database_error,
-    database_exists,
     has_table,
     require_database,
     sqlite_path,
@@ -40,18 +36,55 @@ from mobileone_core.study.database import (
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.record.tables import PLAN, RecordedRun, RunStatus
-from mobileone_core.study.record.writer import RunWriter
 from mobileone_core.study.workspace import Workspace, is_server, one_line, redacted
-from mobileone_core.training.cell import SCHEMA, CellSpec
+from mobileone_core.training.cell import SCHEMA
+from mobileone_core.training.observer import EpochRecord
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
+BATCH = 900  # metrics in one call; MLflow takes 1000
 PAGE = 1000  # runs in one call
 WEIGHTS = "weights.safetensors"
 RECORD_ERRORS = (MlflowException,)
 FINISHED = "attributes.status = 'FINISHED'"
 FIRST_CALL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class RunWriter:
+    """Writes metrics and artifacts of one run."""
+
+    client: MlflowClient
+    run_id: str
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Log metrics that belong to no epoch, at step 0."""
+        self.log_epochs([EpochRecord(0, 0, time.time_ns() // 1_000_000, metrics)])
+
+    def log_epochs(self, history: Sequence[EpochRecord]) -> None:
+        """Log epochs as of the times at which they ended; the step of a curve is the epoch."""
+        metrics = [Metric(*item, epoch.time_ms, epoch.epoch) for epoch in history for item in epoch.metrics.items()]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.run_id, metrics[start : start + BATCH])
+
+    def log_result(self, cell: PlannedCell, metrics: Mapping[str, float], last: EpochRecord, weights: Path) -> None:
+        """Log the final metrics that differ from the last epoch's, cell.json and the weights."""
+        final = {name: value for name, value in metrics.items() if last.metrics.get(name) != value}
+        self.log_epochs([dataclasses.replace(last, metrics=final)])
+        spec = {"schema": SCHEMA, **dataclasses.asdict(cell.spec)}
+        self.save_text("cell.json", json.dumps(spec, indent=2) + "\n")
+        self.client.log_artifact(self.run_id, str(weights))
+
+    def log_entry(self, comparison: PlannedComparison, result: EntryResult) -> None:
+        """Log the metrics of an entry, all its samples (samples.json) and the whole comparison (comparison.json)."""
+        self.log(result.metrics)
+        self.save_text("samples.json", json.dumps(result.samples) + "\n")
+        self.save_text("comparison.json", comparison.spec.to_json() + "\n")
+
+    def save_text(self, name: str, text: str) -> None:
+        """Save a text as an artifact."""
+        self.client.log_text(self.run_id, text, name)
 
 
 class PatientClient:
@@ -93,8 +126,6 @@ class Record:
     def __init__(self, tracking: str) -> None:
         path = sqlite_path(tracking)
         if path is not None:
-            if not database_exists(path):
-                raise InputError(f"{path}: no record here yet")
             require_database(path)
         elif not is_server(tracking) and not has_table("record", tracking, "experiments"):
             raise InputError(f"{redacted(tracking)}: no record here yet")
@@ -126,8 +157,8 @@ class Record:
         experiment = self.experiment(name)
         if experiment is None:
             location = None if is_server(self.tracking) else (artifacts / name).as_uri()
-            tags = {"schema": str(SCHEMA)}
-            return self.client.get_experiment(self.client.create_experiment(name, location, tags=tags))
+            number = self.client.create_experiment(name, location, tags={"schema": str(SCHEMA)})
+            return self.client.get_experiment(number)
         if experiment.lifecycle_stage == "deleted":
             self.client.restore_experiment(experiment.experiment_id)
         return experiment
@@ -143,24 +174,17 @@ class Record:
         """Start a run with these tags for the result of an entry of a comparison, or of its train or deployed form."""
         form = {"form": result.form} if result.form else {}
         named = {"comparison": comparison.key, "level": result.label, "data": comparison.data, **form, **result.tags}
-        if result.unmeasured:
-            named["unmeasured"] = result.unmeasured
+        named |= {"unmeasured": result.unmeasured} if result.unmeasured else {}
         return self._started(comparison, {**result.factors, **form}, {**tags, **named})
 
     def _started(self, queued: Queued, factors: Mapping[str, Level], tags: Mapping[str, str]) -> RunWriter:
         experiment = self.experiment(queued.study)
         if experiment is None:
-            raise InputError.of(
-                "study", queued.study, f"it is not in the record {redacted(self.tracking)}; plan it first"
-            )
-        named = {
-            "study": queued.study,
-            "cell": queued.key,
-            "seed": str(queued.seed),
-            "variant": queued.variant,
-            "factors": json.dumps(dict(factors)),
-            **{f"factor.{name}": str(level) for name, level in factors.items()},
-        }
+            allowed = f"it is not in the record {redacted(self.tracking)}; plan it first"
+            raise InputError.of("study", queued.study, allowed)
+        named = {"study": queued.study, "cell": queued.key, "seed": str(queued.seed), "variant": queued.variant}
+        named |= {f"factor.{name}": str(level) for name, level in factors.items()}
+        named["factors"] = json.dumps(dict(factors))
         name = " ".join([*(f"{name}={level_text(level)}" for name, level in factors.items()), f"seed={queued.seed}"])
         run = self.client.create_run(experiment.experiment_id, tags={**named, **tags}, run_name=name)
         return RunWriter(self.client, run.info.run_id)
@@ -199,15 +223,11 @@ class Record:
     def runs(self, study: str, condition: str) -> Iterator[Run]:
         """Runs of a study that meet a condition in MLflow's search language, read page by page."""
         experiment = self.experiment(study)
-        token = None
-        while experiment is not None:
-            page = self.client.search_runs(
-                [experiment.experiment_id], condition, ViewType.ACTIVE_ONLY, PAGE, page_token=token
-            )
+        ids, token = [experiment.experiment_id] if experiment else [], None
+        while ids and token != "":
+            page = self.client.search_runs(ids, condition, ViewType.ACTIVE_ONLY, PAGE, page_token=token)
             yield from page
-            token = page.token
-            if not token:
-                return
+            token = page.token or ""
 
     def experiments(self) -> Mapping[str, Mapping[str, str]]:
         """Tags of every experiment by name, as RecordTables.experiments."""
@@ -221,11 +241,10 @@ class Record:
 
     def statuses(self, study: str, queue: str) -> Sequence[RunStatus]:
         """Status of every run of a study's queue, as RecordTables.statuses."""
-        runs = [(run.info, run.data.tags) for run in self.runs(study, f"tags.queue = '{queue}'")]
         return [
-            RunStatus(info.run_id, info.status, tags["cell"], int(tags.get("trial", -1)))
-            for info, tags in runs
-            if "cell" in tags
+            RunStatus(run.info.run_id, run.info.status, run.data.tags["cell"], int(run.data.tags.get("trial", -1)))
+            for run in self.runs(study, f"tags.queue = '{queue}'")
+            if "cell" in run.data.tags
         ]
 
     def finished_cells(self, study: str, queue: str, cells: Container[str]) -> Iterator[RecordedRun]:
@@ -244,50 +263,21 @@ class Record:
             yield run_id, name, {item.step: item.value for item in sorted(history, key=lambda item: item.timestamp)}
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """A finished cell: its spec, the file of its final weights, its metrics (accuracies are fractions), its variant."""
-
-    spec: CellSpec
-    weights: Path
-    metrics: Mapping[str, float]
-    variant: str
-
-
-def read_run(tracking: str, run_id: str, directory: Path) -> FinishedRun:
-    """Read a finished cell's run; files of a server are downloaded into directory. Raises InputError."""
-    record = Record(tracking)
-    try:
-        run = record.client.get_run(run_id)
-    except RECORD_ERRORS as error:
-        allowed = f"a run of the record {redacted(tracking)}; mobileone status shows"
-        raise InputError.of("run", run_id, allowed) from error
-    require(run.info.status == "FINISHED", "run", f"{run_id} ({run.info.status})", "a FINISHED run")
-    require("cell" in run.data.tags, "run", run_id, "a run of a cell, which has weights")
-    spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))
-    weights = record.file(run_id, WEIGHTS, directory)
-    return FinishedRun(spec, weights, dict(run.data.metrics), run.data.tags.get("variant", ""))
-
-
 def _recorded(run: Run) -> RecordedRun:
     return RecordedRun(run.info.run_id, run.data.tags, run.data.metrics, run.data.params)
 
 
 def create_record(workspace: Workspace) -> None:
-    """Create MLflow's tables if they are missing.
+    """Create MLflow's tables if they are missing."""
 
-    An SQLite file is created under another name and renamed, so that no process sees an unfinished one.
-    """
+    def create(url: str) -> None:
+        SqlAlchemyStore(url, workspace.artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
+
     tracking = workspace.tracking
-    path = sqlite_path(tracking)
-    if path is None and not is_server(tracking) and not has_table("record", tracking, "experiments"):
-        SqlAlchemyStore(tracking, workspace.artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
-    if path is None or database_exists(path):
-        return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
-    store = SqlAlchemyStore(f"sqlite:///{unfinished}", workspace.artifacts.as_uri())  # type: ignore[no-untyped-call]
-    store.engine.dispose()
-    unfinished.replace(path)
+    if sqlite_path(tracking) is not None:
+        create_file(tracking, create)
+    elif not is_server(tracking) and not has_table("record", tracking, "experiments"):
+        create(tracking)
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

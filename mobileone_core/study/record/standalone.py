@@ -1,36 +1,51 @@
-"""Runs that belong to no study: evaluations of checkpoints and latencies on devices, each kind in its experiment."""
+"""Runs that belong to no study, each kind in its experiment: evaluations of checkpoints, and latencies on devices."""
 
 import contextlib
 import dataclasses
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from mlflow.entities import Param
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.study.database import database_error
+from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, ExportedModel
+from mobileone_core.study.database import database_error, planning
 from mobileone_core.study.declaration import RESERVED
-from mobileone_core.study.locks import planning
+from mobileone_core.study.environment import git_revision, versions
 from mobileone_core.study.process import Owner
-from mobileone_core.study.record.record import RECORD_ERRORS, Record, create_record
-from mobileone_core.study.record.tables import PLAN
-from mobileone_core.study.record.writer import RunWriter
+from mobileone_core.study.record.access import open_record, record_exists
+from mobileone_core.study.record.tables import PLAN, RecordedRun
+from mobileone_core.study.rows import DeviceRow
 from mobileone_core.study.workspace import Workspace, one_line, redacted
 
+if TYPE_CHECKING:
+    from mobileone_core.study.record.record import Record, RunWriter
+
 OWNER = "owner"  # the tag that tells which process writes a run
+EXPERIMENT = "device_latency"
+METRIC = "latency/{}_ms"
+OF_MODEL = ("variant", "form", "precision", "input")  # tags that may be missing
+OF_MEASUREMENT = ("model_hash", "device", "os", "compute_units", "protocol", "date")  # tags that every run has
+RAW, INDEX = "raw_sha256", "raw_measurement"  # tags: which measurement of which file
 
 
 @contextlib.contextmanager
 def standalone_run(
     workspace: Workspace, experiment: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
-) -> Iterator[RunWriter]:
+) -> Iterator["RunWriter"]:
     """Write a run of a reserved experiment, with its tags from the first moment.
 
     It ends FINISHED, KILLED by an interrupt, or FAILED with its error. The record and the experiment are created if
     they are missing; runs that dead processes of this machine left open are ended. Raises InputError if the record
     cannot be used.
     """
+    from mlflow.entities import Param
+
+    from mobileone_core.study.record.record import RECORD_ERRORS, RunWriter
+
     require(experiment in RESERVED, "experiment", experiment, f"one of {', '.join(RESERVED)}")
     try:
         record, number = _opened(workspace, experiment)
@@ -51,8 +66,10 @@ def standalone_run(
         raise database_error("record", workspace.tracking, error) from error
 
 
-def _opened(workspace: Workspace, experiment: str) -> tuple[Record, str]:
+def _opened(workspace: Workspace, experiment: str) -> tuple["Record", str]:
     """The record and the id of the experiment; one process at a time creates them."""
+    from mobileone_core.study.record.record import Record, create_record
+
     with planning(workspace.runs, workspace.tracking):
         create_record(workspace)
         record = Record(workspace.tracking)
@@ -65,3 +82,111 @@ def _opened(workspace: Workspace, experiment: str) -> tuple[Record, str]:
         if owner is not None and owner.is_gone:
             record.end(run.info.run_id, "KILLED")
     return record, number
+
+
+@dataclass(frozen=True)
+class MeasurementSource:
+    """Where measurements come from.
+
+    kind: "imported" or "measured". Either path, a file or directory saved as it is, or text, saved under name. texts:
+    further texts to save, by name.
+    """
+
+    kind: str
+    path: Path | None = None
+    name: str = ""
+    text: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file, of all files of the directory with their names, or of the text."""
+        if self.path is None:
+            return hashlib.sha256(self.text.encode()).hexdigest()
+        if self.path.is_file():
+            return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        digest = hashlib.sha256()
+        for path in sorted(item for item in self.path.rglob("*") if item.is_file()):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(self.path).as_posix()} {content}\n".encode())
+        return digest.hexdigest()
+
+    def save(self, run: "RunWriter") -> None:
+        """Save the source under raw/ and the texts as artifacts of a run."""
+        if self.path is None:
+            run.save_text(f"raw/{self.name}", self.text)
+        elif self.path.is_dir():
+            run.client.log_artifacts(run.run_id, str(self.path), f"raw/{self.path.name}")
+        else:
+            run.client.log_artifact(run.run_id, str(self.path), "raw")
+        for name, text in self.texts.items():
+            run.save_text(name, text)
+
+
+def record_devices(
+    workspace: Workspace,
+    measured: Sequence[tuple[ExportedModel, DeviceMeasurement]],
+    source: MeasurementSource,
+    *,
+    again: bool = False,
+) -> list[str]:
+    """Record measurements of one source, a run each, skipping recorded ones unless again; return the runs' ids."""
+    sha256 = source.sha256
+    recorded = {} if again else recorded_measurements(workspace.tracking, sha256)
+    written = []
+    for number, (model, item) in enumerate(measured):
+        if number in recorded:
+            continue
+        tags = {**_tags(model, item), "source": source.kind, RAW: sha256, INDEX: str(number)}
+        name = f"{model.model} {item.device} {item.protocol}"
+        with standalone_run(workspace, EXPERIMENT, name, tags, {"model": model.model, "n": item.n}) as run:
+            source.save(run)
+            if item.samples:
+                run.save_text("samples.json", json.dumps(list(item.samples)) + "\n")
+            run.log(_metrics(item))
+        written.append(run.run_id)
+    return written
+
+
+def recorded_measurements(tracking: str, sha256: str) -> dict[int, str]:
+    """Run ids of a raw file's recorded measurements, by their index in the file."""
+    runs = [run for run in _finished(tracking) if run.tags.get(RAW) == sha256]
+    return {int(run.tags[INDEX]): run.run_id for run in runs}
+
+
+def read_devices(tracking: str) -> tuple[DeviceRow, ...]:
+    """All finished measurements on devices, by model, device, protocol and date; none if there is no record."""
+    rows = map(_row, _finished(tracking))
+    return tuple(sorted(rows, key=attrgetter("model", "device", "protocol", "date", "run_id")))
+
+
+def _finished(tracking: str) -> list[RecordedRun]:
+    if not record_exists(tracking):
+        return []
+    with open_record(tracking) as record:
+        return list(record.finished(EXPERIMENT))
+
+
+def _tags(model: ExportedModel, item: DeviceMeasurement) -> dict[str, str]:
+    tags = {name: getattr(model, name) for name in ("model", *OF_MODEL)}
+    tags |= {name: getattr(item, name) for name in ("app", "thermal", "battery")}
+    tags["placement"] = json.dumps(dict(item.placement), sort_keys=True) if item.placement else ""
+    tags = {name: text for name, text in tags.items() if text}
+    tags |= {name: getattr(item, name) for name in OF_MEASUREMENT}
+    return tags | {"n": str(item.n), "host": Owner.here().host, "git": git_revision(), **versions()}
+
+
+def _metrics(item: DeviceMeasurement) -> dict[str, float]:
+    load = {} if item.load_ms is None else {"latency/load_ms": item.load_ms}
+    times = {METRIC.format(name): value for name, value in item.statistics.items()}
+    placed = {f"placement/{unit}": float(count) for unit, count in item.placement.items()}
+    return {**times, **load, **placed, "latency/n": float(item.n)}
+
+
+def _row(run: RecordedRun) -> DeviceRow:
+    tags, texts = run.tags, ("model", "source", *OF_MEASUREMENT)
+    missing = [name for name in (*texts, "n") if name not in tags]
+    require(not missing, "run", run.run_id, f"a measurement with the tags {', '.join(missing)}")
+    times = {name: run.metrics[METRIC.format(name)] for name in STATISTICS if METRIC.format(name) in run.metrics}
+    fields = {name: tags[name] for name in texts} | {name: tags.get(name, "") for name in OF_MODEL}
+    return DeviceRow(**fields, statistics=times, n=int(tags["n"]), run_id=run.run_id)

@@ -2,11 +2,11 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from mobileone_core.study.database import database_error, database_exists, sqlite_path
-from mobileone_core.study.locks import planning
+from mobileone_core.study.database import database_error, database_exists, planning, sqlite_path
 from mobileone_core.study.plan import Plan, Queued
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import QUEUE_ERRORS, create_queue
@@ -26,7 +26,7 @@ def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[st
         create_record(workspace)
         record = Record(workspace.tracking)
         record.save_plan(plan, workspace.artifacts)
-        queue = Queue(workspace.queue, plan.queue, timing, kill_runs(record), create=True)
+        queue = Queue(workspace.queue, plan.queue, timing, partial(kill_runs, record), create=True)
         repairs = repair_queue(queue, record, workspace)
         states = cell_states(workspace, plan)
         attempts = {item.key: item.attempt for item in states if item.state not in QUEUED}
@@ -40,7 +40,7 @@ def queue_order(cells: Sequence[Queued]) -> list[Queued]:
     return sorted(cells, key=lambda cell: (cell.role == "comparison", cell.seed, cell.role != "teacher", -cell.cost))
 
 
-def repair(workspace: Workspace, timing: QueueTiming | None = None) -> list[str]:
+def repair(workspace: Workspace) -> list[str]:
     """Repair every study of a workspace, and make cells missing again whose results were deleted from the record.
 
     Returns one line per repair. Does nothing if a database does not exist.
@@ -52,7 +52,7 @@ def repair(workspace: Workspace, timing: QueueTiming | None = None) -> list[str]
     with database_errors_as_input_errors(workspace):
         record = Record(workspace.tracking)
         for study in study_names(workspace):
-            queue = Queue(workspace.queue, study, timing or QueueTiming(), kill_runs(record))
+            queue = Queue(workspace.queue, study, QueueTiming(), partial(kill_runs, record))
             repairs = (*repair_queue(queue, record, workspace), *_void_lost_results(queue, record))
             lines += [f"{study}: {line}" for line in repairs]
     return lines
@@ -62,7 +62,7 @@ def repair_job(job: Job) -> list[str]:
     """Repair the queue of a job whose workers have ended. Returns one line per repair."""
     with database_errors_as_input_errors(job.workspace):
         record = Record(job.workspace.tracking)
-        queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_runs(record))
+        queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, partial(kill_runs, record))
         return repair_queue(queue, record, job.workspace)
 
 
@@ -78,9 +78,10 @@ def repair_queue(queue: Queue, record: Record, workspace: Workspace) -> list[str
         lines.append(f"trial {trial.number} ended without a result: its cell is queued again")
     for trial in (item for item in trials if item.state == "COMPLETE"):
         lines += _finish(trial, record, workspace.checkpoints(name, trial.key), finished)
-    by_number = {trial.number: trial for trial in trials}
+    owners = {trial.number: trial for trial in trials if trial.state in ("RUNNING", "COMPLETE")}
     for run in (run for run in statuses if run.status == "RUNNING"):
-        if not _owns(by_number.get(run.trial), run.run_id):
+        owner = owners.get(run.trial)
+        if owner is None or run.run_id not in (owner.runs or (run.run_id,)):
             record.end(run.run_id, "KILLED")
             lines.append(f"run {run.run_id} was left open by trial {run.trial}: KILLED")
     return lines
@@ -97,14 +98,10 @@ def database_errors_as_input_errors(workspace: Workspace) -> Iterator[None]:
         raise database_error("record", workspace.tracking, error) from error
 
 
-def kill_runs(record: Record) -> Callable[[TrialView], None]:
-    """A callback for Queue: set the runs of an attempt KILLED whose process died."""
-
-    def kill(trial: TrialView) -> None:
-        for run in filter(record.is_active, trial.runs):
-            record.end(run, "KILLED")
-
-    return kill
+def kill_runs(record: Record, trial: TrialView) -> None:
+    """Set the runs of an attempt KILLED, those that were deleted left out."""
+    for run in filter(record.is_active, trial.runs):
+        record.end(run, "KILLED")
 
 
 def _finish(trial: TrialView, record: Record, checkpoint: Path, finished: set[str]) -> list[str]:
@@ -125,14 +122,10 @@ def _void_lost_results(queue: Queue, record: Record) -> list[str]:
 
     Remaining runs of a comparison are KILLED first, so that they are not mixed with those of the next attempt.
     """
-    lost = [trial for trial in queue.trials("COMPLETE") if not all(map(record.is_active, trial.runs))]
+    recorded = {run.run_id for run in run_statuses(record.tracking, queue.study_name, queue.name)}
+    complete = queue.trials("COMPLETE")
+    lost = [trial for trial in complete if not all(run in recorded or record.is_active(run) for run in trial.runs)]
     for trial in lost:
-        for run in filter(record.is_active, trial.runs):
-            record.end(run, "KILLED")
+        kill_runs(record, trial)
         queue.void(trial)
     return [f"cell {trial.key} is missing again" for trial in lost]
-
-
-def _owns(trial: TrialView | None, run_id: str) -> bool:
-    """Whether a trial is still writing a run, or has finished it."""
-    return trial is not None and trial.state in ("RUNNING", "COMPLETE") and run_id in (trial.runs or (run_id,))

@@ -1,4 +1,4 @@
-"""Progress of a run: a live display on a terminal, plain lines elsewhere."""
+"""Progress of a run, as a live display on a terminal or as plain lines, and states of cells as tables of text."""
 
 import time
 from collections import Counter
@@ -10,8 +10,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mobileone_core.study.state import STATES, CellState
+from mobileone_core.errors import InputError
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.state import STATES, CellState, study_names, study_states
+from mobileone_core.study.workspace import Workspace, redacted
 
+HEADS = ("cell", "what", "state", "attempt", "epoch", "metric", "host", "run")
 SUMMARY_INTERVAL = 30.0  # seconds between two summaries if the output is not a terminal
 
 
@@ -35,7 +39,8 @@ class Progress:
         self.done_at_start = frozenset(self.before)
         todo, done = len(states) - len(self.before), len(self.before)
         complete = f", {done} already complete" if done else ""
-        self.say(f"{_count(todo, 'cell')} to run on {_count(workers, 'worker')}{complete}")
+        cells, processes = "cell" if todo == 1 else "cells", "worker" if workers == 1 else "workers"
+        self.say(f"{todo} {cells} to run on {workers} {processes}{complete}")
         if self.live:
             self.live.start()
 
@@ -49,7 +54,7 @@ class Progress:
         for item in events:
             if self.live is None or item.state == "failed":
                 self.say(_event(item))
-        for text in {item.warning for item in states if item.warning and self._is_of_this_run(item)} - self.warned:
+        for text in {item.warning for item in states if item.key not in self.done_at_start} - {"", *self.warned}:
             self.warned.add(text)
             self.say(f"warning: {text}")
         if left and not self.has_forecast:
@@ -70,19 +75,13 @@ class Progress:
 
     def seconds_left(self, states: Sequence[CellState]) -> float | None:
         """Seconds left at the pace so far; None before the first cell of this run is complete."""
-        done = sum(self._weight(item) for item in states if item.state == "complete" and self._is_of_this_run(item))
-        if not done:
-            return None
-        begun = {item.key: item.epoch / item.epochs for item in states if item.state == "running" and item.epochs}
-        part = sum(begun.get(item.key, 0.0) * self._weight(item) for item in states)
-        todo = sum(self._weight(item) for item in states if item.state in ("waiting", "running")) - part
-        return (time.monotonic() - self.started) / (done + part) * todo
-
-    def _is_of_this_run(self, item: CellState) -> bool:
-        return item.key not in self.done_at_start
-
-    def _weight(self, item: CellState) -> float:
-        return self.costs.get(item.key, 1.0)
+        done = part = todo = 0.0
+        for item in (item for item in states if item.key not in self.done_at_start):
+            cost = self.costs.get(item.key, 1.0)
+            done += cost * (item.state == "complete")
+            todo += cost * (item.state in ("waiting", "running"))
+            part += cost * _share(item)
+        return (time.monotonic() - self.started) / (done + part) * (todo - part) if done else None
 
     def _is_new(self, item: CellState) -> bool:
         before = self.before.get(item.key)
@@ -90,13 +89,14 @@ class Progress:
         return is_reported and (before is None or (before.state, before.trial) != (item.state, item.trial))
 
     def _view(self, states: Sequence[CellState], left: float | None) -> Group:
-        share = sum(item.epoch / item.epochs for item in states if item.epochs and item.state == "running")
         head = Table.grid(padding=(0, 1))
-        head.add_row(ProgressBar(len(states), _counts(states)["complete"] + share, width=40), summary(states, left))
+        done = _counts(states)["complete"] + sum(map(_share, states))
+        head.add_row(ProgressBar(len(states), done, width=40), summary(states, left))
         table = Table.grid(padding=(0, 2))
         for item in (item for item in states if item.state == "running"):
             unit = "round" if item.role == "comparison" else "epoch"
-            table.add_row(item.label, f"{unit} {item.epoch}/{item.epochs}", value_text(item), attempt_text(item))
+            attempt = f"attempt {item.attempt}" if item.attempt > 1 else ""
+            table.add_row(item.label, f"{unit} {item.epoch}/{item.epochs}", value_text(item), attempt)
         return Group(head, table)
 
 
@@ -119,13 +119,48 @@ def value_text(item: CellState) -> str:
     return "" if item.value is None or item.role == "comparison" else f"{item.value:.4f}"
 
 
-def attempt_text(item: CellState) -> str:
-    """ "attempt 2" and so on; empty for the first attempt."""
-    return f"attempt {item.attempt}" if item.attempt > 1 else ""
+def status_lines(workspace: Workspace, studies: Sequence[str] = ()) -> list[str]:
+    """Every cell of the studies named, or of all, by queue. Raises InputError for a study that was never planned."""
+    queues = study_names(workspace)
+    for name in studies:
+        if not any(_is_of(queue, name) for queue in queues):
+            raise InputError.of("study", name, f"planned are {', '.join(queues) or 'none yet'}")
+    if not queues:
+        return [f"no study was planned in {redacted(workspace.queue)}"]
+    lines: list[str] = []
+    for queue in (item for item in queues if not studies or any(_is_of(item, name) for name in studies)):
+        states = study_states(workspace, queue)
+        lines += [f"{queue}: {summary(states, None) or 'no cells'}", *_table(states), ""]
+    return lines[:-1]
+
+
+def _is_of(queue: str, study: str) -> bool:
+    return queue == study or queue.startswith(f"{study}-")
+
+
+def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
+    """What a plan runs, then every cell and its state."""
+    return [*plan.overview(summary(states, None)), *_table(states)]
+
+
+def _table(states: Sequence[CellState]) -> list[str]:
+    rows = [HEADS, *(_row(item) for item in states)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    errors = [f"{item.key} failed: {item.error}" for item in states if item.state == "failed"]
+    return [*lines, *errors]
+
+
+def _row(item: CellState) -> tuple[str, ...]:
+    host = f"{item.owner.host}:{item.owner.pid}" if item.owner else ""
+    epoch = f"{item.epoch}/{item.epochs}" if item.trial is not None else ""
+    attempt = str(item.attempt) if item.attempt else ""
+    runs = f"{item.run_id} and {len(item.runs) - 1} more" if len(item.runs) > 1 else item.run_id
+    return (item.key, item.label, item.state, attempt, epoch, value_text(item), host, runs)
 
 
 def _event(item: CellState) -> str:
-    attempt = f" ({attempt_text(item)})" if item.attempt > 1 else ""
+    attempt = f" (attempt {item.attempt})" if item.attempt > 1 else ""
     if item.state == "failed":
         return f"failed: {item.label}{attempt}: {item.error}"
     if item.state == "running":
@@ -134,10 +169,11 @@ def _event(item: CellState) -> str:
     return f"complete: {': '.join(filter(None, [item.label, value_text(item)]))} after {duration(seconds)}"
 
 
+def _share(item: CellState) -> float:
+    """The part of a running cell's epochs that is done; 0 in every other state."""
+    return item.epoch / item.epochs if item.state == "running" and item.epochs else 0.0
+
+
 def _counts(states: Sequence[CellState]) -> dict[str, int]:
     counts = Counter(item.state for item in states)
     return {state: counts[state] for state in STATES}
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -3,24 +3,24 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.record.access import record_exists, recorded_plans
+from mobileone_core.study.record.reading import read_record
+from mobileone_core.study.run.progress import Progress
 from mobileone_core.study.run.worker_pool import WorkerPool
 from mobileone_core.study.state import (
     CellState,
-    State,
     cell_states,
     is_settled,
     study_names,
     study_states,
     waiting_for_failed,
 )
-from mobileone_core.study.workspace import TRAIN, Job, Setup, redacted
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.study.workspace import TRAIN, Job, Setup, Workspace, redacted
 
 POLL = 0.3  # seconds between looks at the queue
 POLL_MEASURING = 3.0  # the same while a comparison is measured
@@ -37,10 +37,6 @@ class Outcome:
     interrupted: bool = False
     notes: tuple[str, ...] = ()
 
-    def count(self, state: State) -> int:
-        """Number of cells in a state."""
-        return sum(item.state == state for item in self.states)
-
     @property
     def failures(self) -> tuple[CellState, ...]:
         """The failed cells, each with its error."""
@@ -49,23 +45,7 @@ class Outcome:
     @property
     def is_complete(self) -> bool:
         """Whether every cell is complete."""
-        return self.count("complete") == len(self.states)
-
-
-class RunDisplay(Protocol):
-    """Shows the progress of a run."""
-
-    def begin(self, states: Sequence[CellState], workers: int) -> None:
-        """Called before the first worker starts."""
-
-    def update(self, states: Sequence[CellState]) -> None:
-        """Called a few times a second."""
-
-    def say(self, line: str) -> None:
-        """Show one line."""
-
-    def end(self) -> None:
-        """Called at the end of every run, successful or not."""
+        return all(item.state == "complete" for item in self.states)
 
 
 class SignalGuard:
@@ -100,7 +80,7 @@ class SignalGuard:
                 signal.signal(number, handler)
 
 
-def run_study(plan: Plan, setup: Setup, display: RunDisplay) -> Outcome:
+def run_study(plan: Plan, setup: Setup, display: Progress) -> Outcome:
     """Run the missing cells of a plan. If none is missing, nothing is imported, written or started.
 
     Ctrl-C, SIGTERM and SIGHUP end the run in order; the outcome is interrupted, and the next run resumes. Raises
@@ -112,50 +92,56 @@ def run_study(plan: Plan, setup: Setup, display: RunDisplay) -> Outcome:
     states = cell_states(workspace, plan)
     if is_settled(workspace, plan, states):
         return Outcome(tuple(states))
-    job = Job(setup, plan.queue, frozenset(cell.key for cell in plan.queued))
-
-    def prepare() -> list[str]:
-        from mobileone_core.study.run.planner import plan_cells
-
-        return plan_cells(plan, workspace, setup.engine.timing)
-
-    return StudyRun(job, lambda: cell_states(workspace, plan), display, sample_cells(plan))(prepare)
+    return StudyRun(Job(setup, plan.queue, frozenset(cell.key for cell in plan.queued)), plan, display)()
 
 
-def join(plan: Plan, setup: Setup, display: RunDisplay) -> Outcome:
-    """Work on the waiting cells of a plan's queue without planning any, as a second machine does.
+def join(plan: Plan, setup: Setup, display: Progress) -> Outcome:
+    """Work on the waiting cells of a plan's queue, as a second machine does. Raises InputError if there is no queue."""
+    if not study_states(setup.workspace, plan.queue):
+        queue = redacted(setup.workspace.queue)
+        raise InputError.of("queue", plan.queue, f"nothing of it is in {queue}; plan it first")
+    return StudyRun(Job(setup, plan.queue), plan, display)()
 
-    Raises InputError if nothing was planned.
+
+def run_plan(plan: Plan, setup: Setup, display: Callable[[Plan], Progress]) -> tuple[Plan, Outcome]:
+    """Run what a plan lacks and what its results add to it; return the final plan and the last outcome.
+
+    A proposed cell is recorded before it is queued, so that after a kill the next command continues the same search.
+    A candidate that fails has no offspring.
     """
-    workspace = setup.workspace
-    if not study_states(workspace, plan.queue):
-        raise InputError.of("queue", plan.queue, f"nothing of it is in {redacted(workspace.queue)}; plan it first")
-    job = Job(setup, plan.queue)
-    return StudyRun(job, lambda: study_states(workspace, plan.queue), display, sample_cells(plan))(list)
+    plan = resumed(plan, setup.workspace)
+    while True:
+        outcome = run_study(plan, setup, display(plan))
+        is_open = any(item.state not in ("complete", "failed") for item in outcome.states)
+        is_unmeasured = any(item.role == "comparison" for item in outcome.failures)
+        if plan.is_final or outcome.interrupted or is_open or is_unmeasured:
+            return plan, outcome
+        grown = plan.grown(read_record(setup.workspace.tracking, plan))
+        if grown == plan:
+            return plan, outcome
+        plan = grown
 
 
-def sample_cells(plan: Plan) -> list[CellSpec]:
-    """One sample cell per (precision, teachers) pair.
-
-    If the sample cannot run on this machine, no cell of that pair can.
-    """
-    specs = [cell.spec for cell in (*plan.teachers, *plan.cells)]
-    return list({(spec.recipe.precision, spec.recipe.teachers): spec for spec in reversed(specs)}.values())
+def resumed(plan: Plan, workspace: Workspace) -> Plan:
+    """The plan with what the record already added to it."""
+    if plan.is_final or not record_exists(workspace.tracking):
+        return plan
+    recorded = recorded_plans(workspace.tracking, plan.study.name)
+    return plan.resumed([item for item in recorded if type(item) is type(plan)])
 
 
 @dataclass
 class StudyRun:
-    """One run of a job: prepare, run the workers, repair. read() returns the states of the job's cells."""
+    """One run of a job: queue the cells of its plan, if it names any, run the workers, repair."""
 
     job: Job
-    read: Callable[[], list[CellState]]
-    display: RunDisplay
-    samples: Sequence[CellSpec]
+    plan: Plan
+    display: Progress
     notes: list[str] = field(default_factory=list)
     guard: SignalGuard = field(default_factory=SignalGuard)
 
-    def __call__(self, prepare: Callable[[], list[str]]) -> Outcome:
-        """Prepare while the workers' imports run in the background, work until all is done, then repair."""
+    def __call__(self) -> Outcome:
+        """Plan while the workers' imports run in the background, work until all is done, then repair."""
         is_interrupted = False
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.guard.installed())
@@ -163,22 +149,42 @@ class StudyRun:
             pool = WorkerPool(self.job)
             stack.callback(pool.stop)
             try:
-                self._note(*prepare())
-                if self.job.setup.engine.train == TRAIN:
-                    pool.check(self.samples)
+                self._prepare(pool)
                 self._work(pool)
             except KeyboardInterrupt:
                 is_interrupted = True
                 self.display.say("stopping; running cells resume from their last epoch next time")
             pool.stop()
-            self._repair()
-            states = self.read()
+            if self.job.queue in study_names(self.job.workspace):
+                from mobileone_core.study.run.planner import repair_job
+
+                self._note(*repair_job(self.job))  # queues the cells of killed workers again
+            states = self._read()
             self.display.update(states)
-            self._note_blocked(states)
+            blocked = waiting_for_failed(states)
+            if blocked:
+                number = "1 waits" if len(blocked) == 1 else f"{len(blocked)} wait"
+                self._note(f"{number} for a failed cell: {blocked[0].label}{', ...' if len(blocked) > 1 else ''}")
         return Outcome(tuple(states), is_interrupted, tuple(self.notes))
 
+    def _read(self) -> list[CellState]:
+        if self.job.cells is None:
+            return study_states(self.job.workspace, self.job.queue)
+        return cell_states(self.job.workspace, self.plan)
+
+    def _prepare(self, pool: WorkerPool) -> None:
+        """Queue what is missing, and check that this machine can run a sample cell per (precision, teachers) pair."""
+        if self.job.cells is not None:
+            from mobileone_core.study.run.planner import plan_cells
+
+            self._note(*plan_cells(self.plan, self.job.workspace, self.job.setup.engine.timing))
+        if self.job.setup.engine.train == TRAIN:
+            specs = [cell.spec for cell in (*self.plan.teachers, *self.plan.cells)]
+            samples = {(spec.recipe.precision, spec.recipe.teachers): spec for spec in reversed(specs)}
+            pool.check(list(samples.values()))
+
     def _work(self, pool: WorkerPool) -> None:
-        states = self.read()
+        states = self._read()
         workers = min(self.job.setup.workers, sum(item.state in UNDONE for item in states))
         self.display.begin(states, workers)
         pool.start(workers)
@@ -190,25 +196,12 @@ class StudyRun:
             dead = pool.reap()
             self._note(*dead)
             began = time.monotonic()
-            states = self.read()
+            states = self._read()
             seconds = time.monotonic() - began
             if any(item.state in UNDONE for item in states):
                 last_undone = time.monotonic()
                 pool.replace(len(dead))
             self.display.update(states)
-
-    def _repair(self) -> None:
-        """Queue the cells of killed workers again."""
-        from mobileone_core.study.run.planner import repair_job
-
-        if self.job.queue in study_names(self.job.workspace):
-            self._note(*repair_job(self.job))
-
-    def _note_blocked(self, states: Sequence[CellState]) -> None:
-        blocked = waiting_for_failed(states)
-        if blocked:
-            number = "1 waits" if len(blocked) == 1 else f"{len(blocked)} wait"
-            self._note(f"{number} for a failed cell: {blocked[0].label}{', ...' if len(blocked) > 1 else ''}")
 
     def _note(self, *lines: str) -> None:
         for line in lines:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pkgutil import resolve_name
 
@@ -15,7 +16,7 @@ from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.run.attempt import Attempt, RunLog
+from mobileone_core.study.run.attempt import Attempt
 from mobileone_core.study.run.planner import kill_runs
 from mobileone_core.study.workspace import Job, one_line
 from mobileone_core.training.cell import CellSpec
@@ -82,7 +83,7 @@ class Worker:
         self.job = job
         self.stop = stop
         self.record = Record(job.workspace.tracking)
-        self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, kill_runs(self.record))
+        self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, partial(kill_runs, self.record))
         resolve_name(job.setup.engine.train)  # fails here rather than in every cell
         owner = Owner.here()
         environment = environment_tags(job.setup.execution)
@@ -95,11 +96,10 @@ class Worker:
             trials = self.queue.trials()
             if self.queue.claimable(trials, self.job.cells):
                 self._settle(self.queue.claim(self._attempt, self.job.cells))
-                continue
-            pause = self._pause(trials)
-            if pause is None:
+            elif (pause := self._pause(trials)) is None:
                 return
-            time.sleep(pause)
+            else:
+                time.sleep(pause)
 
     def _pause(self, trials: Sequence[TrialView]) -> float | None:
         """Seconds to wait before polling again, or None to exit.
@@ -127,16 +127,16 @@ class Worker:
 
     def _attempt(self, claim: Claim) -> float:
         """Value of a claimed trial. Sets its runs FAILED or KILLED and raises TrainingStopped if there is none."""
-        runs = RunLog(self.record, claim)
+        attempt = Attempt(self.job, self.queue, self.record, claim, self.stop.is_set)
         try:
-            return Attempt(self.job, self.queue, runs, self.stop.is_set)(self.tags)
+            return attempt(self.tags)
         except (Exception, SystemExit) as error:  # Lightning answers SIGTERM with SystemExit
             is_stopped = self.stop.is_set() or isinstance(error, TrainingStopped)
             message = "" if is_stopped else one_line(error)
             if message and claim.note("error", message):
-                runs.end("FAILED", message)
+                attempt.end("FAILED", message)
             else:
-                runs.end("KILLED")
+                attempt.end("KILLED")
             raise TrainingStopped from None
 
 

@@ -11,7 +11,6 @@ from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import NamedTuple
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.workspace import Job
@@ -20,13 +19,6 @@ from mobileone_core.training.cell import CellSpec
 WORKER_MODULE = "mobileone_core.study.run.worker"
 MAX_REPLACEMENTS = 3  # workers that may die in one run and be replaced
 STOP_TIMEOUT = 20.0  # seconds from SIGTERM to SIGKILL; one step of a large network may take long
-
-
-class WorkerHandle(NamedTuple):
-    """A worker process and the pipe on which it reports why it had to end."""
-
-    process: BaseProcess
-    receiver: Connection
 
 
 class WorkerPool:
@@ -39,7 +31,7 @@ class WorkerPool:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.replacements_left = MAX_REPLACEMENTS
-        self.workers: dict[int, WorkerHandle] = {}
+        self.workers: dict[int, tuple[BaseProcess, Connection]] = {}  # with the pipe that says why a worker had to end
         self._context = _context(job)
 
     def start(self, count: int) -> None:
@@ -51,14 +43,11 @@ class WorkerPool:
             self._launch(work, index, index)
 
     def _launch(self, target: Callable[..., None], argument: object, index: int | None = None) -> Connection:
-        """Start target(job, argument, sender) and return the receiver.
-
-        A worker is registered under its index before it starts, so that an interrupt cannot lose it.
-        """
+        """Start target(job, argument, sender), a worker if index is given, and return the receiver."""
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=target, args=(self.job, argument, sender))
-        if index is not None:
-            self.workers[index] = WorkerHandle(process, receiver)
+        if index is not None:  # before it starts, so that an interrupt cannot lose it
+            self.workers[index] = (process, receiver)
         with _ignoring_interrupts() if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
             process.start()
         sender.close()
@@ -70,18 +59,17 @@ class WorkerPool:
 
         receiver = self._launch(probe, cells)
         with contextlib.suppress(EOFError):
-            message = receiver.recv()
-            if message:
+            if message := receiver.recv():
                 raise InputError(message)
 
     def wait(self, seconds: float) -> None:
         """Wait until a worker ends, or until the time is over."""
-        connection.wait([worker.process.sentinel for worker in self.workers.values()], timeout=seconds)
+        connection.wait([process.sentinel for process, _ in self.workers.values()], timeout=seconds)
 
     def reap(self) -> list[str]:
         """Remove the workers that have ended; returns one line per worker that died, with its reason."""
         lines = []
-        for index in [index for index, worker in self.workers.items() if not worker.process.is_alive()]:
+        for index in [index for index, (process, _) in self.workers.items() if not process.is_alive()]:
             process, receiver = self.workers.pop(index)
             if process.exitcode:
                 lines.append(f"worker {process.pid} died ({_cause_of_death(receiver, process.exitcode)})")
@@ -96,17 +84,14 @@ class WorkerPool:
 
     def stop(self) -> None:
         """Terminate all workers and kill those that outlive STOP_TIMEOUT. A second Ctrl-C kills them at once."""
-        processes = [worker.process for worker in self.workers.values() if worker.process.pid]
-        try:
+        processes = [process for process, _ in self.workers.values() if process.pid]
+        with contextlib.suppress(KeyboardInterrupt):
             for process in processes:
                 process.terminate()
             _join(processes, STOP_TIMEOUT)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            for process in processes:
-                process.kill()
-            _join(processes, STOP_TIMEOUT)
+        for process in processes:
+            process.kill()
+        _join(processes, STOP_TIMEOUT)
 
 
 def _context(job: Job) -> ForkServerContext | SpawnContext:

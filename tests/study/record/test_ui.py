@@ -13,7 +13,7 @@ import pytest
 from study_proof import give_databases
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.record.ui import TRIED, free_port, serve
+from mobileone_core.study.record.access import TRIED, free_port, serve
 
 
 def taken(port):
@@ -51,7 +51,7 @@ def test_a_port_out_of_range_is_named():
 def test_the_ui_answers_and_ends_with_ctrl_c(databases, workspace):
     give_databases(databases, workspace)
     code = (
-        "import sys; from pathlib import Path; from mobileone_core.study.record.ui import serve; "
+        "import sys; from pathlib import Path; from mobileone_core.study.record.access import serve; "
         "from mobileone_core.study.workspace import Workspace; "
         f"sys.exit(serve(Workspace.at(Path({str(workspace.runs)!r})), 5300))"
     )

@@ -18,8 +18,7 @@ from study_proof import (
 )
 
 from mobileone_core.study.queue.queue import Claim, Queue
-from mobileone_core.study.record.record import Record
-from mobileone_core.study.record.writer import RunWriter
+from mobileone_core.study.record.record import Record, RunWriter
 from mobileone_core.study.run import attempt as attempts
 from mobileone_core.study.state import cell_states, is_settled
 
@@ -28,8 +27,8 @@ POINTS = {
     "owned, no run yet": lambda: after(Claim, "note", says("owner")),
     "run made, not noted": lambda: after(Record, "start"),
     "run noted": lambda: after(Claim, "note", says("runs")),
-    "in the middle of an epoch": lambda: before(attempts.AttemptObserver, "batch_finished", nth(7)),
-    "epoch logged, no checkpoint": lambda: after(attempts.AttemptObserver, "epoch_finished"),
+    "in the middle of an epoch": lambda: before(attempts.Attempt, "batch_finished", nth(7)),
+    "epoch logged, no checkpoint": lambda: after(attempts.Attempt, "epoch_finished"),
     "trained, nothing final logged": lambda: before(RunWriter, "log_result"),
     "trained and logged, not told": lambda: after(RunWriter, "log_result"),
     "told, not FINISHED": lambda: before(Record, "end", says("FINISHED")),

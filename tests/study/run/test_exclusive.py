@@ -26,17 +26,15 @@ from study_proof import (
 )
 
 from mobileone_core.benchmark.spec import FormsSpec
-from mobileone_core.study.locks import measuring
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim
 from mobileone_core.study.record.reading import read_record
-from mobileone_core.study.record.record import Record
-from mobileone_core.study.record.writer import RunWriter
+from mobileone_core.study.record.record import Record, RunWriter
 from mobileone_core.study.run import attempt
-from mobileone_core.study.run.attempt import neighbours
+from mobileone_core.study.run.attempt import measuring, neighbours
 from mobileone_core.study.run.planner import plan_cells, repair
+from mobileone_core.study.run.progress import status_lines
 from mobileone_core.study.state import CellState, cell_states, is_settled
-from mobileone_core.study.status import status_lines
 
 PLAN = small_plan(levels=(1, 2), seeds=1, epochs=1, compares="forms")
 CELLS = frozenset(cell.key for cell in PLAN.cells)

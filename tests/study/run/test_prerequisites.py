@@ -6,9 +6,9 @@ from study_proof import assert_exactly_once, give_databases, in_child, plan_and_
 
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.record.record import Record
+from mobileone_core.study.run.progress import status_lines
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states, waiting_for_failed
-from mobileone_core.study.status import status_lines
 from mobileone_core.study.workspace import Setup
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Teacher

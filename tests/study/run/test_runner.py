@@ -85,7 +85,7 @@ def test_a_worker_that_cannot_start_says_why(databases, workspace):
     give_databases(databases, workspace)
     outcome, _ = run(plan, workspace, engine=replace(FAST, train="study_fakes:no_such_function"), workers=1)
     assert "no_such_function" in outcome.notes[0]
-    assert outcome.count("waiting") == 1
+    assert [item.state for item in outcome.states].count("waiting") == 1
 
 
 def test_joining_takes_cells_and_plans_nothing(databases, workspace):

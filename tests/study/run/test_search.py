@@ -19,10 +19,10 @@ from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
-from mobileone_core.study.run.loop import resumed, run_plan
+from mobileone_core.study.run.progress import plan_lines
+from mobileone_core.study.run.runner import resumed, run_plan
 from mobileone_core.study.search import front
 from mobileone_core.study.state import cell_states, is_settled
-from mobileone_core.study.status import plan_lines
 from mobileone_core.study.workspace import Setup
 from mobileone_core.training.execution import Execution
 
