@@ -39,7 +39,7 @@ FEWER = {
     "branch_count": ("--k", "1", "2", "16"),
     "activation_latency": ("--activation", "relu", "se_relu", "dynamic_relu_b_rank5", "--image-size", "32"),
     "block_latency": ("--image-size", "32"),
-    "reparam_latency": ("--model", "mobileone_s0", "--image-size", "64", "--form", "deployed", "train", "train-k2"),
+    "reparam_latency": ("--model", "mobileone_s0", "--image-size", "64", "--form", "deployed", "train-k2"),
     "metric_correlation": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "mobileformer_52"),
     "training_cost": (
         "--variant",

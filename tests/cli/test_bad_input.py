@@ -90,6 +90,7 @@ def test_values_that_cannot_be(options, words, tmp_path, capsys):
     assert not runs.exists()
 
 
+@pytest.mark.slow
 def test_runs_directory_that_cannot_be_written(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("no directory")
@@ -101,6 +102,7 @@ def test_data_root_without_data(tmp_path):
     assert_refused(done, tmp_path, "train")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
 def test_file_that_is_no_database(name, tmp_path):
     path = tmp_path / name
