@@ -44,7 +44,7 @@ class Attempt:
         self.claim = claim
         self.should_stop = should_stop
         self.role = str(claim.attributes.get("role", "cell"))
-        self.metric = str(claim.attributes["metric"])
+        self.metric = ""
         self.last = EpochRecord(0, 0, time.time_ns() // 1_000_000, {})
         self.log: Callable[[Sequence[EpochRecord]], None] = lambda _: None  # a comparison's rounds are not logged
         self.runs: list[str] = []
@@ -53,6 +53,7 @@ class Attempt:
     def __call__(self, tags: Mapping[str, str]) -> float:
         """Run the attempt; returns a cell's metric, or the largest distance of a comparison's controls from 1."""
         attributes = self.claim.attributes
+        self.metric = str(attributes["metric"])  # here, where an error ends the attempt: a trial may lack it
         tags = {"trial": str(self.claim.number), "attempt": str(attributes["attempt"]), **tags}
         names = {name: attributes[name] for name in ("study", "variant")}
         with _warnings_to_queue(self.claim):
