@@ -278,6 +278,7 @@ def test_options_do_not_overrule_a_file(manifest, runs, tmp_path, capsys):
     assert (code, "Testphone 1" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_leaves_no_half_run_and_the_rest_comes_in_later(manifest, tmp_path, capsys):
     """Twelve measurements; the import is killed after the first, and given again."""
     items = [{**ITEM, "device": f"Testphone {number}"} for number in range(12)]

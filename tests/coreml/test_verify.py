@@ -17,6 +17,7 @@ from mobileone_core.model.spec import ACTIVATIONS, ModelSpec
 PIXELS = Pixels((0.5, 0.4, 0.3), (0.2, 0.3, 0.25), tuple(f"class {number}" for number in range(10)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float16", "float32"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_with_se(activation, precision, deployed, tmp_path):
@@ -60,6 +61,7 @@ def test_image_input_normalizes_inside_and_names_the_class(precision, deployed, 
     assert [item.name for item in description.output] == ["classLabel", "classLabel_probs"]
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_hash(deployed, tmp_path):
     hashes = {export_package(deployed(), tmp_path / f"{n}.mlpackage", Options(32), {"a": "b"}).hash for n in "ab"}
     other = export_package(deployed(k=1), tmp_path / "c.mlpackage", Options(32), {"a": "b"}).hash

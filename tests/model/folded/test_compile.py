@@ -37,11 +37,13 @@ def blocks(dtype):
     return set_execution(nn.Sequential(*map(MobileOneBlock, specs)), "folded").to(dtype).train()
 
 
+@pytest.mark.slow
 def test_a_network_compiles_without_a_break():
     torch.manual_seed(0)
     compare(build_model("tiny", 10, "folded").train(), torch.randn(4, 3, 24, 24), "aot_eager", 1e-4)
 
 
+@pytest.mark.slow
 def test_the_plain_ways_compile_without_a_break():
     compare(blocks(torch.float64), torch.randn(4, 3, 24, 24, dtype=torch.float64), "aot_eager", 1e-9)
 
