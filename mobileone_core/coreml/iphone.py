@@ -170,10 +170,11 @@ async def _in_time(
     step: Awaitable[Any], seconds: float, what: str, refusal: Callable[[BaseException], InputError]
 ) -> Any:
     """Await a step. Raises InputError if it fails or takes more than a number of seconds."""
+    before = psutil.Process().children(recursive=True)
     try:
         return await asyncio.wait_for(step, seconds)
     except TimeoutError as error:
-        _end_children()  # or a thread would wait for them, and the program for the thread
+        _end_children(before)  # or a thread would wait for them, and the program for the thread
         cure = "unlock the iPhone, keep it awake, answer what Xcode or the keychain asks, or give a longer --timeout"
         raise InputError(f"timeout: {what} took more than {seconds:g} s; {cure}") from error
     except InputError:
@@ -202,9 +203,9 @@ def _message(error: BaseException) -> str:
     return " ".join(text.split())[:300] or type(error).__name__
 
 
-def _end_children() -> None:
-    """Kill all child processes."""
-    for child in psutil.Process().children(recursive=True):
+def _end_children(before: Sequence[psutil.Process]) -> None:
+    """Kill all child processes that were not there before."""
+    for child in set(psutil.Process().children(recursive=True)) - set(before):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
 

@@ -14,6 +14,7 @@ from study_proof import assert_exactly_once, give_databases, in_child, plan_and_
 from study_proof import run_plan as run
 
 from mobileone_core.errors import InputError
+from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.planner import plan_cells
 from mobileone_core.study.run.runner import SignalGuard, join, run_study
 from mobileone_core.study.run.worker_pool import MAX_REPLACEMENTS
@@ -106,7 +107,7 @@ def test_two_commands_at_once_share_the_cells_and_neither_measures_beside_the_ot
     plan = small_plan(**asked)
     give_databases(databases, workspace)
     settings = {"plan": asked, "runs": str(workspace.runs), "workers": 1, "train": "study_fakes:train"}
-    settings |= {"data_root": str(script(tmp_path / "data", seconds=0.1))}
+    settings |= {"data_root": str(script(tmp_path / "data", seconds=0.1)), "measure": "study_fakes:measure_slowly"}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     command = [sys.executable, str(DRIVE), str(tmp_path / "settings.json")]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
@@ -116,9 +117,11 @@ def test_two_commands_at_once_share_the_cells_and_neither_measures_beside_the_ot
         assert json.loads(out.splitlines()[-1])["states"] == ["complete"] * 7
     assert_exactly_once(plan, workspace)
     times = kept_times(tmp_path / "data")
-    assert sorted(item["key"] for item in times) == sorted(item.key for item in plan.queued)
-    assert times[-1]["key"] == plan.comparison.key
-    assert max(item["end"] for item in times[:-1]) <= times[-1]["begin"]
+    assert sorted(item["key"] for item in times) == sorted(item.key for item in (*plan.teachers, *plan.cells))
+    condition = f"attributes.status = 'FINISHED' AND tags.cell = '{plan.comparison.key}'"
+    begins = {run.data.tags["begin"] for run in Record(workspace.tracking).runs(plan.study.name, condition)}
+    assert len(begins) == 1  # measured once
+    assert max(item["end"] for item in times) <= float(begins.pop())
 
 
 def test_a_command_trains_its_own_cells_alone(databases, workspace):
