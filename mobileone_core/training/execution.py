@@ -45,6 +45,13 @@ class Execution:
         fits = self.device in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdigit())
         require(fits, "device", self.device, "auto, cpu, cuda or cuda:N")
 
+    @property
+    def memory_format(self) -> "torch.memory_format":
+        """The memory format of networks and images."""
+        import torch
+
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
 
 def resolve_device(execution: Execution, precision: Precision) -> "torch.device":
     """The device to run on, checked to exist and to support precision and memory format.

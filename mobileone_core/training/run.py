@@ -165,8 +165,7 @@ def _build_module(task: Task, execution: Execution, teachers: Teachers | None, s
         warn_if_horizon_is_long(recipe.ema_decay, recipe.epochs * steps)
     torch.manual_seed(derive_seed(task.spec.seed, "init"))
     network = set_sync_batchnorm(task.build_network(execution.blocks), execution.sync_batchnorm)
-    layout = torch.channels_last if execution.channels_last else torch.contiguous_format
-    module = CellModule(task, network, steps=steps, layout=layout, teachers=teachers)
+    module = CellModule(task, network, steps=steps, layout=execution.memory_format, teachers=teachers)
     if execution.compile:
         module.network.compile()
     return module

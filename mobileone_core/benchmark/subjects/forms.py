@@ -87,14 +87,14 @@ def build_forms(cell: CellSpec, execution: Execution, device: torch.device) -> d
     torch.manual_seed(derive_seed(cell.seed, "init"))
     network = build_model(cell.model, cell.data.num_classes, execution.blocks).to(device)
     calibrate(network, [_images(cell, "calibration", index).to(device) for index in range(CALIBRATION_BATCHES)])
-    layout = _layout(execution)
+    layout = execution.memory_format
     return {"train": network.to(memory_format=layout), "deployed": reparameterize(network).to(memory_format=layout)}
 
 
 def build_calls(network: nn.Module, cell: CellSpec, execution: Execution) -> tuple[TrainingStep, Inference]:
     """A training step on a batch at LEARNING_RATE and an inference of one image, each on a copy of the network."""
     device = next(network.parameters()).device
-    images = _images(cell, "images").to(device).contiguous(memory_format=_layout(execution))
+    images = _images(cell, "images").to(device).contiguous(memory_format=execution.memory_format)
     labels = torch.arange(len(images), device=device) % cell.data.num_classes
     trained, evaluated = copy.deepcopy(network), copy.deepcopy(network)
     if execution.compile:
@@ -108,7 +108,3 @@ def _images(cell: CellSpec, *purpose: str | int) -> Tensor:
     """Random images (B, C, S, S) in the shape of the recipe and the data."""
     data = cell.data
     return noise((cell.recipe.batch_size, data.channels, data.image_size, data.image_size), cell.seed, *purpose)
-
-
-def _layout(execution: Execution) -> torch.memory_format:
-    return torch.channels_last if execution.channels_last else torch.contiguous_format

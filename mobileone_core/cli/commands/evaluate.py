@@ -43,7 +43,6 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     network = read_network(spec, data.num_classes, options.weights, options.form)
     task = build_task(CellSpec(spec, data, Recipe(label_smoothing=0.0)))
     setting = _setting(options, data, spec, network)
-    layout = torch.channels_last if execution.channels_last else torch.contiguous_format
     measure = partial(evaluate, network, task, stage=setting.split, device=device, precision=options.precision)
     parts = {"model": asdict(spec), "data": asdict(data)}
     params = {f"{part}.{field}": value for part, values in parts.items() for field, value in values.items()}
@@ -54,7 +53,7 @@ def evaluate_checkpoint(options: Evaluate) -> int:
         tags = _tags(options, setting, execution)
         with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
             with _progress(batches.plan.count, interrupt) as progress:
-                metrics = measure(batches, layout=layout, progress=progress)
+                metrics = measure(batches, layout=execution.memory_format, progress=progress)
             writing.log(metrics)
     print(f"\n{evaluation_table(setting, metrics)}")
     print(f"\nrun {writing.run_id}: {metrics['time/images_per_second']:.0f} images per second, decoding included")
