@@ -1,6 +1,8 @@
 """The ablation studies of MobileOne (CVPR 2023): the network, its training, its studies and their tables."""
 
 import importlib
+import importlib.util
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ _HOMES = {
     "export_weights": "mobileone_core.model.weights",
     "model_cost": "mobileone_core.model.cost",
 }
+
+_PREFIX = "module://"
+_BACKEND = os.environ.get("MPLBACKEND", "")  # a notebook's, which may be missing here, would end all matplotlib imports
+if _BACKEND.startswith(_PREFIX) and not importlib.util.find_spec(_BACKEND.removeprefix(_PREFIX).partition(".")[0]):
+    del os.environ["MPLBACKEND"]
 
 
 def __getattr__(name: str) -> object:

@@ -26,14 +26,20 @@ COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.comma
 
 def console(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 done, 2 bad input, 130 interrupted."""
+    sys.exit(guarded(lambda: run(parse(sys.argv[1:] if arguments is None else arguments))))
+
+
+def parse(arguments: Sequence[str]) -> CommandOptions:
+    """Parse the command line; for --help and for options that do not fit, tyro prints a text and exits."""
     options = tyro.extras.subcommand_cli_from_dict(
         {"status": Status, "report": Report, "ui": Ui, "evaluate": Evaluate, "export": Export, "latency": Latency},
-        args=sys.argv[1:] if arguments is None else arguments,
+        args=arguments,
         prog="mobileone",
         description="What spans the studies of this workspace.",
         config=CONFIG,
     )
-    sys.exit(guarded(lambda: run(options.action if isinstance(options, Latency) else options)))
+    chosen: CommandOptions = options.action if isinstance(options, Latency) else options
+    return chosen
 
 
 def run(options: CommandOptions) -> int:

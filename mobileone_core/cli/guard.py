@@ -1,5 +1,6 @@
-"""How a command ends: an exit status, and one line without a traceback for an error that a user can fix."""
+"""How a command runs: streams that show any text, an exit status, and one line for an error that a user can fix."""
 
+import io
 import os
 import sqlite3
 import sys
@@ -11,9 +12,21 @@ COMPLETE, INCOMPLETE, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command and return its exit status; an error that a user can fix becomes one line on standard error."""
+    """Run a command and return its exit status; an error that a user can fix becomes one line on standard error.
+
+    Characters that the output's encoding lacks are replaced. Figures are files, so that MPLBACKEND, which notebooks
+    export to their commands, is overruled here and in all processes that the command starts.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        return command()
+        try:
+            return command()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a closed pipe shows here, not when the interpreter ends
     except InputError as error:
         message = str(error)
     except sqlite3.Error as error:

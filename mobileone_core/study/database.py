@@ -13,19 +13,19 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.workspace import one_line, redacted
+from mobileone_core.study.workspace import SQLITE, one_line, redacted, sqlite_url
 from mobileone_core.training.cell import SCHEMA
 
-PREFIX = "sqlite:///"
 ADVISORY_KEY = 0x6D6F62696C65  # key of the planner's advisory lock in PostgreSQL
 LOCK_TIMEOUT = 120.0  # seconds to wait for a locked database
 
 
 def sqlite_path(url: str) -> Path | None:
     """Path of a sqlite:/// URL; None for any other database."""
-    return Path(url.removeprefix(PREFIX)).absolute() if url.startswith(PREFIX) else None
+    return Path(unquote(url.removeprefix(SQLITE).partition("?")[0])).absolute() if url.startswith(SQLITE) else None
 
 
 def database_exists(path: Path) -> bool:
@@ -41,7 +41,7 @@ def create_file(url: str, create: Callable[[str], None]) -> None:
     path = sqlite_path(url)
     if path is not None and not database_exists(path):
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
-        create(f"{PREFIX}{unfinished}")
+        create(sqlite_url(unfinished))
         unfinished.replace(path)
 
 

@@ -10,6 +10,7 @@ from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed
 from mobileone_core.training.recipe import Teacher
 
+SQLITE = "sqlite:///"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # supported by MLflow
 
 
@@ -24,6 +25,11 @@ def is_server(tracking: str) -> bool:
     return re.split("[:+]", tracking)[0] not in DATABASES
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of an SQLite file; "%" and "?" mean something in a URL and are escaped."""
+    return SQLITE + str(path).replace("%", "%25").replace("?", "%3F")
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A runs directory, the queue's Optuna storage URL and the record's MLflow tracking URI."""
@@ -34,14 +40,9 @@ class Workspace:
 
     @classmethod
     def at(cls, runs: Path, queue: str = "", tracking: str = "") -> "Workspace":
-        """Workspace of a runs directory; its SQLite files unless another queue or record is given.
-
-        Raises InputError if the URL of an SQLite file cannot contain the directory's path.
-        """
+        """Workspace of a runs directory; its SQLite files unless another queue or record is given."""
         runs = runs.expanduser().absolute()
-        allowed = "a path without '?', unless queue and tracking are given"
-        require("?" not in str(runs) or bool(queue and tracking), "runs", str(runs), allowed)
-        return cls(runs, queue or f"sqlite:///{runs / 'optuna.db'}", tracking or f"sqlite:///{runs / 'mlflow.db'}")
+        return cls(runs, queue or sqlite_url(runs / "optuna.db"), tracking or sqlite_url(runs / "mlflow.db"))
 
     @property
     def artifacts(self) -> Path:

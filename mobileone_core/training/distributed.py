@@ -93,9 +93,10 @@ def process_group(member: GroupMember, device: torch.device) -> Iterator[None]:
         addresses = [(name, item.address) for name, items in psutil.net_if_addrs().items() for item in items]
         os.environ["GLOO_SOCKET_IFNAME"] = next(name for name, address in addresses if address == "127.0.0.1")
     backend = "gloo" if device.type == "cpu" else "nccl"
-    url = member.store.absolute().as_uri()
+    store = dist.FileStore(str(member.store), member.ranks)  # torch does not unquote the path of a file:// URL
+    store.set_timeout(GROUP_TIMEOUT)
     try:
-        dist.init_process_group(backend, url, rank=member.rank, world_size=member.ranks, timeout=GROUP_TIMEOUT)
+        dist.init_process_group(backend, rank=member.rank, world_size=member.ranks, timeout=GROUP_TIMEOUT, store=store)
     except BaseException:
         dist.distributed_c10d._world.group_count = 0  # it numbers groups; the other ranks of the next one count from 0
         raise

@@ -1,20 +1,32 @@
-"""Places that the URL of an SQLite file can name."""
+"""Directories that the URL of an SQLite file can name."""
 
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
-from mobileone_core.errors import InputError
+from mobileone_core.study.database import open_readonly, sqlite_path
 from mobileone_core.study.workspace import Workspace
 
 QUEUE, TRACKING = "postgresql://host/queue", "http://host"
 
 
-@pytest.mark.parametrize("named", [("", ""), (QUEUE, ""), ("", TRACKING)])
-def test_a_question_mark_would_end_the_path_in_a_url(named):
-    with pytest.raises(InputError, match=r"^runs: '/tmp/a\?x' is not allowed; a path without '\?'"):
-        Workspace.at(Path("/tmp/a?x"), *named)
+@pytest.mark.parametrize("name", ["a b", "a%20b", "100%", "a%(x)s", "a?b", "a?mode=ro", "a#b", "{a}", "a&b=c;", "ä"])
+def test_every_directory_can_hold_the_databases(name, tmp_path):
+    workspace = Workspace.at(tmp_path / name)
+    workspace.runs.mkdir()
+    for url, file in ((workspace.queue, "optuna.db"), (workspace.tracking, "mlflow.db")):
+        assert sqlite_path(url) == tmp_path / name / file
+        with sqlalchemy.create_engine(url).begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE one (n)")
+        with open_readonly(tmp_path / name / file) as connection:
+            assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("one",)]
+    assert sorted(path.name for path in workspace.runs.iterdir()) == ["mlflow.db", "optuna.db"]
 
 
-def test_it_does_no_harm_where_no_file_is_named():
+def test_a_url_may_have_a_query():
+    assert sqlite_path("sqlite:////tmp/a%20b.db?timeout=5") == Path("/tmp/a b.db")
+
+
+def test_urls_that_are_given_stay_as_they_are():
     assert Workspace.at(Path("/tmp/a?x"), QUEUE, TRACKING) == Workspace(Path("/tmp/a?x"), QUEUE, TRACKING)

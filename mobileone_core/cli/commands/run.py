@@ -12,7 +12,7 @@ from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import serve
 from mobileone_core.study.run.progress import Progress, plan_lines, status_lines
-from mobileone_core.study.run.runner import Outcome, join, resumed, run_plan
+from mobileone_core.study.run.runner import Outcome, SignalGuard, join, resumed, run_plan
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Engine, Setup
 
@@ -93,5 +93,6 @@ def status(options: Status) -> int:
 
 
 def ui(options: Ui) -> int:
-    """Serve the record until interrupted."""
-    return serve(options.storage.workspace, options.port)
+    """Serve the record until Ctrl-C, SIGTERM or SIGHUP."""
+    with SignalGuard().installed():
+        return serve(options.storage.workspace, options.port)

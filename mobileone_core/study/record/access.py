@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def is_recorded(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
 
 
 def serve(workspace: Workspace, port: int) -> int:
-    """Serve the record until Ctrl-C and print its address; return the server's exit status, 0 after Ctrl-C.
+    """Serve the record until KeyboardInterrupt and print its address; return the server's exit status, then 0.
 
     The first free port, counted from port, is used. Raises InputError if there is no record or no free port.
     """
@@ -90,18 +91,16 @@ def serve(workspace: Workspace, port: int) -> int:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking, "--artifacts-destination", workspace.artifacts.as_uri()]
     print(f"http://{HOST}:{chosen}  (Ctrl-C ends it)", flush=True)
-    process = subprocess.Popen(command, env={**os.environ, **QUIET})
+    process = subprocess.Popen(command, env={**os.environ, **QUIET}, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
         return 0
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.kill()
-            process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):  # to its session: MLflow's own server would outlive it
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired, KeyboardInterrupt):
+                os.killpg(process.pid, number)
+                process.wait(10)
 
 
 def free_port(first: int) -> int:
