@@ -1,34 +1,53 @@
 """Looks a data set up by name below a data root; decodes, downloads and writes nothing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test
+from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
 from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 
 IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
-def resolve_data(name: str, root: Path | None, image_size: int | None = None, *, test_only: bool = False) -> DataSpec:
+def resolve_data(
+    name: str, root: Path | None, image_size: int | None = None, *, test_only: bool = False, classes: Sequence[str] = ()
+) -> DataSpec:
     """Return the DataSpec of a data set by name.
 
     root is the directory given as --data-root; digits needs none. image_size (pixels) replaces the data set's default
     resolution. Lists directories, reads no image. With test_only the spec is for open_test: the test set alone must
-    exist, and an image folder's fingerprint covers it alone. Raises InputError for an unknown name, a missing root, or
-    a root without the data if it cannot be downloaded.
+    exist, and an image folder's fingerprint covers it alone; classes then are those of read_test. Raises InputError for
+    an unknown name, a missing root, a root without the data if it cannot be downloaded, or a class too small to carve.
     """
     require_choice("data", name, DATA_SETS)
     entry = DATA_SETS[name]
-    classes, mark = entry.classes, ""
+    count, mark = entry.classes, ""
     if name != "digits":
         root = check_root(name, root)
         if name == "imagenet":
             check_imagenet(root, test_only=test_only)
         elif name == "folder":
-            splits = read_test(root) if test_only else read_folder(root)
-            classes, mark = int(next(iter(splits.values())).labels[-1]) + 1, fingerprint(splits)
+            splits = read_test(root, classes) if test_only else read_folder(root)
+            if "train" in splits and len(splits) < 3:
+                splits["train"].require_two_per_class()
+            count, mark = len(next(iter(splits.values())).classes), fingerprint(splits)
     size = entry.image_size if image_size is None else image_size
-    return DataSpec(name, size, classes, entry.channels, entry.val_fraction, mark)
+    return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark)
+
+
+def class_names(spec: DataSpec, root: Path | None) -> tuple[str, ...]:
+    """Return the classes' names in label order: folder names for an image folder, WordNet ids for ImageNet's images.
+
+    root is the data root. Raises InputError if folders are needed and missing.
+    """
+    entry = DATA_SETS[spec.name]
+    if entry.class_names:
+        return entry.class_names
+    root = check_root(spec.name, root) / entry.directory
+    names = class_folders(split_folder(root, "train")) or class_folders(find_test(root)[1])
+    require(len(names) == spec.num_classes, "data_root", str(root), f"{spec.num_classes} folders of classes")
+    return tuple(names)
 
 
 def check_root(name: str, root: Path | None) -> Path:
@@ -48,9 +67,10 @@ def check_imagenet(root: Path, *, test_only: bool = False) -> None:
     archives = [archive for archive in IMAGENET_ARCHIVES if not (test_only and "train" in archive)]
     if all((root / archive).is_file() for archive in archives):
         return
-    splits = (find_test(root),) if test_only else ("train", "val")
-    for split in splits:
-        count = len(class_folders(root / split))
+    splits = [find_test(root)[0]] if test_only else ["train", "val"]
+    folders = [find_test(root)[1]] if test_only else [split_folder(root, split) for split in splits]
+    for folder in folders:
+        count = len(class_folders(folder))
         if count == 0:
             raise InputError(
                 f"data_root: {root} holds no ImageNet, which cannot be downloaded; expected {'/ and '.join(splits)}/ "
@@ -58,6 +78,5 @@ def check_imagenet(root: Path, *, test_only: bool = False) -> None:
             )
         if count != DATA_SETS["imagenet"].classes:
             raise InputError(
-                f"data_root: {root / split} holds {count} classes, ImageNet has 1000; read a part of it with "
-                "--data folder"
+                f"data_root: {folder} holds {count} classes, ImageNet has 1000; read a part of it with --data folder"
             )

@@ -7,7 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from mobileone_core.data.catalog import IMAGENET_ARCHIVES, check_root
-from mobileone_core.data.folders import find_test
+from mobileone_core.data.folders import find_test, split_folder
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 
@@ -30,7 +30,8 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
     root = check_root(name, root)
     wanted: tuple[str, ...] = (DATA_SETS[name].directory,)
     if name == "imagenet":
-        wanted = (find_test(root),) if test_only else ("train", "val")
+        folders = [find_test(root)[1]] if test_only else [split_folder(root, split) for split in ("train", "val")]
+        wanted = tuple(folder.name for folder in folders if folder != root)
     missing = [directory for directory in wanted if not (root / directory).is_dir()]
     if not missing:
         return

@@ -1,13 +1,15 @@
-"""Image folders in the layout of torchvision's ImageFolder: split/class/image."""
+"""Image folders in the layout of torchvision's ImageFolder: split/class/image; what hides is no class and no image."""
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,21 +17,28 @@ if TYPE_CHECKING:
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+# Left behind by macOS, Windows, NAS systems and Python; names that begin with a dot are hidden, too.
+HIDDEN = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "__pycache__", "thumbs.db", "desktop.ini"}
 LAYOUT = "train/CLASS/IMAGE and val/CLASS/IMAGE, or test/ instead of val/ or in addition"
-LAYOUT_TEST = "test/CLASS/IMAGE or val/CLASS/IMAGE"
+LAYOUT_TEST = "test/CLASS/IMAGE, val/CLASS/IMAGE or CLASS/IMAGE"
 
 
 @dataclass(frozen=True)
 class ImageFiles:
     """The image files of one split: paths relative to directory, labels, and file sizes in bytes, each (N,).
 
-    Arrays, because a million Python strings would be copied in every forked worker that touches them.
+    Arrays, because a million Python strings would be copied in every forked worker that touches them. classes are the
+    names in label order, left_out counts what is no image by kind. With upright, EXIF orientation turns images.
     """
 
     directory: Path
     names: "NDArray[np.bytes_]"
     labels: "NDArray[np.int64]"
     sizes: "NDArray[np.int64]"
+    classes: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    upright: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,76 +49,176 @@ class ImageFiles:
 
     def subset(self, indices: "NDArray[np.int64]") -> "ImageFiles":
         """Return the images at indices, in that order."""
-        return ImageFiles(self.directory, self.names[indices], self.labels[indices], self.sizes[indices])
+        return replace(self, names=self.names[indices], labels=self.labels[indices], sizes=self.sizes[indices])
+
+    def require_two_per_class(self) -> None:
+        """Raise InputError with the names of classes of which validation cannot be carved, because of one image."""
+        import numpy as np
+
+        single = [self.classes[label] for label in np.flatnonzero(np.bincount(self.labels) == 1)]
+        if single:
+            raise InputError(
+                f"data_root: {self.directory} holds one image of class {_listed(single)}; validation is carved from it "
+                "and needs two or more per class, or both val/ and test/"
+            )
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is of the system or an editor, such as .ipynb_checkpoints or __MACOSX."""
+    return name.startswith(".") or name.lower() in HIDDEN
+
+
+def in_label_order(names: Iterable[str]) -> list[str]:
+    """Sort names of classes: as numbers if all are whole numbers, else as text."""
+    ordered = sorted(names)
+    return sorted(ordered, key=int) if all(re.fullmatch("-?[0-9]+", name) for name in ordered) else ordered
 
 
 def class_folders(directory: Path) -> list[str]:
-    """Return the sorted names of the folders in a directory; none if the directory does not exist."""
+    """Return the names of the folders in a directory in label order; none if the directory does not exist.
+
+    Hidden folders and links to a folder around them are left out.
+    """
     if not directory.is_dir():
         return []
     with os.scandir(directory) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
+        folders = [Path(entry.path) for entry in entries if os.path.isdir(entry.path) and not is_hidden(entry.name)]  # noqa: PTH112
+    around = directory.resolve()
+    return in_label_order(
+        path.name for path in folders if not (path.is_symlink() and around.is_relative_to(path.resolve()))
+    )
 
 
-def read_folder(root: Path) -> dict[str, ImageFiles]:
-    """Read the splits below root; labels number the classes of train/ in sorted order.
+def split_folder(root: Path, split: str) -> Path:
+    """Return the folder of a split: one of SPLIT_NAMES in any case, such as Train or valid; root/split if none exists.
+
+    Raises InputError if there are two.
+    """
+    names = [name for name in class_folders(root) if name.lower() in SPLIT_NAMES[split]]
+    require(len(names) < 2, "data_root", str(root), f"one folder of {split} images, not both {' and '.join(names)}")
+    return root / (names[0] if names else split)
+
+
+def read_folder(root: Path, *, upright: bool = True) -> dict[str, ImageFiles]:
+    """Read the splits below root; labels number the classes of train/, sorted as numbers if all are, else as text.
 
     Raises InputError without a train/ of two or more classes, without val/ and test/, or if a class has no images.
     """
-    classes = class_folders(root / "train")
-    present = [split for split in SPLITS if class_folders(root / split)]
+    folders = {split: split_folder(root, split) for split in SPLITS}
+    present = {split: folder for split, folder in folders.items() if class_folders(folder)}
+    classes = class_folders(folders["train"])
     if len(classes) < 2 or len(present) < 2:
         raise InputError(f"data_root: {root} holds no image folder; expected {LAYOUT}, with two classes or more")
-    return {split: _read_split(root / split, classes) for split in present}
+    return {split: _read_split(folder, classes, upright=upright) for split, folder in present.items()}
 
 
-def find_test(root: Path) -> str:
-    """Return the name of the split that is the test set: test if it has class folders, else val."""
-    return "test" if class_folders(root / "test") else "val"
+def find_test(root: Path) -> tuple[str, Path]:
+    """Return the test set's split and folder: test/ or val/, or the root of folders of classes without splits."""
+    for split in ("test", "val"):
+        if class_folders(folder := split_folder(root, split)):
+            return split, folder
+    is_whole = len(class_folders(root)) > 1 and not split_folder(root, "train").is_dir()
+    return ("test", root) if is_whole else ("val", root / "val")
 
 
-def read_test(root: Path) -> dict[str, ImageFiles]:
+def read_test(root: Path, classes: Sequence[str] = (), *, upright: bool = True) -> dict[str, ImageFiles]:
     """Read the test set alone; if train/ exists, both must have the same classes.
 
-    Raises InputError if it has fewer than two classes, other classes than train/, or a class without images.
+    classes, if given, are a network's classes in the order of its outputs: they decide the labels, and the test set may
+    lack some of them. Raises InputError if the test set has fewer than two classes, others than train/ or the network,
+    or a class without images.
     """
-    split = find_test(root)
-    if len(class_folders(root / split)) < 2:
+    split, folder = find_test(root)
+    names = class_folders(folder)
+    if len(names) < 2:
         raise InputError(f"data_root: {root} holds no test images; expected {LAYOUT_TEST}, with two classes or more")
-    return {split: _read_split(root / split, class_folders(root / "train") or class_folders(root / split))}
+    if classes:
+        unknown = [name for name in names if name not in set(classes)]
+        require(
+            not unknown, "data_root", f"class {_listed(unknown)} of {folder}", f"one of the network's {len(classes)}"
+        )
+        return {split: _read_split(folder, classes, names, upright=upright)}
+    return {split: _read_split(folder, class_folders(split_folder(root, "train")) or names, upright=upright)}
 
 
 def fingerprint(splits: Mapping[str, ImageFiles]) -> str:
-    """Hash the sorted relative paths and sizes of all images, to recognize an image folder."""
+    """Hash the sorted relative paths and sizes of all images, and an order of classes that is not that of text."""
     digest = hashlib.sha256()
     for split, files in splits.items():
         for name, size in sorted(zip(files.names.tolist(), files.sizes.tolist(), strict=True)):
             digest.update(b"%s/%s\0%d\n" % (split.encode(), name, size))
+        classes = list(files.classes)
+        if classes != sorted({os.fsdecode(name.partition(b"/")[0]) for name in files.names.tolist()}):
+            digest.update(b"\0".join(map(os.fsencode, classes)))
     return digest.hexdigest()[:12]
 
 
-def _read_split(directory: Path, classes: list[str]) -> ImageFiles:
-    different = sorted(set(classes) ^ set(class_folders(directory)))
+def _read_split(directory: Path, classes: Sequence[str], present: Sequence[str] = (), *, upright: bool) -> ImageFiles:
+    """Read the images of the classes present in a split; of all classes if that is empty."""
+    names = dict.fromkeys(present or classes)
+    different = sorted(names.keys() ^ set(class_folders(directory)))
     if different:
-        raise InputError(f"data_root: {directory} and train/ differ in class {different[0]!r}; both need the same")
+        lacking = directory if different[0] in names else "train/"
+        both = f"{directory} and train/ differ in class {different[0]!r}, which {lacking} lacks"
+        raise InputError(f"data_root: {both}; both need the same")
+    first: dict[str, str] = {}
+    for name in names:  # 007 and 7, Cat and cat
+        twin = first.setdefault(re.sub("^0+(?=[0-9]+$)", "", name.casefold()), name)
+        require(
+            twin == name, "data_root", f"{directory} with {twin} and {name}", "classes that differ in more than case"
+        )
     rows: list[tuple[bytes, int, int]] = []
+    left_out = Counter(_kind(path.name, nested=False) for path in directory.iterdir() if not path.is_dir())
+    left_out["hidden"] += sum(path.is_dir() and is_hidden(path.name) for path in directory.iterdir())
     for label, name in enumerate(classes):
-        images = _images(directory, name)
+        if name not in names:
+            continue
+        images, others = _images(directory, name)
+        left_out += others
         if not images:
             raise InputError(f"data_root: {directory / name} holds no image ({', '.join(EXTENSIONS)})")
         rows += [(relative, label, size) for relative, size in images]
     import numpy as np  # planning a study imports this module, and needs no arrays
 
-    names, labels, sizes = zip(*rows, strict=True)
-    return ImageFiles(directory, np.array(names), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64))
+    paths, labels, sizes = zip(*rows, strict=True)
+    arrays = np.array(paths), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64)
+    return ImageFiles(directory, *arrays, tuple(classes), dict(+left_out), upright)
 
 
-def _images(directory: Path, name: str) -> list[tuple[bytes, int]]:
-    """List the images below one class folder in ImageFolder's order: path relative to directory, size in bytes."""
+def _images(directory: Path, name: str) -> tuple[list[tuple[bytes, int]], Counter[str]]:
+    """List the images below one class folder in ImageFolder's order, each path relative to directory and size in bytes.
+
+    Also count by kind what is left out. A link to a folder around it, or to one that was already read, is not followed.
+    """
+    start = (directory / name).resolve()
+    read, walk, left_out = {start}, list[tuple[str, list[str]]](), Counter[str]()
+    for folder, folders, files in os.walk(directory / name, followlinks=True):
+        targets = {item: Path(folder, item).resolve() for item in sorted(folders) if not is_hidden(item)}
+        left_out["hidden"] += len(folders) - len(targets)
+        folders[:] = [item for item, path in targets.items() if path not in read and not start.is_relative_to(path)]
+        read.update(targets.values())
+        walk.append((folder, sorted(files)))
     images = []
-    for folder, _, files in sorted(os.walk(directory / name, followlinks=True)):
-        for file in sorted(files):
-            if file.lower().endswith(EXTENSIONS):
-                path = os.path.join(folder, file)  # noqa: PTH118 - Path objects take seconds on ImageNet
-                images.append((os.fsencode(os.path.relpath(path, directory)), os.stat(path).st_size))  # noqa: PTH116
-    return images
+    for folder, files in sorted(walk):
+        for file in files:
+            if kind := _kind(file):
+                left_out[kind] += 1
+                continue
+            path = os.path.join(folder, file)  # noqa: PTH118 - Path objects take seconds on ImageNet
+            images.append((os.fsencode(os.path.relpath(path, directory)), os.stat(path).st_size))  # noqa: PTH116
+    return images, left_out
+
+
+def _kind(file: str, *, nested: bool = True) -> str:
+    """Why a file is no image of a class; empty for an image in a class folder."""
+    if is_hidden(file):
+        return "hidden"
+    if file.lower().endswith(EXTENSIONS):
+        return "" if nested else "outside of class folders"
+    return os.path.splitext(file)[1].lower() or "without extension"  # noqa: PTH122
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names of a list, and how many follow."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more

@@ -92,12 +92,13 @@ def open_loaders(spec: DataSpec, root: Path | None, seed: int, options: LoaderOp
     return Loaders(spec, open_splits(spec, root, seed), seed, options)
 
 
-def open_test(spec: DataSpec, root: Path | None, options: LoaderOptions) -> BatchLoader:
+def open_test(spec: DataSpec, root: Path | None, options: LoaderOptions, classes: Sequence[str] = ()) -> BatchLoader:
     """Open the batches of the test set alone; an image folder needs no train/. Close the loader after use.
 
-    spec comes from resolve_data(..., test_only=True). Raises InputError if the data are missing or broken.
+    spec comes from resolve_data(..., test_only=True), and classes are as there. Raises InputError if the data are
+    missing or broken.
     """
-    return _batches(open_test_set(spec, root), spec, 0, options, training=False)
+    return _batches(open_test_set(spec, root, classes), spec, 0, options, training=False)
 
 
 def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> BatchLoader:

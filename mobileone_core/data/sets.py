@@ -1,6 +1,6 @@
 """Splits of a data set: the test set is fixed, a carved validation set depends on the cell's seed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,21 +54,21 @@ def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
     return _open_folder(spec, root / DATA_SETS[spec.name].directory, seed)
 
 
-def open_test_set(spec: DataSpec, root: Path | None) -> Images:
+def open_test_set(spec: DataSpec, root: Path | None, classes: Sequence[str] = ()) -> Images:
     """Open the test set alone, the same as open_splits gives for every seed; an image folder needs no train/.
 
-    spec comes from resolve_data(..., test_only=True). Raises InputError as open_splits does.
+    spec comes from resolve_data(..., test_only=True), and classes are as there. Raises InputError as open_splits does.
     """
     require_choice("data", spec.name, DATA_SETS)
     if DATA_SETS[spec.name].in_memory:
         return open_splits(spec, root, 0).test()
     prepare_data(spec.name, root, test_only=True)
     directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
-    splits = read_test(directory)
+    splits = read_test(directory, classes, upright=DATA_SETS[spec.name].upright)
     _check_planned(spec, directory, splits)
     [(split, files)] = splits.items()
     allowed = f"{spec.num_classes} folders of classes in its {split}/"
-    require(int(files.labels[-1]) + 1 == spec.num_classes, "data_root", str(directory), allowed)
+    require(len(files.classes) == spec.num_classes, "data_root", str(directory), allowed)
     return files
 
 
@@ -121,10 +121,11 @@ def _open_cifar(spec: DataSpec, root: Path, *, train: bool) -> ImageTensor:
 
 
 def _open_folder(spec: DataSpec, root: Path, seed: int) -> Splits:
-    splits = read_folder(root)
+    splits = read_folder(root, upright=DATA_SETS[spec.name].upright)
     _check_planned(spec, root, splits)
     if "val" in splits and "test" in splits:
         return Splits(splits["train"], splits["val"], lambda: splits["test"])
+    splits["train"].require_two_per_class()
     train, val = _carved(splits["train"], spec, seed)
     return Splits(train, val, lambda: splits["test" if "test" in splits else "val"])
 

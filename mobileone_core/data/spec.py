@@ -14,6 +14,8 @@ class DataSet:
 
     mean and std, one value per channel, are those of training pixels in [0, 1]. classes is 0 if the image folder
     decides. directory is where torchvision puts its download, below the data root; empty if there is no download.
+    class_names are in the order of the labels; empty if folders name the classes. With upright, EXIF orientation turns
+    images; torchvision and the published results of ImageNet ignore it.
     """
 
     channels: int
@@ -24,13 +26,23 @@ class DataSet:
     in_memory: bool
     directory: str = ""
     val_fraction: float = 0.1
+    class_names: tuple[str, ...] = ()
+    upright: bool = False
 
 
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 DATA_SETS: dict[str, DataSet] = {
     # Measured on the scans resized to 32 px: bilinear resizing lowers the standard deviation.
-    "digits": DataSet(1, 10, 32, (0.3053,), (0.3235,), in_memory=True),
+    "digits": DataSet(1, 10, 32, (0.3053,), (0.3235,), in_memory=True, class_names=tuple("0123456789")),
     "cifar10": DataSet(
-        3, 10, 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), in_memory=True, directory="cifar-10-batches-py"
+        3,
+        10,
+        32,
+        (0.4914, 0.4822, 0.4465),
+        (0.2470, 0.2435, 0.2616),
+        in_memory=True,
+        directory="cifar-10-batches-py",
+        class_names=_CIFAR10,
     ),
     "cifar100": DataSet(
         3, 100, 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), in_memory=True, directory="cifar-100-python"
@@ -38,7 +50,7 @@ DATA_SETS: dict[str, DataSet] = {
     "imagenette": DataSet(3, 10, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, directory="imagenette2"),
     # Validation is 1 % of ImageNet's train split, as in big_vision's "minival".
     "imagenet": DataSet(3, 1000, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, val_fraction=0.01),
-    "folder": DataSet(3, 0, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False),
+    "folder": DataSet(3, 0, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, upright=True),
 }
 
 

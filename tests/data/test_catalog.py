@@ -164,7 +164,7 @@ def test_a_folders_test_set_alone_needs_two_classes_and_those_of_train(make_fold
         resolve_data("folder", root, test_only=True)
     shutil.rmtree(root / "train")
     shutil.rmtree(root / "val" / "ant")
-    with pytest.raises(InputError, match=r"holds no test images; expected test/CLASS/IMAGE or val/CLASS/IMAGE, with"):
+    with pytest.raises(InputError, match=r"holds no test images; expected test/CLASS/IMAGE, val/CLASS/IMAGE or"):
         resolve_data("folder", root, test_only=True)
 
 

@@ -22,10 +22,6 @@ from mobileone_core.study.environment import git_revision
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.evaluate import read_network
 
-LABELS = {
-    "digits": tuple("0123456789"),
-    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-}
 HEADS = ("head.fc.weight", "linear.weight")  # the classifier in this package's and timm's layout, and in the authors'
 
 
@@ -156,7 +152,7 @@ def class_labels(data: str, classes: int, file: Path | None = None) -> tuple[str
         labels = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
         require(len(labels) == classes, "labels", f"{file} ({len(labels)} labels)", f"one per class: {classes}")
         return labels
-    labels = _imagenet_labels() if data == "imagenet" else LABELS.get(data, ())
+    labels = _imagenet_labels() if data == "imagenet" else DATA_SETS[data].class_names
     if len(labels) != classes:
         raise InputError(f"labels: there are none for {classes} classes of {data}; give --labels FILE, one per line")
     return labels
