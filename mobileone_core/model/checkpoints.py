@@ -1,38 +1,161 @@
-"""Reads weight files without executing code in them."""
+"""Finds the weights in files and state dicts of training programs, without executing code in them."""
 
+import argparse
 import os
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 
-State = dict[str, Tensor]
-WRAPPERS = ("state_dict", "model")  # keys under which training scripts store the weights
-PREFIXES = ("module.", "model.", "_orig_mod.")  # of DataParallel, Lightning modules, torch.compile
+State = dict[str, Any]  # dense tensors by name, and what else a file has under such names
+FIRST_BLOCK = (
+    r"(stem\.(conv_kxk\.0|reparam_conv)|stage0\.(rbr_conv\.0|reparam_conv|branch_conv_list\.0|branch_reparam))\."
+)
+LOOKED_FOR = "stem.* (this package, timm) or stage0.* (the authors, mmpretrain) under any prefix"
+HEADS = ("head.fc.", "linear.")  # the classifier's names: ours, timm's and mmpretrain's, and the authors'
+SHOWN = 6  # entries of a file listed in a message
+MAX_DEPTH = 4  # of nested mappings
+# names of modules that wrap others: DataParallel and AveragedModel, torch.compile, FSDP, activation checkpoints
+_WRAPPERS = re.compile(r"(?<![^.])(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# in a set's name; the last decides
+_MARKS = re.compile(r"(?<![a-z])(?:(ema|swa|avg|averaged?|shadow|polyak)|online|current|raw)(?![a-z])")
 
 
-def read_state(source: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, State]:
-    """Read tensors by name, without wrappers and common prefixes; also return the source's name for messages.
+@dataclass(frozen=True)
+class WeightSet:
+    """One of the sets of weights that a file or state dict holds; as text, one line about it.
 
-    source is a .safetensors file, another file that torch.load reads with weights_only=True, or a state dict.
-    Raises InputError if the file is missing, broken or contains more than weights.
+    Attributes:
+        source: The file, or "the state dict".
+        name: The set's name there, such as state_dict_ema; "weights" if nothing wraps them.
+        averaged: Whether the file calls them averaged.
+        state: Tensors under the file's names, without prefixes.
+        others: Names of the sets that were not chosen.
+        head: "loaded"; "new" if load_weights left the network's classifier as it was, "none" if it has none.
     """
-    if isinstance(source, Mapping):
-        return "the state dict", _unwrap("the state dict", source)
-    name = str(source)
-    return name, _unwrap(name, _read_file(Path(source)))
+
+    source: str
+    name: str
+    averaged: bool
+    state: State = field(repr=False)
+    others: tuple[str, ...] = ()
+    head: str = "loaded"
+
+    @property
+    def deployed(self) -> bool:
+        """Whether any block is in deployed form."""
+        return any("reparam" in name for name in self.state)
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the classifier; 0 if there is none."""
+        weights = (self.state.get(f"{head}weight") for head in HEADS)
+        return next((len(weight) for weight in weights if isinstance(weight, Tensor) and weight.dim() > 1), 0)
+
+    def __str__(self) -> str:
+        kind = "averaged weights" if self.averaged else "weights"
+        name = f" {self.name}" if self.name != "weights" else ""
+        others = f", which also holds {', '.join(self.others)}" if self.others else ""
+        head = f"; the head is new: its classifier has {self.num_classes} classes" if self.head == "new" else ""
+        return f"{kind}{name} of {self.source}{others}{head}"
 
 
-def holds_deployed(state: Mapping[str, Any]) -> bool:
-    """Return whether a state dict, in any layout, is that of a network in deployed form."""
-    return any("reparam_conv" in name for name in state)
+def read_weights(
+    source: str | os.PathLike[str] | Mapping[str, Any], which: str = "auto", first: str = FIRST_BLOCK
+) -> WeightSet:
+    """Read one set of weights from a .safetensors file, a file of torch.save, or a mapping.
+
+    Wrapping entries and prefixes may be any: a set is where names of a network's first block are.
+
+    Args:
+        source: The file, which is read with weights_only=True, or the content of one.
+        which: "ema" for averaged weights, "model" for those that are not, "auto" for averaged ones if there are any;
+            or the name of a set.
+        first: Pattern of the names by which a set is recognized.
+
+    Raises InputError if the file is missing, broken, or holds no such set or several.
+    """
+    name, content = ("the state dict", source) if isinstance(source, Mapping) else (str(source), _read(Path(source)))
+    if not isinstance(content, Mapping):
+        raise InputError(f"{name}: it contains a {type(content).__name__}, not a state dict")
+    found = list(_sets(name, content, re.compile(rf"((?:.*\.)?){first}")))
+    if not found:
+        looked_for = LOOKED_FOR if first == FIRST_BLOCK else first
+        raise InputError(f"{name}: no weights of such a network; looked for {looked_for}; it holds {_entries(content)}")
+    return _choose(found, which)
 
 
-def _read_file(path: Path) -> object:
+def _choose(found: Sequence[WeightSet], which: str) -> WeightSet:
+    source, names = found[0].source, [item.name for item in found]
+    if which in names:
+        chosen = [item for item in found if item.name == which]
+    elif which == "auto":
+        chosen = [item for item in found if item.averaged] or list(found)
+    else:
+        allowed = f"auto, ema, model or a set of {source}: {', '.join(names)}"
+        require(which in ("ema", "model"), "which", which, allowed)
+        chosen = [item for item in found if item.averaged == (which == "ema")]
+        require(bool(chosen), "which", which, f"{source} holds {', '.join(map(_described, found))}")
+    require(len(chosen) == 1, "which", which, f"{source} holds several: name one of {', '.join(names)}")
+    return replace(chosen[0], others=tuple(name for name in names if name != chosen[0].name))
+
+
+def _described(item: WeightSet) -> str:
+    return f"{item.name} ({'averaged' if item.averaged else 'not averaged'})"
+
+
+def _sets(
+    source: str, content: Mapping[Any, Any], first: re.Pattern[str], path: str = "", averaged: bool | None = None
+) -> Iterator[WeightSet]:
+    """Yield every set of weights in nested mappings; averaged overrides what names tell."""
+    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    unwrapped = {_WRAPPERS.sub("", key): value for key, value in named.items()}
+    named = unwrapped if len(unwrapped) == len(named) else named
+    prefixes = sorted({match[1] for key in named if (match := first.match(key))}, key=len, reverse=True)
+    states: dict[str | None, State] = {prefix: {} for prefix in (*prefixes, None)}
+    for key, value in named.items():
+        prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
+        states[prefix][key.removeprefix(prefix or "")] = value
+    for prefix in reversed(prefixes):
+        name = "/".join(filter(None, (path, prefix.rstrip("."))))
+        marks = [match[1] for match in _MARKS.finditer(name.lower())]
+        by_name = "n_averaged" in named or any(marks[-1:])
+        state = _outer_head(prefix, states[None]) | states[prefix]
+        yield WeightSet(source, name or "weights", by_name if averaged is None else averaged, state)
+    swapped = _swaps(content)
+    for key, value in content.items():
+        if isinstance(value, Mapping) and path.count("/") < MAX_DEPTH:
+            inner = key == "state_dict" if swapped else None
+            yield from _sets(source, value, first, f"{path}/{key}" if path else str(key), inner)
+
+
+def _outer_head(prefix: str, rest: State) -> State:
+    """The classifier next to a network under a prefix: head.fc.weight next to backbone.stem and so on."""
+    outer = prefix[: prefix.rstrip(".").rfind(".") + 1]
+    names = {key: key.removeprefix(outer) for key in rest if key.startswith(outer)}
+    return {name: rest[key] for key, name in names.items() if name.startswith(HEADS)}
+
+
+def _swaps(content: Mapping[Any, Any]) -> bool:
+    """Whether state_dict is the averaged one, as Lightning's WeightAveraging and MMEngine's EMAHook write it."""
+    meta = content.get("meta")
+    by_mmengine = isinstance(meta, Mapping) and "mmengine_version" in meta and "ema_state_dict" in content
+    return by_mmengine or "averaging_state" in content
+
+
+def _entries(content: Mapping[Any, Any]) -> str:
+    names = [str(key) for key in content]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}" if names else "nothing"
+
+
+def _read(path: Path) -> object:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
@@ -40,29 +163,25 @@ def _read_file(path: Path) -> object:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_plain_types()):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # a broken file can raise nearly any exception, with a message of many lines
-        reason = f"it is broken, or contains more than weights ({type(error).__name__})"
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it is broken, or contains more than weights ({foreign[1] if foreign else type(error).__name__})"
         raise InputError(f"{path}: not a readable weight file; {reason}") from error
 
 
-def _unwrap(name: str, content: object) -> State:
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping):
-        raise InputError(f"{name}: it contains a {type(content).__name__}, not a state dict")
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided:
-            raise InputError(f"{name}: entry {key!r} is a {type(value).__name__}, not a dense tensor with a name")
-    return _without_prefixes(dict(content))
+def _plain_types() -> list[Any]:
+    """Classes without behaviour that training programs save next to weights: arguments, paths, NumPy's scalars."""
+    from _codecs import encode
+
+    import numpy as np
+    from numpy._core.multiarray import scalar
+
+    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
+    paths = [(kind, f"pathlib{part}.{name}") for part in ("", "._local") for kind, name in _PATHS]
+    return [argparse.Namespace, encode, np.dtype, *kinds, scalar, (scalar, "numpy.core.multiarray.scalar"), *paths]
 
 
-def _without_prefixes(state: State) -> State:
-    for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            return _without_prefixes({key.removeprefix(prefix): value for key, value in state.items()})
-    return state
+_PATHS = ((PurePosixPath, "PosixPath"), (PureWindowsPath, "WindowsPath"))

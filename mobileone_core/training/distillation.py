@@ -1,6 +1,7 @@
 """Distillation: the teachers' soft labels, and a student's divergence from them (Hinton et al., 2015)."""
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.model.checkpoints import read_state
+from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
@@ -79,7 +80,7 @@ def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
             variant = MobileOne(teacher_model(spec, teacher), classes, deployed=True)
             load_weights(variant, path)
             return variant
-        _, state = read_state(path)
+        state = read_weights(path, first=f"{re.escape(next(iter(network.state_dict())))}$").state
     except InputError as error:
         raise InputError(f"teachers: {teacher.network}: {error}") from error
     try:

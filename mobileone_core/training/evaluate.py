@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MaxMetric, MetricCollection
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.checkpoints import holds_deployed, read_state
+from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
@@ -25,16 +25,25 @@ TensorsOf = Callable[[Any], Sequence[Tensor]]
 Progress = Callable[[int, MetricCollection], None]  # progress(images so far, their metrics)
 
 
-def read_network(spec: ModelSpec, num_classes: int, weights: Path, form: Form = "file") -> MobileOne:
+def read_network(  # noqa: PLR0913
+    spec: ModelSpec,
+    num_classes: int,
+    weights: Path,
+    form: Form = "file",
+    *,
+    which: str = "auto",
+    say: Callable[[str], object] = lambda _: None,
+) -> MobileOne:
     """Read a classifier from a weight file, in evaluation mode.
 
-    form "file" keeps the form that the file holds; "deployed" folds a file in train form. Raises InputError for a file
+    form "file" keeps the form that the file holds; "deployed" folds a file in train form. which chooses among averaged
+    and other weights as load_weights does; say receives the line that tells what was read. Raises InputError for a file
     that cannot be read or does not fit the network, and for "train" if the file holds the deployed form.
     """
-    _, state = read_state(weights)
-    is_deployed = holds_deployed(state) if form == "file" else form == "deployed"
+    chosen = read_weights(weights, which)
+    is_deployed = chosen.deployed if form == "file" else form == "deployed"
     network = MobileOne(spec, num_classes, deployed=is_deployed)
-    load_weights(network, weights)
+    say(str(load_weights(network, chosen)))
     return network.eval()
 
 

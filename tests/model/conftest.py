@@ -102,12 +102,12 @@ def tiny_spec(**changes):
     return ModelSpec.preset("tiny", **{"se": "paper", **changes})
 
 
-def message_of_refusal(source, target=None):
+def message_of_refusal(source, target=None, **options):
     """Load into a network, expect a refusal that leaves it as it was, and return the message."""
     target = target or build_model(tiny_spec(), 10)
     before = copy.deepcopy(target)
     with pytest.raises(InputError) as error:
-        load_weights(target, source)
+        load_weights(target, source, **options)
     assert have_same_state(target, before)
     assert "\n" not in str(error.value)
     return str(error.value)

@@ -40,7 +40,7 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     execution = Execution(options.device, options.threads or torch.get_num_threads(), options.channels_last)
     device = resolve_device(execution, options.precision)
     torch.set_num_threads(execution.threads)
-    network = read_network(spec, data.num_classes, options.weights, options.form)
+    network = read_network(spec, data.num_classes, options.weights, options.form, which=options.which, say=print)
     task = build_task(CellSpec(spec, data, Recipe(label_smoothing=0.0)))
     setting = _setting(options, data, spec, network)
     measure = partial(evaluate, network, task, stage=setting.split, device=device, precision=options.precision)

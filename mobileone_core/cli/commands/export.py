@@ -15,14 +15,12 @@ from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, require
 from mobileone_core.files import sha256, write_content, write_whole
-from mobileone_core.model.checkpoints import read_state
+from mobileone_core.model.checkpoints import HEADS, read_weights
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.study.environment import git_revision
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.evaluate import read_network
-
-HEADS = ("head.fc.weight", "linear.weight")  # the classifier in this package's and timm's layout, and in the authors'
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,10 @@ def _from_file(options: Export) -> ExportSource:
     entry = DATA_SETS[options.data_name]
     size = options.image_size or entry.image_size
     spec = options.network.spec(options.variant, entry.channels, size)
-    _, state = read_state(options.weights)
-    heads = [state[name] for name in HEADS if name in state and state[name].dim() == 2]
-    if not heads:
+    classes = read_weights(options.weights, options.which).num_classes
+    if not classes:
         raise InputError(f"{options.weights}: it holds no classifier ({' or '.join(HEADS)})")
-    network = read_network(spec, len(heads[0]), options.weights, "deployed")
+    network = read_network(spec, classes, options.weights, "deployed", which=options.which, say=print)
     facts = {"variant": options.variant, "weights file": options.weights.name}
     return ExportSource(network, options.data_name, size, _metadata(options, facts, options.weights))
 

@@ -60,13 +60,16 @@ class Images:
 class Evaluate(CommandOptions):
     """Measure top-1 and top-5 of a checkpoint and record them as a run of the experiment `evaluate`.
 
-    The file may hold this package's, the authors' or timm's names, in train or deployed form.
+    The file may hold this package's, the authors', timm's or mmpretrain's names, in train or deployed form; it may be a
+    training program's checkpoint or a cell's last.ckpt. Averaged weights are preferred; a line says which were read.
     """
 
     weights: Annotated[Path, tyro.conf.arg(metavar="FILE")]  # Weights: .safetensors, or what torch.save wrote.
     variant: str  # Network: s0 to s4 as published; tiny and small, ours.
     data: str  # Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder.
     data_root: Directory = None  # Directory that holds the data set.
+    which: Annotated[str, tyro.conf.arg(metavar="auto|ema|model|NAME")] = "auto"
+    """Which of a file's sets of weights: the averaged ones if it has any (auto), or ema, model or a set's name."""
     form: Literal["file", "train", "deployed"] = "file"
     """The form that is evaluated: the file's, or the deployed one, into which a train form is folded."""
     network: Network = Network()

@@ -30,6 +30,8 @@ class Export(CommandOptions):
     variant: str = ""  # Network of the weight file: s0 to s4 as published; tiny and small, ours.
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights: .safetensors, or what torch.save wrote."""
+    which: Annotated[str, tyro.conf.arg(metavar="auto|ema|model|NAME")] = "auto"
+    """Which of a weight file's sets: the averaged ones if it has any (auto), or ema, model or a set's name."""
     network: Network = field(default_factory=Network)
     precision: Precision | None = None
     """Precision of weights and results; float16 for Core ML and float32 for ONNX if not given."""
