@@ -32,8 +32,9 @@ def tree() -> str:
     return "\n".join(["```", *lines, "```"])
 
 
-def test_readme_is_about_two_screens():
-    assert len(README.read_text().splitlines()) <= 160
+def test_readme_is_about_two_screens_and_two_generated_tables():
+    text = re.sub(r"<!-- table:(\S+) -->.*<!-- end table:\1 -->", "", README.read_text(), flags=re.DOTALL)
+    assert len(text.splitlines()) <= 155
 
 
 def test_tree_is_that_of_the_package():

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,8 @@ from mobileone_core.errors import InputError
 from mobileone_core.files import saved_text, write_content
 from mobileone_core.reporting.document import Document
 from mobileone_core.reporting.figures.style import Drawing
+from mobileone_core.reporting.ledger.evidence import SavedResult
+from mobileone_core.reporting.ledger.ledger import ledger_sections, verdicts
 from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.render import csv, latex, markdown, terminal
 from mobileone_core.reporting.search.kind import SearchKind
@@ -27,7 +29,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 
-PAGE, PLAN, PROBLEMS = "README.md", "plan.json", "problems.txt"
+PAGE, PLAN, PROBLEMS, LEDGER = "README.md", "plan.json", "problems.txt", "ledger"
 SUMMARY = re.compile(
     r"\A# (.*)$[\s\S]*?^Study .* (?:Setting|Measured|Searched): (.*)\.$[\s\S]*?^\*\*Verdict\.\*\* (.*)$", re.MULTILINE
 )
@@ -165,9 +167,36 @@ def _reading(directory: Path) -> Iterator[None]:
 
 
 def write_index(directory: Path) -> Path:
-    """Write directory/README.md, a table of its reports with question, verdict and setting; return its path."""
-    text = "# Reports\n\n| study | question | verdict |\n| --- | --- | --- |\n"
-    for home in sorted(path.parent for path in directory.glob(f"*/{PLAN}")):
+    """Write directory/README.md, the ledger of the paper's claims and a table of its reports; return its path."""
+    homes = sorted(path.parent for path in directory.glob(f"*/{PLAN}"))
+    rows = verdicts(_saved_results(homes))
+    parts = ["# Reports"]
+    if any(row.evidence for row in rows):
+        first, further = ledger_sections(rows, PAGE)
+        lead = [f"## {first.heading}", f"<!-- table:{LEDGER} -->", *map(markdown.block_text, first.blocks)]
+        parts += [*lead, f"<!-- end table:{LEDGER} -->", f"## {further.heading}"]
+        parts += [*map(markdown.block_text, further.blocks), "## Studies"]
+    text = "\n\n".join([*parts, _studies_table(homes)])
+    index = directory / PAGE
+    if saved_text(index) != text:
+        write_content(index, text)
+    return index
+
+
+def _saved_results(homes: Iterable[Path]) -> list[SavedResult]:
+    """The analysed records of reports; one that cannot be read is no evidence."""
+    results = []
+    for home in homes:
+        with contextlib.suppress(InputError):
+            plan, record = read_report(home)
+            results.append(SavedResult(home.name, KINDS[plan.kind].analyse(plan, record)))
+    return results
+
+
+def _studies_table(homes: Iterable[Path]) -> str:
+    """Every report with question, verdict and setting."""
+    text = "| study | question | verdict |\n| --- | --- | --- |\n"
+    for home in homes:
         page = SUMMARY.search(saved_text(home / PAGE))
         if page:
             question, setting, verdict = page.groups()
@@ -175,7 +204,4 @@ def write_index(directory: Path) -> Path:
             document = document_of(*read_report(home))
             question, setting, verdict = document.title, document.setting, document.verdict
         text += f"| [{home.name}]({home.name}/{PAGE}) | {question} | {verdict} ({setting}) |\n"
-    index = directory / PAGE
-    if saved_text(index) != text:
-        write_content(index, text)
-    return index
+    return text

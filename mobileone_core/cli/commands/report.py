@@ -8,6 +8,7 @@ from mobileone_core.cli.options.workspace import Report, reports_directory, runs
 from mobileone_core.errors import require
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.report import (
+    LEDGER,
     document_of,
     read_report,
     read_saved_plan,
@@ -23,6 +24,7 @@ from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.state import CellState, cell_states, is_settled
 from mobileone_core.study.workspace import Workspace
 
+LEDGER_START = f"<!-- table:{LEDGER} -->"
 Source = tuple[Plan, StudyRecord, Path]  # with the directory that holds the reports
 
 
@@ -117,4 +119,6 @@ def _write(sources: Iterable[Source]) -> Iterator[Path]:
                 update_values(readme, report_name(plan), document_of(plan, record))
         yield files.page
     for directory in directories:
-        write_index(directory)
+        index = write_index(directory)
+        if directory == reports_directory() and readme.is_file() and LEDGER_START in readme.read_text(encoding="utf-8"):
+            update_readme(readme, index)

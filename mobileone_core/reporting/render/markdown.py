@@ -16,16 +16,17 @@ def render(document: Document, fingerprint: str, files: Sequence[str] = ()) -> s
         f"<!-- Written by `mobileone report`; record {'; '.join([fingerprint, ', '.join(files)])}. -->",
         document.lead,
         f"<!-- table:{name} -->",
-        *map(_block, document.summary),
+        *map(block_text, document.summary),
         f"<!-- end table:{name} -->",
-        _block(Bullets(document.notes)),
+        block_text(Bullets(document.notes)),
     ]
     for section in document.body:
-        parts += [f"## {section.heading}", *map(_block, section.blocks)]
+        parts += [f"## {section.heading}", *map(block_text, section.blocks)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _block(block: Block) -> str:
+def block_text(block: Block) -> str:
+    """A block as Markdown."""
     match block:
         case Paragraph(text):
             return text
@@ -39,5 +40,5 @@ def _block(block: Block) -> str:
         case Figure(name, alt, caption):
             return f"![{alt}]({name}.png)" + (f"\n\n{caption}" if caption else "")
         case Details(summary, blocks):
-            inside = "\n\n".join(filter(None, map(_block, blocks)))
+            inside = "\n\n".join(filter(None, map(block_text, blocks)))
             return f"<details><summary>{summary}</summary>\n\n{inside}\n\n</details>"

@@ -1,0 +1,251 @@
+"""Evidence on a claim: what the statistics of a study's report say of the contrast that the claim names."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
+from mobileone_core.benchmark.samples import Estimate
+from mobileone_core.reporting.environment import tag_values
+from mobileone_core.reporting.evaluation import standard_error
+from mobileone_core.reporting.ledger.claims import OPPOSITES, PaperClaim
+from mobileone_core.reporting.measured.correlation import COSTS, measured_correlations
+from mobileone_core.reporting.measured.result import NOT_JUDGED, MeasuredEntry, MeasuredResult
+from mobileone_core.reporting.measured.view import estimate_text, location
+from mobileone_core.reporting.trained.result import TrainedResult
+from mobileone_core.reporting.trained.tables import curve_ends
+from mobileone_core.study.factor import Level, level_label
+from mobileone_core.study.statistics import ALPHA, Contrast, compare, detectable_effect
+
+State = Literal["contradicted", "not resolved", "supported"]
+ORDER: tuple[State, ...] = get_args(State)  # of what decides
+NEITHER = "not distinguished"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A contrast's verdict, its estimate as text, what difference would have been found, and its distance from none."""
+
+    verdict: str
+    text: str
+    detectable: str = ""
+    distance: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one report says of a claim. data: on what, such as "tiny on digits"; machine: its processors."""
+
+    report: str
+    data: str
+    machine: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
+class SavedResult:
+    """A report's name and its analysed record."""
+
+    report: str
+    result: Any
+
+    @property
+    def study(self) -> str:
+        """The name of its study."""
+        return str(self.result.plan.study.name)
+
+
+def evidence(claim: PaperClaim, results: Sequence[SavedResult]) -> list[Evidence]:
+    """Return what every report of the claim's study says of it; reports without the claim's levels say nothing."""
+    ours = [item for item in results if claim.study and item.study == claim.study]
+    if claim.test == "gain":
+        return [*_gains(claim, ours)]
+    found = []
+    for item in ours:
+        for data, machine, findings in TESTS[claim.test](claim, item.result):
+            if findings and len(findings) == max(1, len(claim.levels)):
+                found.append(Evidence(item.report, data, machine, *_conclusion(claim, findings)))
+    return found
+
+
+def _conclusion(claim: PaperClaim, findings: Sequence[Finding]) -> tuple[State, str]:
+    """A state for all levels of a claim, contradicted by one and supported by all, with the least clear that decide."""
+    states = [state_of(item.verdict, claim.expect) for item in findings]
+    state = min(states, key=ORDER.index)
+    deciding = min((item for item, its in zip(findings, states, strict=True) if its == state), key=_distance)
+    power = f"; {deciding.detectable}" if state == "not resolved" and deciding.detectable else ""
+    return state, deciding.text + power
+
+
+def _distance(item: Finding) -> float:
+    return item.distance
+
+
+def state_of(verdict: str, expect: str) -> State:
+    """Return what a verdict says of a claim that expects another: no verdict but its opposite contradicts it."""
+    return "supported" if verdict == expect else "contradicted" if verdict == OPPOSITES[expect] else "not resolved"
+
+
+def against(than: float, value: Estimate) -> str:
+    """Return on which side of a value an interval lies."""
+    return "above" if value.low > than else "below" if value.high < than else NEITHER
+
+
+Found = Iterator[tuple[str, str, list[Finding]]]
+
+
+def _trained(claim: PaperClaim, result: TrainedResult, findings: list[Finding]) -> Found:
+    """The findings on a variant and a data set, if the claim is about them."""
+    study = result.plan.study
+    if claim.counts(study.variant):
+        yield f"{study.variant} on {study.data}", tag_values(result.rows.values(), "processor"), findings
+
+
+def _contrast(result: TrainedResult, row: Contrast, name: str) -> Finding:
+    metric = result.metric
+    text = metric.difference(row, metric.difference_unit) or row.verdict
+    detectable = "" if row.detectable is None else f"{metric.amount(row.detectable)} would have been found"
+    return Finding(row.verdict, f"{name} {text}".strip(), detectable, abs(row.difference or 0.0))
+
+
+def values_of(result: TrainedResult, level: str) -> dict[int, float]:
+    """Return a level's values by seed."""
+    return {cell.seed: result.value(cell.key) for cell in result.levels[level] if cell.key in result.rows}
+
+
+def _level(claim: PaperClaim, result: TrainedResult) -> Found:
+    """Levels against the baseline, or against another level, by the study's model."""
+    base, names = level_label(claim.base) if claim.base else result.analysis.baseline, result.levels
+    if result.metric.name != claim.metric or base not in names:
+        return
+    sample = {level: values_of(result, level) for level in names}
+    analysis = compare(sample, base, higher_is_better=result.metric.higher_is_better)
+    wanted = [level_label(level) for level in claim.levels]
+    rows = [row for row in analysis.comparisons if row.level in wanted]
+    yield from _trained(claim, result, [_contrast(result, row, row.level if len(wanted) > 1 else "") for row in rows])
+
+
+def _effect(claim: PaperClaim, result: TrainedResult) -> Found:
+    """Main effects of factors."""
+    rows = [row for row in result.effects if dict(row.levels) in claim.levels and result.metric.name == claim.metric]
+    yield from _trained(claim, result, [_contrast(result, row, "") for row in rows])
+
+
+def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
+    """A training curve's last epoch against the baseline's, seed by seed, in percent."""
+    ends = curve_ends(result, claim.metric) if result.curves and claim.metric in result.plan.study.curves else {}
+    findings = []
+    for level in map(level_label, claim.levels):
+        mean = ends[level][1] if level in ends else None
+        if mean and mean.mean is not None and mean.low is not None and mean.high is not None and mean.sd is not None:
+            value = Estimate(mean.mean, mean.low, mean.high)
+            size = detectable_effect(mean.sd / mean.n**0.5, mean.n - 1, ALPHA)
+            text = f"{value.value:+.1f} % [{value.low:+.1f}, {value.high:+.1f}]"
+            findings.append(Finding(against(claim.than or 0.0, value), text, f"{size:.1f} % would have been found"))
+    yield from _trained(claim, result, findings)
+
+
+def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Evidence]:
+    """How much more a level brings the smaller of two variants on the same data, by Welch's t interval."""
+    from scipy.stats import ttest_ind
+
+    for small, large in itertools.permutations(results, 2):
+        studies = [item.result.plan.study for item in (small, large)]
+        sizes = [_cost(item.result) for item in (small, large)]
+        if studies[0].data != studies[1].data or sizes[0] >= sizes[1]:
+            continue
+        gains = [gain for item in (small, large) if (gain := _gain(claim, item.result))]
+        if len(gains) < 2 or min(map(len, gains)) < 2:
+            continue
+        test = ttest_ind(*gains, equal_var=False)
+        low, high = map(float, test.confidence_interval(1 - ALPHA))
+        value = Estimate(sum(gains[0]) / len(gains[0]) - sum(gains[1]) / len(gains[1]), low, high)
+        finding = Finding(against(0.0, value), f"{value.value:+.2f} points [{low:+.2f}, {high:+.2f}]")
+        data = f"{studies[0].variant} and {studies[1].variant} on {studies[0].data}"
+        machine = tag_values([*small.result.rows.values(), *large.result.rows.values()], "processor")
+        yield Evidence(small.report, data, machine, *_conclusion(claim, [finding]))
+
+
+def _cost(result: TrainedResult) -> int:
+    return result.plan.cells[0].cost
+
+
+def _gain(claim: PaperClaim, result: TrainedResult) -> list[float]:
+    """What the first level of the claim that the study has brings over the baseline, seed by seed."""
+    level = next((name for name in map(level_label, claim.levels) if name in result.levels), None)
+    if level is None or result.metric.name != claim.metric:
+        return []
+    values, base = values_of(result, level), values_of(result, result.analysis.baseline)
+    return [values[seed] - base[seed] for seed in sorted(values.keys() & base.keys())]
+
+
+def _time(claim: PaperClaim, result: MeasuredResult) -> Found:
+    """Times as ratios, to the reference or to another entry, per runtime."""
+    for runtime in result.runtimes:
+        items = [item for item in result.entries if item.runtime == runtime]
+        base = next((item for item in items if _fits(item, claim.base)), None) if claim.base else None
+        findings = []
+        for level in claim.levels:
+            item = next((item for item in items if _fits(item, level)), None)
+            ratio = item and (_quotient(item, base) if claim.base else item.ratio)
+            if item and ratio:
+                verdict = result.judge(item, ratio)
+                size = max(CONTROL_TOLERANCE, (ratio.high - ratio.low) / 2 / ratio.value)
+                detail = verdict if verdict == NOT_JUDGED else f"{100 * size:.1f} % would have been found"
+                if claim.than is not None and verdict != NOT_JUDGED:
+                    verdict = against(claim.than, ratio)
+                name = f"{next(iter(level.values()))} " if len(claim.levels) > 1 else ""
+                distance = abs(ratio.value - (claim.than or 1.0))
+                findings.append(Finding(verdict, f"{name}{estimate_text(ratio)} times", detail, distance))
+        yield f"{runtime} on {_device(result)}", location(result).partition(", ")[2], findings
+
+
+def _fits(item: MeasuredEntry, levels: Mapping[str, Level]) -> bool:
+    return levels.items() <= item.entry.factors.items()
+
+
+def _device(result: MeasuredResult) -> str:
+    return location(result).partition(", ")[0] or "no device"
+
+
+def _quotient(item: MeasuredEntry, base: MeasuredEntry | None) -> Estimate | None:
+    """One entry's ratio to the reference over another's, the ends of both intervals combined."""
+    one = Estimate(1.0, 1.0, 1.0)
+    first, second = (entry and (one if entry.is_reference else entry.ratio) for entry in (item, base))
+    if not first or not second:
+        return None
+    return Estimate(first.value / second.value, first.low / second.high, first.high / second.low)
+
+
+def _correlation(claim: PaperClaim, result: MeasuredResult) -> Found:
+    """Spearman's rank correlation of latency with a cost, per runtime."""
+    for runtime in result.runtimes:
+        row = measured_correlations(result, runtime)[list(COSTS).index(claim.metric)]
+        verdict = NEITHER
+        if row.rho is not None and row.low is not None and row.high is not None:
+            verdict = against(claim.than or 0.0, Estimate(row.rho, row.low, row.high))
+        findings = [Finding(verdict, f"{row.rho_text} over {row.n} networks")] if row.n else []
+        yield f"{runtime} on {_device(result)}", location(result).partition(", ")[2], findings
+
+
+def _evaluation(claim: PaperClaim, result: MeasuredResult) -> Found:
+    """Accuracy of the user's weights on ImageNet's test set against the printed number of the claim."""
+    than = float(claim.published_numbers[0][-1])
+    for row in result.evaluations:
+        if {"variant": row.variant} in claim.levels and (row.data, row.split) == ("imagenet", "test"):
+            half = 196 * standard_error(row.top1, row.images)
+            value = Estimate(100 * row.top1, 100 * row.top1 - half, 100 * row.top1 + half)
+            text = f"{value.value:.2f} % [{value.low:.2f}, {value.high:.2f}]"
+            yield "ImageNet", f"run {row.run_id[:8]}", [Finding(against(than, value), text)]
+
+
+TESTS: Mapping[str, Callable[[PaperClaim, Any], Found]] = {
+    "level": _level,
+    "effect": _effect,
+    "curve": _curve,
+    "time": _time,
+    "correlation": _correlation,
+    "evaluation": _evaluation,
+}
