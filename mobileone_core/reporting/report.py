@@ -16,6 +16,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.files import saved_text, write_content
 from mobileone_core.reporting.document import Document
 from mobileone_core.reporting.figures.style import Drawing
+from mobileone_core.reporting.ledger.claims import read_claims
 from mobileone_core.reporting.ledger.evidence import SavedResult
 from mobileone_core.reporting.ledger.ledger import ledger_sections, verdicts
 from mobileone_core.reporting.measured.kind import MeasuredKind
@@ -184,12 +185,13 @@ def write_index(directory: Path) -> Path:
 
 
 def _saved_results(homes: Iterable[Path]) -> list[SavedResult]:
-    """The analysed records of reports; one that cannot be read is no evidence."""
-    results = []
+    """The analysed records of the studies that test a claim; a report that cannot be read is no evidence."""
+    results, studies = [], {claim.study for claim in read_claims()}
     for home in homes:
         with contextlib.suppress(InputError):
-            plan, record = read_report(home)
-            results.append(SavedResult(home.name, KINDS[plan.kind].analyse(plan, record)))
+            if read_saved_plan(home).study.name in studies:
+                plan, record = read_report(home)
+                results.append(SavedResult(home.name, KINDS[plan.kind].analyse(plan, record)))
     return results
 
 
