@@ -1,6 +1,46 @@
 """Shared by all tests: hypothesis draws the same examples every time, so that no result depends on luck."""
 
+import itertools
+
+import pytest
+import torch
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def record_cell():
+    """A function that records a finished run of a cell, with calibrated random weights, and returns its run's id."""
+
+    def record(workspace, cell, data_root=None, *, study="branch_count", card=True):
+        from safetensors.torch import save_file
+
+        from mobileone_core.data.loaders import LoaderOptions, open_loaders
+        from mobileone_core.model.network import build_model, calibrate
+        from mobileone_core.study.plan import PlannedCell
+        from mobileone_core.study.record.record import Record, create_record
+        from mobileone_core.training.evaluate import evaluate
+        from mobileone_core.training.model_card import model_card
+        from mobileone_core.training.observer import CellResult, EpochRecord
+        from mobileone_core.training.tasks.task import build_task
+
+        create_record(workspace)
+        writing = Record(workspace.tracking)
+        writing.create_experiment(study, workspace.artifacts)
+        run = writing.start(PlannedCell(cell, study, "tiny", {"k": cell.model.k}), {"attempt": "1"})
+        torch.manual_seed(cell.seed)
+        network = build_model(cell.model, cell.data.num_classes)
+        path = workspace.runs / "weights.safetensors"
+        with open_loaders(cell.data, data_root, cell.seed, LoaderOptions(64, "none")) as loaders:
+            calibrate(network, [images for images, _ in itertools.islice(loaders.train, 4)])
+            measured = evaluate(network, build_task(cell), loaders.test, stage="test", device=torch.device("cpu"))
+        made = model_card(cell, data_root)
+        save_file(network.state_dict(), path, made.metadata() if card else None)
+        result = CellResult(measured, path, made.content() if card else {})
+        run.log_result(PlannedCell(cell, study, "tiny", {}), result, EpochRecord(1, 1, 0, {}))
+        writing.end(run.run_id, "FINISHED")
+        return run.run_id
+
+    return record

@@ -89,6 +89,9 @@ class ModelSpec:
     in_channels: int = 3
 
     def __post_init__(self) -> None:
+        for name in ("widths", "depths", "stage_strides", "se"):  # JSON has lists
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         for name in ("widths", "depths", "stage_strides"):
             _check_stages(name, getattr(self, name), self.widths)
         for name in ("stem_stride", "in_channels"):

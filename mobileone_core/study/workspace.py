@@ -30,6 +30,17 @@ def sqlite_url(path: Path) -> str:
     return SQLITE + str(path).replace("%", "%25").replace("?", "%3F")
 
 
+def workspace_directory() -> Path:
+    """The directory with studies/, runs/ and reports/: the checkout of this package, else the current directory."""
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "studies").is_dir() else Path.cwd()
+
+
+def runs_directory() -> Path:
+    """The default directory of queue, record and checkpoints."""
+    return workspace_directory() / "runs"
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A runs directory, the queue's Optuna storage URL and the record's MLflow tracking URI."""

@@ -1,9 +1,9 @@
 """What training reports to its caller, and what it returns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,11 @@ class NullObserver:
 
 @dataclass(frozen=True)
 class CellResult:
-    """Final metrics by name (test/top1, val/top1, time/train_seconds and so on) and the file of the final weights."""
+    """Final metrics by name (test/top1, val/top1, time/train_seconds and so on) and the file of the final weights.
+
+    card: what an application needs to know of the weights, as JSON (model_card.py).
+    """
 
     metrics: Mapping[str, float]
     weights: Path
+    card: Mapping[str, Any] = field(default_factory=dict)

@@ -26,6 +26,7 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
 from mobileone_core.training.execution import Execution, resolve_device
+from mobileone_core.training.model_card import model_card
 from mobileone_core.training.module import CellModule, EpochBatches
 from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
 from mobileone_core.training.optimizer import warn_if_horizon_is_long
@@ -120,8 +121,9 @@ def train_cell(  # noqa: PLR0913
         module = train_rank(job, device, recorder)
     weights = directory / "weights.safetensors"
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.final.state_dict().items()}
-    write_whole(weights, lambda temporary: save_file(state, temporary))
-    return CellResult(_final_metrics(recorder.history, module.results), weights)
+    card = model_card(spec, data_root)
+    write_whole(weights, lambda temporary: save_file(state, temporary, card.metadata()))
+    return CellResult(_final_metrics(recorder.history, module.results), weights, card.content())
 
 
 @dataclass(frozen=True)

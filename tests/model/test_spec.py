@@ -17,10 +17,7 @@ BAD = [
     ({"widths": (8, 0, 8, 8)}, "widths: (8, 0, 8, 8) is not allowed; a tuple of integers of 1 or more, one per stage"),
     ({"widths": 8}, "widths: 8 is not allowed; a tuple of integers of 1 or more, one per stage"),
     ({"widths": ()}, "widths: () is not allowed; a tuple of integers of 1 or more, one per stage"),
-    (
-        {"depths": [2, 8, 10, 1]},
-        "depths: [2, 8, 10, 1] is not allowed; a tuple of integers of 1 or more, one per stage",
-    ),
+    ({"depths": "2, 8"}, "depths: '2, 8' is not allowed; a tuple of integers of 1 or more, one per stage"),
     ({"depths": (2, 8)}, "depths: (2, 8) is not allowed; as many integers as widths: 4"),
     ({"stage_strides": (2, 2, 2)}, "stage_strides: (2, 2, 2) is not allowed; as many integers as widths: 4"),
     ({"stem_stride": 0}, "stem_stride: 0 is not allowed; an integer of 1 or more"),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
-from mobileone_core.cli.options.workspace import Report, reports_directory, runs_directory, workspace_directory
+from mobileone_core.cli.options.workspace import Report, reports_directory
 from mobileone_core.errors import require
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.report import (
@@ -22,7 +22,7 @@ from mobileone_core.study.record.access import record_exists, recorded_plans, re
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.state import CellState, cell_states, is_settled
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
 LEDGER_START = f"<!-- table:{LEDGER} -->"
 Source = tuple[Plan, StudyRecord, Path]  # with the directory that holds the reports

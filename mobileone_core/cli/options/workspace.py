@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from mobileone_core.study.workspace import Workspace
+from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
@@ -36,17 +36,6 @@ class WorkspaceOptions(RecordOptions):
     """Where the queue and the record lie."""
 
     queue: str = ""  # Optuna storage URL; optuna.db in the runs directory if not given.
-
-
-def workspace_directory() -> Path:
-    """The directory with studies/, runs/ and reports/: the checkout of this package, else the current directory."""
-    checkout = Path(__file__).resolve().parents[3]
-    return checkout if (checkout / "studies").is_dir() else Path.cwd()
-
-
-def runs_directory() -> Path:
-    """The default directory of queue, record and checkpoints."""
-    return workspace_directory() / "runs"
 
 
 def reports_directory() -> Path:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -19,11 +20,13 @@ from mobileone_core.study.record.tables import COUNT, RecordedRun
 from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
 from mobileone_core.study.workspace import redacted
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.model_card import CARD, ModelCard, model_card
 
 if TYPE_CHECKING:
     from mobileone_core.study.record.access import RecordReader
 
 EVALUATIONS = "evaluate"  # the experiment of evaluations
+SHOWN = 4  # candidates of an ambiguous run in its message
 
 
 def read_record(tracking: str, plan: Plan) -> StudyRecord:
@@ -135,28 +138,57 @@ def _evaluations(run: RecordedRun) -> Iterator[EvaluationRow]:
         yield EvaluationRow(**{name: tags[name] for name in texts}, run_id=run.run_id, top1=top1, images=images)
 
 
+def resolve_run(tracking: str, run: str) -> str:
+    """The full id of a run named by its id or the beginning of it. Raises InputError unless exactly one run fits."""
+    prefix = run.strip().lower()
+    require(re.fullmatch("[0-9a-f]{1,32}", prefix) is not None, "run", run, "a run's id, or how it begins")
+    with open_record(tracking) as record:
+        runs = record.run_ids(prefix)
+    if not runs:
+        raise InputError.of("run", run, f"a run of the record {redacted(tracking)}; mobileone status shows them")
+    if len(runs) > 1:
+        shown = ", ".join(f"{item[:12]} ({name})" for item, name in sorted(runs.items())[:SHOWN])
+        raise InputError.of("run", run, f"more of the id: {len(runs)} runs begin so, {shown}")
+    return next(iter(runs))
+
+
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished cell: its spec, the file of its final weights, its metrics (accuracies are fractions), its variant."""
+    """A finished cell: its run's id, the file of its final weights, its metrics (accuracies are fractions) and variant.
 
-    spec: CellSpec
+    card: the cell with its class names and preprocessing.
+    """
+
+    run_id: str
+    card: ModelCard
     weights: Path
     metrics: Mapping[str, float]
     variant: str
 
+    @property
+    def spec(self) -> CellSpec:
+        """The cell."""
+        return self.card.cell
 
-def read_run(tracking: str, run_id: str, directory: Path) -> FinishedRun:
-    """Read a finished cell's run; files of a server are downloaded into directory. Raises InputError."""
-    from mobileone_core.study.record.record import RECORD_ERRORS, WEIGHTS, Record
 
+def read_run(tracking: str, run: str, directory: Path) -> FinishedRun:
+    """Read a finished cell's run, named by its id or the beginning of it. Raises InputError.
+
+    Files of a server are downloaded into directory.
+    """
+    from mobileone_core.study.record.record import WEIGHTS, Record
+
+    run_id = resolve_run(tracking, run)
     record = Record(tracking)
-    try:
-        run = record.client.get_run(run_id)
-    except RECORD_ERRORS as error:
-        allowed = f"a run of the record {redacted(tracking)}; mobileone status shows"
-        raise InputError.of("run", run_id, allowed) from error
-    require(run.info.status == "FINISHED", "run", f"{run_id} ({run.info.status})", "a FINISHED run")
-    require("cell" in run.data.tags, "run", run_id, "a run of a cell, which has weights")
+    recorded = record.client.get_run(run_id)
+    status, tags = recorded.info.status, recorded.data.tags
+    require(status == "FINISHED", "run", f"{run_id} ({status})", "a FINISHED run")
+    require("cell" in tags and COUNT not in tags, "run", run_id, "a run of a trained cell: this one has no weights")
     spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))
     weights = record.file(run_id, WEIGHTS, directory)
-    return FinishedRun(spec, weights, dict(run.data.metrics), run.data.tags.get("variant", ""))
+    try:
+        text = record.file(run_id, CARD, directory).read_text(encoding="utf-8")
+        card = ModelCard.read(json.loads(text))
+    except InputError:  # older runs have none
+        card = model_card(spec, None)
+    return FinishedRun(run_id, card, weights, dict(recorded.data.metrics), tags.get("variant", ""))

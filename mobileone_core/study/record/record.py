@@ -1,21 +1,14 @@
 """The record through MLflow's client: an experiment per study, a flat run per attempt or entry of a comparison."""
 
-import contextlib
 import dataclasses
-import functools
 import itertools
 import json
-import logging
-import os
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
-
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, ViewType
@@ -25,7 +18,6 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mobileone_core.benchmark.spec import EntryResult
 from mobileone_core.errors import InputError
 from mobileone_core.study.database import (
-    LOCK_TIMEOUT,
     check_schema,
     create_file,
     database_error,
@@ -35,20 +27,18 @@ from mobileone_core.study.database import (
 )
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
+from mobileone_core.study.record.client import PatientClient, short_timeout
 from mobileone_core.study.record.tables import PLAN, RecordedRun, RunStatus
 from mobileone_core.study.workspace import Workspace, is_server, one_line, redacted
 from mobileone_core.training.cell import SCHEMA
-from mobileone_core.training.observer import EpochRecord
-
-for _name in ("mlflow", "alembic"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
+from mobileone_core.training.model_card import CARD
+from mobileone_core.training.observer import CellResult, EpochRecord
 
 BATCH = 900  # metrics in one call; MLflow takes 1000
 PAGE = 1000  # runs in one call
 WEIGHTS = "weights.safetensors"
 RECORD_ERRORS = (MlflowException,)
 FINISHED = "attributes.status = 'FINISHED'"
-FIRST_CALL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +58,15 @@ class RunWriter:
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(self.run_id, metrics[start : start + BATCH])
 
-    def log_result(self, cell: PlannedCell, metrics: Mapping[str, float], last: EpochRecord, weights: Path) -> None:
-        """Log the final metrics that differ from the last epoch's, cell.json and the weights."""
-        final = {name: value for name, value in metrics.items() if last.metrics.get(name) != value}
+    def log_result(self, cell: PlannedCell, result: CellResult, last: EpochRecord) -> None:
+        """Log the final metrics that differ from the last epoch's, cell.json, model.json and the weights."""
+        final = {name: value for name, value in result.metrics.items() if last.metrics.get(name) != value}
         self.log_epochs([dataclasses.replace(last, metrics=final)])
         spec = {"schema": SCHEMA, **dataclasses.asdict(cell.spec)}
         self.save_text("cell.json", json.dumps(spec, indent=2) + "\n")
-        self.client.log_artifact(self.run_id, str(weights))
+        if result.card:
+            self.save_text(CARD, json.dumps(result.card, indent=2) + "\n")
+        self.client.log_artifact(self.run_id, str(result.weights))
 
     def log_entry(self, comparison: PlannedComparison, result: EntryResult) -> None:
         """Log the metrics of an entry, all its samples (samples.json) and the whole comparison (comparison.json)."""
@@ -85,39 +77,6 @@ class RunWriter:
     def save_text(self, name: str, text: str) -> None:
         """Save a text as an artifact."""
         self.client.log_text(self.run_id, text, name)
-
-
-class PatientClient:
-    """An MlflowClient whose calls wait up to 120 s for a locked database; MLflow itself waits 20 s."""
-
-    def __init__(self, tracking: str) -> None:
-        self._client = self._retried(MlflowClient, tracking)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return functools.partial(self._retried, getattr(self._client, name))
-
-    @staticmethod
-    def _retried(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        end = time.monotonic() + LOCK_TIMEOUT
-        while True:
-            try:
-                return call(*arguments, **options)
-            except MlflowException as error:
-                if "database is locked" not in str(error) or time.monotonic() > end:
-                    raise
-
-
-@contextlib.contextmanager
-def _short_timeout() -> Iterator[None]:
-    """Give up on a server that does not answer within seconds; by default MLflow tries for minutes."""
-    before = {name: os.environ.get(name) for name in FIRST_CALL}
-    os.environ.update(FIRST_CALL)
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            os.environ.pop(name)
-            os.environ.update({} if text is None else {name: text})
 
 
 class Record:
@@ -131,7 +90,7 @@ class Record:
             raise InputError(f"{redacted(tracking)}: no record here yet")
         try:
             self.client = cast("MlflowClient", PatientClient(tracking))
-            with _short_timeout():
+            with short_timeout():
                 self.client.get_experiment_by_name("Default")
         except MlflowException as error:
             if "failed with exception" in str(error):
@@ -197,7 +156,7 @@ class Record:
         try:
             uri = urlsplit(self.client.get_run(run_id).info.artifact_uri)
             if uri.scheme == "file":
-                path = Path(url2pathname(uri.path)) / name
+                path = self._near(Path(url2pathname(uri.path))) / name
             else:
                 directory.mkdir(parents=True, exist_ok=True)
                 path = Path(self.client.download_artifacts(run_id, name, str(directory)))
@@ -206,6 +165,12 @@ class Record:
         if not path.is_file():
             raise InputError(f"{name} of run {run_id}: {path} is not there; machines share files by an MLflow server")
         return path
+
+    def _near(self, artifacts: Path) -> Path:
+        """A run's artifacts next to the record's file, as in a copied or moved runs directory, or as recorded."""
+        path = sqlite_path(self.tracking)
+        near = path and path.parent.joinpath("artifacts", *artifacts.parts[-3:])  # study, run id, artifacts
+        return near if near and near.is_dir() else artifacts
 
     def end(self, run_id: str, status: str, error: str = "") -> None:
         """Set a run FINISHED, FAILED (with its error) or KILLED."""
@@ -219,6 +184,12 @@ class Record:
             return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
         except MlflowException:
             return False
+
+    def run_ids(self, prefix: str) -> Mapping[str, str]:
+        """Name of every run whose id begins with prefix, by id, as RecordTables.run_ids."""
+        ids = [str(item.experiment_id) for item in self.client.search_experiments()]
+        runs = self.client.search_runs(ids, f"attributes.run_id LIKE '{prefix}%'", ViewType.ACTIVE_ONLY, PAGE)
+        return {run.info.run_id: run.info.run_name for run in runs}
 
     def runs(self, study: str, condition: str) -> Iterator[Run]:
         """Runs of a study that meet a condition in MLflow's search language, read page by page."""

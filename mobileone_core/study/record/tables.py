@@ -82,6 +82,11 @@ class RecordTables:
         rows = self.connection.execute(query, (study, queue))
         return [RunStatus(run_id, status, cell, int(trial)) for run_id, status, cell, trial in rows]
 
+    def run_ids(self, prefix: str) -> Mapping[str, str]:
+        """Name of every run whose id begins with prefix, by id."""
+        query = "SELECT run_uuid, name FROM runs WHERE lifecycle_stage = 'active' AND substr(run_uuid, 1, ?) = ?"
+        return dict(self.connection.execute(query, (len(prefix), prefix)).fetchall())
+
     def finished_cells(self, study: str, queue: str, cells: Container[str]) -> Iterator[RecordedRun]:
         """The FINISHED runs of a study's queue that belong to these cells."""
         statuses = self.statuses(study, queue)

@@ -108,7 +108,7 @@ class Attempt:
         value = result.metrics.get(self.metric)
         if value is None or not math.isfinite(value):
             raise TrainingFailed(f"{self.metric} is {value}")
-        writer.log_result(cell, result.metrics, self.last, result.weights)
+        writer.log_result(cell, result, self.last)
         return value
 
     def _compare(self, comparison: PlannedComparison, tags: Mapping[str, str]) -> float:

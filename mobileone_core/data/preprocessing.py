@@ -1,0 +1,67 @@
+"""How evaluation turns a picture into a network's input, for evaluation, prediction and exports."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobileone_core.data.spec import DATA_SETS, DataSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a picture to a network's input; called with a PIL image, it returns float32 (channels, S, S).
+
+    The shorter side is resized to `resize` pixels and the centre of S x S pixels is cut out; without crop the whole
+    picture is resized to S x S. Resizing is antialiased. Pixels in [0, 1] are then normalized by mean and std.
+
+    Args:
+        image_size: S, in pixels.
+        channels: 3 for RGB in this order, 1 for grey.
+        mean, std: per channel, of pixels in [0, 1].
+        crop: S as a fraction of the resized shorter side; None for the whole picture.
+        interpolation: bilinear or bicubic.
+    """
+
+    image_size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop: float | None = EVAL_CROP
+    interpolation: str = "bilinear"
+
+    @classmethod
+    def of(cls, data: DataSpec, crop: float = EVAL_CROP, interpolation: str = "bilinear") -> "Preprocessing":
+        """The preprocessing with which a data set's validation and test images are read."""
+        entry = DATA_SETS[data.name]
+        fraction = None if entry.in_memory else crop
+        return cls(data.image_size, data.channels, entry.mean, entry.std, fraction, interpolation)
+
+    @property
+    def color(self) -> str:
+        """Order of the channels: RGB or grey."""
+        return "RGB" if self.channels == 3 else "grey"
+
+    @property
+    def resize(self) -> int | None:
+        """Pixels of the resized shorter side; None if the whole picture becomes S x S."""
+        return None if self.crop is None else math.floor(self.image_size / self.crop)
+
+    def __call__(self, image: "Image") -> "Tensor":
+        from torchvision.transforms.v2.functional import pil_to_tensor  # torch and torchvision take seconds
+
+        from mobileone_core.data.augment import Normalize, resize
+        from mobileone_core.data.stream import image_transform
+
+        image = image.convert("RGB" if self.channels == 3 else "L")
+        if self.crop is None:
+            pixels = resize(pil_to_tensor(image)[None].float(), self.image_size).round().clamp(0, 255)
+        else:
+            pixels = image_transform("none", self.image_size, 0.0, self.crop, self.interpolation)(image)[None]
+        normalized: Tensor = Normalize(self.mean, self.std, pixels.device)(pixels)[0]
+        return normalized

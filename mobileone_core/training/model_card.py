@@ -1,0 +1,75 @@
+"""What travels with the weights of a cell: in its run as model.json, and as text in the weight file itself."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mobileone_core.data.classes import class_names
+from mobileone_core.data.preprocessing import Preprocessing
+from mobileone_core.fields import as_tuples
+from mobileone_core.training.cell import CellSpec
+
+CARD = "model.json"  # artifact of a run
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The cell, the preprocessing of its evaluation, its class names in the order of the outputs, and its data's path.
+
+    data_root is the path as given to the study; empty for embedded data. class_names is empty if they are not known.
+    """
+
+    cell: CellSpec
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] = ()
+    data_root: str = ""
+
+    @property
+    def data(self) -> str:
+        """Title of the data set: its name; for an image folder folder:NAME with the start of its fingerprint."""
+        return data_title(self.cell.data.name, self.data_root, self.cell.data.fingerprint)
+
+    def content(self) -> dict[str, Any]:
+        """The card as JSON; read takes it back."""
+        return {
+            "key": self.cell.key,
+            "data": self.data,
+            "data_root": self.data_root,
+            "fingerprint": self.cell.data.fingerprint,
+            "class_names": list(self.class_names),
+            "preprocessing": {
+                **asdict(self.preprocessing),
+                "color": self.preprocessing.color,
+                "resize": self.preprocessing.resize,
+            },
+            "recipe": asdict(self.cell.recipe),
+            "cell": self.cell.to_json(),
+        }
+
+    def metadata(self) -> dict[str, str]:
+        """The card as texts by name, for the metadata of a safetensors file."""
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in self.content().items()}
+        return {"format": "pt", **texts}
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> "ModelCard":
+        """Read what content or metadata returned. Raises InputError if a newer version wrote the cell."""
+        values = {name: content[name] for name in ("preprocessing", "class_names")}
+        parsed = {name: json.loads(item) if isinstance(item, str) else item for name, item in values.items()}
+        fields = {name: parsed["preprocessing"][name] for name in Preprocessing.__dataclass_fields__}
+        preprocessing = Preprocessing(**as_tuples(fields))
+        names = tuple(parsed["class_names"])
+        return cls(CellSpec.from_json(content["cell"]), preprocessing, names, content["data_root"])
+
+
+def model_card(cell: CellSpec, data_root: Path | None) -> ModelCard:
+    """The card of a cell; the class names of an image folder are read below data_root."""
+    names = class_names(cell.data, data_root)
+    return ModelCard(cell, Preprocessing.of(cell.data), names, "" if data_root is None else str(data_root))
+
+
+def data_title(name: str, root: str, fingerprint: str) -> str:
+    """Title of a data set: its name; for an image folder folder:NAME with the first digits of its fingerprint."""
+    return f"{name}:{Path(root).resolve().name} {fingerprint[:6]}" if fingerprint else name
