@@ -5,13 +5,11 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
@@ -21,6 +19,7 @@ from mobileone_core.data.augment import Normalize
 from mobileone_core.data.autoaugment import autoaugment, seeded
 from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment
 from mobileone_core.data.folders import ImageFiles
+from mobileone_core.data.images import decode
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError
 
@@ -52,9 +51,8 @@ class Filled(NamedTuple):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that cannot be decoded; the main process raises the error, without a worker's traceback."""
+    """An image that cannot be decoded, and why; the main process raises the error, without a worker's traceback."""
 
-    path: Path
     reason: str
 
 
@@ -125,13 +123,10 @@ class StreamDataset(Dataset[Batch]):
 
     def item(self, index: int, moment: Moment) -> Item:
         """Return one image, uint8 (3, S, S), and its label."""
-        path = self.files.path(index)
         try:
-            with Image.open(path) as image:
-                image.load()
-                decoded = image if image.mode == "RGB" else image.convert("RGB")  # which would copy
-        except Exception as error:  # decoders raise nearly every exception type
-            return Unreadable(path, " ".join(str(error).split()) or type(error).__name__)
+            decoded = decode(self.files.path(index), upright=self.files.upright)
+        except InputError as error:
+            return Unreadable(str(error))
         transform = self.transform(moment.image_size, moment.autoaugment)
         with seeded(derive_seed(self.seed, "augmentation", moment.epoch, index)):
             return transform(decoded), int(self.files.labels[index])
@@ -212,7 +207,7 @@ class StreamLoader(BatchLoader):
         for batch in self.loader:
             if isinstance(batch, Unreadable):
                 self.close()
-                raise InputError(f"data_root: {batch.path} is not a readable image ({batch.reason})")
+                raise InputError(f"data_root: {batch.reason}")
             images = self.slots.images(batch.slot, len(batch.labels), batch.image_size)
             yield self._normalized(images), torch.tensor(batch.labels).to(self.device, non_blocking=True)
 

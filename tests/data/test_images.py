@@ -1,0 +1,154 @@
+"""Image files of every mode: read as 8-bit RGB, or refused in one line with the file's name."""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mobileone_core.data.images import decode
+from mobileone_core.data.loaders import LoaderOptions, open_test
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.errors import InputError
+
+RAMP = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
+GREY = Image.fromarray(RAMP)
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+DEEP = RAMP.astype(np.uint16) * 257
+
+
+def png(path: Path, pixels: NDArray[np.uint16], colour: int) -> None:
+    """Write a PNG with 16 bits per channel; Pillow writes grey alone."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, colour, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def saved(image: Image.Image, **options: object) -> Callable[[Path], object]:
+    return lambda path: image.save(path, **options)
+
+
+BLACK = Image.new("L", GREY.size)
+READ: dict[str, Callable[[Path], object]] = {
+    "grey.png": saved(GREY),
+    "grey16.png": saved(Image.fromarray(DEEP)),
+    "grey16.tif": saved(Image.fromarray(DEEP)),
+    "big_endian.tif": saved(Image.fromarray(DEEP.astype(">u2"))),
+    "grey16.pgm": saved(Image.fromarray(DEEP)),
+    "rgb16.png": lambda path: png(path, np.stack([DEEP] * 3, -1), 2),
+    "grey_alpha16.png": lambda path: png(path, np.stack([DEEP] * 2, -1), 4),
+    "rgba16.png": lambda path: png(path, np.stack([DEEP] * 4, -1), 6),
+    "float.tif": saved(Image.fromarray(RAMP.astype(np.float32) / 255)),
+    "palette.png": saved(GREY.convert("P")),
+    "palette_transparent.png": saved(GREY.convert("P"), transparency=bytes(range(256))),
+    "grey_transparent.png": saved(GREY, transparency=3),
+    "alpha.png": saved(Image.merge("LA", (GREY, BLACK))),
+    "rgba.png": saved(Image.merge("RGBA", (GREY, GREY, GREY, BLACK))),
+    "cmyk.tif": saved(GREY.convert("RGB").convert("CMYK")),
+    "first_frame.gif": saved(GREY, save_all=True, append_images=[BLACK]),
+    "first_page.tif": saved(GREY, save_all=True, append_images=[BLACK]),
+    "first_frame.webp": saved(GREY.convert("RGB"), save_all=True, append_images=[BLACK.convert("RGB")], lossless=True),
+    "a_png.jpg": saved(GREY, format="PNG"),
+    "a_webp.png": saved(GREY.convert("RGB"), format="WEBP", lossless=True),
+    "broken_exif.png": saved(GREY, exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+    "no_exif.png": saved(GREY, exif=b"nonsense"),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_every_mode_is_read_as_its_grey_levels(name: str, tmp_path: Path):
+    READ[name](tmp_path / name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        image = decode(tmp_path / name)
+    assert image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), np.stack([RAMP] * 3, -1))
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "CMYK"])
+def test_modes_with_other_colours_are_converted(mode: str, tmp_path: Path):
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    colours.convert(mode).save(tmp_path / "x.tif")
+    assert np.abs(np.asarray(decode(tmp_path / "x.tif"), int) - np.asarray(colours, int)).max() <= 4
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty.png": (Path.touch, "0 bytes"),
+    "page.jpg": (lambda path: path.write_text("<html>"), "no image of a known format"),
+    "cut.png": (lambda path: (saved(NOISE)(path), path.write_bytes(path.read_bytes()[:2000])), "truncated"),
+    "cut.jpg": (lambda path: (saved(NOISE)(path), path.write_bytes(path.read_bytes()[:2000])), "truncated"),
+    "int32.tif": (saved(Image.fromarray(DEEP.astype(np.int32))), "save it with 8 or 16 bits"),
+    "float255.tif": (saved(Image.fromarray(RAMP.astype(np.float32))), "grey levels from 0 to 255; 0 to 1 are allowed"),
+    "nan.tif": (saved(Image.fromarray(np.full((4, 4), np.nan, np.float32))), "grey levels from nan to nan"),
+    "none.png": (lambda _: None, "No such file"),
+    "folder.png": (Path.mkdir, "Is a directory"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_one_line_with_name_and_reason(name: str, tmp_path: Path):
+    write, reason = REFUSED[name]
+    write(tmp_path / name)
+    with pytest.raises(InputError) as caught:
+        decode(tmp_path / name)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / name} is not a readable image (")
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    GREY.save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(InputError, match=r"x.png is not a readable image \(Image size .* exceeds limit"):
+        decode(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_an_image_where_a_person_sees_it(orientation: int, suffix: str, tmp_path: Path):
+    corner = np.zeros((32, 48, 3), np.uint8)
+    corner[:16, :16] = 255  # top left
+    lying = {
+        1: corner, 2: corner[:, ::-1], 3: corner[::-1, ::-1], 4: corner[::-1],
+        5: corner.swapaxes(0, 1), 6: np.rot90(corner), 7: np.rot90(corner.swapaxes(0, 1), 2), 8: np.rot90(corner, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(np.ascontiguousarray(lying)).save(path, exif=exif, quality=100)
+    seen = np.asarray(decode(path), int)
+    assert seen.shape == corner.shape
+    assert np.abs(seen - corner).max() < 40
+    assert np.abs(np.asarray(decode(path, upright=False), int) - lying).max() < 40
+
+
+@pytest.mark.parametrize(("name", "turned"), [("folder", True), ("imagenette", False)])
+def test_image_folders_are_turned_and_imagenets_images_are_not(name: str, turned: bool, tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    root = tmp_path / ("imagenette2" if name == "imagenette" else "")
+    for label in "ab":
+        (root / "val" / label).mkdir(parents=True)
+        GREY.resize((16, 16)).save(root / "val" / label / "x.png", exif=exif)
+    [(images, _)] = open_test(DataSpec(name, 16, 2, 3), tmp_path, LoaderOptions(4, "none", crop=1.0))
+    assert bool(images[0, 0, 0].mean() < images[0, 0, -1].mean() - 1) is turned
+
+
+def test_deep_grey_in_a_folder_reaches_the_network_as_a_ramp(tmp_path: Path):
+    for label in "ab":
+        (tmp_path / "val" / label).mkdir(parents=True)
+        Image.fromarray(DEEP[:, ::64]).save(tmp_path / "val" / label / "x.png")
+    [(images, _)] = open_test(DataSpec("folder", 4, 2, 3), tmp_path, LoaderOptions(4, "none", crop=1.0))
+    levels = images[0, 0, 0] * 0.229 + 0.485
+    assert np.allclose(levels * 255, RAMP[0, ::64], atol=0.01)
