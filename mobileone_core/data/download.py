@@ -2,7 +2,6 @@
 
 import tarfile
 import tempfile
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mobileone_core.errors import InputError
 ARCHIVES = {
     "cifar10": ("cifar-10-python.tar.gz",),
     "cifar100": ("cifar-100-python.tar.gz",),
+    "stl10": ("stl10_binary.tar.gz",),
     "imagenette": ("imagenette2.tgz",),
     "imagenet": (*IMAGENET_ARCHIVES, "meta.bin"),
 }
@@ -23,40 +23,48 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
     """Download or unpack a data set if it is missing, into a temporary directory that is then renamed.
 
     Call it once before several processes open the data set. With test_only, ImageNet's test set alone is unpacked.
-    Does nothing for a data set not in ARCHIVES. Raises InputError if neither download nor archive is available.
+    Does nothing for a data set that torchvision does not read. Raises InputError if neither download nor archive is
+    available.
     """
-    if name not in ARCHIVES:
+    entry = DATA_SETS[name]
+    if not entry.reader and name not in ARCHIVES:
         return
     root = check_root(name, root)
-    wanted: tuple[str, ...] = (DATA_SETS[name].directory,)
+    if any((root / item).exists() for file in entry.files for item in (file, file.removesuffix(".gz"))):
+        return  # read as they lie there; reading names one that is missing
+    wanted = (entry.directory,) if entry.directory else entry.files
     if name == "imagenet":
         folders = [find_test(root)[1]] if test_only else [split_folder(root, split) for split in ("train", "val")]
         wanted = tuple(folder.name for folder in folders if folder != root)
-    missing = [directory for directory in wanted if not (root / directory).is_dir()]
+    missing = [item for item in wanted if not (root / item).exists()]
     if not missing:
         return
     try:
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=root) as aside:
-            for archive in ARCHIVES[name]:
+            for archive in ARCHIVES.get(name, ()):
                 if (root / archive).exists():
                     (Path(aside) / archive).symlink_to((root / archive).absolute())
-            for directory in missing:
-                _builder(name, directory)(aside)
-                (Path(aside) / directory).rename(root / directory)
+            for item in missing:
+                _fetch(name, item, aside)
+                (Path(aside) / item).rename(root / item)
     except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
-        if all((root / directory).is_dir() for directory in missing):  # another process was faster
+        if all((root / item).exists() for item in missing):  # another process was faster
             return
-        reason = " ".join(str(error).split())
+        reason, packed = " ".join(str(error).split()), ARCHIVES.get(name, entry.files)[:1]
         raise InputError(
             f"data_root: {root} holds no {name} and it could not be fetched ({reason}); "
-            f"put {' or '.join(missing)} or {ARCHIVES[name][0]} there"
+            f"put {' or '.join([*missing, *packed])} there"
         ) from error
 
 
-def _builder(name: str, directory: str) -> Callable[[str], object]:
+def _fetch(name: str, item: str, root: str) -> None:
+    """Let torchvision download and unpack an item of a data set into root."""
     from torchvision import datasets  # takes a second
 
     if name == "imagenet":
-        return lambda root: datasets.ImageNet(root, split=directory)
-    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100, "imagenette": datasets.Imagenette}[name]
-    return lambda root: kind(root, download=True)
+        datasets.ImageNet(root, split=item)
+        return
+    entry = DATA_SETS[name]
+    options = ({},) if name == "imagenette" else (entry.train, entry.test)
+    for arguments in options:
+        getattr(datasets, entry.reader)(root, download=True, **arguments)

@@ -15,6 +15,7 @@ from mobileone_core.data.catalog import check_root
 from mobileone_core.data.download import prepare_data
 from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder, read_test
 from mobileone_core.data.memory import ImageTensor
+from mobileone_core.data.named import read_named
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
@@ -38,10 +39,10 @@ class Splits:
 def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
     """Open the training, validation and test images of a data set for one seed.
 
-    The test set is a fixed stratified quarter of digits, torchvision's test split of CIFAR, and test/ of an image
-    folder, or its val/ if there is no test/. Validation is val/ if that is not the test set, else val_fraction of
-    every class of the training images. root is the data root. Raises InputError if the data are missing or broken, or
-    if an image folder differs from the spec's fingerprint.
+    The test set is a fixed stratified quarter of digits, torchvision's test split of a set that it reads, and test/ of
+    an image folder, or its val/ if there is no test/. Validation is val/ if that is not the test set, else
+    val_fraction of every class of the training images. root is the data root. Raises InputError if the data are
+    missing or broken, or if an image folder differs from the spec's fingerprint.
     """
     require_choice("data", spec.name, DATA_SETS)
     prepare_data(spec.name, root)
@@ -49,8 +50,8 @@ def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
         return _open_digits(spec, seed)
     root = check_root(spec.name, root)
     if DATA_SETS[spec.name].in_memory:
-        train, val = _carved(_open_cifar(spec, root, train=True), spec, seed)
-        return Splits(train, val, lambda: _open_cifar(spec, root, train=False))
+        train, val = _carved(_open_named(spec, root, train=True), spec, seed)
+        return Splits(train, val, lambda: _open_named(spec, root, train=False))
     return _open_folder(spec, root / DATA_SETS[spec.name].directory, seed)
 
 
@@ -108,16 +109,9 @@ def _open_digits(spec: DataSpec, seed: int) -> Splits:
     return Splits(train, val, lambda: images.subset(test))
 
 
-def _open_cifar(spec: DataSpec, root: Path, *, train: bool) -> ImageTensor:
-    from torchvision import datasets  # takes a second
-
-    kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[spec.name]
-    try:
-        loaded = kind(root, train=train)
-    except RuntimeError as error:  # a file is missing or has another checksum
-        raise InputError(f"data_root: {root / kind.base_folder} is incomplete or broken; remove it") from error
-    images = torch.from_numpy(loaded.data).permute(0, 3, 1, 2)
-    return ImageTensor(_scaled(images, spec.image_size), torch.tensor(loaded.targets))
+def _open_named(spec: DataSpec, root: Path, *, train: bool) -> ImageTensor:
+    images, labels = read_named(spec.name, root, train=train)
+    return ImageTensor(_scaled(images, spec.image_size), labels)
 
 
 def _open_folder(spec: DataSpec, root: Path, seed: int) -> Splits:

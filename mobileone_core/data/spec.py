@@ -1,11 +1,15 @@
 """Data sets as data: those that have a name, and which images a cell reads."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from mobileone_core.errors import require, require_integer
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IDX_FILES = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+DIGITS = "0,1,2,3,4,5,6,7,8,9"
 
 
 @dataclass(frozen=True)
@@ -13,9 +17,11 @@ class DataSet:
     """A data set by name: its number of channels and classes, resolution (pixels) and normalization.
 
     mean and std, one value per channel, are those of training pixels in [0, 1]. classes is 0 if the image folder
-    decides. directory is where torchvision puts its download, below the data root; empty if there is no download.
-    class_names are in the order of the labels; empty if folders name the classes. With upright, EXIF orientation turns
-    images; torchvision and the published results of ImageNet ignore it.
+    decides, and class_names, in the order of the labels, are then empty. directory is where torchvision puts its
+    download, below the data root; empty without a download, or without a folder of its own. reader is the class of
+    torchvision.datasets that reads it, train and test its arguments for the splits. files may lie in the data root
+    itself; unpacked gives the MD5 sums of their content by name. With transposed, rows and columns are swapped in the
+    files. With upright, EXIF orientation turns images; torchvision and the published results of ImageNet ignore it.
     """
 
     channels: int
@@ -26,28 +32,119 @@ class DataSet:
     in_memory: bool
     directory: str = ""
     val_fraction: float = 0.1
+    reader: str = ""
+    train: Mapping[str, Any] = field(default_factory=lambda: {"train": True})
+    test: Mapping[str, Any] = field(default_factory=lambda: {"train": False})
+    files: tuple[str, ...] = ()
+    unpacked: Mapping[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    transposed: bool = False
     upright: bool = False
 
 
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+def _torchvision_set(
+    reader: str, size: int, mean: tuple[float, ...], std: tuple[float, ...], classes: str, **row: Any
+) -> DataSet:
+    """A data set that torchvision reads into memory; classes are its class names, separated by commas."""
+    names = tuple(classes.split(","))
+    return DataSet(len(mean), len(names), size, mean, std, in_memory=True, reader=reader, class_names=names, **row)
+
+
+def _sums(text: str) -> Mapping[str, str]:
+    """MD5 sums of the content of IDX_FILES by unpacked name, from a text that lists them in this order."""
+    return dict(zip((file.removesuffix(".gz") for file in IDX_FILES), text.split(), strict=True))
+
+
+_FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+_CIFAR10 = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
+_CIFAR100 = (
+    "apple,aquarium_fish,baby,bear,beaver,bed,bee,beetle,bicycle,bottle,bowl,boy,bridge,bus,butterfly,camel,can,castle,"
+    "caterpillar,cattle,chair,chimpanzee,clock,cloud,cockroach,couch,crab,crocodile,cup,dinosaur,dolphin,elephant,"
+    "flatfish,forest,fox,girl,hamster,house,kangaroo,keyboard,lamp,lawn_mower,leopard,lion,lizard,lobster,man,"
+    "maple_tree,motorcycle,mountain,mouse,mushroom,oak_tree,orange,orchid,otter,palm_tree,pear,pickup_truck,pine_tree,"
+    "plain,plate,poppy,porcupine,possum,rabbit,raccoon,ray,road,rocket,rose,sea,seal,shark,shrew,skunk,skyscraper,"
+    "snail,snake,spider,squirrel,streetcar,sunflower,sweet_pepper,table,tank,telephone,television,tiger,tractor,train,"
+    "trout,tulip,turtle,wardrobe,whale,willow_tree,wolf,woman,worm"
+)
+_SPLITS: Mapping[str, Any] = {"train": {"split": "train"}, "test": {"split": "test"}}
+_BALANCED: Mapping[str, Any] = {name: {"split": "balanced", "train": name == "train"} for name in ("train", "test")}
+
 DATA_SETS: dict[str, DataSet] = {
     # Measured on the scans resized to 32 px: bilinear resizing lowers the standard deviation.
-    "digits": DataSet(1, 10, 32, (0.3053,), (0.3235,), in_memory=True, class_names=tuple("0123456789")),
-    "cifar10": DataSet(
-        3,
-        10,
+    "digits": DataSet(1, 10, 32, (0.3053,), (0.3235,), in_memory=True, class_names=tuple(DIGITS.split(","))),
+    "mnist": _torchvision_set(
+        "MNIST",
+        28,
+        (0.1307,),
+        (0.3081,),
+        DIGITS,
+        directory="MNIST",
+        files=IDX_FILES,
+        unpacked=_sums(
+            "6bbc9ace898e44ae57da46a324031adb a25bea736e30d166cdddb491f175f624 "
+            "2646ac647ad5339dbf082846283269ea 27ae3e4e09519cfbb04c329615203637"
+        ),
+    ),
+    "fashion_mnist": _torchvision_set(
+        "FashionMNIST",
+        28,
+        (0.2860,),
+        (0.3530,),
+        _FASHION,
+        directory="FashionMNIST",
+        files=IDX_FILES,
+        unpacked=_sums(
+            "f4a8712d7a061bf5bd6d2ca38dc4d50a 9018921c3c673c538a1fc5bad174d6f9 "
+            "8181f5470baa50b63fa0f6fddb340f0a 15d484375f8d13e6eb1aabb0c3f46965"
+        ),
+    ),
+    "kmnist": _torchvision_set(
+        "KMNIST",
+        28,
+        (0.1918,),
+        (0.3483,),
+        "o,ki,su,tsu,na,ha,ma,ya,re,wo",
+        directory="KMNIST",
+        files=IDX_FILES,
+    ),
+    # The balanced split: letters whose two cases look alike are one class.
+    "emnist": _torchvision_set(
+        "EMNIST",
+        28,
+        (0.1751,),
+        (0.3332,),
+        "0,1,2,3,4,5,6,7,8,9,A,B,C,D,E,F,G,H,I,J,K,L,M,N,O,P,Q,R,S,T,U,V,W,X,Y,Z,a,b,d,e,f,g,h,n,q,r,t",
+        directory="EMNIST",
+        transposed=True,
+        **_BALANCED,
+    ),
+    "svhn": _torchvision_set(
+        "SVHN",
         32,
-        (0.4914, 0.4822, 0.4465),
-        (0.2470, 0.2435, 0.2616),
-        in_memory=True,
-        directory="cifar-10-batches-py",
-        class_names=_CIFAR10,
+        (0.4377, 0.4438, 0.4728),
+        (0.1980, 0.2010, 0.1970),
+        DIGITS,
+        files=("train_32x32.mat", "test_32x32.mat"),
+        **_SPLITS,
     ),
-    "cifar100": DataSet(
-        3, 100, 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), in_memory=True, directory="cifar-100-python"
+    "stl10": _torchvision_set(
+        "STL10",
+        96,
+        (0.4467, 0.4398, 0.4066),
+        (0.2603, 0.2566, 0.2713),
+        "airplane,bird,car,cat,deer,dog,horse,monkey,ship,truck",
+        directory="stl10_binary",
+        **_SPLITS,
     ),
-    "imagenette": DataSet(3, 10, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, directory="imagenette2"),
+    "cifar10": _torchvision_set(
+        "CIFAR10", 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), _CIFAR10, directory="cifar-10-batches-py"
+    ),
+    "cifar100": _torchvision_set(
+        "CIFAR100", 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), _CIFAR100, directory="cifar-100-python"
+    ),
+    "imagenette": DataSet(
+        3, 10, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, directory="imagenette2", reader="Imagenette"
+    ),
     # Validation is 1 % of ImageNet's train split, as in big_vision's "minival".
     "imagenet": DataSet(3, 1000, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, val_fraction=0.01),
     "folder": DataSet(3, 0, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, upright=True),

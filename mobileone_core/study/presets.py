@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from mobileone_core.data.catalog import resolve_data
-from mobileone_core.data.spec import DataSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
@@ -24,26 +24,26 @@ from mobileone_core.study.options import (
 )
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import Phase, Recipe, Teacher, paper_phases, recipe_preset, weights_digest
+from mobileone_core.training.recipe import RECIPES, Phase, Recipe, Teacher, paper_phases, recipe_preset, weights_digest
 from mobileone_core.training.tasks import task_spec
 
 Phases = Literal["none", "paper"]
-LARGER = {"tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
+LARGER = {"micro": "tiny", "tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
 
 
 @dataclass(frozen=True)
 class Presets:
     """The presets that the remaining options start from."""
 
-    variant: str = field(metadata={"help": "Network: s0 to s4 as published; tiny and small, ours, for laptops."})
-    data: str = field(
-        metadata={"help": "Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder."}
+    data: str = field(metadata={"help": f"Data set: {', '.join(DATA_SETS)}; digits are embedded."})
+    variant: str | None = option(
+        None, "Network: s0 to s4 as published; micro, tiny and small, ours, for laptops; the data set's if not given."
     )
     data_root: Path | None = option(None, "Directory that holds the data set.")
     image_size: int | None = option(
         None, "Resolution of the images, to which network and phases are fitted; the data set's if not given."
     )
-    recipe: str | None = option(None, "Recipe: digits, cifar or paper; the data set's if not given.")
+    recipe: str | None = option(None, f"Recipe: {', '.join(RECIPES)}; the data set's if not given.")
 
 
 def preset_cell(variant: str, data: DataSpec, recipe: str, base: Mapping[str, Any] | None = None) -> CellSpec:
@@ -95,7 +95,7 @@ class TrainingOptions(StudyOptions):
 
     def presets(self) -> Presets:
         """The study's presets."""
-        return Presets(self.study.variant, self.study.data)
+        return Presets(self.study.data)
 
     def default_base(self) -> CellSpec:
         """The cell of the study's presets."""
@@ -128,7 +128,7 @@ class TrainingOptions(StudyOptions):
         if "teachers" in changes:
             changes["teachers"], files = read_teachers(changes["teachers"])
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
-        fields = {"variant": presets.variant, "data": presets.data, "recipe": self._recipe(presets)}
+        fields = {"variant": self._variant(presets), "data": presets.data, "recipe": self._recipe(presets)}
         fields |= {name: value for group in self.study_groups() for name, value in vars(getattr(line, group)).items()}
         factors, seeds = requested_factors(self.study, line.levels), line.levels.seeds
         study = replace(self.study, factors=factors, seeds=seeds, **fields)
@@ -140,6 +140,11 @@ class TrainingOptions(StudyOptions):
         usual = self.study.recipe if presets.data == self.study.data else None
         return presets.recipe or usual or task_spec(CellSpec.task).default_recipe(presets.data)
 
+    def _variant(self, presets: Presets) -> str:
+        """The variant's name: the requested one, that of a data set that is not the study's, or the study's."""
+        usual = None if presets.data == self.study.data else task_spec(CellSpec.task).variants.get(presets.data)
+        return presets.variant or usual or self.study.variant
+
     def _base(self, presets: Presets, *, for_help: bool = False) -> CellSpec:
         try:
             data = resolve_data(presets.data, presets.data_root, presets.image_size)
@@ -147,7 +152,7 @@ class TrainingOptions(StudyOptions):
             if not for_help:
                 raise
             data = DataSpec()
-        return preset_cell(presets.variant, data, self._recipe(presets), self.study.base)
+        return preset_cell(self._variant(presets), data, self._recipe(presets), self.study.base)
 
 
 def _recipe_by_name(base: CellSpec) -> dict[str, Any]:

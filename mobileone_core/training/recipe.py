@@ -153,6 +153,17 @@ RECIPES: dict[str, Recipe] = {
         ema_decay=0.95,
         augmentation="crop",
     ),
+    # Chosen on validation: studies/fashion_recipe.py.
+    "fashion": Recipe(
+        epochs=8,
+        batch_size=256,
+        lr=0.4,
+        warmup_epochs=1,
+        nesterov=True,
+        clip_norm=1.0,
+        ema_decay=0.99,
+        augmentation="crop",
+    ),
     "cifar": Recipe(
         epochs=100,
         batch_size=128,
@@ -168,11 +179,11 @@ RECIPES: dict[str, Recipe] = {
 
 
 def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Recipe:
-    """A recipe by name (paper, cifar or digits) for a variant and the data's resolution in pixels.
+    """A recipe by name (paper, cifar, fashion or digits) for a variant and the data's resolution in pixels.
 
     paper is the ImageNet recipe (section 4.1); for s2 to s4 it adds AutoAugment with strength and resolution rising in
-    phases (paper_phases). Momentum 0.9 and no decay on norm layers are from re-implementations. cifar and digits are
-    ours. Raises InputError for another name.
+    phases (paper_phases). Momentum 0.9 and no decay on norm layers are from re-implementations. cifar, fashion and
+    digits are ours. Raises InputError for another name.
 
     Example:
         >>> recipe_preset("cifar").epochs

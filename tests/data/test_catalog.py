@@ -33,8 +33,10 @@ def test_entries_are_whole(name: str):
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match=r"data: 'mnist' is not allowed; one of digits, cifar10, cifar100, imagenette"):
-        resolve_data("mnist", None)
+    with pytest.raises(
+        InputError, match=r"data: 'imagenet21k' is not allowed; one of digits, mnist, fashion_mnist, kmnist"
+    ):
+        resolve_data("imagenet21k", None)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenette", "imagenet", "folder"])

@@ -4,7 +4,7 @@ A new task is one file next to classification.py and one entry in TASKS.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import require_choice
@@ -20,6 +20,7 @@ class TaskSpec:
         metrics: label in reports by the metric's name in the record (top1 of test/top1). All are fractions, higher is
             better; studies compare the first.
         recipes: default recipe by data set; the others take "paper".
+        variants: default variant by data set; the others take the study's.
         can_distil: whether the recipe may have teachers: outputs are then logits (B, classes).
     """
 
@@ -27,6 +28,7 @@ class TaskSpec:
     data_sets: tuple[str, ...]
     metrics: Mapping[str, str]
     recipes: Mapping[str, str]
+    variants: Mapping[str, str] = field(default_factory=dict)
     can_distil: bool = False
 
     @property
@@ -44,7 +46,12 @@ TASKS: dict[str, TaskSpec] = {
         implementation="mobileone_core.training.tasks.classification:Classification",
         data_sets=tuple(DATA_SETS),
         metrics={"top1": "top-1", "top5": "top-5"},
-        recipes={"digits": "digits", "cifar10": "cifar", "cifar100": "cifar"},
+        recipes={
+            "digits": "digits",
+            **dict.fromkeys(("mnist", "fashion_mnist", "kmnist", "emnist", "svhn"), "fashion"),
+            **dict.fromkeys(("stl10", "cifar10", "cifar100"), "cifar"),
+        },
+        variants={"fashion_mnist": "micro"},
         can_distil=True,
     )
 }
