@@ -2,22 +2,16 @@
 
 from pathlib import Path
 
-from mobileone_core.data.folders import class_folders, find_test
-from mobileone_core.data.spec import DataSpec
-
-CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+from mobileone_core.data import catalog
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 
 
 def class_names(spec: DataSpec, root: Path | None) -> tuple[str, ...]:
     """Class names in the order of labels; none if they are not known or root is not given."""
-    if spec.name == "digits":
-        return tuple("0123456789")
-    if spec.name == "cifar10":
-        return CIFAR10
     if spec.name == "imagenet":
         return _imagenet_names()
-    if spec.name == "folder" and root is not None:
-        return tuple(class_folders(root / "train") or class_folders(root / find_test(root)))
+    if DATA_SETS[spec.name].class_names or root is not None:
+        return catalog.class_names(spec, root)
     return ()
 
 

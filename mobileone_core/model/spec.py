@@ -131,11 +131,14 @@ class ModelSpec:
         return replace(self, **changes)
 
     def scaled(self, width: float = 1, depth: float = 1) -> "ModelSpec":
-        """Return a copy: channels of each stage times width, in multiples of 8; blocks times depth, at least 1."""
+        """Return a copy: channels of each stage times width, in multiples of 8; blocks times depth, at least 1.
+
+        Four channels become eight; fewer are an InputError.
+        """
         for name, value in (("width", width), ("depth", depth)):
             fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MAX_SCALE
             require(fits, name, value, f"a multiple above 0 and below {MAX_SCALE}")
-        widths = self.widths if width == 1 else tuple(8 * round(item * width / 8) for item in self.widths)
+        widths = self.widths if width == 1 else tuple(_in_eights(item * width) for item in self.widths)
         require(min(widths) > 0, "width", width, f"a multiple that leaves 8 channels or more of {min(self.widths)}")
         depths = tuple(max(1, round(item * depth)) for item in self.depths)
         return replace(self, widths=widths, depths=depths)
@@ -210,6 +213,11 @@ def activation_widths(activation: str, channels: int) -> ContextWidths | None:
     if activation not in outputs:
         return None
     return channels, max(1, channels // DYNAMIC_REDUCTION), outputs[activation]
+
+
+def _in_eights(channels: float) -> int:
+    """The nearest multiple of 8; four channels make 8."""
+    return 8 * max(round(channels / 8), int(channels >= 4))
 
 
 def _is_count(value: object) -> bool:

@@ -88,6 +88,18 @@ def report_name(plan: Plan) -> str:
     return plan.study.name if plan.default else f"{plan.study.name}-{KINDS[plan.kind].suffix(plan)}"
 
 
+def report_home(plan: Plan, directory: Path) -> Path:
+    """The report's directory below directory: report_name, with the plan's id if another plan's cells would be lost.
+
+    Reports on another data set carry its name alone, so that seeds and levels can be added to them.
+    """
+    home = directory / report_name(plan)
+    if plan.default or not (home / PLAN).is_file():
+        return home
+    lost = {item.key for item in read_saved_plan(home).queued} - {item.key for item in plan.queued}
+    return home.with_name(f"{home.name}-{plan.id}") if lost and plan.id not in home.name else home
+
+
 def document_of(plan: Plan, record: StudyRecord) -> Document:
     """Return the report of a plan as a document."""
     kind = KINDS[plan.kind]
@@ -100,8 +112,8 @@ def terminal_text(plan: Plan, record: StudyRecord) -> str:
 
 
 def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFiles:
-    """Write directory/<study>/, unless it already shows this record; the record's problems are shown as errors."""
-    home, texts = directory / report_name(plan), record_texts(plan, record)
+    """Write report_home, unless it already shows this record; the record's problems are shown as errors."""
+    home, texts = report_home(plan, directory), record_texts(plan, record)
     versioned = "\0".join([str(KINDS[plan.kind].version), *texts.values()])
     fingerprint = hashlib.sha256(versioned.encode()).hexdigest()[:16]
     stamp = STAMP.search(saved_text(home / PAGE))

@@ -16,6 +16,7 @@ from mobileone_core.study.factor import Level, field_text, fields_of, level_labe
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
 from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.tasks import task_spec
 
 # Changes that the overview shows anyway.
 SHOWN_ANYWAY = {"data.image_size", *(f"recipe.{name}" for name in ("epochs", "batch_size", "optimizer", "lr"))}
@@ -99,6 +100,14 @@ class GridPlan(Plan):
             for name, value in fields_of(getattr(self.base, part)).items()
             if value != getattr(getattr(preset, part), name) and f"{part}.{name}" not in varied
         }
+
+    @property
+    def follows_data(self) -> bool:
+        """Whether variant and recipe are the defaults of a data set other than digits, with no field changed."""
+        task, study = task_spec(self.base.task), self.study
+        usual = task.variants.get(study.data, Study.variant), task.default_recipe(study.data)
+        named = study.data != Study.data and not self.base.data.fingerprint
+        return named and (study.variant, study.recipe) == usual and not self.changes
 
     @cached_property
     def queue(self) -> str:

@@ -33,9 +33,7 @@ def test_entries_are_whole(name: str):
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(
-        InputError, match=r"data: 'imagenet21k' is not allowed; one of digits, mnist, fashion_mnist"
-    ):
+    with pytest.raises(InputError, match=r"data: 'imagenet21k' is not allowed; one of digits, mnist, fashion_mnist"):
         resolve_data("imagenet21k", None)
 
 

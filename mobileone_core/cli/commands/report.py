@@ -12,6 +12,7 @@ from mobileone_core.reporting.report import (
     document_of,
     read_report,
     read_saved_plan,
+    report_home,
     report_name,
     terminal_text,
     write_index,
@@ -47,7 +48,7 @@ def report_plan(
     settled = is_settled(workspace, plan, states)
     directory = report_directory(plan, workspace, requested, all(item.state == "complete" for item in states))
     runs = {run for item in states for run in item.runs} if settled else set()
-    record = _read(plan, workspace, directory / report_name(plan), runs)
+    record = _read(plan, workspace, report_home(plan, directory), runs)
     (page,) = _write([(plan, record, directory)])
     return f"{terminal_text(plan, record)}\n\nreport: {page}", not record.problems
 
@@ -69,6 +70,7 @@ def report(options: Report) -> int:
     if not names:
         print("no study is recorded and no report is saved: run a study first")
     chosen = [plan for plan in recorded if not studies or plan.study.name in studies]
+    chosen.sort(key=lambda plan: (plan.study.name, not plan.default, -len(plan.queued)))  # see report_home
     others = [home for home, plan in saved.items() if not studies or plan.study.name in studies]
     for page in _write(_sources(workspace, options.reports, chosen, others)):
         print(page)
@@ -85,11 +87,11 @@ def _sources(
         keys = {row.key for row in (*record.rows, *record.comparison)}
         is_complete = keys == {item.key for item in plan.queued}
         directory = report_directory(plan, workspace, requested, is_complete)
-        written.add(directory / report_name(plan))
+        written.add(report_home(plan, directory))
         yield plan, record, directory
     for directory in (item for item in saved if item not in written):
         plan, record = read_report(directory)
-        if directory.parent / report_name(plan) not in written:
+        if report_home(plan, directory.parent) not in written:
             yield plan, record, directory.parent
 
 
@@ -113,7 +115,7 @@ def _write(sources: Iterable[Source]) -> Iterator[Path]:
         directories[directory] = None
         if directory == reports_directory() and readme.is_file():
             text = readme.read_text(encoding="utf-8")
-            if f"<!-- table:{plan.study.name} -->" in text:
+            if plan.default and f"<!-- table:{plan.study.name} -->" in text:
                 update_readme(readme, files.page)
             if report_name(plan) in quoted_reports(text):
                 update_values(readme, report_name(plan), document_of(plan, record))

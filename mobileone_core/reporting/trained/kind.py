@@ -68,8 +68,9 @@ class TrainedKind:
     document = staticmethod(trained_document)
 
     def suffix(self, plan: GridPlan) -> str:
-        """Return variant, data and the plan's id."""
-        return f"{plan.study.variant}-{plan.study.data}-{plan.id}"
+        """Return the data set if the plan follows its defaults but for levels and seeds, else variant, data and id."""
+        study, data = plan.study, plan.study.data
+        return data if plan.follows_data else f"{study.variant}-{data}-{plan.id}"
 
     def figures(self, result: TrainedResult) -> Mapping[str, Drawing]:
         """Draw the metric by level or over cost, and training curves where they are recorded."""
