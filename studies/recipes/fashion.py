@@ -1,6 +1,6 @@
 """Which recipe and network serve as evidence on Fashion-MNIST? (not in the paper; decided on validation)
 
-    python studies/recipes/fashion.py --data-root DIR
+    python studies/recipes/fashion.py --data fashion_mnist --data-root DIR --reports reports
 
 Compares candidates by validation accuracy, each with k = 1 and k = 4, so that no level is favoured. "crop" is where the
 choice started: the network micro, 8 epochs, batch 256, learning rate 0.4. The recipe "fashion" is "no crop". Test
@@ -33,8 +33,6 @@ STUDY = Study(
         Factor("k", "model.k", levels=(1, 4), baseline=1),
     ),
     variant="micro",
-    data="fashion_mnist",
-    recipe="fashion",
     base={"recipe.augmentation": "crop"},
     seeds=1,
     metric="val/top1",
