@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from mobileone_core.errors import InputError, require, require_integer
@@ -14,6 +15,7 @@ __all__ = ["Factor", "Level", "Study"]
 
 Comparison = Literal["", "forms"]
 Figure = Literal["levels", "cost"]
+_NOT_NEGATIVE = partial(require_integer, at_least=0)
 RESERVED = ("evaluate", "device_latency")  # experiments of the record that belong to no study
 
 
@@ -104,6 +106,7 @@ class Study(TrainedStudy):
         figure: "levels" draws the metric over the levels, "cost" over the cost of their deployed networks.
         curves: metrics whose training curves the report draws.
         compares: "forms" adds one exclusive measurement of time and memory in train and deployed form.
+        first_seed: the seed that seeds are counted from, so that others can be added elsewhere.
 
     Example:
         >>> k = Factor("k", "model.k", levels=(1, 4), baseline=1)
@@ -116,6 +119,7 @@ class Study(TrainedStudy):
     figure: Figure = "levels"
     curves: tuple[str, ...] = ()
     compares: Comparison = ""
+    first_seed: int = option(0, "First of the seeds, such as 10 after seeds 0 to 9.", _NOT_NEGATIVE)
 
 
 def require_baselines(factors: Iterable[Factor]) -> None:

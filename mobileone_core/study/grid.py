@@ -59,9 +59,10 @@ class GridPlan(Plan):
     @cached_property
     def cells(self) -> tuple[PlannedCell, ...]:
         """Every setting with every seed, seed by seed."""
+        seeds = range(self.study.first_seed, self.study.first_seed + self.study.seeds)
         return tuple(
             PlannedCell(spec.with_seed(seed), self.study.name, self.study.variant, setting)
-            for seed, (setting, spec) in itertools.product(range(self.study.seeds), self._settings)
+            for seed, (setting, spec) in itertools.product(seeds, self._settings)
         )
 
     @cached_property
@@ -126,8 +127,10 @@ class GridPlan(Plan):
 
     def to_json(self) -> str:
         """The declaration and the base as recorded; from_json resolves the same cells."""
-        base = json.loads(self.base.to_json())
-        return canonical_json({"study": asdict(self.study), "base": base, "default": self.default})
+        base, study = json.loads(self.base.to_json()), asdict(self.study)
+        if not self.study.first_seed:
+            del study["first_seed"]  # plans keep their ids
+        return canonical_json({"study": study, "base": base, "default": self.default})
 
     @classmethod
     def from_json(cls, text: str) -> "GridPlan":

@@ -107,9 +107,11 @@ class TrainingOptions(StudyOptions):
         varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden
         recipe = _recipe_by_name(base)
         named = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
-        seeds: Option = ("seeds", int, self.study.seeds, help_texts(type(self.study))["seeds"])
+        texts = help_texts(type(self.study))
+        names = [name for name in ("seeds", "first_seed") if hasattr(self.study, name)]
+        seeds: list[Option] = [(name, int, getattr(self.study, name), texts[name]) for name in names]
         return {
-            "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe}, [seeds]),
+            "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe}, seeds),
             **self.study_groups(),
             "network": spec_options("Fields of the network.", base.model, names_below("model", varied)),
             "training": spec_options("Fields of the recipe.", base.recipe, names_below("recipe", varied), named),
@@ -130,8 +132,8 @@ class TrainingOptions(StudyOptions):
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
         fields = {"variant": self._variant(presets), "data": presets.data, "recipe": self._recipe(presets)}
         fields |= {name: value for group in self.study_groups() for name, value in vars(getattr(line, group)).items()}
-        factors, seeds = requested_factors(self.study, line.levels), line.levels.seeds
-        study = replace(self.study, factors=factors, seeds=seeds, **fields)
+        counts = {name: value for name, value in vars(line.levels).items() if name in ("seeds", "first_seed")}
+        study = replace(self.study, factors=requested_factors(self.study, line.levels), **counts, **fields)
         plan = self.plan(study, replace(base, model=model, recipe=base.recipe.changed(**changes)))
         return PlanRequest(plan, presets.data_root, files)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.workspace import Report, reports_directory
 from mobileone_core.errors import require
+from mobileone_core.reporting.merge import MergedReport, merged
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.report import (
     LEDGER,
@@ -63,6 +64,10 @@ def report(options: Report) -> int:
     reports = options.reports.expanduser().absolute() if options.reports else default
     names = recorded_studies(workspace.tracking) if record_exists(workspace.tracking) else []
     recorded = [plan for name in names for plan in recorded_plans(workspace.tracking, name)]
+    if options.merge:
+        for page in _write(_merged(options, recorded)):
+            print(page)
+        return COMPLETE
     saved = {path.parent: read_saved_plan(path.parent) for path in sorted(reports.glob("*/plan.json"))}
     names = sorted({plan.study.name for plan in (*recorded, *saved.values())})
     for name in studies:
@@ -75,6 +80,29 @@ def report(options: Report) -> int:
     for page in _write(_sources(workspace, options.reports, chosen, others)):
         print(page)
     return COMPLETE
+
+
+def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
+    """The reports of options.merge, joined with one another and with the recorded plans of the same settings."""
+    workspace = options.storage.workspace
+    homes = [path.parent for root in options.merge for path in _plan_files(root.expanduser().absolute())]
+    kept = [MergedReport(*read_report(home), str(home)) for home in dict.fromkeys(homes)]
+    names = sorted({item.plan.study.name for item in kept})
+    for name in options.studies:
+        require(name in names, "study", name, f"studies with a report to merge: {', '.join(names)}")
+    plans = [plan for plan in recorded if plan.study.name in names]
+    rows = [MergedReport(plan, read_record(workspace.tracking, plan), "the record") for plan in plans]
+    chosen = [item for item in (*rows, *kept) if not options.studies or item.plan.study.name in options.studies]
+    for plan, record in merged(chosen):
+        is_complete = {row.key for row in (*record.rows, *record.comparison)} == {item.key for item in plan.queued}
+        yield plan, record, report_directory(plan, workspace, options.reports, is_complete)
+
+
+def _plan_files(root: Path) -> list[Path]:
+    """The plans of a report, or of all reports in a directory. Raises InputError if there are none."""
+    plans = [root / "plan.json"] if (root / "plan.json").is_file() else sorted(root.glob("*/plan.json"))
+    require(bool(plans), "merge", str(root), "a report, or a directory of reports")
+    return plans
 
 
 def _sources(

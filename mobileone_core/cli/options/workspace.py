@@ -8,6 +8,7 @@ import tyro
 
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
+Directories = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR")]
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 
@@ -62,6 +63,8 @@ class Report(CommandOptions):
     studies: Studies = ()  # Names of studies; all if none is given.
     storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
     reports: Directory = None  # Reports of default studies; reports/ of this workspace if not given.
+    merge: Directories = ()
+    """Reports, or directories of reports, whose cells are joined with those of the record, each once."""
 
 
 @dataclass(frozen=True)

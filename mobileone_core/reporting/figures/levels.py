@@ -70,14 +70,14 @@ def _measured(axes: style.Axes, result: TrainedResult) -> tuple[float, float]:
     """Draw a point per cell, a thin line per seed, mean and interval; returns the lowest and the highest value."""
     import seaborn as sns
 
-    levels, seeds = result.levels, result.plan.study.seeds
-    x, y, names, gaps = [], [], [], dict.fromkeys(range(seeds), 0)
+    levels, seeds, first = result.levels, result.plan.study.seeds, result.plan.study.first_seed
+    x, y, names, gaps = [], [], [], dict.fromkeys(range(first, first + seeds), 0)
     for position, cells in enumerate(levels.values()):
         for cell in cells:
             if cell.key not in result.rows:
                 gaps[cell.seed] += 1  # a missing cell ends its seed's line
                 continue
-            shift = 0.22 * (cell.seed / (seeds - 1) - 0.5) - 0.1 if seeds > 1 else 0.0
+            shift = 0.22 * ((cell.seed - first) / (seeds - 1) - 0.5) - 0.1 if seeds > 1 else 0.0
             x.append(position + shift)
             y.append(result.value(cell.key))
             names.append(f"{cell.seed}, part {gaps[cell.seed]}")

@@ -164,7 +164,8 @@ def setting_text(plan: GridPlan) -> str:
     if plan.base.recipe.teachers and not any("recipe.teachers" in factor.fields for factor in study.factors):
         fields.setdefault("recipe.teachers", plan.base.recipe.teachers)
     changes = "".join(f", {field_text(name.partition('.')[2], value)}" for name, value in fields.items())
-    seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'} a level"
+    first = f" from {study.first_seed}" if study.first_seed else ""
+    seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'}{first} a level"
     return f"{study.variant} on {study.data}, recipe {study.recipe}{changes}, {seeds}"
 
 

@@ -1,0 +1,112 @@
+"""Joins reports of one setting, such as seeds that were trained on several machines."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mobileone_core.errors import InputError
+from mobileone_core.study.factor import Factor, Level
+from mobileone_core.study.grid import GridPlan
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
+
+TIMES = "time/"  # metrics that differ between two runs of the same cell
+
+
+@dataclass(frozen=True)
+class MergedReport:
+    """A plan with its record, and where they come from, for messages."""
+
+    plan: Plan
+    record: StudyRecord
+    source: str
+
+
+def merged(reports: Iterable[MergedReport]) -> list[tuple[Plan, StudyRecord]]:
+    """Join the reports of each setting: their levels, their seeds, and every cell once.
+
+    Grid studies that differ in levels or seeds alone are one setting; other plans are joined with equal plans only. Of
+    two runs of a cell with equal results one is shown. The order of the reports does not matter. Raises InputError if
+    two runs of a cell differ in a result.
+    """
+    settings = defaultdict[tuple[str, str], list[MergedReport]](list)
+    for report in reports:
+        plan = report.plan
+        settings[plan.study.name, plan.queue if isinstance(plan, GridPlan) else plan.id].append(report)
+    return [_joined(settings[name]) for name in sorted(settings)]
+
+
+def _joined(reports: Sequence[MergedReport]) -> tuple[Plan, StudyRecord]:
+    plan = joined_plan([report.plan for report in reports])
+    owners = defaultdict[str, list[tuple[CellRow, MergedReport]]](list)
+    for report in reports:
+        for row in report.record.rows:
+            owners[row.key].append((row, report))
+    rows, curves = [], set[CurvePoint]()
+    for key in (item.key for item in plan.queued if item.key in owners):
+        row, report = _same(key, owners[key])
+        rows.append(row)
+        curves |= {point for point in report.record.curves if point.key == key}
+    compared = [
+        [row for row in report.record.comparison if plan.comparison and row.key == plan.comparison.key]
+        for report in reports
+    ]
+    record = StudyRecord(
+        tuple(rows),
+        tuple(sorted({text for report in reports for text in report.record.problems})),
+        tuple(min(filter(None, compared), key=lambda group: sorted(row.run_id for row in group), default=())),
+        tuple(sorted(curves, key=lambda point: (point.key, point.metric, point.epoch))),
+    )
+    return plan, record
+
+
+def _same(key: str, runs: Sequence[tuple[CellRow, MergedReport]]) -> tuple[CellRow, MergedReport]:
+    """The run of a cell to show, the one that is recorded most completely. Raises InputError if results differ."""
+    first, *others = sorted(runs, key=lambda item: (item[0].run_id, item[1].source))
+    for row, report in others:
+        names = (first[0].metrics.keys() & row.metrics.keys()) if row.run_id != first[0].run_id else row.metrics.keys()
+        for name in sorted(names):
+            one, other = first[0].metrics.get(name), row.metrics[name]
+            is_time = name.startswith(TIMES) and row.run_id != first[0].run_id
+            if one != other and not is_time and (one == one or other == other):  # noqa: PLR0124 - NaN equals NaN here
+                raise InputError(
+                    f"cell {key}: {name} is {one!r} in run {first[0].run_id} ({first[1].source}) and {other!r} in run "
+                    f"{row.run_id} ({report.source}); leave one of them out"
+                )
+    return max(
+        ((row, report) for row, report in (first, *others) if row.run_id == first[0].run_id),
+        key=lambda item: (sum(point.key == key for point in item[1].record.curves), len(item[0].environment)),
+    )
+
+
+def joined_plan(plans: Sequence[Plan]) -> Plan:
+    """The plan with the levels and seeds of all plans of one setting; one of them, where it has them all."""
+    keys = {item.key for plan in plans for item in plan.queued if item.role != "comparison"}
+    whole = [plan for plan in plans if {item.key for item in plan.queued if item.role != "comparison"} == keys]
+    if whole:
+        return min(whole, key=lambda plan: (not plan.default, plan.id))
+    grids = [plan for plan in plans if isinstance(plan, GridPlan)]
+    first = min(grids, key=lambda plan: plan.id)
+    seeds = [(plan.study.first_seed, plan.study.first_seed + plan.study.seeds) for plan in grids]
+    start = min(seeds)[0]
+    factors = tuple(
+        _joined_factor([plan.study.factors[index] for plan in grids]) for index in range(len(first.study.factors))
+    )
+    study = replace(first.study, factors=factors, first_seed=start, seeds=max(end for _, end in seeds) - start)
+    return replace(first, study=study, default=False)
+
+
+def _joined_factor(factors: Sequence[Factor]) -> Factor:
+    """The factor with the levels of all: labels as declared, numbers rising, others as the longest list has them."""
+    longest = min(factors, key=lambda factor: (-len(factor.levels), repr(factor.levels)))
+    settings: Mapping[str, Mapping[str, object]] = {}
+    for factor in sorted(factors, key=lambda factor: (-len(factor.settings), repr(list(factor.settings)))):
+        settings = {**settings, **{name: item for name, item in factor.settings.items() if name not in settings}}
+    levels = {level for factor in factors for level in factor.levels}
+    rest = sorted(levels - set(longest.levels), key=repr)
+    ordered: list[Level] = [*longest.levels, *rest]
+    if settings:
+        ordered.sort(key=lambda level: [*settings].index(str(level)))
+    elif all(isinstance(level, int | float) for level in levels):
+        ordered.sort()
+    return replace(longest, levels=tuple(ordered), settings=settings)
