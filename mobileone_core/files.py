@@ -1,5 +1,6 @@
 """Atomic writing and hashing of files."""
 
+import codecs
 import contextlib
 import hashlib
 import os
@@ -54,3 +55,19 @@ def write_content(path: Path, content: str | bytes) -> None:
 def saved_text(path: Path) -> str:
     """The text of a file; empty where it does not exist."""
     return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def read_text(path: Path) -> str:
+    """Read a user's text file, UTF-8 or UTF-16 with a byte order mark, without the mark; lines end in a newline.
+
+    Raises InputError with the file's name for another encoding, and OSError where it cannot be read.
+    """
+    content = path.read_bytes()
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without its mark is valid UTF-8
+        raise InputError(f"{path}: neither UTF-8 nor UTF-16 with a byte order mark; save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

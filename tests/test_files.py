@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from mobileone_core.files import write_whole
+from mobileone_core.errors import InputError
+from mobileone_core.files import read_text, write_whole
 
 
 def test_the_file_is_flushed_before_its_rename_and_the_directory_after(tmp_path, monkeypatch):
@@ -70,3 +71,19 @@ def test_a_killed_write_leaves_the_old_file_whole(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be-bom"])
+def test_a_text_file_is_read_as_editors_save_it(encoding, tmp_path):
+    path, content = tmp_path / "labels.txt", "first\r\ncaf\u00e9\r\n"
+    be = b"\xfe\xff" + content.encode("utf-16-be")
+    path.write_bytes(be if encoding == "utf-16-be-bom" else content.encode(encoding))
+    assert read_text(path) == "first\ncaf\u00e9\n"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-32", "shift_jis"])
+def test_another_encoding_is_refused_with_the_name_of_the_file(encoding, tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_bytes("first\r\n\u30a2\u00e9".encode(encoding, errors="ignore"))
+    with pytest.raises(InputError, match=r"labels.txt: neither UTF-8 nor UTF-16 .*; save it as UTF-8$"):
+        read_text(path)

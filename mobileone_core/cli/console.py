@@ -11,7 +11,7 @@ from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.latency import Import, Latency, Run
 from mobileone_core.cli.options.study import CONFIG
-from mobileone_core.cli.options.workspace import CommandOptions, Report, Status, Ui
+from mobileone_core.cli.options.workspace import CommandOptions, DataCheck, Report, Status, Ui
 
 COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.commands, imported when it runs
     Status: "run:status",
@@ -19,6 +19,7 @@ COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.comma
     Ui: "run:ui",
     Evaluate: "evaluate:evaluate_checkpoint",
     Export: "export:export",
+    DataCheck: "run:check_data",
     Run: "latency:measure_on_device",
     Import: "latency:import_measurements",
 }
@@ -32,7 +33,8 @@ def console(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str]) -> CommandOptions:
     """Parse the command line; for --help and for options that do not fit, tyro prints a text and exits."""
     options = tyro.extras.subcommand_cli_from_dict(
-        {"status": Status, "report": Report, "ui": Ui, "evaluate": Evaluate, "export": Export, "latency": Latency},
+        {"status": Status, "report": Report, "ui": Ui, "data": DataCheck}
+        | {"evaluate": Evaluate, "export": Export, "latency": Latency},
         args=arguments,
         prog="mobileone",
         description="What spans the studies of this workspace.",

@@ -29,6 +29,8 @@ def resolve_data(
             check_imagenet(root, test_only=test_only)
         elif name == "folder":
             splits = read_test(root, classes) if test_only else read_folder(root)
+            for files in splits.values():
+                files.require_content()
             if "train" in splits and len(splits) < 3:
                 splits["train"].require_two_per_class()
             count, mark = len(next(iter(splits.values())).classes), fingerprint(splits)

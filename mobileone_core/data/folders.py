@@ -51,6 +51,12 @@ class ImageFiles:
         """Return the images at indices, in that order."""
         return replace(self, names=self.names[indices], labels=self.labels[indices], sizes=self.sizes[indices])
 
+    def require_content(self) -> None:
+        """Raise InputError for the first file of 0 bytes."""
+        for index in (self.sizes == 0).nonzero()[0]:
+            reason = "0 bytes; `mobileone data check` lists all such files"
+            raise InputError(f"data_root: {self.path(index)} is not a readable image ({reason})")
+
     def require_two_per_class(self) -> None:
         """Raise InputError with the names of classes of which validation cannot be carved, because of one image."""
         import numpy as np
@@ -58,7 +64,7 @@ class ImageFiles:
         single = [self.classes[label] for label in np.flatnonzero(np.bincount(self.labels) == 1)]
         if single:
             raise InputError(
-                f"data_root: {self.directory} holds one image of class {_listed(single)}; validation is carved from it "
+                f"data_root: {self.directory} holds one image of class {listed(single)}; validation is carved from it "
                 "and needs two or more per class, or both val/ and test/"
             )
 
@@ -135,7 +141,7 @@ def read_test(root: Path, classes: Sequence[str] = (), *, upright: bool = True) 
     if classes:
         unknown = [name for name in names if name not in set(classes)]
         require(
-            not unknown, "data_root", f"class {_listed(unknown)} of {folder}", f"one of the network's {len(classes)}"
+            not unknown, "data_root", f"class {listed(unknown)} of {folder}", f"one of the network's {len(classes)}"
         )
         return {split: _read_split(folder, classes, names, upright=upright)}
     return {split: _read_split(folder, class_folders(split_folder(root, "train")) or names, upright=upright)}
@@ -218,7 +224,7 @@ def _kind(file: str, *, nested: bool = True) -> str:
     return os.path.splitext(file)[1].lower() or "without extension"  # noqa: PTH122
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """The first names of a list, and how many follow."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(map(repr, names[:3])) + more

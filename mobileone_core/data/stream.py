@@ -1,6 +1,10 @@
 """Large data sets: worker processes decode and augment images with torchvision's transforms."""
 
 import math
+import mmap
+import multiprocessing
+import os
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,10 +25,11 @@ from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment
 from mobileone_core.data.folders import ImageFiles
 from mobileone_core.data.images import decode
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 
 EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
 PREFETCH = 2  # batches requested of each worker in advance; PyTorch's default
+LEAST_SHARED = 2  # MiB of /dev/shm
 SPARES = 2  # free arrays to keep: a reader holds one batch, or the last one and the next
 
 ImageTransform = Callable[[int, float], v2.Compose]  # (resolution in pixels, AutoAugment strength)
@@ -64,11 +69,15 @@ Batch = Filled | Unreadable
 class ImageSlots:
     """Memory for count batches of images, written by worker processes and read by the main process.
 
-    shared allocates memory that other processes see. Pages are allocated when they are first written.
+    shared allocates memory that worker processes see: anonymous where they are forked, since a container's /dev/shm
+    holds 64 MiB. Pages are allocated when they are first written.
     """
 
     def __init__(self, count: int, images: int, image_size: int, *, shared: bool) -> None:
         size = count * images * 3 * image_size**2
+        if shared and multiprocessing.get_start_method() == "fork":
+            self.memory = torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8).view(count, -1)
+            return
         make = torch.UntypedStorage._new_shared if shared else torch.UntypedStorage
         storage: torch.UntypedStorage = make(size)
         self.memory = torch.empty(0, dtype=torch.uint8).set_(storage).view(count, -1)
@@ -77,6 +86,15 @@ class ImageSlots:
         """Return a slot as count images, uint8 (count, 3, image_size, image_size), channels last in memory."""
         used = self.memory[slot, : count * 3 * image_size**2]
         return used.view(count, image_size, image_size, 3).permute(0, 3, 1, 2)
+
+
+def require_shared_memory() -> None:
+    """Raise InputError where /dev/shm is all but full: Linux keeps the locks of worker processes there."""
+    if sys.platform == "linux":
+        state = os.statvfs("/dev/shm")
+        free = state.f_bavail * state.f_frsize / 2**20
+        allowed = f"{LEAST_SHARED} MiB or more for worker processes; empty or enlarge it (docker run --shm-size=1g)"
+        require(free >= LEAST_SHARED, "shared memory", f"/dev/shm with {free:.1f} MiB free", allowed)
 
 
 class SpareFloats:
@@ -181,6 +199,8 @@ class StreamLoader(BatchLoader):
         device: torch.device,
         workers: int,
     ) -> None:
+        if workers:
+            require_shared_memory()
         self.normalize, self.plan, self.device = normalize, plan, device
         count = PREFETCH * workers + 1  # those being written by workers, and one being read
         largest = max([plan.image_size, *(phase.image_size for phase in plan.phases)])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.files import read_text
 from mobileone_core.latency.device import (
     LONGEST,
     STATISTICS,
@@ -48,9 +49,10 @@ def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasu
     kinds = {".json": _read_json, ".csv": _read_csv}
     require(path.suffix.lower() in kinds, "file", path.name, f"a file that ends in {' or '.join(kinds)}, or .mlperf")
     require(path.is_file(), "file", str(path), "an existing file")
+    text = read_text(path)
     try:
-        items = kinds[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+        items = kinds[path.suffix.lower()](text)
+    except (json.JSONDecodeError, csv.Error) as error:
         raise InputError(f"{path.name}: not readable as {path.suffix[1:].upper()} ({error})") from error
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from error
@@ -155,8 +157,8 @@ def read_manifest(path: Path, title: str = "") -> ExportedModel:
     """The exported model that a manifest describes; title names it if the manifest does not. Raises InputError."""
     require(path.is_file(), "manifest", str(path), "an existing file; `mobileone export` writes it next to a package")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
         raise InputError(f"manifest {path.name}: not readable as JSON ({error})") from error
     require(isinstance(content, dict), "manifest", path.name, "an object, as `mobileone export` writes it")
     metadata = content.get("metadata", content.get("told"))  # older manifests call it told

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.files import read_text
 from mobileone_core.latency.device import MILLISECONDS, to_milliseconds
 
 REPORT = "report.json"
@@ -63,8 +64,8 @@ def read_report(path: Path) -> XcodeReport:
     files = sorted(path.rglob(REPORT)) if path.is_dir() else []
     require(len(files) == 1, "file", str(path), f"an Xcode performance report with one {REPORT} in it")
     try:
-        content = json.loads(files[0].read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(read_text(files[0]))
+    except json.JSONDecodeError as error:
         raise InputError(f"{path.name}/{REPORT}: not readable as JSON ({error})") from error
     leaves = list(_leaves(content, ""))
     times = [time for key, value in leaves if (time := _reported_time(key, value)) is not None]

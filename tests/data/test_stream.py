@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -267,9 +268,8 @@ def test_a_corrupt_image_is_named(make_folder: FolderMaker, workers: int, conten
     root = make_folder({"train": 6, "val": 2})
     victim = root / "val" / "bee" / "00.jpeg"
     victim.write_bytes(victim.read_bytes()[:400] if content == b"truncated" else content)
-    loaders = folder_loaders(root, workers=workers)
-    with pytest.raises(InputError) as caught:
-        list(loaders.test)
+    with pytest.raises(InputError) as caught:  # a file of 0 bytes already when the folder is listed
+        list(folder_loaders(root, workers=workers).test)
     assert str(caught.value).startswith(f"data_root: {victim} is not a readable image (")
     assert "\n" not in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -282,3 +282,20 @@ def test_a_vanished_image_is_named(make_folder: FolderMaker, folder_loaders: Ope
     victim.unlink()
     with pytest.raises(InputError, match=victim.name):
         list(batches)
+
+
+def test_workers_need_no_room_in_dev_shm_but_for_their_locks(make_folder: FolderMaker, monkeypatch: pytest.MonkeyPatch):
+    root, free = make_folder({"train": 4, "val": 2}), [3.0]
+    spec = resolve_data("folder", root, 224)
+
+    def refuse(_: int) -> None:
+        raise RuntimeError("unable to allocate shared memory")
+
+    monkeypatch.setattr(torch.UntypedStorage, "_new_shared", refuse)
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=free[0] * 2**20, f_frsize=1))
+    with open_loaders(spec, root, 0, LoaderOptions(4, "none", workers=1)) as loaders:  # 1.8 MB of batches
+        assert sum(len(labels) for _, labels in loaders.test) == 4
+    free[0] = 0.5
+    with pytest.raises(InputError, match=r"shared memory: '/dev/shm with 0.5 MiB free' is not allowed; .* --shm-size"):
+        open_test(resolve_data("folder", root, test_only=True), root, LoaderOptions(4, "none", workers=1))
+    assert len(open_test(resolve_data("folder", root, test_only=True), root, LoaderOptions(4, "none"))) == 1

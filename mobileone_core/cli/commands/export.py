@@ -14,7 +14,7 @@ from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, require
-from mobileone_core.files import sha256, write_content, write_whole
+from mobileone_core.files import read_text, sha256, write_content, write_whole
 from mobileone_core.model.checkpoints import HEADS, read_weights
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
@@ -146,7 +146,7 @@ def class_labels(data: str, classes: int, file: Path | None = None) -> tuple[str
     """
     if file is not None:
         require(file.is_file(), "labels", str(file), "an existing file")
-        labels = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        labels = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
         require(len(labels) == classes, "labels", f"{file} ({len(labels)} labels)", f"one per class: {classes}")
         return labels
     labels = _imagenet_labels() if data == "imagenet" else DATA_SETS[data].class_names

@@ -1,12 +1,20 @@
 """The command of one study (parse, plan, run what is missing, report), and `mobileone status` and `ui`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
 from mobileone_core.cli.options.study import Command, RunOptions, parse
-from mobileone_core.cli.options.workspace import Status, Ui
+from mobileone_core.cli.options.workspace import DataCheck, Status, Ui
+from mobileone_core.data.catalog import class_names, resolve_data
+from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
 from mobileone_core.data.download import prepare_data
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import require
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.plan import Plan
@@ -35,6 +43,9 @@ def run(command: Command) -> int:
     plan, processes = resumed(request.plan, workspace), command.execution.processes
     for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
         require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
+    sets = dict.fromkeys(cell.spec.data.name for cell in plan.cells)
+    if "folder" in sets:
+        print("\n".join(short_lines(read_splits("folder", request.data_root))))
     if running.plan:
         print("\n".join(plan_lines(plan, cell_states(workspace, plan))))
         return COMPLETE
@@ -43,8 +54,10 @@ def run(command: Command) -> int:
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
     else:
         plan.require_runnable()
-    for name in dict.fromkeys(cell.spec.data.name for cell in plan.cells):
+    for name in sets:
         prepare_data(name, request.data_root)
+        if not (finished or name == "folder" or DATA_SETS[name].in_memory):
+            print("\n".join(short_lines(read_splits(name, request.data_root))))
     engine = Engine(preload=plan.preload)
     setup = Setup(workspace, command.workers, command.execution, request.data_root, request.teachers, engine)
     if running.join:
@@ -79,6 +92,26 @@ def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> int:
     for item in outcome.failures:
         print(f"failed: {item.label}: {item.error}; the same command tries it again", file=sys.stderr)
     return COMPLETE if outcome.is_complete and is_sound else INCOMPLETE
+
+
+def check_data(options: DataCheck) -> int:
+    """Read every image of a data set, print what it holds; the exit status is 1 if an image cannot be read."""
+    from mobileone_core.data.sets import open_splits
+
+    name, root = (options.data, options.data_root) if options.data in DATA_SETS else ("folder", Path(options.data))
+    if DATA_SETS[name].in_memory:
+        spec = resolve_data(name, root)
+        opened, size = open_splits(spec, root, 0), (spec.image_size,) * 2
+        images: Mapping[str, Any] = {"train": opened.train, "val": opened.val, "test": opened.test()}
+        classes, lines = class_names(spec, root), [f"data        {name}, read whole; validation as seed 0 carves it"]
+        facts = [FileFacts(split, f"{spec.channels}-channel", size) for split in images for _ in images[split].labels]
+    else:
+        images = read_splits(name, root)
+        classes, lines = next(iter(images.values())).classes, short_lines(images)
+        count, console = sum(map(len, images.values())), Console(stderr=True)
+        facts = list(track(read_images(images), "reading", count, console=console, transient=True))
+    print("\n".join([*lines, *report_lines({split: files.labels for split, files in images.items()}, classes, facts)]))
+    return INCOMPLETE if any(item.error for item in facts) else COMPLETE
 
 
 def status(options: Status) -> int:

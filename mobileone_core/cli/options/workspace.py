@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -42,6 +42,15 @@ class WorkspaceOptions(RecordOptions):
 def reports_directory() -> Path:
     """The directory of complete reports of unchanged studies, recorded in runs_directory()."""
     return workspace_directory() / "reports"
+
+
+@dataclass(frozen=True)
+class DataCheck(CommandOptions):
+    """Read every image of a data set; print classes, splits, modes, sizes, what is left out and what is unreadable."""
+
+    action: Annotated[tyro.conf.Positional[Literal["check"]], tyro.conf.arg(metavar="check")]
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|DIR")]  # Data set, or a folder of images.
+    data_root: Directory = None  # Directory that holds a data set by name.
 
 
 Studies = tyro.conf.Positional[tuple[str, ...]]

@@ -1,0 +1,91 @@
+"""`mobileone data check`, and its short form before a study."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mobileone_core.cli import console, main
+from mobileone_core.study.declaration import Study
+from mobileone_core.study.factor import Factor
+
+
+def ended(run, arguments, capsys) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        run([str(argument) for argument in arguments])
+    return int(caught.value.code or 0), *capsys.readouterr()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for split, count in (("train", 3), ("valid", 2)):
+        for name in ("9", "10"):
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB" if number else "L", (8 + number, 8)).save(folder / f"{number}.png")
+    (tmp_path / "data" / "extra").mkdir()
+    for name in (".DS_Store", "9/.ipynb_checkpoints", "9/x.gif"):
+        (tmp_path / "data" / "train" / name).touch()
+    return tmp_path / "data"
+
+
+def test_a_check_prints_what_is_understood(root, capsys):
+    code, out, _ = ended(console, ["data", "check", root], capsys)
+    assert (code, out.splitlines()) == (0, [
+        "data        2 classes: '9', '10'; train/ 6 (training and validation, carved), valid/ 4 (test)",
+        "left out    extra/, 1 .gif, 2 hidden",
+        "label     train      val  class",
+        "    0         3        2  9",
+        "    1         3        2  10",
+        "train modes 4 RGB, 2 L",
+        "val modes   2 L, 2 RGB",
+        "width       8 to 10 pixels, median 9",
+        "height      8 to 8 pixels, median 8",
+        "unreadable  0 of 10 images",
+    ])  # fmt: skip
+
+
+def test_every_file_that_cannot_be_read_is_listed(root, capsys):
+    for name in ("train/9/1.png", "valid/10/0.png"):
+        (root / name).write_bytes(b"" if "train" in name else b"<html>")
+    code, out, _ = ended(console, ["data", "check", root], capsys)
+    assert code == 1
+    assert out.splitlines()[-3:] == [
+        "unreadable  2 of 10 images",
+        f"  {root}/train/9/1.png is not a readable image (0 bytes)",
+        f"  {root}/valid/10/0.png is not a readable image (no image of a known format)",
+    ]
+
+
+def test_a_data_set_in_memory_is_counted(capsys):
+    code, out, _ = ended(console, ["data", "check", "digits"], capsys)
+    assert code == 0
+    assert "    3       123       14       46  3" in out.splitlines()
+    assert "unreadable  0 of 1797 images" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nowhere"], "error: data_root: 'nowhere' is not allowed; an existing directory"),
+        (["cifar10"], "error: data_root: cifar10 needs the directory of its images; give it with --data-root DIR"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line(arguments, line, capsys):
+    code, _, err = ended(console, ["data", "check", *arguments], capsys)
+    assert (code, err.strip()) == (2, line)
+
+
+def test_a_study_says_in_two_lines_what_its_folder_holds(root, tmp_path, capsys):
+    study = Study("few", "Which k?", (Factor("k", "model.k", (1, 2), 1),), variant="tiny", seeds=1)
+    arguments = ["--plan", "--data", "folder", "--data-root", root, "--runs", tmp_path / "runs"]
+    code, out, _ = ended(lambda line: main(study, line), arguments, capsys)
+    assert code == 0
+    assert out.startswith(
+        "data        2 classes: '9', '10'; train/ 6 (training and validation, carved), valid/ 4 (test)\n"
+    )
+    (root / "train" / "9" / "1.png").write_bytes(b"")
+    code, _, err = ended(lambda line: main(study, line), arguments, capsys)
+    assert code == 2
+    assert f"{root}/train/9/1.png is not a readable image (0 bytes;" in err
