@@ -13,6 +13,7 @@ from mobileone_core.reporting.published import CAVEATS, quoted_notes
 from mobileone_core.reporting.trained import tables
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
 from mobileone_core.reporting.trained.comparison import comparison_section
+from mobileone_core.reporting.trained.repeat import repeat_section
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
 from mobileone_core.reporting.trained.verdict import verdict
 from mobileone_core.study.factor import field_text, level_text
@@ -51,6 +52,7 @@ def trained_document(result: TrainedResult) -> Document:
             comparison_section(result),
             Section("What was trained", (*trained, Paragraph(forms_text(result)))),
             Section("Environment", environment_blocks([*result.rows.values()], "cells", alike=True)),
+            repeat_section(result),
             Section("Cells", (Details("All cells with their runs", (tables.cells_table(result),)),)),
         ),
         values=_values(result),
