@@ -108,8 +108,13 @@ class TrainingOptions(StudyOptions):
         recipe = _recipe_by_name(base)
         named = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
         texts = help_texts(type(self.study))
-        names = [name for name in ("seeds", "first_seed") if hasattr(self.study, name)]
-        seeds: list[Option] = [(name, int, getattr(self.study, name), texts[name]) for name in names]
+        seeds: list[Option] = [("seeds", int, self.study.seeds, texts["seeds"])]
+        if "first_seed" in texts:
+            seeds = [
+                ("seeds", int | Literal["auto"], self.study.seeds, texts["seeds"]),
+                ("first_seed", int, self.study.first_seed, texts["first_seed"]),
+                ("detect", float, 0.5, "With --seeds auto, as many seeds as find this difference, at most 20; points."),
+            ]
         return {
             "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe}, seeds),
             **self.study_groups(),

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
-from mobileone_core.cli.options.study import Command, RunOptions, parse
+from mobileone_core.cli.options.study import Command, RunOptions, parse, reports_of
 from mobileone_core.cli.options.workspace import DataCheck, Status, Ui
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
@@ -17,6 +17,7 @@ from mobileone_core.data.download import prepare_data
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import require
 from mobileone_core.study.declaration import Declaration
+from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import serve
 from mobileone_core.study.run.progress import Progress, plan_lines, status_lines
@@ -48,6 +49,10 @@ def run(command: Command) -> int:
         print("\n".join(short_lines(read_splits("folder", request.data_root))))
     if running.plan:
         print("\n".join(plan_lines(plan, cell_states(workspace, plan))))
+        if isinstance(plan, GridPlan):
+            from mobileone_core.reporting.power import power_line  # reports are read for --plan alone
+
+            print(power_line(plan, reports_of(running)))
         return COMPLETE
     finished = _finished(plan, running)
     if finished:

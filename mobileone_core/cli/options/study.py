@@ -5,20 +5,20 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
-from mobileone_core.cli.options.workspace import Directory, WorkspaceOptions
+from mobileone_core.cli.options.workspace import Directory, WorkspaceOptions, reports_directory
 from mobileone_core.errors import require_integer
-from mobileone_core.fields import help_texts
+from mobileone_core.fields import POSITIVE, help_texts
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.kinds import options_of
-from mobileone_core.study.options import PlanRequest, option_group, spec_options
+from mobileone_core.study.options import PlanRequest, StudyOptions, option_group, spec_options
 from mobileone_core.training.execution import Execution
 
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-METAVARS = {Path | None: "DIR", int | None: "N", str | None: "NAME"}
+METAVARS = {int | Literal["auto"]: "INT", Path | None: "DIR", int | None: "N", str | None: "NAME"}
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,28 @@ def parse(study: Declaration, arguments: Sequence[str]) -> Command:
     fields = [(name, type(group), field(default=group)) for name, group in made]
     line_type: Any = dataclasses.make_dataclass("CommandLine", fields, frozen=True)
     line = tyro.cli(line_type, args=arguments, description=f"{study.question} ({study.source})", config=CONFIG)
-    request = options.request(presets, line)
+    request = options.request(presets, _with_seeds(options, presets, line))
     if not options.trains:
         return Command(request, line.running)
     execution = Execution(**vars(line.execution))
     return Command(request, line.running, execution, _worker_count(line.running.workers, execution))
+
+
+def _with_seeds(options: StudyOptions, presets: Any, line: Any) -> Any:
+    """The command line with a number of seeds where it says auto. Raises InputError."""
+    if not hasattr(line, "levels") or getattr(line.levels, "seeds", 0) != "auto":
+        return line
+    from mobileone_core.reporting.power import seeds_for  # reads reports, which most commands do not need
+
+    plan: Any = options.request(presets, replace(line, levels=replace(line.levels, seeds=2))).plan
+    POSITIVE("detect", line.levels.detect)
+    seeds = seeds_for(plan, line.levels.detect, reports_of(line.running))
+    return replace(line, levels=replace(line.levels, seeds=seeds))
+
+
+def reports_of(running: RunOptions) -> Path:
+    """The directory of reports that a plan is compared with."""
+    return running.reports.expanduser() if running.reports else reports_directory()
 
 
 def _worker_count(workers: int | None, execution: Execution) -> int:
