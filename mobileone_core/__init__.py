@@ -11,15 +11,26 @@ if TYPE_CHECKING:
     from mobileone_core.model.reparam import reparameterize
     from mobileone_core.model.spec import ModelSpec
     from mobileone_core.model.weights import export_weights, load_weights
+    from mobileone_core.reporting.results import results
     from mobileone_core.study.record.loading import load_run
 
-__all__ = ["ModelSpec", "build_model", "export_weights", "load_run", "load_weights", "model_cost", "reparameterize"]
+__all__ = [
+    "ModelSpec",
+    "build_model",
+    "export_weights",
+    "load_run",
+    "load_weights",
+    "model_cost",
+    "reparameterize",
+    "results",
+]
 
 _HOMES = {
     "ModelSpec": "mobileone_core.model.spec",
     "build_model": "mobileone_core.model.network",
     "reparameterize": "mobileone_core.model.reparam",
     "load_run": "mobileone_core.study.record.loading",
+    "results": "mobileone_core.reporting.results",
     "load_weights": "mobileone_core.model.weights",
     "export_weights": "mobileone_core.model.weights",
     "model_cost": "mobileone_core.model.cost",

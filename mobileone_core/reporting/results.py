@@ -1,0 +1,109 @@
+"""Measured cells of a study as a table."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobileone_core.errors import InputError, require
+from mobileone_core.reporting.report import PLAN, read_report, read_saved_plan, report_name
+from mobileone_core.study.plan import Plan
+from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Source = tuple[Plan, Path | None]  # a plan and the report that holds its rows, or None for the record
+Settings = Mapping[str, Sequence[Source]]  # by the name of the report
+
+
+def results(
+    study: str,
+    data: str = "",
+    setting: str = "",
+    *,
+    runs: str | Path | None = None,
+    reports: str | Path | None = None,
+) -> "pd.DataFrame":
+    """Return the finished cells of a study: one row per cell, with its levels, metrics and run id.
+
+    Args:
+        study: The study's name.
+        data: Data set of the setting to read; that of the default study if not given.
+        setting: A report's name, such as "branch_count-fashion_mnist"; "all" for every setting, which the column
+            setting tells apart.
+        runs: Directory of the record; runs/ of this workspace if not given.
+        reports: Directory of reports, which are read where the record lacks a setting; reports/ if not given.
+
+    Columns are setting, key, seed, one per factor, one per metric (fractions, seconds) and run_id. Studies that measure
+    have a row per level. Raises InputError for a study or setting without results, and for data with several settings.
+
+    Example:
+        results("branch_count").groupby("k")["test/top1"].mean()
+    """
+    import pandas as pd
+
+    workspace = Workspace.at(Path(runs) if runs is not None else runs_directory())
+    home = Path(reports) if reports is not None else workspace_directory() / "reports"
+    known = _settings(study, workspace, home)
+    require(bool(known), "study", study, f"a study with a record in {workspace.runs} or a report in {home}")
+    rows, factors, metrics = [], dict[str, None](), set[str]()
+    for name in _chosen(known, study, data, setting):
+        for row in _cells(known[name], workspace):
+            named = {"setting": name, "key": row.key, "seed": row.seed, "run_id": row.run_id}
+            rows.append({**named, **row.factors, **row.metrics})
+            factors |= dict.fromkeys(row.factors)
+            metrics |= set(row.metrics)
+    return pd.DataFrame(rows, columns=["setting", "key", "seed", *factors, *sorted(metrics), "run_id"])
+
+
+def _settings(study: str, workspace: Workspace, reports: Path) -> Settings:
+    """The settings of a study by name; recorded plans, largest first, come before saved reports."""
+    from mobileone_core.study.record.access import record_exists, recorded_plans, recorded_studies
+
+    known = defaultdict[str, list[Source]](list)
+    if record_exists(workspace.tracking) and study in recorded_studies(workspace.tracking):
+        plans = recorded_plans(workspace.tracking, study)
+        for plan in sorted(plans, key=lambda plan: len(plan.queued), reverse=True):
+            known[report_name(plan)].append((plan, None))
+    for home in sorted(path.parent for path in reports.glob(f"*/{PLAN}")):
+        plan = read_saved_plan(home)
+        if plan.study.name == study:
+            known[home.name].append((plan, home))
+    return known
+
+
+def _chosen(known: Settings, study: str, data: str, setting: str) -> list[str]:
+    if setting == "all":
+        return sorted(known)
+    if setting or not data:
+        name = setting or study
+        require(name in known, "setting", name, f"one of {', '.join(sorted(known))}, or all")
+        return [name]
+    names = [name for name, ((plan, _), *_) in known.items() if getattr(plan.study, "data", "") == data]
+    usual = [name for name in names if name in (study, f"{study}-{data}")]
+    if len(usual or names) == 1:
+        return usual or names
+    several = f"several settings, name one: {', '.join(sorted(names))}"
+    raise InputError.of("data", data, several if names else f"one of {', '.join(_data(known))}")
+
+
+def _data(known: Settings) -> list[str]:
+    return sorted({getattr(plan.study, "data", "none") for sources in known.values() for plan, _ in sources})
+
+
+def _cells(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
+    """The rows of cells, from the first source that has some; those of a comparison, if the plan trains none."""
+    for plan, home in sources:
+        record = read_report(home)[1] if home else _recorded(plan, workspace)
+        teachers = {teacher.key for teacher in plan.teachers}
+        if rows := [row for row in record.rows if row.key not in teachers] or ([] if plan.cells else record.comparison):
+            return [*rows]
+    return []
+
+
+def _recorded(plan: Plan, workspace: Workspace) -> StudyRecord:
+    from mobileone_core.study.record.reading import read_record
+
+    return read_record(workspace.tracking, plan)
