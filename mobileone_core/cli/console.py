@@ -11,11 +11,12 @@ from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.latency import Import, Latency, Run
 from mobileone_core.cli.options.study import CONFIG
-from mobileone_core.cli.options.workspace import CommandOptions, DataCheck, Report, Status, Ui
+from mobileone_core.cli.options.workspace import CommandOptions, Compare, DataCheck, Report, Status, Ui
 
 COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.commands, imported when it runs
     Status: "run:status",
     Report: "report:report",
+    Compare: "report:compare",
     Ui: "run:ui",
     Evaluate: "evaluate:evaluate_checkpoint",
     Export: "export:export",
@@ -33,7 +34,7 @@ def console(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str]) -> CommandOptions:
     """Parse the command line; for --help and for options that do not fit, tyro prints a text and exits."""
     options = tyro.extras.subcommand_cli_from_dict(
-        {"status": Status, "report": Report, "ui": Ui, "data": DataCheck}
+        {"status": Status, "report": Report, "compare": Compare, "ui": Ui, "data": DataCheck}
         | {"evaluate": Evaluate, "export": Export, "latency": Latency},
         args=arguments,
         prog="mobileone",

@@ -46,11 +46,11 @@ def results(
 
     workspace = Workspace.at(Path(runs) if runs is not None else runs_directory())
     home = Path(reports) if reports is not None else workspace_directory() / "reports"
-    known = _settings(study, workspace, home)
+    known = settings_by_name(study, workspace, home)
     require(bool(known), "study", study, f"a study with a record in {workspace.runs} or a report in {home}")
     rows, factors, metrics = [], dict[str, None](), set[str]()
     for name in _chosen(known, study, data, setting):
-        for row in _cells(known[name], workspace):
+        for row in cells_of(known[name], workspace):
             named = {"setting": name, "key": row.key, "seed": row.seed, "run_id": row.run_id}
             rows.append({**named, **row.factors, **row.metrics})
             factors |= dict.fromkeys(row.factors)
@@ -58,18 +58,18 @@ def results(
     return pd.DataFrame(rows, columns=["setting", "key", "seed", *factors, *sorted(metrics), "run_id"])
 
 
-def _settings(study: str, workspace: Workspace, reports: Path) -> Settings:
-    """The settings of a study by name; recorded plans, largest first, come before saved reports."""
+def settings_by_name(study: str, workspace: Workspace, reports: Path) -> Settings:
+    """The settings of a study, or of all if it is empty; recorded plans, largest first, come before saved reports."""
     from mobileone_core.study.record.access import record_exists, recorded_plans, recorded_studies
 
     known = defaultdict[str, list[Source]](list)
-    if record_exists(workspace.tracking) and study in recorded_studies(workspace.tracking):
-        plans = recorded_plans(workspace.tracking, study)
-        for plan in sorted(plans, key=lambda plan: len(plan.queued), reverse=True):
-            known[report_name(plan)].append((plan, None))
+    names = recorded_studies(workspace.tracking) if record_exists(workspace.tracking) else []
+    plans = [plan for name in names if study in ("", name) for plan in recorded_plans(workspace.tracking, name)]
+    for plan in sorted(plans, key=lambda plan: len(plan.queued), reverse=True):
+        known[report_name(plan)].append((plan, None))
     for home in sorted(path.parent for path in reports.glob(f"*/{PLAN}")):
         plan = read_saved_plan(home)
-        if plan.study.name == study:
+        if study in ("", plan.study.name):
             known[home.name].append((plan, home))
     return known
 
@@ -93,7 +93,7 @@ def _data(known: Settings) -> list[str]:
     return sorted({getattr(plan.study, "data", "none") for sources in known.values() for plan, _ in sources})
 
 
-def _cells(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
+def cells_of(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
     """The rows of cells, from the first source that has some; those of a comparison, if the plan trains none."""
     for plan, home in sources:
         record = read_report(home)[1] if home else _recorded(plan, workspace)

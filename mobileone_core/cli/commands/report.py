@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
-from mobileone_core.cli.options.workspace import Report, reports_directory
+from mobileone_core.cli.options.workspace import Compare, Report, reports_directory
 from mobileone_core.errors import require
+from mobileone_core.reporting.compare import paired_table, read_setting
 from mobileone_core.reporting.merge import MergedReport, merged
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
+from mobileone_core.reporting.render.terminal import table_lines
 from mobileone_core.reporting.report import (
     LEDGER,
     document_of,
@@ -79,6 +81,17 @@ def report(options: Report) -> int:
     others = [home for home, plan in saved.items() if not studies or plan.study.name in studies]
     for page in _write(_sources(workspace, options.reports, chosen, others)):
         print(page)
+    return COMPLETE
+
+
+def compare(options: Compare) -> int:
+    """Print the paired differences of two settings."""
+    workspace = options.storage.workspace
+    reports = options.reports.expanduser() if options.reports else reports_directory()
+    one, other = (read_setting(name, workspace, reports) for name in (options.one, options.other))
+    table = paired_table(one, other, options.metric)
+    print(f"A: {one.name}\nB: {other.name}\nmetric: {options.metric or one.plan.study.metric}\n")
+    print("\n".join(table_lines(table)))
     return COMPLETE
 
 

@@ -77,6 +77,17 @@ class Report(CommandOptions):
 
 
 @dataclass(frozen=True)
+class Compare(CommandOptions):
+    """Print paired differences, B - A, of the cells that two settings or two records share."""
+
+    one: tyro.conf.Positional[str]  # A: a report's name, such as branch_count-fashion_mnist, or its path.
+    other: tyro.conf.Positional[str]  # B: likewise; a path may lead to another machine's report.
+    metric: str = ""  # Metric of the record; the studies' if not given.
+    storage: RecordOptions = field(default_factory=RecordOptions)
+    reports: Directory = None  # Reports, for settings that are not in the record; reports/ if not given.
+
+
+@dataclass(frozen=True)
 class Ui(CommandOptions):
     """Serve the record with MLflow's UI on this machine alone."""
 

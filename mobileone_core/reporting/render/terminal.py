@@ -11,14 +11,14 @@ def render(document: Document) -> str:
     keyed = [block for section in document.body if section.is_key for block in section.blocks]
     lines = [document.title, f"Setting: {document.setting}."]
     for table in (document.table, *(block for block in keyed if isinstance(block, Table))):
-        lines += ["", *_table_lines(table)]
+        lines += ["", *table_lines(table)]
     lines.append(document.verdict)
     lines += [f"error: {problem}" for problem in document.problems]
     lines += [f"missing: {item}" for item in document.missing]
     return "\n".join(map(plain, lines))
 
 
-def _table_lines(table: Table) -> list[str]:
+def table_lines(table: Table) -> list[str]:
     """Columns as wide as their longest cell or word of the head, between rules."""
     columns = [(column.head, column.note) for column in table.columns]
     rows = [tuple(map(plain, row)) for row in table.rows]
