@@ -9,7 +9,7 @@ of a study that really trains two cells. --directory keeps the records, and meas
 """
 
 import argparse
-import json
+import contextlib
 import multiprocessing
 import os
 import random
@@ -21,10 +21,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.study.grid import GridPlan
@@ -82,11 +81,12 @@ def make_record(runs: Path, plan: GridPlan) -> None:
     Worker(Job(setup, plan.queue), StopRequest()).run()
     Record(workspace.tracking).save_plan(plan, workspace.artifacts)
     noise, first = random.Random(0), {cell.factors["k"]: cell for cell in plan.cells if cell.seed == 0}
+    later = [cell for cell in plan.cells if cell.seed]
+    runs_in_order = sorted(f"{noise.getrandbits(128):032x}" for _ in later)  # SQLite appends to its indexes
     others = [
-        Copy(cell, number, f"{noise.getrandbits(128):032x}", 0.9 + noise.gauss(0, 0.005))
-        for number, cell in enumerate(cell for cell in plan.cells if cell.seed)
+        Copy(cell, number, run_id, 0.9 + noise.gauss(0, 0.005))
+        for number, (cell, run_id) in enumerate(zip(later, runs_in_order, strict=True), len(first))
     ]
-    others = [replace(item, number=item.number + len(first)) for item in others]
     copy_runs(runs / "mlflow.db", first, others)
     copy_trials(runs / "optuna.db", first, others)
 
@@ -100,81 +100,77 @@ class Copy:
     run_id: str
     value: float
 
-    def rename(self, name: str) -> str:
-        """The name of a run of seed 0 for this seed."""
-        return name.replace("seed=0", f"seed={self.cell.seed}")
+
+@contextlib.contextmanager
+def copying(path: Path, owners: dict[int, object], copies: Sequence[Copy]) -> Iterator[sqlite3.Connection]:
+    """Open a database with a table `copy`: a row per copy, `first` the run or trial of its level in owners."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000", "temp_store = MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("CREATE TEMP TABLE copy (first, run, number, value, cell, seed, spec)")
+        rows = (
+            (owners[c.cell.factors["k"]], c.run_id, c.number, c.value, c.cell.key, c.cell.seed, c.cell.spec.to_json())
+            for c in copies
+        )
+        connection.executemany("INSERT INTO copy VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        yield connection
+        connection.commit()
 
 
-class Template:
-    """The rows of a table that belong to one run or trial per level; skip drops the first columns."""
+def copy_rows(connection: sqlite3.Connection, table: str, owner: str, changes: dict[str, str], skip: int = 0) -> None:
+    """Insert the rows of the first seed's runs or trials for each copy; changes are SQL by column, skip drops columns.
 
-    def __init__(self, connection: sqlite3.Connection, table: str, owner: str, ids: dict[int, object], skip: int = 0):
-        self.connection, self.table, self.rows = connection, table, {}
-        for level, number in ids.items():
-            cursor = connection.execute(f"SELECT * FROM {table} WHERE {owner} = ?", (number,))
-            self.rows[level] = [row[skip:] for row in cursor]
-        self.columns = [item[0] for item in cursor.description][skip:]
-
-    def insert(self, copies: Sequence[Copy], change: Callable[[Copy, dict[str, Any]], None]) -> None:
-        """Insert each copy's rows; change sets the columns that differ from the template's."""
-
-        def changed() -> Iterator[tuple[object, ...]]:
-            for copy in copies:
-                for row in self.rows[copy.cell.factors["k"]]:
-                    values = dict(zip(self.columns, row, strict=True))
-                    change(copy, values)
-                    yield tuple(values.values())
-
-        marks = ", ".join("?" * len(self.columns))
-        query = f"INSERT INTO {self.table} ({', '.join(self.columns)}) VALUES ({marks})"
-        self.connection.executemany(query, changed())
+    Indexes without a constraint are built afterwards, in one pass.
+    """
+    names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")][skip:]
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
+    indexes = connection.execute(query, (table,)).fetchall()
+    connection.execute("DROP TABLE IF EXISTS temp.original")
+    query = f"CREATE TEMP TABLE original AS SELECT * FROM {table} WHERE {owner} IN (SELECT first FROM copy)"
+    connection.execute(query)
+    for name, _ in indexes:
+        connection.execute(f"DROP INDEX {name}")
+    columns = ", ".join(f'"{name}"' for name in names)
+    values = ", ".join(changes.get(name, f'row."{name}"') for name in names)
+    source = f"copy CROSS JOIN original AS row ON row.{owner} = copy.first"
+    connection.execute(f"CREATE INDEX temp.by_owner ON original ({owner})")
+    connection.execute(f"INSERT INTO {table} ({columns}) SELECT {values} FROM {source}")
+    for _, sql in indexes:
+        connection.execute(sql)
 
 
 def copy_runs(path: Path, first: dict[int, PlannedCell], copies: Sequence[Copy]) -> None:
     """Copy the runs of the first seed for all others."""
-
-    def change_run(copy: Copy, row: dict[str, Any]) -> None:
-        row["artifact_uri"] = row["artifact_uri"].replace(row["run_uuid"], copy.run_id)
-        row["name"], row["run_uuid"] = copy.rename(row["name"]), copy.run_id
-
-    def change_value(copy: Copy, row: dict[str, Any]) -> None:
-        row["run_uuid"], key = copy.run_id, row["key"]
-        if key == "test/top1":
-            row["value"] = copy.value
-        elif key == "mlflow.runName":
-            row["value"] = copy.rename(row["value"])
-        elif key in ("cell", "seed", "trial"):
-            row["value"] = {"cell": copy.cell.key, "seed": str(copy.cell.seed), "trial": str(copy.number)}[key]
-
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA synchronous = OFF")
+    renamed = "replace(row.{}, 'seed=0', 'seed=' || copy.seed)"
+    value = f"""CASE row.key WHEN 'test/top1' THEN copy.value WHEN 'mlflow.runName' THEN {renamed.format("value")}
+        WHEN 'cell' THEN copy.cell WHEN 'seed' THEN copy.seed WHEN 'trial' THEN copy.number ELSE row.value END"""
+    artifacts = "replace(row.artifact_uri, row.run_uuid, copy.run)"
+    run = {"run_uuid": "copy.run", "artifact_uri": artifacts, "name": renamed.format("name")}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         query = "SELECT run_uuid FROM tags WHERE key = 'cell' AND value = ?"
         ids = {level: connection.execute(query, (cell.key,)).fetchone()[0] for level, cell in first.items()}
-        Template(connection, "runs", "run_uuid", ids).insert(copies, change_run)
+    with copying(path, ids, copies) as connection:
+        copy_rows(connection, "runs", "run_uuid", run)
         for table in ("tags", "params", "metrics", "latest_metrics"):
-            Template(connection, table, "run_uuid", ids).insert(copies, change_value)
+            copy_rows(connection, table, "run_uuid", {"run_uuid": "copy.run", "value": value})
 
 
 def copy_trials(path: Path, first: dict[int, PlannedCell], copies: Sequence[Copy]) -> None:
     """Copy the trials of the first seed for all others."""
-
-    def change(copy: Copy, row: dict[str, Any]) -> None:
-        cell, row["trial_id"] = copy.cell, copy.number + 1
-        if "number" in row:
-            row["number"] = copy.number
-        elif "value" in row:
-            row["value"] = copy.value
-        elif row.get("key") in ("cell", "seed", "spec", "runs"):
-            changed = {"cell": cell.key, "seed": cell.seed, "spec": cell.spec.to_json(), "runs": [copy.run_id]}
-            row["value_json"] = json.dumps(changed[row["key"]])
-
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA synchronous = OFF")
+    value = """CASE row.key WHEN 'cell' THEN json_quote(copy.cell) WHEN 'seed' THEN copy.seed
+        WHEN 'spec' THEN json_quote(copy.spec) WHEN 'runs' THEN json_array(copy.run) ELSE row.value_json END"""
+    trial = {"trial_id": "copy.number + 1", "number": "copy.number"}
+    attribute = {"trial_id": "copy.number + 1", "value_json": value}
+    result = {"trial_id": "copy.number + 1", "value": "copy.value"}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         query = "SELECT trial_id FROM trial_user_attributes WHERE key = 'cell' AND value_json = ?"
         ids = {level: connection.execute(query, (f'"{cell.key}"',)).fetchone()[0] for level, cell in first.items()}
-        Template(connection, "trials", "trial_id", ids).insert(copies, change)
-        for table in ("user_attributes", "system_attributes", "values", "intermediate_values", "heartbeats"):
-            Template(connection, f"trial_{table}", "trial_id", ids, skip=1).insert(copies, change)
+    with copying(path, ids, copies) as connection:
+        copy_rows(connection, "trials", "trial_id", trial)
+        for table in ("user_attributes", "system_attributes"):
+            copy_rows(connection, f"trial_{table}", "trial_id", attribute, skip=1)
+        for table in ("values", "intermediate_values", "heartbeats"):
+            copy_rows(connection, f"trial_{table}", "trial_id", result, skip=1)
 
 
 def shapes(runs: Path) -> set[tuple[object, ...]]:
