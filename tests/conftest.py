@@ -1,13 +1,26 @@
-"""Shared by all tests: hypothesis draws the same examples every time, so that no result depends on luck."""
+"""Shared by all tests: repeatable examples, one thread per process, and one fork server per pytest process."""
 
 import itertools
+import os
+from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
 
+# Examples of hypothesis are the same every time, so that no result depends on luck.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+# pytest-xdist fills the cores; threads of torch that wait for a core only spin. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A process has one fork server, which imports what the first study preloads. Here that is all that any study needs.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parent / "preload"), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+forkserver.set_forkserver_preload(["preloaded"])
+forkserver.set_forkserver_preload = lambda _: None
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +28,7 @@ def record_cell():
     """A function that records a finished run of a cell, with calibrated random weights, and returns its run's id."""
 
     def record(workspace, cell, data_root=None, *, study="branch_count", card=True):
+        import torch
         from safetensors.torch import save_file
 
         from mobileone_core.data.loaders import LoaderOptions, open_loaders

@@ -122,7 +122,7 @@ def measure(spec, *, execution, progress):
 
 
 def measure_slowly(spec, *, execution, progress):
-    """Rounds that take a while; tags say when they were, and which workers were still there."""
+    """Rounds that take a while; tags say when they were."""
     begin = time.time()
 
     def slow_progress(number):
@@ -130,7 +130,15 @@ def measure_slowly(spec, *, execution, progress):
         progress(number)
 
     results = measure(spec, execution=execution, progress=slow_progress)
-    tags = {"begin": str(begin), "end": str(time.time()), "beside": json.dumps(still_beside())}
+    return tagged(results, begin=str(begin), end=str(time.time()))
+
+
+def measure_alone(spec, *, execution, progress):
+    """The same; a tag says which workers of the command were still there."""
+    return tagged(measure_slowly(spec, execution=execution, progress=progress), beside=json.dumps(still_beside()))
+
+
+def tagged(results, **tags):
     return [replace(result, tags={**result.tags, **tags}) for result in results]
 
 

@@ -23,7 +23,6 @@ from mobileone_core.study.workspace import Job, Setup, Workspace
 from mobileone_core.training.execution import Execution
 
 CHILDREN = multiprocessing.get_context("forkserver")  # forks of a process without threads, unlike this one
-CHILDREN.set_forkserver_preload(["mobileone_core.study.run.worker", "mobileone_core.study.run.planner", "pytest"])
 
 
 def in_child(function, *arguments) -> int:

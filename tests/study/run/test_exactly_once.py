@@ -133,7 +133,7 @@ def test_killed_teachers_and_comparisons(drive, tmp_path, workspace, databases):
     give_databases(databases, workspace)
     data = script(tmp_path / "data", seconds=0.2)
     settings = {"runs": str(workspace.runs), "train": "study_fakes:train", "data_root": str(data)}
-    settings["measure"] = "study_fakes:measure_slowly"
+    settings["measure"] = "study_fakes:measure_alone"
     process = drive(plan=asked, workers=2, **settings)
     for key in (plan.teachers[0].key, plan.comparison.key):
         busy = until(lambda key=key: at_work_on(workspace, plan, key), process)

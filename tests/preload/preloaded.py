@@ -1,0 +1,17 @@
+"""What the fork server of the tests imports before it forks: all that workers, planners and exports need."""
+
+import functools
+import gc
+
+import onnxruntime  # noqa: F401
+import pytest  # noqa: F401
+from torch.onnx._internal.exporter import _registration
+
+import mobileone_core.benchmark.measure
+import mobileone_core.study.run.planner
+import mobileone_core.study.run.worker
+import mobileone_core.training.run  # noqa: F401
+
+registry = _registration.ONNXRegistry
+registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))  # one second per exported network
+gc.freeze()  # a collection in a child would copy these pages
