@@ -1,5 +1,6 @@
 """Errors that a user can fix, each in one line: the field, its value, and what is allowed."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -27,6 +28,15 @@ def require_integer(field: str, value: object, at_least: int = 1, at_most: int |
 
 
 def require_choice(field: str, value: object, choices: Iterable[str]) -> None:
-    """Raise InputError unless value is one of the choices, which the message lists."""
+    """Raise InputError unless value is one of the choices; the message lists them and names the one that is meant.
+
+    Of more than 20 choices it names that one alone.
+    """
     choices = tuple(choices)
-    require(value in choices, field, value, f"one of {', '.join(choice or repr(choice) for choice in choices)}")
+    if isinstance(value, str) and value in choices:
+        return
+    close = difflib.get_close_matches(str(value), choices, 1)
+    allowed = [f"did you mean {close[0]!r}?"] if close else []
+    if len(choices) <= 20 or not close:
+        allowed = [f"one of {', '.join(choice or repr(choice) for choice in choices)}", *allowed]
+    raise InputError.of(field, value, "; ".join(allowed))

@@ -1,10 +1,11 @@
 """Looks a data set up by name below a data root; decodes, downloads and writes nothing."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
-from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.data.spec import DATA_SETS, TRAIN_IMAGES, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 
 IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
@@ -22,7 +23,8 @@ def resolve_data(
     """
     require_choice("data", name, DATA_SETS)
     entry = DATA_SETS[name]
-    count, mark = entry.classes, ""
+    count, mark, is_carved, images = entry.classes, "", True, TRAIN_IMAGES.get(name, 0)
+    class_images = [(images + number) // count for number in range(count if images else 0)]  # all but equal
     if name != "digits":
         root = check_root(name, root)
         if name == "imagenet":
@@ -31,11 +33,13 @@ def resolve_data(
             splits = read_test(root, classes) if test_only else read_folder(root)
             for files in splits.values():
                 files.require_content()
-            if "train" in splits and len(splits) < 3:
-                splits["train"].require_two_per_class()
+            if "train" in splits:
+                class_images, is_carved = list(Counter(splits["train"].labels.tolist()).values()), len(splits) < 3
+                if is_carved:
+                    splits["train"].require_two_per_class()
             count, mark = len(next(iter(splits.values())).classes), fingerprint(splits)
     size = entry.image_size if image_size is None else image_size
-    return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark)
+    return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark, tuple(class_images), is_carved)
 
 
 def class_names(spec: DataSpec, root: Path | None) -> tuple[str, ...]:

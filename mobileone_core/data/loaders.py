@@ -78,7 +78,17 @@ class Loaders:
     @cached_property
     def test(self) -> BatchLoader:
         """Test batches, all images."""
-        return self._loader(self._splits.test(), training=False)
+        return self._loader(self._test_images, training=False)
+
+    @cached_property
+    def _test_images(self) -> Images:
+        return self._splits.test()
+
+    @property
+    def majority(self) -> float:
+        """Share of the test images that are of the most frequent class: the accuracy of a constant answer."""
+        counts = torch.bincount(torch.as_tensor(self._test_images.labels))
+        return float(counts.max() / counts.sum())
 
     def _loader(self, source: Images, *, training: bool) -> BatchLoader:
         return _batches(source, self._spec, self._seed, self._options, training=training)

@@ -17,7 +17,7 @@ from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder, re
 from mobileone_core.data.memory import ImageTensor
 from mobileone_core.data.named import read_named
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec, carved_images
 from mobileone_core.errors import InputError, require, require_choice
 
 Images = ImageTensor | ImageFiles
@@ -96,8 +96,7 @@ def carve(labels: Indices, fraction: float, seed: int, purpose: str) -> tuple[In
         members = np.flatnonzero(labels == label)
         allowed = "two or more, so that a split can take one"
         require(len(members) > 1, f"images of class {label}", len(members), allowed)
-        count = min(max(1, int(len(members) * fraction + 0.5)), len(members) - 1)
-        carved[random.permutation(members)[:count]] = True
+        carved[random.permutation(members)[: carved_images(len(members), fraction)]] = True
     return np.flatnonzero(~carved), np.flatnonzero(carved)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobileone_core.errors import require, require_integer
+from mobileone_core.fields import option
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -150,23 +151,45 @@ DATA_SETS: dict[str, DataSet] = {
     "folder": DataSet(3, 0, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, upright=True),
 }
 
+# Training images by data set, before validation is carved from them; those of an image folder are counted.
+TRAIN_IMAGES = {
+    **{"digits": 1346, "mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "emnist": 112_800, "svhn": 73_257},
+    **{"stl10": 5000, "cifar10": 50_000, "cifar100": 50_000, "imagenette": 9469, "imagenet": 1_281_167},
+}
+
 
 @dataclass(frozen=True)
 class DataSpec:
     """The images of a cell: a data set by name, the resolution to read it at, and the validation split.
 
     image_size is in pixels. val_fraction is the share of every class of the training images that becomes validation.
-    fingerprint identifies the content of an image folder; it is empty for named data sets. Raises InputError.
+    fingerprint identifies the content of an image folder; it is empty for named data sets. class_images counts the
+    images of every class in train/, and is_carved says whether validation is taken from them: facts about the content,
+    known where the data set was looked up, and no part of a cell's key. Raises InputError.
     """
 
     name: str = "digits"
-    image_size: int = 32
+    image_size: int = option(32, "Resolution of the images in pixels.")
     num_classes: int = 10
     channels: int = 1
-    val_fraction: float = 0.1
+    val_fraction: float = option(0.1, "Share of the training images of every class that becomes validation.")
     fingerprint: str = ""
+    class_images: tuple[int, ...] = field(default=(), compare=False, repr=False)
+    is_carved: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("image_size", "num_classes", "channels"):
             require_integer(name, getattr(self, name))
-        require(0 < self.val_fraction < 1, "val_fraction", self.val_fraction, "a fraction between 0 and 1")
+        fits = isinstance(self.val_fraction, float) and 0 < self.val_fraction < 1
+        require(fits, "val_fraction", self.val_fraction, "a fraction between 0 and 1")
+
+    @property
+    def train_images(self) -> int:
+        """Training images that validation leaves; 0 if unknown, as in a record."""
+        carved = sum(carved_images(count, self.val_fraction) for count in self.class_images)
+        return sum(self.class_images) - carved * self.is_carved
+
+
+def carved_images(count: int, fraction: float) -> int:
+    """Images of a class of count that become validation: the number nearest to fraction, at least 1, never all."""
+    return min(max(1, int(count * fraction + 0.5)), count - 1)

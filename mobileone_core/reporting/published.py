@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.study.factor import level_label
 
 DIRECTORY = files("mobileone_core.reporting") / "published"
@@ -54,7 +54,7 @@ def published_values(name: str) -> tuple[PublishedValue, ...]:
     """A study's published table in long form; empty for an empty name, InputError where no study shows that table."""
     if not name:
         return ()
-    require(name in LONG_FORMS, "published", name, f"one of {', '.join(LONG_FORMS)}")
+    require_choice("published", name, LONG_FORMS)
     source = f"table {name.removeprefix('table').partition('_')[0]}, published"
     return tuple(
         PublishedValue(str(variant), str(level), float(cell), unit, source, cell, what)

@@ -3,13 +3,18 @@
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from mobileone_core.errors import InputError, require, require_integer
+from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.fields import check_options, option
-from mobileone_core.study.factor import AnyCell, Factor, Level
+from mobileone_core.model.spec import PRESETS, ModelSpec
+from mobileone_core.study.factor import TRAINED_FIELDS, AnyCell, Factor, Level, in_tuple
+from mobileone_core.study.mistakes import Declared
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.recipe import FITTED, recipe_preset
+from mobileone_core.training.tasks import metric_labels, task_spec
 
 __all__ = ["Factor", "Level", "Study"]
 
@@ -20,7 +25,7 @@ RESERVED = ("evaluate", "device_latency")  # experiments of the record that belo
 
 
 @dataclass(frozen=True)
-class Declaration:
+class Declaration(metaclass=Declared):
     """What every kind of study declares: question, factors, and where the paper asks it. Raises InputError.
 
     Args:
@@ -39,8 +44,12 @@ class Declaration:
 
     def __post_init__(self) -> None:
         allowed = f"letters, digits, '_' and '-', for it names directories; and not {', '.join(map(repr, RESERVED))}"
-        fits = re.fullmatch(r"[\w-]+", self.name) is not None and self.name not in RESERVED
-        require(fits, "name", self.name, allowed)
+        fits = isinstance(self.name, str) and bool(re.fullmatch(r"[\w-]+", self.name)) and self.name not in RESERVED
+        require(fits, "name", self.name, allowed + _without_spaces(self.name))
+        object.__setattr__(self, "factors", in_tuple("factors", self.factors, Factor))
+        require(isinstance(self.question, str), "question", self.question, "text")
+        names = [factor.name for factor in self.factors]
+        require(len(set(names)) == len(names), "factors", names, "names, each once")
 
     @property
     def metric(self) -> str:
@@ -95,6 +104,28 @@ class TrainedStudy(Declaration):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_options(self)
+        require_choice("variant", self.variant, PRESETS)
+        require_choice("data", self.data, task_spec(CellSpec.task).data_sets)
+        recipe_preset("fitted-0" if self.recipe == FITTED else self.recipe)
+        for name in self.base:
+            require_choice("base", name, TRAINED_FIELDS)
+        cell = CellSpec(ModelSpec.preset(self.variant))
+        for factor in self.factors:
+            for name in factor.set_fields:
+                require_choice(f"{factor.name}, field", name, TRAINED_FIELDS)
+            for level in factor.levels:
+                factor.applied(cell, level)
+
+    def applied(self, cell: AnyCell, setting: Mapping[str, Level]) -> AnyCell:
+        """The cell with every factor at its level; at another image size with the variant's strides for that size."""
+        applied = super().applied(cell, setting)
+        if not isinstance(cell, CellSpec) or not isinstance(applied, CellSpec):
+            return applied
+        before, after = (ModelSpec.preset(self.variant).fitted_to(item.data.image_size) for item in (cell, applied))
+        if before.reduction == after.reduction or cell.model.reduction != before.reduction:
+            return applied
+        model = replace(applied.model, stem_stride=after.stem_stride, stage_strides=after.stage_strides)
+        return replace(applied, model=model)
 
 
 @dataclass(frozen=True)
@@ -121,6 +152,14 @@ class Study(TrainedStudy):
     compares: Comparison = ""
     first_seed: int = option(0, "First of the seeds, such as 10 after seeds 0 to 9.", _NOT_NEGATIVE)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_baselines(self.factors)
+        fractions = [f"{stage}/{name}" for stage in ("test", "val") for name in metric_labels()]
+        losses = [f"{stage}/loss" for stage in ("test", "val", "train")]
+        require_choice("metric", self.metric, [*fractions, *losses, "time/train_seconds"])
+        object.__setattr__(self, "curves", in_tuple("curves", self.curves, str))
+
 
 def require_baselines(factors: Iterable[Factor]) -> None:
     """Raise InputError if a factor's baseline is not among its levels."""
@@ -128,3 +167,8 @@ def require_baselines(factors: Iterable[Factor]) -> None:
         if factor.baseline not in factor.levels:
             allowed = f"the baseline level {factor.baseline!r} must be among the levels"
             raise InputError.of(factor.name, list(factor.levels), allowed)
+
+
+def _without_spaces(name: object) -> str:
+    """The suggestion for a name with spaces; empty for others."""
+    return f"; did you mean {'_'.join(name.split())!r}?" if isinstance(name, str) and " " in name.strip() else ""

@@ -1,5 +1,6 @@
 """A study variable: levels, what each of them sets in a cell, and levels and fields as text."""
 
+import keyword
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from dataclasses import field as item
@@ -8,7 +9,8 @@ from typing import Any, TypeVar
 from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
-from mobileone_core.training.cell import MULTIPLES, VARIED, CellSpec
+from mobileone_core.study.mistakes import Declared
+from mobileone_core.training.cell import DATA_FIELDS, MULTIPLES, VARIED, CellSpec
 from mobileone_core.training.recipe import Phase, Teacher
 
 Level = str | int | float | bool | tuple[int, ...]
@@ -16,7 +18,10 @@ PLAIN = (str, int, float, bool, type(None))
 MeasuredCell = LatencyCell | StepCell
 AnyCell = TypeVar("AnyCell", CellSpec, MeasuredCell)
 
-TRAINED_FIELDS = tuple(f"{part}.{entry.name}" for part in VARIED for entry in fields(getattr(CellSpec(), part)))
+TRAINED_FIELDS = (
+    *(f"{part}.{entry.name}" for part in VARIED for entry in fields(getattr(CellSpec(), part))),
+    *DATA_FIELDS,
+)
 MEASURED_FIELDS = (
     *dict.fromkeys(f"network.{entry.name}" for kind in KINDS.values() for entry in fields(kind)),
     *(f"runtime.{entry.name}" for entry in fields(Runtime)),
@@ -30,15 +35,25 @@ def require_distinct(field: str, values: Collection[Any], what: str = "values") 
     require(len(set(values)) == len(values) >= 1, field, list(values), f"one or more {what}, each once")
 
 
+def in_tuple(field: str, values: object, *kinds: type) -> tuple[Any, ...]:
+    """The values of a list or tuple as a tuple. Raises InputError for anything else, and for values of other kinds."""
+    if not isinstance(values, list | tuple):
+        raise InputError.of(field, values, "a tuple, which is written (A,) if it holds one value")
+    for value in values:
+        require(isinstance(value, kinds), field, value, f"a tuple of {' or '.join(kind.__name__ for kind in kinds)}")
+    return tuple(values)
+
+
 @dataclass(frozen=True)
-class Factor:
+class Factor(metaclass=Declared):
     """A study variable: its levels, and what each level sets in a cell. Raises InputError.
 
     Args:
         name: the factor's name; its tag in the record is factor.<name>.
-        field: the field that takes the level: of a trained cell ("model.k", "recipe.lr"), or "model.width" and
-            "model.depth", whose levels multiply the variant's widths and depths; of a measured cell
-            ("network.activation", "runtime.name", "image_size") or of a training step ("step.k").
+        field: the field that takes the level: of a trained cell ("model.k", "recipe.lr", "data.image_size" or
+            "data.val_fraction"), or "model.width" and "model.depth", whose levels multiply the variant's widths and
+            depths; of a measured cell ("network.activation", "runtime.name", "image_size") or of a training step
+            ("step.k").
         levels: the levels, each once. With settings: labels, all of them if none is named.
         baseline: the level that the others are compared with.
         settings: instead of field, for levels that set several fields or switch something on: the fields that each
@@ -58,6 +73,13 @@ class Factor:
     settings: Mapping[str, Mapping[str, Any]] = item(default_factory=dict)
 
     def __post_init__(self) -> None:
+        is_name = isinstance(self.name, str) and self.name.isidentifier() and not keyword.iskeyword(self.name)
+        require(is_name, "name of a factor", self.name, "letters, digits and '_': it is an option of the command line")
+        require(bool(self.field) != bool(self.settings), f"{self.name}, field", self.field, "either field or settings")
+        for changes in (self.settings, *self.settings.values()):
+            require(isinstance(changes, Mapping), f"{self.name}, settings", changes, "the fields of each label: {...}")
+        levels = in_tuple(f"{self.name}, levels", self.levels, str, int, float, tuple)
+        object.__setattr__(self, "levels", levels)
         if not self.levels:
             object.__setattr__(self, "levels", tuple(self.settings))
         for name in self.set_fields:

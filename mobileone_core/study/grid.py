@@ -13,7 +13,7 @@ from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Study, require_baselines
 from mobileone_core.study.factor import Level, field_text, fields_of, level_label, sizes_text
-from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
+from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, span, study_from_json
 from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks import task_spec
@@ -91,10 +91,10 @@ class GridPlan(Plan):
 
         data.image_size comes first if it differs from the data set's: the presets are fitted to the one requested.
         """
-        size = self.base.data.image_size
-        resized = {} if size == DATA_SETS[self.base.data.name].image_size else {"data.image_size": size}
+        size, varied = self.base.data.image_size, {name for factor in self.study.factors for name in factor.fields}
+        usual = DATA_SETS[self.base.data.name].image_size
+        resized = {} if size == usual or "data.image_size" in varied else {"data.image_size": size}
         preset = preset_cell(self.study.variant, self.base.data, self.study.recipe, self.study.base)
-        varied = {name for factor in self.study.factors for name in factor.fields}
         return resized | {
             f"{part}.{name}": value
             for part in ("model", "recipe")
@@ -141,11 +141,17 @@ class GridPlan(Plan):
 
     def overview(self, states: str) -> list[str]:
         """The lines of --plan: cells (states is a text that counts them), data, recipe, and changes from the preset."""
+        return [f"{self.study.name}: {len(self.queued)} cells; {states}", *self.training_lines]
+
+    @property
+    def training_lines(self) -> list[str]:
+        """What is trained and how, the images and steps, and warnings."""
         study, recipe, data = self.study, self.base.recipe, self.base.data
+        sizes = {cell.spec.data.image_size for cell in self.cells}
         return [
-            f"{study.name}: {len(self.queued)} cells; {states}",
-            f"{study.variant} on {data.name} at {data.image_size} px; recipe {study.recipe}: {recipe.epochs} epochs, "
+            f"{study.variant} on {data.name} at {span(sizes)} px; recipe {study.recipe}: {recipe.epochs} epochs, "
             f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}{self._other_fields()}",
+            *super().training_lines,
         ]
 
     def _other_fields(self) -> str:
@@ -162,6 +168,6 @@ class GridPlan(Plan):
 class GridOptions(TrainingOptions):
     """The command line of a Study."""
 
-    def plan(self, study: Study, base: CellSpec) -> GridPlan:
+    def plan(self, study: Study, base: CellSpec, usual: tuple[Study, CellSpec] | None) -> GridPlan:
         """The plan of a study and base cell with the options applied; default if both are unchanged."""
-        return GridPlan(study, base, default=(study, base) == (self.study, self.default_base()))
+        return GridPlan(study, base, default=(study, base) == usual)

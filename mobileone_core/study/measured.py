@@ -13,7 +13,7 @@ from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.declaration import Declaration, require_baselines
-from mobileone_core.study.factor import Factor, Level, MeasuredCell, fields_of, level_label
+from mobileone_core.study.factor import MEASURED_FIELDS, Factor, Level, MeasuredCell, fields_of, level_label
 from mobileone_core.study.options import (
     PlanRequest,
     StudyOptions,
@@ -54,6 +54,9 @@ class MeasuredStudy(Declaration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for factor in self.factors:
+            for name in factor.set_fields:
+                require_choice(f"{factor.name}, field", name, MEASURED_FIELDS)
         names = [factor.name for factor in self.factors]
         unknown = [name for name in self.against if name not in names]
         require(not unknown, "against", unknown, f"factors are {', '.join(names)}")

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -187,6 +187,25 @@ class Plan(ABC):
         """The lines that --plan prints above the cells; states is a text that counts the cells by state."""
 
     @property
+    def training_lines(self) -> list[str]:
+        """Lines on training images, steps and recipes that need more steps; none where the images are not counted."""
+        runs = dict.fromkeys((cell.spec.recipe, cell.spec.data.train_images) for cell in self.cells)
+        counts, epochs, warnings = set[int](), set[tuple[int, int]](), dict[str, None]()
+        for recipe, images in ((recipe, images) for recipe, images in runs if images):
+            each = recipe.steps_per_epoch(images)
+            counts.add(images)
+            epochs.add((each, each * recipe.epochs))
+            if recipe.batch_size > images:
+                warnings[f"batch_size {recipe.batch_size} is larger than the {images} training images"] = None
+            for text in recipe.shortages(each * recipe.epochs):
+                warnings[f"{text} (of {each * recipe.epochs:,} in all)"] = None
+        if not counts:
+            return []
+        per_epoch, total = (span(values) for values in zip(*epochs, strict=True))
+        line = f"{span(counts)} training images: {per_epoch} steps per epoch, {total} steps per cell"
+        return [line, *(f"warning: {text}" for text in warnings)]
+
+    @property
     def is_final(self) -> bool:
         """Whether all cells are known; a search proposes more until its front is known."""
         return True
@@ -210,6 +229,12 @@ class Plan(ABC):
         """Raise InputError if this machine lacks something that a comparison needs, such as a runtime."""
 
 
+def span(values: Iterable[int]) -> str:
+    """Numbers as text: "27", or "27 to 54" from the smallest to the largest."""
+    ends = f"{min(values := list(values)):,}", f"{max(values):,}"
+    return " to ".join(dict.fromkeys(ends))
+
+
 def study_from_json(cls: type[Any], content: Mapping[str, Any], **fields: Any) -> Any:
     """A declaration from its JSON content, with some fields already read. Raises InputError for unknown fields."""
     try:
@@ -217,7 +242,7 @@ def study_from_json(cls: type[Any], content: Mapping[str, Any], **fields: Any) -
             fields["protocol"] = Protocol(**content["protocol"])
         factors = tuple(Factor(**as_tuples(item)) for item in content["factors"])
         return cls(**{**as_tuples(content), "factors": factors, **fields})
-    except (KeyError, TypeError) as error:
+    except (InputError, KeyError, TypeError) as error:
         raise InputError(f"plan: written by another version ({error})") from error
 
 

@@ -24,10 +24,20 @@ from mobileone_core.study.options import (
 )
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import RECIPES, Phase, Recipe, Teacher, paper_phases, recipe_preset, weights_digest
+from mobileone_core.training.recipe import (
+    FITTED,
+    RECIPES,
+    Phase,
+    Recipe,
+    Teacher,
+    paper_phases,
+    recipe_preset,
+    weights_digest,
+)
 from mobileone_core.training.tasks import task_spec
 
 Phases = Literal["none", "paper"]
+LAPTOP_SIZES = {"micro": 64, "tiny": 64, "small": 64}  # pixels of larger images, where the recipe is fitted
 LARGER = {"micro": "tiny", "tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
 
 
@@ -43,7 +53,10 @@ class Presets:
     image_size: int | None = option(
         None, "Resolution of the images, to which network and phases are fitted; the data set's if not given."
     )
-    recipe: str | None = option(None, f"Recipe: {', '.join(RECIPES)}; the data set's if not given.")
+    recipe: str | None = option(
+        None,
+        f"Recipe: {', '.join(RECIPES)}, or {FITTED} to the number of images; the data set's if not given.",
+    )
 
 
 def preset_cell(variant: str, data: DataSpec, recipe: str, base: Mapping[str, Any] | None = None) -> CellSpec:
@@ -86,20 +99,17 @@ class TrainingOptions(StudyOptions):
     hidden: ClassVar[frozenset[str]] = frozenset()  # fields of a cell without an option, besides those of factors
 
     @abstractmethod
-    def plan(self, study: Any, base: CellSpec) -> Plan:
-        """The plan of a study and base cell with the options applied."""
+    def plan(self, study: Any, base: CellSpec, usual: tuple[Any, CellSpec] | None) -> Plan:
+        """The plan of a study and base cell with the options applied; usual is the pair with no option changed."""
 
     def default_plan(self) -> Any:
         """The study with no option changed."""
-        return self.plan(self.study, self.default_base())
+        study, base = usual = self._usual(self.presets())
+        return self.plan(study, base, usual)
 
     def presets(self) -> Presets:
         """The study's presets."""
         return Presets(self.study.data)
-
-    def default_base(self) -> CellSpec:
-        """The cell of the study's presets."""
-        return self._base(self.presets())
 
     def groups(self, presets: Presets, *, for_help: bool) -> dict[str, Any]:
         """Levels, network and training, with the values of the presets as defaults."""
@@ -116,7 +126,7 @@ class TrainingOptions(StudyOptions):
                 ("detect", float, 0.5, "With --seeds auto, as many seeds as find this difference, at most 20; points."),
             ]
         return {
-            "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe}, seeds),
+            "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe, "data": DataSpec}, seeds),
             **self.study_groups(),
             "network": spec_options("Fields of the network.", base.model, names_below("model", varied)),
             "training": spec_options("Fields of the recipe.", base.recipe, names_below("recipe", varied), named),
@@ -128,6 +138,9 @@ class TrainingOptions(StudyOptions):
 
     def request(self, presets: Presets, line: Any) -> PlanRequest:
         """The plan of a parsed command line, and its local files. Raises InputError."""
+        sizes = [item.name for item in self.study.factors if "data.image_size" in item.fields]
+        fits = not sizes or presets.image_size is None
+        require(fits, "image_size", presets.image_size, f"--{' --'.join(sizes)} sets it")
         base, files = self._base(presets), dict[Teacher, Path]()
         changes = changed_options(line.training, _recipe_by_name(base))
         if "phases" in changes:
@@ -135,17 +148,34 @@ class TrainingOptions(StudyOptions):
         if "teachers" in changes:
             changes["teachers"], files = read_teachers(changes["teachers"])
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
-        fields = {"variant": self._variant(presets), "data": presets.data, "recipe": self._recipe(presets)}
+        recipe = self._recipe(presets, base.data)
+        fields = {"variant": self._variant(presets), "data": presets.data, "recipe": recipe}
         fields |= {name: value for group in self.study_groups() for name, value in vars(getattr(line, group)).items()}
         counts = {name: value for name, value in vars(line.levels).items() if name in ("seeds", "first_seed")}
         study = replace(self.study, factors=requested_factors(self.study, line.levels), **counts, **fields)
-        plan = self.plan(study, replace(base, model=model, recipe=base.recipe.changed(**changes)))
+        try:
+            usual = self._usual(replace(self.presets(), data_root=presets.data_root))
+        except InputError:  # the study's own data are not in this root
+            usual = None
+        plan = self.plan(study, replace(base, model=model, recipe=base.recipe.changed(**changes)), usual)
         return PlanRequest(plan, presets.data_root, files)
 
-    def _recipe(self, presets: Presets) -> str:
-        """The recipe's name: the requested one, the study's, or that of a data set that is not the study's."""
+    def _usual(self, presets: Presets) -> tuple[Any, CellSpec]:
+        """The study and base cell of its own presets, with the recipe's full name."""
+        base = self._base(presets)
+        return replace(self.study, recipe=self._recipe(presets, base.data)), base
+
+    def _recipe(self, presets: Presets, data: DataSpec | None = None) -> str:
+        """The recipe's name: the requested one, the study's, or that of a data set that is not the study's.
+
+        With data, fitted is named by the number of training images. Raises InputError if that is unknown.
+        """
         usual = self.study.recipe if presets.data == self.study.data else None
-        return presets.recipe or usual or task_spec(CellSpec.task).default_recipe(presets.data)
+        name = presets.recipe or usual or task_spec(CellSpec.task).default_recipe(presets.data)
+        if data is None or name != FITTED:
+            return name
+        require(data.train_images > 0, "recipe", name, f"the number of images of {data.name} is not known")
+        return f"{FITTED}-{data.train_images}"
 
     def _variant(self, presets: Presets) -> str:
         """The variant's name: the requested one, that of a data set that is not the study's, or the study's."""
@@ -153,13 +183,16 @@ class TrainingOptions(StudyOptions):
         return presets.variant or usual or self.study.variant
 
     def _base(self, presets: Presets, *, for_help: bool = False) -> CellSpec:
+        variant, size, entry = self._variant(presets), presets.image_size, DATA_SETS.get(presets.data)
+        if size is None and entry and self._recipe(presets).startswith(FITTED):
+            size = min(entry.image_size, LAPTOP_SIZES.get(variant, entry.image_size))
         try:
-            data = resolve_data(presets.data, presets.data_root, presets.image_size)
+            data = resolve_data(presets.data, presets.data_root, size)
         except InputError:
             if not for_help:
                 raise
-            data = DataSpec()
-        return preset_cell(self._variant(presets), data, self._recipe(presets), self.study.base)
+            data = resolve_data("digits", None)
+        return preset_cell(variant, data, self._recipe(presets, data), self.study.base)
 
 
 def _recipe_by_name(base: CellSpec) -> dict[str, Any]:

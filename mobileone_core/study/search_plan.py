@@ -177,6 +177,7 @@ class SearchPlan(Plan):
         lines = [
             f"{study.name}: {len(self.queued)} cells so far; {states}",
             f"{study.variant} on {base.data.name} at {base.data.image_size} px; {base.recipe.epochs} epochs",
+            *self.training_lines,
             f"{study.sampler} over {prod(sizes.values()):,} networks: {dimensions}",
             f"generations: {done} of {study.generations} proposed, {study.population} candidates each",
         ]
@@ -256,10 +257,10 @@ class SearchOptions(TrainingOptions):
 
     hidden = frozenset({*(f"model.{name}" for name in STAGES), *(f"recipe.{name}" for name in TEACHING)})
 
-    def plan(self, study: SearchStudy, base: CellSpec) -> SearchPlan:
+    def plan(self, study: SearchStudy, base: CellSpec, usual: tuple[SearchStudy, CellSpec] | None) -> SearchPlan:
         """The search of a study and base cell with the options applied, before its first proposal."""
-        requested, default = SearchPlan(study, base), SearchPlan(self.study, self.default_base())
-        is_default_lineage = requested.lineage == default.lineage
+        requested, default = SearchPlan(study, base), SearchPlan(*usual) if usual else None
+        is_default_lineage = default is not None and requested.lineage == default.lineage
         return replace(requested, default=requested == default, default_lineage=is_default_lineage)
 
     def study_groups(self) -> dict[str, Any]:

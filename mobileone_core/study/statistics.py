@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import nctdtrinc, stdtr, stdtrit
+from scipy.special import bdtrc, nctdtrinc, stdtr, stdtrit
 
 from mobileone_core.errors import require
 
@@ -25,12 +25,13 @@ Sample = Mapping[str, Mapping[int, float]]  # level, seed, value
 Verdict = Literal[
     "baseline", "better", "worse", "no difference shown",
     "raises", "lowers", "no effect shown",
-    "borderline", "no spread", "not enough seeds", "not estimable",
+    "borderline", "no spread", "not enough seeds", "not estimable", "not trained",
 ]  # fmt: skip
 Answers = tuple[Verdict, Verdict, Verdict]  # for a contrast above 0, below 0, and not distinguished from 0
 
 ALPHA = 0.05
 POWER = 0.80
+GUESSING = 0.01
 SINGULAR = 1e-10  # eigenvalues below this share of the largest are 0 and rounding
 ROUNDING = 1e-10  # a spread below this share of the values is rounding, not noise
 
@@ -170,6 +171,11 @@ def with_verdicts(contrasts: Sequence[Contrast], answers: Answers) -> list[Contr
             verdict = above if row.difference > 0 else below
         rows.append(replace(row, p_holm=p_holm, verdict=verdict))
     return rows
+
+
+def is_guessing(accuracy: float, images: float, chance: float) -> bool:
+    """Whether an accuracy over a number of images is no better than chance: binomial test, one-sided, at 1 %."""
+    return bool(bdtrc(round(accuracy * images) - 1, round(images), chance) > GUESSING)
 
 
 class BlockModel:

@@ -12,10 +12,11 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, option
 from mobileone_core.model.spec import PRESETS, ModelSpec
-from mobileone_core.training.recipe import Recipe, Teacher
+from mobileone_core.training.recipe import Recipe, Teacher, paper_phases
 from mobileone_core.training.tasks import task_spec
 
-VARIED = ("model", "recipe")  # the parts whose fields a study can set
+VARIED = ("model", "recipe")  # the parts all of whose fields a study can set
+DATA_FIELDS = ("data.image_size", "data.val_fraction")  # the fields of the data that a study can set
 MULTIPLES = ("model.width", "model.depth")  # names that multiply the widths and depths of the variant
 SCHEMA = 1  # raised when a default changes; a new field with a default needs no new schema
 
@@ -45,7 +46,24 @@ class CellSpec:
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
 
     def changed(self, changes: Mapping[str, Any]) -> "CellSpec":
-        """A copy with other fields, named like model.k; model.width and model.depth multiply the widths and depths."""
+        """A copy with other fields, named like model.k; model.width and model.depth multiply the widths and depths.
+
+        To another data.image_size the network is fitted (ModelSpec.fitted_to), and the paper's phases are scaled.
+        """
+        data = {name.partition(".")[2]: changes[name] for name in DATA_FIELDS if name in changes}
+        spec = self._with_data(replace(self.data, **data)) if data else self
+        return spec._with_parts(changes)
+
+    def _with_data(self, data: DataSpec) -> "CellSpec":
+        fits = data.is_carved or data.val_fraction == self.data.val_fraction
+        require(fits, "val_fraction", data.val_fraction, "the folder has val/ and test/: nothing is carved")
+        if data.image_size == self.data.image_size:
+            return replace(self, data=data)
+        is_paper = self.recipe.phases == paper_phases(self.data.image_size)
+        recipe = replace(self.recipe, phases=paper_phases(data.image_size)) if is_paper else self.recipe
+        return replace(self, data=data, model=self.model.fitted_to(data.image_size), recipe=recipe)
+
+    def _with_parts(self, changes: Mapping[str, Any]) -> "CellSpec":
         model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})
         parts: dict[str, Any] = {"model": model, "recipe": self.recipe}
         for part in VARIED:
@@ -102,7 +120,7 @@ def _differences(spec: Any) -> dict[str, Any]:
     return {
         item.name: _plain(value, item.type)
         for item, default in _defaults(spec.__class__)
-        if (value := getattr(spec, item.name)) != default
+        if item.compare and (value := getattr(spec, item.name)) != default
     }
 
 

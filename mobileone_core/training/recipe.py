@@ -1,17 +1,20 @@
 """How a network is trained, as data."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.errors import require, require_integer
 from mobileone_core.fields import BELOW_ONE, FRACTION, NOT_NEGATIVE, POSITIVE, check_options, number_rule, option
 from mobileone_core.files import sha256
 from mobileone_core.model.spec import PRESETS
 
 LIBRARIES = ("timm", "torchvision")
 PROGRESSIVE_VARIANTS = ("s2", "s3", "s4")
+FITTED = "fitted"  # the recipe that is fitted to the number of training images
+MIN_STEPS = 100
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
@@ -128,6 +131,21 @@ class Recipe:
             changes = {name: getattr(Recipe, name) for name in ("temperature", "hard_label_weight")} | changes
         return replace(self, **changes)
 
+    def steps_per_epoch(self, images: int) -> int:
+        """Steps per epoch over a number of training images; an incomplete last batch is dropped, unless it is all."""
+        return max(1, images // self.batch_size)
+
+    def shortages(self, steps: int) -> list[str]:
+        """What needs more than a run's steps, a sentence part each; empty if they suffice."""
+        horizon, warmup = 1 / (1 - self.ema_decay), steps * self.warmup_epochs / self.epochs
+        needs = {
+            f"fewer than {MIN_STEPS} steps teach a network little": steps < MIN_STEPS,
+            f"ema_decay {self.ema_decay:g} averages over {horizon:,.0f} steps, more than a third": horizon > steps / 3,
+            f"warmup_epochs {self.warmup_epochs:g} takes {warmup:,.0f} steps, more than half": warmup > steps / 2,
+            f"{len(self.phases)} phases need an epoch each, of {self.epochs}": len(self.phases) > self.epochs,
+        }
+        return [text for text, is_short in needs.items() if is_short]
+
     def __post_init__(self) -> None:
         check_options(self)
         fits, allowed = self.warmup_epochs <= self.epochs, f"at most epochs, which is {self.epochs}"
@@ -178,17 +196,36 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Recipe:
-    """A recipe by name (paper, cifar, fashion or digits) for a variant and the data's resolution in pixels.
+def fitted_recipe(images: int, image_size: int) -> Recipe:
+    """The recipe `fitted`: that of digits, fitted by rule to a number of training images and their size in pixels.
 
-    paper is the ImageNet recipe (section 4.1); for s2 to s4 it adds AutoAugment with strength and resolution rising in
-    phases (paper_phases). Momentum 0.9 and no decay on norm layers are from re-implementations. cifar, fashion and
-    digits are ours. Raises InputError for another name.
+    Batch: the largest power of two that leaves 16 steps per epoch or more, from 8 to 256. Epochs: those of 700 steps,
+    from 20 to 200. EMA: over a twentieth of all steps. Warm-up: a tenth of the epochs. Augmentation: shifts alone,
+    because a mirrored image may be of another class; from 5,000 images of 128 pixels on random crops and mirroring.
+    """
+    batch_size = min(256, max(8, 2 ** int(math.log2(max(1, images / 16)))))
+    recipe = replace(RECIPES["digits"], batch_size=batch_size)
+    epochs = min(200, max(20, math.ceil(700 / recipe.steps_per_epoch(images))))
+    decay = round(1 - 20 / (epochs * recipe.steps_per_epoch(images)), 4)
+    is_large = images >= 5000 and image_size >= 128
+    augmentation: Augmentation = "resized_crop_flip" if is_large else "crop"
+    return replace(recipe, epochs=epochs, warmup_epochs=epochs // 10, ema_decay=decay, augmentation=augmentation)
+
+
+def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Recipe:
+    """A recipe by name (digits, cifar, fashion, paper, fitted-N) for a variant and the data's resolution in pixels.
+
+    fitted-N is fitted_recipe for N training images. paper is the ImageNet recipe (section 4.1); for s2 to s4 it adds
+    AutoAugment with strength and resolution rising in phases (paper_phases). Momentum 0.9 and no decay on norm layers
+    are from re-implementations. cifar, fashion and digits are ours. Raises InputError for another name.
 
     Example:
         >>> recipe_preset("cifar").epochs
         100
     """
-    require_choice("recipe", name, RECIPES)
+    fitted, _, images = name.partition("-")
+    if fitted == FITTED and images.isdecimal():
+        return fitted_recipe(int(images), image_size)
+    require(name in RECIPES, "recipe", name, f"one of {', '.join(RECIPES)}, {FITTED}")
     has_phases = name == "paper" and variant in PROGRESSIVE_VARIANTS
     return replace(RECIPES[name], phases=paper_phases(image_size) if has_phases else ())

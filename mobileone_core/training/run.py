@@ -17,7 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
 
 from mobileone_core.data.epochs import Share
-from mobileone_core.data.loaders import LoaderOptions
+from mobileone_core.data.loaders import LoaderOptions, Loaders
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import InputError, require
 from mobileone_core.files import write_whole
@@ -157,6 +157,9 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
         train = EpochBatches(loaders.train, module, recipe.epochs)
         trainer.fit(module, train, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
         trainer.test(module, loaders.test, verbose=False)
+        module.results["train/steps"] = float(trainer.global_step)
+        if isinstance(loaders, Loaders):  # a task may open others, without labels
+            module.results["test/majority"] = loaders.majority
     return module
 
 
@@ -215,6 +218,6 @@ def quiet() -> Iterator[None]:
 def _final_metrics(history: Sequence[EpochRecord], tested: Mapping[str, float]) -> dict[str, float]:
     """Loss and validation of the last epoch, the test, and the training time of all attempts together."""
     trained = {name: value for name, value in history[-1].metrics.items() if name.startswith(("train/loss", "val/"))}
-    test = {name: value for name, value in tested.items() if name.startswith("test/")}
+    test = {name: value for name, value in tested.items() if name.startswith(("test/", "train/steps"))}
     seconds = sum(record.metrics["time/epoch_seconds"] for record in history)
     return {**trained, **test, "time/train_seconds": seconds}

@@ -18,10 +18,11 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.trained.kind import setting_text
-from mobileone_core.study.factor import level_text
-from mobileone_core.study.kinds import default_plan
+from mobileone_core.study.factor import Factor, level_text
+from mobileone_core.study.kinds import default_plan, read_plan
 from mobileone_core.study.options import read_levels
 from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import RECIPES, Teacher, paper_phases, recipe_preset
 
@@ -107,6 +108,91 @@ def test_data_brings_its_recipe(tmp_path):
     assert asked.base.model.in_channels == 3
     named = plan("--data", "cifar10", "--data-root", str(tmp_path), "--recipe", "paper", "--variant", "s2")
     assert named.base.recipe == recipe_preset("paper", "s2", image_size=32)
+
+
+def image_folder(root, images=27, splits=("train", "val"), classes=("ash", "birch", "cedar", "dogwood")):
+    """A folder of files that planning counts and does not read."""
+    for path in (root / split / name for split in splits for name in classes):
+        path.mkdir(parents=True)
+        for number in range(images):
+            (path / f"{number}.jpg").write_bytes(b"an image")
+    return ("--data", "folder", "--data-root", str(root))
+
+
+def test_a_folder_of_images_gets_a_recipe_fitted_to_it(tmp_path):
+    options = image_folder(tmp_path, images=30)
+    asked = plan(*options)
+    assert asked.study.recipe == "fitted-108"
+    assert asked.base.recipe == recipe_preset("fitted-108", image_size=64)
+    assert asked == plan(*options, "--recipe", "fitted")
+    assert asked.base.data.image_size == 64
+    assert asked.training_lines == [
+        "tiny on folder at 64 px; recipe fitted-108: 54 epochs, batch 8, sgd lr 0.3",
+        "108 training images: 13 steps per epoch, 702 steps per cell",
+    ]
+    again = read_plan(asked.to_json())
+    assert (again, setting_text(again)) == (asked, "tiny on folder, recipe fitted-108, 64 px, 5 seeds a level")
+    assert plan(*options, "--variant", "s0").base.data.image_size == 224
+    assert plan(*options, "--recipe", "paper").base.recipe == recipe_preset("paper")
+    assert plan(*options, "--recipe", "paper").base.data.image_size == 224
+
+
+def test_the_images_that_validation_leaves_are_counted(tmp_path):
+    carved = plan(*image_folder(tmp_path / "two", images=7)).base.data
+    whole = plan(*image_folder(tmp_path / "three", images=7, splits=("train", "val", "test"))).base.data
+    assert (carved.train_images, whole.train_images) == (24, 28)
+    assert CellSpec(data=carved).key == CellSpec(data=replace(carved, class_images=())).key
+    with pytest.raises(InputError, match=r"val_fraction: 0.2 .* nothing is carved"):
+        CellSpec(data=whole).changed({"data.val_fraction": 0.2})
+
+
+def test_too_few_steps_are_named_at_planning(tmp_path):
+    lines = plan(*image_folder(tmp_path), "--recipe", "paper").training_lines
+    assert lines[1:] == [
+        "96 training images: 1 steps per epoch, 300 steps per cell",
+        "warning: batch_size 256 is larger than the 96 training images",
+        "warning: ema_decay 0.9995 averages over 2,000 steps, more than a third (of 300 in all)",
+    ]
+    assert len(plan().training_lines) == 2
+
+
+def test_a_study_of_other_data_is_the_default_where_its_data_are(tmp_path):
+    study = replace(STUDY, data="folder", recipe="fitted")
+    options = image_folder(tmp_path)[2:]
+    assert plan(*options, study=study).default
+    assert not plan(*options, "--lr", "0.1", study=study).default
+    assert not plan("--data", "digits", study=study).default
+
+
+SIZES = replace(STUDY, factors=(Factor("resolution", "data.image_size", levels=(24, 48), baseline=24),), variant="s0")
+
+
+def test_a_factor_may_be_a_field_of_the_data():
+    asked = plan("--phases", "paper", "--seeds", "1", study=SIZES)
+    small, large = (cell.spec for cell in asked.cells)
+    assert (small.data.image_size, large.data.image_size) == (24, 48)
+    assert (small.model.reduction, large.model.reduction) == (8, 32)
+    assert (small.recipe.phases, large.recipe.phases) == (paper_phases(24), paper_phases(48))
+    assert asked.training_lines[0].startswith("s0 on digits at 24 to 48 px; recipe digits: 12 epochs")
+    sizes = [cell.spec.data.image_size for cell in plan("--resolution", "24", "40", study=SIZES).cells[:2]]
+    assert sizes == [24, 40]
+    strides = {cell.spec.model.stem_stride for cell in plan("--stem-stride", "2", study=SIZES).cells}
+    assert strides == {2}
+    again = read_plan(asked.to_json())
+    assert [cell.key for cell in again.cells] == [cell.key for cell in asked.cells]
+    with pytest.raises(InputError, match=r"image_size.*resolution"):
+        plan("--image-size", "20", study=SIZES)
+
+
+@pytest.mark.parametrize(
+    ("field", "levels"), [("data.val_fraction", (0.1, 0.3)), ("recipe.augmentation", ("none", "crop"))]
+)
+def test_the_split_and_the_augmentation_may_be_factors(field, levels):
+    study = replace(STUDY, factors=(Factor("factor", field, levels, levels[0]),))
+    part, _, name = field.partition(".")
+    asked = plan("--seeds", "1", study=study)
+    assert [getattr(getattr(cell.spec, part), name) for cell in asked.cells] == list(levels)
+    assert len(asked.training_lines) == 2
 
 
 def test_without_branches_k_is_1():

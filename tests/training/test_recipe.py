@@ -191,3 +191,35 @@ def test_small_variants_have_no_phases(variant):
 def test_unknown_recipe():
     with pytest.raises(InputError, match="recipe: 'imagenet' is not allowed; one of digits, cifar, paper"):
         recipe_preset("imagenet")
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs", "decay"),
+    [(432, 16, 26, 0.9715), (40, 8, 140, 0.9714), (8522, 256, 22, 0.9725), (10**6, 256, 20, 0.9997), (3, 8, 200, 0.9)],
+)
+def test_fitted_has_enough_steps_for_any_number_of_images(images, batch, epochs, decay):
+    recipe = recipe_preset(f"fitted-{images}", image_size=64)
+    assert (recipe.batch_size, recipe.epochs, recipe.ema_decay) == (batch, epochs, decay)
+    assert (recipe.augmentation, recipe.clip_norm) == ("crop", 1.0)
+    steps = recipe.steps_per_epoch(images) * epochs
+    assert recipe.shortages(steps) == []
+    assert images < 50 or recipe.steps_per_epoch(images) >= 16
+
+
+def test_fitted_mirrors_large_images_alone():
+    assert recipe_preset("fitted-5000", image_size=128).augmentation == "resized_crop_flip"
+    assert recipe_preset("fitted-4999", image_size=128).augmentation == "crop"
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps", "text"),
+    [
+        ({}, 300, "ema_decay 0.9995 averages over 2,000 steps"),
+        ({"ema_decay": 0.0}, 99, "fewer than 100 steps"),
+        ({"ema_decay": 0.0, "epochs": 4, "warmup_epochs": 3}, 400, "warmup_epochs 3 takes 300 steps"),
+        ({"ema_decay": 0.0, "epochs": 2, "phases": paper_phases()}, 400, "3 phases need an epoch each, of 2"),
+    ],
+)
+def test_what_lacks_steps_is_named(fields, steps, text):
+    [shortage] = replace(recipe_preset("paper"), **fields).shortages(steps)
+    assert text in shortage

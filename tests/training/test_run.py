@@ -37,9 +37,10 @@ def test_what_a_cell_reports(train, memory, cell):
     assert all(record.metrics.keys() == accuracies | rates for record in observer.records)
     assert observer.records[0].time_ms <= observer.records[1].time_ms
     assert observer.batches == 8
-    test = {"test/loss", "test/top1", "test/top5", "test/images"}
+    test = {"test/loss", "test/top1", "test/top5", "test/images", "test/majority", "train/steps"}
     test |= {"test/form_difference", "test/form_difference_relative"}
     assert result.metrics.keys() == accuracies | test | {"train/loss", "time/train_seconds"}
+    assert (result.metrics["train/steps"], result.metrics["test/majority"]) == (8, pytest.approx(46 / 451))
     last = observer.records[-1].metrics
     assert {name: result.metrics[name] for name in accuracies} == {name: last[name] for name in accuracies}
     recipe = replace(cell.recipe, epochs=2)

@@ -15,7 +15,8 @@ from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
 from mobileone_core.data.download import prepare_data
 from mobileone_core.data.spec import DATA_SETS
-from mobileone_core.errors import require
+from mobileone_core.errors import require, require_choice
+from mobileone_core.reporting.published import SHIPPED
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.plan import Plan
@@ -40,6 +41,7 @@ def main(study: Declaration, arguments: Sequence[str] | None = None) -> None:
 
 def run(command: Command) -> int:
     """Plan, run what is missing, report; return the exit status. Raises InputError."""
+    require_choice("published", command.request.plan.study.published, ("", *SHIPPED))
     request, running, workspace = command.request, command.running, command.running.workspace
     plan, processes = resumed(request.plan, workspace), command.execution.processes
     for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
@@ -59,6 +61,8 @@ def run(command: Command) -> int:
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
     else:
         plan.require_runnable()
+        for line in plan.training_lines:
+            print(line)
     for name in sets:
         prepare_data(name, request.data_root)
         if not (finished or name == "folder" or DATA_SETS[name].in_memory):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from mobileone_core.cli.options.workspace import Directory, WorkspaceOptions, reports_directory
-from mobileone_core.errors import require_integer
+from mobileone_core.errors import require, require_integer
 from mobileone_core.fields import POSITIVE, help_texts
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.kinds import options_of
@@ -65,6 +65,10 @@ def parse(study: Declaration, arguments: Sequence[str]) -> Command:
     else:
         groups["running"] = RunOptions()
     made = [(name, _explained(group)) for name, group in groups.items()]
+    names = ["help", *(name for _, group in made for name in vars(group))]
+    for factor in study.factors:
+        fits = names.count(factor.name) == 1
+        require(fits, "name of a factor", factor.name, "a name that is no option of the command line already")
     fields = [(name, type(group), field(default=group)) for name, group in made]
     line_type: Any = dataclasses.make_dataclass("CommandLine", fields, frozen=True)
     line = tyro.cli(line_type, args=arguments, description=f"{study.question} ({study.source})", config=CONFIG)

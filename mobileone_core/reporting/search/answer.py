@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mobileone_core.reporting.document import MISSING, Column, Table, joined
 from mobileone_core.reporting.environment import TOLERANCE, is_within_tolerance
 from mobileone_core.reporting.search.result import Candidate, Finalist, SearchResult
+from mobileone_core.reporting.untrained import untrained_sentences
 from mobileone_core.study.factor import level_text
 
 LEVELS = ("k", "widths", "depths", "activation", "se")
@@ -12,8 +13,11 @@ LEVELS = ("k", "widths", "depths", "activation", "se")
 
 def verdict(result: SearchResult) -> str:
     """Say which hand-made networks are dominated on test, compare the fronts on validation, and judge the control."""
+    rows = {item.cell.key: item.row for item in result.candidates if item.row}
+    untrained = untrained_sentences({item.name: [item.cell] for item in result.candidates}, rows)
     if not result.finalists:
-        return f"Not finished: {len(result.plan.proposed)} of {result.plan.study.generations} generations are proposed."
+        text = f"Not finished: {len(result.plan.proposed)} of {result.plan.study.generations} generations are proposed."
+        return " ".join([*untrained, text])
     hand_made = [item for item in result.finalists if not item.candidate.is_searched and item.point]
     dominated = [item for item in hand_made if result.dominators(item)]
     others = [item for item in hand_made if item not in dominated]
@@ -36,7 +40,7 @@ def verdict(result: SearchResult) -> str:
         f"{result.volume(searched=True):.3f}, hand-made {result.volume(searched=False):.3f}; one seed each, and the "
         "searched front is chosen by it, which favours it."
     )
-    return " ".join([*sentences, control_sentence(result)])
+    return " ".join([*untrained, *sentences, control_sentence(result)])
 
 
 def _is_above(one: Finalist, other: Finalist) -> bool:

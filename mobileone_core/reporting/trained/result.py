@@ -3,10 +3,11 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
+from mobileone_core.reporting.untrained import is_untrained
 from mobileone_core.study.effects import Effect, effects
 from mobileone_core.study.factor import Level, level_label
 from mobileone_core.study.grid import GridPlan
@@ -102,6 +103,20 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         label: {cell.seed: rows[cell.key].metrics[metric.name] * metric.scale for cell in cells if cell.key in rows}
         for label, cells in levels.items()
     }
+    baseline = level_label(plan.study.baseline)
+    untrained = {
+        label
+        for label, cells in levels.items()
+        if any(is_untrained(cell, rows[cell.key]) for cell in cells if cell.key in rows)
+    }
+    analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better)
+    compared = (
+        replace(row, verdict="not trained") if untrained & {row.level, baseline} else row
+        for row in analysis.comparisons
+    )
+    effects_ = (replace(row, verdict="not trained") if untrained else row for row in effects(plan.study, sample))
+    # the paper's numbers are ImageNet's: they say nothing on a folder of images
+    published = () if plan.base.data.name == "folder" else published_values(plan.study.published)
     return TrainedResult(
         plan,
         metric,
@@ -109,9 +124,9 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         rows,
         teachers,
         (*record.problems, *(text for key, text in (*errors, *form_errors) if key not in reported)),
-        compare(sample, level_label(plan.study.baseline), higher_is_better=metric.higher_is_better),
-        effects(plan.study, sample),
-        tuple(value for value in published_values(plan.study.published) if value.level in sample),
+        replace(analysis, comparisons=tuple(compared)),
+        tuple(effects_),
+        tuple(value for value in published if value.level in sample),
         tuple(point for point in record.curves if point.key in rows and point.metric in plan.study.curves),
         forms,
     )

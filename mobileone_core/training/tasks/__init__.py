@@ -50,6 +50,7 @@ TASKS: dict[str, TaskSpec] = {
             "digits": "digits",
             **dict.fromkeys(("mnist", "fashion_mnist", "kmnist", "emnist", "svhn"), "fashion"),
             **dict.fromkeys(("stl10", "cifar10", "cifar100"), "cifar"),
+            **dict.fromkeys(("imagenette", "folder"), "fitted"),
         },
         variants={"fashion_mnist": "micro"},
         can_distil=True,

@@ -1,0 +1,38 @@
+"""Mistakes in a study's file: one line with the file and line instead of a traceback, and exit status 2."""
+
+import dataclasses
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+from mobileone_core.errors import InputError, require_choice
+
+
+class Declared(type):
+    """Metaclass of frozen dataclasses that study files make: unknown and missing arguments raise InputError."""
+
+    def __call__(cls, *args: Any, **named: Any) -> Any:
+        """Make an instance. Raises InputError."""
+        fields = [item for item in dataclasses.fields(cls) if item.init]  # type: ignore[arg-type]
+        for name in named:
+            require_choice(f"{cls.__name__}, argument", name, [item.name for item in fields])
+        for item in fields[len(args) :]:
+            has_default = {item.default, item.default_factory} != {dataclasses.MISSING}
+            if not has_default and item.name not in named:
+                raise InputError(f"{cls.__name__}: the argument {item.name} is missing")
+        return super().__call__(*args, **named)
+
+
+def end_with_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An excepthook: one line for an InputError of a declaration, which no main can catch, and exit status 2."""
+    frames = traceback.extract_tb(trace)
+    if not (isinstance(error, InputError) and any(frame.filename == __file__ for frame in frames)):
+        _other_errors(kind, error, trace)
+        return
+    made = [frame.filename for frame in frames].index(__file__) - 1
+    print(f"error: {frames[made].filename}, line {frames[made].lineno}: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+_other_errors, sys.excepthook = sys.excepthook, end_with_one_line
