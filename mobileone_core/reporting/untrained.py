@@ -1,12 +1,17 @@
 """Cells whose networks were not trained: their accuracy is that of guessing, or their recipe needs more steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from mobileone_core.reporting.document import joined
 from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.rows import CellRow
-from mobileone_core.study.statistics import is_guessing
+from mobileone_core.study.statistics import Contrast, is_guessing
 
+Finished = tuple[PlannedCell, CellRow]
+Judged = TypeVar("Judged", bound=Contrast)
+UNSHOWN = ("no difference shown", "no effect shown", "borderline")
 ACCURACY, IMAGES, MAJORITY, STEPS = "test/top1", "test/images", "test/majority", "train/steps"
 
 
@@ -21,10 +26,27 @@ def is_untrained(cell: PlannedCell, row: CellRow) -> bool:
     return accuracy is not None and bool(images) and is_guessing(accuracy, images or 0, chance_of(cell, row))
 
 
+def shortages(cell: PlannedCell, row: CellRow) -> list[str]:
+    """What of the cell's recipe needs more steps than were taken; empty if their number is not recorded."""
+    steps = int(row.metrics.get(STEPS, 0))
+    return [f"{text} (of {steps:,} in all)" for text in cell.spec.recipe.shortages(steps)] if steps else []
+
+
+def judged(row: Judged, finished: Sequence[Finished]) -> Judged:
+    """A contrast with the verdict that its finished cells allow: none if one is untrained.
+
+    Too few steps show a difference, if there is one, but not that there is none.
+    """
+    if any(is_untrained(*pair) for pair in finished):
+        return replace(row, verdict="not trained")
+    is_short = row.verdict in UNSHOWN and any(shortages(*pair) for pair in finished)
+    return replace(row, verdict="too few steps") if is_short else row
+
+
 def untrained_sentences(cells: Mapping[str, Iterable[PlannedCell]], rows: Mapping[str, CellRow]) -> list[str]:
     """What was not trained, by name of cells: those at chance with accuracies and a remedy, and recipes cut short."""
     names, accuracies, chances = [], [], []
-    shortages = dict[str, None]()
+    short = dict[str, None]()
     for name, group in cells.items():
         finished = [(cell, rows[cell.key]) for cell in group if cell.key in rows]
         guessing = [(cell, row) for cell, row in finished if is_untrained(cell, row)]
@@ -32,13 +54,11 @@ def untrained_sentences(cells: Mapping[str, Iterable[PlannedCell]], rows: Mappin
             names.append(name + ("" if len(guessing) == len(finished) else f" ({len(guessing)} of {len(finished)})"))
         accuracies += [row.metrics[ACCURACY] for _, row in guessing]
         chances += [chance_of(*pair) for pair in guessing]
-        for cell, steps in ((cell, int(row.metrics.get(STEPS, 0))) for cell, row in finished):
-            texts = cell.spec.recipe.shortages(steps) if steps else []
-            shortages |= dict.fromkeys(f"{text} (of {steps:,} in all)" for text in texts)
-    sentences = [f"Too few steps for the recipe: {'; '.join(shortages)}."] if shortages else []
+        short |= dict.fromkeys(text for pair in finished for text in shortages(*pair))
+    sentences = [f"Too few steps for the recipe: {'; '.join(short)}."] if short else []
     if not names:
         return sentences
-    remedy = "" if shortages else ", for example with more epochs, another learning rate or the recipe fitted"
+    remedy = "" if short else ", for example with more epochs, another learning rate or the recipe fitted"
     at_chance = f"{_percent(accuracies)} % of the test images right, where guessing gets {_percent(chances)} %"
     return [f"Not trained: {joined(names)}: {at_chance}. Nothing follows; train them first{remedy}.", *sentences]
 

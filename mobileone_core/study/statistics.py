@@ -25,7 +25,7 @@ Sample = Mapping[str, Mapping[int, float]]  # level, seed, value
 Verdict = Literal[
     "baseline", "better", "worse", "no difference shown",
     "raises", "lowers", "no effect shown",
-    "borderline", "no spread", "not enough seeds", "not estimable", "not trained",
+    "borderline", "no spread", "not enough seeds", "not estimable", "not trained", "too few steps",
 ]  # fmt: skip
 Answers = tuple[Verdict, Verdict, Verdict]  # for a contrast above 0, below 0, and not distinguished from 0
 

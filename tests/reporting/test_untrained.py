@@ -59,13 +59,15 @@ def test_a_level_with_a_cell_at_chance_is_not_compared(plan, rows):
     assert "not trained" not in verdicts
 
 
-def test_too_few_steps_are_named_and_the_comparison_stands(plan, rows):
+def test_too_few_steps_are_named_and_show_no_absence(plan, rows):
     document, _ = report(plan, [measured(row, row.metrics["test/top1"], **{"train/steps": 36.0}) for row in rows])
     assert document.verdict.startswith(
         "Too few steps for the recipe: fewer than 100 steps teach a network little (of 36 in all); "
         "ema_decay 0.95 averages over 20 steps, more than a third (of 36 in all)."
     )
-    assert "is better than" in document.verdict or "show no difference" in document.verdict
+    assert "k = 4 is better than k = 1" in document.verdict
+    assert "k = 2: no difference is shown, which so few steps may hide." in document.verdict
+    assert "too few steps" in document.table.rows[1]
 
 
 def test_effects_of_untrained_networks_are_not_tested(make_plan, make_row):

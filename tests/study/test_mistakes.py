@@ -31,7 +31,7 @@ def declared(*factors, **changes):
         (lambda: declared(seeds="3"), "seeds: '3' is not allowed; an integer"),
         (lambda: declared(variant="tinny"), "variant: 'tinny' .*did you mean 'tiny'"),
         (lambda: declared(data="digit"), "data: 'digit' .*did you mean 'digits'"),
-        (lambda: declared(recipe="papers"), "recipe: 'papers' is not allowed; one of digits, cifar, paper, fitted"),
+        (lambda: declared(recipe="papers"), "recipe: 'papers' is not allowed; one of digits, .*paper, fitted"),
         (lambda: declared(metric="test/top"), "metric: 'test/top' is not allowed; one of test/top1"),
         (lambda: declared(curves="train/loss"), "curves: 'train/loss' is not allowed; a tuple"),
         (lambda: declared(base={"recipe.lrr": 0.1}), "base: 'recipe.lrr' .*did you mean 'recipe.lr'"),

@@ -1,5 +1,6 @@
 """The results of a grid study: its plan and the record put together once for verdict, tables and figures."""
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
-from mobileone_core.reporting.untrained import is_untrained
+from mobileone_core.reporting.untrained import judged
 from mobileone_core.study.effects import Effect, effects
 from mobileone_core.study.factor import Level, level_label
 from mobileone_core.study.grid import GridPlan
@@ -104,17 +105,12 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         for label, cells in levels.items()
     }
     baseline = level_label(plan.study.baseline)
-    untrained = {
-        label
-        for label, cells in levels.items()
-        if any(is_untrained(cell, rows[cell.key]) for cell in cells if cell.key in rows)
+    finished = {
+        label: [(cell, rows[cell.key]) for cell in cells if cell.key in rows] for label, cells in levels.items()
     }
     analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better)
-    compared = (
-        replace(row, verdict="not trained") if untrained & {row.level, baseline} else row
-        for row in analysis.comparisons
-    )
-    effects_ = (replace(row, verdict="not trained") if untrained else row for row in effects(plan.study, sample))
+    compared = (judged(row, [*finished[row.level], *finished[baseline]]) for row in analysis.comparisons)
+    trained = list(itertools.chain(*finished.values()))
     # the paper's numbers are ImageNet's: they say nothing on a folder of images
     published = () if plan.base.data.name == "folder" else published_values(plan.study.published)
     return TrainedResult(
@@ -125,7 +121,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         teachers,
         (*record.problems, *(text for key, text in (*errors, *form_errors) if key not in reported)),
         replace(analysis, comparisons=tuple(compared)),
-        tuple(effects_),
+        tuple(judged(row, trained) for row in effects(plan.study, sample)),
         tuple(value for value in published if value.level in sample),
         tuple(point for point in record.curves if point.key in rows and point.metric in plan.study.curves),
         forms,

@@ -16,6 +16,7 @@ _OPEN = {
     "not enough seeds": "not enough seeds",
     "not estimable": "not estimable, a combination has no value",
     "not trained": "not compared, networks were not trained",
+    "too few steps": "no difference is shown, which so few steps may hide",
 }
 
 
