@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mobileone_core.data.catalog import IMAGENET_ARCHIVES, check_root
 from mobileone_core.data.folders import find_test, split_folder
+from mobileone_core.data.idx_files import check_files
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 
@@ -22,16 +23,17 @@ ARCHIVES = {
 def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> None:
     """Download or unpack a data set if it is missing, into a temporary directory that is then renamed.
 
-    Call it once before several processes open the data set. With test_only, ImageNet's test set alone is unpacked.
-    Does nothing for a data set that torchvision does not read. Raises InputError if neither download nor archive is
-    available.
+    Call it once before several processes open the data set. Files in MNIST's format are verified. With test_only,
+    ImageNet's test set alone is unpacked. Does nothing for a data set that torchvision does not read. Raises InputError
+    if neither download nor archive is available, or a file is not the published one.
     """
     entry = DATA_SETS[name]
     if not entry.reader and name not in ARCHIVES:
         return
     root = check_root(name, root)
     if any((root / item).exists() for file in entry.files for item in (file, file.removesuffix(".gz"))):
-        return  # read as they lie there; reading names one that is missing
+        check_files(name, root)
+        return
     wanted = (entry.directory,) if entry.directory else entry.files
     if name == "imagenet":
         folders = [find_test(root)[1]] if test_only else [split_folder(root, split) for split in ("train", "val")]

@@ -1,9 +1,6 @@
 """Reads data sets that torchvision knows by name: all images of a split in memory."""
 
-import gzip
-import hashlib
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mobileone_core.data.idx_files import read_file
 from mobileone_core.data.spec import DATA_SETS, IDX_FILES
 from mobileone_core.errors import InputError, require
 
@@ -65,39 +63,6 @@ def _unpacked(name: str, kind: Any, root: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as aside:
         raw = Path(aside) / kind.__name__ / "raw"
         raw.mkdir(parents=True)
-        for file, checksum in kind.resources:
-            source, unpacked = _find(name, root, kind.__name__, file), file.removesuffix(".gz")
-            content = _verified(name, source, checksum, DATA_SETS[name].unpacked.get(unpacked, ""))
-            (raw / unpacked).write_bytes(content)
+        for file in IDX_FILES:
+            (raw / file.removesuffix(".gz")).write_bytes(read_file(name, root, file))
         yield aside
-
-
-def _verified(name: str, source: Path, packed: str, unpacked: str) -> bytes:
-    """The unpacked content of an idx file, if it or its archive has the published MD5 sum.
-
-    Either counts, since the same content is packed differently by distributions. A file that is not packed passes where
-    the sum of its content is not published.
-    """
-    content = source.read_bytes()
-    is_archive = source.suffix == ".gz"
-    try:
-        fits = is_archive and _md5(content) == packed
-        content = gzip.decompress(content) if is_archive else content
-        if fits or (_md5(content) == unpacked if unpacked else not is_archive):
-            return content
-    except (EOFError, OSError, zlib.error):
-        pass
-    raise InputError(f"data_root: {source} is not the file of {name}: cut short, altered, or of another data set")
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _find(name: str, root: Path, directory: str, file: str) -> Path:
-    """The path of one file of an idx data set, packed or not, in torchvision's layout or in root itself."""
-    for folder in (root / directory / "raw", root):
-        for item in (file, file.removesuffix(".gz")):
-            if (folder / item).is_file():
-                return folder / item
-    raise InputError(f"data_root: {root} holds {name} without {file}")

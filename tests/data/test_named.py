@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from torchvision import datasets
 from torchvision.datasets import mnist, svhn
 
 from mobileone_core.data.catalog import resolve_data
+from mobileone_core.data.download import prepare_data
 from mobileone_core.data.named import read_named
 from mobileone_core.data.sets import open_splits, open_test_set
 from mobileone_core.data.spec import DATA_SETS, IDX_FILES
@@ -92,9 +94,10 @@ def test_a_damaged_archive_is_one_line(damage: str, tmp_path: Path, make_idx: Id
             {"cut": content[:-99], "altered": content[:50] + changed + content[51:]}.get(damage, b"nothing")
         )
     message = f"data_root: {file} is not the file of fashion_mnist: cut short, altered, or of another data set"
-    with pytest.raises(InputError) as caught:
-        open_splits(resolve_data("fashion_mnist", tmp_path), tmp_path, 0)
-    assert str(caught.value) == message
+    for read in (prepare_data, partial(read_named, train=True)):
+        with pytest.raises(InputError) as caught:
+            read("fashion_mnist", tmp_path)
+        assert str(caught.value) == message
 
 
 def test_content_with_the_published_sum_is_read_however_it_is_packed(

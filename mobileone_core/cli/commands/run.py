@@ -63,9 +63,9 @@ def run(command: Command) -> int:
         plan.require_runnable()
         for line in plan.training_lines:
             print(line)
-    for name in sets:
+    for name in () if finished else sets:
         prepare_data(name, request.data_root)
-        if not (finished or name == "folder" or DATA_SETS[name].in_memory):
+        if not (name == "folder" or DATA_SETS[name].in_memory):
             print("\n".join(short_lines(read_splits(name, request.data_root))))
     engine = Engine(preload=plan.preload)
     setup = Setup(workspace, command.workers, command.execution, request.data_root, request.teachers, engine)
