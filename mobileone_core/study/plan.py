@@ -190,19 +190,12 @@ class Plan(ABC):
     def training_lines(self) -> list[str]:
         """Lines on training images, steps and recipes that need more steps; none where the images are not counted."""
         runs = dict.fromkeys((cell.spec.recipe, cell.spec.data.train_images) for cell in self.cells)
-        counts, epochs, warnings = set[int](), set[tuple[int, int]](), dict[str, None]()
-        for recipe, images in ((recipe, images) for recipe, images in runs if images):
-            each = recipe.steps_per_epoch(images)
-            counts.add(images)
-            epochs.add((each, each * recipe.epochs))
-            if recipe.batch_size > images:
-                warnings[f"batch_size {recipe.batch_size} is larger than the {images} training images"] = None
-            for text in recipe.shortages(each * recipe.epochs):
-                warnings[f"{text} (of {each * recipe.epochs:,} in all)"] = None
+        counts = [(images, recipe.steps_per_epoch(images), recipe.steps(images)) for recipe, images in runs if images]
         if not counts:
             return []
-        per_epoch, total = (span(values) for values in zip(*epochs, strict=True))
-        line = f"{span(counts)} training images: {per_epoch} steps per epoch, {total} steps per cell"
+        warnings = dict.fromkeys(text for recipe, images in runs for text in recipe.warnings(images))
+        images, per_epoch, total = map(span, zip(*counts, strict=True))
+        line = f"{images} training images: {per_epoch} steps per epoch, {total} steps per cell"
         return [line, *(f"warning: {text}" for text in warnings)]
 
     @property
@@ -229,10 +222,10 @@ class Plan(ABC):
         """Raise InputError if this machine lacks something that a comparison needs, such as a runtime."""
 
 
-def span(values: Iterable[int]) -> str:
+def span(values: Iterable[float], digits: str = ",") -> str:
     """Numbers as text: "27", or "27 to 54" from the smallest to the largest."""
-    ends = f"{min(values := list(values)):,}", f"{max(values):,}"
-    return " to ".join(dict.fromkeys(ends))
+    ends = sorted(values)
+    return " to ".join(dict.fromkeys(format(end, digits) for end in (ends[0], ends[-1])))
 
 
 def study_from_json(cls: type[Any], content: Mapping[str, Any], **fields: Any) -> Any:

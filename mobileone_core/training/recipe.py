@@ -135,6 +135,10 @@ class Recipe:
         """Steps per epoch over a number of training images; an incomplete last batch is dropped, unless it is all."""
         return max(1, images // self.batch_size)
 
+    def steps(self, images: int) -> int:
+        """Steps in all over a number of training images."""
+        return self.epochs * self.steps_per_epoch(images)
+
     def shortages(self, steps: int) -> list[str]:
         """What needs more than a run's steps, a sentence part each; empty if they suffice."""
         horizon, warmup = 1 / (1 - self.ema_decay), steps * self.warmup_epochs / self.epochs
@@ -144,7 +148,12 @@ class Recipe:
             f"warmup_epochs {self.warmup_epochs:g} takes {warmup:,.0f} steps, more than half": warmup > steps / 2,
             f"{len(self.phases)} phases need an epoch each, of {self.epochs}": len(self.phases) > self.epochs,
         }
-        return [text for text, is_short in needs.items() if is_short]
+        return [f"{text} (of {steps:,} in all)" for text, is_short in needs.items() if is_short]
+
+    def warnings(self, images: int) -> list[str]:
+        """What a number of training images is too small for; empty if it suffices or is 0, for unknown."""
+        larger = f"batch_size {self.batch_size} is larger than the {images} training images"
+        return [larger] * (0 < images < self.batch_size) + self.shortages(self.steps(images)) * (images > 0)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -206,7 +215,7 @@ def fitted_recipe(images: int, image_size: int) -> Recipe:
     batch_size = min(256, max(8, 2 ** int(math.log2(max(1, images / 16)))))
     recipe = replace(RECIPES["digits"], batch_size=batch_size)
     epochs = min(200, max(20, math.ceil(700 / recipe.steps_per_epoch(images))))
-    decay = round(1 - 20 / (epochs * recipe.steps_per_epoch(images)), 4)
+    decay = round(1 - 20 / replace(recipe, epochs=epochs).steps(images), 4)
     is_large = images >= 5000 and image_size >= 128
     augmentation: Augmentation = "resized_crop_flip" if is_large else "crop"
     return replace(recipe, epochs=epochs, warmup_epochs=epochs // 10, ema_decay=decay, augmentation=augmentation)
