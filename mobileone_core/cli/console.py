@@ -34,8 +34,16 @@ def console(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str]) -> CommandOptions:
     """Parse the command line; for --help and for options that do not fit, tyro prints a text and exits."""
     options = tyro.extras.subcommand_cli_from_dict(
-        {"status": Status, "report": Report, "compare": Compare, "ui": Ui, "data": DataCheck}
-        | {"evaluate": Evaluate, "export": Export, "latency": Latency},
+        {
+            "status": Status,
+            "report": Report,
+            "compare": Compare,
+            "ui": Ui,
+            "data": DataCheck,
+            "evaluate": Evaluate,
+            "export": Export,
+            "latency": Latency,
+        },
         args=arguments,
         prog="mobileone",
         description="What spans the studies of this workspace.",

