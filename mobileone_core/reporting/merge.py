@@ -25,15 +25,30 @@ class MergedReport:
 def merged(reports: Iterable[MergedReport]) -> list[tuple[Plan, StudyRecord]]:
     """Join the reports of each setting: their levels, their seeds, and every cell once.
 
-    Grid studies that differ in levels or seeds alone are one setting; other plans are joined with equal plans only. Of
-    two runs of a cell with equal results one is shown. The order of the reports does not matter. Raises InputError if
-    two runs of a cell differ in a result.
+    Grid studies that differ in levels or seeds alone are one setting. Of two runs of a cell with equal results one is
+    shown. The order of the reports does not matter. Raises InputError if two runs of a cell differ in a result, or
+    another kind of study was run twice.
     """
     settings = defaultdict[tuple[str, str], list[MergedReport]](list)
     for report in reports:
         plan = report.plan
         settings[plan.study.name, plan.queue if isinstance(plan, GridPlan) else plan.id].append(report)
-    return [_joined(settings[name]) for name in sorted(settings)]
+    groups = [settings[name] for name in sorted(settings)]
+    return [_joined(group) if isinstance(group[0].plan, GridPlan) else _only(group) for group in groups]
+
+
+def _only(reports: Sequence[MergedReport]) -> tuple[Plan, StudyRecord]:
+    """The report of a study whose runs are not joined. Raises InputError if there are two with unlike runs."""
+    first, *others = sorted(reports, key=lambda report: report.source)
+    for other in others:
+        if _runs(first.record) != _runs(other.record):
+            name = first.plan.study.name
+            raise InputError(f"{name}: {first.source} and {other.source} hold different runs; leave one of them out")
+    return first.plan, first.record
+
+
+def _runs(record: StudyRecord) -> set[str]:
+    return {row.run_id for row in (*record.rows, *record.comparison)}
 
 
 def _joined(reports: Sequence[MergedReport]) -> tuple[Plan, StudyRecord]:

@@ -135,3 +135,15 @@ def test_a_larger_report_of_the_same_name_is_kept(make_report, monkeypatch, tmp_
     assert home.name == "branches-data"
     assert report_home(small.plan, tmp_path).name == f"branches-data-{small.plan.id}"
     assert report_home(make_report(seeds=4).plan, tmp_path) == home
+
+
+@pytest.mark.parametrize("study", ["backbone_comparison", "pareto_search"])
+def test_studies_of_other_kinds_are_kept_whole(study):
+    plan, record = read_report(Path(__file__).parents[2] / "reports" / study)
+    kept = MergedReport(plan, record, "here")
+    assert merged([kept, replace(kept, source="there")]) == [(plan, record)]
+    rows = {
+        name: tuple(replace(row, run_id="other") for row in getattr(record, name)) for name in ("rows", "comparison")
+    }
+    with pytest.raises(InputError, match=f"{study}: here and there hold different runs; leave one of them out"):
+        merged([kept, MergedReport(plan, replace(record, **rows), "there")])
