@@ -35,7 +35,7 @@ def test_report_is_what_its_cells_give(study, tmp_path):
     home = REPORTS / study
     files = write_report(*read_report(home), tmp_path)
     assert files.rendered
-    names = {path.name for path in home.iterdir()}
+    names = {path.name for path in home.iterdir()} - {"index.html"}  # of the site, which shows all reports
     assert names == {path.name for path in (tmp_path / study).iterdir()}
     for name in names:
         if Path(name).suffix in TEXTS:
@@ -67,12 +67,16 @@ def test_report_comes_from_one_committed_revision(study):
     assert not revisions.pop().endswith("-dirty")
 
 
-def test_index_and_readme_show_the_reports(tmp_path):
-    shutil.copytree(REPORTS, tmp_path / "reports")
+def test_index_site_and_readme_show_the_reports(tmp_path):
+    shutil.copytree(REPORTS, tmp_path / "reports", ignore=shutil.ignore_patterns("index.html"))
     shutil.copy(ROOT / "README.md", tmp_path)
     (tmp_path / "reports" / "README.md").unlink()
-    assert write_index(tmp_path / "reports").read_bytes() == (REPORTS / "README.md").read_bytes()
-    readme = tmp_path / "README.md"
+    index, readme = write_index(tmp_path / "reports"), tmp_path / "README.md"
+    assert index.read_bytes() == (REPORTS / "README.md").read_bytes()
+    pages = {path.relative_to(REPORTS) for path in REPORTS.rglob("index.html")}
+    assert pages == {path.relative_to(tmp_path / "reports") for path in tmp_path.rglob("index.html")}
+    assert not [page for page in pages if (REPORTS / page).read_bytes() != (tmp_path / "reports" / page).read_bytes()]
+    assert not update_readme(readme, index)
     assert not update_readme(readme, tmp_path / "reports" / "branch_count" / "README.md")
     for name in quoted_reports(readme.read_text()):
         assert not update_values(readme, name, document_of(*read_report(REPORTS / name)))

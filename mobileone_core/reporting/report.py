@@ -22,6 +22,7 @@ from mobileone_core.reporting.ledger.ledger import ledger_sections, verdicts
 from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.render import csv, latex, markdown, terminal
 from mobileone_core.reporting.search.kind import SearchKind
+from mobileone_core.reporting.site import SITE, index_page, study_page
 from mobileone_core.reporting.trained.kind import TrainedKind
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.kinds import read_plan
@@ -180,30 +181,35 @@ def _reading(directory: Path) -> Iterator[None]:
 
 
 def write_index(directory: Path) -> Path:
-    """Write directory/README.md, the ledger of the paper's claims and a table of its reports; return its path."""
+    """Write the ledger of the paper's claims and a table of the reports, and the site; return the path of README.md."""
     homes = sorted(path.parent for path in directory.glob(f"*/{PLAN}"))
-    rows = verdicts(_saved_results(homes))
+    results = _saved_results(homes)
+    studies = {claim.study for claim in read_claims()}
+    saved = [SavedResult(home.name, result) for home, plan, result in results if plan.study.name in studies]
+    rows = verdicts(saved)
     parts = ["# Reports"]
     if any(row.evidence for row in rows):
         first, further = ledger_sections(rows, PAGE)
         lead = [f"## {first.heading}", f"<!-- table:{LEDGER} -->", *map(markdown.block_text, first.blocks)]
         parts += [*lead, f"<!-- end table:{LEDGER} -->", f"## {further.heading}"]
         parts += [*map(markdown.block_text, further.blocks), "## Studies"]
-    text = "\n\n".join([*parts, _studies_table(homes)])
-    index = directory / PAGE
-    if saved_text(index) != text:
-        write_content(index, text)
-    return index
+    documents = {home: KINDS[plan.kind].document(result) for home, plan, result in results}
+    pages = {home / SITE: study_page(home, plan, documents[home], rows) for home, plan, _ in results}
+    pages[directory / SITE] = index_page(rows, [(home.name, document) for home, document in documents.items()])
+    pages[directory / PAGE] = "\n\n".join([*parts, _studies_table(homes)])
+    for path, text in pages.items():
+        if saved_text(path) != text:
+            write_content(path, text)
+    return directory / PAGE
 
 
-def _saved_results(homes: Iterable[Path]) -> list[SavedResult]:
-    """The analysed records of the studies that test a claim; a report that cannot be read is no evidence."""
-    results, studies = [], {claim.study for claim in read_claims()}
+def _saved_results(homes: Iterable[Path]) -> list[tuple[Path, Plan, Any]]:
+    """Plans and analysed records of reports; one that cannot be read is no evidence and has no page in the site."""
+    results = []
     for home in homes:
         with contextlib.suppress(InputError):
-            if read_saved_plan(home).study.name in studies:
-                plan, record = read_report(home)
-                results.append(SavedResult(home.name, KINDS[plan.kind].analyse(plan, record)))
+            plan, record = read_report(home)
+            results.append((home, plan, KINDS[plan.kind].analyse(plan, record)))
     return results
 
 

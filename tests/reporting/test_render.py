@@ -90,7 +90,23 @@ def test_html_is_a_semantic_fragment():
 def test_html_shows_any_text_and_no_tag_of_its_own(text):
     document = Document("a", text, text, text, text, Table((Column(text),), ((text,),)), Figure("figure", text))
     page = parsed(html.render(document))
-    known = {"article", "h1", "p", "strong", "em", "code", "a", "table", "thead", "tbody", "tr", "th", "figure", "img"}
+    known = {
+        "article",
+        "div",
+        "h1",
+        "p",
+        "strong",
+        "em",
+        "code",
+        "a",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "figure",
+        "img",
+    }
     assert {tag for tag, _ in page.seen} <= known
     assert not any(attrs.get("href", "").lower().startswith("javascript") for _, attrs in page.seen)
 

@@ -1,9 +1,20 @@
 """A document as an HTML fragment: one article, every text escaped, files addressed relative to the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Span, Table, spans
+from mobileone_core.reporting.document import (
+    Block,
+    Bullets,
+    Details,
+    Document,
+    Figure,
+    Paragraph,
+    Span,
+    Table,
+    plain,
+    spans,
+)
 
 TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
 
@@ -11,9 +22,9 @@ TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
 def render(document: Document) -> str:
     """An article with the summary under h1 and one section per heading under h2."""
     blocks = (Paragraph(document.lead), *document.summary, Bullets(document.notes))
-    body = [f"<h1>{inline(document.title)}</h1>", *map(_block, blocks)]
+    body = [f"<h1>{inline(document.title)}</h1>", *map(block_html, blocks)]
     for section in document.body:
-        body.append(f"<section>\n<h2>{inline(section.heading)}</h2>\n{_blocks(section.blocks)}\n</section>")
+        body.append(f"<section>\n<h2>{inline(section.heading)}</h2>\n{_blocks(section.blocks, {})}\n</section>")
     return "\n".join([f'<article id="{escape(document.name)}">', *filter(None, body), "</article>", ""])
 
 
@@ -30,11 +41,12 @@ def _span(span: Span) -> str:
     return f'<a href="{escape(span.target)}">{text}</a>' if span.style == "link" and is_safe else text
 
 
-def _blocks(blocks: Sequence[Block]) -> str:
-    return "\n".join(filter(None, map(_block, blocks)))
+def _blocks(blocks: Sequence[Block], figures: Mapping[str, str]) -> str:
+    return "\n".join(filter(None, (block_html(block, figures) for block in blocks)))
 
 
-def _block(block: Block) -> str:
+def block_html(block: Block, figures: Mapping[str, str] | None = None) -> str:
+    """A block as HTML. figures: elements to show instead of images, by the figure's name."""
     match block:
         case Paragraph(text):
             return f"<p>{inline(text)}</p>" if text else ""
@@ -45,21 +57,26 @@ def _block(block: Block) -> str:
             return _table(block)
         case Figure(name, alt, caption):
             caption_tag = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
-            return f'<figure><img src="{escape(name)}.svg" alt="{escape(alt)}">{caption_tag}</figure>'
+            image = f'<img src="{escape(name)}.svg" alt="{escape(alt)}">{caption_tag}'
+            return f"<figure>{(figures or {}).get(name, image)}</figure>"
         case Details(summary, blocks):
-            return f"<details><summary>{inline(summary)}</summary>\n{_blocks(blocks)}\n</details>"
+            return f"<details><summary>{inline(summary)}</summary>\n{_blocks(blocks, figures or {})}\n</details>"
 
 
 def _table(table: Table) -> str:
-    """Heads with scope="col"; the cells that name a row with scope="row"; numbers in cells of class "number"."""
+    """A table that scrolls: heads of columns and rows have their scope, and cells of numbers the class "number"."""
     heads = ""
-    for column in table.columns:
-        note = f"<br><small>{inline(column.note)}</small>" if column.note else ""
-        heads += f'<th scope="col">{inline(column.head)}{note}</th>'
     marks = ["" if column.is_text else ' class="number"' for column in table.columns]
+    for column, mark in zip(table.columns, marks, strict=True):
+        note = f"<br><small>{inline(column.note)}</small>" if column.note else ""
+        heads += f'<th scope="col"{mark}>{inline(column.head)}{note}</th>'
     tags = ['th scope="row"'] * table.labels + [f"td{mark}" for mark in marks[table.labels :]]
     body = ""
     for row in table.rows:
         cells = (f"<{tag}>{inline(cell)}</{tag[:2]}>" for tag, cell in zip(tags, row, strict=True))
         body += f"<tr>{''.join(cells)}</tr>\n"
-    return f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body.rstrip()}\n</tbody>\n</table>"
+    label = escape(", ".join(plain(column.head) for column in table.columns))
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="Table: {label}">\n<table class="sortable">\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body.rstrip()}\n</tbody>\n</table>\n</div>"
+    )

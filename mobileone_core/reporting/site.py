@@ -1,0 +1,146 @@
+"""The site: a page per report and an index with the ledger, which open from disk without a network.
+
+Pages are templates/ filled with the documents that every renderer takes; figures are the reports' SVG files, inline.
+"""
+
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobileone_core.reporting.document import Block, Column, Details, Document, Figure, Table
+from mobileone_core.reporting.ledger.ledger import NOTES, Verdict, state_counts, verdict_text
+from mobileone_core.reporting.render import html
+from mobileone_core.study.declaration import Study
+from mobileone_core.study.factor import field_text
+from mobileone_core.study.grid import GridPlan
+from mobileone_core.study.plan import Plan
+from mobileone_core.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import jinja2
+
+SITE = "index.html"
+DOWNLOADS = ("README.md", "*.csv", "*.tex", "*.json", "*.svg", "*.png")
+EMBEDDED = ("digits", "scenes")  # data sets that need no directory
+
+
+def index_page(rows: Sequence[Verdict], studies: Sequence[tuple[str, Document]]) -> str:
+    """Return the index: the ledger, if a report is evidence of a claim, and every study by its directory's name."""
+    groups = defaultdict[str, list[Verdict]](list)
+    for row in rows if any(row.evidence for row in rows) else ():
+        groups[row.claim.id].append(row)
+    content = {"groups": [*groups.values()], "counts": state_counts(rows), "notes": NOTES, "studies": studies}
+    return _environment().get_template("index.html").render(content)
+
+
+def study_page(home: Path, plan: Plan, document: Document, rows: Sequence[Verdict]) -> str:
+    """Return the page of a report in its directory home, with the claims of the ledger that it is evidence of."""
+    captions = tomllib.loads((files(__package__) / "templates" / "captions.toml").read_text(encoding="utf-8"))
+    figures = {
+        item.name: f"{inline_svg(home / f'{item.name}.svg', item)}<figcaption>{captions[caption_key(plan, item.name)]}"
+        "</figcaption>"
+        for item in _figures([*document.summary, *(block for section in document.body for block in section.blocks)])
+        if (home / f"{item.name}.svg").is_file()
+    }
+    return (
+        _environment()
+        .get_template("study.html")
+        .render(
+            name=home.name,
+            document=document,
+            figures=figures,
+            claims=[(row, item) for row in rows for item in row.evidence if item.report == home.name],
+            is_trained=isinstance(plan, GridPlan),
+            command=repeat_command(plan),
+            deviations=deviations(plan),
+            downloads=[path.name for pattern in DOWNLOADS for path in sorted(home.glob(pattern))],
+        )
+    )
+
+
+@cache
+def _environment() -> "jinja2.Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "inline": lambda text: Markup(html.inline(text)),
+        "block": lambda block, figures: Markup(html.block_html(block, figures)),
+        "evidence": lambda row: Markup(html.inline(verdict_text(row, SITE))),
+        "slug": lambda text: text.replace(" ", "-"),
+    }
+    return environment
+
+
+def _figures(blocks: Sequence[Block]) -> list[Figure]:
+    """The figures among blocks, those inside details too."""
+    nested = [item for block in blocks if isinstance(block, Details) for item in _figures(block.blocks)]
+    return [block for block in blocks if isinstance(block, Figure)] + nested
+
+
+def caption_key(plan: Plan, name: str) -> str:
+    """Return which caption a plan's figure has."""
+    if isinstance(plan, GridPlan):
+        return name if name == "curves" else f"trained-{plan.study.figure}"
+    view = getattr(plan.study, "view", "search")
+    return "measured-levels" if view == "levels" else str(view)
+
+
+def inline_svg(path: Path, figure: Figure) -> str:
+    """Return an SVG file as an element: it scales, its ids start with the figure's name, its styles stay inside."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{figure.name}-", text)
+    text = re.sub(r'<style type="text/css">\*', "<style>figure svg *", text)
+    head, _, rest = text.partition(">")
+    head = re.sub(r'\s(?:width|height|version|xmlns)="[^"]*"', "", head)
+    return f'{head} role="img" aria-label="{escape(figure.alt)}">{rest.rstrip()}'
+
+
+def repeat_command(plan: Plan) -> str:
+    """Return the command that repeats a plan, up to single recipe fields and levels, which plan.json has."""
+    command, study = f"python studies/{plan.study.name}.py", plan.study
+    if plan.default or not isinstance(study, Study):
+        return command
+    changed = {name: getattr(study, name) for name in ("variant", "data", "recipe")}
+    options = [f" --{name} {value}" for name, value in changed.items() if value != getattr(Study, name)]
+    root = "" if study.data in EMBEDDED else " --data-root DIR"
+    return f"{command}{''.join(options)}{root} --seeds {study.seeds}"
+
+
+def deviations(plan: Plan) -> Table | None:
+    """Return how network, data and recipe differ from the paper's, without what a factor varies; None if nowhere."""
+    if not isinstance(plan, GridPlan):
+        return None
+    varied = {name for factor in plan.study.factors for name in factor.set_fields}
+    paper, recipe, data = Recipe(), plan.base.recipe, plan.base.data
+    rows = [] if re.fullmatch(r"s[0-4]", plan.study.variant) else [("network", plan.study.variant, "s0 to s4")]
+    rows += [] if data.name == "imagenet" else [("data", f"{data.name} at {data.image_size} px", "imagenet at 224 px")]
+    for name, value in _plain(recipe).items():
+        if value != (theirs := _plain(paper)[name]) and f"recipe.{name}" not in varied:
+            rows.append((name.replace("_", " "), *(_value_text(name, item) for item in (value, theirs))))
+    heads = (Column("what", is_text=True), Column("here", is_text=True), Column("paper", is_text=True))
+    return Table(heads, tuple(rows)) if rows else None
+
+
+def _plain(recipe: Recipe) -> Mapping[str, Any]:
+    return {name: getattr(recipe, name) for name in asdict(recipe)}
+
+
+def _value_text(name: str, value: Any) -> str:
+    return "none" if value in ((), None, "") else field_text(name, value).removeprefix(f"{name} ")

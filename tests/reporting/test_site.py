@@ -1,0 +1,298 @@
+"""The site in reports/: whole, small, without a network, for every reader, and with the numbers of the cells."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mobileone_core.reporting.document import Figure
+from mobileone_core.reporting.report import write_index, write_report
+from mobileone_core.reporting.site import inline_svg, repeat_command
+from mobileone_core.study.rows import StudyRecord
+
+REPORTS = Path(__file__).parents[2] / "reports"
+PAGES = sorted(REPORTS.rglob("index.html"))
+NAMES = [page.relative_to(REPORTS).as_posix() for page in PAGES]
+VOID = {"meta", "link", "br", "img", "input"}
+each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
+
+
+class Page(HTMLParser):
+    """Elements of a page in order; every one is closed in order."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.open, self.tables, self.cell = [], [], [], None
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+    def all(self, *tags):
+        return [attrs for tag, attrs in self.elements if tag in tags]
+
+
+def test_every_report_has_a_page():
+    assert set(NAMES) == {"index.html", *(f"{path.parent.name}/index.html" for path in REPORTS.glob("*/plan.json"))}
+
+
+@each_page
+def test_page_is_small_and_loads_nothing(page):
+    assert page.stat().st_size <= (300_000 if page.parent == REPORTS else 600_000)
+    parsed = Page(page)
+    loaded = [value for attrs in parsed.all("link", "script", "img", "iframe", "source", "use", "image", "object")
+              for name, value in attrs.items() if name in ("src", "href", "xlink:href", "srcset", "data")]  # fmt: skip
+    assert not [value for value in loaded if not value.startswith(("#", "data:"))]
+    assert "@import" not in parsed.text
+    assert not re.findall(r"url\((?!#)", parsed.text)
+    assert "fetch(" not in parsed.text
+
+
+@each_page
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    parsed = Page(page)
+    ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
+    assert len(set(ids)) == len(ids)
+    for attrs in parsed.all("a"):
+        target, _, anchor = attrs["href"].partition("#")
+        path = (page.parent / unquote(target)).resolve() if target else page
+        assert path.is_file()
+        assert REPORTS in path.parents
+        assert not anchor or f'id="{anchor}"' in path.read_text(encoding="utf-8")
+    inside = re.findall(r'(?:xlink:href="|url\()#([^")]+)', parsed.text)
+    labels = [name for _, attrs in parsed.elements for name in attrs.get("aria-labelledby", "").split()]
+    assert {*inside, *labels} <= set(ids)
+
+
+@each_page
+def test_page_is_for_every_reader(page):
+    parsed = Page(page)
+    tags = [tag for tag, _ in parsed.elements]
+    assert parsed.all("html") == [{"lang": "en"}]
+    assert [tags.count(tag) for tag in ("main", "h1", "title")] == [1, 1, 1]
+    assert parsed.all("a")[0] == {"class": "skip", "href": "#main"}
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in parsed.all("meta")
+    assert all(attrs.get("scope") in ("col", "row") for attrs in parsed.all("th"))
+    assert all(attrs.get("role") == "img" and attrs["aria-label"] for attrs in parsed.all("svg"))
+    assert tags.count("svg") == tags.count("figure") == tags.count("figcaption")
+    scrolling = [attrs for attrs in parsed.all("div") if attrs.get("class") == "scroll"]
+    assert len(scrolling) == tags.count("table")
+    assert all(attrs["tabindex"] == "0" and attrs["role"] == "region" for attrs in scrolling)
+    labelled = {attrs["for"] for attrs in parsed.all("label")}
+    assert {attrs["id"] for attrs in parsed.all("input", "select")} == labelled
+    for text in ("prefers-color-scheme: dark", "@media print", ":focus-visible", "aria-sort"):
+        assert text in parsed.text
+
+
+@pytest.mark.parametrize("page", PAGES[:-1], ids=NAMES[:-1])
+def test_caption_has_two_sentences(page):
+    for caption in re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text(encoding="utf-8")):
+        assert len(re.findall(r"\.(?=\s|$)", caption)) == 2
+
+
+def cells_of(home):
+    with (home / "cells.csv").open(encoding="utf-8", newline="") as file:
+        return [line for line in csv.DictReader(file) if line["run_id"] and line.get("role", "cell") == "cell"]
+
+
+def level_table(home):
+    """The heads of the page's first table and its rows by their levels."""
+    rows = Page(home / "index.html").tables[0]
+    count = sum(name.startswith("factor.") for name in cells_of(home)[0])
+    return rows[0], {tuple(row[:count]): row[count:] for row in rows[1:]}
+
+
+TRAINED = [page.parent.name for page in PAGES if "Seeds vary initialization" in page.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_numbers_of_a_trained_study_are_those_of_its_cells(name):
+    """Mean, t interval, n, sd and, where all seeds exist, difference and interval, computed here from cells.csv."""
+    cells, (_, rows) = cells_of(REPORTS / name), level_table(REPORTS / name)
+    factors = [column for column in cells[0] if column.startswith("factor.")]
+    values = {}
+    for line in cells:
+        level = tuple(line[factor] for factor in factors)
+        values.setdefault(level, {})[line["seed"]] = 100 * float(line["test/top1"])
+    assert set(values) == set(rows)
+    table = np.array([[its[seed] for seed in sorted(its)] for its in values.values()])
+    n, levels = table.shape[1], len(table)
+    residual = table - table.mean(1, keepdims=True) - table.mean(0, keepdims=True) + table.mean()
+    df = (n - 1) * (levels - 1)
+    error = np.sqrt((residual**2).sum() / df * 2 / n)
+    half = stats.t.ppf(1 - 0.025 / (levels - 1), df) * error
+    base = next(index for index, level in enumerate(values) if rows[level][4] == "baseline")
+    for level, its in zip(values, table, strict=True):
+        mean, sd = its.mean(), its.std(ddof=1)
+        printed = rows[level]
+        assert printed[:3] == [f"{mean:.2f} ± {stats.t.ppf(0.975, n - 1) * sd / n**0.5:.2f}", str(n), f"{sd:.2f}"]
+        gap = mean - table[base].mean()
+        if printed[3] != "-":
+            found = [float(text) for text in re.findall(r"[-+]?[\d.]+(?:e-\d+)?", printed[3])]
+            assert found == pytest.approx([gap, gap - half, gap + half], abs=0.0051)
+
+
+TIMED = [
+    page.parent.name for page in PAGES if page.parent != REPORTS and page.parent.name not in {*TRAINED, "pareto_search"}
+]
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_times_of_a_measured_study_are_those_of_its_cells(name):
+    """Every median with its interval that the page prints, from cells.csv."""
+    text = Page(REPORTS / name / "index.html").tables
+    printed = {cell for table in text for row in table for cell in row}
+    for line in cells_of(REPORTS / name):
+        metric = next(item for item in ("latency/median{}_ms", "time/step{}_ms") if item.format("") in line)
+        if line[metric.format("")]:
+            numbers = [float(line[metric.format(end)]) for end in ("", "_low", "_high")]
+            middle, low, high = (f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:,.0f}" for value in numbers)
+            assert f"{middle} [{low}, {high}]" in printed
+
+
+def test_ledger_quotes_the_reports_tables():
+    """The evidence on k = 4 against k = 1 is the row of the study's page."""
+    _, rows = level_table(REPORTS / "branch_count")
+    index = Page(REPORTS / "index.html")
+    here = next(row[3] for row in index.tables[0] if row[1].startswith("k = 4 branches make a small network"))
+    assert "tiny on digits: " + rows[("4",)][3].replace(" [", " points [") in here
+
+
+def test_svg_becomes_an_element(tmp_path):
+    svg = '<?xml version="1.0"?>\n<!DOCTYPE svg>\n<svg xmlns:xlink="http://x" width="5pt" viewBox="0 0 5 5" xmlns="http://s">\n'
+    svg += '<metadata><a href="http://b"/></metadata><style type="text/css">*{stroke: red}</style><!-- a -->\n'
+    (tmp_path / "f.svg").write_text(svg + '<path id="p"/><use xlink:href="#p"/><g clip-path="url(#p)"/></svg>\n')
+    text = inline_svg(tmp_path / "f.svg", Figure("f", 'A "b"'))
+    assert text == (
+        '<svg xmlns:xlink="http://x" viewBox="0 0 5 5" role="img" aria-label="A &quot;b&quot;">\n<style>figure svg *'
+        '{stroke: red}</style><path id="f-p"/><use xlink:href="#f-p"/><g clip-path="url(#f-p)"/></svg>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, "python studies/branches.py"),
+        ({"default": False}, "python studies/branches.py --seeds 3"),
+        (
+            {"default": False, "data": "cifar10", "recipe": "cifar", "seeds": 10},
+            "python studies/branches.py --data cifar10 --recipe cifar --data-root DIR --seeds 10",
+        ),
+    ],
+)
+def test_command_that_repeats(make_plan, changes, command):
+    assert repeat_command(make_plan(**changes)) == command
+
+
+def test_site_follows_the_record(plan, rows, tmp_path, monkeypatch):
+    """The same record leaves every byte; a changed one, or a damaged report, changes the pages that show it."""
+    from mobileone_core.reporting.figures import levels
+
+    monkeypatch.setattr(levels, "draw", lambda _: levels.style.Drawing(b"png", b"<svg><g/></svg>"))
+    home = write_report(plan, StudyRecord(rows), tmp_path).directory
+    write_index(tmp_path)
+    page, index = (home / "index.html").read_text(), (tmp_path / "index.html").read_text()
+    assert "98.50 ±" in page
+    assert "The paper's claims" not in index  # no report is evidence of a claim
+    write_index(tmp_path)
+    assert (page, index) == ((home / "index.html").read_text(), (tmp_path / "index.html").read_text())
+    write_report(plan, StudyRecord(rows[:-1]), tmp_path)
+    write_index(tmp_path)
+    assert "98.50 ±" not in (home / "index.html").read_text()
+    (home / "plan.json").write_text("{}")
+    write_index(tmp_path)
+    assert "branches/index.html" not in (tmp_path / "index.html").read_text()
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+CHECK = """
+<iframe id="page" src="{page}" style="width:400px;height:900px;border:0"></iframe>
+<script>
+const frame = document.getElementById("page"), errors = [];
+frame.addEventListener("load", () => {{
+  const view = frame.contentWindow, page = view.document, found = {{}};
+  view.addEventListener("error", (event) => errors.push(event.message));
+  found.wide = page.documentElement.scrollWidth > 400 ? "yes" : "no";
+  const requests = view.performance.getEntriesByType("resource");
+  found.requests = requests.length;
+  const table = page.querySelector("table.sortable"), head = table.tHead.rows[0].cells[0];
+  const firsts = () => Array.from(table.tBodies[0].rows, (row) => row.cells[0].textContent);
+  head.querySelector("button").click();
+  found.up = head.getAttribute("aria-sort");
+  const up = firsts();
+  head.querySelector("button").click();
+  found.down = head.getAttribute("aria-sort");
+  found.reversed = up[0] !== firsts()[0] ? "yes" : "no";
+  const search = page.getElementById("search");
+  if (search) {{
+    search.value = "squeeze latency";
+    search.dispatchEvent(new view.Event("input"));
+    found.shown = page.querySelectorAll("table.filtered tbody tr:not([hidden])").length;
+    found.status = page.getElementById("matches").textContent;
+  }}
+  found.background = view.getComputedStyle(page.body).backgroundColor;
+  found.errors = errors.join(";");
+  document.title = "done";
+  const result = {{ id: "found", textContent: JSON.stringify(found) }};
+  document.body.append(Object.assign(document.createElement("pre"), result));
+}});
+</script>
+"""
+
+
+def in_browser(page, tmp_path, *options):
+    """What a page does in a frame of 400 px: its width, sorting, filter, requests and errors."""
+    check = tmp_path / "check.html"
+    check.write_text(CHECK.format(page=page.as_uri()), encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
+    command += ["--allow-file-access-from-files", "--virtual-time-budget=5000", f"--user-data-dir={tmp_path / 'user'}"]
+    done = subprocess.run([*command, *options, check.as_uri()], capture_output=True, text=True, timeout=200, check=True,
+                          env={**os.environ, "HOME": str(tmp_path)})  # fmt: skip
+    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout)
+    assert found, done.stdout[-2000:]
+    assert "CONSOLE" not in done.stderr or "Uncaught" not in done.stderr
+    return json.loads(found[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="no Chromium on PATH")
+@pytest.mark.parametrize("name", ["index.html", "branch_count/index.html", "reparam_effect/index.html"])
+def test_page_in_a_browser(name, tmp_path):
+    found = in_browser(REPORTS / name, tmp_path)
+    assert (found["wide"], found["requests"], found["errors"]) == ("no", 0, "")
+    assert (found["up"], found["down"], found["reversed"]) == ("ascending", "descending", "yes")
+    assert found["background"] == "rgb(255, 255, 255)"
+    if name == "index.html":
+        assert found["shown"] >= 2
+        assert found["status"] == f"{found['shown']} shown"
+    dark = in_browser(REPORTS / name, tmp_path, "--force-dark-mode", "--blink-settings=preferredColorScheme=0")
+    assert dark["background"] == "rgb(13, 17, 23)"
