@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from mobileone_core.reporting.document import Block, Column, Details, Document, Figure, Table
 from mobileone_core.reporting.ledger.ledger import NOTES, Verdict, state_counts, verdict_text
 from mobileone_core.reporting.render import html
-from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import field_text
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.plan import Plan
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 SITE = "index.html"
 DOWNLOADS = ("README.md", "*.csv", "*.tex", "*.json", "*.svg", "*.png")
-EMBEDDED = ("digits", "scenes")  # data sets that need no directory
 
 
 def index_page(rows: Sequence[Verdict], studies: Sequence[tuple[str, Document]]) -> str:
@@ -58,7 +56,7 @@ def study_page(home: Path, plan: Plan, document: Document, rows: Sequence[Verdic
             figures=figures,
             claims=[(row, item) for row in rows for item in row.evidence if item.report == home.name],
             is_trained=isinstance(plan, GridPlan),
-            command=repeat_command(plan),
+            plan=plan,
             deviations=deviations(plan),
             downloads=[path.name for pattern in DOWNLOADS for path in sorted(home.glob(pattern))],
         )
@@ -112,25 +110,17 @@ def inline_svg(path: Path, figure: Figure) -> str:
     return f'{head} role="img" aria-label="{escape(figure.alt)}">{rest.rstrip()}'
 
 
-def repeat_command(plan: Plan) -> str:
-    """Return the command that repeats a plan, up to single recipe fields and levels, which plan.json has."""
-    command, study = f"python studies/{plan.study.name}.py", plan.study
-    if plan.default or not isinstance(study, Study):
-        return command
-    changed = {name: getattr(study, name) for name in ("variant", "data", "recipe")}
-    options = [f" --{name} {value}" for name, value in changed.items() if value != getattr(Study, name)]
-    root = "" if study.data in EMBEDDED else " --data-root DIR"
-    return f"{command}{''.join(options)}{root} --seeds {study.seeds}"
-
-
 def deviations(plan: Plan) -> Table | None:
     """Return how network, data and recipe differ from the paper's, without what a factor varies; None if nowhere."""
     if not isinstance(plan, GridPlan):
         return None
     varied = {name for factor in plan.study.factors for name in factor.set_fields}
     paper, recipe, data = Recipe(), plan.base.recipe, plan.base.data
-    rows = [] if re.fullmatch(r"s[0-4]", plan.study.variant) else [("network", plan.study.variant, "s0 to s4")]
-    rows += [] if data.name == "imagenet" else [("data", f"{data.name} at {data.image_size} px", "imagenet at 224 px")]
+    rows: list[tuple[str, ...]] = []
+    if not re.fullmatch(r"s[0-4]", plan.study.variant):
+        rows.append(("network", plan.study.variant, "s0 to s4"))
+    if data.name != "imagenet":
+        rows.append(("data", f"{data.name} at {data.image_size} px", "imagenet at 224 px"))
     for name, value in _plain(recipe).items():
         if value != (theirs := _plain(paper)[name]) and f"recipe.{name}" not in varied:
             rows.append((name.replace("_", " "), *(_value_text(name, item) for item in (value, theirs))))

@@ -16,7 +16,7 @@ from scipy import stats
 
 from mobileone_core.reporting.document import Figure
 from mobileone_core.reporting.report import write_index, write_report
-from mobileone_core.reporting.site import inline_svg, repeat_command
+from mobileone_core.reporting.site import inline_svg
 from mobileone_core.study.rows import StudyRecord
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -196,21 +196,6 @@ def test_svg_becomes_an_element(tmp_path):
         '<svg xmlns:xlink="http://x" viewBox="0 0 5 5" role="img" aria-label="A &quot;b&quot;">\n<style>figure svg *'
         '{stroke: red}</style><path id="f-p"/><use xlink:href="#f-p"/><g clip-path="url(#f-p)"/></svg>'
     )
-
-
-@pytest.mark.parametrize(
-    ("changes", "command"),
-    [
-        ({}, "python studies/branches.py"),
-        ({"default": False}, "python studies/branches.py --seeds 3"),
-        (
-            {"default": False, "data": "cifar10", "recipe": "cifar", "seeds": 10},
-            "python studies/branches.py --data cifar10 --recipe cifar --data-root DIR --seeds 10",
-        ),
-    ],
-)
-def test_command_that_repeats(make_plan, changes, command):
-    assert repeat_command(make_plan(**changes)) == command
 
 
 def test_site_follows_the_record(plan, rows, tmp_path, monkeypatch):
