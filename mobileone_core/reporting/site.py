@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobileone_core.files import saved_text
 from mobileone_core.reporting.document import Block, Column, Details, Document, Figure, Table
 from mobileone_core.reporting.ledger.ledger import NOTES, Verdict, state_counts, verdict_text
 from mobileone_core.reporting.render import html
@@ -45,7 +46,7 @@ def study_page(home: Path, plan: Plan, document: Document, rows: Sequence[Verdic
         item.name: f"{inline_svg(home / f'{item.name}.svg', item)}<figcaption>{captions[caption_key(plan, item.name)]}"
         "</figcaption>"
         for item in _figures([*document.summary, *(block for section in document.body for block in section.blocks)])
-        if (home / f"{item.name}.svg").is_file()
+        if "<svg" in saved_text(home / f"{item.name}.svg")
     }
     return (
         _environment()

@@ -48,8 +48,9 @@ def test_same_record_gives_the_same_bytes(plan, rows, tmp_path):
     """In another process, from cells.csv and plan.json alone, and without the heavy packages."""
     files = write_report(plan, StudyRecord(rows, ["run r1 of cell abc has\nno metric"]), tmp_path / "one")
     assert files.rendered
+    write_index(tmp_path / "one")
     first = contents(files.directory)
-    assert sorted(first) == sorted([*NAMES, "problems.txt"])
+    assert sorted(first) == sorted([*NAMES, "problems.txt", "index.html"])
     rendered, *heavy = regenerate(files.directory, tmp_path / "two")
     assert rendered == "True"
     assert not {"torch", "mlflow", "optuna", "lightning"} & set(heavy)
@@ -58,8 +59,9 @@ def test_same_record_gives_the_same_bytes(plan, rows, tmp_path):
 
 def test_curves_and_comparison_are_regenerated_too(branches, measured, tmp_path):
     files = write_report(branches, measured, tmp_path / "one")
+    write_index(tmp_path / "one")
     first = contents(files.directory)
-    assert sorted(first) == sorted([*NAMES, "curves.csv", "curves.png", "curves.svg", "comparison.csv"])
+    assert sorted(first) == sorted([*NAMES, "curves.csv", "curves.png", "curves.svg", "comparison.csv", "index.html"])
     assert regenerate(files.directory, tmp_path / "two")[0] == "True"
     assert contents(tmp_path / "two" / branches.study.name) == first
     assert regenerate(files.directory, tmp_path / "one") == ["False"]
