@@ -163,5 +163,6 @@ def _write(sources: Iterable[Source]) -> Iterator[Path]:
         yield files.page
     for directory in directories:
         index = write_index(directory)
-        if directory == reports_directory() and readme.is_file() and LEDGER_START in readme.read_text(encoding="utf-8"):
+        texts = [path.read_text(encoding="utf-8") for path in (readme, index) if path.is_file()]
+        if directory == reports_directory() and len(texts) == 2 and all(LEDGER_START in text for text in texts):
             update_readme(readme, index)
