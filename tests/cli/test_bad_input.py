@@ -1,5 +1,7 @@
 """What a person gets wrong: one short message that names it, a non-zero status, no traceback, nothing lost."""
 
+import contextlib
+import io
 import os
 import resource
 import runpy
@@ -19,7 +21,7 @@ from mobileone_core.study.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "studies" / "branch_count.py"
-SMALL = ("--k", "1", "--seeds", "1", "--epochs", "1", "--ema-decay", "0", "--workers", "1")
+SMALL = ("--k", "1", "--seeds", "1", "--epochs", "1", "--batch-size", "512", "--ema-decay", "0", "--workers", "1")
 LARGER = (*SMALL, "--k", "1", "16")
 
 
@@ -40,11 +42,17 @@ def study(*options, limit_bytes=None):
     )
 
 
-def succeed(*options):
-    """Run the study to its end in this process, which spares an interpreter and its imports."""
-    with pytest.raises(SystemExit) as ended:
+def here(*options):
+    """Run the study in this process, which spares an interpreter and the imports of its fork server."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
         main(runpy.run_path(str(STUDY))["STUDY"], list(map(str, options)))
-    assert ended.value.code == 0
+    return subprocess.CompletedProcess(options, ended.value.code, out.getvalue(), err.getvalue())
+
+
+def succeed(*options):
+    done = here(*options)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def assert_refused(done, *words, status=2):
@@ -80,13 +88,10 @@ def assert_refused(done, *words, status=2):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) and value[0].startswith("--") else "",
 )
-def test_values_that_cannot_be(options, words, tmp_path, capsys):
+def test_values_that_cannot_be(options, words, tmp_path):
     """In this process; that such an end has no traceback either is shown by the tests below."""
     runs = tmp_path / "runs"
-    with pytest.raises(SystemExit) as ended:
-        main(runpy.run_path(str(STUDY))["STUDY"], [*options, "--runs", str(runs)])
-    told = capsys.readouterr()
-    assert_refused(subprocess.CompletedProcess(options, ended.value.code, told.out, told.err), *words)
+    assert_refused(here(*options, "--runs", runs), *words)
     assert not runs.exists()
 
 
@@ -94,7 +99,7 @@ def test_values_that_cannot_be(options, words, tmp_path, capsys):
 def test_runs_directory_that_cannot_be_written(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("no directory")
-    assert_refused(study(*SMALL, "--runs", blocked / "runs"), blocked)
+    assert_refused(here(*SMALL, "--runs", blocked / "runs"), blocked)
 
 
 def test_data_root_without_data(tmp_path):
@@ -107,7 +112,7 @@ def test_data_root_without_data(tmp_path):
 def test_file_that_is_no_database(name, tmp_path):
     path = tmp_path / name
     path.write_text("These are my notes.\n" * 100)
-    assert_refused(study(*SMALL, "--runs", tmp_path), path, "not a database")
+    assert_refused(here(*SMALL, "--runs", tmp_path), path, "not a database")
     assert path.read_text() == "These are my notes.\n" * 100
 
 
@@ -133,14 +138,14 @@ def altered(finished, tmp_path, name, *statements):
 @pytest.mark.slow
 def test_record_of_a_newer_schema(finished, tmp_path):
     runs = altered(finished, tmp_path, "mlflow.db", "UPDATE experiment_tags SET value = '99' WHERE key = 'schema'")
-    assert_refused(study(*SMALL, "--runs", runs), "99", "newer")
+    assert_refused(here(*SMALL, "--runs", runs), "99", "newer")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
 def test_database_of_a_newer_library(name, finished, tmp_path):
     runs = altered(finished, tmp_path, name, "UPDATE alembic_version SET version_num = 'v99.0'")
-    assert_refused(study(*SMALL, "--runs", runs), name, "v99.0", "newer")
+    assert_refused(here(*SMALL, "--runs", runs), name, "v99.0", "newer")
 
 
 @pytest.mark.slow
@@ -170,7 +175,7 @@ def test_corrupt_image_fails_its_cell_and_names_the_file(tmp_path):
                 Image.new("RGB", (40, 40), (number * 40, 90, 30)).save(folder / f"{number}.png")
     for broken in (tmp_path / "data" / "train").rglob("*.png"):
         broken.write_bytes(broken.read_bytes()[:60])
-    done = study(
+    done = here(
         *SMALL, "--data", "folder", "--data-root", tmp_path / "data", "--batch-size", "2", "--runs", tmp_path / "runs"
     )
     assert_refused(done, tmp_path / "data" / "train", "not a readable image", status=1)
@@ -183,7 +188,7 @@ def test_broken_checkpoint_fails_its_cell_and_says_what_to_do(tmp_path):
     checkpoint = Workspace.at(tmp_path).checkpoints(plan.queue, plan.cells[0].key) / "last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"not a checkpoint")
-    assert_refused(study(*SMALL, "--runs", tmp_path), checkpoint, status=1)
+    assert_refused(here(*SMALL, "--runs", tmp_path), checkpoint, status=1)
     checkpoint.unlink()
     succeed(*SMALL, "--runs", tmp_path)
 
