@@ -74,7 +74,7 @@ def assert_refused(done, *words, status=2):
         (("--k", "2", "3"), ("k", "[2, 3]", "baseline level 1")),
         (("--k", "1", "1"), ("k", "each once")),
         (("--variant", "s9"), ("variant", "s9", "s4", "tiny")),
-        (("--data", "mnist"), ("data", "mnist", "digits", "imagenet")),
+        (("--data", "coco"), ("data", "coco", "digits", "imagenet")),
         (("--activation", "swish"), ("swish", "--activation", "silu")),
         (("--recipe", "fast"), ("recipe", "fast", "paper")),
         (("--seeds", "0"), ("seeds", "0", "1 or more")),
