@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -19,12 +20,25 @@ def require(holds: bool, field: str, value: object, allowed: str) -> None:
         raise InputError.of(field, value, allowed)
 
 
-def require_integer(field: str, value: object, at_least: int = 1, at_most: int | None = None) -> None:
-    """Raise InputError unless value is an int (not a bool) within the bounds, both inclusive."""
-    fits = isinstance(value, int) and not isinstance(value, bool)
-    fits = fits and value >= at_least and (at_most is None or value <= at_most)  # type: ignore[operator]
+def require_integer(field: str, value: object, at_least: int = 1, at_most: int | None = None) -> int:
+    """Return an integer, NumPy's too, as an int. Raises InputError unless it is within the bounds, both inclusive.
+
+    True and False are no integers.
+    """
+    number = plain(value)
+    fits = isinstance(number, int) and not isinstance(number, bool)
+    fits = fits and number >= at_least and (at_most is None or number <= at_most)
     allowed = f"an integer of {at_least} or more" if at_most is None else f"an integer from {at_least} to {at_most}"
     require(fits, field, value, allowed)
+    return int(number)
+
+
+def plain(value: Any) -> Any:
+    """NumPy's scalars, and those in lists and tuples, as Python's: texts and keys of equal values are then equal."""
+    if type(value) in (list, tuple):
+        return type(value)(map(plain, value))
+    is_scalar = hasattr(value, "dtype") and hasattr(value, "item") and getattr(value, "ndim", 1) == 0
+    return value.item() if is_scalar else value
 
 
 def require_choice(field: str, value: object, choices: Iterable[str]) -> None:

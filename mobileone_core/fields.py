@@ -5,9 +5,9 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
-from mobileone_core.errors import require, require_choice
+from mobileone_core.errors import plain, require, require_choice
 
-Rule = Callable[[str, Any], None]  # rule(field, value) raises InputError
+Rule = Callable[[str, Any], object]  # rule(field, value) raises InputError
 
 
 def option(default: Any, text: str, rule: Rule | None = None) -> Any:
@@ -20,11 +20,19 @@ def help_texts(spec_type: type) -> dict[str, str]:
     return {item.name: item.metadata["help"] for item in dataclasses.fields(spec_type) if "help" in item.metadata}
 
 
-def check_options(spec: Any) -> None:
-    """Apply each field's rule; a field typed Literal must be one of its values, one typed bool True or False.
+def make_plain(spec: Any) -> None:
+    """Replace NumPy's scalars in a frozen spec's fields by Python's."""
+    for item in dataclasses.fields(spec):
+        object.__setattr__(spec, item.name, plain(getattr(spec, item.name)))
 
-    Raises InputError for the first field that breaks its rule.
+
+def check_options(spec: Any) -> None:
+    """Make the spec plain, then apply each field's rule.
+
+    A field typed Literal must be one of its values, one typed bool True or False. Raises InputError for the first field
+    that breaks its rule.
     """
+    make_plain(spec)
     for item in dataclasses.fields(spec):
         value, rule = getattr(spec, item.name), item.metadata.get("rule")
         if rule is not None:

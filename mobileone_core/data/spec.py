@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobileone_core.errors import require, require_integer
-from mobileone_core.fields import option
+from mobileone_core.fields import make_plain, option
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -178,6 +178,7 @@ class DataSpec:
     is_carved: bool = field(default=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name in ("image_size", "num_classes", "channels"):
             require_integer(name, getattr(self, name))
         fits = isinstance(self.val_fraction, float) and 0 < self.val_fraction < 1

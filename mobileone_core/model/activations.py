@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.spec import ACTIVATIONS, PIECES, ContextWidths, activation_widths, squeeze_excite_widths
+from mobileone_core.model.spec import ACTIVATIONS, ContextWidths, activation_widths, squeeze_excite_widths
 
 STATIC: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -52,7 +52,7 @@ class DynamicReLU(ContextNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         residuals = 2 * self.context(x).sigmoid() - 1
-        slope_1, slope_2, offset_1, offset_2 = residuals.chunk(2 * PIECES, dim=1)
+        slope_1, slope_2, offset_1, offset_2 = residuals.chunk(4, dim=1)  # a literal, for TorchScript
         return torch.maximum((1 + slope_1) * x + 0.5 * offset_1, slope_2 * x + 0.5 * offset_2)
 
 
@@ -67,7 +67,7 @@ class DynamicShiftMax(ContextNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         residuals = 4 * F.hardsigmoid(self.context(x)) - 2
-        same_1, other_1, same_2, other_2 = residuals.chunk(PIECES * PIECES, dim=1)
+        same_1, other_1, same_2, other_2 = residuals.chunk(4, dim=1)
         half = x.shape[1] // 2
         shifted = torch.cat((x[:, half:], x[:, :half]), dim=1)
         return torch.maximum((1 + same_1) * x + other_1 * shifted, (1 + same_2) * x + other_2 * shifted)

@@ -1,6 +1,9 @@
 """The MobileOne block (section 3.3, figure 3) in its train form and its deployed form."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from mobileone_core.model.activations import SqueezeExcite, build_activation
 from mobileone_core.model.folded.block import folded_sum, uses_folded
@@ -17,10 +20,12 @@ class MobileOneBlock(nn.Module):
     sync_batchnorm whether it normalizes by the statistics of all ranks; neither is part of its state.
     """
 
-    conv_kxk: nn.ModuleList
-    conv_scale: ConvNorm | None
-    identity: nn.BatchNorm2d | None
-    reparam_conv: nn.Conv2d | None
+    __jit_unused_properties__ = ("deployed",)
+    if TYPE_CHECKING:  # TorchScript reads annotations, and knows none of modules
+        conv_kxk: nn.ModuleList
+        conv_scale: ConvNorm | None
+        identity: nn.BatchNorm2d | None
+        reparam_conv: nn.Conv2d | None
 
     def __init__(self, spec: BlockSpec, activation: str = "relu", deployed: bool = False) -> None:
         super().__init__()
@@ -53,10 +58,17 @@ class MobileOneBlock(nn.Module):
         return out
 
     def _linear(self, x: Tensor) -> Tensor:
-        if uses_folded(self, x):
-            return folded_sum(self, x)
-        first, *others = self.branches()
-        out: Tensor = first(x)
-        for branch in others:
-            out += branch(x)  # in place: no branch needs its own output for its gradient
+        if not is_scripting():  # noqa: SIM102 - TorchScript then skips the rest
+            if uses_folded(self, x):
+                return folded_sum(self, x)
+        out = x
+        for index, conv in enumerate(self.conv_kxk):
+            if index == 0:
+                out = conv(x)
+            else:
+                out += conv(x)  # in place: no branch needs its own output for its gradient
+        if self.conv_scale is not None:
+            out += self.conv_scale(x)
+        if self.identity is not None:
+            out += self.identity(x)
         return out

@@ -35,7 +35,7 @@ def model_cost(spec: ModelSpec | str, image_size: int = 224, num_classes: int = 
     Args:
         spec: A ModelSpec or a variant's name.
         image_size: Pixels along one side of a square image.
-        num_classes: Outputs of the classifier.
+        num_classes: Outputs of the classifier; 0 counts none.
 
     Raises InputError.
 
@@ -43,8 +43,8 @@ def model_cost(spec: ModelSpec | str, image_size: int = 224, num_classes: int = 
     2078504
     """
     spec = ModelSpec.preset(spec) if isinstance(spec, str) else spec
-    for name, value in (("image_size", image_size), ("num_classes", num_classes)):
-        require_integer(name, value)
+    image_size = require_integer("image_size", image_size)
+    num_classes = require_integer("num_classes", num_classes, at_least=0)
     head = _dense(spec.widths[-1], num_classes)
     train, deployed, size = head, head, image_size
     for block in (spec.stem(), *chain.from_iterable(spec.stages())):

@@ -15,12 +15,12 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class ClassifierHead(nn.Module):
-    """Global average pool and a linear layer: (N, C, H, W) -> (N, num_classes)."""
+    """Global average pool and a linear layer: (N, C, H, W) -> (N, num_classes), or (N, C) if num_classes is 0."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(channels, num_classes)
+        self.fc = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc(self.pool(x).flatten(1))
@@ -35,15 +35,16 @@ class MobileOne(nn.Module):
     evaluation mode, activations of an untrained network grow from block to block; calibrate prevents that.
     """
 
+    __jit_unused_properties__ = ("deployed",)
+
     def __init__(self, spec: ModelSpec, num_classes: int = 1000, deployed: bool = False) -> None:
         super().__init__()
-        require_integer("num_classes", num_classes)
         self.spec = spec
-        self.num_classes = num_classes
+        self.num_classes = require_integer("num_classes", num_classes, at_least=0)
         self.stem = MobileOneBlock(spec.stem(), spec.activation, deployed)
         stages = ([MobileOneBlock(block, spec.activation, deployed) for block in stage] for stage in spec.stages())
         self.stages = nn.ModuleList(nn.Sequential(*stage) for stage in stages)
-        self.head = ClassifierHead(spec.widths[-1], num_classes)
+        self.head = ClassifierHead(spec.widths[-1], self.num_classes)
 
     @property
     def deployed(self) -> bool:
@@ -58,7 +59,7 @@ class MobileOne(nn.Module):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (N, in_channels, H, W) to logits (N, num_classes)."""
+        """Map images (N, in_channels, H, W) to logits (N, num_classes); without classes to pooled features (N, C)."""
         logits: Tensor = self.head(self.forward_features(x)[-1])
         return logits
 
@@ -68,7 +69,7 @@ def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: Block
 
     Args:
         spec: A ModelSpec or a variant's name (s0 to s4, tiny, small).
-        num_classes: Outputs of the classifier.
+        num_classes: Outputs of the classifier; 0 builds none: outputs are then the pooled features.
         execution: How blocks compute in training, see set_execution.
 
     Raises InputError.

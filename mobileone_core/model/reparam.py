@@ -1,38 +1,53 @@
 """Folds the branches of every block into one convolution: train form to deployed form."""
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.layers import ConvNorm, block_conv
 from mobileone_core.model.spec import BlockSpec
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+KNOWN_FORWARDS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)  # of BN that scales and shifts, nothing else
 
 
 def reparameterize(model: AnyModule) -> AnyModule:
     """Return a copy of a network, or of any module with MobileOne blocks, with every block in deployed form.
 
     Folding is exact (section 3.3): computed in float64, then rounded to the parameters' dtype. The model itself does
-    not change. Raises InputError (a ValueError) in train mode, where batch normalization uses batch statistics.
+    not change. In the copy, a block's convolution requires gradients if any parameter of its branches did; devices,
+    training modes, hooks and buffers of all modules but the branches are as they were. Hooks on branches are dropped.
+
+    Args:
+        model: The module. The BN of every branch must be in evaluation mode; it may be SyncBatchNorm, another subclass,
+            or torchvision's FrozenBatchNorm2d.
+
+    Raises InputError (a ValueError) in train mode, where batch normalization uses batch statistics, and for branches
+    that no convolution equals.
 
     >>> from mobileone_core.model.network import build_model
     >>> deployed = reparameterize(build_model("tiny", num_classes=10).eval())
     >>> sum(isinstance(module, nn.BatchNorm2d) for module in deployed.modules())
     0
     """
-    if any(module.training for module in model.modules()):
-        raise InputError("model: it is in train mode, and only evaluation mode can be folded; call model.eval() first")
+    for block in _train_form(model):
+        if any(_norm(branch).training for branch in block.branches()):
+            raise InputError(
+                "model: it is in train mode, and only evaluation mode can be folded; call model.eval() first"
+            )
     deployed = copy.deepcopy(model)
-    for module in deployed.modules():
-        if isinstance(module, MobileOneBlock) and not module.deployed:
-            _deploy(module)
+    for block in _train_form(deployed):
+        _deploy(block)
     return deployed
+
+
+def _train_form(model: nn.Module) -> list[MobileOneBlock]:
+    return [part for part in model.modules() if isinstance(part, MobileOneBlock) and not part.deployed]
 
 
 @torch.no_grad()
@@ -48,33 +63,48 @@ def _deploy(block: MobileOneBlock) -> None:
     like = next(block.parameters())
     with torch.device("meta"):  # no initial values: the random state stays as it is
         conv = block_conv(block.spec, block.spec.kernel_size, bias=True)
-    conv.weight = nn.Parameter(kernel.to(like.device, like.dtype))
-    conv.bias = nn.Parameter(bias.to(like.device, like.dtype))
-    block.reparam_conv = conv
-    block.conv_kxk, block.conv_scale, block.identity = nn.ModuleList(), None, None
-    block.eval()  # the new parts too
+    trains = any(value.requires_grad for branch in block.branches() for value in branch.parameters())
+    conv.weight = nn.Parameter(kernel.to(like.device, like.dtype), trains)
+    conv.bias = nn.Parameter(bias.to(like.device, like.dtype), trains)
+    block.reparam_conv = conv.train(block.training)
+    block.conv_kxk, block.conv_scale, block.identity = nn.ModuleList().train(block.training), None, None
 
 
 def _fold_branch(branch: nn.Module, spec: BlockSpec) -> tuple[Tensor, Tensor]:
-    if isinstance(branch, ConvNorm):
-        weight, bn = _in_float64(branch.conv.weight), branch.bn
-    elif isinstance(branch, nn.BatchNorm2d):
-        weight, bn = _identity_kernel(spec), branch
-    else:
-        raise TypeError(f"no rule folds a {type(branch).__name__}")
+    weight = _in_float64(branch.conv.weight) if isinstance(branch, ConvNorm) else _identity_kernel(spec)
+    scale, bias = _scale_and_bias(_norm(branch))
     border = (spec.kernel_size - weight.shape[-1]) // 2
-    scale = _in_float64(bn.weight) / (_in_float64(bn.running_var) + bn.eps).sqrt()
-    bias = _in_float64(bn.bias) - _in_float64(bn.running_mean) * scale
     return F.pad(weight * scale.view(-1, 1, 1, 1), [border] * 4), bias
+
+
+def _norm(branch: nn.Module) -> Any:
+    """The normalization of a conv-BN branch, or of a skip branch, which is one."""
+    return branch.bn if isinstance(branch, ConvNorm) else branch
+
+
+def _scale_and_bias(norm: Any) -> tuple[Tensor, Tensor]:
+    """What a BN multiplies by and adds, (C) each. Raises InputError unless it does that alone."""
+    name, allowed = type(norm).__name__, "a BN with running statistics that scales and shifts, nothing else"
+    require(getattr(norm, "running_var", None) is not None, "model", name, allowed)
+    mean, deviation = _in_float64(norm.running_mean), (_in_float64(norm.running_var) + norm.eps).sqrt()
+    scale = deviation.reciprocal() if norm.weight is None else _in_float64(norm.weight) / deviation
+    bias = -mean * scale if norm.bias is None else _in_float64(norm.bias) - mean * scale
+    if type(norm).forward not in KNOWN_FORWARDS:
+        values = (
+            torch.linspace(-9, 9, 7, dtype=torch.float64, device="cpu").view(-1, 1, 1, 1).expand(-1, len(bias), 1, 1)
+        )
+        actual = copy.deepcopy(norm).to("cpu", torch.float64)(values)
+        expected = values * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
+        require(torch.allclose(actual, expected, 1e-4, 1e-4), "model", name, allowed)
+    return scale, bias
 
 
 def _identity_kernel(spec: BlockSpec) -> Tensor:
     """The 1x1 kernel that copies every channel: (C, C / groups, 1, 1)."""
     group_width = spec.in_channels // spec.groups
-    columns = torch.arange(spec.in_channels) % group_width
+    columns = torch.arange(spec.in_channels, device="cpu") % group_width
     return F.one_hot(columns, group_width).to(torch.float64)[:, :, None, None]
 
 
-def _in_float64(values: Tensor | None) -> Tensor:
-    assert values is not None  # affine, with running statistics: MobileOneBlock builds no other
+def _in_float64(values: Tensor) -> Tensor:
     return values.to("cpu", torch.float64)

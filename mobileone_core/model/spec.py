@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.fields import option
+from mobileone_core.errors import plain, require, require_choice, require_integer
+from mobileone_core.fields import make_plain, option
 
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -37,6 +37,7 @@ class BlockSpec:
     se: bool
 
     def __post_init__(self) -> None:
+        make_plain(self)
         fits = _is_count(self.kernel_size) and self.kernel_size % 2 == 1
         require(fits, "kernel_size", self.kernel_size, "an odd integer of 1 or more")
 
@@ -92,6 +93,7 @@ class ModelSpec:
         for name in ("widths", "depths", "stage_strides", "se"):  # JSON has lists
             if isinstance(value := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(value))
+        make_plain(self)
         for name in ("widths", "depths", "stage_strides"):
             _check_stages(name, getattr(self, name), self.widths)
         for name in ("stem_stride", "in_channels"):
@@ -135,6 +137,7 @@ class ModelSpec:
 
         Four channels become eight; fewer are an InputError.
         """
+        width, depth = plain(width), plain(depth)
         for name, value in (("width", width), ("depth", depth)):
             fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MAX_SCALE
             require(fits, name, value, f"a multiple above 0 and below {MAX_SCALE}")

@@ -7,7 +7,7 @@ from dataclasses import field as item
 from typing import Any, TypeVar
 
 from mobileone_core.benchmark.step_cell import PART, StepCell
-from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.errors import InputError, plain, require, require_choice
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.study.mistakes import Declared
 from mobileone_core.training.cell import DATA_FIELDS, MULTIPLES, VARIED, CellSpec
@@ -78,10 +78,15 @@ class Factor(metaclass=Declared):
         require(bool(self.field) != bool(self.settings), f"{self.name}, field", self.field, "either field or settings")
         for changes in (self.settings, *self.settings.values()):
             require(isinstance(changes, Mapping), f"{self.name}, settings", changes, "the fields of each label: {...}")
-        levels = in_tuple(f"{self.name}, levels", self.levels, str, int, float, tuple)
+        levels = in_tuple(f"{self.name}, levels", plain(self.levels), str, int, float, tuple)
         object.__setattr__(self, "levels", levels)
         if not self.levels:
             object.__setattr__(self, "levels", tuple(self.settings))
+        settings = {
+            label: {name: plain(value) for name, value in changes.items()} for label, changes in self.settings.items()
+        }
+        object.__setattr__(self, "settings", settings)
+        object.__setattr__(self, "baseline", plain(self.baseline))
         for name in self.set_fields:
             require_choice(f"{self.name}, field", name, [*TRAINED_FIELDS, *MEASURED_FIELDS])
         for value in (value for changes in self.settings.values() for value in changes.values()):

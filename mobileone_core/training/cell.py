@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.fields import as_tuples, option
+from mobileone_core.fields import as_tuples, make_plain, option
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.training.recipe import Recipe, Teacher, paper_phases
 from mobileone_core.training.tasks import task_spec
@@ -39,6 +39,7 @@ class CellSpec:
     task: str = option("classification", "What the network is trained for.")
 
     def __post_init__(self) -> None:
+        make_plain(self)
         require_integer("seed", self.seed, at_least=0)
         task = task_spec(self.task)
         require_choice("data", self.data.name, task.data_sets)

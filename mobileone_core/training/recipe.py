@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mobileone_core.errors import require, require_integer
-from mobileone_core.fields import BELOW_ONE, FRACTION, NOT_NEGATIVE, POSITIVE, check_options, number_rule, option
+from mobileone_core.fields import (
+    BELOW_ONE,
+    FRACTION,
+    NOT_NEGATIVE,
+    POSITIVE,
+    check_options,
+    make_plain,
+    number_rule,
+    option,
+)
 from mobileone_core.files import sha256
 from mobileone_core.model.spec import PRESETS
 
@@ -31,6 +40,7 @@ class Phase:
     autoaugment: float  # strength, 0 for none and 1 as published
 
     def __post_init__(self) -> None:
+        make_plain(self)
         _UNTIL("until", self.until)
         require_integer("image_size", self.image_size)
         FRACTION("autoaugment", self.autoaugment)

@@ -62,10 +62,10 @@ def test_counts_equal_the_built_network(model_specs, data, image_size, classes):
     assert cost.deployed.params == sum(p.numel() for p in reparameterize(model.eval()).parameters())
 
 
-@pytest.mark.parametrize("field", ["image_size", "num_classes"])
-def test_bad_sizes_are_refused(field):
-    with pytest.raises(InputError, match=f"{field}: 0 is not allowed; an integer of 1 or more"):
-        model_cost("s0", **{field: 0})
+@pytest.mark.parametrize(("field", "least"), [("image_size", 1), ("num_classes", 0)])
+def test_bad_sizes_are_refused(field, least):
+    with pytest.raises(InputError, match=f"{field}: {least - 1} is not allowed; an integer of {least} or more"):
+        model_cost("s0", **{field: least - 1})
 
 
 def test_counting_needs_no_torch():

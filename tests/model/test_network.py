@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -5,8 +6,11 @@ from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.cost import model_cost
 from mobileone_core.model.network import build_model
+from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import BlockSpec, ModelSpec
+from mobileone_core.model.weights import load_weights
 
 
 @pytest.mark.parametrize("variant", ["s0", "s4", "tiny"])
@@ -42,7 +46,7 @@ def test_a_variant_name_is_its_preset():
     [
         (("s9",), "variant: 's9' is not allowed"),
         ((None,), "spec: None is not allowed"),
-        (("tiny", 0), "num_classes: 0 is not allowed; an integer of 1 or more"),
+        (("tiny", -1), "num_classes: -1 is not allowed; an integer of 0 or more"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -82,3 +86,31 @@ def test_initial_values_are_pytorchs_own():
     assert 0.95 < branch.conv.weight.abs().max().item() * 32**0.5 <= 1
     assert torch.equal(branch.bn.weight, torch.ones(64))
     assert 0.95 < model.head.fc.weight.abs().max().item() * 128**0.5 <= 1
+
+
+def test_no_classes_give_pooled_features(randomize, tiny):
+    model, features = randomize(build_model(tiny(), 10)).eval(), build_model(tiny(), 0).eval()
+    assert load_weights(features, model.state_dict()).head == "none"
+    for part, other in zip(model.modules(), features.modules(), strict=True):
+        if isinstance(part, torch.nn.BatchNorm2d):
+            other.eps = part.eps
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        pooled = features(x)
+        assert torch.equal(model.head.fc(pooled), model(x))
+        assert torch.equal(features(x), pooled)
+    deployed = reparameterize(features)
+    load_weights(deployed, model.state_dict())
+    assert deployed(x).shape == (2, 128)
+    costs = model_cost(tiny(), 32, 0), model_cost(tiny(), 32, 10)
+    assert costs[1].deployed.params - costs[0].deployed.params == 1290
+
+
+def test_integers_of_numpy_are_integers():
+    model = build_model("tiny", np.int64(10))
+    assert type(model.num_classes) is int
+    spec = ModelSpec.preset("tiny", k=np.int64(2), widths=tuple(np.array([8, 16, 24, 32])), reparam=np.bool_(True))
+    assert repr(spec) == repr(ModelSpec.preset("tiny", k=2, widths=(8, 16, 24, 32)))
+    for wrong in (True, np.bool_(True), 2.0, np.float64(2), "2", -1, np.array([2])):
+        with pytest.raises(InputError, match="num_classes: "):
+            build_model("tiny", wrong)

@@ -5,12 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import fold_block, reparameterize
 from mobileone_core.model.spec import ACTIVATIONS, BlockSpec, ModelSpec
+from mobileone_core.model.weights import export_weights, load_weights
 
 SEEDS = st.integers(0, 2**20)
 
@@ -128,3 +130,113 @@ def test_the_deployed_model_can_be_trained_on(randomize):
     deployed = reparameterize(randomize(build_model("tiny", 3)).eval())
     deployed.train()(torch.randn(2, 3, 32, 32)).sum().backward()
     assert all(parameter.grad is not None for parameter in deployed.parameters())
+
+
+class OwnBatchNorm(nn.BatchNorm2d):
+    pass
+
+
+def frozen(norm):
+    other = FrozenBatchNorm2d(norm.num_features, norm.eps)
+    other.load_state_dict({name: value for name, value in norm.state_dict().items() if name != "num_batches_tracked"})
+    return other
+
+
+def own(norm):
+    other = OwnBatchNorm(norm.num_features, norm.eps)
+    other.load_state_dict(norm.state_dict())
+    return other
+
+
+def without_affine(norm):
+    other = nn.BatchNorm2d(norm.num_features, norm.eps, affine=False)
+    other.running_mean, other.running_var = norm.running_mean, norm.running_var
+    return other
+
+
+def with_norms(model, replace):
+    """The network with every BN replaced."""
+    for name, norm in list(model.named_modules()):
+        if isinstance(norm, nn.BatchNorm2d):
+            model.set_submodule(name, replace(norm))
+    return model.eval()
+
+
+@pytest.mark.parametrize("replace", [nn.SyncBatchNorm.convert_sync_batchnorm, own, frozen, without_affine])
+def test_other_kinds_of_bn_fold(replace, randomize, relative_error):
+    model = with_norms(randomize(build_model("tiny", 3).double()), lambda norm: replace(norm).double())
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        assert relative_error(reparameterize(model)(x), model(x)) <= 1e-9
+
+
+class Activated(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+def test_a_bn_that_does_more_is_refused():
+    message = "model: '{}' is not allowed; a BN with running statistics that scales and shifts, nothing else"
+    for replace in (lambda norm: Activated(norm.num_features), lambda norm: nn.GroupNorm(1, norm.num_features)):
+        model = with_norms(build_model("tiny", 3), replace)
+        with pytest.raises(InputError, match=message.format(type(model.stem.conv_scale.bn).__name__)):
+            reparameterize(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_default_device_or_dtype_makes_no_difference(dtype, randomize):
+    model = randomize(build_model("tiny", 3)).eval()
+    expected, state = reparameterize(model).state_dict(), export_weights(model)
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            deployed = reparameterize(model)
+            load_weights(deployed, {name: value for name, value in state.items() if "num_batches" not in name})
+            load_weights(model, state)
+    finally:
+        torch.set_default_dtype(usual)
+    values = deployed.state_dict()
+    assert all(values[name].dtype == torch.float32 and values[name].device.type == "cpu" for name in expected)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_what_the_copy_keeps(randomize):
+    model = nn.ModuleDict({"net": randomize(build_model("tiny", 3)), "drop": nn.Dropout()}).eval()
+    model["drop"].train()
+    net = model["net"]
+    net.stem.requires_grad_(False)
+    net.head.requires_grad_(False)
+    net.stages[0][0].register_buffer("count", torch.tensor(3))
+    calls = []
+    net.stages[0].register_forward_hook(lambda *_: calls.append(1))
+    deployed = reparameterize(model)
+    trains = {name for name, value in deployed.named_parameters() if value.requires_grad}
+    assert not any(name.startswith(("net.stem", "net.head")) for name in trains)
+    assert "net.stages.0.0.reparam_conv.bias" in trains
+    assert deployed["drop"].training
+    assert not any(part.training for part in deployed["net"].modules())
+    assert deployed["net"].stages[0][0].count == 3
+    deployed["net"](torch.randn(1, 3, 16, 16))
+    assert calls == [1]
+
+
+def test_frozen_statistics_fold_while_the_rest_trains(randomize, relative_error):
+    model = randomize(build_model("tiny", 3).double()).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    deployed, x = reparameterize(model), torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    assert all(part.training for part in deployed.modules())
+    assert relative_error(deployed(x), model(x)) <= 1e-9
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.parametrize("activation", ["relu", "dynamic_relu_b", "dynamic_shift_max"])
+@pytest.mark.parametrize("fold", [reparameterize, copy.deepcopy])
+def test_both_forms_are_scripted(activation, fold, randomize):
+    model = fold(randomize(build_model(ModelSpec.preset("tiny", activation=activation, se="paper", k=2), 3)).eval())
+    x = torch.randn(2, 3, 16, 16)
+    assert torch.equal(torch.jit.script(model)(x), model(x))

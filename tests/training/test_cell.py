@@ -4,6 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, make_dataclass, replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ACTIVATIONS, ModelSpec
+from mobileone_core.study.factor import Factor
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Phase, Recipe, Teacher, recipe_preset
 
@@ -153,3 +155,23 @@ def test_unknown_fields_are_refused():
 def test_refused_seeds(seed):
     with pytest.raises(InputError, match="seed"):
         CellSpec(seed=seed)
+
+
+def test_numpys_numbers_name_the_same_cell():
+    recipe = Recipe(epochs=np.int64(9), lr=np.float32(0.5), phases=(Phase(1.0, np.int32(24), np.float64(0.5)),))
+    cell = CellSpec(
+        ModelSpec.preset("tiny", k=np.int64(2)), DataSpec(image_size=np.int64(24)), recipe, seed=np.uint8(3)
+    )
+    again = CellSpec.from_json(cell.to_json())
+    assert (again, again.key) == (cell, cell.key)
+    plain = Recipe(epochs=9, lr=0.5, phases=(Phase(1.0, 24, 0.5),))
+    assert cell.key == CellSpec(ModelSpec.preset("tiny", k=2), DataSpec(image_size=24), plain, seed=3).key
+    assert cell.changed({"model.k": np.int64(4)}).key == cell.changed({"model.k": 4}).key
+
+
+def test_levels_of_numpy_are_plain():
+    factor = Factor("k", "model.k", levels=tuple(np.arange(1, 4)), baseline=np.int64(1))
+    assert repr(factor.levels) == "(1, 2, 3)"
+    assert type(factor.baseline) is int
+    switch = Factor("k", settings={"off": {}, "on": {"model.k": np.int64(4)}}, baseline="off")
+    assert type(switch.settings["on"]["model.k"]) is int

@@ -19,9 +19,10 @@ _SIDES = range(SIDE)
 # t' - t of every pair of taps (t, t'), in rows and columns
 _OFFSETS = [(c - a, d - b) for a in _SIDES for b in _SIDES for c in _SIDES for d in _SIDES]
 _DOWNWARD = [(-down, -across) if down < 0 else (down, across) for down, across in _OFFSETS]
-PAIR_LAGS = torch.tensor([5 * down + across + 2 for down, across in _DOWNWARD])  # indices into _lags
-PAIR_OFFSETS = torch.tensor([5 * (down + 2) + across + 2 for down, across in _OFFSETS])  # indices into a 5x5 kernel
-DISTANCES = torch.tensor([[abs(a - b) for b in _SIDES] for a in _SIDES])  # of two taps of a line
+PAIR_LAGS = torch.tensor([5 * down + across + 2 for down, across in _DOWNWARD], device="cpu")  # indices into _lags
+# indices into a 5x5 kernel
+PAIR_OFFSETS = torch.tensor([5 * (down + 2) + across + 2 for down, across in _OFFSETS], device="cpu")
+DISTANCES = torch.tensor([[abs(a - b) for b in _SIDES] for a in _SIDES], device="cpu")  # of two taps of a line
 
 
 class Lags(PatchStatistics):

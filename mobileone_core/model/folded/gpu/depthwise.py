@@ -106,7 +106,7 @@ def _launch(kernel: Any, cut: Tiles, x: Tensor, *tensors: Tensor, sizes: Any = (
 @cache
 def _pairs(device: torch.device) -> Tensor:
     """The index in tap_sums of the product of taps t and t', for each pair: (81)."""
-    low, high = torch.triu_indices(TAPS, TAPS)
-    indices = torch.empty(TAPS, TAPS, dtype=torch.long)
-    indices[low, high] = indices[high, low] = TAPS + torch.arange(PRODUCTS)
-    return indices.flatten().to(device)
+    low, high = torch.triu_indices(TAPS, TAPS, device=device)
+    indices = torch.empty(TAPS, TAPS, dtype=torch.long, device=device)
+    indices[low, high] = indices[high, low] = TAPS + torch.arange(PRODUCTS, device=device)
+    return indices.flatten()

@@ -4,6 +4,7 @@ With z = x - shift, 0 outside the image, and 1 inside it, a tap sees p_t = z_t +
 lag less what the border takes away, that of z_t 1_t' the total less rows and columns; both are linear in the sums.
 """
 
+import itertools
 from functools import cache
 
 import torch
@@ -35,17 +36,18 @@ def dropped(tap: int, other: int) -> tuple[int, int]:
 def _inside(size: tuple[int, int], device: torch.device) -> Tensor:
     """The share of outputs whose two taps are both inside the image: (9, 9)."""
     rows, columns = (
-        torch.tensor([[length - sum(dropped(a, c)) for c in range(SIDE)] for a in range(SIDE)]).double() / length
+        torch.tensor([[length - sum(dropped(a, c)) for c in range(SIDE)] for a in range(SIDE)], device=device).double()
+        / length
         for length in size
     )
-    return torch.einsum("ac,bd->abcd", rows, columns).reshape(TAPS, TAPS).to(device)
+    return torch.einsum("ac,bd->abcd", rows, columns).reshape(TAPS, TAPS)
 
 
 @cache
 def _map(device: torch.device) -> Tensor:
     """The matrix (162, 54) from the kernel's sums to those of z_t z_t', then of z_t 1_t'."""
-    table = torch.zeros(2, SIDE, SIDE, SIDE, SIDE, SUMS, dtype=torch.float64)
-    for a, b, c, d in torch.cartesian_prod(*[torch.arange(SIDE)] * 4).tolist():
+    table = torch.zeros(2, SIDE, SIDE, SIDE, SIDE, SUMS, dtype=torch.float64, device="cpu")
+    for a, b, c, d in itertools.product(range(SIDE), repeat=4):
         _add_products(table[0, a, b, c, d], a, b, c, d)
         _add_means(table[1, a, b, c, d], dropped(a, c), dropped(b, d))
     return table.view(-1, SUMS).to(device)
