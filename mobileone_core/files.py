@@ -14,11 +14,15 @@ from mobileone_core.errors import InputError
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file atomically: after an interruption or a power loss it is the old file or the new one.
 
-    write gets the path of a temporary file in the same directory, which is then flushed and renamed to path.
+    write gets the path of a temporary file in the same directory, which is then flushed and renamed to path. Its mode
+    is an ordinary file's, as the umask has it.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # threads and containers may share a pid
     try:
+        aside.touch()
+        ordinary = aside.stat().st_mode
         write(aside)
+        aside.chmod(aside.stat().st_mode | ordinary)  # safetensors writes for the owner alone
         flush(aside)
         aside.replace(path)
         with contextlib.suppress(OSError):  # not every file system can flush a directory

@@ -48,6 +48,16 @@ def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path, monkeypatch, e
     assert {item.name: item.read_text() for item in tmp_path.iterdir()} == {"file": "old"}
 
 
+def test_a_file_that_its_writer_keeps_private_becomes_an_ordinary_one(tmp_path):
+    def write(aside):
+        aside.unlink()
+        aside.touch(0o600)
+
+    (tmp_path / "ordinary").touch()
+    write_whole(tmp_path / "file", write)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
 def test_a_file_system_that_cannot_flush_directories_is_written_to(tmp_path, monkeypatch):
     fsync, directory = os.fsync, tmp_path.stat().st_ino
 

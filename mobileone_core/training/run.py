@@ -15,6 +15,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
+from torch import nn
 
 from mobileone_core.data.epochs import Share
 from mobileone_core.data.loaders import LoaderOptions, Loaders
@@ -88,7 +89,8 @@ def train_cell(  # noqa: PLR0913
 ) -> CellResult:
     """Train a cell, resuming from directory/last.ckpt if it exists, and test its final weights once.
 
-    Writes directory/weights.safetensors; deleting last.ckpt is left to the caller.
+    Writes directory/weights.safetensors, and weights_raw.safetensors if the recipe averages weights; deleting last.ckpt
+    is left to the caller.
 
     Args:
         spec: what to train.
@@ -99,7 +101,7 @@ def train_cell(  # noqa: PLR0913
         teachers: weight file of each of the recipe's teachers; for one trained first its weights.safetensors.
 
     Returns:
-        Final metrics (accuracies are fractions, times seconds) and the file of the weights.
+        Final metrics (accuracies are fractions, times seconds) and the files of the weights.
 
     Raises:
         InputError: a device, data, a teacher or a checkpoint cannot be used.
@@ -119,11 +121,16 @@ def train_cell(  # noqa: PLR0913
     recorder = EpochRecorder(path, observer, history)
     with other_ranks(execution.processes, device, directory, _train_other_rank, (job,)):
         module = train_rank(job, device, recorder)
-    weights = directory / "weights.safetensors"
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.final.state_dict().items()}
     card = model_card(spec, data_root)
-    write_whole(weights, lambda temporary: save_file(state, temporary, card.metadata()))
-    return CellResult(_final_metrics(recorder.history, module.results), weights, card.content())
+
+    def save(name: str, network: nn.Module) -> Path:
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        write_whole(directory / name, lambda temporary: save_file(state, temporary, card.metadata()))
+        return directory / name
+
+    raw = None if module.averaged is None else save("weights_raw.safetensors", module.network)
+    weights = save("weights.safetensors", module.final)
+    return CellResult(_final_metrics(recorder.history, module.results), weights, card.content(), raw)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A whole cell: what it reports, does, refuses and learns. test_oracle.py has its numbers."""
 
 import math
+import os
 import shutil
 import signal
 from dataclasses import replace
@@ -18,6 +19,7 @@ from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training import run
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.evaluate import read_network
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
@@ -70,6 +72,26 @@ def test_without_an_average_the_raw_weights_are_kept(train, tmp_path):
     kept = load_file(result.weights)
     assert state.keys() == {f"network.{name}" for name in kept}
     assert all(torch.equal(state[f"network.{name}"], value) for name, value in kept.items())
+    assert result.raw_weights is None
+    assert oct((tmp_path / "cell" / "weights.safetensors").stat().st_mode & 0o777) == oct(0o666 & ~umask())
+
+
+def umask():
+    before = os.umask(0)
+    os.umask(before)
+    return before
+
+
+def test_averaged_and_raw_weights_are_kept_and_those_of_a_checkpoint_are_chosen(train, cell, tmp_path):
+    result, checkpoint = train(), tmp_path / "cell" / "last.ckpt"
+    assert result.raw_weights == tmp_path / "cell" / "weights_raw.safetensors"
+    kept, raw = load_file(result.weights), load_file(result.raw_weights)
+    assert not torch.equal(kept["head.fc.weight"], raw["head.fc.weight"])
+    lines = []
+    for which, name, state in (("auto", "averaged", kept), ("ema", "averaged", kept), ("model", "network", raw)):
+        network = read_network(cell.model, 10, checkpoint, which=which, say=lines.append)
+        assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+        assert f"weights state_dict/{name} of {checkpoint}, which also holds" in lines[-1]
 
 
 def test_seeds_differ(train, cell):

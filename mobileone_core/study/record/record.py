@@ -66,7 +66,8 @@ class RunWriter:
         self.save_text("cell.json", json.dumps(spec, indent=2) + "\n")
         if result.card:
             self.save_text(CARD, json.dumps(result.card, indent=2) + "\n")
-        self.client.log_artifact(self.run_id, str(result.weights))
+        for path in filter(None, (result.weights, result.raw_weights)):
+            self.client.log_artifact(self.run_id, str(path))
 
     def log_entry(self, comparison: PlannedComparison, result: EntryResult) -> None:
         """Log the metrics of an entry, all its samples (samples.json) and the whole comparison (comparison.json)."""
