@@ -161,5 +161,8 @@ TEXTS: Mapping[str, Callable[[Any], str]] = {
     "phases": _phases_text,
     "teachers": _teachers_text,
     "weight_decay_end": lambda end: "constant weight decay" if end is None else f"weight decay annealed to {end:g}",
+    "init": lambda digest: f"initial weights {digest}" if digest else "random initial weights",
+    "head_lr_factor": lambda factor: f"learning rate of the head times {factor:g}",
+    "frozen_stages": lambda count: f"stem and first {count} stages frozen" if count else "all stages trained",
     "ema_decay": lambda decay: f"averaged weights (EMA {decay:g})" if decay else "last weights",
 }

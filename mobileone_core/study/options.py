@@ -13,7 +13,6 @@ from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level, level_text
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import MULTIPLES
-from mobileone_core.training.recipe import Teacher
 
 ROUNDING = {"width": "rounded to a multiple of 8", "depth": "at least one block per stage"}
 Option = tuple[str, Any, Any, str]  # name, type, default, help text
@@ -25,7 +24,7 @@ class PlanRequest:
 
     plan: Plan
     data_root: Path | None = None
-    teachers: Mapping[Teacher, Path] = field(default_factory=dict)  # weight files
+    weights: Mapping[str, Path] = field(default_factory=dict)  # weight files by digest
 
 
 class StudyOptions(ABC):

@@ -1,7 +1,7 @@
 """Where the cells of a trained study start: a variant, a recipe by name, what the study changes, and their options."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from mobileone_core.study.options import (
     spec_options,
 )
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.weight_files import read_teachers, read_weight_file
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import (
     FITTED,
@@ -32,7 +33,6 @@ from mobileone_core.training.recipe import (
     Teacher,
     paper_phases,
     recipe_preset,
-    weights_digest,
 )
 from mobileone_core.training.tasks import task_spec
 
@@ -76,20 +76,6 @@ def phases_preset(name: Phases, image_size: int) -> tuple[Phase, ...]:
     """Progressive learning by name: "paper" for the paper's phases at a resolution, or "none"."""
     require(name in ("none", "paper"), "phases", name, "none or paper")
     return paper_phases(image_size) if name == "paper" else ()
-
-
-def read_teachers(texts: Sequence[str]) -> tuple[tuple[Teacher, ...], dict[Teacher, Path]]:
-    """Teachers typed as NAME or NAME=FILE, and their weight files. Raises InputError if a file does not exist."""
-    files: dict[Teacher, Path] = {}
-    teachers = []
-    for text in texts:
-        network, _, file = text.partition("=")
-        path = Path(file).expanduser().absolute()
-        require(not file or path.is_file(), "teachers", text, "NAME, or NAME=FILE with a file of weights")
-        teachers.append(Teacher(network, weights_digest(path) if file else ""))
-        if file:
-            files[teachers[-1]] = path
-    return tuple(teachers), files
 
 
 class TrainingOptions(StudyOptions):
@@ -141,12 +127,16 @@ class TrainingOptions(StudyOptions):
         sizes = [item.name for item in self.study.factors if "data.image_size" in item.fields]
         fits = not sizes or presets.image_size is None
         require(fits, "image_size", presets.image_size, f"--{' --'.join(sizes)} sets it")
-        base, files = self._base(presets), dict[Teacher, Path]()
+        base, workspace = self._base(presets), line.running.workspace
         changes = changed_options(line.training, _recipe_by_name(base))
         if "phases" in changes:
             changes["phases"] = phases_preset(changes["phases"], base.data.image_size)
+        files = dict[str, Path]()
         if "teachers" in changes:
-            changes["teachers"], files = read_teachers(changes["teachers"])
+            changes["teachers"], files = read_teachers(changes["teachers"], workspace)
+        if "init" in changes:
+            changes["init"], more = read_weight_file("init", changes["init"], workspace)
+            files |= more
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
         recipe = self._recipe(presets, base.data)
         fields = {"variant": self._variant(presets), "data": presets.data, "recipe": recipe}

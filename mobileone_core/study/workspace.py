@@ -8,7 +8,6 @@ from pathlib import Path
 from mobileone_core.errors import InputError, require
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed
-from mobileone_core.training.recipe import Teacher
 
 SQLITE = "sqlite:///"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # supported by MLflow
@@ -92,13 +91,13 @@ class Engine:
 
 @dataclass(frozen=True)
 class Setup:
-    """Where and how a run works: workspace, worker processes, execution, data directory, teachers' weight files."""
+    """Where and how a run works: workspace, worker processes, execution, data directory, weight files."""
 
     workspace: Workspace
     workers: int = 1  # processes
     execution: Execution = field(default_factory=Execution)
     data_root: Path | None = None  # directory of the data set
-    teachers: Mapping[Teacher, Path] = field(default_factory=dict)  # weight files
+    weights: Mapping[str, Path] = field(default_factory=dict)  # files of teachers and initial weights, by digest
     engine: Engine = field(default_factory=Engine)
 
     def __post_init__(self) -> None:

@@ -45,6 +45,8 @@ class CellSpec:
         require_choice("data", self.data.name, task.data_sets)
         fits = task.can_distil or not self.recipe.teachers
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
+        stages, frozen = len(self.model.depths), self.recipe.frozen_stages
+        require(frozen <= stages, "frozen_stages", frozen, f"at most the network's stages, {stages}")
 
     def changed(self, changes: Mapping[str, Any]) -> "CellSpec":
         """A copy with other fields, named like model.k; model.width and model.depth multiply the widths and depths.
@@ -105,9 +107,10 @@ class CellSpec:
 
 
 def teacher_cell(student: CellSpec, teacher: Teacher) -> CellSpec:
-    """The cell that trains a student's teacher: same data, seed and recipe, without teachers. Raises InputError."""
+    """The cell that trains a student's teacher: same data, seed and recipe, from scratch. Raises InputError."""
     require(not teacher.weights, "teachers", teacher.network, "its weights come from a file: there is nothing to train")
-    return replace(student, model=teacher_model(student, teacher), recipe=student.recipe.changed(teachers=()))
+    recipe = student.recipe.changed(teachers=(), init="", head_lr_factor=1.0)
+    return replace(student, model=teacher_model(student, teacher), recipe=recipe)
 
 
 def teacher_model(student: CellSpec, teacher: Teacher) -> ModelSpec:

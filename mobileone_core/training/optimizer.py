@@ -15,18 +15,23 @@ from mobileone_core.training.recipe import Recipe
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
-    """Split the trainable parameters into up to two groups: with weight decay and without.
+    """Split the trainable parameters into groups: with weight decay and without, those of the head last.
 
     Biases and normalization parameters (tensors of at most one axis) are not decayed unless
-    recipe.decay_norm_and_bias. A group's key "decay" says whether the schedule's weight decay applies to it.
+    recipe.decay_norm_and_bias. A group's key "decay" says whether the schedule's weight decay applies to it; "factor"
+    multiplies the learning rate of the head, which has groups of its own if recipe.head_lr_factor is not 1.
     """
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for parameter in network.parameters():
+    factor = recipe.head_lr_factor
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    groups |= {} if factor == 1 else {(factor, True): [], (factor, False): []}
+    for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups[parameter.ndim > 1 or recipe.decay_norm_and_bias].append(parameter)
+            decays = parameter.ndim > 1 or recipe.decay_norm_and_bias
+            groups[factor if name.startswith("head.") else 1.0, decays].append(parameter)
     return [
         {"params": parameters, "decay": decay, "weight_decay": recipe.weight_decay * decay}
-        for decay, parameters in groups.items()
+        | ({} if factor == 1 else {"factor": factor})
+        for (factor, decay), parameters in groups.items()
         if parameters
     ]
 
@@ -44,7 +49,7 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> optim.Optimizer:
 def schedule(optimizer: optim.Optimizer, recipe: Recipe, progress: float) -> None:
     """Set the learning rate and weight decay of every parameter group for the next step."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, progress)
+        group["lr"] = learning_rate(recipe, progress) * group.get("factor", 1.0)
         group["weight_decay"] = weight_decay(recipe, progress) if group["decay"] else 0.0
 
 

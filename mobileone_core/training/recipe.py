@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from mobileone_core.files import sha256
 from mobileone_core.model.spec import PRESETS
 
 LIBRARIES = ("timm", "torchvision")
+DIGEST = "the first 16 hex digits of a file's SHA-256"
 PROGRESSIVE_VARIANTS = ("s2", "s3", "s4")
 FITTED = "fitted"  # the recipe that is fitted to the number of training images
 MIN_STEPS = 100
@@ -75,11 +77,9 @@ class Teacher:
         is_network = isinstance(self.network, str) and (self.network in PRESETS or bool(self.library and self.name))
         allowed = f"a variant ({', '.join(PRESETS)}), timm:NAME or torchvision:NAME"
         require(is_network, "teachers", self.network, allowed)
-        is_digest = isinstance(self.weights, str) and re.fullmatch(r"[0-9a-f]{16}", self.weights) is not None
-        allowed = "the first 16 hex digits of a file's SHA-256"
-        require(is_digest or self.weights == "", "teachers", self.weights, allowed)
+        require(is_digest(self.weights) or self.weights == "", "teachers", self.weights, DIGEST)
         allowed = "it needs a file of weights: only a variant is trained first"
-        require(is_digest or not self.library, "teachers", self.network, allowed)
+        require(is_digest(self.weights) or not self.library, "teachers", self.network, allowed)
 
     @property
     def library(self) -> str:
@@ -94,8 +94,13 @@ class Teacher:
 
 
 def weights_digest(path: Path) -> str:
-    """A weight file's identity in Teacher.weights: the first 16 hex digits of its SHA-256."""
+    """A weight file's identity in a recipe (Teacher.weights, init): the first 16 hex digits of its SHA-256."""
     return sha256(path)[:16]
+
+
+def is_digest(value: object) -> bool:
+    """Whether a value identifies a weight file."""
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16}", value) is not None
 
 
 @dataclass(frozen=True)
@@ -134,11 +139,22 @@ class Recipe:
     )
     temperature: float = option(4.0, "Softens the logits of teachers and student.", POSITIVE)
     hard_label_weight: float = option(0.5, "Share of the labels in the loss; the rest is the teachers'.", FRACTION)
+    init: str = option(
+        "",
+        "Weights to start from: a file of any layout, a finished run's id, or apple:s0 to apple:s4, the released ones. "
+        "For another number of classes the head is new.",
+        lambda field, value: require(is_digest(value) or value == "", field, value, DIGEST),
+    )
+    head_lr_factor: float = option(1.0, "Learning rate of the head, as a multiple of the rest's.", POSITIVE)
+    frozen_stages: int = option(
+        0, "With init: stages that are not trained, and the stem with them.", partial(require_integer, at_least=0)
+    )
 
     def changed(self, **changes: Any) -> "Recipe":
-        """A copy with other fields; teachers=() also resets the fields of distillation to their defaults."""
-        if changes.get("teachers") == ():
-            changes = {name: getattr(Recipe, name) for name in ("temperature", "hard_label_weight")} | changes
+        """A copy with other fields; teachers=() also resets the fields of distillation, init="" frozen_stages."""
+        resets = ["temperature", "hard_label_weight"] if changes.get("teachers") == () else []
+        resets += ["frozen_stages"] if changes.get("init") == "" else []
+        changes = {name: getattr(Recipe, name) for name in resets} | changes
         return replace(self, **changes)
 
     def steps_per_epoch(self, images: int) -> int:
@@ -171,6 +187,7 @@ class Recipe:
         require(fits, "warmup_epochs", self.warmup_epochs, allowed)
         fits = self.optimizer == "sgd" and self.momentum > 0
         require(fits or not self.nesterov, "nesterov", self.nesterov, "it is for sgd with a momentum above 0")
+        require(bool(self.init) or not self.frozen_stages, "frozen_stages", self.frozen_stages, "0 without init")
         ends = [phase.until for phase in self.phases]
         rising = ends == sorted(set(ends)) and (not ends or ends[-1] == 1)
         require(rising, "phases", ends, "rising ends, the last of them 1")

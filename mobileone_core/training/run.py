@@ -27,6 +27,7 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
 from mobileone_core.training.execution import Execution, resolve_device
+from mobileone_core.training.fine_tuning import freeze_stages, load_initial
 from mobileone_core.training.model_card import model_card
 from mobileone_core.training.module import CellModule, EpochBatches
 from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
@@ -86,6 +87,7 @@ def train_cell(  # noqa: PLR0913
     directory: Path,
     observer: Observer,
     teachers: Mapping[Teacher, Path] = MappingProxyType({}),
+    init: Path | None = None,
 ) -> CellResult:
     """Train a cell, resuming from directory/last.ckpt if it exists, and test its final weights once.
 
@@ -99,6 +101,7 @@ def train_cell(  # noqa: PLR0913
         directory: where checkpoint and weights are written.
         observer: receives every epoch and may stop the cell.
         teachers: weight file of each of the recipe's teachers; for one trained first its weights.safetensors.
+        init: the weight file that the recipe's init identifies.
 
     Returns:
         Final metrics (accuracies are fractions, times seconds) and the files of the weights.
@@ -117,7 +120,7 @@ def train_cell(  # noqa: PLR0913
     if history:
         observer.resumed(history)
     directory.mkdir(parents=True, exist_ok=True)
-    job = CellJob(spec, execution, data_root, directory, path if history else None, dict(teachers))
+    job = CellJob(spec, execution, data_root, directory, path if history else None, dict(teachers), init)
     recorder = EpochRecorder(path, observer, history)
     with other_ranks(execution.processes, device, directory, _train_other_rank, (job,)):
         module = train_rank(job, device, recorder)
@@ -143,6 +146,7 @@ class CellJob:
     directory: Path
     checkpoint: Path | None
     teachers: Mapping[Teacher, Path]
+    init: Path | None = None
 
 
 def _train_other_rank(rank: int, device: torch.device, job: CellJob) -> None:
@@ -159,7 +163,7 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
     data = recipe.batch_size, recipe.augmentation, recipe.phases
     options = LoaderOptions(*data, device, workers=execution.threads, share=Share(rank, execution.processes))
     with task.open_data(job.data_root, options) as loaders, quiet():
-        module = _build_module(task, execution, teachers, steps=len(loaders.train))
+        module = _build_module(task, job, teachers, steps=len(loaders.train))
         trainer = _build_trainer(recipe, device, recorder, job.directory)
         train = EpochBatches(loaders.train, module, recipe.epochs)
         trainer.fit(module, train, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
@@ -170,13 +174,16 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
     return module
 
 
-def _build_module(task: Task, execution: Execution, teachers: Teachers | None, steps: int) -> CellModule:
-    """The cell's module with the initial weights of its seed; steps is the number of batches per epoch."""
-    recipe = task.spec.recipe
+def _build_module(task: Task, job: CellJob, teachers: Teachers | None, steps: int) -> CellModule:
+    """The cell's module with the initial weights of its seed or file; steps is the number of batches per epoch."""
+    recipe, execution = task.spec.recipe, job.execution
     if recipe.ema_decay:
         warn_if_horizon_is_long(recipe.ema_decay, recipe.epochs * steps)
     torch.manual_seed(derive_seed(task.spec.seed, "init"))
     network = set_sync_batchnorm(task.build_network(execution.blocks), execution.sync_batchnorm)
+    if job.checkpoint is None:
+        load_initial(network, recipe, job.init)
+    freeze_stages(network, recipe.frozen_stages)
     module = CellModule(task, network, steps=steps, layout=execution.memory_format, teachers=teachers)
     if execution.compile:
         module.network.compile()

@@ -258,7 +258,7 @@ def test_teachers_are_variants_or_files_known_by_content(tmp_path):
     command = parse(study, ["--teachers", f"timm:resnet18={file}", "s1"])
     named = Teacher("timm:resnet18", digest)
     assert command.request.plan.base.recipe.teachers == (named, Teacher("s1"))
-    assert command.request.teachers == {named: file}
+    assert command.request.weights == {digest: file}
     assert len(command.request.plan.teachers) == study.seeds
 
 

@@ -67,7 +67,7 @@ def cell():
 def train(tmp_path):
     """train("name of a directory", observer=..., execution=..., spec=..., **changes of the recipe) -> CellResult."""
 
-    def run(directory="cell", observer=None, execution=None, spec=CELL, files=None, **changes):
+    def run(directory="cell", observer=None, execution=None, spec=CELL, files=None, *, start=None, **changes):
         return train_cell(
             replace(spec, recipe=replace(spec.recipe, **changes)),
             execution=execution or Execution("cpu"),
@@ -75,6 +75,7 @@ def train(tmp_path):
             directory=tmp_path / directory,
             observer=observer or Memory(),
             teachers=files or {},
+            init=start,
         )
 
     threads = torch.get_num_threads()

@@ -68,7 +68,7 @@ def run(command: Command) -> int:
         if not (name == "folder" or DATA_SETS[name].in_memory):
             print("\n".join(short_lines(read_splits(name, request.data_root))))
     engine = Engine(preload=plan.preload)
-    setup = Setup(workspace, command.workers, command.execution, request.data_root, request.teachers, engine)
+    setup = Setup(workspace, command.workers, command.execution, request.data_root, request.weights, engine)
     if running.join:
         return _report(plan, running, join(plan, setup, _display(plan)))
     plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)

@@ -104,6 +104,7 @@ class Attempt:
             directory=self.job.workspace.checkpoints(self.job.queue, cell.key),
             observer=self,
             teachers={teacher: self._weights(cell, teacher) for teacher in cell.spec.recipe.teachers},
+            **({"init": self.job.setup.weights.get(cell.spec.recipe.init)} if cell.spec.recipe.init else {}),
         )
         value = result.metrics.get(self.metric)
         if value is None or not math.isfinite(value):
@@ -143,10 +144,10 @@ class Attempt:
     def _weights(self, cell: PlannedCell, teacher: Teacher) -> Path:
         """Path of a teacher's weights: the file given on this machine, or the artifact of the teacher's own run."""
         if teacher.weights:
-            if teacher not in self.job.setup.teachers:
+            if teacher.weights not in self.job.setup.weights:
                 named = f"{teacher.network}={teacher.weights}"
                 raise InputError.of("teachers", named, "on this machine no file with these weights is named")
-            return self.job.setup.teachers[teacher]
+            return self.job.setup.weights[teacher.weights]
         key = teacher_cell(cell.spec, teacher).key
         run = next((trial.runs[0] for trial in self.queue.trials("COMPLETE") if trial.key == key), None)
         if run is None:

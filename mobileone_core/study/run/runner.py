@@ -173,15 +173,18 @@ class StudyRun:
         return cell_states(self.job.workspace, self.plan)
 
     def _prepare(self, pool: WorkerPool) -> None:
-        """Queue what is missing, and check that this machine can run a sample cell per (precision, teachers) pair."""
+        """Queue what is missing; check that this machine can run a sample cell per precision, teachers and init."""
         if self.job.cells is not None:
             from mobileone_core.study.run.planner import plan_cells
 
             self._note(*plan_cells(self.plan, self.job.workspace, self.job.setup.engine.timing))
         if self.job.setup.engine.train == TRAIN:
             specs = [cell.spec for cell in (*self.plan.teachers, *self.plan.cells)]
-            samples = {(spec.recipe.precision, spec.recipe.teachers): spec for spec in reversed(specs)}
-            pool.check(list(samples.values()))
+            samples = {}
+            for spec in reversed(specs):
+                recipe = spec.recipe
+                samples[recipe.precision, recipe.teachers, recipe.init, spec.model if recipe.init else None] = spec
+            self._note(*pool.check(list(samples.values())))
 
     def _work(self, pool: WorkerPool) -> None:
         states = self._read()

@@ -57,21 +57,28 @@ def work(job: Job, index: int, sender: Connection) -> None:
 
 
 def probe(job: Job, cells: Sequence[CellSpec], sender: Connection) -> None:
-    """Check that cells can run here: the device, its precision, and the teachers' files. Sends the error, or ""."""
+    """Check that cells can run here: device, precision and weight files. Sends the error, or a list of notes."""
     from mobileone_core.training.distillation import load_teachers
+    from mobileone_core.training.fine_tuning import load_initial
+    from mobileone_core.training.tasks.task import build_task
 
+    notes = list[str]()
     try:
         for cell in cells:
             resolve_device(_with_device(job.setup.execution, 0), cell.recipe.precision)
             from_files = tuple(teacher for teacher in cell.recipe.teachers if teacher.weights)
-            load_teachers(replace(cell, recipe=cell.recipe.changed(teachers=from_files)), job.setup.teachers)
-        _send(sender, "")
+            files = {teacher: path for teacher in from_files if (path := job.setup.weights.get(teacher.weights))}
+            load_teachers(replace(cell, recipe=cell.recipe.changed(teachers=from_files)), files)
+            if cell.recipe.init:
+                network = build_task(cell).build_network()
+                notes.append(f"init: {load_initial(network, cell.recipe, job.setup.weights.get(cell.recipe.init))}")
+        _send(sender, list(dict.fromkeys(notes)))
     except Exception as error:
         _send(sender, one_line(error))
 
 
-def _send(sender: Connection, line: str) -> None:
-    """Send a line to the parent process, unless Ctrl-C has ended it."""
+def _send(sender: Connection, line: str | list[str]) -> None:
+    """Send a line or lines to the parent process, unless Ctrl-C has ended it."""
     with contextlib.suppress(ConnectionError):
         sender.send(line)
 

@@ -53,14 +53,17 @@ class WorkerPool:
         sender.close()
         return receiver
 
-    def check(self, cells: Sequence[CellSpec]) -> None:
-        """Raise InputError if one of the cells cannot run on this machine. Checks in a process of its own."""
+    def check(self, cells: Sequence[CellSpec]) -> list[str]:
+        """Notes on what the cells start from; raises InputError if one cannot run here. A process of its own checks."""
         from mobileone_core.study.run.worker import probe
 
         receiver = self._launch(probe, cells)
         with contextlib.suppress(EOFError):
-            if message := receiver.recv():
-                raise InputError(message)
+            answer = receiver.recv()
+            if isinstance(answer, str):
+                raise InputError(answer)
+            return list(answer)
+        return []
 
     def wait(self, seconds: float) -> None:
         """Wait until a worker ends, or until the time is over."""

@@ -76,7 +76,7 @@ def test_weights_of_a_file_are_passed_on_and_asked_for_where_they_are_missing(da
     assert all(word in failed.error for word in ("teachers", f"timm:resnet18={HASH}", "no file"))
     path = tmp_path / "weights"
     path.write_text(HASH)
-    setup = Setup(workspace, execution=Execution("cpu"), teachers={teacher: path}, engine=FAST)
+    setup = Setup(workspace, execution=Execution("cpu"), weights={HASH: path}, engine=FAST)
     assert run_study(plan, setup, Lines()).is_complete
     assert_exactly_once(plan, workspace)
 

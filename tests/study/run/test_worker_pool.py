@@ -93,7 +93,7 @@ def test_a_teachers_file_is_tried_before_any_cell(teacher, workspace):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("no weights")
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    setup = Setup(workspace, execution=Execution("cpu"), teachers={teacher: file})
+    setup = Setup(workspace, execution=Execution("cpu"), weights={"0" * 16: file})
     worker.probe(Job(setup, "study"), [CellSpec(recipe=Recipe(teachers=(teacher,)))], sender)
     assert receiver.recv().startswith("teachers: ")
 
