@@ -105,6 +105,11 @@ def export_weights(model: MobileOne, layout: Layout = "own") -> State:
         layout: "own", "apple" (the authors' code) or "timm". Our layout equals timm's where timm has the layer.
 
     Raises InputError if the other code cannot represent the network.
+
+    >>> from mobileone_core.model.network import build_model
+    >>> state = export_weights(build_model("tiny", num_classes=10), layout="apple")
+    >>> state["linear.weight"].shape
+    torch.Size([10, 128])
     """
     require_representable(model.spec, model.deployed, layout)
     return {rename(name, layout): value.detach().clone() for name, value in model.state_dict().items()}

@@ -127,15 +127,15 @@ class TrainingOptions(StudyOptions):
         sizes = [item.name for item in self.study.factors if "data.image_size" in item.fields]
         fits = not sizes or presets.image_size is None
         require(fits, "image_size", presets.image_size, f"--{' --'.join(sizes)} sets it")
-        base, workspace = self._base(presets), line.running.workspace
+        base, run_weights = self._base(presets), line.running.run_weights
         changes = changed_options(line.training, _recipe_by_name(base))
         if "phases" in changes:
             changes["phases"] = phases_preset(changes["phases"], base.data.image_size)
         files = dict[str, Path]()
         if "teachers" in changes:
-            changes["teachers"], files = read_teachers(changes["teachers"], workspace)
+            changes["teachers"], files = read_teachers(changes["teachers"], run_weights)
         if "init" in changes:
-            changes["init"], more = read_weight_file("init", changes["init"], workspace)
+            changes["init"], more = read_weight_file("init", changes["init"], run_weights)
             files |= more
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
         recipe = self._recipe(presets, base.data)

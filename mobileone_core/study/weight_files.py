@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -10,29 +10,29 @@ from urllib.request import urlopen
 
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.files import saved_text, sha256, write_content, write_whole
-from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.recipe import Teacher, weights_digest
 
 RELEASED = ("s0", "s1", "s2", "s3", "s4")
 URL = "https://docs-assets.developer.apple.com/ml-research/datasets/mobileone/mobileone_{}_unfused.pth.tar"
+RunWeights = Callable[[str], Path]
 TIMEOUT = 30  # seconds without an answer
 
 
-def read_teachers(texts: Sequence[str], workspace: Workspace) -> tuple[tuple[Teacher, ...], dict[str, Path]]:
+def read_teachers(texts: Sequence[str], run_weights: RunWeights) -> tuple[tuple[Teacher, ...], dict[str, Path]]:
     """Teachers typed as NAME or NAME=FILE, and their weight files by digest. Raises InputError."""
     teachers, files = [], dict[str, Path]()
     for text in texts:
         network, _, file = text.partition("=")
-        digest, found = read_weight_file("teachers", file, workspace)
+        digest, found = read_weight_file("teachers", file, run_weights)
         teachers.append(Teacher(network, digest))
         files |= found
     return tuple(teachers), files
 
 
-def read_weight_file(field: str, text: str, workspace: Workspace) -> tuple[str, dict[str, Path]]:
+def read_weight_file(field: str, text: str, run_weights: RunWeights) -> tuple[str, dict[str, Path]]:
     """The digest of a weight file, and its path by digest; neither for an empty text. Raises InputError.
 
-    text is a path, apple:s0 to apple:s4, or the id of a finished run of the workspace, or the beginning of one.
+    text is a path, apple:s0 to apple:s4, or a finished run's id or its beginning, whose file run_weights returns.
     """
     if not text:
         return "", {}
@@ -40,18 +40,12 @@ def read_weight_file(field: str, text: str, workspace: Workspace) -> tuple[str, 
     if text.startswith("apple:"):
         path = released_weights(field, text.removeprefix("apple:"))
     elif not path.is_file():
-        path = _run_weights(field, text, workspace)
+        try:
+            path = run_weights(text)
+        except InputError as error:
+            raise InputError.of(field, text, f"a weight file, apple:s0 to apple:s4 or a run ({error})") from error
     digest = weights_digest(path)
     return digest, {digest: path}
-
-
-def _run_weights(field: str, run: str, workspace: Workspace) -> Path:
-    from mobileone_core.study.record.reading import read_run
-
-    try:
-        return read_run(workspace.tracking, run, workspace.runs / "init" / run).weights
-    except InputError as error:
-        raise InputError.of(field, run, f"a weight file, apple:s0 to apple:s4 or a run ({error})") from error
 
 
 def released_weights(field: str, variant: str) -> Path:

@@ -124,16 +124,20 @@ def train_cell(  # noqa: PLR0913
     recorder = EpochRecorder(path, observer, history)
     with other_ranks(execution.processes, device, directory, _train_other_rank, (job,)):
         module = train_rank(job, device, recorder)
-    card = model_card(spec, data_root)
+    return CellResult(_final_metrics(recorder.history, module.results), *_save_weights(module, job))
+
+
+def _save_weights(module: CellModule, job: "CellJob") -> tuple[Path, dict[str, Any], Path | None]:
+    """Write the final weights, and the raw ones if those are averaged: file, card, file."""
+    card = model_card(job.spec, job.data_root)
 
     def save(name: str, network: nn.Module) -> Path:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        write_whole(directory / name, lambda temporary: save_file(state, temporary, card.metadata()))
-        return directory / name
+        write_whole(job.directory / name, lambda temporary: save_file(state, temporary, card.metadata()))
+        return job.directory / name
 
     raw = None if module.averaged is None else save("weights_raw.safetensors", module.network)
-    weights = save("weights.safetensors", module.final)
-    return CellResult(_final_metrics(recorder.history, module.results), weights, card.content(), raw)
+    return save("weights.safetensors", module.final), card.content(), raw
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def test_frozen_stages_stay_bit_by_bit_and_the_rest_trains(train, source, blocks
         frozen = [name for name in state if name.startswith(("stem.", "stages.0."))]
         assert all(torch.equal(kept[name], state[name]) for name in frozen)
         trained = [name for name in state if name.startswith("stages.1.")]
-        assert not any(torch.equal(kept[name], state[name]) for name in trained if not name.endswith("eps"))
+        assert not any(torch.equal(kept[name], state[name]) for name in trained)
         assert kept["head.fc.weight"].shape == (10, 12)
 
 
@@ -98,9 +98,7 @@ def test_the_heads_learning_rate_is_a_multiple(cell):
     rates = {id(value): group["lr"] for group in optimizer.param_groups for value in group["params"]}
     assert {rates[id(value)] for value in network.head.parameters()} == {2.5}
     assert {rates[id(value)] for name, value in network.named_parameters() if "head." not in name} == {0.25}
-    assert [len(group) for group in build_optimizer(network, Recipe()).param_groups] == [
-        len(optimizer.param_groups[0]) - 1
-    ] * 2
+    assert not any("factor" in group for group in build_optimizer(network, Recipe()).param_groups)
 
 
 def test_bad_fields_and_keys():

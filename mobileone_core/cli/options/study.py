@@ -30,6 +30,12 @@ class RunOptions(WorkspaceOptions):
     reports: Directory = None
     """Report; reports/ of this workspace for the default study, else reports/ in the runs directory."""
 
+    def run_weights(self, run: str) -> Path:
+        """The weight file of a finished run, by its id or the beginning of it. Raises InputError."""
+        from mobileone_core.study.record.reading import read_run
+
+        return read_run(self.workspace.tracking, run, self.workspace.runs / "init" / run).weights
+
 
 @dataclass(frozen=True)
 class TrainingRunOptions(RunOptions):
