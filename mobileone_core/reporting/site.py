@@ -6,8 +6,7 @@ Pages are templates/ filled with the documents that every renderer takes; figure
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -116,21 +115,17 @@ def deviations(plan: Plan) -> Table | None:
     if not isinstance(plan, GridPlan):
         return None
     varied = {name for factor in plan.study.factors for name in factor.set_fields}
-    paper, recipe, data = Recipe(), plan.base.recipe, plan.base.data
+    data = plan.base.data
     rows: list[tuple[str, ...]] = []
     if not re.fullmatch(r"s[0-4]", plan.study.variant):
         rows.append(("network", plan.study.variant, "s0 to s4"))
     if data.name != "imagenet":
         rows.append(("data", f"{data.name} at {data.image_size} px", "imagenet at 224 px"))
-    for name, value in _plain(recipe).items():
-        if value != (theirs := _plain(paper)[name]) and f"recipe.{name}" not in varied:
+    for name, theirs in vars(Recipe()).items():
+        if (value := getattr(plan.base.recipe, name)) != theirs and f"recipe.{name}" not in varied:
             rows.append((name.replace("_", " "), *(_value_text(name, item) for item in (value, theirs))))
     heads = (Column("what", is_text=True), Column("here", is_text=True), Column("paper", is_text=True))
     return Table(heads, tuple(rows)) if rows else None
-
-
-def _plain(recipe: Recipe) -> Mapping[str, Any]:
-    return {name: getattr(recipe, name) for name in asdict(recipe)}
 
 
 def _value_text(name: str, value: Any) -> str:

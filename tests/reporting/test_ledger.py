@@ -115,6 +115,7 @@ def elsewhere(plan, rows):
         changed = [
             replace(
                 row,
+                run_id=f"again-{row.run_id}",
                 metrics=values[source[row.factors["k"]], row.seed],
                 environment={**row.environment, "processor": "Another CPU"},
             )
@@ -139,6 +140,14 @@ def test_reports_that_agree_are_one_verdict(claim_on, elsewhere, saved):
     assert row.state == "not resolved"
     assert "(Any CPU)" in verdict_text(row, PAGE)
     assert "(Another CPU)" in verdict_text(row, PAGE)
+
+
+def test_report_with_further_seeds_replaces_the_former(claim_on, plan, rows, saved):
+    """With one of its three seeds k = 4 is not resolved; both reports together are no instability."""
+    fewer = SavedResult("branches-before", analyse(plan, StudyRecord([row for row in rows if row.seed == 0])))
+    assert only(claim_on(), fewer).state == "not resolved"
+    row = only(claim_on(), fewer, saved)
+    assert (row.state, [item.report for item in row.evidence]) == ("supported", ["branches"])
 
 
 def test_data_sets_are_separate(claim_on, saved, plan, rows, make_plan):

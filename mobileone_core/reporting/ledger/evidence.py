@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
@@ -56,10 +57,19 @@ class SavedResult:
         """The name of its study."""
         return str(self.result.plan.study.name)
 
+    @property
+    def runs(self) -> set[str]:
+        """The runs of its trained cells."""
+        return {row.run_id for row in getattr(self.result, "rows", {}).values()}
+
 
 def evidence(claim: PaperClaim, results: Sequence[SavedResult]) -> list[Evidence]:
-    """Return what every report of the claim's study says of it; reports without the claim's levels say nothing."""
+    """Return what every report of the claim's study says of it; reports without the claim's levels say nothing.
+
+    A report whose runs are part of another's, to which seeds were added, is left out.
+    """
     ours = [item for item in results if claim.study and item.study == claim.study]
+    ours = [item for item in ours if not any(item.runs < other.runs for other in ours if item.runs)]
     if claim.test == "gain":
         return [*_gains(claim, ours)]
     found = []
@@ -74,13 +84,10 @@ def _conclusion(claim: PaperClaim, findings: Sequence[Finding]) -> tuple[State, 
     """A state for all levels of a claim, contradicted by one and supported by all, with the least clear that decide."""
     states = [state_of(item.verdict, claim.expect) for item in findings]
     state = min(states, key=ORDER.index)
-    deciding = min((item for item, its in zip(findings, states, strict=True) if its == state), key=_distance)
+    decisive = [item for item, its in zip(findings, states, strict=True) if its == state]
+    deciding = min(decisive, key=attrgetter("distance"))
     power = f"; {deciding.detectable}" if state == "not resolved" and deciding.detectable else ""
     return state, deciding.text + power
-
-
-def _distance(item: Finding) -> float:
-    return item.distance
 
 
 def state_of(verdict: str, expect: str) -> State:
@@ -153,7 +160,7 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
 
     for small, large in itertools.permutations(results, 2):
         studies = [item.result.plan.study for item in (small, large)]
-        sizes = [_cost(item.result) for item in (small, large)]
+        sizes = [item.result.plan.cells[0].cost for item in (small, large)]
         if studies[0].data != studies[1].data or sizes[0] >= sizes[1]:
             continue
         gains = [gain for item in (small, large) if (gain := _gain(claim, item.result))]
@@ -166,10 +173,6 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
         data = f"{studies[0].variant} and {studies[1].variant} on {studies[0].data}"
         machine = tag_values([*small.result.rows.values(), *large.result.rows.values()], "processor")
         yield Evidence(small.report, data, machine, *_conclusion(claim, [finding]))
-
-
-def _cost(result: TrainedResult) -> int:
-    return result.plan.cells[0].cost
 
 
 def _gain(claim: PaperClaim, result: TrainedResult) -> list[float]:
@@ -199,15 +202,16 @@ def _time(claim: PaperClaim, result: MeasuredResult) -> Found:
                 name = f"{next(iter(level.values()))} " if len(claim.levels) > 1 else ""
                 distance = abs(ratio.value - (claim.than or 1.0))
                 findings.append(Finding(verdict, f"{name}{estimate_text(ratio)} times", detail, distance))
-        yield f"{runtime} on {_device(result)}", location(result).partition(", ")[2], findings
+        yield *_where(result, runtime), findings
 
 
 def _fits(item: MeasuredEntry, levels: Mapping[str, Level]) -> bool:
     return levels.items() <= item.entry.factors.items()
 
 
-def _device(result: MeasuredResult) -> str:
-    return location(result).partition(", ")[0] or "no device"
+def _where(result: MeasuredResult, runtime: str) -> tuple[str, str]:
+    device, _, processor = location(result).partition(", ")
+    return f"{runtime} on {device or 'no device'}", processor
 
 
 def _quotient(item: MeasuredEntry, base: MeasuredEntry | None) -> Estimate | None:
@@ -227,7 +231,7 @@ def _correlation(claim: PaperClaim, result: MeasuredResult) -> Found:
         if row.rho is not None and row.low is not None and row.high is not None:
             verdict = against(claim.than or 0.0, Estimate(row.rho, row.low, row.high))
         findings = [Finding(verdict, f"{row.rho_text} over {row.n} networks")] if row.n else []
-        yield f"{runtime} on {_device(result)}", location(result).partition(", ")[2], findings
+        yield *_where(result, runtime), findings
 
 
 def _evaluation(claim: PaperClaim, result: MeasuredResult) -> Found:
