@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mobileone_core.cli import run
     from mobileone_core.model.cost import model_cost
     from mobileone_core.model.network import build_model
     from mobileone_core.model.reparam import reparameterize
@@ -23,6 +24,7 @@ __all__ = [
     "model_cost",
     "reparameterize",
     "results",
+    "run",
 ]
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "load_weights": "mobileone_core.model.weights",
     "export_weights": "mobileone_core.model.weights",
     "model_cost": "mobileone_core.model.cost",
+    "run": "mobileone_core.cli",
 }
 
 _PREFIX = "module://"

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -54,6 +54,13 @@ def write_content(path: Path, content: str | bytes) -> None:
         write_whole(path, lambda aside: aside.write_bytes(data))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def require_writable(field: str, directory: Path) -> None:
+    """Raise InputError unless directory is one that can be written to, or can be created."""
+    existing = next(item for item in (directory.absolute(), *directory.absolute().parents) if item.exists())
+    is_writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    require(is_writable, field, str(directory), f"{existing} is no directory that can be written to")
 
 
 def saved_text(path: Path) -> str:

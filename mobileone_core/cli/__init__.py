@@ -1,6 +1,6 @@
-"""The command line: main runs a study, console is the command `mobileone`."""
+"""The command line: main and run start a study, from a command line and from Python; console is `mobileone`."""
 
-from mobileone_core.cli.commands.run import main
+from mobileone_core.cli.commands.run import main, run
 from mobileone_core.cli.console import console
 
-__all__ = ["console", "main"]
+__all__ = ["console", "main", "run"]

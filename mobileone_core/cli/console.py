@@ -3,21 +3,25 @@
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import tyro
 
-from mobileone_core.cli.guard import guarded
+from mobileone_core.cli.guard import COMPLETE, command_line, guarded, parsed
 from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.latency import Import, Latency, Run
 from mobileone_core.cli.options.study import CONFIG
-from mobileone_core.cli.options.workspace import CommandOptions, Compare, DataCheck, Report, Status, Ui
+from mobileone_core.cli.options.workspace import CommandOptions, Compare, DataCheck, Exclude, Forget, Report, Status, Ui
 
 COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.commands, imported when it runs
     Status: "run:status",
     Report: "report:report",
     Compare: "report:compare",
+    Forget: "run:forget",
     Ui: "run:ui",
+    Exclude: "report:exclude",
     Evaluate: "evaluate:evaluate_checkpoint",
     Export: "export:export",
     DataCheck: "run:check_data",
@@ -25,30 +29,35 @@ COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.comma
     Import: "latency:import_measurements",
 }
 
+NAMES: Mapping[str, type[Any]] = {
+    "status": Status,
+    "report": Report,
+    "compare": Compare,
+    "exclude": Exclude,
+    "forget": Forget,
+    "ui": Ui,
+    "data": DataCheck,
+    "evaluate": Evaluate,
+    "export": Export,
+    "latency": Latency,
+}
+
 
 def console(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 done, 2 bad input, 130 interrupted."""
-    sys.exit(guarded(lambda: run(parse(sys.argv[1:] if arguments is None else arguments))))
+
+    def command() -> int:
+        line = command_line(arguments)
+        return run(parse(line)) if line is not None else COMPLETE
+
+    sys.exit(guarded(command))
 
 
 def parse(arguments: Sequence[str]) -> CommandOptions:
-    """Parse the command line; for --help and for options that do not fit, tyro prints a text and exits."""
-    options = tyro.extras.subcommand_cli_from_dict(
-        {
-            "status": Status,
-            "report": Report,
-            "compare": Compare,
-            "ui": Ui,
-            "data": DataCheck,
-            "evaluate": Evaluate,
-            "export": Export,
-            "latency": Latency,
-        },
-        args=arguments,
-        prog="mobileone",
-        description="What spans the studies of this workspace.",
-        config=CONFIG,
-    )
+    """Parse the command line; for --help tyro prints a text and exits. Raises InputError."""
+    text = "What spans the studies of this workspace. --version prints the version."
+    command_line_of = partial(tyro.extras.subcommand_cli_from_dict, NAMES, prog="mobileone", description=text)
+    options = parsed(lambda: command_line_of(args=arguments, config=CONFIG))
     chosen: CommandOptions = options.action if isinstance(options, Latency) else options
     return chosen
 

@@ -1,14 +1,48 @@
 """How a command runs: streams that show any text, an exit status, and one line for an error that a user can fix."""
 
+import contextlib
+import importlib.metadata
 import io
 import os
+import re
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mobileone_core.errors import InputError
 
 COMPLETE, INCOMPLETE, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+
+def command_line(arguments: Sequence[str] | None) -> Sequence[str] | None:
+    """The arguments given, else those of this process, of which a notebook's kernel has none that are for us.
+
+    Prints the version and returns None for --version.
+    """
+    if arguments is None:
+        arguments = () if sys.argv[0].endswith("kernel_launcher.py") else sys.argv[1:]
+    if list(arguments) != ["--version"]:
+        return arguments
+    print(f"mobileone {importlib.metadata.version('mobileone-ablations')}")
+    return None
+
+
+def parsed(parse: Callable[[], Any]) -> Any:
+    """What tyro parses; its box about a mistake becomes an InputError of one line, with the options it suggests."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return parse()
+    except SystemExit as error:
+        if not error.code:
+            raise
+    text = "\n".join(line.strip("│") for line in box.getvalue().splitlines()[1:])
+    first, *others = filter(None, (part.strip("\n") for part in re.split(r"(?m)^[╰─╯ -]+$", text)))
+    problem = " ".join(line.strip() for line in first.splitlines() if not line.startswith(8 * " "))
+    meant = re.findall(r"(?m)^ {4,7}(--[\w-]+)", others[0]) if others and "Perhaps you meant:" in others[0] else []
+    advice = f"perhaps you meant {' or '.join(meant)}" if meant else "see --help"
+    raise InputError(f"{problem.rstrip('.')}; {advice}")
 
 
 def guarded(command: Callable[[], int]) -> int:

@@ -5,6 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mobileone_core.reporting.published import read_published
+from mobileone_core.study.columns import fitting_columns
+from mobileone_core.study.rows import IMAGENET_TEST
+
+DROPPED = (
+    "interpolation",
+    "crop",
+    "px",
+    "form",
+    "standard error",
+)  # columns that a narrow terminal lacks
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,12 @@ def evaluation_table(setting: EvaluationSetting, metrics: Mapping[str, float]) -
         "standard error": f"{100 * standard_error(top1, images):.2f}",
         "top-5, %": "-" if top5 is None else f"{100 * top5:.2f}",
     }
-    if printed := published_top1(setting):
+    if images >= IMAGENET_TEST and (printed := published_top1(setting)):  # a part of the set has no published value
         row["published top-1, %"] = f"{printed} (table 9)"
     widths = [max(len(head), len(cell)) for head, cell in row.items()]
-    lines = ["  ".join(map(str.rjust, line, widths)) for line in (row.keys(), row.values())]
+    heads = list(row)
+    shown = fitting_columns(widths, [heads.index(name) for name in DROPPED])
+    lines = ["  ".join(line[item].rjust(widths[item]) for item in shown) for line in (heads, list(row.values()))]
     return "\n".join([lines[0], "-" * len(lines[0]), lines[1]])
 
 

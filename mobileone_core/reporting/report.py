@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mobileone_core.errors import InputError
-from mobileone_core.files import saved_text, write_content
+from mobileone_core.files import require_writable, saved_text, write_content
 from mobileone_core.reporting.document import Document
 from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.ledger.claims import read_claims
@@ -31,10 +31,12 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 
-PAGE, PLAN, PROBLEMS, LEDGER = "README.md", "plan.json", "problems.txt", "ledger"
+PAGE, PLAN, PROBLEMS, LEDGER, EXCLUDED = "README.md", "plan.json", "problems.txt", "ledger", "excluded.txt"
 SUMMARY = re.compile(
     r"\A# (.*)$[\s\S]*?^Study .* (?:Setting|Measured|Searched): (.*)\.$[\s\S]*?^\*\*Verdict\.\*\* (.*)$", re.MULTILINE
 )
+INDEX_HEAD = "# Reports"
+INDEX = re.compile(rf"\A{INDEX_HEAD}$", re.MULTILINE)
 STAMP = re.compile(r"<!-- Written by `mobileone report`; record (\w+)(?:; (.+))?\. -->")
 
 
@@ -104,7 +106,16 @@ def report_home(plan: Plan, directory: Path) -> Path:
 def document_of(plan: Plan, record: StudyRecord) -> Document:
     """Return the report of a plan as a document."""
     kind = KINDS[plan.kind]
-    return kind.document(kind.analyse(plan, record))
+    return _document(kind, kind.analyse(plan, record), record)
+
+
+def _document(kind: ReportKind, result: Any, record: StudyRecord) -> Document:
+    document, ids = kind.document(result), record.excluded
+    if not ids:
+        return document
+    number = "1 finished run is" if len(ids) == 1 else f"{len(ids)} finished runs are"
+    text = f"{number} excluded from this report (`mobileone exclude RUN --undo` takes it back): {', '.join(ids)}"
+    return replace(document, missing=(*document.missing, text))
 
 
 def terminal_text(plan: Plan, record: StudyRecord) -> str:
@@ -115,6 +126,9 @@ def terminal_text(plan: Plan, record: StudyRecord) -> str:
 def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFiles:
     """Write report_home, unless it already shows this record; the record's problems are shown as errors."""
     home, texts = report_home(plan, directory), record_texts(plan, record)
+    require_report_directory(directory)
+    if not (home / PLAN).exists():
+        _require_ours(home / PAGE, STAMP)
     versioned = "\0".join([str(KINDS[plan.kind].version), *texts.values()])
     fingerprint = hashlib.sha256(versioned.encode()).hexdigest()[:16]
     stamp = STAMP.search(saved_text(home / PAGE))
@@ -125,7 +139,7 @@ def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFile
     if stamp and stamp[1] == fingerprint and is_whole:
         return ReportFiles(home, rendered=False)
     shown = replace(record, problems=texts[PROBLEMS].splitlines())
-    contents = {**dict.fromkeys(former, ""), **texts, **_rendered(plan, shown, fingerprint)}
+    contents = {**dict.fromkeys((EXCLUDED, *former), ""), **texts, **_rendered(plan, shown, fingerprint)}
     for name, content in contents.items():  # the page last: its stamp stands for the others
         if content:
             write_content(home / name, content)
@@ -134,11 +148,23 @@ def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFile
     return ReportFiles(home, rendered=True)
 
 
+def require_report_directory(directory: Path) -> None:
+    """Raise InputError if reports cannot be written to a directory, or its README.md is no index of reports."""
+    require_writable("reports", directory)
+    _require_ours(directory / PAGE, INDEX)
+
+
+def _require_ours(page: Path, mark: re.Pattern[str]) -> None:
+    """Raise InputError if a page was written by hand: it has some text without the mark of our pages."""
+    if (text := saved_text(page)) and not mark.search(text):
+        raise InputError(f"reports: {page} is no report and stays as it is; name another directory")
+
+
 def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
     """Tables and figures, and the page last, which lists them."""
     kind = KINDS[plan.kind]
     result = kind.analyse(plan, record)
-    document = kind.document(result)
+    document = _document(kind, result, record)
     contents: dict[str, str | bytes] = {"table.csv": csv.table_csv(document.table), "table.tex": latex.render(document)}
     contents |= {f"{table.file}.csv": csv.table_csv(table) for table in document.tables if table.file}
     for name, drawing in kind.figures(result).items():
@@ -151,7 +177,8 @@ def record_texts(plan: Plan, record: StudyRecord) -> dict[str, str]:
     problems = "".join(f"{' '.join(problem.split())}\n" for problem in record.problems)
     first, *others = KINDS[plan.kind].record_files(plan, record).items()
     plan_json = json.dumps(json.loads(plan.to_json()), indent=2, sort_keys=True) + "\n"
-    return dict([first, (PLAN, plan_json), (PROBLEMS, problems), *others])
+    excluded = [(EXCLUDED, "".join(f"{run_id}\n" for run_id in record.excluded))] if record.excluded else []
+    return dict([first, (PLAN, plan_json), (PROBLEMS, problems), *others, *excluded])
 
 
 def read_report(directory: Path) -> tuple[Plan, StudyRecord]:
@@ -159,7 +186,8 @@ def read_report(directory: Path) -> tuple[Plan, StudyRecord]:
     with _reading(directory):
         plan = read_saved_plan(directory)
         record = KINDS[plan.kind].read_record(plan, directory)
-        return plan, replace(record, problems=tuple(saved_text(directory / PROBLEMS).splitlines()))
+        problems, excluded = (tuple(saved_text(directory / name).splitlines()) for name in (PROBLEMS, EXCLUDED))
+        return plan, replace(record, problems=problems, excluded=excluded)
 
 
 def read_saved_plan(directory: Path) -> Plan:
@@ -187,7 +215,7 @@ def write_index(directory: Path) -> Path:
     studies = {claim.study for claim in read_claims()}
     saved = [SavedResult(home.name, result) for home, plan, result in results if plan.study.name in studies]
     rows = verdicts(saved)
-    parts = ["# Reports"]
+    parts = [INDEX_HEAD]
     if any(row.evidence for row in rows):
         first, further = ledger_sections(rows, PAGE)
         lead = [f"## {first.heading}", f"<!-- table:{LEDGER} -->", *map(markdown.block_text, first.blocks)]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from mobileone_core.study.factor import Level
 
+IMAGENET_TEST = 50_000  # images
+
 
 @dataclass(frozen=True)
 class CellRow:
@@ -51,6 +53,11 @@ class EvaluationRow:
     top1: float
     images: float
 
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether it covers ImageNet's whole test set; a part of it is no value for a table."""
+        return (self.data, self.split) == ("imagenet", "test") and self.images >= IMAGENET_TEST
+
 
 @dataclass(frozen=True)
 class DeviceRow:
@@ -82,7 +89,8 @@ class StudyRecord:
     """Everything that a report shows of a plan.
 
     rows: its finished cells and teachers. problems: what is wrong with the record, a sentence each. evaluations and
-    devices belong to no plan; studies that compare backbones show them.
+    devices belong to no plan; studies that compare backbones show them. excluded: ids of the finished runs that
+    `mobileone exclude` takes out of reports.
     """
 
     rows: Sequence[CellRow] = ()
@@ -91,3 +99,4 @@ class StudyRecord:
     curves: Sequence[CurvePoint] = ()
     evaluations: Sequence[EvaluationRow] = ()
     devices: Sequence[DeviceRow] = ()
+    excluded: Sequence[str] = ()

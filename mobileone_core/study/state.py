@@ -21,7 +21,7 @@ State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
 SHOWN = (
     "cell", "role", "needs", "seed", "factors", "variant", "epochs", "attempt",
-    "runs", "run", "error", "warning", "owner",
+    "runs", "run", "error", "warning", "owner", "kept", "part", "metric",
 )  # attributes of a trial; all except the spec  # fmt: skip
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 
@@ -31,8 +31,9 @@ class CellState:
     """A cell, a teacher or a comparison, and its latest attempt.
 
     needs: keys of the cells that must be complete first. runs: ids of its runs in the record. owner: the process that
-    runs it. value: validation metric of the last epoch, or the final metric of a complete cell. epochs: rounds if it is
-    a comparison. started, ended: local times without a zone, as Optuna stores them.
+    runs it. value: validation metric of the last epoch, or the final metric of a complete cell; metric: the latter's
+    name. epochs: rounds if it is a comparison. epoch: epochs done, those kept of an earlier attempt included; part: the
+    same with the part of the epoch that runs. started, ended: local times without a zone, as Optuna stores them.
     """
 
     key: str
@@ -46,8 +47,10 @@ class CellState:
     attempt: int = 0
     runs: tuple[str, ...] = ()
     epoch: int = 0
+    part: float = 0.0
     epochs: int = 0
     value: float | None = None
+    metric: str = ""
     owner: Owner | None = None
     error: str = ""
     warning: str = ""
@@ -128,14 +131,17 @@ def fold(trials: Iterable[TrialView]) -> list[CellState]:
 def _of_cell(key: str, trials: Sequence[TrialView]) -> CellState:
     chosen = next((item for wanted in OF_TRIAL for item in trials if item.state == wanted), trials[-1])
     of = chosen.attributes
+    epoch = max(chosen.epoch, of.get("kept", 0))
     return CellState(
         key=key,
         state=OF_TRIAL.get(chosen.state, "failed" if "error" in of else "missing"),
         trial=chosen.number,
         owner=Owner.read(of.get("owner")),
+        epoch=epoch,
+        part=max(epoch, of.get("part", 0.0)),
         **{name: of[name] for name in ("seed", "factors", "variant", "attempt", "epochs")},
-        **{name: of[name] for name in ("role", "error", "warning") if name in of},
-        **{name: getattr(chosen, name) for name in ("needs", "runs", "epoch", "value", "started", "ended")},
+        **{name: of[name] for name in ("role", "error", "warning", "metric") if name in of},
+        **{name: getattr(chosen, name) for name in ("needs", "runs", "value", "started", "ended")},
     )
 
 

@@ -93,7 +93,8 @@ def process_group(member: GroupMember, device: torch.device) -> Iterator[None]:
         addresses = [(name, item.address) for name, items in psutil.net_if_addrs().items() for item in items]
         os.environ["GLOO_SOCKET_IFNAME"] = next(name for name, address in addresses if address == "127.0.0.1")
     backend = "gloo" if device.type == "cpu" else "nccl"
-    store = dist.FileStore(str(member.store), member.ranks)  # torch does not unquote the path of a file:// URL
+    # Not by a file:// URL, whose path torch does not unquote.
+    store = dist.FileStore(str(member.store), member.ranks)  # type: ignore[attr-defined]
     store.set_timeout(GROUP_TIMEOUT)
     try:
         dist.init_process_group(backend, rank=member.rank, world_size=member.ranks, timeout=GROUP_TIMEOUT, store=store)

@@ -50,9 +50,9 @@ class EpochRecorder(Callback):
         """Start the epoch's clock."""
         self._started = time.perf_counter()
 
-    def on_train_batch_end(self, *_: object) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
         """Let the observer stop the cell after any batch."""
-        self.observer.batch_finished()
+        self.observer.batch_finished(trainer.current_epoch + trainer.fit_loop.batch_idx / trainer.num_training_batches)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and report the epoch, then write the checkpoint to a temporary file and rename it."""

@@ -38,7 +38,7 @@ class Clock:
     def resumed(self, history: object) -> None:
         """Nothing to note."""
 
-    def batch_finished(self) -> None:
+    def batch_finished(self, *_) -> None:
         self.epochs[-1].append(time.perf_counter())
 
     def epoch_finished(self, record: object) -> None:  # noqa: ARG002

@@ -1,5 +1,7 @@
 """What the help of a study's command line says."""
 
+import ast
+import re
 import runpy
 from pathlib import Path
 
@@ -74,3 +76,26 @@ def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
 )
 def test_help_says_what_levels_set(capsys, name, words):
     assert words in told(capsys, study=STUDIES[name])
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_help_fits_eighty_columns_and_has_the_examples(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "80")
+    document = ast.get_docstring(ast.parse((Path("studies") / f"{name}.py").read_text()), clean=False)
+    with pytest.raises(SystemExit):
+        parse(STUDIES[name], ["--help"], document)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).replace("\\", "").split())
+    commands = re.findall(r"^    (python .*?)(?:  +#.*)?$", document, re.MULTILINE)
+    assert commands
+    assert all(command in text for command in commands)
+
+
+def test_help_shows_what_is_on(capsys):
+    text = told(capsys)
+    assert f"--nesterov, --no-nesterov {HELP['nesterov']} (default: on)" in text
+    assert f"--decay-norm-and-bias {HELP['decay_norm_and_bias']} (default: off)" in text
+    assert "--no-plan" not in text
+    assert not parse(STUDY, ["--no-nesterov"]).request.plan.base.recipe.nesterov
+    assert parse(STUDY, ["--nesterov"]).request.plan.default

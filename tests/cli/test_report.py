@@ -9,7 +9,7 @@ from mobileone_core.cli.commands import report
 from mobileone_core.cli.options.workspace import Report, WorkspaceOptions
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.report import write_report
+from mobileone_core.reporting.report import read_report, terminal_text, write_report
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
@@ -60,9 +60,10 @@ def settled(plan, record, monkeypatch):
 def test_kept_cells_of_the_same_runs_are_shown_without_the_record(plan, record, settled, tmp_path):
     page = write_report(plan, record, tmp_path).page
     before = page.stat().st_mtime_ns
-    told, is_sound = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+    told, is_sound, written = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
     assert is_sound
-    assert told.endswith(f"report: {page}")
+    assert written == page
+    assert "k" in told
     assert page.stat().st_mtime_ns == before
 
 
@@ -104,3 +105,24 @@ def test_other_runs_leave_the_workspace_s_reports_alone(plan, record, tmp_path, 
     assert pages[own].read_text() == "stale"
     assert report.report(options(tmp_path / "runs")) == 0
     assert pages[own].read_text() == pages[others].read_text()
+
+
+def test_the_page_says_how_many_runs_are_excluded(plan, record, tmp_path):
+    page = write_report(plan, record, tmp_path).page
+    text = page.read_text()
+    assert "excluded" not in text
+    less = replace(record, rows=record.rows[1:], excluded=("run0",))
+    write_report(plan, less, tmp_path)
+    assert "- 1 finished run is excluded from this report (`mobileone exclude RUN --undo`" in page.read_text()
+    assert "1 finished run is excluded" in terminal_text(*read_report(page.parent))
+    assert read_report(page.parent)[1].excluded == ("run0",)
+    write_report(plan, record, tmp_path)
+    assert page.read_text() == text
+    assert not (page.parent / "excluded.txt").exists()
+
+
+def test_saved_cells_are_not_trusted_once_a_run_is_excluded(plan, record, settled, tmp_path, monkeypatch):
+    write_report(plan, record, tmp_path)
+    monkeypatch.setattr(report, "excluded_runs", lambda *_: {"run0"})
+    with pytest.raises(InputError, match="no record here yet"):
+        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)

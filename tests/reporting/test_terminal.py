@@ -46,3 +46,16 @@ def test_every_cell_and_head_is_there_in_order(shown):
         for column in table.columns:
             assert set(f"{column.head} {column.note}".split()) <= set(said)
     assert verdict(result) in text
+
+
+@pytest.mark.parametrize("width", [20, 60, 80])
+def test_a_narrow_terminal_has_fewer_columns_and_says_which(plan, rows, monkeypatch, width):
+    record = StudyRecord(rows)
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "narrow terminal" not in terminal_text(plan, record)
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = terminal_text(plan, record)
+    assert max(len(line) for line in text.splitlines() if line and set(line) == {"-"}) <= width
+    assert "not shown in this narrow terminal: " in text
+    assert "measured" in text
+    assert ("verdict" in text.partition("not shown")[0]) == (width > 20)

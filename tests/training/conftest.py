@@ -40,7 +40,7 @@ class Memory:
     def resumed(self, history):
         self.resumed_with = list(history)
 
-    def batch_finished(self):
+    def batch_finished(self, *_):
         self.batches += 1
         if self.batches == self.after_batch:
             raise self.error

@@ -41,7 +41,7 @@ class Standstill(NullObserver):
 
     batches = 0
 
-    def batch_finished(self) -> None:
+    def batch_finished(self, *_) -> None:
         self.batches += 1
         if self.batches == 3:
             print(*[child.pid for child in multiprocessing.active_children()], flush=True)

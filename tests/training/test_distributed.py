@@ -129,7 +129,7 @@ class Witness(NullObserver):
     def __init__(self, act):
         self.act, self.batches, self.others = act, 0, []
 
-    def batch_finished(self):
+    def batch_finished(self, *_):
         self.batches += 1
         if self.batches == 3:
             self.others = multiprocessing.active_children()

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
-from mobileone_core.cli.options.workspace import Compare, Report, reports_directory
+from mobileone_core.cli.options.workspace import Compare, Exclude, Report, reports_directory
+from mobileone_core.cli.ownership import require_shipped
 from mobileone_core.errors import require
+from mobileone_core.files import saved_text
 from mobileone_core.reporting.compare import paired_table, read_setting
 from mobileone_core.reporting.merge import MergedReport, merged
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
@@ -22,8 +24,8 @@ from mobileone_core.reporting.report import (
     write_report,
 )
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.record.access import record_exists, recorded_plans, recorded_studies
-from mobileone_core.study.record.reading import read_record
+from mobileone_core.study.record.access import excluded_runs, record_exists, recorded_plans, recorded_studies
+from mobileone_core.study.record.reading import read_record, resolve_run
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.state import CellState, cell_states, is_settled
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
@@ -33,17 +35,31 @@ Source = tuple[Plan, StudyRecord, Path]  # with the directory that holds the rep
 
 
 def report_directory(plan: Plan, workspace: Workspace, requested: Path | None, is_complete: bool) -> Path:
-    """The requested directory, else reports/ (for a complete default study in the default runs), else runs/reports/."""
-    if requested is not None:
-        return requested.expanduser().absolute()
-    is_default = plan.default and is_complete and plan.is_final and workspace.runs == runs_directory()
-    return reports_directory() if is_default else workspace.runs / "reports"
+    """The requested directory, else reports/ or the runs directory's reports.
+
+    reports/ if it already shows this very plan, which is complete and of the default runs. Raises InputError for a
+    default study to be written there whose name belongs to another one in studies/.
+    """
+    reports = reports_directory()
+    directory = requested.expanduser().absolute() if requested else reports
+    if requested is None and not (
+        plan.default
+        and is_complete
+        and plan.is_final
+        and workspace.runs == runs_directory()
+        and (reports / plan.study.name / "plan.json").is_file()
+        and read_saved_plan(reports / plan.study.name).id == plan.id
+    ):
+        return workspace.runs / "reports"
+    if plan.default and directory == reports:
+        require_shipped(plan.study)
+    return directory
 
 
 def report_plan(
     plan: Plan, workspace: Workspace, requested: Path | None, states: Sequence[CellState] = ()
-) -> tuple[str, bool]:
-    """Write one study's report if its record changed; return its table as text, and whether the record is sound.
+) -> tuple[str, bool, Path]:
+    """Write one study's report if its record changed; return it as text, whether the record is sound, and the page.
 
     states: those of the plan's cells; read from the queue if not given.
     """
@@ -53,7 +69,7 @@ def report_plan(
     runs = {run for item in states for run in item.runs} if settled else set()
     record = _read(plan, workspace, report_home(plan, directory), runs)
     (page,) = _write([(plan, record, directory)])
-    return f"{terminal_text(plan, record)}\n\nreport: {page}", not record.problems
+    return terminal_text(plan, record), not record.problems, page
 
 
 def report(options: Report) -> int:
@@ -118,6 +134,18 @@ def _plan_files(root: Path) -> list[Path]:
     return plans
 
 
+def exclude(options: Exclude) -> int:
+    """Let reports leave a run out, or show it again."""
+    from mobileone_core.study.record.record import Record
+
+    tracking = options.storage.workspace.tracking
+    run_id = resolve_run(tracking, options.run)
+    Record(tracking).exclude(run_id, undo=options.undo)
+    state = "is shown in reports again" if options.undo else "is excluded from reports (--undo takes it back)"
+    print(f"run {run_id} {state}; `mobileone report` writes them")
+    return COMPLETE
+
+
 def _sources(
     workspace: Workspace, requested: Path | None, recorded: Sequence[Plan], saved: Sequence[Path]
 ) -> Iterator[Source]:
@@ -126,7 +154,7 @@ def _sources(
     for plan in recorded:
         record = read_record(workspace.tracking, plan)
         keys = {row.key for row in (*record.rows, *record.comparison)}
-        is_complete = keys == {item.key for item in plan.queued}
+        is_complete = len(keys) + len(record.excluded) >= len(plan.queued)
         directory = report_directory(plan, workspace, requested, is_complete)
         written.add(report_home(plan, directory))
         yield plan, record, directory
@@ -142,7 +170,9 @@ def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str]) -> Stud
         _, record = read_report(saved)
         saved_runs = {row.run_id for row in (*record.rows, *record.comparison)}
         has_curves = {point.metric for point in record.curves} == set(plan.study.curves)
-        if saved_runs == runs and has_curves and not record.problems:
+        excluded = set(record.excluded)
+        is_current = excluded == excluded_runs(workspace.tracking, plan.study.name) & runs
+        if saved_runs | excluded == runs and is_current and has_curves and not record.problems:
             return record
     return read_record(workspace.tracking, plan)
 
@@ -163,6 +193,5 @@ def _write(sources: Iterable[Source]) -> Iterator[Path]:
         yield files.page
     for directory in directories:
         index = write_index(directory)
-        texts = [path.read_text(encoding="utf-8") for path in (readme, index) if path.is_file()]
-        if directory == reports_directory() and len(texts) == 2 and all(LEDGER_START in text for text in texts):
+        if directory == reports_directory() and all(LEDGER_START in saved_text(page) for page in (readme, index)):
             update_readme(readme, index)

@@ -1,30 +1,37 @@
 """The command of one study (parse, plan, run what is missing, report), and `mobileone status` and `ui`."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
 
-from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, guarded
+from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, command_line, guarded
 from mobileone_core.cli.options.study import Command, RunOptions, parse, reports_of
-from mobileone_core.cli.options.workspace import DataCheck, Status, Ui
+from mobileone_core.cli.options.workspace import DataCheck, Forget, Status, Ui, reports_directory
+from mobileone_core.cli.ownership import require_name, script_of
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
 from mobileone_core.data.download import prepare_data
 from mobileone_core.data.spec import DATA_SETS
-from mobileone_core.errors import require, require_choice
+from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.files import require_writable
 from mobileone_core.reporting.published import SHIPPED
 from mobileone_core.study.declaration import Declaration
+from mobileone_core.study.factor import level_text
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import serve
 from mobileone_core.study.run.progress import Progress, plan_lines, status_lines
 from mobileone_core.study.run.runner import Outcome, SignalGuard, join, resumed, run_plan
-from mobileone_core.study.state import cell_states, is_settled
-from mobileone_core.study.workspace import Engine, Setup
+from mobileone_core.study.state import cell_states, is_settled, study_names, study_states
+from mobileone_core.study.workspace import Engine, Setup, runs_directory
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def main(study: Declaration, arguments: Sequence[str] | None = None) -> None:
@@ -34,15 +41,64 @@ def main(study: Declaration, arguments: Sequence[str] | None = None) -> None:
 
     Args:
         study: the declaration.
-        arguments: the command line's words; sys.argv's if None.
+        arguments: the arguments of the command line; those of this process if None.
     """
-    sys.exit(guarded(lambda: run(parse(study, sys.argv[1:] if arguments is None else arguments))))
+
+    def command() -> int:
+        if (line := command_line(arguments)) is None:
+            return COMPLETE
+        return execute(parse(study, line, sys.modules["__main__"].__doc__ or ""), study)[0]
+
+    sys.exit(guarded(command))
 
 
-def run(command: Command) -> int:
-    """Plan, run what is missing, report; return the exit status. Raises InputError."""
+def run(study: Declaration, **options: Any) -> "DataFrame":
+    """Run a study from Python, such as a notebook, and return its finished cells.
+
+    Plans, runs what is missing, reports and prints as the study's command does.
+
+    Args:
+        study: the declaration.
+        options: options of the command line with underscores, several values as a tuple, flags as True or False:
+            ``run(STUDY, k=(1, 4), seeds=3, data="folder", data_root=Path("images"))``.
+
+    Returns:
+        One row per finished cell, as mobileone_core.results; no rows with plan=True, which prints.
+
+    Raises:
+        InputError: for bad options, in one line.
+        KeyboardInterrupt: after an interrupt; the same call goes on where this one stopped.
+    """
+    line = [text for name, value in options.items() for text in _as_arguments(name, value)]
+    status, page = execute(parse(study, line), study)
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
+    import pandas as pd
+
+    from mobileone_core.reporting.results import results
+
+    if page is None:
+        return pd.DataFrame()
+    report = page.parent  # it holds no record, so that the cells of this very report are returned
+    return results(study.name, setting=report.name, runs=report, reports=report.parent)
+
+
+def _as_arguments(name: str, value: Any) -> list[str]:
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{option}" if value else f"--no-{option}"]
+    values = value if isinstance(value, tuple | list | range) else (value,)
+    return [f"--{option}", *(level_text(item) if isinstance(item, tuple) else str(item) for item in values)]
+
+
+def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
+    """Plan, run what is missing, report; return the exit status and the report's page. Raises InputError.
+
+    study: the declaration before options changed it.
+    """
     require_choice("published", command.request.plan.study.published, ("", *SHIPPED))
     request, running, workspace = command.request, command.running, command.running.workspace
+    require_name(study, workspace.tracking)
     plan, processes = resumed(request.plan, workspace), command.execution.processes
     for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
         require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
@@ -55,24 +111,37 @@ def run(command: Command) -> int:
             from mobileone_core.reporting.power import power_line  # reports are read for --plan alone
 
             print(power_line(plan, reports_of(running)))
-        return COMPLETE
+        return COMPLETE, None
     finished = _finished(plan, running)
     if finished:
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
     else:
         plan.require_runnable()
+        _check_directories(plan, running)
         for line in plan.training_lines:
             print(line)
     for name in () if finished else sets:
         prepare_data(name, request.data_root)
         if not (name == "folder" or DATA_SETS[name].in_memory):
             print("\n".join(short_lines(read_splits(name, request.data_root))))
-    engine = Engine(preload=plan.preload)
-    setup = Setup(workspace, command.workers, command.execution, request.data_root, request.weights, engine)
+    engine, source = Engine(preload=plan.preload), script_of(study)
+    setup = Setup(workspace, command.workers, command.execution, request.data_root, request.weights, engine, source)
     if running.join:
         return _report(plan, running, join(plan, setup, _display(plan)))
     plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
     return _report(plan, running, outcome)
+
+
+def _check_directories(plan: Plan, running: RunOptions) -> None:
+    """Raise InputError now, before the training, if runs or reports cannot be written."""
+    runs = running.workspace.runs
+    require_writable("runs", runs)
+    if running.reports:
+        from mobileone_core.reporting.report import require_report_directory
+
+        require_report_directory(running.reports.expanduser().absolute())
+    elif plan.default and runs == runs_directory():
+        require_writable("reports", reports_directory())
 
 
 def _finished(plan: Plan, running: RunOptions) -> Outcome | None:
@@ -87,20 +156,20 @@ def _display(plan: Plan) -> Progress:
     return Progress({cell.key: cell.cost for cell in plan.queued})
 
 
-def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> int:
-    """Write the report, print it and the failures, and return the exit status."""
+def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> tuple[int, Path | None]:
+    """Write the report, print it and the failures; return the exit status and the report's page."""
     if outcome.interrupted:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        return INTERRUPTED
-    is_sound = True
+        return INTERRUPTED, None
+    is_sound, page = True, None
     if not running.join:
         from mobileone_core.cli.commands.report import report_plan
 
-        text, is_sound = report_plan(plan, running.workspace, running.reports, outcome.states)
-        print(text)
+        text, is_sound, page = report_plan(plan, running.workspace, running.reports, outcome.states)
+        print(f"{text}\n\nreport: {page}")
     for item in outcome.failures:
         print(f"failed: {item.label}: {item.error}; the same command tries it again", file=sys.stderr)
-    return COMPLETE if outcome.is_complete and is_sound else INCOMPLETE
+    return COMPLETE if outcome.is_complete and is_sound else INCOMPLETE, page
 
 
 def check_data(options: DataCheck) -> int:
@@ -131,6 +200,32 @@ def status(options: Status) -> int:
 
         print("\n".join(repair(workspace)) or "nothing to repair")
     print("\n".join(status_lines(workspace, options.studies)))
+    return COMPLETE
+
+
+def forget(options: Forget) -> int:
+    """Remove the waiting and failed cells of a setting, after two questions. Raises InputError if it is running."""
+    name, workspace = options.setting, options.storage.workspace
+    require_choice("setting", name, study_names(workspace))
+    states = study_states(workspace, name)
+    alive = [item.label for item in states if item.state == "running" and not (item.owner and item.owner.is_gone)]
+    require(not alive, "setting", name, f"one that does not run; stop {', '.join(alive)} first")
+    counts = Counter(item.state for item in states)
+    kept = f"{counts['complete']} complete cells and all finished runs stay"
+    print(f"{name}: removes {len(states) - counts['complete']} cells that wait or failed; {kept}")
+    if not options.yes:
+        try:
+            is_meant = input("Remove them? [y/N] ").strip().lower() in ("y", "yes")
+            is_meant = is_meant and input("Type the name of the setting again: ").strip() == name
+        except EOFError:
+            raise InputError("yes: no answer can be read here; --yes removes without a question") from None
+        if not is_meant:
+            print("nothing was removed")
+            return INCOMPLETE
+    from mobileone_core.study.run.planner import forget as forget_setting
+
+    forget_setting(workspace, name)
+    print("removed")
     return COMPLETE
 
 

@@ -21,7 +21,8 @@ class Network:
 
     k: int | None = None  # Branches per block.
     stem_k: int | None = None  # Branches of the first block.
-    reparam: bool = True  # The branches of training; without them one conv-BN per block, and k = 1.
+    reparam: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: on)")] = True
+    """The branches of training; without them one conv-BN per block, and k = 1."""
     activation: Activation | None = None
     se: Literal["none", "paper", "all"] | tuple[int, ...] | None = None
     """Squeeze-and-excitation: none, paper (S4's placement), all or blocks at the end of each stage."""

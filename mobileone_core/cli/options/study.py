@@ -2,6 +2,10 @@
 
 import dataclasses
 import os
+import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +13,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
+from mobileone_core.cli.guard import parsed
 from mobileone_core.cli.options.workspace import Directory, WorkspaceOptions, reports_directory
 from mobileone_core.errors import require, require_integer
 from mobileone_core.fields import POSITIVE, help_texts
@@ -17,7 +22,10 @@ from mobileone_core.study.kinds import options_of
 from mobileone_core.study.options import PlanRequest, StudyOptions, option_group, spec_options
 from mobileone_core.training.execution import Execution
 
+Switch = tyro.conf.FlagCreatePairsOff[bool]
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+WIDEST = 100  # columns of a study's description
+UNBROKEN: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 METAVARS = {int | Literal["auto"]: "INT", Path | None: "DIR", int | None: "N", str | None: "NAME"}
 
 
@@ -25,8 +33,8 @@ METAVARS = {int | Literal["auto"]: "INT", Path | None: "DIR", int | None: "N", s
 class RunOptions(WorkspaceOptions):
     """Where it runs, and what is done; no part of what is measured."""
 
-    plan: bool = False  # Print every cell and its state; start nothing, create no file.
-    join: bool = False  # Take cells from an existing queue and plan nothing: what a second machine runs.
+    plan: Switch = False  # Print every cell and its state; start nothing, create no file.
+    join: Switch = False  # Take cells from an existing queue and plan nothing: what a second machine runs.
     reports: Directory = None
     """Report; reports/ of this workspace for the default study, else reports/ in the runs directory."""
 
@@ -55,15 +63,15 @@ class Command:
     workers: int = 1
 
 
-def parse(study: Declaration, arguments: Sequence[str]) -> Command:
+def parse(study: Declaration, arguments: Sequence[str], document: str = "") -> Command:
     """Parse a study's command line: first the presets, then every option with its value under them as default.
 
-    For --help and for options that do not fit their type, tyro prints a text and exits. Raises InputError.
+    For --help, which shows the examples of the study's document, tyro prints a text and exits. Raises InputError.
     """
     options = options_of(study)
     others = [item for item in arguments if item not in ("-h", "--help")]
     kind = type(_explained(options.presets()))
-    chosen, _ = tyro.cli(kind, args=others, return_unknown_args=True, add_help=False, config=CONFIG)
+    chosen, _ = parsed(lambda: tyro.cli(kind, args=others, return_unknown_args=True, add_help=False, config=CONFIG))
     presets = replace(options.presets(), **vars(chosen))
     groups = {"presets": presets, **options.groups(presets, for_help=len(others) < len(arguments))}
     if options.trains:
@@ -77,7 +85,9 @@ def parse(study: Declaration, arguments: Sequence[str]) -> Command:
         require(fits, "name of a factor", factor.name, "a name that is no option of the command line already")
     fields = [(name, type(group), field(default=group)) for name, group in made]
     line_type: Any = dataclasses.make_dataclass("CommandLine", fields, frozen=True)
-    line = tyro.cli(line_type, args=arguments, description=f"{study.question} ({study.source})", config=CONFIG)
+    prog = Path(sys.argv[0]).name
+    text = _description(f"{study.question} ({study.source}) --version prints the version.", document)
+    line = parsed(lambda: tyro.cli(line_type, prog=prog, args=arguments, description=text, config=CONFIG[1:]))
     request = options.request(presets, _with_seeds(options, presets, line))
     if not options.trains:
         return Command(request, line.running)
@@ -100,6 +110,17 @@ def _with_seeds(options: StudyOptions, presets: Any, line: Any) -> Any:
 def reports_of(running: RunOptions) -> Path:
     """The directory of reports that a plan is compared with."""
     return running.reports.expanduser() if running.reports else reports_directory()
+
+
+def _description(summary: str, document: str) -> str:
+    """The summary, then a document's indented commands with their comments, as wide as the terminal or narrower."""
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    lines = [*textwrap.wrap(summary, width, subsequent_indent="  "), ""]  # tyro joins lines that begin with a letter
+    for command, comment in re.findall(r"^    (python .*?)(?:  +# (.*))?$", document, re.MULTILINE):
+        lines += [*textwrap.wrap(comment, width, initial_indent="  # ", subsequent_indent="  # ")]
+        parts = textwrap.wrap(command, width - 2, initial_indent="  ", subsequent_indent="      ", **UNBROKEN)
+        lines.append(" \\\n".join(parts))
+    return "\n".join(lines)
 
 
 def _worker_count(workers: int | None, execution: Execution) -> int:
@@ -127,6 +148,9 @@ def _explained(group: Any) -> Any:
     hints, texts = get_type_hints(type(group)), help_texts(type(group))
     options = []
     for name, text in texts.items():
-        argument = tyro.conf.arg(help=text, metavar=METAVARS.get(hints[name]))
-        options.append((name, Annotated[hints[name], argument], getattr(group, name), text))
+        value = getattr(group, name)
+        hint = f"(default: {'on' if value else 'off'})" if hints[name] is bool else None
+        markers = [tyro.conf.arg(help=text, metavar=METAVARS.get(hints[name]), help_behavior_hint=hint)]
+        markers += [tyro.conf.FlagCreatePairsOff] if value is False else []
+        options.append((name, Annotated[hints[name], *markers], value, text))
     return option_group(type(group).__doc__ or "", options) if options else group

@@ -88,6 +88,24 @@ class Compare(CommandOptions):
 
 
 @dataclass(frozen=True)
+class Exclude(CommandOptions):
+    """Leave a run out of all reports, such as a trial evaluation; the record keeps it."""
+
+    run: tyro.conf.Positional[str]  # Id of the run, or its beginning.
+    storage: RecordOptions = field(default_factory=RecordOptions)
+    undo: bool = False  # Show the run in reports again.
+
+
+@dataclass(frozen=True)
+class Forget(CommandOptions):
+    """Remove what waits or has failed of a setting of a study, after two questions; finished runs stay."""
+
+    setting: tyro.conf.Positional[str]  # The setting's name, as `mobileone status` shows it above its cells.
+    storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
+    yes: bool = False  # Ask nothing, for scripts.
+
+
+@dataclass(frozen=True)
 class Ui(CommandOptions):
     """Serve the record with MLflow's UI on this machine alone."""
 

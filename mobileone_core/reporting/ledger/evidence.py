@@ -238,7 +238,7 @@ def _evaluation(claim: PaperClaim, result: MeasuredResult) -> Found:
     """Accuracy of the user's weights on ImageNet's test set against the printed number of the claim."""
     than = float(claim.published_numbers[0][-1])
     for row in result.evaluations:
-        if {"variant": row.variant} in claim.levels and (row.data, row.split) == ("imagenet", "test"):
+        if {"variant": row.variant} in claim.levels and row.is_imagenet:
             half = 196 * standard_error(row.top1, row.images)
             value = Estimate(100 * row.top1, 100 * row.top1 - half, 100 * row.top1 + half)
             text = f"{value.value:.2f} % [{value.low:.2f}, {value.high:.2f}]"

@@ -40,14 +40,15 @@ class BackbonesView(view.View):
         return sentences
 
     def table(self, result: MeasuredResult) -> Table:
-        """Return one row per network of table 9."""
+        """Return one row per network of table 9, or per network that was requested."""
         measured = [entries_by_model(result, runtime) for runtime in result.runtimes]
         names = {entry.title: name for name, entry in ZOO.items()}
-        titles = [names[str(row["model"])] for row in table9.rows()]
+        shown = table9.shown_rows(result)
+        titles = [names[str(row["model"])] for row in shown]
         no_device = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
         devices = device_columns(result.devices, titles) or (no_device,)
         rows = []
-        for index, row in enumerate(table9.rows()):
+        for index, row in enumerate(shown):
             model = str(row["model"])
             published = [row[name] or MISSING for name in PUBLISHED_COLUMNS]
             on_devices = [column.cells[index] for column in devices]
@@ -71,18 +72,23 @@ class BackbonesView(view.View):
     def notes(self, result: MeasuredResult) -> Sequence[str]:
         """Return what the columns mean."""
         source = "weights and images are the user's (`mobileone evaluate`); the runs are in `evaluations.csv`"
+        others_evaluated = sum(not row.is_imagenet for row in result.evaluations)
+        number = "1 evaluation" if others_evaluated == 1 else f"{others_evaluated} evaluations"
+        partial = f"*Not in the table*: {number} of other images, whose data set and number are in "
+        partial += "`evaluations.csv`; a part of ImageNet's test set gives no value here."
         others = sorted({item.network for item in result.entries if not table9.paper_name(item.network)})
         return [
             *view.TIMED,
             "*Published*: printed in the paper (table 9), every model of it, never mixed with ours. "
             f"{CAVEATS['table9_imagenet']}",
             f"*Measured top-1*: of ImageNet's test set; {source}."
-            if result.evaluations
+            if any(row.is_imagenet for row in result.evaluations)
             else "*Measured top-1*: none is in the record; `mobileone evaluate` with weights and ImageNet adds it.",
             "*iPhone*: the published column is followed by one per device, protocol and statistic that `mobileone "
             "latency run` or `import` recorded (saved in `devices.csv`); two protocols never share one.",
             "*Front*: the networks to which no other one is both as fast and as accurate. In the figure a name that "
             "does not fit is left out.",
+            *([partial] if others_evaluated else []),
             *table9.network_notes(result),
             *([f"Measured, but not in table 9: {', '.join(others)}."] if others else []),
         ]
@@ -143,7 +149,7 @@ def measured_top1(result: MeasuredResult, model: str) -> str:
     cells = [
         f"{100 * row.top1:.2f} ± {100 * standard_error(row.top1, row.images):.2f}"
         for row in result.evaluations
-        if f"MobileOne-{row.variant.upper()}" == model and (row.data, row.split) == ("imagenet", "test")
+        if f"MobileOne-{row.variant.upper()}" == model and row.is_imagenet
     ]
     return " / ".join(cells) or NOT_MEASURED
 

@@ -1,6 +1,6 @@
 """Table 9 of the paper next to the entries of a measured study: which row an entry is, and how our network differs."""
 
-from mobileone_core.latency.zoo import ZOO
+from mobileone_core.latency.zoo import TABLE_9, ZOO
 from mobileone_core.reporting.measured.result import MeasuredResult
 from mobileone_core.reporting.published import Row, read_published
 
@@ -12,6 +12,14 @@ LATENCIES = ("mobile", "cpu", "gpu")  # columns with _ms
 def rows() -> tuple[Row, ...]:
     """Return all rows of table 9."""
     return read_published("table9_imagenet")
+
+
+def shown_rows(result: MeasuredResult) -> tuple[Row, ...]:
+    """Return the rows of a study's networks; all rows for an unchanged study, and if every network is measured."""
+    networks = {item.network for item in result.entries}
+    names = set(map(paper_name, networks))
+    is_whole = result.plan.default or networks >= set(TABLE_9)
+    return rows() if is_whole else tuple(row for row in rows() if row["model"] in names)
 
 
 def figure2_models() -> tuple[Row, ...]:

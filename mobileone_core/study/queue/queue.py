@@ -10,15 +10,23 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.study.plan import Queued
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.storage import open_storage, trial_states, trial_view
 from mobileone_core.study.queue.trials import VOID, TrialView
 from mobileone_core.study.workspace import QueueTiming
 
-ATTEMPT_ATTRIBUTES = ("owner", "runs", "run", "error", "warning")  # of one attempt; all others describe the cell
+ATTEMPT_ATTRIBUTES = (
+    "owner",
+    "runs",
+    "run",
+    "error",
+    "warning",
+    "part",
+)  # all others describe the cell
 LIVE = ("WAITING", "RUNNING", "COMPLETE")
+RESUMED_FIRST = 3  # attempts up to which an interrupted cell goes before others
 FEW = 50  # changed trials that are read one by one; more are read at once, with all others that are not finished
 
 
@@ -104,7 +112,8 @@ class Queue:
     def requeue(self, trial: TrialView) -> None:
         """Queue the cell of an attempt that ended without a result once more, as a new trial."""
         attributes = {name: value for name, value in trial.attributes.items() if name not in ATTEMPT_ATTRIBUTES}
-        attributes |= {"attempt": trial.attributes["attempt"] + 1, "after": trial.number}
+        kept = 0 if trial.is_comparison else max(trial.epoch, attributes.get("kept", 0))
+        attributes |= {"attempt": trial.attributes["attempt"] + 1, "after": trial.number, "kept": kept}
         self.study.enqueue_trial({}, user_attrs=attributes)
 
     def trials(self, *states: str) -> list[TrialView]:
@@ -132,7 +141,10 @@ class Queue:
         return [self._views[number] for _, number, _ in rows]
 
     def claimable(self, trials: Sequence[TrialView], cells: Collection[str] | None = None) -> list[TrialView]:
-        """Those of all trials that wait and whose needs are complete, of all cells or of the given keys."""
+        """Those of all trials that wait and whose needs are complete, of all cells or of the given keys.
+
+        Interrupted cells come first, unless they were interrupted so often that they may kill their workers.
+        """
         complete = {trial.key for trial in trials if trial.state == "COMPLETE"}
 
         def can_begin(trial: TrialView) -> bool:
@@ -141,11 +153,31 @@ class Queue:
                 needs.intersection_update(cells)
             return trial.state == "WAITING" and (cells is None or trial.key in cells) and needs <= complete
 
-        return list(filter(can_begin, trials))
+        def was_interrupted(trial: TrialView) -> bool:
+            return "after" in trial.attributes and trial.attributes["attempt"] <= RESUMED_FIRST
+
+        return sorted(filter(can_begin, trials), key=was_interrupted, reverse=True)
 
     def void(self, trial: TrialView) -> None:
         """Mark a complete trial as void: its result is lost, and its cell is missing again."""
         self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), trial.number])
+
+    def forget(self) -> None:
+        """Remove the trials that wait or have failed, and the queue if nothing complete is left of it.
+
+        Raises InputError if one is running.
+        """
+        trials = self.trials()
+        running = [str(trial.number) for trial in trials if trial.state == "RUNNING"]
+        require(not running, "setting", self.name, f"one that does not run: trial {', '.join(running)} does")
+        if not any(trial.state == "COMPLETE" for trial in trials):
+            optuna.delete_study(study_name=self.name, storage=self._storage)
+            return
+        for trial in (item for item in trials if item.state == "WAITING"):
+            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, trial.number)
+            self._storage.set_trial_state_values(trial_id, state=TrialState.PRUNED)
+        failed = [trial.number for trial in trials if trial.state == "FAIL"]
+        self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), *failed])
 
     def claim(self, attempt: Callable[[Claim], float], cells: Collection[str] | None = None) -> TrialView | None:
         """Claim one cell, of all or of the given keys, and run attempt on it, which returns the trial's value.

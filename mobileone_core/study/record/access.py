@@ -2,18 +2,19 @@
 
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import psutil
+
 from mobileone_core.errors import InputError, require
 from mobileone_core.study.database import database_exists, require_database, sqlite_path
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.record.tables import PLAN, RecordTables, RunStatus
+from mobileone_core.study.record.tables import DECLARED_IN, PLAN, RecordTables, RunStatus
 from mobileone_core.study.workspace import Workspace, is_server, redacted
 
 if TYPE_CHECKING:
@@ -59,6 +60,22 @@ def recorded_plans(tracking: str, study: str) -> list[Plan]:
     return [read_plan(text) for name, text in sorted(tags.items()) if name.startswith(PLAN)]
 
 
+def declaring_file(tracking: str, study: str) -> str:
+    """Path of the file that last planned a study; empty if none is recorded."""
+    if not record_exists(tracking):
+        return ""
+    with open_record(tracking) as record:
+        return record.experiment_tags(study).get(DECLARED_IN, "")
+
+
+def excluded_runs(tracking: str, study: str) -> set[str]:
+    """Ids of a study's runs that reports leave out."""
+    if not record_exists(tracking):
+        return set()
+    with open_record(tracking) as record:
+        return record.excluded(study)
+
+
 def run_statuses(tracking: str, study: str, queue: str) -> Sequence[RunStatus]:
     """Status of every run of a study's queue."""
     with open_record(tracking) as record:
@@ -91,16 +108,27 @@ def serve(workspace: Workspace, port: int) -> int:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking, "--artifacts-destination", workspace.artifacts.as_uri()]
     print(f"http://{HOST}:{chosen}  (Ctrl-C ends it)", flush=True)
-    process = subprocess.Popen(command, env={**os.environ, **QUIET}, start_new_session=True)
+    this = psutil.Process()
+    others, server = this.children(recursive=True), None
     try:
-        return process.wait()
+        server = subprocess.Popen(command, env={**os.environ, **QUIET})
+        return server.wait()
     except KeyboardInterrupt:
         return 0
-    finally:
-        for number in (signal.SIGTERM, signal.SIGKILL):  # to its session: MLflow's own server would outlive it
-            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired, KeyboardInterrupt):
-                os.killpg(process.pid, number)
-                process.wait(10)
+    finally:  # MLflow's own server process would outlive it
+        with contextlib.suppress(KeyboardInterrupt):
+            end_processes([item for item in this.children(recursive=True) if item not in others])
+        if server:
+            server.wait()
+
+
+def end_processes(processes: Sequence[psutil.Process]) -> None:
+    """Terminate processes, and kill those that have not ended after 10 s."""
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        _, processes = psutil.wait_procs(processes, 10)
 
 
 def free_port(first: int) -> int:

@@ -16,7 +16,7 @@ from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.environment import ENTRY_TAGS, RUN_TAGS, VERSION
 from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.access import open_record
-from mobileone_core.study.record.tables import COUNT, RecordedRun
+from mobileone_core.study.record.tables import COUNT, RecordedRun, included
 from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
 from mobileone_core.study.workspace import redacted
 from mobileone_core.training.cell import CellSpec
@@ -39,20 +39,24 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
     keys = [cell.key for cell in (*plan.cells, *plan.teachers)]
     comparisons = {planned.key: planned for planned in plan.comparisons}
     with open_record(tracking) as record:
-        runs = record.finished_cells(plan.study.name, plan.queue, {*keys, *comparisons})
+        excluded: dict[str, str] = {}
+        runs = included(record.finished_cells(plan.study.name, plan.queue, {*keys, *comparisons}), excluded)
         rows, compared = _sorted_out(runs, keys)
         curves = _curves(record, plan, rows) if plan.study.curves else []
     problems = _doubled(rows)
     comparison: list[CellRow] = []
     for key, planned in comparisons.items():
+        if key in excluded.values():  # without one of its runs a comparison is none
+            continue
         measured, more = _compared(compared.get(key, []), planned)
         comparison += measured
         problems += more
     if not plan.shows_standalone_runs:
-        return StudyRecord(rows, problems, comparison, curves)
+        return StudyRecord(rows, problems, comparison, curves, excluded=tuple(excluded))
     from mobileone_core.study.record.standalone import read_devices
 
-    return StudyRecord(rows, problems, comparison, curves, read_evaluations(tracking), read_devices(tracking))
+    standalone = read_evaluations(tracking, excluded), read_devices(tracking, excluded)
+    return StudyRecord(rows, problems, comparison, curves, *standalone, tuple(excluded))
 
 
 def _sorted_out(runs: Iterable[RecordedRun], keys: Sequence[str]) -> tuple[list[CellRow], dict[str, list[RecordedRun]]]:
@@ -116,10 +120,13 @@ def _row(run: RecordedRun, texts: dict[str, str]) -> CellRow:
     return CellRow(tags["cell"], int(tags["seed"]), factors, run.run_id, run.metrics, environment)
 
 
-def read_evaluations(tracking: str) -> tuple[EvaluationRow, ...]:
-    """Finished evaluations of unchanged variants. Raises InputError if the record cannot be used."""
+def read_evaluations(tracking: str, excluded: dict[str, str]) -> tuple[EvaluationRow, ...]:
+    """Finished evaluations of unchanged variants. Raises InputError if the record cannot be used.
+
+    Ids of those that reports leave out are added to excluded.
+    """
     with open_record(tracking) as record:
-        rows = [row for run in record.finished(EVALUATIONS) for row in _evaluations(run)]
+        rows = [row for run in included(record.finished(EVALUATIONS), excluded) for row in _evaluations(run)]
     return tuple(sorted(rows, key=lambda row: (row.variant, row.run_id)))
 
 

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mobileone_core.benchmark.spec import EntryResult
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.study.database import (
     check_schema,
     create_file,
@@ -28,7 +28,7 @@ from mobileone_core.study.database import (
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.record.client import PatientClient, short_timeout
-from mobileone_core.study.record.tables import PLAN, RecordedRun, RunStatus
+from mobileone_core.study.record.tables import DECLARED_IN, EXCLUDED, PLAN, RecordedRun, RunStatus
 from mobileone_core.study.workspace import Workspace, is_server, one_line, redacted
 from mobileone_core.training.cell import SCHEMA
 from mobileone_core.training.model_card import CARD
@@ -106,11 +106,18 @@ class Record:
             check_schema(experiment.tags.get("schema"), f"record {redacted(self.tracking)}, study {study}")
         return experiment
 
-    def save_plan(self, plan: Plan, artifacts: Path) -> None:
-        """Save a plan as a tag of its study's experiment, which is created if it is missing."""
+    def save_plan(self, plan: Plan, artifacts: Path, source: str = "") -> None:
+        """Save a plan, and the file that declares its study, as tags of the study's experiment, created if missing."""
         experiment = self.create_experiment(plan.study.name, artifacts)
-        if experiment.tags.get(PLAN + plan.id) != plan.to_json():
-            self.client.set_experiment_tag(experiment.experiment_id, PLAN + plan.id, plan.to_json())
+        for tag, text in ((PLAN + plan.id, plan.to_json()), (DECLARED_IN, source)):
+            if text and experiment.tags.get(tag) != text:
+                self.client.set_experiment_tag(experiment.experiment_id, tag, text)
+
+    def forget_plan(self, plan: Plan) -> None:
+        """Delete a recorded plan; its runs stay."""
+        experiment = self.experiment(plan.study.name)
+        if experiment and PLAN + plan.id in experiment.tags:
+            self.client.delete_experiment_tag(experiment.experiment_id, PLAN + plan.id)
 
     def create_experiment(self, name: str, artifacts: Path) -> Experiment:
         """An experiment to write to: created if it is missing, restored if it was deleted."""
@@ -218,6 +225,18 @@ class Record:
             for run in self.runs(study, f"tags.queue = '{queue}'")
             if "cell" in run.data.tags
         ]
+
+    def excluded(self, study: str) -> set[str]:
+        """Ids of a study's runs that reports leave out, as RecordTables.excluded."""
+        return {run.info.run_id for run in self.runs(study, f"tags.{EXCLUDED} = 'true'")}
+
+    def exclude(self, run_id: str, *, undo: bool) -> None:
+        """Let reports leave a run out, or show it again. Raises InputError for undo of a run that is not excluded."""
+        if not undo:
+            self.client.set_tag(run_id, EXCLUDED, "true")
+            return
+        require(EXCLUDED in self.client.get_run(run_id).data.tags, "run", run_id, "an excluded run")
+        self.client.delete_tag(run_id, EXCLUDED)
 
     def finished_cells(self, study: str, queue: str, cells: Container[str]) -> Iterator[RecordedRun]:
         """The FINISHED runs of these cells in a study's queue, as RecordTables.finished_cells."""

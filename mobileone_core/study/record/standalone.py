@@ -17,7 +17,7 @@ from mobileone_core.study.declaration import RESERVED
 from mobileone_core.study.environment import git_revision, versions
 from mobileone_core.study.process import Owner
 from mobileone_core.study.record.access import open_record, record_exists
-from mobileone_core.study.record.tables import PLAN, RecordedRun
+from mobileone_core.study.record.tables import PLAN, RecordedRun, included
 from mobileone_core.study.rows import DeviceRow
 from mobileone_core.study.workspace import Workspace, one_line, redacted
 
@@ -154,9 +154,12 @@ def recorded_measurements(tracking: str, sha256: str) -> dict[int, str]:
     return {int(run.tags[INDEX]): run.run_id for run in runs}
 
 
-def read_devices(tracking: str) -> tuple[DeviceRow, ...]:
-    """All finished measurements on devices, by model, device, protocol and date; none if there is no record."""
-    rows = map(_row, _finished(tracking))
+def read_devices(tracking: str, excluded: dict[str, str]) -> tuple[DeviceRow, ...]:
+    """All finished measurements on devices, by model, device, protocol and date; none if there is no record.
+
+    Ids of those that reports leave out are added to excluded.
+    """
+    rows = map(_row, included(_finished(tracking), excluded))
     return tuple(sorted(rows, key=attrgetter("model", "device", "protocol", "date", "run_id")))
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import sqlite3
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,8 @@ from mobileone_core.errors import InputError
 from mobileone_core.study.database import check_revision, check_schema, database_exists, open_readonly
 
 PLAN = "plan."  # start of an experiment tag that holds a plan
+EXCLUDED = "excluded"  # tag of a run that reports leave out
+DECLARED_IN = "declared_in"  # experiment tag: the file that declares the study
 COUNT = "comparison.runs"  # tag: how many runs the comparison has
 CHUNK = 500  # runs per query
 VALUE = "CASE WHEN is_nan THEN NULL ELSE value END"
@@ -87,6 +89,14 @@ class RecordTables:
         query = "SELECT run_uuid, name FROM runs WHERE lifecycle_stage = 'active' AND substr(run_uuid, 1, ?) = ?"
         return dict(self.connection.execute(query, (len(prefix), prefix)).fetchall())
 
+    def excluded(self, study: str) -> set[str]:
+        """Ids of a study's runs that reports leave out."""
+        query = (
+            "SELECT run_uuid FROM tags JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id) "
+            "WHERE key = ? AND experiments.name = ?"
+        )
+        return {run_id for (run_id,) in self.connection.execute(query, (EXCLUDED, study))}
+
     def finished_cells(self, study: str, queue: str, cells: Container[str]) -> Iterator[RecordedRun]:
         """The FINISHED runs of a study's queue that belong to these cells."""
         statuses = self.statuses(study, queue)
@@ -132,6 +142,15 @@ class RecordTables:
         for run_id, key, item in self.connection.execute(query, runs):
             values.setdefault(run_id, {})[key] = item
         return values
+
+
+def included(runs: Iterable[RecordedRun], excluded: dict[str, str]) -> Iterator[RecordedRun]:
+    """The runs without those that are excluded, whose ids and cells are added to excluded."""
+    for run in runs:
+        if EXCLUDED in run.tags:
+            excluded[run.run_id] = run.tags.get("cell", "")
+        else:
+            yield run
 
 
 def _chunks(runs: Sequence[str]) -> Iterator[Sequence[str]]:

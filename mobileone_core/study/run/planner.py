@@ -11,7 +11,7 @@ from mobileone_core.study.plan import Plan, Queued
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import QUEUE_ERRORS, create_queue
 from mobileone_core.study.queue.trials import TrialView
-from mobileone_core.study.record.access import run_statuses
+from mobileone_core.study.record.access import recorded_plans, run_statuses
 from mobileone_core.study.record.record import RECORD_ERRORS, Record, create_record
 from mobileone_core.study.state import cell_states, study_names
 from mobileone_core.study.workspace import Job, QueueTiming, Workspace
@@ -19,13 +19,16 @@ from mobileone_core.study.workspace import Job, QueueTiming, Workspace
 QUEUED = ("waiting", "running", "complete")
 
 
-def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming) -> list[str]:
-    """Queue every cell of a plan that is not waiting, running or complete. Returns one line per repair on the way."""
+def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming, source: str = "") -> list[str]:
+    """Queue every cell of a plan that is not waiting, running or complete. Returns one line per repair on the way.
+
+    source: path of the file that declares the study.
+    """
     with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
         create_queue(workspace.queue)
         create_record(workspace)
         record = Record(workspace.tracking)
-        record.save_plan(plan, workspace.artifacts)
+        record.save_plan(plan, workspace.artifacts, source)
         queue = Queue(workspace.queue, plan.queue, timing, partial(kill_runs, record), create=True)
         repairs = repair_queue(queue, record, workspace)
         states = cell_states(workspace, plan)
@@ -56,6 +59,23 @@ def repair(workspace: Workspace) -> list[str]:
             repairs = (*repair_queue(queue, record, workspace), *_void_lost_results(queue, record))
             lines += [f"{study}: {line}" for line in repairs]
     return lines
+
+
+def forget(workspace: Workspace, name: str) -> None:
+    """Remove a queue's waiting and failed cells, its checkpoints, and recorded plans of which no cell is complete.
+
+    Finished runs stay in the record. Raises InputError if a cell is running.
+    """
+    with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
+        record = Record(workspace.tracking)
+        queue = Queue(workspace.queue, name, QueueTiming(), partial(kill_runs, record))
+        queue.sweep()
+        study, complete = queue.study_name, {trial.key for trial in queue.trials("COMPLETE")}
+        queue.forget()
+        for plan in recorded_plans(workspace.tracking, study):
+            if plan.queue == name and complete.isdisjoint(cell.key for cell in plan.queued):
+                record.forget_plan(plan)
+    shutil.rmtree(workspace.checkpoints(name, ""), ignore_errors=True)
 
 
 def repair_job(job: Job) -> list[str]:

@@ -1,8 +1,10 @@
 """Progress of a run, as a live display on a terminal or as plain lines, and states of cells as tables of text."""
 
+import heapq
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,11 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mobileone_core.errors import InputError
+from mobileone_core.study.columns import fitting_columns
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.state import STATES, CellState, study_names, study_states
 from mobileone_core.study.workspace import Workspace, redacted
 
+DROPPED = ("host", "attempt", "run", "cell", "epoch")  # columns that a narrow terminal has no room for, first to last
 HEADS = ("cell", "what", "state", "attempt", "epoch", "metric", "host", "run")
+FORECAST = 20.0  # seconds after which the time left is printed, once it can be estimated
 SUMMARY_INTERVAL = 30.0  # seconds between two summaries if the output is not a terminal
 
 
@@ -25,16 +30,21 @@ class Progress:
     def __init__(self, costs: Mapping[str, float] | None = None, console: Console | None = None) -> None:
         self.costs = costs or {}
         self.console = console or Console()
-        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        is_live = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.live = Live(console=self.console, auto_refresh=False) if is_live else None
         self.before: dict[str, CellState] = {}
         self.done_at_start: frozenset[str] = frozenset()
         self.started = self.summed_up = time.monotonic()
         self.has_forecast = False
+        self.workers = 1
+        self.ended: dict[str, float] = {}  # by key: when it was first seen complete
+        self.first_seen: dict[str, tuple[float, float]] = {}  # by key: when, and the share done then
         self.warned: set[str] = set()
 
     def begin(self, states: Sequence[CellState], workers: int) -> None:
         """Print the number of cells to run, and start the display."""
         self.started = self.summed_up = time.monotonic()
+        self.workers = max(1, workers)
         self.before = {item.key: item for item in states if item.state == "complete"}
         self.done_at_start = frozenset(self.before)
         todo, done = len(states) - len(self.before), len(self.before)
@@ -57,9 +67,9 @@ class Progress:
         for text in {item.warning for item in states if item.key not in self.done_at_start} - {"", *self.warned}:
             self.warned.add(text)
             self.say(f"warning: {text}")
-        if left and not self.has_forecast:
+        if left and not self.has_forecast and time.monotonic() - self.started > FORECAST:
             self.has_forecast = True
-            self.say(f"first cell done; about {duration(left)} to go")
+            self.say(f"about {duration(left)} to go")
         if self.live is None and time.monotonic() - self.summed_up > SUMMARY_INTERVAL:
             self.summed_up = time.monotonic()
             self.say(summary(states, left))
@@ -74,14 +84,36 @@ class Progress:
             self.live.stop()
 
     def seconds_left(self, states: Sequence[CellState]) -> float | None:
-        """Seconds left at the pace so far; None before the first cell of this run is complete."""
-        done = part = todo = 0.0
-        for item in (item for item in states if item.key not in self.done_at_start):
-            cost = self.costs.get(item.key, 1.0)
-            done += cost * (item.state == "complete")
-            todo += cost * (item.state in ("waiting", "running"))
-            part += cost * _share(item)
-        return (time.monotonic() - self.started) / (done + part) * (todo - part) if done else None
+        """Seconds left, by cells of the same levels that this run completed, else by cost; None before any progress.
+
+        Waiting cells go to the worker that is free first, so that the last ones count as long as they take.
+        """
+        now, done, seconds = time.monotonic(), 0.0, 0.0
+        durations: dict[str, list[float]] = {}
+        costs = {item.key: self.costs.get(item.key, 1.0) for item in states}
+        for item in states:
+            if item.state in ("running", "complete") and item.key not in self.done_at_start:
+                is_running = item.state == "running"
+                first = (now, _share(item)) if is_running else (now - _seconds(item), 0.0)
+                since, share = self.first_seen.setdefault(item.key, first)
+                took = (now if is_running else self.ended.setdefault(item.key, now)) - since
+                done += costs[item.key] * (_share(item) - share)
+                seconds += took
+                if item.state == "complete" and not share:
+                    durations.setdefault(_levels(item), []).append(took)
+        if done <= 0:
+            return None
+
+        def left(item: CellState) -> float:
+            same = durations.get(_levels(item))
+            return (fmean(same) if same else costs[item.key] * seconds / done) * (1 - _share(item))
+
+        workers = [left(item) for item in states if item.state == "running"]
+        workers += [0.0] * (self.workers - len(workers))
+        heapq.heapify(workers)
+        for item in (item for item in states if item.state == "waiting"):
+            heapq.heapreplace(workers, workers[0] + left(item))
+        return max(workers)
 
     def _is_new(self, item: CellState) -> bool:
         before = self.before.get(item.key)
@@ -90,7 +122,7 @@ class Progress:
 
     def _view(self, states: Sequence[CellState], left: float | None) -> Group:
         head = Table.grid(padding=(0, 1))
-        done = _counts(states)["complete"] + sum(map(_share, states))
+        done = sum(map(_share, states))
         head.add_row(ProgressBar(len(states), done, width=40), summary(states, left))
         table = Table.grid(padding=(0, 2))
         for item in (item for item in states if item.state == "running"):
@@ -115,8 +147,14 @@ def duration(seconds: float) -> str:
 
 
 def value_text(item: CellState) -> str:
-    """A cell's metric with four decimals; empty for a comparison, or before the first epoch."""
-    return "" if item.value is None or item.role == "comparison" else f"{item.value:.4f}"
+    """A cell's metric with its name and four decimals; empty for a comparison, or before the first epoch.
+
+    Until the cell is complete the metric is that of validation.
+    """
+    if item.value is None or item.role == "comparison":
+        return ""
+    name = item.metric if item.state == "complete" else item.metric.replace("test/", "val/")
+    return f"{name} {item.value:.4f}".strip()
 
 
 def status_lines(workspace: Workspace, studies: Sequence[str] = ()) -> list[str]:
@@ -146,7 +184,8 @@ def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
 def _table(states: Sequence[CellState]) -> list[str]:
     rows = [HEADS, *(_row(item) for item in states)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    shown = fitting_columns(widths, map(HEADS.index, DROPPED))
+    lines = ["  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows]
     errors = [f"{item.key} failed: {item.error}" for item in states if item.state == "failed"]
     return [*lines, *errors]
 
@@ -156,7 +195,8 @@ def _row(item: CellState) -> tuple[str, ...]:
     epoch = f"{item.epoch}/{item.epochs}" if item.trial is not None else ""
     attempt = str(item.attempt) if item.attempt else ""
     runs = f"{item.run_id} and {len(item.runs) - 1} more" if len(item.runs) > 1 else item.run_id
-    return (item.key, item.label, item.state, attempt, epoch, value_text(item), host, runs)
+    state = f"{epoch} epochs kept, waiting" if item.state == "waiting" and item.epoch else item.state
+    return (item.key, item.label, state, attempt, epoch, value_text(item), host, runs)
 
 
 def _event(item: CellState) -> str:
@@ -165,13 +205,25 @@ def _event(item: CellState) -> str:
         return f"failed: {item.label}{attempt}: {item.error}"
     if item.state == "running":
         return f"started: {item.label}{attempt}"
-    seconds = (item.ended - item.started).total_seconds() if item.ended and item.started else 0.0
-    return f"complete: {': '.join(filter(None, [item.label, value_text(item)]))} after {duration(seconds)}"
+    return f"complete: {': '.join(filter(None, [item.label, value_text(item)]))} after {duration(_seconds(item))}"
+
+
+def _seconds(item: CellState) -> float:
+    """Seconds that the last attempt took."""
+    return (item.ended - item.started).total_seconds() if item.ended and item.started else 0.0
+
+
+def _levels(item: CellState) -> str:
+    """What cells have in common that differ by their seed alone."""
+    return f"{item.role} {item.variant} {sorted(item.factors.items())}"
 
 
 def _share(item: CellState) -> float:
-    """The part of a running cell's epochs that is done; 0 in every other state."""
-    return item.epoch / item.epochs if item.state == "running" and item.epochs else 0.0
+    """The part of a cell's epochs that is done, or kept while it waits."""
+    if item.state == "complete":
+        return 1.0
+    is_begun = item.state in ("running", "waiting") and item.epochs
+    return max(item.epoch, item.part) / item.epochs if is_begun else 0.0
 
 
 def _counts(states: Sequence[CellState]) -> dict[str, int]:

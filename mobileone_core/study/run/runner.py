@@ -141,7 +141,7 @@ class StudyRun:
     guard: SignalGuard = field(default_factory=SignalGuard)
 
     def __call__(self) -> Outcome:
-        """Plan while the workers' imports run in the background, work until all is done, then repair."""
+        """Plan, work until all is done, then repair."""
         is_interrupted = False
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.guard.installed())
@@ -173,18 +173,19 @@ class StudyRun:
         return cell_states(self.job.workspace, self.plan)
 
     def _prepare(self, pool: WorkerPool) -> None:
-        """Queue what is missing; check that this machine can run a sample cell per precision, teachers and init."""
-        if self.job.cells is not None:
-            from mobileone_core.study.run.planner import plan_cells
+        """Check a sample cell per precision, teachers and init on this machine, then queue what is missing."""
+        from mobileone_core.study.run.planner import plan_cells  # while the workers' imports run in the background
 
-            self._note(*plan_cells(self.plan, self.job.workspace, self.job.setup.engine.timing))
-        if self.job.setup.engine.train == TRAIN:
+        setup = self.job.setup
+        if setup.engine.train == TRAIN:
             specs = [cell.spec for cell in (*self.plan.teachers, *self.plan.cells)]
             samples = {}
             for spec in reversed(specs):
                 recipe = spec.recipe
                 samples[recipe.precision, recipe.teachers, recipe.init, spec.model if recipe.init else None] = spec
             self._note(*pool.check(list(samples.values())))
+        if self.job.cells is not None:
+            self._note(*plan_cells(self.plan, setup.workspace, setup.engine.timing, setup.source))
 
     def _work(self, pool: WorkerPool) -> None:
         states = self._read()

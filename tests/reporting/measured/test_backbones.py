@@ -55,6 +55,19 @@ def test_all_of_table_9_next_to_ours(plan, record):
     assert [row[:6] for row in rows_of(plan, StudyRecord()).values()] == [row[:6] for row in rows.values()]
 
 
+def test_networks_that_were_not_requested_have_no_row(plan, record):
+    fewer = replace(plan, default=False)
+    assert set(rows_of(fewer, record)) == {"MobileOne-S0", "MobileOne-S1", "EfficientNet-B0"}
+
+
+def test_a_part_of_imagenet_gives_no_value_and_is_mentioned(plan, record):
+    toy = replace(record, evaluations=(replace(EVALUATION, top1=0.002, images=1000.0),))
+    assert rows_of(plan, toy)["MobileOne-S0"][8] == NONE
+    notes = " ".join(BackbonesView().notes(analyse_measured(plan, toy)))
+    assert "*Not in the table*: 1 evaluation of other images" in notes
+    assert "*Measured top-1*: none is in the record" in notes
+
+
 def test_no_time_without_its_device(plan, record):
     bare = [replace(row, environment={}) for row in record.comparison]
     assert rows_of(plan, replace(record, comparison=bare))["MobileOne-S0"][7] == NONE

@@ -4,8 +4,11 @@ import dataclasses
 
 import pytest
 
+from mobileone_core.cli import console
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.record.access import excluded_runs
 from mobileone_core.study.record.reading import read_evaluations
+from mobileone_core.study.record.record import Record
 from mobileone_core.study.record.standalone import standalone_run
 from mobileone_core.study.workspace import Workspace
 
@@ -13,10 +16,10 @@ TAGS = {"variant": "s0", "data": "imagenet", "split": "test", "form": "deployed"
 TAGS |= {"interpolation": "bilinear", "image_size": "224", "sha256": "abc"}
 
 
-def evaluated(workspace, tags, **changes):
+def evaluated(workspace, tags, images=50000.0, **changes):
     params = {f"model.{name}": value for name, value in dataclasses.asdict(ModelSpec.preset("s0", **changes)).items()}
     with standalone_run(workspace, "evaluate", "s0", tags, {**params, "data.channels": 3}) as run:
-        run.log({"test/top1": 0.714, "test/images": 50000.0})
+        run.log({"test/top1": 0.714, "test/images": images})
     return run.run_id
 
 
@@ -27,5 +30,27 @@ def test_only_finished_runs_of_the_variant_as_it_is(tmp_path):
     evaluated(workspace, {name: text for name, text in TAGS.items() if name != "crop"})
     with pytest.raises(RuntimeError, match="broken"), standalone_run(workspace, "evaluate", "s0", TAGS, {}):
         raise RuntimeError("broken")
-    (row,) = read_evaluations(workspace.tracking)
+    (row,) = read_evaluations(workspace.tracking, {})
     assert (row.run_id, row.variant, row.top1, row.images, row.crop) == (first, "s0", 0.714, 50000.0, "0.875")
+
+
+def test_an_excluded_evaluation_is_not_read_until_it_is_taken_back(tmp_path, capsys):
+    workspace = Workspace.at(tmp_path)
+    first, second = evaluated(workspace, TAGS), evaluated(workspace, TAGS, images=1000.0)
+    assert sum(row.is_imagenet for row in read_evaluations(workspace.tracking, {})) == 1
+    command = ["exclude", second[:12], "--runs", str(tmp_path)]
+    assert console_status(command) == 0
+    excluded = {}
+    assert [row.run_id for row in read_evaluations(workspace.tracking, excluded)] == [first]
+    assert list(excluded) == [second]
+    assert excluded_runs(workspace.tracking, "evaluate") == Record(workspace.tracking).excluded("evaluate") == {second}
+    assert console_status([*command, "--undo"]) == 0
+    assert len(read_evaluations(workspace.tracking, {})) == 2
+    assert console_status([*command, "--undo"]) == 2
+    assert "an excluded run" in capsys.readouterr().err
+
+
+def console_status(arguments):
+    with pytest.raises(SystemExit) as ended:
+        console(arguments)
+    return ended.value.code

@@ -1,29 +1,32 @@
 """Planning twice, at once, or after a crash comes to the same as planning once."""
 
 import time
+from collections import Counter
 
 import pytest
 from study_fakes import FAST, small_plan
 from study_proof import give_databases, in_child, plan_and_work, start_child, status_of
 
+from mobileone_core.cli import console
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import trial_views
-from mobileone_core.study.record.access import recorded_plans, recorded_studies
+from mobileone_core.study.record.access import declaring_file, recorded_plans, recorded_studies
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.planner import plan_cells, queue_order, repair
 from mobileone_core.study.state import cell_states, fold, is_settled, study_states
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.observer import TrainingStopped
 
 PLAN = small_plan(levels=(1, 2, 3), seeds=2, epochs=1)
 
 
 def plan_once(workspace, plan=PLAN):
-    plan_cells(plan, workspace, FAST.timing)
+    plan_cells(plan, workspace, FAST.timing, "/studies/mine.py")
 
 
 def trials(workspace):
@@ -36,6 +39,7 @@ def test_planning_again_adds_nothing(databases, workspace):
     assert [trial.attributes["cell"] for trial in trials(workspace)] == [cell.key for cell in queue_order(PLAN.cells)]
     assert recorded_plans(workspace.tracking, PLAN.study.name) == [PLAN]
     assert recorded_studies(workspace.tracking) == [PLAN.study.name]
+    assert declaring_file(workspace.tracking, PLAN.study.name) == "/studies/mine.py"
 
 
 def test_a_larger_plan_adds_only_what_it_has_more(databases, workspace):
@@ -128,3 +132,56 @@ def test_a_result_that_was_deleted_is_told_and_measured_again_on_demand(database
     states = cell_states(workspace, PLAN)
     assert is_settled(workspace, PLAN, states)
     assert states[0].run_id != gone.run_id
+
+
+def plan_and_forget(workspace):
+    """One cell fails, one is complete, the others wait; then the setting is forgotten, and planned again."""
+    queue = Queue(workspace.queue, PLAN.queue, FAST.timing, lambda _: None)
+
+    def fail(claim):
+        claim.note("error", "ValueError: broken")
+        raise ValueError
+
+    queue.claim(lambda _: 0.5)
+    queue.claim(fail)
+    (workspace.checkpoints(PLAN.queue, "key")).mkdir(parents=True)
+    assert Counter(item.state for item in cell_states(workspace, PLAN)) == {"complete": 1, "failed": 1, "waiting": 4}
+    with pytest.raises(SystemExit, match="0"):
+        console(["forget", PLAN.queue, "--runs", str(workspace.runs), "--yes"])
+    assert Counter(item.state for item in cell_states(workspace, PLAN)) == {"complete": 1, "missing": 5}
+    assert fold(trial_views(workspace.queue, PLAN.queue)) == study_states(workspace, PLAN.queue)
+    assert recorded_plans(workspace.tracking, PLAN.study.name) == [PLAN]
+    assert not workspace.checkpoints(PLAN.queue, "").exists()
+    plan_once(workspace)
+    assert Counter(item.state for item in cell_states(workspace, PLAN)) == {"complete": 1, "waiting": 5}
+
+
+def test_a_forgotten_setting_keeps_what_is_complete(databases, workspace):
+    give_databases(databases, workspace)
+    assert in_child(plan_once, workspace) == 0
+    assert in_child(plan_and_forget, workspace) == 0
+
+
+def test_a_setting_without_results_is_forgotten_wholly_but_never_one_that_runs(databases, workspace, monkeypatch):
+    give_databases(databases, workspace)
+    plan_once(workspace)
+    queue = Queue(workspace.queue, PLAN.queue, FAST.timing, lambda _: None)
+    command = ["forget", PLAN.queue, "--runs", str(workspace.runs)]
+
+    def running(claim):
+        with pytest.raises(SystemExit, match="2"):
+            console([*command, "--yes"])
+        with pytest.raises(InputError, match="one that does not run"):
+            queue.forget()
+        raise TrainingStopped
+
+    queue.claim(running)
+    answers = iter(["y", "another", "y", PLAN.queue])
+    monkeypatch.setattr("builtins.input", lambda _: next(answers))
+    for status in ("1", "0"):
+        with pytest.raises(SystemExit, match=status):
+            console(command)
+    assert study_states(workspace, PLAN.queue) == []
+    assert recorded_plans(workspace.tracking, PLAN.study.name) == []
+    with pytest.raises(SystemExit, match="2"):
+        console(command)

@@ -55,7 +55,7 @@ def test_plain_lines_tell_every_start_and_end_once(clock):
         "started: k=2 seed 0",
         "complete: k=2 seed 0: 0.7500 after 20 s",
         "started: k=3 seed 0 (attempt 2)",
-        "first cell done; about 30 s to go",
+        "about 20 s to go",
         "failed: k=3 seed 0: ValueError: it broke",
         "2 complete, 1 failed",
     ]
@@ -104,9 +104,9 @@ def test_a_comparison_counts_rounds_and_has_no_metric(clock):
 def test_time_left_weighs_cells_by_cost_and_counts_epochs_done(clock):
     progress = Progress({"key1": 1.0, "key2": 3.0, "key3": 2.0}, shown()[1])
     progress.begin([cell(1), cell(2), cell(3)], 1)
-    assert progress.seconds_left([cell(1, "running", epoch=2), cell(2), cell(3)]) is None
+    assert progress.seconds_left([cell(1, "running"), cell(2), cell(3)]) is None
     clock[0] = 10.0
-    assert progress.seconds_left([complete(1), cell(2), cell(3)]) == pytest.approx(50.0)
+    assert progress.seconds_left([complete(1), cell(2, "running"), cell(3)]) == pytest.approx(50.0)
     clock[0] = 25.0
     half = cell(2, "running", epoch=2)
     assert progress.seconds_left([complete(1), half, cell(3)]) == pytest.approx(25.0 / 2.5 * 3.5)
@@ -133,3 +133,80 @@ def test_a_warning_is_said_once_however_many_cells_have_it(clock):
         progress.update(states)
     assert out.getvalue().count("warning: too long") == 1
     assert "an old one" not in out.getvalue()
+
+
+def simulated(costs, durations, workers, step, epochs=10):
+    """Yield the time and the states of cells that workers take in turn; costs and durations by cell."""
+    ends, spans = [0.0] * workers, []
+    for seconds in durations:
+        lane = ends.index(min(ends))
+        spans.append((ends[lane], ends[lane] + seconds))
+        ends[lane] += seconds
+    now = 0.0
+    while now < max(ends):
+        states = []
+        for number, (first, last) in enumerate(spans):
+            part = epochs * min(1.0, max(0.0, (now - first) / (last - first)))
+            state = "complete" if now >= last else "running" if now >= first else "waiting"
+            times = {"started": START, "ended": START + timedelta(seconds=last - first)} if state == "complete" else {}
+            states.append(cell(number, state, epoch=int(part), part=part, **times))
+        levels = [{"k": cost} for cost in costs]
+        yield (
+            now,
+            max(ends) - now,
+            [replace(item, epochs=epochs, factors=level) for item, level in zip(states, levels, strict=True)],
+        )
+        now += step
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("costs", "factor"),
+    [([16, 8, 4, 2, 1] * 5, 1.0), ([1] * 6, 1.0), ([1], 1.0), ([16, 8, 5, 4, 3, 2, 1] * 5, 0.2)],
+    ids=["long first", "equal", "one", "cheaper than thought"],
+)
+def test_the_time_left_is_right_after_a_tenth_of_the_work(clock, costs, factor, workers):
+    durations = [600 * cost**factor for cost in costs] if factor >= 1 else [600 * (1 + 0.06 * cost) for cost in costs]
+    estimated = costs if factor >= 1 else [1 + cost / 16 for cost in costs]
+    progress = Progress({f"key{number}": cost for number, cost in enumerate(estimated)}, shown()[1])
+    total = None
+    for now, left, states in simulated(costs, durations, workers, 30.0):
+        total = total or left
+        clock[0] = now
+        if not now:
+            progress.begin([replace(item, state="waiting") for item in states], workers)
+        progress.update(states)
+        estimate = progress.seconds_left(states)
+        assert estimate is not None or now < 60
+        if now > total / 10 and left > 60:
+            assert estimate == pytest.approx(left, rel=0.3), now
+
+
+def test_epochs_kept_count_as_done_and_are_shown(clock):
+    kept = cell(1, epoch=3, part=3.0)
+    assert "3/4 epochs kept, waiting" in module._table([kept])[1]
+    progress = Progress({}, shown()[1])
+    progress.begin([kept, cell(2)], 1)
+    for now in (0.0, 30.0):
+        clock[0] = now
+        states = [replace(kept, state="running", part=3 + now / 60), cell(2)]
+        progress.update(states)
+    assert progress.seconds_left(states) == pytest.approx(30 + 240)
+
+
+def test_a_narrow_terminal_has_fewer_columns_in_order_of_importance(monkeypatch):
+    states = [complete(1), cell(2, "running", epoch=1, value=0.25, metric="test/top1")]
+    heads = {}
+    for width in (300, 60, 10):
+        monkeypatch.setenv("COLUMNS", str(width))
+        heads[width] = module._table(states)[0].split()
+    assert heads[300] == list(module.HEADS)
+    assert heads[10] == ["what", "state", "metric"]
+    assert "host" not in heads[60]
+    assert {"what", "state", "metric"} < set(heads[60])
+
+
+def test_the_metric_says_whether_it_is_of_validation_or_test():
+    running = cell(1, "running", value=0.25, metric="test/top1")
+    assert module.value_text(running) == "val/top1 0.2500"
+    assert module.value_text(replace(running, state="complete")) == "test/top1 0.2500"

@@ -1,0 +1,108 @@
+"""Nothing of a study is overwritten by another one of the same name, and nothing of the user's by a report."""
+
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobileone_core.cli import main, ownership
+from mobileone_core.cli.commands import report, run
+from mobileone_core.cli.commands.report import report_directory
+from mobileone_core.cli.options.workspace import reports_directory
+from mobileone_core.errors import InputError
+from mobileone_core.reporting.report import require_report_directory, write_report
+from mobileone_core.study.declaration import Factor
+from mobileone_core.study.kinds import default_plan
+from mobileone_core.study.rows import StudyRecord
+from mobileone_core.study.workspace import Workspace, runs_directory
+
+SHIPPED = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "branch_count.py"))["STUDY"]
+COPY = replace(SHIPPED, factors=(Factor("ema", "recipe.ema_decay", (0.0, 0.9), 0.0),))
+RUNS = Workspace.at(runs_directory())
+
+
+def refusal(capsys, study, *options):
+    with pytest.raises(SystemExit) as ended:
+        main(study, options)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("options", [("--plan",), (), ("--reports", "reports"), ("--seeds", "2"), ("--join",)])
+def test_a_copy_that_left_the_name_is_refused_with_the_owner(capsys, tmp_path, options):
+    line = refusal(capsys, COPY, "--runs", str(tmp_path / "runs"), *options)
+    assert line.startswith("error: name: 'branch_count' belongs to studies/branch_count.py; ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_study_and_an_equal_copy_own_the_name(capsys, tmp_path):
+    for study in (SHIPPED, replace(SHIPPED)):
+        with pytest.raises(SystemExit) as ended:
+            main(study, ["--plan", "--runs", str(tmp_path)])
+        assert ended.value.code == 0
+
+
+def test_of_two_files_with_a_name_the_first_owns_it(capsys, tmp_path, monkeypatch):
+    mine, other = tmp_path / "mine.py", tmp_path / "other.py"
+    for file in (mine, other):
+        file.write_text('STUDY = Study(name="my_study")')
+    study = replace(COPY, name="my_study")
+    monkeypatch.setattr(ownership, "declaring_file", lambda *_: str(mine))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(other))
+    line = refusal(capsys, study, "--plan", "--runs", str(tmp_path / "runs"))
+    assert line.startswith(f"error: name: 'my_study' belongs to {mine}; ")
+    mine.write_text("renamed")  # another study by now
+    ownership.require_name(replace(study, seeds=3), "")
+    mine.unlink()
+    ownership.require_name(study, "")
+
+
+def test_only_the_plan_that_reports_shows_goes_there_unasked():
+    own, changed = default_plan(replace(COPY, name="my_study")), default_plan(replace(SHIPPED, seeds=3))
+    assert report_directory(default_plan(SHIPPED), RUNS, None, True) == reports_directory()
+    assert report_directory(own, RUNS, None, True) == RUNS.runs / "reports"
+    assert report_directory(changed, RUNS, None, True) == RUNS.runs / "reports"
+    assert report_directory(own, RUNS, reports_directory(), True) == reports_directory()
+
+
+def test_recorded_runs_of_a_foreign_declaration_never_reach_the_shipped_report(tmp_path):
+    plan = default_plan(COPY)
+    assert report_directory(plan, RUNS, None, True) == RUNS.runs / "reports"
+    assert report_directory(plan, RUNS, tmp_path, True) == tmp_path
+    with pytest.raises(InputError, match=r"^name: 'branch_count' belongs to studies/branch_count\.py"):
+        report_directory(plan, RUNS, reports_directory(), True)
+
+
+def test_the_readme_quotes_the_unchanged_study_alone(tmp_path, monkeypatch):
+    text = "<!-- table:branch_count -->\nas shipped\n<!-- end table:branch_count -->\n"
+    (tmp_path / "README.md").write_text(text)
+    monkeypatch.setattr(report, "workspace_directory", lambda: tmp_path)
+    monkeypatch.setattr(report, "reports_directory", lambda: tmp_path / "reports")
+    plan = replace(default_plan(replace(SHIPPED, seeds=3)), default=False)
+    assert list(report._write([(plan, StudyRecord(), tmp_path / "reports")]))
+    assert (tmp_path / "README.md").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["README.md", "branch_count/README.md"])
+def test_a_page_written_by_hand_is_not_replaced(name, tmp_path):
+    (tmp_path / "branch_count").mkdir()
+    (tmp_path / name).write_text("# My notes\n")
+    with pytest.raises(InputError, match=r"README\.md is no report and stays as it is"):
+        write_report(default_plan(SHIPPED), StudyRecord(), tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_directories_that_cannot_be_used_are_refused_before_anything_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "run_plan", lambda *_: pytest.fail("it ran"))
+    (tmp_path / "file").write_text("")
+    for option in (("--reports", str(tmp_path / "file")), ("--reports", str(tmp_path / "file" / "below"))):
+        line = refusal(capsys, SHIPPED, "--runs", str(tmp_path / "runs"), *option)
+        assert line == (
+            f"error: reports: {option[1]!r} is not allowed; {tmp_path / 'file'} is no directory that can be written to"
+        )
+    assert "runs: " in refusal(capsys, SHIPPED, "--runs", str(tmp_path / "file"))
+    assert not (tmp_path / "runs").exists()
+    require_report_directory(tmp_path / "several" / "levels")

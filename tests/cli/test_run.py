@@ -1,0 +1,89 @@
+"""A study from Python, and from a notebook's kernel."""
+
+import io
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import mobileone_core
+from mobileone_core.cli import console, main
+from mobileone_core.cli.commands import run as module
+from mobileone_core.errors import InputError
+from mobileone_core.reporting import results as results_module
+
+STUDY = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "branch_count.py"))["STUDY"]
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """The commands that are executed; each ends with a report of one cell."""
+    executed = []
+    monkeypatch.setattr(results_module, "results", lambda *args, **options: (args, options))
+    monkeypatch.setattr(module, "execute", lambda *args: executed.append(args) or (0, tmp_path / "README.md"))
+    return executed
+
+
+def test_options_are_keyword_arguments_and_the_cells_come_back(commands, tmp_path):
+    cells = mobileone_core.run(
+        STUDY, k=(1, 4), seeds=3, nesterov=False, plan=True, runs=tmp_path, se=(0, 0, 1, 1), lr=0.5
+    )
+    setting = {"setting": tmp_path.name, "runs": tmp_path, "reports": tmp_path.parent}
+    assert cells == (("branch_count",), setting)
+    ((command, declared),) = commands
+    plan = command.request.plan
+    assert declared is STUDY
+    assert (plan.study.factors[0].levels, plan.study.seeds) == ((1, 4), 3)
+    assert (plan.base.recipe.nesterov, plan.base.recipe.lr, plan.base.model.se) == (False, 0.5, (0, 0, 1, 1))
+    assert (command.running.plan, command.running.runs) == (True, tmp_path)
+
+
+def test_what_cannot_be_is_an_error_and_no_exit(commands):
+    with pytest.raises(InputError, match=r"^Unrecognized options: --seed, 3; perhaps you meant .*--seeds"):
+        mobileone_core.run(STUDY, seed=3)
+    with pytest.raises(InputError, match="variant"):
+        mobileone_core.run(STUDY, variant="s9")
+
+
+def test_an_interrupt_is_one(monkeypatch):
+    monkeypatch.setattr(module, "execute", lambda *_: (module.INTERRUPTED, None))
+    with pytest.raises(KeyboardInterrupt):
+        mobileone_core.run(STUDY)
+
+
+@pytest.mark.parametrize("launcher", ["/lib/ipykernel_launcher.py", "/lib/colab_kernel_launcher.py"])
+def test_a_kernel_s_arguments_are_not_ours(commands, monkeypatch, launcher):
+    monkeypatch.setattr(sys, "argv", [launcher, "-f", "/run/kernel-1.json"])
+    with pytest.raises(SystemExit) as ended:
+        main(STUDY)
+    assert ended.value.code == 0
+    assert commands[0][0].request.plan.default
+
+
+@pytest.mark.parametrize("command", [lambda: console(["--version"]), lambda: main(STUDY, ["--version"])])
+def test_the_version(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("mobileone 0.")
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (lambda: main(STUDY, ["--k", "x"]), "Error parsing --k: Could not find valid parse for arguments: ['x']"),
+        (lambda: main(STUDY, ["--precision", "8"]), "invalid choice '8' for argument '--precision'. Expected one of"),
+        (lambda: console(["stat"]), "Unrecognized options: stat"),
+        (lambda: console(["evaluate", "--weights", "a"]), "Missing from mobileone evaluate: --variant STR --data STR"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_mistake_in_the_arguments_is_one_line(command, line, encoding, capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert ended.value.code == 2
+    (shown,) = capfd.readouterr().err.splitlines()
+    assert shown.startswith(f"error: {line}")
+    assert shown.endswith("; see --help")
