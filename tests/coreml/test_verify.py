@@ -21,7 +21,7 @@ PIXELS = Pixels((0.5, 0.4, 0.3), (0.2, 0.3, 0.25), tuple(f"class {number}" for n
 @pytest.mark.parametrize("precision", ["float16", "float32"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_with_se(activation, precision, deployed, tmp_path):
-    network = deployed(activation=activation, se="paper")
+    network = deployed(activation=activation, se=(0, 1), widths=(8, 16), depths=(1, 1), stage_strides=(2, 1))
     found = export_package(network, tmp_path / "a.mlpackage", Options(32, precision), {}).verification
     assert found.error <= TOLERANCE
     assert found.weights == len(list(network.parameters()))
