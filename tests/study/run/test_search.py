@@ -77,6 +77,7 @@ def test_a_search_runs_once_and_a_longer_one_goes_on(databases, workspace):
     assert "generations: 2 of 2 proposed, 3 candidates each" in lines
 
 
+@pytest.mark.slow
 def test_the_same_search_elsewhere_proposes_the_same(databases, tmp_path):
     from mobileone_core.study.workspace import Workspace
 
