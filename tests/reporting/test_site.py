@@ -247,6 +247,10 @@ frame.addEventListener("load", () => {{
     search.dispatchEvent(new view.Event("input"));
     found.shown = page.querySelectorAll("table.filtered tbody tr:not([hidden])").length;
     found.status = page.getElementById("matches").textContent;
+    search.value = "";
+    page.getElementById("state").value = "contradicted";
+    page.getElementById("state").dispatchEvent(new view.Event("change"));
+    found.contradicted = page.querySelectorAll("table.filtered tbody tr:not([hidden])").length;
   }}
   found.background = view.getComputedStyle(page.body).backgroundColor;
   found.errors = errors.join(";");
@@ -283,5 +287,7 @@ def test_page_in_a_browser(name, tmp_path):
     if name == "index.html":
         assert found["shown"] >= 2
         assert found["status"] == f"{found['shown']} shown"
+        states = [attrs["data-states"].split("|") for attrs in Page(REPORTS / name).all("tr") if "data-states" in attrs]
+        assert found["contradicted"] == sum("contradicted" in its for its in states) > 0
     dark = in_browser(REPORTS / name, tmp_path, "--force-dark-mode", "--blink-settings=preferredColorScheme=0")
     assert dark["background"] == "rgb(13, 17, 23)"
