@@ -16,10 +16,10 @@ from study_proof import run_plan as run
 from mobileone_core.errors import InputError
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.planner import plan_cells
-from mobileone_core.study.run.runner import SignalGuard, join, run_study
+from mobileone_core.study.run.runner import SignalGuard, StudyRun, join, run_study
 from mobileone_core.study.run.worker_pool import MAX_REPLACEMENTS
 from mobileone_core.study.state import cell_states
-from mobileone_core.study.workspace import Setup
+from mobileone_core.study.workspace import Job, Setup
 from mobileone_core.training.execution import Execution
 
 DRIVE = Path(__file__).parents[1] / "drive.py"
@@ -179,3 +179,15 @@ def test_an_interrupt_that_python_dropped_is_raised_later(monkeypatch):
             interrupt.check()
     assert dropped == [KeyboardInterrupt]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_refused_device_leaves_nothing_waiting(workspace):
+    class Refusing:
+        def check(self, *_):
+            raise InputError("device: 'cuda' is not allowed; this machine has 0 CUDA devices")
+
+    plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
+    refused = StudyRun(Job(Setup(workspace), plan.queue, frozenset(cell.key for cell in plan.cells)), plan, Lines())
+    with pytest.raises(InputError, match="device"):
+        refused._prepare(Refusing())
+    assert not workspace.runs.exists()
