@@ -28,6 +28,8 @@ def record_cell():
     """A function that records a finished run of a cell, with calibrated random weights, and returns its run's id."""
 
     def record(workspace, cell, data_root=None, *, study="branch_count", card=True):
+        from dataclasses import replace
+
         import torch
         from safetensors.torch import save_file
 
@@ -47,9 +49,10 @@ def record_cell():
         torch.manual_seed(cell.seed)
         network = build_model(cell.model, cell.data.num_classes)
         path = workspace.runs / "weights.safetensors"
+        plain = build_task(replace(cell, recipe=cell.recipe.changed(label_smoothing=0.0)))
         with open_loaders(cell.data, data_root, cell.seed, LoaderOptions(64, "none")) as loaders:
             calibrate(network, [images for images, _ in itertools.islice(loaders.train, 4)])
-            measured = evaluate(network, build_task(cell), loaders.test, stage="test", device=torch.device("cpu"))
+            measured = evaluate(network, plain, loaders.test, stage="test", device=torch.device("cpu"))
         made = model_card(cell, data_root)
         save_file(network.state_dict(), path, made.metadata() if card else None)
         result = CellResult(measured, path, made.content() if card else {})

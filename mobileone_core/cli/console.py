@@ -12,6 +12,7 @@ from mobileone_core.cli.guard import COMPLETE, command_line, guarded, parsed
 from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.latency import Import, Latency, Run
+from mobileone_core.cli.options.predict import Predict
 from mobileone_core.cli.options.study import CONFIG
 from mobileone_core.cli.options.workspace import CommandOptions, Compare, DataCheck, Exclude, Forget, Report, Status, Ui
 
@@ -25,6 +26,7 @@ COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.comma
     Evaluate: "evaluate:evaluate_checkpoint",
     Export: "export:export",
     DataCheck: "run:check_data",
+    Predict: "predict:predict",
     Run: "latency:measure_on_device",
     Import: "latency:import_measurements",
 }
@@ -38,6 +40,7 @@ NAMES: Mapping[str, type[Any]] = {
     "ui": Ui,
     "data": DataCheck,
     "evaluate": Evaluate,
+    "predict": Predict,
     "export": Export,
     "latency": Latency,
 }

@@ -1,6 +1,8 @@
 """Converts a network to a Core ML program, which verify.py then checks."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -78,10 +80,21 @@ def convert(network: nn.Module, channels: int, options: Options) -> Any:
         )
 
 
-def save(model: Any, package: Path, metadata: dict[str, str]) -> None:
-    """Write an MLModel with user-defined metadata as a package; the same model gives the same hashes."""
+def save(
+    model: Any, package: Path, metadata: dict[str, str], interface: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Write an MLModel with user-defined metadata as a package; the same model gives the same hashes.
+
+    interface: author, license, description, inputs and outputs as the manifest has them, for the fields of Core ML.
+    """
     model.user_defined_metadata.pop(DATE, None)
     model.user_defined_metadata.update(metadata)
+    if interface:
+        model.author, model.license = interface["author"], interface["license"]
+        model.short_description = interface["description"]
+        for texts, values in ((model.input_description, "inputs"), (model.output_description, "outputs")):
+            for value in interface[values]:
+                texts[value["name"]] = value["description"]
     with quiet():
         model.save(str(package))
     (package / DEBUG).unlink(missing_ok=True)

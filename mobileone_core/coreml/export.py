@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mobileone_core.coreml.convert import convert, save
@@ -24,24 +25,26 @@ class Exported:
     size: int
 
 
-def export_package(
+def export_package(  # noqa: PLR0913, PLR0917
     network: MobileOne,
     output: Path,
     options: Options,
     metadata: Mapping[str, str],
     proceed: Callable[[], None] = lambda: None,
+    interface: Mapping[str, Any] = MappingProxyType({}),
 ) -> Exported:
     """Convert the deployed network and verify it; output appears whole, and only if it is right.
 
-    metadata: texts for the model's metadata and the manifest. proceed is called before the package takes its place and
+    metadata: texts for the model's metadata and the manifest. interface: further entries of the manifest, as save
+    takes them. proceed is called before the package takes its place and
     may raise: an interrupt that a library swallowed. Raises InputError, NotVerifiedError among them.
     """
     found: list[Verification] = []
 
     def write(aside: Path) -> None:
-        save(convert(network, network.spec.in_channels, options), aside, dict(metadata))
+        save(convert(network, network.spec.in_channels, options), aside, dict(metadata), interface)
         found.append(verify(aside, network, options))
-        text = json.dumps(_manifest(aside, network, options, metadata, found[0]), indent=2)
+        text = json.dumps({**_manifest(aside, network, options, metadata, found[0]), **interface}, indent=2)
         (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
         proceed()
 

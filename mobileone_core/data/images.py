@@ -22,7 +22,7 @@ def decode(path: Path, *, upright: bool = True) -> Image.Image:
             if upright:
                 with contextlib.suppress(Exception):  # Pillow raises nearly every exception type for broken EXIF
                     ImageOps.exif_transpose(image, in_place=True)
-            return _as_rgb(image)
+            return as_rgb(image)
     except UnidentifiedImageError:
         reason = "no image of a known format" if path.stat().st_size else "0 bytes"
     except Exception as error:  # decoders raise nearly every exception type
@@ -30,7 +30,8 @@ def decode(path: Path, *, upright: bool = True) -> Image.Image:
     raise InputError(f"{path} is not a readable image ({' '.join(reason.split())})")
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to 8 bits per channel, as decode does. Raises InputError for levels out of range."""
     if image.mode == "RGB":  # converting would copy
         return image
     if image.mode != "F" and not image.mode.startswith("I"):

@@ -24,7 +24,8 @@ class LoaderOptions:
 
     augmentation is one of AUGMENTATIONS. workers = 0 decodes in this process. share is the part of every batch that
     this process reads. Validation and test images of a folder are resized with interpolation; crop is the fraction of
-    the resized shorter side that the centre crop takes. Raises InputError.
+    the resized shorter side that the centre crop takes. normalization is the mean and std per channel, the data set's
+    if not given. Raises InputError.
     """
 
     batch_size: int
@@ -35,6 +36,7 @@ class LoaderOptions:
     share: Share = WHOLE
     crop: float = 0.875
     interpolation: Interpolation = "bilinear"
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def __post_init__(self) -> None:
         require_integer("batch_size", self.batch_size)
@@ -122,7 +124,7 @@ def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, 
         shuffle=training,
         share=options.share,
     )
-    normalize = Normalize(entry.mean, entry.std, options.device)
+    normalize = Normalize(*(options.normalization or (entry.mean, entry.std)), options.device)
     augmentation = options.augmentation if training else "none"
     if isinstance(source, ImageTensor):
         return MemoryLoader(source.to(options.device), normalize, augmentation, plan)

@@ -26,6 +26,7 @@ class Preprocessing:
         mean, std: per channel, of pixels in [0, 1].
         crop: S as a fraction of the resized shorter side; None for the whole picture.
         interpolation: bilinear or bicubic.
+        upright: whether an EXIF orientation turns the picture first.
     """
 
     image_size: int
@@ -34,13 +35,14 @@ class Preprocessing:
     std: tuple[float, ...]
     crop: float | None = EVAL_CROP
     interpolation: str = "bilinear"
+    upright: bool = False
 
     @classmethod
     def of(cls, data: DataSpec, crop: float = EVAL_CROP, interpolation: str = "bilinear") -> "Preprocessing":
         """The preprocessing with which a data set's validation and test images are read."""
         entry = DATA_SETS[data.name]
         fraction = None if entry.in_memory else crop
-        return cls(data.image_size, data.channels, entry.mean, entry.std, fraction, interpolation)
+        return cls(data.image_size, data.channels, entry.mean, entry.std, fraction, interpolation, entry.upright)
 
     @property
     def color(self) -> str:
@@ -53,12 +55,15 @@ class Preprocessing:
         return None if self.crop is None else math.floor(self.image_size / self.crop)
 
     def __call__(self, image: "Image") -> "Tensor":
+        from PIL import ImageOps
         from torchvision.transforms.v2.functional import pil_to_tensor  # torch and torchvision take seconds
 
         from mobileone_core.data.augment import Normalize, resize
+        from mobileone_core.data.images import as_rgb
         from mobileone_core.data.stream import image_transform
 
-        image = image.convert("RGB" if self.channels == 3 else "L")
+        image = as_rgb(ImageOps.exif_transpose(image) if self.upright else image)
+        image = image if self.channels == 3 else image.convert("L")
         if self.crop is None:
             pixels = resize(pil_to_tensor(image)[None].float(), self.image_size).round().clamp(0, 255)
         else:

@@ -177,6 +177,11 @@ class DataSpec:
     class_images: tuple[int, ...] = field(default=(), compare=False, repr=False)
     is_carved: bool = field(default=True, compare=False, repr=False)
 
+    @property
+    def title(self) -> str:
+        """The data set in a title: its name; that of an image folder carries the first digits of its fingerprint."""
+        return f"{self.name} {self.fingerprint[:6]}".strip()
+
     def __post_init__(self) -> None:
         make_plain(self)
         for name in ("image_size", "num_classes", "channels"):

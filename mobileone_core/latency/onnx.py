@@ -1,12 +1,13 @@
 """Networks as ONNX files: export, and verification of a file against its network."""
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,29 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.network import MobileOne
 
 TOLERANCE = 1e-4  # of the largest output
+HALF_TOLERANCE = 2e-2  # every result is rounded to 11 bits
 
 
-def export_onnx(network: nn.Module, images: Tensor, path: Path) -> None:
+class HalfNetwork(nn.Module):
+    """A copy of a network that computes in float16; images and logits stay float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images.half()).float()
+        return logits
+
+
+def export_onnx(network: nn.Module, images: Tensor, path: Path, *, any_batch: bool = False) -> None:
     """Write a network in evaluation mode to one file, weights inside, for images of exactly this shape.
 
-    images: (B, C, S, S). Input and output are named images and logits. The exporter's messages are suppressed, its
-    errors are not.
+    images: (B, C, S, S); with any_batch B is only an example, of 2 or more, and named batch. Input and output are named
+    images and logits. The exporter's messages are suppressed, its errors are not.
     """
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    names |= {"dynamic_shapes": ({0: "batch"},)} if any_batch else {}
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -49,39 +64,55 @@ class OnnxVerification:
     error: float
 
 
-def export_verified_onnx(
-    network: MobileOne, image_size: int, path: Path, metadata: Mapping[str, str]
-) -> OnnxVerification:
-    """Export a deployed network for one image (1, C, S, S), verify the file, and write metadata into it.
+@dataclass(frozen=True)
+class OnnxOptions:
+    """Image size in pixels, batch size (None: any), and precision of weights and results."""
 
-    Raises InputError if the file does not compute what the network computes; the file is then left for the caller to
-    remove.
+    image_size: int
+    batch_size: int | None = None
+    precision: str = "float32"
+
+
+def export_verified_onnx(
+    network: MobileOne, options: OnnxOptions, path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]
+) -> OnnxVerification:
+    """Export a deployed network, verify the file, for any batch at two batch sizes, and write metadata into it.
+
+    interface: description, inputs and outputs, as the manifest has them. Raises InputError if the file does not
+    compute what the network computes; the file is then left for the caller to remove.
     """
     import onnx
 
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn((1, network.spec.in_channels, image_size, image_size), generator=generator)
-    export_onnx(network, images, path)
-    verification = verify_onnx(path, network, images)
+    generator, size = torch.Generator().manual_seed(0), options.image_size
+    batches = (3, 1) if options.batch_size is None else (options.batch_size,)
+    images = [torch.randn((count, network.spec.in_channels, size, size), generator=generator) for count in batches]
+    is_half = options.precision == "float16"
+    exported = HalfNetwork(network).eval() if is_half else network
+    export_onnx(exported, images[0], path, any_batch=options.batch_size is None)
+    results = [verify_onnx(path, exported, batch) for batch in images]
     model = onnx.load(path)
     onnx.helper.set_model_props(model, dict(metadata))
+    model.doc_string = interface["description"]
+    texts = {item["name"]: item["description"] for item in (*interface["inputs"], *interface["outputs"])}
+    for value in (*model.graph.input, *model.graph.output):
+        value.doc_string = texts[value.name]
     onnx.save(model, path)
-    return verification
+    return replace(results[0], error=max(item.error for item in results))
 
 
-def verify_onnx(path: Path, network: MobileOne, images: Tensor) -> OnnxVerification:
+def verify_onnx(path: Path, network: nn.Module, images: Tensor) -> OnnxVerification:
     """Compare an ONNX file with the deployed network: its operators, every weight bit by bit, and its outputs.
+
+    A HalfNetwork is compared with its weights and images, rounded to float16, in float32 arithmetic.
 
     images: (B, C, S, S) of the exported shape. Raises InputError that names what differs.
     """
     import onnx
-    import onnxruntime
 
     onnx.checker.check_model(str(path), full_check=True)
     graph = onnx.load(path).graph
     census = dict(Counter(node.op_type for node in graph.node))
-    layers = [item for item in network.modules() if isinstance(item, nn.Conv2d | nn.Linear)]
-    convolutions = sum(isinstance(item, nn.Conv2d) for item in layers)
+    convolutions = sum(isinstance(item, nn.Conv2d) for item in network.modules())
     if census.get("Conv", 0) != convolutions or "BatchNormalization" in census:
         raise InputError(f"{path.name}: operators are not the network's; {census}, expected {convolutions} Conv")
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
@@ -89,13 +120,26 @@ def verify_onnx(path: Path, network: MobileOne, images: Tensor) -> OnnxVerificat
     for name, expected in parameters.items():
         if name not in arrays or not np.array_equal(arrays[name], expected.detach().numpy()):
             raise InputError(f"{path.name}: {name} is not the network's")
+    return OnnxVerification(census, len(parameters), _output_error(path, network, images))
+
+
+def _output_error(path: Path, network: nn.Module, images: Tensor) -> float:
+    """The largest difference between the file's outputs and torch's, relative to the largest. Raises InputError."""
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"images": images.numpy()})
+    is_half = isinstance(network, HalfNetwork)
+    tolerance = HALF_TOLERANCE if is_half else TOLERANCE
     with torch.inference_mode():
-        reference = network(images)
+        if isinstance(network, HalfNetwork):
+            reference = copy.deepcopy(network.network).float()(images.half().float())
+        else:
+            reference = network(images)
     if not reference.isfinite().all():
         raise InputError("weights: the network's outputs are not finite; was it trained or calibrated?")
     error = float((torch.from_numpy(logits) - reference).abs().max() / reference.abs().max().clamp(min=1e-30))
-    if not error <= TOLERANCE:
-        raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {TOLERANCE:.0e}")
-    return OnnxVerification(census, len(parameters), error)
+    if not error <= tolerance:
+        more = "; use --precision float32" if is_half else ""
+        raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {tolerance:.0e}{more}")
+    return error

@@ -19,7 +19,10 @@ DROPPED = (
 
 @dataclass(frozen=True)
 class EvaluationSetting:
-    """What was evaluated and how its images were read; is_preset: the network is exactly the variant's."""
+    """What was evaluated and how its images were read; is_preset: the network is exactly the variant's.
+
+    classes, present: number of the network's classes, and of those that the images have.
+    """
 
     variant: str
     is_preset: bool
@@ -29,6 +32,8 @@ class EvaluationSetting:
     crop: str
     interpolation: str
     image_size: int
+    classes: int = 0
+    present: int = 0
 
 
 def evaluation_table(setting: EvaluationSetting, metrics: Mapping[str, float]) -> str:
@@ -45,11 +50,14 @@ def evaluation_table(setting: EvaluationSetting, metrics: Mapping[str, float]) -
         "standard error": f"{100 * standard_error(top1, images):.2f}",
         "top-5, %": "-" if top5 is None else f"{100 * top5:.2f}",
     }
+    if setting.present < setting.classes:
+        row = {name.replace("top-", f"over all {setting.classes}: top-"): text for name, text in row.items()}
+        row[f"among the {setting.present} present: top-1, %"] = f"{100 * metrics[f'{setting.split}/subset_top1']:.2f}"
     if images >= IMAGENET_TEST and (printed := published_top1(setting)):  # a part of the set has no published value
         row["published top-1, %"] = f"{printed} (table 9)"
     widths = [max(len(head), len(cell)) for head, cell in row.items()]
     heads = list(row)
-    shown = fitting_columns(widths, [heads.index(name) for name in DROPPED])
+    shown = fitting_columns(widths, [heads.index(name) for name in DROPPED if name in heads])
     lines = ["  ".join(line[item].rjust(widths[item]) for item in shown) for line in (heads, list(row.values()))]
     return "\n".join([lines[0], "-" * len(lines[0]), lines[1]])
 

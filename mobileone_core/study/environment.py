@@ -13,6 +13,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "optuna", "mlflow")
 VERSION = "version."  # prefix of the tags that hold a package's version
 RUN_TAGS = ("device", "processor", "system", "threads", "execution", "git")  # repeated in a table's footnote
 ENTRY_TAGS = ("runtime", "runtime_version", "provider", "precision", "layout", "unmeasured")  # of measured entries only
+FOLDER_TAGS = ("data_set",)  # of cells on an image folder only
 
 
 def environment_tags(execution: Execution) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MaxMetric, MetricCollection
+from torchmetrics import MaxMetric, MeanMetric, MetricCollection
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.checkpoints import read_weights
@@ -47,6 +47,20 @@ def read_network(  # noqa: PLR0913
     return network.eval()
 
 
+class SubsetAccuracy(MeanMetric):
+    """Top-k accuracy if a network can predict a subset of its classes alone, given by their numbers."""
+
+    def __init__(self, subset: Sequence[int], k: int) -> None:
+        super().__init__()
+        self.subset, self.k = list(subset), k
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:  # type: ignore[override]
+        """Add a batch of logits (B, classes) and labels (B,)."""
+        numbers = torch.tensor(self.subset, device=outputs.device)
+        best = numbers[outputs[:, numbers].topk(self.k).indices]
+        super().update((best == targets[:, None]).any(1).float())
+
+
 def evaluate(  # noqa: PLR0913
     network: nn.Module,
     task: Task,
@@ -56,6 +70,7 @@ def evaluate(  # noqa: PLR0913
     device: torch.device,
     precision: Precision = "32",
     layout: torch.memory_format = torch.contiguous_format,
+    subset: Sequence[int] = (),
     progress: Progress = lambda *_: None,
 ) -> dict[str, float]:
     """Measure a task's loss and metrics over batches of images (B, C, S, S) and targets.
@@ -70,14 +85,17 @@ def evaluate(  # noqa: PLR0913
         device: where to compute.
         precision: "32", or the precision of autocast.
         layout: memory format of weights and images.
+        subset: numbers of the classes that the images have; accuracies among these alone are added.
         progress: called after each batch.
 
     Returns:
         stage/loss, stage/images, the task's metrics such as stage/top1 (fractions), and time/images_per_second,
-        decoding included.
+        decoding included; with a subset stage/subset_top1 and so on too.
     """
     network = network.eval().to(device, memory_format=layout)  # type: ignore[call-overload]
-    metrics, loss, images = task.metrics().to(device), 0.0, 0
+    metrics, loss, images = task.metrics(), 0.0, 0
+    metrics.add_metrics({f"subset_top{k}": SubsetAccuracy(subset, k) for k in (1, 5) if k < len(subset)})
+    metrics = metrics.to(device)
     started = time.perf_counter()
     with torch.inference_mode():
         for pixels, targets in batches:

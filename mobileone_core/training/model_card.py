@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileone_core.data.classes import class_names
+from mobileone_core.data.classes import shown_names
 from mobileone_core.data.preprocessing import Preprocessing
+from mobileone_core.data.spec import DataSpec
 from mobileone_core.fields import as_tuples
 from mobileone_core.training.cell import CellSpec
 
@@ -66,8 +67,29 @@ class ModelCard:
 
 def model_card(cell: CellSpec, data_root: Path | None) -> ModelCard:
     """The card of a cell; the class names of an image folder are read below data_root."""
-    names = class_names(cell.data, data_root)
+    names = shown_names(cell.data, data_root)
     return ModelCard(cell, Preprocessing.of(cell.data), names, "" if data_root is None else str(data_root))
+
+
+def read_card(weights: Path) -> ModelCard | None:
+    """The card inside a weight file; None if the file has none."""
+    if weights.suffix.lower() != ".safetensors":
+        return None
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, "numpy") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError:  # reading the weights says what is wrong
+        return None
+    return ModelCard.read(metadata) if "cell" in metadata else None
+
+
+def folder_tags(data: DataSpec, root: Path | None) -> dict[str, str]:
+    """Tags of a run on an image folder: its title and its path as given; none for a named data set."""
+    if not data.fingerprint:
+        return {}
+    return {"data_set": data_title(data.name, str(root or ""), data.fingerprint), "data_root": str(root or "")}
 
 
 def data_title(name: str, root: str, fingerprint: str) -> str:

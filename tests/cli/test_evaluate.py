@@ -147,7 +147,7 @@ def test_every_layout_and_form_gives_what_timm_gives(layout, form, imagenet, fil
     shown = {name.strip(): cell.strip() for name, cell in zip(filter(None, head), filter(None, row), strict=True)}
     assert shown["top-1, %"] == f"{100 * run.data.metrics['test/top1']:.2f}"
     assert shown["top-5, %"] == f"{100 * run.data.metrics['test/top5']:.2f}"
-    assert shown["published top-1, %"] == "71.4 (table 9)"
+    assert "published top-1, %" not in shown  # of a thousand images, a part of the set
     assert run.info.run_id in out
 
 

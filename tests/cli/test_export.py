@@ -111,16 +111,18 @@ def test_a_finished_run(form, runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["--output", "x.onnx"], ("output", "x.onnx", ".mlpackage")),
+        (["--format", "coreml", "--output", "x.onnx"], ("output", "x.onnx", ".mlpackage")),
+        (["--output", "x.pb"], ("output", "x.pb", ".mlpackage or .onnx")),
+        (["--batch-size", "2"], ("batch_size", "2", "for ONNX")),
+        (["--output", "x.onnx", "--batch-size", "0"], ("batch_size", "0")),
         (["--output", "nowhere/x.mlpackage"], ("output", "nowhere", "directory that exists")),
-        (["--format", "onnx", "--output", "x.onnx", "--precision", "float16"], ("precision", "float32 for ONNX")),
         (["--format", "onnx", "--output", "x.onnx", "--input", "image"], ("input", "tensor for ONNX")),
         (["--k", "1"], ("does not fit", "unexpected")),
         (["--activation", "dynamic_relu_a"], ("does not fit", "missing")),
         (["--variant", "s9"], ("variant", "'s9'")),
         (["--weights", "nothing.pth"], ("weights", "nothing.pth")),
         (["--image-size", "0"], ("image_size", "0")),
-        (["--labels", "x.txt"], ("labels", "--input image")),
+        (["--labels", "x.txt"], ("labels", "x.txt", "existing file")),
         (["--run", "abc"], ("run", "'abc'", "leave it out")),
     ],
     ids=" ".join,
@@ -147,12 +149,12 @@ def test_runs_that_cannot_be_exported(runs, tmp_path, capsys):
 
 
 def test_labels(tmp_path):
-    assert class_labels("digits", 10) == tuple("0123456789")
-    assert len(set(class_labels("imagenet", 1000))) == 1000
+    assert class_labels("ab", 2) == ("a", "b")
+    assert class_labels((), 2, required=False) == ()
     file = tmp_path / "labels.txt"
     file.write_text("cat\ndog\n")
-    assert class_labels("folder", 2, file) == ("cat", "dog")
-    for arguments, words in ((("folder", 3, file), "one per class: 3"), (("folder", 2), "--labels FILE")):
+    assert class_labels((), 2, file) == ("cat", "dog")
+    for arguments, words in ((((), 3, file), "one per class: 3"), (((), 2), "--labels FILE")):
         with pytest.raises(InputError, match=words):
             class_labels(*arguments)
 

@@ -1,10 +1,12 @@
 """The command `mobileone evaluate`: everything is checked before a run is recorded."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -12,82 +14,138 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from torchmetrics import MetricCollection
 
+from mobileone_core.cli.commands.source import NetworkSource, file_source, run_source
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.evaluate import Evaluate
-from mobileone_core.data.epochs import BatchLoader
+from mobileone_core.data.catalog import check_root, class_names
+from mobileone_core.data.classes import network_classes, read_class_map
+from mobileone_core.data.epochs import WHOLE, BatchLoader
+from mobileone_core.data.folders import class_folders, find_test
 from mobileone_core.data.loaders import LoaderOptions, open_loaders, open_test
-from mobileone_core.data.spec import DataSpec
-from mobileone_core.files import sha256
-from mobileone_core.model.network import MobileOne
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.errors import require
+from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.reporting.evaluation import EvaluationSetting, evaluation_table
 from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.record.standalone import standalone_run
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.evaluate import evaluate, read_network
+from mobileone_core.training.evaluate import evaluate
 from mobileone_core.training.execution import Execution, resolve_device
+from mobileone_core.training.model_card import data_title
 from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.tasks.task import build_task
 
-SEED = 0  # of the validation split, if it is carved from the training images
 INTERVAL = 30.0  # seconds between two lines if the output is no terminal
 
 
 def evaluate_checkpoint(options: Evaluate) -> int:
-    """Evaluate a checkpoint, record, print the table; return the exit status. Raises InputError."""
-    data, spec = options.resolved()
+    """Evaluate a run or a checkpoint, record, print the table; return the exit status. Raises InputError."""
     execution = Execution(options.device, options.threads or torch.get_num_threads(), options.channels_last)
     device = resolve_device(execution, options.precision)
     torch.set_num_threads(execution.threads)
-    network = read_network(spec, data.num_classes, options.weights, options.form, which=options.which, say=print)
-    task = build_task(CellSpec(spec, data, Recipe(label_smoothing=0.0)))
-    setting = _setting(options, data, spec, network)
-    measure = partial(evaluate, network, task, stage=setting.split, device=device, precision=options.precision)
-    parts = {"model": asdict(spec), "data": asdict(data)}
+    source = _source(options)
+    images = _images(options, source)
+    setting, spec = _setting(options, source, images), source.network.spec
+    task = build_task(CellSpec(spec, images.data, Recipe(label_smoothing=0.0)))
+    measure = partial(evaluate, source.network, task, stage=setting.split, device=device, precision=options.precision)
+    parts = {"model": asdict(spec), "data": asdict(images.data)}
     params = {f"{part}.{field}": value for part, values in parts.items() for field, value in values.items()}
     params["batch_size"] = options.batch_size
     interrupt = SignalGuard()
-    with interrupt.installed(), contextlib.closing(_open(options, data, execution.threads, device)) as batches:
-        name = f"{options.variant} {data.name} {options.weights.name}"
-        tags = _tags(options, setting, execution)
+    with interrupt.installed(), contextlib.closing(images.open(options, execution.threads, device)) as batches:
+        name = f"{source.variant} {images.data.name} {source.run_id or source.file}"
+        tags = {name: str(value) for name, value in asdict(setting).items() if name != "is_preset"}
+        tags |= {"weights": source.file, "sha256": source.sha256, "precision": options.precision}
+        tags |= {"evaluated_run": source.run_id} if source.run_id else {}
+        tags |= environment_tags(execution)
         with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
             with _progress(batches.plan.count, interrupt) as progress:
-                metrics = measure(batches, layout=execution.memory_format, progress=progress)
+                metrics = measure(batches, layout=execution.memory_format, subset=images.subset, progress=progress)
             writing.log(metrics)
     print(f"\n{evaluation_table(setting, metrics)}")
     print(f"\nrun {writing.run_id}: {metrics['time/images_per_second']:.0f} images per second, decoding included")
     return COMPLETE
 
 
-def _open(options: Evaluate, data: DataSpec, workers: int, device: torch.device) -> BatchLoader:
-    crop, interpolation = options.images.crop, options.images.interpolation
-    loading = LoaderOptions(
-        options.batch_size, "none", device=device, workers=workers, crop=crop, interpolation=interpolation
-    )
-    if options.images.split == "test":
-        return open_test(data, options.data_root, loading)
-    return open_loaders(data, options.data_root, SEED, loading).val
+def _source(options: Evaluate) -> NetworkSource:
+    if options.run:
+        return run_source(options.storage, options.run, "train" if options.form == "file" else options.form)
+    assert options.weights is not None  # Evaluate.check requires it
+    data = options.resolved(options.data, options.data_root)
+    spec = options.network.spec(options.variant, data.channels, data.image_size)
+    return file_source(options.weights, options.variant, spec, options.form, options.which)
 
 
-def _setting(options: Evaluate, data: DataSpec, spec: ModelSpec, network: MobileOne) -> EvaluationSetting:
-    preset = ModelSpec.preset(options.variant, in_channels=data.channels).fitted_to(data.image_size)
+@dataclass(frozen=True)
+class EvaluatedImages:
+    """A split of a data set, its classes in the order of the network's outputs (empty: the data set's) and its root.
+
+    subset: numbers of the classes that the split has, if some are missing. seed: of a carved validation split.
+    """
+
+    data: DataSpec
+    root: Path | None
+    classes: tuple[str, ...] = ()
+    subset: tuple[int, ...] = ()
+    seed: int = 0
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def open(self, options: Evaluate, workers: int, device: torch.device) -> BatchLoader:
+        """The batches of the split."""
+        reading = options.images.crop, options.images.interpolation, self.normalization
+        loading = LoaderOptions(options.batch_size, "none", (), device, workers, WHOLE, *reading)
+        if options.images.split == "test":
+            return open_test(self.data, self.root, loading, self.classes)
+        return open_loaders(self.data, self.root, self.seed, loading).val
+
+
+def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
+    """The images that are evaluated: those of the options, by default the run's. Raises InputError."""
+    card, count = source.card, source.network.num_classes
+    name, root, size, normalization = options.data, options.data_root, None, None
+    if card is not None and source.run_id:
+        name, size = options.data or card.cell.data.name, card.preprocessing.image_size
+        root = root or (Path(card.data_root) if card.data_root and name == card.cell.data.name else None)
+    if card is not None:
+        normalization = card.preprocessing.mean, card.preprocessing.std
+    data = options.resolved(name, root, size)
+    channels = source.network.spec.in_channels
+    require(data.channels == channels, "data", name, f"images of {channels} channels, as the network reads")
+    if card is not None and data.image_size != card.preprocessing.image_size:
+        trained = card.preprocessing.image_size
+        print(f"warning: weights trained at {trained} px are evaluated at {data.image_size} px", file=sys.stderr)
+    names, has_folders = source.class_names, not DATA_SETS[name].in_memory and name != "imagenet"
+    if options.images.split == "val" or not has_folders:
+        fits = not has_folders or not names or names == class_names(data, root)
+        require(fits and data.num_classes == count, "data", name, f"the network's {count} classes")
+        seed = card.cell.seed if card is not None and source.run_id else 0
+        return EvaluatedImages(data, root, seed=seed, normalization=normalization)
+    folders = tuple(class_folders(find_test(check_root(name, root) / DATA_SETS[name].directory)[1]))
+    mapping = {} if options.class_map is None else read_class_map(options.class_map)
+    classes = network_classes(folders, names, count, mapping)
+    data = replace(options.resolved(name, root, size, classes), num_classes=count)
+    subset = tuple(number for number, item in enumerate(classes) if item in set(folders))
+    subset = subset if len(subset) < count else ()
+    return EvaluatedImages(data, root, classes, subset, normalization=normalization)
+
+
+def _setting(options: Evaluate, source: NetworkSource, images: EvaluatedImages) -> EvaluationSetting:
+    data, spec = images.data, source.network.spec
+    is_variant = source.variant in PRESETS
+    preset = ModelSpec.preset(source.variant, in_channels=data.channels) if is_variant else None
     return EvaluationSetting(
-        variant=options.variant,
-        is_preset=spec == preset,
-        data=data.name,
+        variant=source.variant,
+        is_preset=preset is not None and spec == preset.fitted_to(data.image_size),
+        data=data_title(data.name, str(images.root or ""), data.fingerprint),
         split=options.images.split,
-        form="deployed" if network.deployed else "train",
-        crop=options.crop,
+        form="deployed" if source.network.deployed else "train",
+        crop="none" if DATA_SETS[data.name].in_memory else f"{options.images.crop:g}",
         interpolation=options.images.interpolation,
         image_size=data.image_size,
+        classes=source.network.num_classes,
+        present=len(images.subset) or source.network.num_classes,
     )
-
-
-def _tags(options: Evaluate, setting: EvaluationSetting, execution: Execution) -> dict[str, str]:
-    tags = {name: str(value) for name, value in asdict(setting).items() if name != "is_preset"}
-    file = {"weights": options.weights.name, "sha256": sha256(options.weights)}
-    return {**tags, **file, "precision": options.precision, **environment_tags(execution)}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Options of `mobileone evaluate`: the accuracy of a checkpoint, as a recorded run."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +10,7 @@ import tyro
 from mobileone_core.cli.options.workspace import CommandOptions, Directory, RecordOptions
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DATA_SETS, DataSpec
-from mobileone_core.errors import require
+from mobileone_core.errors import InputError, require
 from mobileone_core.model.spec import Activation, ModelSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Precision
@@ -59,16 +60,25 @@ class Images:
 
 @dataclass(frozen=True)
 class Evaluate(CommandOptions):
-    """Measure top-1 and top-5 of a checkpoint and record them as a run of the experiment `evaluate`.
+    """Measure top-1 and top-5 of a run's network or a checkpoint, recorded as a run of the experiment `evaluate`.
 
-    The file may hold this package's, the authors', timm's or mmpretrain's names, in train or deployed form; it may be a
-    training program's checkpoint or a cell's last.ckpt. Averaged weights are preferred; a line says which were read.
+    A run (--run ID) names network, weights, data set and preprocessing. A weight file (--weights FILE --variant s0
+    --data imagenet) may hold this package's, the authors', timm's or mmpretrain's names, in train or deployed form; it
+    may be a training program's checkpoint or a cell's last.ckpt. Averaged weights are preferred; a line says which were
+    read. Folders of classes are matched by name with the network's classes, and with ImageNet's by WordNet id, name or
+    number; if some are missing, the accuracy among those present is measured, too.
     """
 
-    weights: Annotated[Path, tyro.conf.arg(metavar="FILE")]  # Weights: .safetensors, or what torch.save wrote.
-    variant: str  # Network: s0 to s4 as published; tiny and small, ours.
-    data: str  # Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder.
-    data_root: Directory = None  # Directory that holds the data set.
+    run: Annotated[str, tyro.conf.arg(metavar="ID")] = ""  # A finished run: its id, or how it begins.
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights: .safetensors, or what torch.save wrote."""
+    variant: str = ""  # Network of the weight file: s0 to s4 as published; tiny and small, ours.
+    data: str = ""
+    """Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder; the run's if not given."""
+    data_root: Directory = None  # Directory that holds the data set; the run's if not given.
+    class_map: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Lines FOLDER,CLASS for folders whose names are not those of the network's classes: a name, number or WordNet
+    id."""
     which: Annotated[str, tyro.conf.arg(metavar="auto|ema|model|NAME")] = "auto"
     """Which of a file's sets of weights: the averaged ones if it has any (auto), or ema, model or a set's name."""
     form: Literal["file", "train", "deployed"] = "file"
@@ -83,23 +93,34 @@ class Evaluate(CommandOptions):
     channels_last: bool = False  # Channels-last memory format, on a GPU.
     storage: RecordOptions = field(default_factory=RecordOptions)
 
-    @property
-    def crop(self) -> str:
-        """The crop as recorded; images in memory are not cropped."""
-        return "none" if DATA_SETS[self.data].in_memory else f"{self.images.crop:g}"
-
     def check(self) -> None:
         """Raise InputError for a missing file, unknown data, and options that machine, data or network refuse."""
         Execution(self.device, 1 if self.threads is None else self.threads)
+        require(self.class_map is None or self.class_map.is_file(), "class_map", str(self.class_map), "a file")
+        if self.run:
+            refuse_with_run(self.run, self.network, variant=self.variant, weights=self.weights)
+            return
+        if self.weights is None or not self.variant or not self.data:
+            raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME")
         require(self.weights.is_file(), "weights", str(self.weights), "an existing file")
-        self.resolved()
+        data = self.resolved(self.data, self.data_root)
+        self.network.spec(self.variant, data.channels, data.image_size)
 
-    def resolved(self) -> tuple[DataSpec, ModelSpec]:
-        """Data and network. Raises InputError."""
-        test_only = self.images.split == "test"
-        data = resolve_data(self.data, self.data_root, self.images.image_size, test_only=test_only)
-        for name in ("crop", "interpolation"):
-            value = getattr(self.images, name)
-            is_read = not DATA_SETS[self.data].in_memory or value == getattr(Images(), name)
-            require(is_read, name, value, f"{self.data} is read whole: leave it out")
-        return data, self.network.spec(self.variant, data.channels, data.image_size)
+    def resolved(
+        self, name: str, root: Path | None, image_size: int | None = None, classes: Sequence[str] = ()
+    ) -> DataSpec:
+        """The data set by name, by default at this resolution. Raises InputError."""
+        test_only, size = self.images.split == "test", self.images.image_size or image_size
+        data = resolve_data(name, root, size, test_only=test_only, classes=classes)
+        for option in ("crop", "interpolation"):
+            value = getattr(self.images, option)
+            is_read = not DATA_SETS[name].in_memory or value == getattr(Images(), option)
+            require(is_read, option, value, f"{name} is read whole: leave it out")
+        return data
+
+
+def refuse_with_run(run: str, network: Network, **options: object) -> None:
+    """Raise InputError for options that a run determines."""
+    given = [name for name, value in options.items() if value]
+    require(not given, "run", run, f"a run determines its {', '.join(given)}: leave it out")
+    require(not network.changes, "run", run, "a run determines its network: leave its fields out")

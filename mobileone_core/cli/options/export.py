@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from mobileone_core.cli.options.evaluate import Network
+from mobileone_core.cli.options.evaluate import Network, refuse_with_run
 from mobileone_core.cli.options.workspace import CommandOptions, RecordOptions
 from mobileone_core.coreml.options import Precision
 from mobileone_core.data.spec import DATA_SETS
@@ -25,9 +25,10 @@ class Export(CommandOptions):
     """
 
     output: Annotated[Path, tyro.conf.arg(metavar="FILE")]  # NAME.mlpackage (a directory) or NAME.onnx.
-    format: Literal["coreml", "onnx"] = "coreml"
-    run: Annotated[str, tyro.conf.arg(metavar="ID")] = ""  # A finished run of the record, as mobileone status shows it.
-    variant: str = ""  # Network of the weight file: s0 to s4 as published; tiny and small, ours.
+    format: Literal["coreml", "onnx"] | None = None  # What the output's name says, if not given.
+    run: Annotated[str, tyro.conf.arg(metavar="ID")] = ""  # A finished run of the record: its id, or how it begins.
+    variant: str = ""
+    """Network of the weight file: s0 to s4 as published; tiny and small, ours. Not needed for a run's file."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Weights: .safetensors, or what torch.save wrote."""
     which: Annotated[str, tyro.conf.arg(metavar="auto|ema|model|NAME")] = "auto"
@@ -39,18 +40,29 @@ class Export(CommandOptions):
     """tensor: normalized numbers in, logits out, nothing added. image (Core ML): pixels in, label and probabilities
     out, normalization inside."""
     data: str = ""
-    """Data set whose normalization, channels and labels a weight file's network has; imagenet if not given."""
+    """Data set whose normalization, channels and labels a weight file's network has; what the file says, else imagenet,
+    if not given."""
     labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Class labels of an image input, one per line; not needed for imagenet, cifar10 and digits."""
+    """Class labels in the order of the outputs, one per line; those of the run, or of the data set, if not given."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels; the run's, or the data set's, if not given."""
+    batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None  # ONNX: a fixed batch; any if not given.
+    author: str = ""  # Author, for the file's metadata.
+    license: str = ""  # Licence of the weights, for the file's metadata.
+    description: str = ""  # Description, for the file's metadata; network, data set and run if not given.
     force: bool = False  # Replace an output that exists.
     storage: RecordOptions = field(default_factory=RecordOptions)
 
     @property
     def chosen_precision(self) -> Precision:
         """The precision, or the format's default."""
-        return self.precision or ("float16" if self.format == "coreml" else "float32")
+        return self.precision or ("float16" if self.chosen_format == "coreml" else "float32")
+
+    @property
+    def chosen_format(self) -> str:
+        """The format, or the one whose names end as the output's does; empty if none does."""
+        named = (name for name, suffix in SUFFIXES.items() if suffix == self.output.suffix)
+        return self.format or next(named, "")
 
     @property
     def data_name(self) -> str:
@@ -59,25 +71,26 @@ class Export(CommandOptions):
 
     def check(self) -> None:
         """Raise InputError for options that exclude each other, an output that exists, and a missing weight file."""
-        suffix = SUFFIXES[self.format]
-        require(self.output.suffix == suffix, "output", str(self.output), f"a name that ends in {suffix}")
+        allowed = SUFFIXES[self.format] if self.format else " or ".join(SUFFIXES.values())
+        fits = bool(self.chosen_format) and self.output.suffix == SUFFIXES[self.chosen_format]
+        require(fits, "output", str(self.output), f"a name that ends in {allowed}")
+        is_coreml = self.chosen_format == "coreml"
         require(self.output.absolute().parent.is_dir(), "output", str(self.output), "in a directory that exists")
         require(self.force or not self.output.exists(), "output", str(self.output), "it exists; --force replaces it")
-        fits = self.output.is_dir() == (self.format == "coreml") or not self.output.exists()
+        fits = self.output.is_dir() == is_coreml or not self.output.exists()
         require(fits, "output", str(self.output), "a package is a directory, an ONNX file is none")
-        if self.format == "onnx":
-            require(self.chosen_precision == "float32", "precision", self.precision, "float32 for ONNX")
-            require(self.input == "tensor", "input", self.input, "tensor for ONNX")
-        if self.image_size is not None:
-            require_integer("image_size", self.image_size)
-        require(self.labels is None or self.input == "image", "labels", str(self.labels), "with --input image")
+        require(is_coreml or self.input == "tensor", "input", self.input, "tensor for ONNX")
+        require(not (is_coreml and self.batch_size), "batch_size", self.batch_size, "for ONNX; Core ML takes one image")
+        for name in ("image_size", "batch_size"):
+            if getattr(self, name) is not None:
+                require_integer(name, getattr(self, name))
+        require(self.labels is None or self.labels.is_file(), "labels", str(self.labels), "an existing file")
         if self.run:
-            given = [name for name in ("variant", "weights", "data") if getattr(self, name)]
-            require(not given, "run", self.run, f"a run determines its {', '.join(given)}: leave it out")
-            require(not self.network.changes, "run", self.run, "a run determines its network: leave its fields out")
-        elif self.weights is None or not self.variant:
+            refuse_with_run(self.run, self.network, variant=self.variant, weights=self.weights, data=self.data)
+        elif self.weights is None:
             raise InputError("export: give --run ID, or --variant s0 --weights FILE")
         else:
-            ModelSpec.preset(self.variant, in_channels=3).changed(**self.network.changes)
+            if self.variant:
+                ModelSpec.preset(self.variant, in_channels=3).changed(**self.network.changes)
             require_choice("data", self.data_name, DATA_SETS)
             require(self.weights.is_file(), "weights", str(self.weights), "an existing file")

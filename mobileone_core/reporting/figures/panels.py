@@ -14,8 +14,8 @@ Span = tuple[style.Axes, tuple[float, float]]  # axes, and the lowest and highes
 
 def measured_text(result: TrainedResult) -> str:
     """Describe what a measured panel shows: tiny on digits, n = 5 seeds."""
-    study = result.plan.study
-    return f"Measured: {study.variant} on {study.data}, n = {study.seeds} {'seed' if study.seeds == 1 else 'seeds'}"
+    study, data = result.plan.study, result.plan.base.data.title
+    return f"Measured: {study.variant} on {data}, n = {study.seeds} {'seed' if study.seeds == 1 else 'seeds'}"
 
 
 def level_names(result: TrainedResult, room: float) -> tuple[list[str], float]:

@@ -37,9 +37,9 @@ class SearchKind:
         """Return what was searched: around tiny on digits, 12 epochs, nsga2 with seed 0, 3 generations of 6, ..."""
         study = plan.study
         return (
-            f"around {study.variant} on {study.data}, {plan.base.recipe.epochs} epochs, {study.sampler} with seed "
-            f"{study.search_seed}, {study.generations} generations of {study.population}, then {study.seeds} further "
-            "seeds"
+            f"around {study.variant} on {plan.base.data.title}, {plan.base.recipe.epochs} epochs, {study.sampler} with "
+            f"seed {study.search_seed}, {study.generations} generations of {study.population}, then {study.seeds} "
+            "further seeds"
         )
 
     def record_files(self, plan: SearchPlan, record: StudyRecord) -> dict[str, str]:

@@ -168,7 +168,7 @@ def setting_text(plan: GridPlan) -> str:
     changes = "".join(f", {field_text(name.partition('.')[2], value)}" for name, value in fields.items())
     first = f" from {study.first_seed}" if study.first_seed else ""
     seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'}{first} a level"
-    return f"{study.variant} on {study.data}, recipe {study.recipe}{changes}, {seeds}"
+    return f"{study.variant} on {plan.base.data.title}, recipe {study.recipe}{changes}, {seeds}"
 
 
 def recipe_text(result: TrainedResult) -> str:

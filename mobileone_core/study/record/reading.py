@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mobileone_core.errors import InputError, require
 from mobileone_core.fields import as_tuples
 from mobileone_core.model.spec import PRESETS, ModelSpec
-from mobileone_core.study.environment import ENTRY_TAGS, RUN_TAGS, VERSION
+from mobileone_core.study.environment import ENTRY_TAGS, FOLDER_TAGS, RUN_TAGS, VERSION
 from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.access import open_record
 from mobileone_core.study.record.tables import COUNT, RecordedRun, included
@@ -114,7 +114,7 @@ def _row(run: RecordedRun, texts: dict[str, str]) -> CellRow:
     environment = {
         texts.setdefault(name, name): texts.setdefault(text, text)
         for name, text in tags.items()
-        if name in (*RUN_TAGS, *ENTRY_TAGS) or name.startswith(VERSION)
+        if name in (*RUN_TAGS, *ENTRY_TAGS, *FOLDER_TAGS) or name.startswith(VERSION)
     }
     factors = as_tuples(json.loads(tags["factors"]))
     return CellRow(tags["cell"], int(tags["seed"]), factors, run.run_id, run.metrics, environment)

@@ -23,6 +23,7 @@ from mobileone_core.study.record.tables import COUNT
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.workspace import Job, Workspace
 from mobileone_core.training.cell import CellSpec, teacher_cell
+from mobileone_core.training.model_card import folder_tags
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Teacher
 
@@ -97,7 +98,7 @@ class Attempt:
             self.claim.note("part", round(epochs, 3))
 
     def _train(self, cell: PlannedCell, tags: Mapping[str, str]) -> float:
-        writer = self.record.start(cell, tags)
+        writer = self.record.start(cell, {**folder_tags(cell.spec.data, self.job.setup.data_root), **tags})
         self.runs.append(writer.run_id)
         self.claim.note("runs", self.runs)
         self.log = writer.log_epochs

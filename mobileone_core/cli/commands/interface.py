@@ -1,0 +1,96 @@
+"""What an application needs to know of an exported file, as JSON for its manifest and its metadata."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mobileone_core.cli.commands.source import NetworkSource
+from mobileone_core.cli.options.export import Export
+from mobileone_core.data.preprocessing import Preprocessing
+
+NOT_STATED = "not stated"
+PROBABILITIES = "classLabel_probs"  # Core ML's names of a classifier's outputs
+LABEL = "classLabel"
+
+
+def exported_interface(
+    options: Export, preprocessing: Preprocessing, labels: Sequence[str], source: NetworkSource, data: str
+) -> dict[str, Any]:
+    """Inputs, outputs, preprocessing, labels, and where the weights come from; data is the data set's title."""
+    classes, is_image = source.network.num_classes, options.input == "image"
+    run = f", run {source.run_id}" if source.run_id else ""
+    usual = f"MobileOne {source.variant}, one convolution per block: classifies {classes} classes of {data}{run}"
+    return {
+        "description": options.description or usual,
+        "author": options.author or NOT_STATED,
+        "license": options.license or NOT_STATED,
+        "run": source.run_id,
+        "data": data,
+        "weights_sha256": source.sha256,
+        "inputs": [_input(options, preprocessing)],
+        "outputs": _outputs(options, classes) if not is_image else _classifier_outputs(classes),
+        "preprocessing": _steps(preprocessing),
+        "labels": list(labels),
+    }
+
+
+def _dtype(options: Export) -> str:
+    """ONNX files take float32 in either precision."""
+    return options.chosen_precision if options.chosen_format == "coreml" else "float32"
+
+
+def _batch(options: Export) -> int | str:
+    return 1 if options.chosen_format == "coreml" else options.batch_size or "batch"
+
+
+def _input(options: Export, preprocessing: Preprocessing) -> dict[str, Any]:
+    """The input tensor; range is that of pixels before they are normalized, outside or inside the file."""
+    is_image, size, color = options.input == "image", preprocessing.image_size, preprocessing.color
+    shape = [_batch(options), preprocessing.channels, size, size]
+    if is_image:
+        text, place = f"{color} image of {size} x {size} pixels", "inside"
+    else:
+        text, place = f"{color} images, NCHW, (pixel / 255 - mean) / std per channel", "outside"
+    return {
+        "name": "images",
+        "shape": shape,
+        "dtype": "uint8" if is_image else _dtype(options),
+        "layout": "NCHW",
+        "color": color,
+        "range": [0, 255] if is_image else [0.0, 1.0],
+        "normalization": place,
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "description": f"{text}; {_reading(preprocessing)}",
+    }
+
+
+def _reading(preprocessing: Preprocessing) -> str:
+    size, kind = preprocessing.image_size, f"{preprocessing.interpolation}, antialiased"
+    if preprocessing.resize is None:
+        return f"the whole picture resized to {size} x {size} ({kind})"
+    return f"shorter side resized to {preprocessing.resize} ({kind}), centre of {size} x {size} cut out"
+
+
+def _steps(preprocessing: Preprocessing) -> dict[str, Any]:
+    """How a picture becomes the input: resize is the shorter side, or null for the whole picture to size x size."""
+    return {
+        "size": preprocessing.image_size,
+        "resize": preprocessing.resize,
+        "crop": None if preprocessing.crop is None else "center",
+        "interpolation": preprocessing.interpolation,
+        "antialias": True,
+        "exif_orientation": "turned" if preprocessing.upright else "ignored",
+        "text": _reading(preprocessing),
+    }
+
+
+def _outputs(options: Export, classes: int) -> list[dict[str, Any]]:
+    text = "logits, one per class in the order of labels; softmax gives probabilities"
+    shape = [_batch(options), classes]
+    return [{"name": "logits", "shape": shape, "dtype": _dtype(options), "description": text}]
+
+
+def _classifier_outputs(classes: int) -> list[dict[str, Any]]:
+    text = "probability of every class by its label"
+    probabilities = {"name": PROBABILITIES, "shape": [classes], "dtype": "dictionary", "description": text}
+    return [{"name": LABEL, "shape": [], "dtype": "string", "description": "most probable class"}, probabilities]

@@ -1,0 +1,72 @@
+"""The command `mobileone predict`."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from mobileone_core.cli.commands.source import NetworkSource, file_source, run_source
+from mobileone_core.cli.guard import BAD_INPUT, COMPLETE
+from mobileone_core.cli.options.predict import Predict
+from mobileone_core.data.classes import shown_names
+from mobileone_core.data.folders import EXTENSIONS, is_hidden
+from mobileone_core.data.images import decode
+from mobileone_core.data.preprocessing import Preprocessing
+from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.errors import InputError
+
+
+def predict(options: Predict) -> int:
+    """Print the classes of every picture; return the exit status. Raises InputError.
+
+    A picture that cannot be read is one line on standard error and exit status 2, after the others were done.
+    """
+    source, preprocessing, names = _source(options)
+    count, status = source.network.num_classes, COMPLETE
+    names = names if len(names) == count else tuple(f"class {number}" for number in range(count))
+    for path in list(_files(options.images)):
+        try:
+            image = preprocessing(decode(path))
+        except (InputError, OSError) as error:
+            print(error, file=sys.stderr)
+            status = BAD_INPUT
+            continue
+        with torch.inference_mode():
+            best = source.network(image[None])[0].float().softmax(0).topk(min(options.top, count))
+        classes = [(names[number], value) for value, number in zip(*map(torch.Tensor.tolist, best), strict=True)]
+        if options.json:
+            print(json.dumps({"image": str(path), "classes": [{"name": n, "probability": p} for n, p in classes]}))
+        else:
+            print("\n".join([str(path), *(f"  {100 * value:6.2f} %  {name}" for name, value in classes)]))
+    return status
+
+
+def _source(options: Predict) -> tuple[NetworkSource, Preprocessing, Sequence[str]]:
+    """The network, its preprocessing and its class names."""
+    entry = DATA_SETS[options.data]
+    if options.run:
+        source = run_source(options.storage, options.run, "deployed")
+    else:
+        assert options.weights is not None  # Predict.check requires it
+        given = options.variant, entry.channels, entry.image_size
+        spec = options.network.spec(*given) if options.variant else None
+        source = file_source(options.weights, options.variant, spec, "deployed")
+    if source.card is not None:
+        return source, source.card.preprocessing, source.class_names
+    data = DataSpec(options.data, entry.image_size, source.network.num_classes, entry.channels)
+    return source, Preprocessing.of(data), shown_names(data, None)
+
+
+def _files(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files, and the images below the directories. Raises InputError for a directory without any."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        below = [item for item in sorted(path.rglob("*")) if item.suffix.lower() in EXTENSIONS]
+        below = [item for item in below if not is_hidden(item.name)]
+        if not below:
+            raise InputError(f"images: {path} holds no image ({', '.join(EXTENSIONS)})")
+        yield from below
