@@ -11,6 +11,7 @@ from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.declaration import TrainedStudy
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import (
     Option,
@@ -161,6 +162,8 @@ class TrainingOptions(StudyOptions):
         With data, fitted is named by the number of training images. Raises InputError if that is unknown.
         """
         usual = self.study.recipe if presets.data == self.study.data else None
+        if (usual, presets.data == TrainedStudy.data) == (TrainedStudy.recipe, False):  # not declared
+            usual = None
         name = presets.recipe or usual or task_spec(CellSpec.task).default_recipe(presets.data)
         if data is None or name != FITTED:
             return name

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mobileone_core.cli.commands.report import report_directory
 from mobileone_core.cli.options.study import parse
 from mobileone_core.cli.options.workspace import reports_directory, runs_directory
+from mobileone_core.data.sets import open_splits
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
@@ -157,9 +158,10 @@ def test_too_few_steps_are_named_at_planning(tmp_path):
 
 
 def test_a_study_of_other_data_is_the_default_where_its_data_are(tmp_path):
-    study = replace(STUDY, data="folder", recipe="fitted")
+    study = replace(STUDY, data="folder")
     options = image_folder(tmp_path)[2:]
     assert plan(*options, study=study).default
+    assert plan(*options, study=study).study.recipe == "fitted-96"
     assert not plan(*options, "--lr", "0.1", study=study).default
     assert not plan("--data", "digits", study=study).default
 
@@ -182,6 +184,13 @@ def test_a_factor_may_be_a_field_of_the_data():
     assert [cell.key for cell in again.cells] == [cell.key for cell in asked.cells]
     with pytest.raises(InputError, match=r"image_size.*resolution"):
         plan("--image-size", "20", study=SIZES)
+
+
+def test_levels_of_resolution_share_their_split():
+    small, large = (open_splits(cell.spec.data, None, cell.seed) for cell in plan("--seeds", "1", study=SIZES).cells)
+    assert (small.train.images.shape[-1], large.train.images.shape[-1]) == (24, 48)
+    assert small.train.labels.equal(large.train.labels)
+    assert small.val.labels.equal(large.val.labels)
 
 
 @pytest.mark.parametrize(
