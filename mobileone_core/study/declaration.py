@@ -12,8 +12,8 @@ from mobileone_core.fields import check_options, option
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.factor import TRAINED_FIELDS, AnyCell, Factor, Level, in_tuple
 from mobileone_core.study.mistakes import Declared
-from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import FITTED, recipe_preset
+from mobileone_core.training.cell import MULTIPLES, CellSpec
+from mobileone_core.training.recipe import FITTED, Recipe, recipe_preset
 from mobileone_core.training.tasks import metric_labels, task_spec
 
 __all__ = ["Factor", "Level", "Study"]
@@ -109,12 +109,13 @@ class TrainedStudy(Declaration):
         recipe_preset("fitted-0" if self.recipe == FITTED else self.recipe)
         for name in self.base:
             require_choice("base", name, TRAINED_FIELDS)
-        cell = CellSpec(ModelSpec.preset(self.variant))
+        cell = CellSpec(ModelSpec.preset(self.variant), recipe=Recipe(epochs=10**6))
         for factor in self.factors:
             for name in factor.set_fields:
                 require_choice(f"{factor.name}, field", name, TRAINED_FIELDS)
-            for level in factor.levels:
-                factor.applied(cell, level)
+            for level in factor.levels:  # several integers, multiples and settings may need the plan's network
+                if factor.field and factor.field not in MULTIPLES and not isinstance(level, tuple):
+                    factor.applied(cell, level)
 
     def applied(self, cell: AnyCell, setting: Mapping[str, Level]) -> AnyCell:
         """The cell with every factor at its level; at another image size with the variant's strides for that size."""
