@@ -46,7 +46,8 @@ def _find(name: str, root: Path, file: str) -> Path:
 def _published(name: str, file: str) -> str:
     from torchvision import datasets  # takes a second
 
-    return dict(getattr(datasets, DATA_SETS[name].reader).resources)[file]
+    resources: dict[str, str] = dict(getattr(datasets, DATA_SETS[name].reader).resources)
+    return resources[file]
 
 
 def _md5(content: bytes) -> str:

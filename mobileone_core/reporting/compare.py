@@ -86,8 +86,8 @@ def paired_table(one: Setting, other: Setting, metric: str = "") -> Table:
 
 
 def _row(level: str, cells: Sequence[Cell], before: Values, after: Values, metric: Metric) -> tuple[str, ...]:
-    numbered = [{number: values[cell] for number, cell in enumerate(cells)} for values in (after, before)]
-    pairs = paired(*numbered, metric.higher_is_better)
+    new, old = ({number: values[cell] for number, cell in enumerate(cells)} for values in (after, before))
+    pairs = paired(new, old, metric.higher_is_better)
     interval = MISSING if pairs.difference is None else metric.signed(pairs.difference)
     if pairs.low is not None and pairs.high is not None:
         interval += f" [{metric.signed(pairs.low)}, {metric.signed(pairs.high)}]"
