@@ -92,15 +92,17 @@ class Progress:
         durations: dict[str, list[float]] = {}
         costs = {item.key: self.costs.get(item.key, 1.0) for item in states}
         for item in states:
-            if item.state in ("running", "complete") and item.key not in self.done_at_start:
+            is_begun = item.state == "complete" or (item.state == "running" and _share(item))  # not starting up
+            if is_begun and item.key not in self.done_at_start:
                 is_running = item.state == "running"
                 first = (now, _share(item)) if is_running else (now - _seconds(item), 0.0)
                 since, share = self.first_seen.setdefault(item.key, first)
                 took = (now if is_running else self.ended.setdefault(item.key, now)) - since
+                if item.state == "complete" and item.attempt <= 1 and _seconds(item):  # all of it, in this run
+                    took, share = _seconds(item), 0.0
+                    durations.setdefault(_levels(item), []).append(took)
                 done += costs[item.key] * (_share(item) - share)
                 seconds += took
-                if item.state == "complete" and not share:
-                    durations.setdefault(_levels(item), []).append(took)
         if done <= 0:
             return None
 

@@ -106,10 +106,10 @@ def test_time_left_weighs_cells_by_cost_and_counts_epochs_done(clock):
     progress.begin([cell(1), cell(2), cell(3)], 1)
     assert progress.seconds_left([cell(1, "running"), cell(2), cell(3)]) is None
     clock[0] = 10.0
-    assert progress.seconds_left([complete(1), cell(2, "running"), cell(3)]) == pytest.approx(50.0)
+    assert progress.seconds_left([complete(1), cell(2, "running"), cell(3)]) == pytest.approx(20.0 * 5)
     clock[0] = 25.0
     half = cell(2, "running", epoch=2)
-    assert progress.seconds_left([complete(1), half, cell(3)]) == pytest.approx(25.0 / 2.5 * 3.5)
+    assert progress.seconds_left([complete(1), half, cell(3)]) == pytest.approx(20.0 * 3.5)
     assert progress.seconds_left([complete(1), complete(2), replace(cell(3), state="failed")]) == 0.0
 
 
@@ -180,6 +180,19 @@ def test_the_time_left_is_right_after_a_tenth_of_the_work(clock, costs, factor, 
         assert estimate is not None or now < 60
         if now > total / 10 and left > 60:
             assert estimate == pytest.approx(left, rel=0.3), now
+
+
+def test_starting_up_is_no_measure_of_the_work(clock):
+    """A worker imports and compiles for half a minute before its first batch."""
+    progress = Progress({}, shown()[1])
+    progress.begin([cell(1), cell(2)], 1)
+    for now, part in ((0.0, 0.0), (30.0, 0.0), (31.0, 0.01), (32.0, 0.11), (33.0, 0.21)):
+        clock[0] = now
+        states = [cell(1, "running", part=part), cell(2)]
+        progress.update(states)
+        left = progress.seconds_left(states)
+        assert left is None or left == pytest.approx(80, rel=0.05)
+    assert left
 
 
 def test_epochs_kept_count_as_done_and_are_shown(clock):
