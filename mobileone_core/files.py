@@ -21,6 +21,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         aside.touch()
         ordinary = aside.stat().st_mode
+        aside.unlink()  # what write does not write must not exist
         write(aside)
         aside.chmod(aside.stat().st_mode | ordinary)  # safetensors writes for the owner alone
         flush(aside)

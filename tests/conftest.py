@@ -14,6 +14,7 @@ settings.load_profile("repeatable")
 
 # pytest-xdist fills the cores; threads of torch that wait for a core only spin. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # a width that workers of pytest-xdist have; the output is no terminal
 
 # A process has one fork server, which imports what the first study preloads. Here that is all that any study needs.
 os.environ["PYTHONPATH"] = os.pathsep.join(

@@ -50,7 +50,7 @@ def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path, monkeypatch, e
 
 def test_a_file_that_its_writer_keeps_private_becomes_an_ordinary_one(tmp_path):
     def write(aside):
-        aside.unlink()
+        aside.unlink(missing_ok=True)
         aside.touch(0o600)
 
     (tmp_path / "ordinary").touch()

@@ -130,6 +130,9 @@ class TrainingOptions(StudyOptions):
         require(fits, "image_size", presets.image_size, f"--{' --'.join(sizes)} sets it")
         base, run_weights = self._base(presets), line.running.run_weights
         changes = changed_options(line.training, _recipe_by_name(base))
+        if base.recipe.warmup_epochs > changes.get("epochs", base.recipe.epochs):
+            shorter = base.recipe.warmup_epochs * changes["epochs"] / base.recipe.epochs
+            changes.setdefault("warmup_epochs", shorter)
         if "phases" in changes:
             changes["phases"] = phases_preset(changes["phases"], base.data.image_size)
         files = dict[str, Path]()

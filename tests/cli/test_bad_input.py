@@ -176,7 +176,8 @@ def test_corrupt_image_fails_its_cell_and_names_the_file(tmp_path):
     for broken in (tmp_path / "data" / "train").rglob("*.png"):
         broken.write_bytes(broken.read_bytes()[:60])
     done = here(
-        *SMALL, "--data", "folder", "--data-root", tmp_path / "data", "--batch-size", "2", "--runs", tmp_path / "runs"
+        *(*SMALL, "--data", "folder", "--data-root", tmp_path / "data"),
+        *("--batch-size", "2", "--runs", tmp_path / "runs"),
     )
     assert_refused(done, tmp_path / "data" / "train", "not a readable image", status=1)
 

@@ -260,7 +260,7 @@ def test_ctrl_c_ends_the_run_and_the_run_of_a_killed_process_is_ended_by_the_nex
             text=True,
             start_new_session=True,
         )
-        assert "1000 images to read" in process.stdout.readline()
+        assert any("1000 images to read" in line for line in iter(process.stdout.readline, ""))
         os.killpg(process.pid, number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == status

@@ -67,7 +67,7 @@ def called(arguments, capsys):
 
 
 def rows(runs):
-    return read_devices(f"sqlite:///{runs / 'mlflow.db'}")
+    return read_devices(f"sqlite:///{runs / 'mlflow.db'}", {})
 
 
 def everything(runs):

@@ -132,7 +132,10 @@ def test_a_folder_of_images_gets_a_recipe_fitted_to_it(tmp_path):
         "108 training images: 13 steps per epoch, 702 steps per cell",
     ]
     again = read_plan(asked.to_json())
-    assert (again, setting_text(again)) == (asked, "tiny on folder, recipe fitted-108, 64 px, 5 seeds a level")
+    assert (again, setting_text(again)) == (
+        asked,
+        f"tiny on folder {asked.base.data.fingerprint[:6]}, recipe fitted-108, 64 px, 5 seeds a level",
+    )
     assert plan(*options, "--variant", "s0").base.data.image_size == 224
     assert plan(*options, "--recipe", "paper").base.recipe == recipe_preset("paper")
     assert plan(*options, "--recipe", "paper").base.data.image_size == 224

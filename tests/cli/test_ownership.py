@@ -51,7 +51,7 @@ def test_of_two_files_with_a_name_the_first_owns_it(capsys, tmp_path, monkeypatc
         file.write_text('STUDY = Study(name="my_study")')
     study = replace(COPY, name="my_study")
     monkeypatch.setattr(ownership, "declaring_file", lambda *_: str(mine))
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(other))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(other), raising=False)
     line = refusal(capsys, study, "--plan", "--runs", str(tmp_path / "runs"))
     assert line.startswith(f"error: name: 'my_study' belongs to {mine}; ")
     mine.write_text("renamed")  # another study by now

@@ -75,7 +75,7 @@ def test_the_version(command, capsys):
         (lambda: main(STUDY, ["--k", "x"]), "Error parsing --k: Could not find valid parse for arguments: ['x']"),
         (lambda: main(STUDY, ["--precision", "8"]), "invalid choice '8' for argument '--precision'. Expected one of"),
         (lambda: console(["stat"]), "Unrecognized options: stat"),
-        (lambda: console(["evaluate", "--weights", "a"]), "Missing from mobileone evaluate: --variant STR --data STR"),
+        (lambda: console(["latency", "run"]), "Missing from mobileone latency run: "),
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -251,7 +251,7 @@ def test_the_command_records_what_was_measured(package, tmp_path, monkeypatch, c
         console([str(item) for item in (*given, "--runs", runs)])
     out = capsys.readouterr().out
     assert ended.value.code == 0
-    (row,) = read_devices(f"sqlite:///{runs / 'mlflow.db'}")
+    (row,) = read_devices(f"sqlite:///{runs / 'mlflow.db'}", {})
     assert (row.model, row.source, row.protocol, row.n) == ("mobileone_s0", "measured", "remote-device", 3)
     assert row.statistics == dict.fromkeys(("min", "median", "average", "p90", "max"), 111.0)
     assert row.run_id in out

@@ -203,7 +203,7 @@ def test_refuses_a_record_that_is_none(tmp_path, plan, rows):
 
 def test_directory_that_cannot_be_written(plan, rows, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="no directory that can be written to"):
         write_report(plan, StudyRecord(rows), tmp_path / "file")
 
 

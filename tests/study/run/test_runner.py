@@ -153,12 +153,12 @@ def test_studies_that_share_a_cell_do_not_share_its_checkpoint(databases, worksp
 
 @pytest.mark.slow
 def test_a_device_that_is_not_there_fails_no_cell(databases, workspace):
-    """Said once, before any cell is tried."""
+    """Said once, and nothing waits for it."""
     plan = small_plan(levels=(1,), seeds=1, epochs=1)
     give_databases(databases, workspace)
     with pytest.raises(InputError, match="device: 'cuda:99' is not allowed"):
         run_study(plan, Setup(workspace, execution=Execution("cuda:99")), Lines())
-    assert [item.state for item in cell_states(workspace, plan)] == ["waiting"]
+    assert [item.state for item in cell_states(workspace, plan)] == ["missing"]
 
 
 def test_an_interrupt_that_python_dropped_is_raised_later(monkeypatch):
