@@ -26,8 +26,8 @@ def merged(reports: Iterable[MergedReport]) -> list[tuple[Plan, StudyRecord]]:
     """Join the reports of each setting: their levels, their seeds, and every cell once.
 
     Grid studies that differ in levels or seeds alone are one setting. Of two runs of a cell with equal results one is
-    shown. The order of the reports does not matter. Raises InputError if two runs of a cell differ in a result, or
-    another kind of study was run twice.
+    shown; a run that one report excludes is left out. The order of the reports does not matter. Raises InputError if
+    two runs of a cell differ in a result, or another kind of study was run twice.
     """
     settings = defaultdict[tuple[str, str], list[MergedReport]](list)
     for report in reports:
@@ -53,17 +53,23 @@ def _runs(record: StudyRecord) -> set[str]:
 
 def _joined(reports: Sequence[MergedReport]) -> tuple[Plan, StudyRecord]:
     plan = joined_plan([report.plan for report in reports])
+    excluded = {run_id for report in reports for run_id in report.record.excluded}
     owners = defaultdict[str, list[tuple[CellRow, MergedReport]]](list)
     for report in reports:
         for row in report.record.rows:
-            owners[row.key].append((row, report))
+            if row.run_id not in excluded:
+                owners[row.key].append((row, report))
     rows, curves = [], set[CurvePoint]()
     for key in (item.key for item in plan.queued if item.key in owners):
         row, report = _same(key, owners[key])
         rows.append(row)
         curves |= {point for point in report.record.curves if point.key == key}
     compared = [
-        [row for row in report.record.comparison if plan.comparison and row.key == plan.comparison.key]
+        [
+            row
+            for row in report.record.comparison
+            if plan.comparison and row.key == plan.comparison.key and row.run_id not in excluded
+        ]
         for report in reports
     ]
     record = StudyRecord(
@@ -71,6 +77,7 @@ def _joined(reports: Sequence[MergedReport]) -> tuple[Plan, StudyRecord]:
         tuple(sorted({text for report in reports for text in report.record.problems})),
         tuple(min(filter(None, compared), key=lambda group: sorted(row.run_id for row in group), default=())),
         tuple(sorted(curves, key=lambda point: (point.key, point.metric, point.epoch))),
+        excluded=tuple(sorted(excluded)),
     )
     return plan, record
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from mobileone_core.reporting.document import joined
 from mobileone_core.study.plan import PlannedCell, span
 from mobileone_core.study.rows import CellRow
-from mobileone_core.study.statistics import Contrast, is_guessing
+from mobileone_core.study.statistics import Contrast, Verdict, is_guessing
 
 Finished = tuple[PlannedCell, CellRow]
 Judged = TypeVar("Judged", bound=Contrast)
-UNSHOWN = ("no difference shown", "no effect shown", "borderline")
+UNTRAINED, SHORT = "not trained", "too few steps"
+UNSHOWN = ("no difference shown", "no effect shown", "borderline", "not distinguished")
 
 
 def chance_of(cell: PlannedCell, row: CellRow) -> float:
@@ -31,14 +32,18 @@ def shortages(cell: PlannedCell, row: CellRow) -> list[str]:
 
 
 def judged(row: Judged, finished: Sequence[Finished]) -> Judged:
-    """A contrast with the verdict that its finished cells allow: none if one is untrained.
+    """A contrast with the verdict that its finished cells allow."""
+    return replace(row, verdict=cast("Verdict", allowed(row.verdict, finished)))
+
+
+def allowed(verdict: str, finished: Sequence[Finished]) -> str:
+    """The verdict that finished cells allow: none if one is untrained.
 
     Too few steps show a difference, if there is one, but not that there is none.
     """
     if any(is_untrained(*pair) for pair in finished):
-        return replace(row, verdict="not trained")
-    is_short = row.verdict in UNSHOWN and any(shortages(*pair) for pair in finished)
-    return replace(row, verdict="too few steps") if is_short else row
+        return UNTRAINED
+    return SHORT if verdict in UNSHOWN and any(shortages(*pair) for pair in finished) else verdict
 
 
 def untrained_sentences(cells: Mapping[str, Iterable[PlannedCell]], rows: Mapping[str, CellRow]) -> list[str]:

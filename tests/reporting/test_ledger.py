@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.reporting.ledger.claims import claim_of
+from mobileone_core.reporting.ledger.claims import claim_of, read_claims
 from mobileone_core.reporting.ledger.evidence import SavedResult, evidence
 from mobileone_core.reporting.ledger.ledger import (
     STATES,
@@ -14,7 +14,8 @@ from mobileone_core.reporting.ledger.ledger import (
     verdict_text,
     verdicts,
 )
-from mobileone_core.reporting.report import PAGE, write_index, write_report
+from mobileone_core.reporting.measured.kind import MeasuredKind
+from mobileone_core.reporting.report import PAGE, read_report, write_index, write_report
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.rows import StudyRecord
 
@@ -127,9 +128,9 @@ def elsewhere(plan, rows):
 
 
 @pytest.mark.parametrize(("exchanged", "other"), [(True, "contradicted"), (False, "not resolved")])
-def test_reports_that_disagree_are_unstable(claim_on, elsewhere, saved, exchanged, other):
+def test_only_opposite_reports_are_unstable(claim_on, elsewhere, saved, exchanged, other):
     row = only(claim_on(), saved, elsewhere(exchanged))
-    assert row.state == "unstable"
+    assert row.state == ("unstable" if exchanged else "supported")
     text = verdict_text(row, PAGE)
     assert "supported ([tiny on digits](branches/README.md), Any CPU): +2.00" in text
     assert f"{other} ([tiny on digits](branches-again/README.md), Another CPU): " in text
@@ -158,7 +159,7 @@ def test_data_sets_are_separate(claim_on, saved, plan, rows, make_plan):
     assert [row.data for row in found] == ["tiny on digits", "tiny on fashion_mnist"]
     assert {row.state for row in found} == {"supported"}
     (section, _) = ledger_sections(found, PAGE)
-    assert section.blocks[0].text == "**1 claims of the paper, 2 verdicts:** 2 supported."
+    assert section.blocks[0].text == "**1 claims of the paper on accuracy:** 1 supported."
 
 
 def test_training_curve(branches, measured):
@@ -192,7 +193,9 @@ def test_gain_of_the_smaller_network(claim_on, plan, rows, make_plan, make_row):
 
 
 def test_counts_name_every_state(claim_on, saved):
-    counts = state_counts(verdicts([saved], [claim_on(), claim_on(expect="worse"), claim_of(BASE)]))
+    counts = state_counts(
+        verdicts([saved], [claim_on(), claim_on(id="b", expect="worse"), claim_of({**BASE, "id": "c"})])
+    )
     assert tuple(counts) == STATES
     assert (counts["supported"], counts["contradicted"], counts["not tested here"], counts["unstable"]) == (1, 1, 1, 0)
 
@@ -215,3 +218,26 @@ def test_unreadable_report_is_no_evidence_and_stays_in_the_index(rows, make_plan
     text = write_index(tmp_path).read_text()
     assert "claims of the paper" not in text
     assert "| [branch_count](branch_count/README.md) |" in text
+
+
+def test_claim_counts_once(claim_on, saved):
+    """Of two data sets with unlike verdicts neither is counted."""
+    (row,) = verdicts([saved], [claim_on()])
+    counts = state_counts([row, replace(row, data="tiny on other", state="contradicted")])
+    assert {state: count for state, count in counts.items() if count} == {"mixed": 1}
+
+
+def test_untrained_networks_test_no_claim(claim_on, plan, rows):
+    """Of ten digits guessing gets 0.1."""
+    guesses = [replace(row, metrics={**row.metrics, "test/top1": 0.1, "test/images": 360}) for row in rows]
+    row = only(claim_on(), SavedResult("branches", analyse(plan, StudyRecord(guesses))))
+    assert row.state == "not tested: not trained"
+
+
+def test_correlation_is_over_the_networks_of_table_1():
+    plan, record = read_report(Path(__file__).parents[2] / "reports" / "metric_correlation")
+    saved = SavedResult("metric_correlation", MeasuredKind().analyse(plan, record))
+    claims = [claim for claim in read_claims() if claim.id in ("flops-cpu", "params-cpu")]
+    macs, params = verdicts([saved], claims)[0], verdicts([saved], claims)[-1]
+    assert (macs.state, params.state) == ("contradicted", "not resolved")
+    assert params.evidence[0].text == "0.69 [0.29, 0.88] over 19 of 21 networks"

@@ -91,6 +91,16 @@ def test_an_equal_repeat_counts_once_though_it_took_another_time(make_report):
     assert [row.run_id for row in record.rows] == [row.run_id for row in repeated]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_excluded_run_stays_excluded(make_report, order):
+    whole = make_report((1, 2), seeds=2)
+    first, *rest = whole.record.rows
+    part = replace(whole, record=StudyRecord(tuple(rest), excluded=(first.run_id,)))
+    [(_, record)] = merged([whole, part][::order])
+    assert {row.run_id for row in record.rows} == {row.run_id for row in rest}
+    assert record.excluded == (first.run_id,)
+
+
 def test_other_settings_stay_reports_of_their_own(make_report, branches, measured):
     joined = merged([make_report(), MergedReport(branches, measured, ""), MergedReport(branches, measured, "twice")])
     assert [plan.study.name for plan, _ in joined] == ["branches", "reparam_effect"]

@@ -123,8 +123,7 @@ def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
     rows = [MergedReport(plan, read_record(workspace.tracking, plan), "the record") for plan in plans]
     chosen = [item for item in (*rows, *kept) if not options.studies or item.plan.study.name in options.studies]
     for plan, record in merged(chosen):
-        is_complete = {row.key for row in (*record.rows, *record.comparison)} == {item.key for item in plan.queued}
-        yield plan, record, report_directory(plan, workspace, options.reports, is_complete)
+        yield plan, record, report_directory(plan, workspace, options.reports, _is_complete(plan, record))
 
 
 def _plan_files(root: Path) -> list[Path]:
@@ -146,6 +145,12 @@ def exclude(options: Exclude) -> int:
     return COMPLETE
 
 
+def _is_complete(plan: Plan, record: StudyRecord) -> bool:
+    """Whether every cell has finished, those of excluded runs included."""
+    keys = {row.key for row in (*record.rows, *record.comparison)}
+    return len(keys) + len(record.excluded) >= len(plan.queued)
+
+
 def _sources(
     workspace: Workspace, requested: Path | None, recorded: Sequence[Plan], saved: Sequence[Path]
 ) -> Iterator[Source]:
@@ -153,9 +158,7 @@ def _sources(
     written = set()
     for plan in recorded:
         record = read_record(workspace.tracking, plan)
-        keys = {row.key for row in (*record.rows, *record.comparison)}
-        is_complete = len(keys) + len(record.excluded) >= len(plan.queued)
-        directory = report_directory(plan, workspace, requested, is_complete)
+        directory = report_directory(plan, workspace, requested, _is_complete(plan, record))
         written.add(report_home(plan, directory))
         yield plan, record, directory
     for directory in (item for item in saved if item not in written):

@@ -58,6 +58,12 @@ class PaperClaim:
         """The command that tests the claim in the paper's setting; empty if nothing here does."""
         return self.command.format(study=self.study) or (f"python studies/{self.study}.py" if self.study else "")
 
+    @property
+    def is_time(self) -> bool:
+        """Whether the claim is on latency."""
+        on_time = self.test in ("time", "correlation") or self.unit == "ms"
+        return on_time or "".join(self.published).startswith("table1_")
+
     def counts(self, variant: str) -> bool:
         """Whether results of a variant are evidence."""
         return variant not in self.excludes and (not self.needs or variant in self.needs)

@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
-from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
 from mobileone_core.benchmark.samples import Estimate
+from mobileone_core.model.cost import model_cost
 from mobileone_core.reporting.environment import tag_values
 from mobileone_core.reporting.evaluation import standard_error
 from mobileone_core.reporting.ledger.claims import OPPOSITES, PaperClaim
+from mobileone_core.reporting.measured import table9
 from mobileone_core.reporting.measured.correlation import COSTS, measured_correlations
 from mobileone_core.reporting.measured.result import NOT_JUDGED, MeasuredEntry, MeasuredResult
 from mobileone_core.reporting.measured.view import estimate_text, location
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import curve_ends
+from mobileone_core.reporting.untrained import SHORT, UNTRAINED, allowed, judged
 from mobileone_core.study.factor import Level, level_label
 from mobileone_core.study.statistics import ALPHA, Contrast, compare, detectable_effect
 
-State = Literal["contradicted", "not resolved", "supported"]
+State = Literal["contradicted", "not tested: not trained", "not tested: too few steps", "not resolved", "supported"]
 ORDER: tuple[State, ...] = get_args(State)  # of what decides
 NEITHER = "not distinguished"
 
@@ -92,6 +94,8 @@ def _conclusion(claim: PaperClaim, findings: Sequence[Finding]) -> tuple[State, 
 
 def state_of(verdict: str, expect: str) -> State:
     """Return what a verdict says of a claim that expects another: no verdict but its opposite contradicts it."""
+    if verdict in (UNTRAINED, SHORT):
+        return "not tested: not trained" if verdict == UNTRAINED else "not tested: too few steps"
     return "supported" if verdict == expect else "contradicted" if verdict == OPPOSITES[expect] else "not resolved"
 
 
@@ -130,7 +134,7 @@ def _level(claim: PaperClaim, result: TrainedResult) -> Found:
     sample = {level: values_of(result, level) for level in names}
     analysis = compare(sample, base, higher_is_better=result.metric.higher_is_better)
     wanted = [level_label(level) for level in claim.levels]
-    rows = [row for row in analysis.comparisons if row.level in wanted]
+    rows = [judged(row, result.finished(row.level, base)) for row in analysis.comparisons if row.level in wanted]
     yield from _trained(claim, result, [_contrast(result, row, row.level if len(wanted) > 1 else "") for row in rows])
 
 
@@ -150,7 +154,8 @@ def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
             value = Estimate(mean.mean, mean.low, mean.high)
             size = detectable_effect(mean.sd / mean.n**0.5, mean.n - 1, ALPHA)
             text = f"{value.value:+.1f} % [{value.low:+.1f}, {value.high:+.1f}]"
-            findings.append(Finding(against(claim.than or 0.0, value), text, f"{size:.1f} % would have been found"))
+            verdict = allowed(against(claim.than or 0.0, value), result.finished(level, result.analysis.baseline))
+            findings.append(Finding(verdict, text, f"{size:.1f} % would have been found"))
     yield from _trained(claim, result, findings)
 
 
@@ -160,8 +165,9 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
 
     for small, large in itertools.permutations(results, 2):
         studies = [item.result.plan.study for item in (small, large)]
-        sizes = [item.result.plan.cells[0].cost for item in (small, large)]
-        if studies[0].data != studies[1].data or sizes[0] >= sizes[1]:
+        sizes = [model_cost(item.result.plan.base.model).deployed.params for item in (small, large)]
+        alike = [(study.data, study.recipe) for study in studies]
+        if alike[0] != alike[1] or studies[0].variant == studies[1].variant or sizes[0] >= sizes[1]:
             continue
         gains = [gain for item in (small, large) if (gain := _gain(claim, item.result))]
         if len(gains) < 2 or min(map(len, gains)) < 2:
@@ -169,7 +175,9 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
         test = ttest_ind(*gains, equal_var=False)
         low, high = map(float, test.confidence_interval(1 - ALPHA))
         value = Estimate(sum(gains[0]) / len(gains[0]) - sum(gains[1]) / len(gains[1]), low, high)
-        finding = Finding(against(0.0, value), f"{value.value:+.2f} points [{low:+.2f}, {high:+.2f}]")
+        levels = [(item.result, name) for item in (small, large) for name in _gain_levels(claim, item.result)]
+        verdict = allowed(against(0.0, value), [pair for of, name in levels for pair in of.finished(name)])
+        finding = Finding(verdict, f"{value.value:+.2f} points [{low:+.2f}, {high:+.2f}]")
         data = f"{studies[0].variant} and {studies[1].variant} on {studies[0].data}"
         machine = tag_values([*small.result.rows.values(), *large.result.rows.values()], "processor")
         yield Evidence(small.report, data, machine, *_conclusion(claim, [finding]))
@@ -177,11 +185,16 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
 
 def _gain(claim: PaperClaim, result: TrainedResult) -> list[float]:
     """What the first level of the claim that the study has brings over the baseline, seed by seed."""
-    level = next((name for name in map(level_label, claim.levels) if name in result.levels), None)
-    if level is None or result.metric.name != claim.metric:
+    if result.metric.name != claim.metric or len(names := _gain_levels(claim, result)) < 2:
         return []
-    values, base = values_of(result, level), values_of(result, result.analysis.baseline)
+    values, base = (values_of(result, name) for name in names)
     return [values[seed] - base[seed] for seed in sorted(values.keys() & base.keys())]
+
+
+def _gain_levels(claim: PaperClaim, result: TrainedResult) -> list[str]:
+    """The first level of the claim that the study has, and the baseline."""
+    level = next((name for name in map(level_label, claim.levels) if name in result.levels), None)
+    return [level, result.analysis.baseline] if level else []
 
 
 def _time(claim: PaperClaim, result: MeasuredResult) -> Found:
@@ -195,8 +208,8 @@ def _time(claim: PaperClaim, result: MeasuredResult) -> Found:
             ratio = item and (_quotient(item, base) if claim.base else item.ratio)
             if item and ratio:
                 verdict = result.judge(item, ratio)
-                size = max(CONTROL_TOLERANCE, (ratio.high - ratio.low) / 2 / ratio.value)
-                detail = verdict if verdict == NOT_JUDGED else f"{100 * size:.1f} % would have been found"
+                size = (ratio.high - ratio.low) / 2 / ratio.value
+                detail = verdict if verdict == NOT_JUDGED else f"interval ± {100 * size:.1f} %"
                 if claim.than is not None and verdict != NOT_JUDGED:
                     verdict = against(claim.than, ratio)
                 name = f"{next(iter(level.values()))} " if len(claim.levels) > 1 else ""
@@ -224,13 +237,14 @@ def _quotient(item: MeasuredEntry, base: MeasuredEntry | None) -> Estimate | Non
 
 
 def _correlation(claim: PaperClaim, result: MeasuredResult) -> Found:
-    """Spearman's rank correlation of latency with a cost, per runtime."""
+    """Spearman's rank correlation of latency with a cost over table 1's networks, per runtime."""
+    names = {str(row["model"]) for row in table9.figure2_models()}
     for runtime in result.runtimes:
-        row = measured_correlations(result, runtime)[list(COSTS).index(claim.metric)]
+        row = measured_correlations(result, runtime, names)[list(COSTS).index(claim.metric)]
         verdict = NEITHER
         if row.rho is not None and row.low is not None and row.high is not None:
             verdict = against(claim.than or 0.0, Estimate(row.rho, row.low, row.high))
-        findings = [Finding(verdict, f"{row.rho_text} over {row.n} networks")] if row.n else []
+        findings = [Finding(verdict, f"{row.rho_text} over {row.n} of {len(names)} networks")] if row.n else []
         yield *_where(result, runtime), findings
 
 

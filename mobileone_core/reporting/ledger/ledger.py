@@ -12,17 +12,20 @@ from dataclasses import dataclass
 
 from mobileone_core.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, joined
 from mobileone_core.reporting.ledger.claims import PaperClaim, read_claims
-from mobileone_core.reporting.ledger.evidence import Evidence, SavedResult, evidence
+from mobileone_core.reporting.ledger.evidence import ORDER, Evidence, SavedResult, evidence
 
-UNSTABLE, UNTESTED, ABSENT = "unstable", "not tested here", "report missing"
-STATES = ("supported", "contradicted", "not resolved", UNSTABLE, UNTESTED, ABSENT)
+UNSTABLE, UNTESTED, ABSENT, MIXED = "unstable", "not tested here", "report missing", "mixed"
+STATES = ("supported", *ORDER[:1], "not resolved", *ORDER[1:3], MIXED, UNSTABLE, UNTESTED, ABSENT)
+DECIDES = ("not tested: not trained", "not tested: too few steps", "not resolved", "supported", "contradicted")
 FIRST = re.compile(r"table ([1-69]|10)\b")  # the sources of the claims that the README shows
 NOTES = (
-    "*Here*: one verdict per claim and data set, or runtime and device; computed from the reports, never typed. "
+    "*Here*: one verdict per claim and data set, or runtime and device; computed from the reports, never typed. The "
+    "counts have every claim once: *mixed* if verdicts differ between data sets or runtimes. "
     "Supported and contradicted are verdicts of the report's statistics; *not resolved* comes with the difference that "
-    "would have been found with 80 % power, or with the tolerance of times.",
-    "*Unstable*: reports on the same data disagree. Other networks, data and processors than the paper's are no "
-    "repetition of its numbers: they say whether a claim carries over.",
+    "would have been found with 80 % power, or with the interval of times.",
+    "*Errors*: each verdict is wrong in up to 5 % of repeats; nothing corrects for the number of verdicts.",
+    "*Unstable*: one report supports what another on the same data contradicts. Other networks, data and processors "
+    "than the paper's are no repetition of its numbers: they say whether a claim carries over.",
     "*Thresholds* of the claims on correlations and on dynamic activations are ours; the paper says it in sentences.",
 )
 
@@ -51,9 +54,12 @@ def verdicts(results: Sequence[SavedResult], claims: Sequence[PaperClaim] | None
 
 
 def combined(items: Sequence[Evidence]) -> str:
-    """Return the state that all evidence on the same data shares, or unstable."""
+    """Return the state of all evidence on the same data: unstable if one report supports what another contradicts.
+
+    What one report resolves counts over another that does not.
+    """
     states = {item.state for item in items}
-    return states.pop() if len(states) == 1 else UNSTABLE
+    return UNSTABLE if {"supported", "contradicted"} <= states else max(states, key=DECIDES.index)
 
 
 def _without_evidence(claim: PaperClaim, results: Sequence[SavedResult]) -> str:
@@ -63,23 +69,33 @@ def _without_evidence(claim: PaperClaim, results: Sequence[SavedResult]) -> str:
 
 
 def state_counts(rows: Sequence[Verdict]) -> Mapping[str, int]:
-    """Return how many verdicts have each state, in the order of STATES."""
-    counts = Counter(row.state for row in rows)
+    """Return how many claims have each state, in the order of STATES; mixed if data or runtimes differ in theirs."""
+    by_claim = defaultdict[str, set[str]](set)
+    for row in rows:
+        by_claim[row.claim.id].add(row.state)
+    counts = Counter(min(states) if len(states) == 1 else MIXED for states in by_claim.values())
     return {state: counts[state] for state in STATES}
 
 
 def ledger_sections(rows: Sequence[Verdict], page: str) -> tuple[Section, Section]:
     """Return the counts with the claims of tables 1 to 6, 9 and 10, and the other claims; page: a report's file."""
-    claims = dict.fromkeys(row.claim.id for row in rows)
-    counts = joined([f"{count} {state}" for state, count in state_counts(rows).items() if count])
     first = [row for row in rows if FIRST.match(row.claim.source)]
-    lead = Paragraph(f"**{len(claims)} claims of the paper, {len(rows)} verdicts:** {counts}.")
+    parts = [("accuracy", [row for row in rows if not row.claim.is_time])]
+    parts.append(("time", [row for row in rows if row.claim.is_time]))
+    lead = Paragraph(" ".join(_counted(topic, of) for topic, of in parts if of))
     others = [row for row in rows if row not in first]
     blocks: list[Block] = [lead, claims_table(first, page)]
     return (
         Section("What holds of the paper", blocks),
         Section("Further claims", (claims_table(others, page), Bullets(NOTES))),
     )
+
+
+def _counted(topic: str, rows: Sequence[Verdict]) -> str:
+    """The claims on a topic by state: **3 claims on time:** 2 supported and 1 mixed."""
+    counts = state_counts(rows)
+    texts = joined([f"{count} {state}" for state, count in counts.items() if count])
+    return f"**{sum(counts.values())} claims of the paper on {topic}:** {texts}."
 
 
 def claims_table(rows: Sequence[Verdict], page: str) -> Table:
@@ -104,10 +120,10 @@ def verdict_text(row: Verdict, page: str) -> str:
         )
     if row.state == ABSENT:
         return f"**{row.state}**: `python studies/{row.claim.study}.py`"
-    if row.state != UNSTABLE:
+    if len({item.state for item in row.evidence}) == 1:
         texts = [f"{_link(item, page)}: {item.text}{_machine(row, item)}" for item in row.evidence]
-        return f"**{row.state}**, {'; '.join(texts)}"
-    texts = [f"{item.state} ({_link(item, page)}, {item.machine}): {item.text}" for item in row.evidence]
+    else:
+        texts = [f"{item.state} ({_link(item, page)}, {item.machine}): {item.text}" for item in row.evidence]
     return f"**{row.state}**, {'; '.join(texts)}"
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,9 +160,13 @@ def _panels(heading: str, color: str, macs: list[NamedPoint], params: list[Named
     ]
 
 
-def measured_correlations(result: MeasuredResult, runtime: str) -> tuple[Correlation, Correlation]:
-    """Correlate the latency in a runtime with multiply-adds, and with parameters."""
-    macs, params = (_measured(result, runtime, cost) for cost in COSTS)
+def measured_correlations(
+    result: MeasuredResult, runtime: str, names: Collection[str] = ()
+) -> tuple[Correlation, Correlation]:
+    """Correlate the latency in a runtime with multiply-adds, and with parameters; names: of the paper's networks."""
+    macs, params = (
+        [point for point in _measured(result, runtime, cost) if not names or point.name in names] for cost in COSTS
+    )
     times = [point.y for point in macs]
     return spearman(times, [point.x for point in macs]), spearman(times, [point.x for point in params])
 

@@ -64,6 +64,10 @@ class TrainedResult:
         """Cells without a usable row, by level."""
         return {level: [cell for cell in cells if cell.key not in self.rows] for level, cells in self.levels.items()}
 
+    def finished(self, *levels: str) -> list[tuple[PlannedCell, CellRow]]:
+        """The finished cells of levels with their rows."""
+        return [(cell, self.rows[cell.key]) for name in levels for cell in self.levels[name] if cell.key in self.rows]
+
     @property
     def compared(self) -> tuple[Comparison, ...]:
         """The rows of all levels except the baseline."""
