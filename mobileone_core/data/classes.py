@@ -52,13 +52,16 @@ def network_classes(
 
     Raises InputError for a folder that is no class of the network, and two folders of one class.
     """
-    if not names and not mapping and count == len(folders):
-        return ()
     numbers, unknown = _numbers(names, count), set(mapping) - set(folders)
+    if not names and not mapping and count == len(folders) and any(_plain(name) not in numbers for name in folders):
+        return ()
+    labels = names or (imagenet_labels() if count == IMAGENET_CLASSES else ())
+    exact = {label: number for number, label in enumerate(labels)}
     require(not unknown, "class_map", _listed(sorted(unknown)), f"folders of the data set: {_listed(folders)}")
     found: dict[int, str] = {}
     for folder in folders:
-        number = numbers.get(_plain(mapping.get(folder, folder)))
+        name = mapping.get(folder, folder)
+        number = exact.get(name, numbers.get(_plain(name)))
         if number is None:
             known = f": {_listed(names)}" if names else ", whose names are not known"
             allowed = f"one of the network's {count}{known}; --class-map FILE names its class"

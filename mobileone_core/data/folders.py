@@ -211,7 +211,12 @@ def _images(directory: Path, name: str) -> tuple[list[tuple[bytes, int]], Counte
                 left_out[kind] += 1
                 continue
             path = os.path.join(folder, file)  # noqa: PTH118 - Path objects take seconds on ImageNet
-            images.append((os.fsencode(os.path.relpath(path, directory)), os.stat(path).st_size))  # noqa: PTH116
+            try:
+                size = os.stat(path).st_size  # noqa: PTH116
+            except FileNotFoundError:
+                left_out["link to nothing"] += 1
+                continue
+            images.append((os.fsencode(os.path.relpath(path, directory)), size))
     return images, left_out
 
 

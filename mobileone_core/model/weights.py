@@ -184,7 +184,7 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
     given = {key: value for key, value in state.items() if not _IGNORED.fullmatch(key) and not key.startswith(is_head)}
     for key in (key for key in expected if key in given):
         value = given[key]
-        is_dense = isinstance(value, Tensor) and value.layout == torch.strided
+        is_dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
         if not is_dense:
             raise InputError(f"{source}: entry {key!r} is a {type(value).__name__}, not a dense tensor with a name")
     counters = [key for key in expected if key not in given and key.endswith("num_batches_tracked")]  # of old files
@@ -200,7 +200,7 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
         is_head_alone = not problems[1] and all(key.startswith(HEADS) for key in {*expected} - {*given} | {*shapes})
         hint = "; head='new' keeps the model's own classifier" if is_head_alone else ""
         raise InputError(f"{source} does not fit the model: {'; '.join(filter(None, problems))}{hint}")
-    return {expected[key]: given[key] for key in shared}
+    return {expected[key]: given[key].detach() for key in shared}
 
 
 def _differing(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:

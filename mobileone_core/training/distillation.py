@@ -80,7 +80,10 @@ def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
             variant = MobileOne(teacher_model(spec, teacher), classes, deployed=True)
             load_weights(variant, path)
             return variant
-        state = read_weights(path, first=f"{re.escape(next(iter(network.state_dict())))}$").state
+        name, *others = network.state_dict()
+        inner = {other.removesuffix(name) for other in others if other.endswith(f".{name}")}  # layer1.0.conv1.weight
+        first = "".join(f"(?<!{re.escape(prefix)})" for prefix in sorted(inner)) + re.escape(name)
+        state = read_weights(path, first=f"{first}$").state
     except InputError as error:
         raise InputError(f"teachers: {teacher.network}: {error}") from error
     try:

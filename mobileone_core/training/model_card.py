@@ -80,9 +80,9 @@ def read_card(weights: Path) -> ModelCard | None:
     try:
         with safe_open(weights, "numpy") as file:
             metadata = file.metadata() or {}
-    except SafetensorError:  # reading the weights says what is wrong
+    except (SafetensorError, OSError):  # reading the weights says what is wrong
         return None
-    return ModelCard.read(metadata) if "cell" in metadata else None
+    return ModelCard.read(metadata) if {"cell", "preprocessing"} <= metadata.keys() else None
 
 
 def folder_tags(data: DataSpec, root: Path | None) -> dict[str, str]:
@@ -94,4 +94,5 @@ def folder_tags(data: DataSpec, root: Path | None) -> dict[str, str]:
 
 def data_title(name: str, root: str, fingerprint: str) -> str:
     """Title of a data set: its name; for an image folder folder:NAME with the first digits of its fingerprint."""
-    return f"{name}:{Path(root).resolve().name} {fingerprint[:6]}" if fingerprint else name
+    folder = f":{Path(root).resolve().name}" if root else ""
+    return f"{name}{folder} {fingerprint[:6]}" if fingerprint else name

@@ -1,6 +1,7 @@
 """Class folders as people have them: numbers, other names of splits, hidden folders, links, classes too small."""
 
 import hashlib
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mobileone_core.data.catalog import class_names, resolve_data
+from mobileone_core.data.classes import imagenet_labels, network_classes
 from mobileone_core.data.folders import in_label_order, read_folder, read_test
 from mobileone_core.data.loaders import LoaderOptions, open_test
 from mobileone_core.data.sets import open_splits
@@ -181,3 +183,22 @@ def test_names_of_directories_and_classes_are_free(name: str, tmp_path: Path, mo
         assert (
             len(list(open_test(resolve_data("folder", given, 8, test_only=True), given, LoaderOptions(4, "none")))) == 1
         )
+
+
+def test_a_link_to_nothing_is_counted_and_left_out(tmp_path):
+    for split, label in itertools.product(("train", "val"), ("cat", "dog")):
+        (tmp_path / split / label).mkdir(parents=True)
+        (tmp_path / split / label / "1.png").write_bytes(b"x")
+    (tmp_path / "train" / "cat" / "2.png").symlink_to(tmp_path / "gone.png")
+    files = read_folder(tmp_path)["train"]
+    assert (len(files), files.left_out) == (2, {"link to nothing": 1})
+
+
+def test_folders_of_a_network_are_matched_by_their_very_names_first():
+    assert network_classes(("-1", "0"), ("-1", "0", "1"), 3, {}) == ("-1", "0", "1 (no folder)")
+    assert network_classes(("a-b", "c"), ("a-b", "a_b", "c"), 3, {}) == ("a-b", "a_b (no folder)", "c")
+    names = sorted(imagenet_labels())
+    matched = network_classes(names, (), 1000, {})
+    assert sorted(matched) == names
+    assert list(matched) != names
+    assert network_classes([f"mine {number}" for number in range(1000)], (), 1000, {}) == ()

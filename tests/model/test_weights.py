@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import pytest
 import torch
@@ -154,3 +155,18 @@ def test_apple_has_four_stages():
 def test_without_branches_the_deployed_form_still_exports(tiny):
     model = build_model(tiny(reparam=False), 10).eval()
     assert "stage0.reparam_conv.weight" in export_weights(reparameterize(model), layout="apple")
+
+
+def test_parameters_as_source_stay_as_they_are():
+    model = build_model("tiny", num_classes=4).eval()
+    load_weights(reparameterize(model), model.state_dict(keep_vars=True))
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+
+
+def test_a_tensor_without_content_is_refused_before_anything_is_written():
+    model, state = build_model("tiny", num_classes=4), build_model("tiny", num_classes=4).state_dict()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    last = next(reversed(state))
+    with pytest.raises(InputError, match=re.escape(last)):
+        load_weights(model, {**state, last: state[last].to("meta")})
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -158,6 +158,7 @@ def test_a_checkpoint_of_ours_runs_in_deployed_form(taught, tmp_path, form):
     [
         ("timm:resnet10t", lambda: timm.create_model("resnet10t", num_classes=10, in_chans=1), 1),
         ("torchvision:shufflenet_v2_x0_5", lambda: torchvision.models.shufflenet_v2_x0_5(num_classes=10), 3),
+        ("torchvision:resnet18", lambda: torchvision.models.resnet18(num_classes=10), 3),
     ],
 )
 def test_networks_of_other_libraries(taught, tmp_path, network, build, channels):
