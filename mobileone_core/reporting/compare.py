@@ -57,7 +57,7 @@ def read_setting(name: str, workspace: Workspace, reports: Path) -> Setting:
 
 
 def paired_table(one: Setting, other: Setting, metric: str = "") -> Table:
-    """A row per level, and one over all: other minus one over the cells that both have, by level and seed.
+    """A row per level, and one of the seeds' means over levels: other minus one over the cells that both have.
 
     metric is that of both studies if it is not given. Raises InputError if no cell is in both.
     """
@@ -71,7 +71,7 @@ def paired_table(one: Setting, other: Setting, metric: str = "") -> Table:
     require(is_shared, "setting", other.name, f"one that shares levels, seeds and {name} with {one.name}")
     levels = list(dict.fromkeys(level for level, _ in cells))
     groups = {level: [cell for cell in cells if cell[0] == level] for level in levels}
-    if len(levels) > 1:
+    if len(levels) > 1:  # levels of one seed are not independent: its mean over them is one pair
         groups["all"] = cells
     unit = shown.difference_unit
     columns = (
@@ -86,7 +86,11 @@ def paired_table(one: Setting, other: Setting, metric: str = "") -> Table:
 
 
 def _row(level: str, cells: Sequence[Cell], before: Values, after: Values, metric: Metric) -> tuple[str, ...]:
-    new, old = ({number: values[cell] for number, cell in enumerate(cells)} for values in (after, before))
+    seeds = {seed: [cell for cell in cells if cell[1] == seed] for _, seed in cells}
+    new, old = (
+        {seed: sum(values[cell] for cell in group) / len(group) for seed, group in seeds.items()}
+        for values in (after, before)
+    )
     pairs = paired(new, old, metric.higher_is_better)
     interval = MISSING if pairs.difference is None else metric.signed(pairs.difference)
     if pairs.low is not None and pairs.high is not None:

@@ -1,6 +1,8 @@
 """The difference that a planned study could find, from the spread of the saved report of the nearest setting."""
 
 import math
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.reporting.metric import metric_of
 from mobileone_core.reporting.report import PLAN, read_report, read_saved_plan
 from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.study.effects import effect_weights, estimated_effects
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.statistics import ALPHA, detectable_effect
 
@@ -42,10 +45,10 @@ def nearest_spread(plan: GridPlan, reports: Path) -> Spread:
             unlike = (saved.queue != plan.queue, one.name != other.name, one.variant != other.variant)
             nearest.append(((*unlike, one.recipe != other.recipe, home.name), home))
     for _, home in sorted(nearest):
-        saved, record = read_report(home)
-        sd = analyse(saved, record).analysis.residual_sd if isinstance(saved, GridPlan) else None
-        if sd:
-            return Spread(sd, home.name)
+        with suppress(InputError):  # cells that cannot be read
+            saved, record = read_report(home)
+            if isinstance(saved, GridPlan) and (sd := analyse(saved, record).analysis.residual_sd):
+                return Spread(sd, home.name)
     return Spread(GUESSED_SD * metric.scale)
 
 
@@ -53,31 +56,48 @@ def _comparable(plan: GridPlan) -> tuple[object, ...]:
     return plan.study.metric, plan.study.data, plan.base.data.fingerprint
 
 
-def detectable(spread: Spread, levels: int, seeds: int) -> float | None:
-    """The true difference from the baseline that so many seeds find with 80 % power; None for a single seed."""
+def detectable(spread: Spread, levels: int, seeds: int, tests: int = 0, weight: float = 2.0) -> float | None:
+    """The true difference from the baseline that so many seeds find with 80 % power; None for a single seed.
+
+    For another contrast, tests: those of its family; weight: the sum of its squared weights.
+    """
     if seeds < 2 or levels < 2:
         return None
-    return detectable_effect(spread.sd * math.sqrt(2 / seeds), (levels - 1) * (seeds - 1), ALPHA / (levels - 1))
+    error, df = spread.sd * math.sqrt(weight / seeds), (levels - 1) * (seeds - 1)
+    return detectable_effect(error, df, ALPHA / (tests or levels - 1))
+
+
+def planned(plan: GridPlan, spread: Spread, seeds: int) -> float | None:
+    """What so many seeds of a plan find with 80 % power: a difference, or a main effect where several factors vary."""
+    effects, levels = estimated_effects(plan.study), len(list(plan.study.settings))
+    weights = [effect_weights(plan.study, effect).values() for effect in effects if len(effect) == 1]
+    weight = max((sum(value**2 for value in of) for of in weights), default=2.0)
+    return detectable(spread, levels, seeds, len(effects), weight)
 
 
 def seeds_for(plan: GridPlan, difference: float, reports: Path) -> int:
     """The least number of seeds that finds a difference (in the metric's shown unit), at most MAX_SEEDS."""
-    spread, levels = nearest_spread(plan, reports), len(list(plan.study.settings))
-    for seeds in range(2, MAX_SEEDS):
-        found = detectable(spread, levels, seeds)
-        if found is not None and found <= difference:
+    spread = nearest_spread(plan, reports)
+    for seeds in range(2, MAX_SEEDS + 1):
+        least = planned(plan, spread, seeds)
+        if least is not None and least <= difference:
             return seeds
+    least_text = "nothing" if least is None else metric_of(plan.study.metric).amount(least)
+    print(
+        f"detect: {MAX_SEEDS} seeds, the most that auto takes, find {least_text}, not {difference:g}", file=sys.stderr
+    )
     return MAX_SEEDS
 
 
 def power_line(plan: GridPlan, reports: Path) -> str:
     """What the plan's seeds could find, as a sentence for --plan."""
     spread, seeds, metric = nearest_spread(plan, reports), plan.study.seeds, metric_of(plan.study.metric)
-    least = detectable(spread, len(list(plan.study.settings)), seeds)
+    least = planned(plan, spread, seeds)
     if least is None:
         return "power: one seed finds no difference"
     source = f"as in {reports.name}/{spread.source}" if spread.source else "a guess: no report on these data"
-    return (
-        f"power: {seeds} seeds find a difference of {metric.amount(least)} from the baseline in 80 % of repeats, if "
-        f"cells scatter by {metric.amount(spread.sd)} ({source})"
-    )
+    what = f"main effect of {metric.amount(least)}"
+    if not estimated_effects(plan.study):
+        what = f"difference of {metric.amount(least)} from the baseline"
+    scatter = f"cells scatter by {metric.amount(spread.sd)} ({source})"
+    return f"power: {seeds} seeds find a {what} in 80 % of repeats, if {scatter}"

@@ -32,9 +32,6 @@ from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
 
 PAGE, PLAN, PROBLEMS, LEDGER, EXCLUDED = "README.md", "plan.json", "problems.txt", "ledger", "excluded.txt"
-SUMMARY = re.compile(
-    r"\A# (.*)$[\s\S]*?^Study .* (?:Setting|Measured|Searched): (.*)\.$[\s\S]*?^\*\*Verdict\.\*\* (.*)$", re.MULTILINE
-)
 INDEX_HEAD = "# Reports"
 INDEX = re.compile(rf"\A{INDEX_HEAD}$", re.MULTILINE)
 STAMP = re.compile(r"<!-- Written by `mobileone report`; record (\w+)(?:; (.+))?\. -->")
@@ -213,7 +210,7 @@ def write_index(directory: Path) -> Path:
     homes = sorted(path.parent for path in directory.glob(f"*/{PLAN}"))
     results = _saved_results(homes)
     studies = {claim.study for claim in read_claims()}
-    saved = [SavedResult(home.name, result) for home, plan, result in results if plan.study.name in studies]
+    saved = [SavedResult(home.name, result) for home, plan, _, result in results if plan.study.name in studies]
     rows = verdicts(saved)
     parts = [INDEX_HEAD]
     if any(row.evidence for row in rows):
@@ -221,35 +218,31 @@ def write_index(directory: Path) -> Path:
         lead = [f"## {first.heading}", f"<!-- table:{LEDGER} -->", *map(markdown.block_text, first.blocks)]
         parts += [*lead, f"<!-- end table:{LEDGER} -->", f"## {further.heading}"]
         parts += [*map(markdown.block_text, further.blocks), "## Studies"]
-    documents = {home: KINDS[plan.kind].document(result) for home, plan, result in results}
-    pages = {home / SITE: study_page(home, plan, documents[home], rows) for home, plan, _ in results}
+    documents = {home: _document(KINDS[plan.kind], result, record) for home, plan, record, result in results}
+    pages = {home / SITE: study_page(home, plan, documents[home], rows) for home, plan, *_ in results}
     pages[directory / SITE] = index_page(rows, [(home.name, document) for home, document in documents.items()])
-    pages[directory / PAGE] = "\n\n".join([*parts, _studies_table(homes)])
+    pages[directory / PAGE] = "\n\n".join([*parts, _studies_table(homes, documents)])
     for path, text in pages.items():
         if saved_text(path) != text:
             write_content(path, text)
     return directory / PAGE
 
 
-def _saved_results(homes: Iterable[Path]) -> list[tuple[Path, Plan, Any]]:
+def _saved_results(homes: Iterable[Path]) -> list[tuple[Path, Plan, StudyRecord, Any]]:
     """Plans and analysed records of reports; one that cannot be read is no evidence and has no page in the site."""
     results = []
     for home in homes:
         with contextlib.suppress(InputError):
             plan, record = read_report(home)
-            results.append((home, plan, KINDS[plan.kind].analyse(plan, record)))
+            results.append((home, plan, record, KINDS[plan.kind].analyse(plan, record)))
     return results
 
 
-def _studies_table(homes: Iterable[Path]) -> str:
-    """Every report with question, verdict and setting."""
+def _studies_table(homes: Iterable[Path], documents: Mapping[Path, Document]) -> str:
+    """Every report with question, verdict and setting, or that it cannot be read."""
     text = "| study | question | verdict |\n| --- | --- | --- |\n"
     for home in homes:
-        page = SUMMARY.search(saved_text(home / PAGE))
-        if page:
-            question, setting, verdict = page.groups()
-        else:
-            document = document_of(*read_report(home))
-            question, setting, verdict = document.title, document.setting, document.verdict
-        text += f"| [{home.name}]({home.name}/{PAGE}) | {question} | {verdict} ({setting}) |\n"
+        shown = documents.get(home)
+        cells = f"{shown.title} | {shown.verdict} ({shown.setting})" if shown else "| its files cannot be read"
+        text += f"| [{home.name}]({home.name}/{PAGE}) | {cells} |\n"
     return text

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,9 +69,10 @@ def settings_by_name(study: str, workspace: Workspace, reports: Path) -> Setting
     for plan in sorted(plans, key=lambda plan: len(plan.queued), reverse=True):
         known[report_name(plan)].append((plan, None))
     for home in sorted(path.parent for path in reports.glob(f"*/{PLAN}")):
-        plan = read_saved_plan(home)
-        if study in ("", plan.study.name):
-            known[home.name].append((plan, home))
+        with suppress(InputError):  # one unreadable report hides no other
+            plan = read_saved_plan(home)
+            if study in ("", plan.study.name):
+                known[home.name].append((plan, home))
     return known
 
 
@@ -94,13 +96,21 @@ def _data(known: Settings) -> list[str]:
 
 
 def cells_of(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
-    """The rows of cells, from the first source that has some; those of a comparison, if the plan trains none."""
-    for plan, home in sources:
-        record = read_report(home)[1] if home else _recorded(plan, workspace)
+    """The rows of cells, each from the first source that has it; those of one comparison, if the plan trains none.
+
+    A run that one source excludes is in none.
+    """
+    records = [(plan, read_report(home)[1] if home else _recorded(plan, workspace)) for plan, home in sources]
+    excluded = {run_id for _, record in records for run_id in record.excluded}
+    order, rows = list[str](), dict[str, CellRow]()
+    for plan, record in records:
+        order += [cell.key for cell in plan.cells]
+        if not plan.cells and record.comparison:
+            return [*record.comparison]
         teachers = {teacher.key for teacher in plan.teachers}
-        if rows := [row for row in record.rows if row.key not in teachers] or ([] if plan.cells else record.comparison):
-            return [*rows]
-    return []
+        shown = {row.key: row for row in record.rows if row.key not in teachers and row.run_id not in excluded}
+        rows = shown | rows
+    return sorted(rows.values(), key=lambda row: order.index(row.key) if row.key in order else len(order))
 
 
 def _recorded(plan: Plan, workspace: Workspace) -> StudyRecord:

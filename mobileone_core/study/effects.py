@@ -45,7 +45,7 @@ def effects(study: Study, sample: Sample) -> tuple[Effect, ...]:
     if not effect_levels:
         return ()
     model = BlockModel(sample)
-    rows = [model.contrast(_weights(study, levels), ALPHA / len(effect_levels)) for levels in effect_levels]
+    rows = [model.contrast(effect_weights(study, levels), ALPHA / len(effect_levels)) for levels in effect_levels]
     rows = [row if row.difference is not None else replace(row, verdict="not estimable") for row in rows]
     rows = with_verdicts(rows, ("raises", "lowers", "no effect shown"))
     return tuple(Effect(levels, **vars(row)) for levels, row in zip(effect_levels, rows, strict=True))
@@ -65,7 +65,7 @@ def estimated_effects(study: Study) -> list[dict[str, Level]]:
     return effect_levels
 
 
-def _weights(study: Study, levels: Mapping[str, Level]) -> dict[str, float]:
+def effect_weights(study: Study, levels: Mapping[str, Level]) -> dict[str, float]:
     """Weight of every setting that an effect spans: signs of the effect's factors, means over the others."""
     weights = {}
     for setting in study.settings:

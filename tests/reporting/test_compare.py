@@ -32,7 +32,7 @@ def make_setting(make_plan, make_row):
 def test_differences_are_those_of_equal_cells(make_setting):
     one, other = make_setting(0, seeds=4), make_setting(1, seeds=3, first_seed=1)
     table = paired_table(one, other)
-    assert [row[:2] for row in table.rows] == [("1", "3"), ("2", "3"), ("4", "3"), ("all", "9")]
+    assert [row[:2] for row in table.rows] == [("1", "3"), ("2", "3"), ("4", "3"), ("all", "3")]
     cells = {row.seed: row for row in other.rows if row.factors["k"] == 2}
     gaps = np.array(
         [
@@ -95,3 +95,14 @@ def test_equal_labels_of_other_factors_are_not_paired(make_setting):
     plan = replace(other.plan, study=replace(other.plan.study, factors=(replace(factor, name="n"),)))
     with pytest.raises(InputError, match="shares levels, seeds"):
         paired_table(one, Setting("B", plan, other.rows))
+
+
+def test_levels_of_a_seed_are_one_pair(make_setting):
+    """The row over all is the t interval over seeds of the gaps' means."""
+    one, other = make_setting(0), make_setting(1)
+    gaps = np.array(
+        [100 * (b.metrics["test/top1"] - a.metrics["test/top1"]) for a, b in zip(one.rows, other.rows, strict=True)]
+    )
+    means = np.array([gaps[[row.seed == seed for row in one.rows]].mean() for seed in range(3)])
+    low, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
+    assert paired_table(one, other).cell("all", "B - A") == f"{means.mean():+.2f} [{low:+.2f}, {high:+.2f}]"

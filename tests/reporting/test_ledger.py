@@ -217,6 +217,8 @@ def test_unreadable_report_is_no_evidence_and_stays_in_the_index(rows, make_plan
     Path(home / "cells.csv").write_text("key\nnobody\n")
     text = write_index(tmp_path).read_text()
     assert "claims of the paper" not in text
+    (Path(home) / PAGE).unlink()
+    text = write_index(tmp_path).read_text()
     assert "| [branch_count](branch_count/README.md) |" in text
 
 
@@ -241,3 +243,16 @@ def test_correlation_is_over_the_networks_of_table_1():
     macs, params = verdicts([saved], claims)[0], verdicts([saved], claims)[-1]
     assert (macs.state, params.state) == ("contradicted", "not resolved")
     assert params.evidence[0].text == "0.69 [0.29, 0.88] over 19 of 21 networks"
+
+
+def test_excluded_runs_are_on_the_page_of_the_site(plan, rows, tmp_path):
+    home = write_report(plan, StudyRecord(rows, excluded=("run99",)), tmp_path).directory
+    write_index(tmp_path)
+    assert "1 finished run is excluded from this report" in (home / "index.html").read_text()
+
+
+@pytest.mark.parametrize(("data", "shown"), [("digits", True), ("fashion_mnist", False), ("imagenet", True)])
+def test_published_column_is_of_comparable_data(plan, rows, data, shown):
+    base = replace(plan.base, data=replace(plan.base.data, name=data))
+    changed = replace(plan, base=base)
+    assert bool(analyse(changed, StudyRecord()).published) == shown

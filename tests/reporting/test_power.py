@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobileone_core.cli.options.study import parse
-from mobileone_core.reporting.power import MAX_SEEDS, Spread, detectable, nearest_spread, power_line, seeds_for
+from mobileone_core.reporting.power import MAX_SEEDS, Spread, detectable, nearest_spread, planned, power_line, seeds_for
 from mobileone_core.reporting.report import read_report, write_report
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.declaration import Factor, Study
@@ -82,3 +82,23 @@ def test_seeds_auto_plans_as_many_as_the_difference_takes(tmp_path):
     assert 2 <= few.study.seeds < many.study.seeds < MAX_SEEDS
     spread = nearest_spread(many, REPORTS)
     assert detectable(spread, 2, many.study.seeds) <= 0.9 < detectable(spread, 2, many.study.seeds - 1)
+
+
+def test_a_factorial_plan_finds_the_main_effects_of_its_report():
+    plan, record = read_report(REPORTS / "training_strategy")
+    result = analyse(plan, record)
+    least = planned(plan, nearest_spread(plan, REPORTS), plan.study.seeds)
+    assert result.effects[0].detectable == pytest.approx(least)
+    assert f"seeds find a main effect of {result.metric.amount(least)} in 80 %" in power_line(plan, REPORTS)
+
+
+def test_too_few_seeds_are_said(plan, rows, tmp_path, capsys):
+    write_report(plan, StudyRecord(rows), tmp_path)
+    seeds_for(plan, 0.001, tmp_path)
+    assert "detect: 20 seeds, the most that auto takes, find " in capsys.readouterr().err
+
+
+def test_unreadable_cells_leave_a_guess(plan, rows, tmp_path):
+    home = write_report(plan, StudyRecord(rows), tmp_path).directory
+    (home / "cells.csv").write_text("key\nnothing\n")
+    assert nearest_spread(plan, tmp_path).source == ""

@@ -1,5 +1,7 @@
 """results(): every finished cell once, from reports or from the record."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +9,11 @@ import pytest
 from mobileone_core import results
 from mobileone_core.cli.options.study import parse
 from mobileone_core.errors import InputError
+from mobileone_core.reporting import results as module
 from mobileone_core.reporting.report import read_report, write_report
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.workspace import Workspace
 
 REPORTS = Path(__file__).parents[2] / "reports"
 K = Factor("k", "model.k", levels=(1, 4), baseline=1)
@@ -98,3 +102,20 @@ def test_the_record_comes_before_a_report_once_it_has_rows(saved, tmp_path, monk
     table = results("toy", runs=tmp_path, reports=saved)
     assert set(table["run_id"]) == {"recorded"}
     assert len(table) == len(plan.cells)
+
+
+def test_cells_are_the_union_of_record_and_report(saved, tmp_path, monkeypatch):
+    """A record of one cell, run anew, hides none of the report; what it excludes is in neither."""
+    plan, record = read_report(saved / "toy")
+    first, second, third = record.rows
+    part = StudyRecord((replace(first, run_id="again"),), excluded=(third.run_id,))
+    monkeypatch.setattr(module, "_recorded", lambda *_: part)
+    rows = module.cells_of([(plan, None), (plan, saved / "toy")], Workspace.at(tmp_path))
+    assert [row.run_id for row in rows] == ["again", second.run_id]
+
+
+def test_an_unreadable_report_hides_no_other(saved, tmp_path):
+    shutil.copytree(saved / "toy", tmp_path / "toy")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "plan.json").write_text("{")
+    assert len(results("toy", runs=tmp_path / "runs", reports=tmp_path)) == 3

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Literal, get_args
 
@@ -116,7 +116,8 @@ def _trained(claim: PaperClaim, result: TrainedResult, findings: list[Finding]) 
 
 def _contrast(result: TrainedResult, row: Contrast, name: str) -> Finding:
     metric = result.metric
-    text = metric.difference(row, metric.difference_unit) or row.verdict
+    shown = row if row.difference is None else replace(row, difference=round(row.difference, metric.decimals + 2))
+    text = metric.difference(shown, metric.difference_unit) or row.verdict
     detectable = "" if row.detectable is None else f"{metric.amount(row.detectable)} would have been found"
     return Finding(row.verdict, f"{name} {text}".strip(), detectable, abs(row.difference or 0.0))
 

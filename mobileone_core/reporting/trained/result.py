@@ -115,8 +115,8 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better)
     compared = (judged(row, [*finished[row.level], *finished[baseline]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))
-    # the paper's numbers are ImageNet's: they say nothing on a folder of images
-    published = () if plan.base.data.name == "folder" else published_values(plan.study.published)
+    # the paper's numbers are ImageNet's: they say nothing on the user's data
+    published = published_values(plan.study.published) if plan.base.data.name in ("imagenet", "digits") else ()
     return TrainedResult(
         plan,
         metric,
