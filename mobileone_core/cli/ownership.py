@@ -15,7 +15,7 @@ RULE = "another study of this name reports and records there; give this one a na
 def script_of(study: Declaration) -> str:
     """Path of the running script if it names the study, else an empty text, as in a notebook."""
     script = getattr(sys.modules["__main__"], "__file__", None)
-    return str(Path(script).absolute()) if script and _names(Path(script), study.name) else ""
+    return str(Path(script).resolve()) if script and _names(Path(script), study.name) else ""
 
 
 def require_shipped(study: Declaration) -> None:

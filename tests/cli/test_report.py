@@ -107,6 +107,12 @@ def test_other_runs_leave_the_workspace_s_reports_alone(plan, record, tmp_path, 
     assert pages[own].read_text() == pages[others].read_text()
 
 
+@pytest.mark.parametrize("excluded", [(), ("an evaluation",)])
+def test_a_record_without_its_cells_is_not_complete(plan, record, excluded):
+    assert report._is_complete(plan, record)
+    assert not report._is_complete(plan, replace(record, rows=record.rows[1:], excluded=excluded))
+
+
 def test_the_page_says_how_many_runs_are_excluded(plan, record, tmp_path):
     page = write_report(plan, record, tmp_path).page
     text = page.read_text()

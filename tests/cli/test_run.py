@@ -39,6 +39,11 @@ def test_options_are_keyword_arguments_and_the_cells_come_back(commands, tmp_pat
     assert (command.running.plan, command.running.runs) == (True, tmp_path)
 
 
+def test_options_left_as_they_are_may_be_named(commands):
+    mobileone_core.run(STUDY, plan=False, join=False, channels_last=False, data_root=None)
+    assert commands[0][0].request.plan.default
+
+
 def test_what_cannot_be_is_an_error_and_no_exit(commands):
     with pytest.raises(InputError, match=r"^Unrecognized options: --seed, 3; perhaps you meant .*--seeds"):
         mobileone_core.run(STUDY, seed=3)

@@ -119,7 +119,17 @@ def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     if options.images.split == "val" or not has_folders:
         fits = not has_folders or not names or names == class_names(data, root)
         require(fits and data.num_classes == count, "data", name, f"the network's {count} classes")
-        seed = card.cell.seed if card is not None and source.run_id else 0
+        seed = 0
+        if card is not None and source.run_id and name == card.cell.data.name:
+            seed, trained_on = card.cell.seed, card.cell.data
+            allowed = "the very images that the run was trained on: validation is carved from them"
+            require(
+                options.images.split != "val" or data.fingerprint == trained_on.fingerprint,
+                "data_root",
+                str(root),
+                allowed,
+            )
+            data = replace(data, val_fraction=trained_on.val_fraction)
         return EvaluatedImages(data, root, seed=seed, normalization=normalization)
     folders = tuple(class_folders(find_test(check_root(name, root) / DATA_SETS[name].directory)[1]))
     mapping = {} if options.class_map is None else read_class_map(options.class_map)

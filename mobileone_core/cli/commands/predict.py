@@ -66,7 +66,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             yield path
             continue
         below = [item for item in sorted(path.rglob("*")) if item.suffix.lower() in EXTENSIONS]
-        below = [item for item in below if not is_hidden(item.name)]
+        below = [item for item in below if not any(map(is_hidden, item.relative_to(path).parts))]
         if not below:
             raise InputError(f"images: {path} holds no image ({', '.join(EXTENSIONS)})")
         yield from below

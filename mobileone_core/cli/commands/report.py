@@ -65,8 +65,11 @@ def report_plan(
     """
     states = states or cell_states(workspace, plan)
     settled = is_settled(workspace, plan, states)
-    directory = report_directory(plan, workspace, requested, all(item.state == "complete" for item in states))
-    runs = {run for item in states for run in item.runs} if settled else set()
+    runs = {run for item in states for run in item.runs}
+    is_complete = all(item.state == "complete" for item in states)
+    is_complete = is_complete and not runs & excluded_runs(workspace.tracking, plan.study.name)
+    directory = report_directory(plan, workspace, requested, is_complete)
+    runs = runs if settled else set()
     record = _read(plan, workspace, report_home(plan, directory), runs)
     (page,) = _write([(plan, record, directory)])
     return terminal_text(plan, record), not record.problems, page
@@ -146,9 +149,9 @@ def exclude(options: Exclude) -> int:
 
 
 def _is_complete(plan: Plan, record: StudyRecord) -> bool:
-    """Whether every cell has finished, those of excluded runs included."""
+    """Whether every cell has a run that is shown."""
     keys = {row.key for row in (*record.rows, *record.comparison)}
-    return len(keys) + len(record.excluded) >= len(plan.queued)
+    return len(keys) >= len(plan.queued)
 
 
 def _sources(

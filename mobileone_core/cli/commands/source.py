@@ -1,8 +1,10 @@
 """A network for evaluation, prediction and export: that of a finished run, or of a weight file."""
 
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mobileone_core.cli.options.workspace import RecordOptions
@@ -47,7 +49,10 @@ def run_source(storage: RecordOptions, run: str, form: Form) -> NetworkSource:
 
 
 def file_source(weights: Path, variant: str, spec: ModelSpec | None, form: Form, which: str = "auto") -> NetworkSource:
-    """The network of a weight file, with this spec or the one that the file names. Raises InputError."""
+    """The network of a weight file, with this spec or the one that the file names. Raises InputError.
+
+    Which of the file's weights are read is printed on standard error.
+    """
     card = read_card(weights)
     spec = spec or (card.cell.model if card else None)
     if spec is None:
@@ -55,5 +60,5 @@ def file_source(weights: Path, variant: str, spec: ModelSpec | None, form: Form,
     classes = read_weights(weights, which).num_classes
     if not classes:
         raise InputError(f"{weights}: it holds no classifier ({' or '.join(HEADS)})")
-    network = read_network(spec, classes, weights, form, which=which, say=print)
+    network = read_network(spec, classes, weights, form, which=which, say=partial(print, file=sys.stderr))
     return NetworkSource(network, variant or "network", weights.name, sha256(weights), card)

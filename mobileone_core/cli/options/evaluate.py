@@ -98,7 +98,7 @@ class Evaluate(CommandOptions):
         Execution(self.device, 1 if self.threads is None else self.threads)
         require(self.class_map is None or self.class_map.is_file(), "class_map", str(self.class_map), "a file")
         if self.run:
-            refuse_with_run(self.run, self.network, variant=self.variant, weights=self.weights)
+            refuse_with_run(self.run, self.network, variant=self.variant, weights=self.weights, which=self.which)
             return
         if self.weights is None or not self.variant or not self.data:
             raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME")
@@ -121,6 +121,6 @@ class Evaluate(CommandOptions):
 
 def refuse_with_run(run: str, network: Network, **options: object) -> None:
     """Raise InputError for options that a run determines."""
-    given = [name for name, value in options.items() if value]
+    given = [name for name, value in options.items() if value and value != "auto"]
     require(not given, "run", run, f"a run determines its {', '.join(given)}: leave it out")
     require(not network.changes, "run", run, "a run determines its network: leave its fields out")

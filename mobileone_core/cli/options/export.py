@@ -86,7 +86,8 @@ class Export(CommandOptions):
                 require_integer(name, getattr(self, name))
         require(self.labels is None or self.labels.is_file(), "labels", str(self.labels), "an existing file")
         if self.run:
-            refuse_with_run(self.run, self.network, variant=self.variant, weights=self.weights, data=self.data)
+            given = {"variant": self.variant, "weights": self.weights, "which": self.which, "data": self.data}
+            refuse_with_run(self.run, self.network, **given)
         elif self.weights is None:
             raise InputError("export: give --run ID, or --variant s0 --weights FILE")
         else:
