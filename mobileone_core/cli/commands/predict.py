@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,7 +53,7 @@ def _source(options: Predict) -> tuple[NetworkSource, Preprocessing, Sequence[st
         assert options.weights is not None  # Predict.check requires it
         given = options.variant, entry.channels, entry.image_size
         spec = options.network.spec(*given) if options.variant else None
-        source = file_source(options.weights, options.variant, spec, "deployed")
+        source = file_source(options.weights, options.variant, spec, "deployed", say=partial(print, file=sys.stderr))
     if source.card is not None:
         return source, source.card.preprocessing, source.class_names
     data = DataSpec(options.data, entry.image_size, source.network.num_classes, entry.channels)

@@ -1,10 +1,8 @@
 """A network for evaluation, prediction and export: that of a finished run, or of a weight file."""
 
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from mobileone_core.cli.options.workspace import RecordOptions
@@ -16,6 +14,8 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.record.reading import read_run
 from mobileone_core.training.evaluate import Form, read_network
 from mobileone_core.training.model_card import ModelCard, read_card
+
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,12 @@ def run_source(storage: RecordOptions, run: str, form: Form) -> NetworkSource:
     return NetworkSource(network, found.variant, found.weights.name, digest, found.card, found.run_id, found.metrics)
 
 
-def file_source(weights: Path, variant: str, spec: ModelSpec | None, form: Form, which: str = "auto") -> NetworkSource:
+def file_source(  # noqa: PLR0913
+    weights: Path, variant: str, spec: ModelSpec | None, form: Form, which: str = "auto", *, say: Say = print
+) -> NetworkSource:
     """The network of a weight file, with this spec or the one that the file names. Raises InputError.
 
-    Which of the file's weights are read is printed on standard error.
+    say gets a line about which of the file's weights are read.
     """
     card = read_card(weights)
     spec = spec or (card.cell.model if card else None)
@@ -60,5 +62,5 @@ def file_source(weights: Path, variant: str, spec: ModelSpec | None, form: Form,
     classes = read_weights(weights, which).num_classes
     if not classes:
         raise InputError(f"{weights}: it holds no classifier ({' or '.join(HEADS)})")
-    network = read_network(spec, classes, weights, form, which=which, say=partial(print, file=sys.stderr))
+    network = read_network(spec, classes, weights, form, which=which, say=say)
     return NetworkSource(network, variant or "network", weights.name, sha256(weights), card)
