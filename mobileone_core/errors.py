@@ -1,7 +1,7 @@
 """Errors that a user can fix, each in one line: the field, its value, and what is allowed."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -54,3 +54,8 @@ def require_choice(field: str, value: object, choices: Iterable[str]) -> None:
     if len(choices) <= 20 or not close:
         allowed = [f"one of {', '.join(choice or repr(choice) for choice in choices)}", *allowed]
     raise InputError.of(field, value, "; ".join(allowed))
+
+
+def listed(names: Sequence[str], shown: int = 3) -> str:
+    """The first names of a list for a message, and how many follow."""
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mobileone_core.data.catalog import check_root
-from mobileone_core.data.folders import ImageFiles, class_folders, listed, read_folder, read_test, split_folder
+from mobileone_core.data.folders import ImageFiles, class_folders, read_folder, read_test, split_folder
 from mobileone_core.data.spec import DATA_SETS
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, listed
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -49,7 +49,7 @@ def short_lines(splits: Mapping[str, ImageFiles]) -> list[str]:
     left = [f"{path.name}/" for path in others if path not in {files.directory for files in splits.values()}]
     counts = sum((Counter(files.left_out) for files in splits.values()), Counter[str]())
     left += [f"{count} {kind}" for kind, count in sorted(counts.items())]
-    lines = [f"data        {len(last.classes)} classes: {listed(last.classes)}; {', '.join(parts)}"]
+    lines = [f"data        {len(last.classes)} classes: {listed([*map(repr, last.classes)])}; {', '.join(parts)}"]
     return [*lines, f"left out    {', '.join(left)}"] if left else lines
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mobileone_core.data.catalog import class_names
 from mobileone_core.data.spec import DATA_SETS, DataSpec
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, listed, require
 from mobileone_core.files import read_text
 
 IMAGENET_CLASSES = DATA_SETS["imagenet"].classes
@@ -57,13 +57,15 @@ def network_classes(
         return ()
     labels = names or (imagenet_labels() if count == IMAGENET_CLASSES else ())
     exact = {label: number for number, label in enumerate(labels)}
-    require(not unknown, "class_map", _listed(sorted(unknown)), f"folders of the data set: {_listed(folders)}")
+    require(
+        not unknown, "class_map", listed(sorted(unknown), SHOWN), f"folders of the data set: {listed(folders, SHOWN)}"
+    )
     found: dict[int, str] = {}
     for folder in folders:
         name = mapping.get(folder, folder)
         number = exact.get(name, numbers.get(_plain(name)))
         if number is None:
-            known = f": {_listed(names)}" if names else ", whose names are not known"
+            known = f": {listed(names, SHOWN)}" if names else ", whose names are not known"
             allowed = f"one of the network's {count}{known}; --class-map FILE names its class"
             raise InputError.of("class", mapping.get(folder, folder), allowed)
         require(number not in found, "class", folder, f"one folder per class, {found.get(number)} is the same")
@@ -97,7 +99,3 @@ def _numbers(names: Sequence[str], count: int) -> dict[str, int]:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

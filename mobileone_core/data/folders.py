@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, listed, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +64,7 @@ class ImageFiles:
         single = [self.classes[label] for label in np.flatnonzero(np.bincount(self.labels) == 1)]
         if single:
             raise InputError(
-                f"data_root: {self.directory} holds one image of class {listed(single)}; validation is carved from it "
+                f"data_root: {self.directory} holds one image of class {listed([*map(repr, single)])}; validation is carved from it "
                 "and needs two or more per class, or both val/ and test/"
             )
 
@@ -141,7 +141,10 @@ def read_test(root: Path, classes: Sequence[str] = (), *, upright: bool = True) 
     if classes:
         unknown = [name for name in names if name not in set(classes)]
         require(
-            not unknown, "data_root", f"class {listed(unknown)} of {folder}", f"one of the network's {len(classes)}"
+            not unknown,
+            "data_root",
+            f"class {listed([*map(repr, unknown)])} of {folder}",
+            f"one of the network's {len(classes)}",
         )
         return {split: _read_split(folder, classes, names, upright=upright)}
     return {split: _read_split(folder, class_folders(split_folder(root, "train")) or names, upright=upright)}
@@ -227,9 +230,3 @@ def _kind(file: str, *, nested: bool = True) -> str:
     if file.lower().endswith(EXTENSIONS):
         return "" if nested else "outside of class folders"
     return os.path.splitext(file)[1].lower() or "without extension"  # noqa: PTH122
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names of a list, and how many follow."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(repr, names[:3])) + more

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, listed, require
 
 State = dict[str, Any]  # dense tensors by name, and what else a file has under such names
 FIRST_BLOCK = (
@@ -86,8 +86,9 @@ def read_weights(
         raise InputError(f"{name}: it contains a {type(content).__name__}, not a state dict")
     found = list(_sets(name, content, re.compile(rf"((?:.*\.)?){first}")))
     if not found:
+        held = listed([*map(str, content)], SHOWN) or "nothing"
         looked_for = LOOKED_FOR if first == FIRST_BLOCK else first
-        raise InputError(f"{name}: no weights of such a network; looked for {looked_for}; it holds {_entries(content)}")
+        raise InputError(f"{name}: no weights of such a network; looked for {looked_for}; it holds {held}")
     return _choose(found, which)
 
 
@@ -147,12 +148,6 @@ def _swaps(content: Mapping[Any, Any]) -> bool:
     meta = content.get("meta")
     by_mmengine = isinstance(meta, Mapping) and "mmengine_version" in meta and "ema_state_dict" in content
     return by_mmengine or "averaging_state" in content
-
-
-def _entries(content: Mapping[Any, Any]) -> str:
-    names = [str(key) for key in content]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}" if names else "nothing"
 
 
 def _read(path: Path) -> object:

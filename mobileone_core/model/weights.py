@@ -4,14 +4,14 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.errors import InputError, listed, require, require_choice
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.checkpoints import HEADS, State, WeightSet, read_weights
 from mobileone_core.model.network import MobileOne
@@ -216,9 +216,5 @@ def _shape(values: Tensor) -> str:
     return f"{tuple(values.shape)}{kind}"
 
 
-def _listed(kind: str, names: Iterable[str]) -> str:
-    names = list(names)
-    if not names:
-        return ""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{more}"
+def _listed(kind: str, names: Sequence[str]) -> str:
+    return f"{len(names)} {kind}: {listed(names, SHOWN)}" if names else ""
