@@ -61,10 +61,10 @@ class ImageFiles:
         """Raise InputError with the names of classes of which validation cannot be carved, because of one image."""
         import numpy as np
 
-        single = [self.classes[label] for label in np.flatnonzero(np.bincount(self.labels) == 1)]
+        single = [repr(self.classes[label]) for label in np.flatnonzero(np.bincount(self.labels) == 1)]
         if single:
             raise InputError(
-                f"data_root: {self.directory} holds one image of class {listed([*map(repr, single)])}; validation is carved from it "
+                f"data_root: {self.directory} holds one image of class {listed(single)}; validation is carved from it "
                 "and needs two or more per class, or both val/ and test/"
             )
 
@@ -139,11 +139,11 @@ def read_test(root: Path, classes: Sequence[str] = (), *, upright: bool = True) 
     if len(names) < 2:
         raise InputError(f"data_root: {root} holds no test images; expected {LAYOUT_TEST}, with two classes or more")
     if classes:
-        unknown = [name for name in names if name not in set(classes)]
+        unknown = [repr(name) for name in names if name not in set(classes)]
         require(
             not unknown,
             "data_root",
-            f"class {listed([*map(repr, unknown)])} of {folder}",
+            f"class {listed(unknown)} of {folder}",
             f"one of the network's {len(classes)}",
         )
         return {split: _read_split(folder, classes, names, upright=upright)}

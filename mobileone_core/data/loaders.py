@@ -12,7 +12,7 @@ from mobileone_core.data.augment import AUGMENTATIONS, Normalize
 from mobileone_core.data.epochs import WHOLE, BatchLoader, EpochPlan, PhaseLike, Share
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.sets import Images, Splits, open_splits, open_test_set
-from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -34,7 +34,7 @@ class LoaderOptions:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     workers: int = 0
     share: Share = WHOLE
-    crop: float = 0.875
+    crop: float = EVAL_CROP
     interpolation: Interpolation = "bilinear"
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 

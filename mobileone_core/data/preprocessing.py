@@ -1,16 +1,13 @@
 """How evaluation turns a picture into a network's input, for evaluation, prediction and exports."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec, resized_side
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
-
-EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Preprocessing:
     @property
     def resize(self) -> int | None:
         """Pixels of the resized shorter side; None if the whole picture becomes S x S."""
-        return None if self.crop is None else math.floor(self.image_size / self.crop)
+        return None if self.crop is None else resized_side(self.image_size, self.crop)
 
     def __call__(self, image: "Image") -> "Tensor":
         from PIL import ImageOps

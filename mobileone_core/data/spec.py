@@ -1,5 +1,6 @@
 """Data sets as data: those that have a name, and which images a cell reads."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from mobileone_core.fields import make_plain, option
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 IDX_FILES = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
 DIGITS = "0,1,2,3,4,5,6,7,8,9"
 
 
@@ -194,6 +196,11 @@ class DataSpec:
         """Training images that validation leaves; 0 if unknown, as in a record."""
         carved = sum(carved_images(count, self.val_fraction) for count in self.class_images)
         return sum(self.class_images) - carved * self.is_carved
+
+
+def resized_side(image_size: int, crop: float) -> int:
+    """Pixels of the shorter side before a centre crop of image_size, rounded down as timm does."""
+    return math.floor(image_size / crop)
 
 
 def carved_images(count: int, fraction: float) -> int:

@@ -25,9 +25,9 @@ from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment
 from mobileone_core.data.folders import ImageFiles
 from mobileone_core.data.images import decode
 from mobileone_core.data.seeding import derive_seed
+from mobileone_core.data.spec import EVAL_CROP, resized_side
 from mobileone_core.errors import InputError, require
 
-EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
 PREFETCH = 2  # batches requested of each worker in advance; PyTorch's default
 LEAST_SHARED = 2  # MiB of /dev/shm
 SPARES = 2  # free arrays to keep: a reader holds one batch, or the last one and the next
@@ -171,15 +171,15 @@ def image_transform(
 ) -> v2.Compose:
     """Return the transform of a PIL image to uint8 (3, image_size, image_size).
 
-    The augmentation "none" is the resize and centre crop of evaluation: the shorter side becomes image_size / crop,
-    rounded down as timm does. Resizing is antialiased, as in PIL. strength is AutoAugment's.
+    The augmentation "none" is the resize and centre crop of evaluation: the shorter side becomes image_size / crop
+    (resized_side). Resizing is antialiased, as in PIL. strength is AutoAugment's.
     """
     mode = InterpolationMode(interpolation)
     if augmentation == "resized_crop_flip":
         steps = [v2.RandomResizedCrop(image_size, interpolation=mode)]
     else:
         cut = v2.CenterCrop if augmentation == "none" else v2.RandomCrop
-        steps = [v2.Resize(math.floor(image_size / crop), interpolation=mode), cut(image_size)]
+        steps = [v2.Resize(resized_side(image_size, crop), interpolation=mode), cut(image_size)]
     if augmentation.endswith("flip"):
         steps.append(v2.RandomHorizontalFlip())
     if strength:

@@ -9,7 +9,7 @@ import tyro
 
 from mobileone_core.cli.options.workspace import CommandOptions, Directory, RecordOptions
 from mobileone_core.data.catalog import resolve_data
-from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.spec import Activation, ModelSpec
 from mobileone_core.training.execution import Execution
@@ -47,7 +47,7 @@ class Network:
 class Images:
     """How images are read."""
 
-    crop: float = 0.875
+    crop: float = EVAL_CROP
     """The centre crop's share of the resized shorter side. timm's settings of the released weights: 0.875 for s0,
     0.9 for s1 to s4, all bilinear at 224 px. Digits and CIFAR are read whole."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # Interpolation of the resizing.
