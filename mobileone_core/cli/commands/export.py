@@ -11,13 +11,11 @@ from typing import Any
 import torch
 
 from mobileone_core.cli.commands.interface import exported_interface
-from mobileone_core.cli.commands.source import file_source, run_source
+from mobileone_core.cli.commands.source import deployed_source, interface_of
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
-from mobileone_core.data.classes import shown_names
 from mobileone_core.data.preprocessing import Preprocessing
-from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.files import read_text, sha256, write_content, write_whole
 from mobileone_core.model.network import MobileOne
@@ -116,24 +114,14 @@ def _lines(options: Export, source: ExportSource, census: Mapping[str, int], wei
 
 def _source(options: Export) -> ExportSource:
     """The network with all that its user needs. Raises InputError."""
-    entry = DATA_SETS[options.data_name]
-    if options.run:
-        source = run_source(options.storage, options.run, "deployed")
-    else:
-        assert options.weights is not None  # Export.check requires it
-        given = options.variant, entry.channels, options.image_size or entry.image_size
-        spec = options.network.spec(*given) if options.variant else None
-        source = file_source(options.weights, options.variant, spec, "deployed", options.which)
+    source = deployed_source(options, options.data_name, options.which, options.image_size)
     card, network = (None if options.data else source.card), source.network
-    data = DataSpec(options.data_name, entry.image_size, network.num_classes, entry.channels)
-    preprocessing = Preprocessing.of(data) if card is None else card.preprocessing
+    preprocessing, names, title = interface_of(card, options.data_name, network.num_classes)
     size = options.image_size or preprocessing.image_size
     if card is not None and size != preprocessing.image_size:
         print(f"warning: weights trained at {preprocessing.image_size} px are exported for {size} px", file=sys.stderr)
     preprocessing = replace(preprocessing, image_size=size)
-    names = shown_names(data, None) if card is None else card.class_names
     labels = class_labels(names, network.num_classes, options.labels, required=options.input == "image")
-    title = data.name if card is None else card.data
     interface = exported_interface(options, preprocessing, labels, source, title)
     facts = {"variant": source.variant, "file": source.file, "git": git_revision(), "torch": str(torch.__version__)}
     facts |= {"precision": options.chosen_precision, "input": options.input}

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import torch
 
-from mobileone_core.cli.commands.source import NetworkSource, file_source, run_source
+from mobileone_core.cli.commands.source import NetworkSource, deployed_source, interface_of
 from mobileone_core.cli.guard import BAD_INPUT, COMPLETE
 from mobileone_core.cli.options.predict import Predict
-from mobileone_core.data.classes import shown_names
 from mobileone_core.data.folders import EXTENSIONS, is_hidden
 from mobileone_core.data.images import decode
 from mobileone_core.data.preprocessing import Preprocessing
-from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError
 
 
@@ -46,18 +44,9 @@ def predict(options: Predict) -> int:
 
 def _source(options: Predict) -> tuple[NetworkSource, Preprocessing, Sequence[str]]:
     """The network, its preprocessing and its class names."""
-    entry = DATA_SETS[options.data]
-    if options.run:
-        source = run_source(options.storage, options.run, "deployed")
-    else:
-        assert options.weights is not None  # Predict.check requires it
-        given = options.variant, entry.channels, entry.image_size
-        spec = options.network.spec(*given) if options.variant else None
-        source = file_source(options.weights, options.variant, spec, "deployed", say=partial(print, file=sys.stderr))
-    if source.card is not None:
-        return source, source.card.preprocessing, source.class_names
-    data = DataSpec(options.data, entry.image_size, source.network.num_classes, entry.channels)
-    return source, Preprocessing.of(data), shown_names(data, None)
+    source = deployed_source(options, options.data, say=partial(print, file=sys.stderr))
+    preprocessing, names, _ = interface_of(source.card, options.data, source.network.num_classes)
+    return source, preprocessing, names
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

@@ -5,7 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mobileone_core.cli.options.export import Export
+from mobileone_core.cli.options.predict import Predict
 from mobileone_core.cli.options.workspace import RecordOptions
+from mobileone_core.data.classes import shown_names
+from mobileone_core.data.preprocessing import Preprocessing
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.files import sha256
 from mobileone_core.model.checkpoints import HEADS, read_weights
@@ -46,6 +51,29 @@ def run_source(storage: RecordOptions, run: str, form: Form) -> NetworkSource:
         network = read_network(found.spec.model, found.spec.data.num_classes, found.weights, form)
         digest = sha256(found.weights)
     return NetworkSource(network, found.variant, found.weights.name, digest, found.card, found.run_id, found.metrics)
+
+
+def deployed_source(
+    options: Export | Predict, name: str, which: str = "auto", image_size: int | None = None, *, say: Say = print
+) -> NetworkSource:
+    """The deployed network of the run or weight file in options. Raises InputError.
+
+    name: data set whose channels and image size, if none is given, a variant is fitted to.
+    """
+    if options.run:
+        return run_source(options.storage, options.run, "deployed")
+    assert options.weights is not None  # options.check requires it
+    given = options.variant, DATA_SETS[name].channels, image_size or DATA_SETS[name].image_size
+    spec = options.network.spec(*given) if options.variant else None
+    return file_source(options.weights, options.variant, spec, "deployed", which, say=say)
+
+
+def interface_of(card: ModelCard | None, name: str, classes: int) -> tuple[Preprocessing, tuple[str, ...], str]:
+    """Preprocessing, class names and title of a card's data, or of a data set by name where there is no card."""
+    if card is not None:
+        return card.preprocessing, card.class_names, card.data
+    data = DataSpec(name, DATA_SETS[name].image_size, classes, DATA_SETS[name].channels)
+    return Preprocessing.of(data), shown_names(data, None), name
 
 
 def file_source(  # noqa: PLR0913
