@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.metric import metric_of
-from mobileone_core.reporting.report import PLAN, read_report, read_saved_plan
+from mobileone_core.reporting.report import read_report, read_saved_plan, report_homes
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.effects import effect_weights, estimated_effects
 from mobileone_core.study.grid import GridPlan
@@ -35,7 +35,7 @@ def nearest_spread(plan: GridPlan, reports: Path) -> Spread:
     Reports of the same setting come first, then those of the same study, network and recipe.
     """
     metric, nearest = metric_of(plan.study.metric), list[tuple[tuple[object, ...], Path]]()
-    for home in (path.parent for path in reports.glob(f"*/{PLAN}")):
+    for home in report_homes(reports):
         try:
             saved = read_saved_plan(home)
         except InputError:  # of another version

@@ -100,6 +100,11 @@ def report_home(plan: Plan, directory: Path) -> Path:
     return home.with_name(f"{home.name}-{plan.id}") if lost and plan.id not in home.name else home
 
 
+def report_homes(directory: Path) -> list[Path]:
+    """The directories of the reports below a directory, sorted."""
+    return sorted(path.parent for path in directory.glob(f"*/{PLAN}"))
+
+
 def document_of(plan: Plan, record: StudyRecord) -> Document:
     """Return the report of a plan as a document."""
     kind = KINDS[plan.kind]
@@ -207,7 +212,7 @@ def _reading(directory: Path) -> Iterator[None]:
 
 def write_index(directory: Path) -> Path:
     """Write the ledger of the paper's claims and a table of the reports, and the site; return the path of README.md."""
-    homes = sorted(path.parent for path in directory.glob(f"*/{PLAN}"))
+    homes = report_homes(directory)
     results = _saved_results(homes)
     studies = {claim.study for claim in read_claims()}
     saved = [SavedResult(home.name, result) for home, plan, _, result in results if plan.study.name in studies]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.reporting.report import PLAN, read_report, read_saved_plan, report_name
+from mobileone_core.reporting.report import read_report, read_saved_plan, report_homes, report_name
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
@@ -68,7 +68,7 @@ def settings_by_name(study: str, workspace: Workspace, reports: Path) -> Setting
     plans = [plan for name in names if study in ("", name) for plan in recorded_plans(workspace.tracking, name)]
     for plan in sorted(plans, key=lambda plan: len(plan.queued), reverse=True):
         known[report_name(plan)].append((plan, None))
-    for home in sorted(path.parent for path in reports.glob(f"*/{PLAN}")):
+    for home in report_homes(reports):
         with suppress(InputError):  # one unreadable report hides no other
             plan = read_saved_plan(home)
             if study in ("", plan.study.name):

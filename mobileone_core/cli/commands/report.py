@@ -14,10 +14,12 @@ from mobileone_core.reporting.readme import quoted_reports, update_readme, updat
 from mobileone_core.reporting.render.terminal import table_lines
 from mobileone_core.reporting.report import (
     LEDGER,
+    PLAN,
     document_of,
     read_report,
     read_saved_plan,
     report_home,
+    report_homes,
     report_name,
     terminal_text,
     write_index,
@@ -47,7 +49,7 @@ def report_directory(plan: Plan, workspace: Workspace, requested: Path | None, i
         and is_complete
         and plan.is_final
         and workspace.runs == runs_directory()
-        and (reports / plan.study.name / "plan.json").is_file()
+        and (reports / plan.study.name / PLAN).is_file()
         and read_saved_plan(reports / plan.study.name).id == plan.id
     ):
         return workspace.runs / "reports"
@@ -66,11 +68,10 @@ def report_plan(
     states = states or cell_states(workspace, plan)
     settled = is_settled(workspace, plan, states)
     runs = {run for item in states for run in item.runs}
-    is_complete = all(item.state == "complete" for item in states)
-    is_complete = is_complete and not runs & excluded_runs(workspace.tracking, plan.study.name)
+    excluded = runs & excluded_runs(workspace.tracking, plan.study.name)
+    is_complete = not excluded and all(item.state == "complete" for item in states)
     directory = report_directory(plan, workspace, requested, is_complete)
-    runs = runs if settled else set()
-    record = _read(plan, workspace, report_home(plan, directory), runs)
+    record = _read(plan, workspace, report_home(plan, directory), runs if settled else set(), excluded)
     (page,) = _write([(plan, record, directory)])
     return terminal_text(plan, record), not record.problems, page
 
@@ -89,7 +90,7 @@ def report(options: Report) -> int:
         for page in _write(_merged(options, recorded)):
             print(page)
         return COMPLETE
-    saved = {path.parent: read_saved_plan(path.parent) for path in sorted(reports.glob("*/plan.json"))}
+    saved = {home: read_saved_plan(home) for home in report_homes(reports)}
     names = sorted({plan.study.name for plan in (*recorded, *saved.values())})
     for name in studies:
         require(name in names, "study", name, f"studies with a record or a report: {', '.join(names) or 'none'}")
@@ -117,7 +118,7 @@ def compare(options: Compare) -> int:
 def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
     """The reports of options.merge, joined with one another and with the recorded plans of the same settings."""
     workspace = options.storage.workspace
-    homes = [path.parent for root in options.merge for path in _plan_files(root.expanduser().absolute())]
+    homes = [home for root in options.merge for home in _homes_to_merge(root.expanduser().absolute())]
     kept = [MergedReport(*read_report(home), str(home)) for home in dict.fromkeys(homes)]
     names = sorted({item.plan.study.name for item in kept})
     for name in options.studies:
@@ -129,11 +130,11 @@ def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
         yield plan, record, report_directory(plan, workspace, options.reports, _is_complete(plan, record))
 
 
-def _plan_files(root: Path) -> list[Path]:
-    """The plans of a report, or of all reports in a directory. Raises InputError if there are none."""
-    plans = [root / "plan.json"] if (root / "plan.json").is_file() else sorted(root.glob("*/plan.json"))
-    require(bool(plans), "merge", str(root), "a report, or a directory of reports")
-    return plans
+def _homes_to_merge(root: Path) -> list[Path]:
+    """A report, or all reports in a directory. Raises InputError if there are none."""
+    homes = [root] if (root / PLAN).is_file() else report_homes(root)
+    require(bool(homes), "merge", str(root), "a report, or a directory of reports")
+    return homes
 
 
 def exclude(options: Exclude) -> int:
@@ -150,8 +151,7 @@ def exclude(options: Exclude) -> int:
 
 def _is_complete(plan: Plan, record: StudyRecord) -> bool:
     """Whether every cell has a run that is shown."""
-    keys = {row.key for row in (*record.rows, *record.comparison)}
-    return len(keys) >= len(plan.queued)
+    return {item.key for item in plan.queued} <= {row.key for row in (*record.rows, *record.comparison)}
 
 
 def _sources(
@@ -170,15 +170,14 @@ def _sources(
             yield plan, record, directory.parent
 
 
-def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str]) -> StudyRecord:
-    """A plan's record: from the saved report if that shows exactly these runs, else from the database."""
-    if runs and not plan.shows_standalone_runs and (saved / "plan.json").is_file():
+def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str], excluded: set[str]) -> StudyRecord:
+    """A plan's record: from the saved report if it shows just these runs but the excluded, else from the database."""
+    if runs and not plan.shows_standalone_runs and (saved / PLAN).is_file():
         _, record = read_report(saved)
         saved_runs = {row.run_id for row in (*record.rows, *record.comparison)}
         has_curves = {point.metric for point in record.curves} == set(plan.study.curves)
-        excluded = set(record.excluded)
-        is_current = excluded == excluded_runs(workspace.tracking, plan.study.name) & runs
-        if saved_runs | excluded == runs and is_current and has_curves and not record.problems:
+        is_current = set(record.excluded) == excluded and saved_runs | excluded == runs
+        if is_current and has_curves and not record.problems:
             return record
     return read_record(workspace.tracking, plan)
 
