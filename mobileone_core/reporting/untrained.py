@@ -31,6 +31,11 @@ def shortages(cell: PlannedCell, row: CellRow) -> list[str]:
     return cell.spec.recipe.shortages(int(row.metrics["train/steps"])) if "train/steps" in row.metrics else []
 
 
+def finished_cells(cells: Iterable[PlannedCell], rows: Mapping[str, CellRow]) -> list[Finished]:
+    """The cells that have a row, each with it."""
+    return [(cell, rows[cell.key]) for cell in cells if cell.key in rows]
+
+
 def judged(row: Judged, finished: Sequence[Finished]) -> Judged:
     """A contrast with the verdict that its finished cells allow."""
     return replace(row, verdict=cast("Verdict", allowed(row.verdict, finished)))
@@ -50,7 +55,7 @@ def untrained_sentences(cells: Mapping[str, Iterable[PlannedCell]], rows: Mappin
     """What was not trained, by name of cells: those at chance with accuracies and a remedy, and recipes cut short."""
     names, guesses, short = [], list[Finished](), dict[str, None]()
     for name, group in cells.items():
-        finished = [(cell, rows[cell.key]) for cell in group if cell.key in rows]
+        finished = finished_cells(group, rows)
         short |= dict.fromkeys(text for pair in finished for text in shortages(*pair))
         if guessing := [pair for pair in finished if is_untrained(*pair)]:
             names.append(name + ("" if len(guessing) == len(finished) else f" ({len(guessing)} of {len(finished)})"))

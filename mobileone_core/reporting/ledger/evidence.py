@@ -19,7 +19,7 @@ from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import curve_ends
 from mobileone_core.reporting.untrained import SHORT, UNTRAINED, allowed, judged
 from mobileone_core.study.factor import Level, level_label
-from mobileone_core.study.statistics import ALPHA, Contrast, compare, detectable_effect
+from mobileone_core.study.statistics import ALPHA, Comparison, Contrast, compare, detectable_effect
 
 State = Literal["contradicted", "not tested: not trained", "not tested: too few steps", "not resolved", "supported"]
 ORDER: tuple[State, ...] = get_args(State)  # of what decides
@@ -124,7 +124,7 @@ def _contrast(result: TrainedResult, row: Contrast, name: str) -> Finding:
 
 def values_of(result: TrainedResult, level: str) -> dict[int, float]:
     """Return a level's values by seed."""
-    return {cell.seed: result.value(cell.key) for cell in result.levels[level] if cell.key in result.rows}
+    return {cell.seed: result.value(cell.key) for cell, _ in result.finished(level)}
 
 
 def _level(claim: PaperClaim, result: TrainedResult) -> Found:
@@ -132,10 +132,13 @@ def _level(claim: PaperClaim, result: TrainedResult) -> Found:
     base, names = level_label(claim.base) if claim.base else result.analysis.baseline, result.levels
     if result.metric.name != claim.metric or base not in names:
         return
-    sample = {level: values_of(result, level) for level in names}
-    analysis = compare(sample, base, higher_is_better=result.metric.higher_is_better)
+    rows: Sequence[Comparison] = result.analysis.comparisons
+    if claim.base:
+        sample = {level: values_of(result, level) for level in names}
+        analysis = compare(sample, base, higher_is_better=result.metric.higher_is_better)
+        rows = [judged(row, result.finished(row.level, base)) for row in analysis.comparisons]
     wanted = [level_label(level) for level in claim.levels]
-    rows = [judged(row, result.finished(row.level, base)) for row in analysis.comparisons if row.level in wanted]
+    rows = [row for row in rows if row.level in wanted]
     yield from _trained(claim, result, [_contrast(result, row, row.level if len(wanted) > 1 else "") for row in rows])
 
 

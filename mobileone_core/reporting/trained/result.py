@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
-from mobileone_core.reporting.untrained import judged
+from mobileone_core.reporting.untrained import finished_cells, judged
 from mobileone_core.study.effects import Effect, effects
 from mobileone_core.study.factor import Level, level_label
 from mobileone_core.study.grid import GridPlan
@@ -66,7 +66,7 @@ class TrainedResult:
 
     def finished(self, *levels: str) -> list[tuple[PlannedCell, CellRow]]:
         """The finished cells of levels with their rows."""
-        return [(cell, self.rows[cell.key]) for name in levels for cell in self.levels[name] if cell.key in self.rows]
+        return finished_cells(itertools.chain(*(self.levels[name] for name in levels)), self.rows)
 
     @property
     def compared(self) -> tuple[Comparison, ...]:
@@ -104,14 +104,12 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     )
     forms, form_errors = _forms(plan, record.comparison)
     reported = " ".join(record.problems)
+    finished = {label: finished_cells(cells, rows) for label, cells in levels.items()}
     sample = {
-        label: {cell.seed: rows[cell.key].metrics[metric.name] * metric.scale for cell in cells if cell.key in rows}
-        for label, cells in levels.items()
+        label: {cell.seed: row.metrics[metric.name] * metric.scale for cell, row in pairs}
+        for label, pairs in finished.items()
     }
     baseline = level_label(plan.study.baseline)
-    finished = {
-        label: [(cell, rows[cell.key]) for cell in cells if cell.key in rows] for label, cells in levels.items()
-    }
     analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better)
     compared = (judged(row, [*finished[row.level], *finished[baseline]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))
