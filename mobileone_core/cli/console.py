@@ -16,34 +16,20 @@ from mobileone_core.cli.options.predict import Predict
 from mobileone_core.cli.options.study import CONFIG
 from mobileone_core.cli.options.workspace import CommandOptions, Compare, DataCheck, Exclude, Forget, Report, Status, Ui
 
-COMMANDS: Mapping[type[CommandOptions], str] = {  # module:function of cli.commands, imported when it runs
-    Status: "run:status",
-    Report: "report:report",
-    Compare: "report:compare",
-    Forget: "run:forget",
-    Ui: "run:ui",
-    Exclude: "report:exclude",
-    Evaluate: "evaluate:evaluate_checkpoint",
-    Export: "export:export",
-    DataCheck: "run:check_data",
-    Predict: "predict:predict",
-    Run: "latency:measure_on_device",
-    Import: "latency:import_measurements",
+COMMANDS: Mapping[str, tuple[type[CommandOptions], str]] = {  # options, and module:function of cli.commands
+    "status": (Status, "run:status"),
+    "report": (Report, "report:report"),
+    "compare": (Compare, "report:compare"),
+    "exclude": (Exclude, "report:exclude"),
+    "forget": (Forget, "run:forget"),
+    "ui": (Ui, "run:ui"),
+    "data": (DataCheck, "run:check_data"),
+    "evaluate": (Evaluate, "evaluate:evaluate_checkpoint"),
+    "predict": (Predict, "predict:predict"),
+    "export": (Export, "export:export"),
 }
-
-NAMES: Mapping[str, type[Any]] = {
-    "status": Status,
-    "report": Report,
-    "compare": Compare,
-    "exclude": Exclude,
-    "forget": Forget,
-    "ui": Ui,
-    "data": DataCheck,
-    "evaluate": Evaluate,
-    "predict": Predict,
-    "export": Export,
-    "latency": Latency,
-}
+OF_LATENCY = ((Run, "latency:measure_on_device"), (Import, "latency:import_measurements"))
+FUNCTIONS: Mapping[type[CommandOptions], str] = dict([*COMMANDS.values(), *OF_LATENCY])
 
 
 def console(arguments: Sequence[str] | None = None) -> None:
@@ -59,15 +45,16 @@ def console(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str]) -> CommandOptions:
     """Parse the command line; for --help tyro prints a text and exits. Raises InputError."""
     text = "What spans the studies of this workspace. --version prints the version."
-    command_line_of = partial(tyro.extras.subcommand_cli_from_dict, NAMES, prog="mobileone", description=text)
+    names: dict[str, type[Any]] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"latency": Latency}
+    command_line_of = partial(tyro.extras.subcommand_cli_from_dict, names, prog="mobileone", description=text)
     options = parsed(lambda: command_line_of(args=arguments, config=CONFIG))
     chosen: CommandOptions = options.action if isinstance(options, Latency) else options
     return chosen
 
 
 def run(options: CommandOptions) -> int:
-    """Check the options, then import and run their command; return the exit status. Raises InputError."""
+    """Check the options, then import and run their function; return the exit status. Raises InputError."""
     options.check()
-    module, _, function = COMMANDS[type(options)].partition(":")
+    module, _, function = FUNCTIONS[type(options)].partition(":")
     status: int = getattr(importlib.import_module(f"mobileone_core.cli.commands.{module}"), function)(options)
     return status

@@ -119,17 +119,13 @@ def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     if options.images.split == "val" or not has_folders:
         fits = not has_folders or not names or names == class_names(data, root)
         require(fits and data.num_classes == count, "data", name, f"the network's {count} classes")
-        seed = 0
-        if card is not None and source.run_id and name == card.cell.data.name:
-            seed, trained_on = card.cell.seed, card.cell.data
-            allowed = "the very images that the run was trained on: validation is carved from them"
-            require(
-                options.images.split != "val" or data.fingerprint == trained_on.fingerprint,
-                "data_root",
-                str(root),
-                allowed,
-            )
-            data = replace(data, val_fraction=trained_on.val_fraction)
+        if card is None or not source.run_id or name != card.cell.data.name:
+            return EvaluatedImages(data, root, normalization=normalization)
+        trained_on, seed = card.cell.data, card.cell.seed
+        is_same = options.images.split == "test" or data.fingerprint == trained_on.fingerprint
+        allowed = "the very images that the run was trained on: validation is carved from them"
+        require(is_same, "data_root", str(root), allowed)
+        data = replace(data, val_fraction=trained_on.val_fraction)
         return EvaluatedImages(data, root, seed=seed, normalization=normalization)
     folders = tuple(class_folders(find_test(check_root(name, root) / DATA_SETS[name].directory)[1]))
     mapping = {} if options.class_map is None else read_class_map(options.class_map)
