@@ -1,6 +1,8 @@
 """`mobileone predict` and `evaluate --run`: a run's network on pictures, its own data, and folders of other classes."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +131,22 @@ def evaluated(capsys, runs, *arguments):
     client = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
     number = client.get_experiment_by_name("evaluate").experiment_id
     return client.search_runs([number], order_by=["attributes.start_time DESC"])[0].data, out, err, client
+
+
+def test_validation_images_are_those_of_the_run(record_cell, recorded, tmp_path, capsys):
+    workspace = Workspace.at(tmp_path / "runs")
+    workspace.runs.mkdir()
+    run = record_cell(workspace, replace(DIGITS, data=replace(DIGITS.data, val_fraction=0.3)))
+    data, *_ = evaluated(capsys, workspace.runs, "--run", run, "--split", "val")
+    assert data.metrics["val/images"] == pytest.approx(0.3 * 1346, abs=10)
+    runs, _, pets, root = recorded
+    grown = tmp_path / "grown"
+    shutil.copytree(root, grown)
+    picture = next(grown.rglob("train/*/*"))
+    shutil.copy(picture, picture.with_name(f"more-{picture.name}"))
+    changed = ("--run", pets, "--split", "val", "--data-root", grown, "--runs", runs)
+    code, _, err = ran(capsys, "evaluate", *changed)
+    assert (code, "images that the run was trained on" in err) == (2, True)
 
 
 @pytest.mark.parametrize("which", [1, 2], ids=["digits", "folder"])
