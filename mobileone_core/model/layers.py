@@ -6,13 +6,14 @@ from mobileone_core.model.spec import BlockSpec
 
 
 def block_conv(spec: BlockSpec, kernel_size: int, bias: bool) -> nn.Conv2d:
-    """Return a convolution with the block's channels, stride and groups; padding keeps the kernels' centres aligned."""
+    """Return a convolution of the block's channels, stride, dilation and groups, padded so that centres are aligned."""
     return nn.Conv2d(
         spec.in_channels,
         spec.out_channels,
         kernel_size,
         stride=spec.stride,
-        padding=kernel_size // 2,
+        padding=spec.dilation * (kernel_size // 2),
+        dilation=spec.dilation,
         groups=spec.groups,
         bias=bias,
     )

@@ -52,11 +52,21 @@ class MobileOne(nn.Module):
         return self.stem.deployed
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
-        """Return the outputs of stem and stages, (N, C_i, H / r_i, W / r_i) with r = 2, 4, 8, 16, 32 for s0 to s4."""
+        """Return the outputs of stem and stages, (N, C_i, H / r_i, W / r_i), where r is spec.feature_strides."""
         maps = [self.stem(x)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the last output at each stride by name: stride2 to stride32 for s0 to s4, less with output_stride.
+
+        >>> model = build_model(ModelSpec.preset("s0", k=1, output_stride=16), num_classes=0)
+        >>> {name: tuple(features.shape) for name, features in model.feature_maps(torch.zeros(2, 3, 64, 64)).items()}
+        {'stride2': (2, 48, 32, 32), 'stride4': (2, 48, 16, 16), 'stride8': (2, 128, 8, 8), 'stride16': (2, 1024, 4, 4)}
+        """
+        outputs = zip(self.spec.feature_strides, self.forward_features(x), strict=True)
+        return {f"stride{stride}": features for stride, features in outputs}
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, in_channels, H, W) to logits (N, num_classes); without classes to pooled features (N, C)."""

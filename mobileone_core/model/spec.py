@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from operator import mul
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import plain, require, require_choice, require_integer
@@ -13,6 +15,7 @@ BlockExecution = Literal["branches", "folded", "auto"]  # how a block trains: ne
 BLOCK_EXECUTIONS: tuple[str, ...] = get_args(BlockExecution)
 MAX_K = 16
 MAX_SCALE = 100
+OUTPUT_STRIDES = (32, 16, 8)
 SMALL_IMAGE = 64  # pixels; images up to this size take CIFAR's convention for strides
 SE_REDUCTION = 16
 DYNAMIC_REDUCTION = 8  # R: the default of Dynamic ReLU, and of MicroNet's released settings
@@ -24,7 +27,9 @@ ContextWidths = tuple[int, int, int]  # channels in, hidden, out of the small ne
 class BlockSpec:
     """One MobileOne block: k conv-BN branches, and a scale and a skip branch if its shape allows.
 
-    The padding is kernel_size // 2, so kernel_size must be odd. Raises InputError.
+    dilation is the distance of the kernels' taps. The padding is kernel_size // 2 of them, so kernel_size must be odd.
+    Without allow_skip there is no skip branch, as in the strided block whose weights a dilated one takes. Raises
+    InputError.
     """
 
     in_channels: int
@@ -35,9 +40,12 @@ class BlockSpec:
     k: int
     reparam: bool
     se: bool
+    dilation: int = 1
+    allow_skip: bool = True
 
     def __post_init__(self) -> None:
         make_plain(self)
+        require_integer("dilation", self.dilation)
         fits = _is_count(self.kernel_size) and self.kernel_size % 2 == 1
         require(fits, "kernel_size", self.kernel_size, "an odd integer of 1 or more")
 
@@ -49,7 +57,7 @@ class BlockSpec:
     @property
     def skip(self) -> bool:
         """Whether the block has a skip branch: a BN of the input."""
-        return self.reparam and self.in_channels == self.out_channels and self.stride == 1
+        return self.reparam and self.allow_skip and self.in_channels == self.out_channels and self.stride == 1
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,9 @@ class ModelSpec:
         stem_stride: Stride of the first block.
         stage_strides: Stride of the first block of each stage.
         in_channels: Channels of the input images.
+        output_stride: Largest total stride, for detection and segmentation: 16 or 8 dilate the stages beyond it instead
+            of striding, so that outputs at every second (fourth) pixel stay those of the strided network. 32 keeps the
+            strides as they are.
 
     Raises InputError (a ValueError) that names the field, the value and what is allowed.
 
@@ -88,6 +99,7 @@ class ModelSpec:
     stem_stride: int = option(2, "Stride of the first block.")
     stage_strides: tuple[int, ...] = option((2, 2, 2, 2), "Stride of each stage's first block.")
     in_channels: int = 3
+    output_stride: int = option(32, "Largest total stride, 32, 16 or 8; stages beyond it dilate. 32 keeps all strides.")
 
     def __post_init__(self) -> None:
         for name in ("widths", "depths", "stage_strides", "se"):  # JSON has lists
@@ -104,6 +116,8 @@ class ModelSpec:
             require_integer(name, value, at_most=MAX_K)
             require(self.reparam or value == 1, name, value, "without re-parameterization (reparam=False) it is 1")
         require_choice("activation", self.activation, ACTIVATIONS)
+        fits = require_integer("output_stride", self.output_stride) in OUTPUT_STRIDES
+        require(fits, "output_stride", self.output_stride, "32, 16 or 8")
         self._check_se()
 
     def _check_se(self) -> None:
@@ -159,10 +173,18 @@ class ModelSpec:
     @property
     def reduction(self) -> int:
         """Total stride: input pixels per pixel of the last feature map, along one side."""
-        product = self.stem_stride
-        for stride in self.stage_strides:
-            product *= stride
-        return product
+        return self.feature_strides[-1]
+
+    @property
+    def feature_strides(self) -> tuple[int, ...]:
+        """Input pixels per pixel of each map of MobileOne.forward_features, along one side."""
+        strides = (stride for stride, _, _ in self._dilations())
+        return tuple(accumulate(strides, mul, initial=self.stem_stride))
+
+    @property
+    def feature_widths(self) -> tuple[int, ...]:
+        """Channels of each map of MobileOne.forward_features."""
+        return (self.stem_width, *self.widths)
 
     @property
     def stem_width(self) -> int:
@@ -187,18 +209,30 @@ class ModelSpec:
     def stages(self) -> Iterator[tuple[BlockSpec, ...]]:
         """Yield the blocks of each stage: depthwise 3x3 and pointwise 1x1 in turn."""
         channels = self.stem_width
-        stages = zip(self.widths, self.depths, self.stage_strides, self.se_blocks, strict=True)
-        for width, depth, first_stride, with_se in stages:
+        stages = zip(self.widths, self.depths, self.stage_strides, self._dilations(), self.se_blocks, strict=True)
+        for width, depth, wanted_stride, (first_stride, *dilations), with_se in stages:
             blocks = []
             for index in range(depth):
-                stride = first_stride if index == 0 else 1
-                se = index >= depth - with_se
+                stride, dilation = (first_stride, dilations[0]) if index == 0 else (1, dilations[1])
+                se, skip = index >= depth - with_se, index > 0 or wanted_stride == 1
                 blocks += [
-                    BlockSpec(channels, channels, 3, stride, channels, self.k, self.reparam, se),
+                    BlockSpec(channels, channels, 3, stride, channels, self.k, self.reparam, se, dilation, skip),
                     BlockSpec(channels, width, 1, 1, 1, self.k, self.reparam, se),
                 ]
                 channels = width
             yield tuple(blocks)
+
+    def _dilations(self) -> Iterator[tuple[int, int, int]]:
+        """Yield stride and dilation of each stage's first block, and the dilation of its others.
+
+        A first block that no longer strides still reads what it read before, as in torchvision's and timm's ResNets.
+        """
+        reached, dilation = self.stem_stride, 1
+        for wanted in self.stage_strides:
+            dilates = self.output_stride < OUTPUT_STRIDES[0] and reached * wanted > self.output_stride
+            before, stride = dilation, 1 if dilates else wanted
+            reached, dilation = reached * stride, dilation * (wanted // stride)
+            yield stride, before, dilation
 
 
 def squeeze_excite_widths(channels: int) -> ContextWidths:

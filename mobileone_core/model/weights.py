@@ -142,6 +142,8 @@ def require_representable(spec: ModelSpec, deployed: bool, layout: str) -> None:
     require_choice("layout", layout, LAYOUTS)
     if layout == "own":
         return
+    allowed = f"the {layout} layout's code has no dilation: 32"
+    require(spec.reduction == replace(spec, output_stride=32).reduction, "output_stride", spec.output_stride, allowed)
     fixed = activation_widths(spec.activation, 1) is None
     require(fixed, "activation", spec.activation, f"the {layout} layout cannot hold its parameters")
     if not deployed:

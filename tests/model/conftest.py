@@ -41,6 +41,7 @@ def draw_block_spec(draw):
         k=draw(st.integers(1, 5)) if reparam else 1,
         reparam=reparam,
         se=draw(st.booleans()),
+        dilation=draw(st.sampled_from([1, 1, 2, 3])),
     )
 
 
@@ -63,6 +64,7 @@ def draw_model_spec(draw):
         stem_stride=draw(st.integers(1, 3)),
         stage_strides=per_stage(1, 3),
         in_channels=draw(st.integers(1, 4)),
+        output_stride=draw(st.sampled_from([32, 16, 8])),
     )
 
 

@@ -24,6 +24,24 @@ def test_feature_maps_at_every_stride(variant):
     assert [tuple(m.shape) for m in maps] == [(1, w, 64 // s, 64 // s) for w, s in zip(widths, strides, strict=True)]
 
 
+@pytest.mark.parametrize("output_stride", [16, 8])
+@pytest.mark.parametrize("size", [64, 75])
+def test_a_dilated_network_repeats_the_strided_one_with_its_weights(output_stride, size, randomize, relative_error):
+    """At every second or fourth pixel outputs are those of the strided network, as in the algorithme a trous."""
+    spec = ModelSpec.preset("s0", k=2, depths=(1, 2, 2, 2), widths=(8, 16, 16, 24))
+    strided = randomize(build_model(spec, 3)).double().eval()
+    dilated = randomize(build_model(spec.changed(output_stride=output_stride), 3)).double().eval()  # for eps
+    load_weights(dilated, strided.state_dict())
+    images = torch.randn(2, 3, size, size, dtype=torch.float64)
+    with torch.no_grad():
+        expected, actual = strided.forward_features(images), dilated.forward_features(images)
+        assert relative_error(reparameterize(dilated)(images), dilated(images)) <= 1e-9
+        assert list(dilated.feature_maps(images)) == [f"stride{2**n}" for n in range(1, 5) if 2**n <= output_stride]
+    for features, wanted, stride in zip(actual, expected, spec.feature_strides, strict=True):
+        step = stride // min(stride, output_stride)
+        torch.testing.assert_close(features[..., ::step, ::step], wanted, rtol=1e-9, atol=1e-9)
+
+
 def test_logits_come_from_the_last_map():
     model = build_model("tiny", num_classes=7).eval()
     x = torch.randn(2, 3, 32, 32)

@@ -105,6 +105,34 @@ def test_blocks_follow_the_released_layout():
     ]
 
 
+def test_output_stride_dilates_the_stages_beyond_it():
+    specs = {stride: ModelSpec.preset("s0", output_stride=stride) for stride in (32, 16, 8)}
+    shapes = {
+        stride: [[(block.stride, block.dilation) for block in stage[::2]] for stage in spec.stages()]
+        for stride, spec in specs.items()
+    }
+    plain = [(2, 1), (1, 1)], [(2, 1), *[(1, 1)] * 7]
+    skips = [[block.skip for stage in spec.stages() for block in stage] for spec in specs.values()]
+    assert skips[0] == skips[1] == skips[2]  # so that weights fit
+    assert shapes[32] == [*plain, [(2, 1), *[(1, 1)] * 9], [(2, 1)]]
+    assert shapes[16] == [*plain, [(2, 1), *[(1, 1)] * 9], [(1, 1)]]
+    assert shapes[8] == [*plain, [(1, 1), *[(1, 2)] * 9], [(1, 2)]]
+    assert [spec.feature_strides for spec in specs.values()] == [(2, 4, 8, 16, 32), (2, 4, 8, 16, 16), (2, 4, 8, 8, 8)]
+    assert all(block.dilation == 1 for stage in specs[8].stages() for block in stage[1::2])
+    assert ModelSpec.preset("tiny", output_stride=8) == ModelSpec.preset("tiny").changed(output_stride=8)
+
+
+def test_all_strides_stay_by_default():
+    spec = ModelSpec.preset("tiny", stem_stride=4, stage_strides=(4, 4, 2, 2))
+    assert spec.reduction == 256
+
+
+@pytest.mark.parametrize("value", [4, 64, 12, True, "16", None])
+def test_other_output_strides_are_refused(value):
+    with pytest.raises(InputError, match="output_stride"):
+        ModelSpec(output_stride=value)
+
+
 def test_an_even_kernel_is_refused():
     with pytest.raises(InputError, match="kernel_size: 4 is not allowed; an odd integer"):
         BlockSpec(8, 8, 4, 1, 1, 1, reparam=True, se=False)

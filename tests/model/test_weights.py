@@ -130,6 +130,7 @@ def test_integers_are_no_weights(model, refused):
     ("changes", "layout", "message"),
     [
         ({"reparam": False}, "timm", "reparam: False is not allowed; the timm layout needs reparam=True in train form"),
+        ({"widths": (16, 32, 64, 128), "stage_strides": (2, 2, 2, 2), "output_stride": 8}, "timm", "output_stride: 8"),
         ({"stem_k": 4}, "apple", "stem_k: 4 is not allowed; the apple layout needs stem_k=1 in train form"),
         (
             {"activation": "dynamic_relu_a"},

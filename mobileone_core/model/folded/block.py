@@ -1,10 +1,12 @@
 """Whether and how a block computes its branches as one convolution in training; the branches' running statistics."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.folded.algebra import Branches
@@ -75,6 +77,9 @@ def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
     if _autocasts(x):
         x = x.to(torch.get_autocast_dtype(x.device.type))
+    phases = geometry.phases_of(x.shape)
+    if phases > 1:
+        x, geometry = to_phases(x, phases), replace(geometry, dilation=1)
     statistics = statistics_for(geometry, x)
     branches = Branches(block.conv_scale is not None, block.identity is not None, tuple(norm.eps for norm in norms))
     with torch.autocast(x.device.type, enabled=False):
@@ -83,7 +88,19 @@ def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
         result = BranchSum(*FoldedConvolution.apply(x, statistics, branches, sync_batchnorm, gammas, betas, *weights))
         means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in result[1:])
         update_running(norms, means, variances)
-    return result.output
+    return from_phases(result.output, phases) if phases > 1 else result.output
+
+
+def to_phases(x: Tensor, phases: int) -> Tensor:
+    """Cut images (N, C, H, W) into interleaved ones of lower resolution: (N p p, C, H / p, W / p)."""
+    parts = F.pixel_unshuffle(x, phases).unflatten(1, (x.shape[1], phases * phases))
+    return parts.transpose(1, 2).flatten(0, 1)
+
+
+def from_phases(x: Tensor, phases: int) -> Tensor:
+    """Put the phases (N p p, C, H, W) of images together again: (N, C, H p, W p)."""
+    parts = x.unflatten(0, (-1, phases * phases)).transpose(1, 2)
+    return F.pixel_shuffle(parts.flatten(1, 2), phases)
 
 
 def statistics_for(geometry: Geometry, x: Tensor) -> PatchStatistics:
@@ -145,7 +162,9 @@ def _is_as_declared(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
     """Whether a convolution is the one that the block was built with, not one that replaced it."""
     if type(conv) is not nn.Conv2d:
         return False
-    declared = ((kernel, kernel), (geometry.stride,) * 2, (kernel // 2,) * 2, (1, 1), geometry.groups)
+    gaps = (geometry.dilation,) * 2
+    padding = (geometry.dilation * (kernel // 2),) * 2
+    declared = ((kernel, kernel), (geometry.stride,) * 2, padding, gaps, geometry.groups)
     actual = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
     return actual == declared and conv.padding_mode == "zeros" and conv.bias is None
 

@@ -14,18 +14,19 @@ def output_sizes(shape: Size, stride: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution with padding kernel // 2. A tap is one input value of a group's patch: channel, row, column."""
+    """A convolution with zeros around its input; a tap is one input value of a group's patch: channel, row, column."""
 
     groups: int
     kernel: int
     stride: int
     in_channels: int
     out_channels: int
+    dilation: int = 1
 
     @classmethod
     def of(cls, spec: BlockSpec) -> "Geometry":
         """The geometry of a block."""
-        return cls(spec.groups, spec.kernel_size, spec.stride, spec.in_channels, spec.out_channels)
+        return cls(spec.groups, spec.kernel_size, spec.stride, spec.in_channels, spec.out_channels, spec.dilation)
 
     @property
     def pointwise(self) -> bool:
@@ -34,8 +35,22 @@ class Geometry:
 
     @property
     def depthwise(self) -> bool:
-        """Whether this is a 3x3 convolution with one kernel per channel and overlapping patches."""
-        return self.groups == self.in_channels == self.out_channels and self.kernel == 3 and self.stride <= 2
+        """Whether this is an undilated 3x3 convolution with one kernel per channel and overlapping patches."""
+        one_each = self.groups == self.in_channels == self.out_channels
+        return one_each and self.kernel == 3 and self.stride <= 2 and self.dilation == 1
+
+    def phases_of(self, shape: Size) -> int:
+        """Images of lower resolution that an image of shape (N, C, H, W) is cut into per side, 1 if it is not cut.
+
+        At stride 1 pixels that are not a multiple of the dilation apart never meet: each phase is convolved undilated.
+        """
+        divides = self.stride == 1 and shape[2] % self.dilation == shape[3] % self.dilation == 0
+        return self.dilation if divides else 1
+
+    @property
+    def padding(self) -> int:
+        """Zeros around the input."""
+        return self.dilation * (self.kernel // 2)
 
     @property
     def area(self) -> int:

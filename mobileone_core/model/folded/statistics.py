@@ -41,7 +41,8 @@ class PatchStatistics:
         """kernel (p - mean) + bias: (N, C_out, H', W'), in the dtype of x."""
         weight, bias = self._for_uncentred_patches(x, mean, kernel, bias)
         coarse = bias.to(x.dtype)
-        out = F.conv2d(x, weight, coarse, self.geometry.stride, self._padding, groups=self.geometry.groups)
+        geometry = self.geometry
+        out = F.conv2d(x, weight, coarse, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
         if x.dtype in HALVES:
             out = out + (bias - coarse.to(bias.dtype)).to(x.dtype).view(1, -1, 1, 1)
         return out
@@ -68,10 +69,6 @@ class PatchStatistics:
         grad_input = self._conv_backward(centred, at_least_float32(x), self._as_weight(kernel.to(centred.dtype)))[0]
         return (grad_input + self.moments_backward(x, mean, weights)).to(x.dtype)
 
-    @property
-    def _padding(self) -> int:
-        return self.geometry.kernel // 2
-
     def _for_uncentred_patches(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """conv2d's weight in the dtype of x, and the bias (C_out) that takes the patches' mean out again."""
         rounded = kernel.to(x.dtype)
@@ -88,7 +85,7 @@ class PatchStatistics:
         geometry, wants_input = self.geometry, weight is not None
         if weight is None:  # only its shape is read
             weight = x.new_empty(geometry.out_channels, geometry.taps // geometry.area, *[geometry.kernel] * 2)
-        pairs = [[geometry.stride] * 2, [self._padding] * 2, [1, 1], False, [0, 0]]
+        pairs = [[geometry.stride] * 2, [geometry.padding] * 2, [geometry.dilation] * 2, False, [0, 0]]
         mask = [wants_input, not wants_input, False]
         gradients = torch.ops.aten.convolution_backward(grad_output, x, weight, None, *pairs, geometry.groups, mask)
         return gradients  # type: ignore[no-any-return]

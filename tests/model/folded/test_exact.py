@@ -14,15 +14,15 @@ EXACT = 1e-9
 
 @st.composite
 def block_specs(draw):
-    """Pointwise, depthwise and dense blocks, with every stride and any k, with and without re-parameterization."""
+    """Pointwise, depthwise and dense blocks: every stride, dilation and k, with and without re-parameterization."""
     kind = draw(st.sampled_from(["pointwise", "depthwise", "dense", "grouped"]))
     channels = draw(st.sampled_from([2, 4, 6]))
     groups = {"pointwise": 1, "depthwise": channels, "dense": 1, "grouped": 2}[kind]
     out = channels if kind == "depthwise" else draw(st.sampled_from([channels, 2 * channels]))
     kernel = 1 if kind == "pointwise" else draw(st.sampled_from([3, 5]))
     stride = draw(st.sampled_from([1, 2, 3]))
-    reparam = draw(st.booleans())
-    return BlockSpec(channels, out, kernel, stride, groups, draw(st.integers(1, 5)), reparam, draw(st.booleans()))
+    k, reparam, se = draw(st.integers(1, 5)), draw(st.booleans()), draw(st.booleans())
+    return BlockSpec(channels, out, kernel, stride, groups, k, reparam, se, draw(st.sampled_from([1, 1, 2, 3])))
 
 
 @st.composite

@@ -42,6 +42,11 @@ def pointwise(channels, k):
         (pointwise(64, 2), (64, 64, 2, 2), True),
         (BlockSpec(8, 8, 5, 1, 2, 8, True, False), (8, 8, 112, 112), False),
         (BlockSpec(8, 8, 3, 1, 8, 1, False, False), (8, 8, 112, 112), False),
+        (BlockSpec(8, 8, 3, 1, 8, 2, True, False, dilation=2), (2, 8, 8, 8), True),
+        (BlockSpec(8, 8, 3, 1, 8, 1, True, False, dilation=2), (2, 8, 8, 8), False),
+        (BlockSpec(8, 8, 3, 1, 8, 2, True, False, dilation=2), (2, 8, 9, 8), False),
+        (BlockSpec(8, 8, 3, 2, 8, 4, True, False, dilation=2), (2, 8, 8, 8), False),
+        (BlockSpec(3, 48, 3, 1, 1, 4, True, False, dilation=2), (8, 3, 224, 224), False),
     ],
 )
 def test_the_rule_follows_the_table(monkeypatch, spec, shape, expected):

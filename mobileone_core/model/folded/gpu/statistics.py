@@ -15,7 +15,7 @@ class TritonStatistics(PatchStatistics):
     def convolve(self, x: Tensor, mean: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         """kernel (p - mean) + bias; in half precision the bias is added in float32, and in one pass."""
         weight, bias = self._for_uncentred_patches(x, mean, kernel, bias)
-        out = F.conv2d(x, weight, None, self.geometry.stride, self._padding, groups=self.geometry.groups)
+        out = F.conv2d(x, weight, None, self.geometry.stride, self.geometry.padding, groups=self.geometry.groups)
         return out.add_(bias.float().view(1, -1, 1, 1))
 
 
