@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MaxMetric, MeanMetric, MetricCollection
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.checkpoints import read_weights
+from mobileone_core.model.checkpoints import WeightSet
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
@@ -25,25 +24,15 @@ TensorsOf = Callable[[Any], Sequence[Tensor]]
 Progress = Callable[[int, MetricCollection], None]  # progress(images so far, their metrics)
 
 
-def read_network(  # noqa: PLR0913
-    spec: ModelSpec,
-    num_classes: int,
-    weights: Path,
-    form: Form = "file",
-    *,
-    which: str = "auto",
-    say: Callable[[str], object] = lambda _: None,
-) -> MobileOne:
-    """Read a classifier from a weight file, in evaluation mode.
+def read_network(spec: ModelSpec, weights: WeightSet, form: Form = "file") -> MobileOne:
+    """The classifier with these weights, in evaluation mode.
 
-    form "file" keeps the form that the file holds; "deployed" folds a file in train form. which chooses among averaged
-    and other weights as load_weights does; say receives the line that tells what was read. Raises InputError for a file
-    that cannot be read or does not fit the network, and for "train" if the file holds the deployed form.
+    form "file" keeps the form that the weights have; "deployed" folds those in train form. Raises InputError for
+    weights that do not fit the network, and for "train" if they are in deployed form.
     """
-    chosen = read_weights(weights, which)
-    is_deployed = chosen.deployed if form == "file" else form == "deployed"
-    network = MobileOne(spec, num_classes, deployed=is_deployed)
-    say(str(load_weights(network, chosen)))
+    is_deployed = weights.deployed if form == "file" else form == "deployed"
+    network = MobileOne(spec, weights.num_classes, deployed=is_deployed)
+    load_weights(network, weights)
     return network.eval()
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from mobileone_core import ModelSpec, build_model, load_run
 from mobileone_core.cli import console
@@ -106,6 +106,33 @@ def test_predict_reads_a_file_that_names_its_network(recorded, tmp_path, capsys)
     assert (code, out.splitlines()[-4:]) == (0, by_run[1].splitlines())
 
 
+def test_raw_weights_of_a_run_are_reached(recorded, tmp_path, capsys):
+    """Averaged weights are a run's final ones; the last ones, next to them, give other probabilities."""
+    runs, digits, _, _ = recorded
+    [weights] = runs.glob(f"artifacts/*/{digits}/artifacts/weights.safetensors")
+    raw = load_file(weights)
+    raw["head.fc.bias"] = torch.linspace(0, 1, 10)
+    save_file(raw, weights.with_name("weights_raw.safetensors"))
+    Image.fromarray(load_scans()[0][0, 0].numpy()).save(tmp_path / "0.png")
+    given = (tmp_path / "0.png", "--run", digits, "--runs", runs, "--json", "--top", 10, "--which")
+    answers = [json.loads(ran(capsys, "predict", *given, which)[1]) for which in ("auto", "ema", "model")]
+    assert answers[0] == answers[1] != answers[2]
+    model = load_run(digits, runs=runs, which="model")
+    with torch.inference_mode():
+        expected = model(model.transform(Image.open(tmp_path / "0.png"))[None])[0].softmax(0).max()
+    assert answers[2]["classes"][0]["probability"] == pytest.approx(expected.item())
+    output = tmp_path / "raw.onnx"
+    code, _, err = ran(capsys, "export", "--run", digits, "--runs", runs, "--which", "model", "--output", output)
+    assert code == 0, err
+    manifest = tmp_path / "raw.onnx.json"
+    assert "mobileone.test/top1" not in json.loads(manifest.read_text())["metadata"]  # that is the averaged network's
+    output.unlink()
+    before = manifest.read_bytes()
+    code, _, err = ran(capsys, "export", "--run", digits, "--runs", runs, "--output", output)
+    assert (code, f"'{manifest}' is not allowed; it exists" in err, output.exists()) == (2, True, False)
+    assert manifest.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -113,6 +140,8 @@ def test_predict_reads_a_file_that_names_its_network(recorded, tmp_path, capsys)
         (("x.png",), ("--run ID, or --weights FILE",)),
         (("x.png", "--weights", "nothing.pth"), ("weights", "nothing.pth")),
         (("x.png", "--run", "ab", "--variant", "s0"), ("run", "variant", "leave it out")),
+        (("x.png", "--run", "ab", "--data", "digits"), ("run", "data", "leave it out")),
+        (("x.png", "--run", "ab", "--which", "raw"), ("which", "'raw'", "auto, ema, model")),
         (("x.png", "--run", "zz"), ("run", "'zz'")),
         (("x.png", "--run", "ab", "--top", "0"), ("top", "0")),
     ],

@@ -10,6 +10,7 @@ from torch import nn
 
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
+from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
@@ -88,7 +89,7 @@ def test_a_file_is_read_in_its_own_form_or_folded(network, held, layout, tmp_pat
     path, images = tmp_path / "weights.safetensors", torch.randn(4, 3, 16, 16)
     save_file(export_weights(network if held == "train" else reparameterize(network), layout), path)
     for form in ("file", "deployed"):
-        read = read_network(SPEC, 7, path, form)
+        read = read_network(SPEC, read_weights(path), form)
         assert not read.training
         assert read.deployed == (form == "deployed" or held == "deployed")
         torch.testing.assert_close(read(images), network(images), rtol=1e-4, atol=1e-5)
@@ -97,7 +98,7 @@ def test_a_file_is_read_in_its_own_form_or_folded(network, held, layout, tmp_pat
 def test_branches_cannot_be_had_from_a_deployed_file(network, tmp_path):
     save_file(export_weights(reparameterize(network)), tmp_path / "weights.safetensors")
     with pytest.raises(InputError, match="deployed form"):
-        read_network(SPEC, 7, tmp_path / "weights.safetensors", "train")
+        read_network(SPEC, read_weights(tmp_path / "weights.safetensors"), "train")
 
 
 def test_reduced_precision_is_near_and_not_the_same(network):

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from torchmetrics import MetricCollection
 
-from mobileone_core.cli.commands.source import NetworkSource, file_source, run_source
+from mobileone_core.cli.commands.source import NetworkSource, source_of
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.data.catalog import check_root, class_names
@@ -44,7 +44,7 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     execution = Execution(options.device, options.threads or torch.get_num_threads(), options.channels_last)
     device = resolve_device(execution, options.precision)
     torch.set_num_threads(execution.threads)
-    source = _source(options)
+    source = source_of(options, options.form, options.images.image_size)
     images = _images(options, source)
     setting, spec = _setting(options, source, images), source.network.spec
     task = build_task(CellSpec(spec, images.data, Recipe(label_smoothing=0.0)))
@@ -66,15 +66,6 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     print(f"\n{evaluation_table(setting, metrics)}")
     print(f"\nrun {writing.run_id}: {metrics['time/images_per_second']:.0f} images per second, decoding included")
     return COMPLETE
-
-
-def _source(options: Evaluate) -> NetworkSource:
-    if options.run:
-        return run_source(options.storage, options.run, "train" if options.form == "file" else options.form)
-    assert options.weights is not None  # Evaluate.check requires it
-    data = options.resolved(options.data, options.data_root)
-    spec = options.network.spec(options.variant, data.channels, data.image_size)
-    return file_source(options.weights, options.variant, spec, options.form, options.which)
 
 
 @dataclass(frozen=True)

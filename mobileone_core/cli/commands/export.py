@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mobileone_core.cli.commands.interface import exported_interface
-from mobileone_core.cli.commands.source import deployed_source, interface_of
+from mobileone_core.cli.commands.source import interface_of, source_of
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
@@ -69,34 +69,33 @@ def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> li
 
 
 def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
-    """Write the file and, before it appears, its manifest: hash, network, operators and what was verified."""
+    """Write the file, then its manifest: hash, network, operators and what was verified."""
     from mobileone_core.latency.onnx import OnnxOptions, OnnxVerification, export_verified_onnx
 
     results: list[OnnxVerification] = []
-    size = source.preprocessing.image_size
-    manifest = options.output.with_name(f"{options.output.name}.json")
+    chosen = OnnxOptions(source.preprocessing.image_size, options.batch_size, options.chosen_precision)
 
     def write(aside: Path) -> None:
-        chosen = OnnxOptions(size, options.batch_size, options.chosen_precision)
         results.append(export_verified_onnx(source.network, chosen, aside, source.metadata, source.interface))
         interrupt.check()
-        content = {
-            "hash": sha256(aside),
-            "network": asdict(source.network.spec),
-            "classes": source.network.num_classes,
-            "image_size": size,
-            "precision": options.chosen_precision,
-            "input": options.input,
-            "metadata": dict(source.metadata),
-            "verified": asdict(results[0]),
-            **source.interface,
-        }
-        write_content(manifest, json.dumps(content, indent=2) + "\n")
 
     write_whole(options.output, write)
-    lines = _lines(options, source, results[0].census, results[0].weights, results[0].error)
+    [verified], digest = results, sha256(options.output)
+    content = {
+        "hash": digest,
+        "network": asdict(source.network.spec),
+        "classes": source.network.num_classes,
+        "image_size": source.preprocessing.image_size,
+        "precision": options.chosen_precision,
+        "input": options.input,
+        "metadata": dict(source.metadata),
+        "verified": asdict(verified),
+        **source.interface,
+    }
+    write_content(options.manifest, json.dumps(content, indent=2) + "\n")
+    lines = _lines(options, source, verified.census, verified.weights, verified.error)
     weight = f"size        {options.output.stat().st_size:,} bytes"
-    return [*lines, weight, f"model hash  {sha256(options.output)}", f"manifest    {manifest}"]
+    return [*lines, weight, f"model hash  {digest}", f"manifest    {options.manifest}"]
 
 
 def _lines(options: Export, source: ExportSource, census: Mapping[str, int], weights: int, error: float) -> list[str]:
@@ -114,9 +113,9 @@ def _lines(options: Export, source: ExportSource, census: Mapping[str, int], wei
 
 def _source(options: Export) -> ExportSource:
     """The network with all that its user needs. Raises InputError."""
-    source = deployed_source(options, options.data_name, options.which, options.image_size)
+    source = source_of(options, "deployed", options.image_size)
     card, network = (None if options.data else source.card), source.network
-    preprocessing, names, title = interface_of(card, options.data_name, network.num_classes)
+    preprocessing, names, title = interface_of(options, source)
     size = options.image_size or preprocessing.image_size
     if card is not None and size != preprocessing.image_size:
         print(f"warning: weights trained at {preprocessing.image_size} px are exported for {size} px", file=sys.stderr)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 
-from mobileone_core.cli.commands.source import NetworkSource, deployed_source, interface_of
+from mobileone_core.cli.commands.source import interface_of, source_of
 from mobileone_core.cli.guard import BAD_INPUT, COMPLETE
 from mobileone_core.cli.options.predict import Predict
 from mobileone_core.data.folders import EXTENSIONS, is_hidden
 from mobileone_core.data.images import decode
-from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.errors import InputError
 
 
@@ -22,7 +21,8 @@ def predict(options: Predict) -> int:
 
     A picture that cannot be read is one line on standard error and exit status 2, after the others were done.
     """
-    source, preprocessing, names = _source(options)
+    source = source_of(options, "deployed", say=partial(print, file=sys.stderr))
+    preprocessing, names, _ = interface_of(options, source)
     count, status = source.network.num_classes, COMPLETE
     names = names if len(names) == count else tuple(f"class {number}" for number in range(count))
     for path in list(_files(options.images)):
@@ -40,13 +40,6 @@ def predict(options: Predict) -> int:
         else:
             print("\n".join([str(path), *(f"  {100 * value:6.2f} %  {name}" for name, value in classes)]))
     return status
-
-
-def _source(options: Predict) -> tuple[NetworkSource, Preprocessing, Sequence[str]]:
-    """The network, its preprocessing and its class names."""
-    source = deployed_source(options, options.data, say=partial(print, file=sys.stderr))
-    preprocessing, names, _ = interface_of(source.card, options.data, source.network.num_classes)
-    return source, preprocessing, names
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:

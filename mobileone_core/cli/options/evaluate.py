@@ -1,46 +1,19 @@
 """Options of `mobileone evaluate`: the accuracy of a checkpoint, as a recorded run."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from mobileone_core.cli.options.workspace import CommandOptions, Directory, RecordOptions
+from mobileone_core.cli.options.network import NetworkOptions
+from mobileone_core.cli.options.workspace import Directory
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec
 from mobileone_core.errors import InputError, require
-from mobileone_core.model.spec import Activation, ModelSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Precision
-
-
-@dataclass(frozen=True)
-class Network:
-    """Fields of the network that differ from the variant."""
-
-    k: int | None = None  # Branches per block.
-    stem_k: int | None = None  # Branches of the first block.
-    reparam: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: on)")] = True
-    """The branches of training; without them one conv-BN per block, and k = 1."""
-    activation: Activation | None = None
-    se: Literal["none", "paper", "all"] | tuple[int, ...] | None = None
-    """Squeeze-and-excitation: none, paper (S4's placement), all or blocks at the end of each stage."""
-    widths: tuple[int, ...] | None = None
-    depths: tuple[int, ...] | None = None
-    stem_stride: int | None = None
-    stage_strides: tuple[int, ...] | None = None
-
-    def spec(self, variant: str, channels: int, image_size: int) -> ModelSpec:
-        """The network of a variant for images of this size, with these fields. Raises InputError."""
-        return ModelSpec.preset(variant, in_channels=channels).fitted_to(image_size).changed(**self.changes)
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """The fields that were given, as keyword arguments of ModelSpec.changed."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return {name: value for name, value in given.items() if (name, value) != ("reparam", True)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +32,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Evaluate(CommandOptions):
+class Evaluate(NetworkOptions):
     """Measure top-1 and top-5 of a run's network or a checkpoint, recorded as a run of the experiment `evaluate`.
 
     A run (--run ID) names network, weights, data set and preprocessing. A weight file (--weights FILE --variant s0
@@ -69,21 +42,16 @@ class Evaluate(CommandOptions):
     number; if some are missing, the accuracy among those present is measured, too.
     """
 
-    run: Annotated[str, tyro.conf.arg(metavar="ID")] = ""  # A finished run: its id, or how it begins.
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Weights: .safetensors, or what torch.save wrote."""
-    variant: str = ""  # Network of the weight file: s0 to s4 as published; tiny and small, ours.
+    of_run: ClassVar[tuple[str, ...]] = ("variant", "weights")
+
     data: str = ""
     """Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder; the run's if not given."""
     data_root: Directory = None  # Directory that holds the data set; the run's if not given.
     class_map: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Lines FOLDER,CLASS for folders whose names are not those of the network's classes: a name, number or WordNet
     id."""
-    which: Annotated[str, tyro.conf.arg(metavar="auto|ema|model|NAME")] = "auto"
-    """Which of a file's sets of weights: the averaged ones if it has any (auto), or ema, model or a set's name."""
     form: Literal["file", "train", "deployed"] = "file"
     """The form that is evaluated: the file's, or the deployed one, into which a train form is folded."""
-    network: Network = Network()
     images: Images = Images()
     batch_size: int = 128
     threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -91,18 +59,16 @@ class Evaluate(CommandOptions):
     device: str = "auto"  # auto, cpu, cuda or cuda:N.
     precision: Precision = "32"
     channels_last: bool = False  # Channels-last memory format, on a GPU.
-    storage: RecordOptions = field(default_factory=RecordOptions)
 
     def check(self) -> None:
         """Raise InputError for a missing file, unknown data, and options that machine, data or network refuse."""
         Execution(self.device, 1 if self.threads is None else self.threads)
         require(self.class_map is None or self.class_map.is_file(), "class_map", str(self.class_map), "a file")
+        super().check()
         if self.run:
-            refuse_with_run(self.run, self.network, variant=self.variant, weights=self.weights, which=self.which)
             return
-        if self.weights is None or not self.variant or not self.data:
+        if not self.variant or not self.data:
             raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME")
-        require(self.weights.is_file(), "weights", str(self.weights), "an existing file")
         data = self.resolved(self.data, self.data_root)
         self.network.spec(self.variant, data.channels, data.image_size)
 
@@ -117,10 +83,3 @@ class Evaluate(CommandOptions):
             is_read = not DATA_SETS[name].in_memory or value == getattr(Images(), option)
             require(is_read, option, value, f"{name} is read whole: leave it out")
         return data
-
-
-def refuse_with_run(run: str, network: Network, **options: object) -> None:
-    """Raise InputError for options that a run determines."""
-    given = [name for name, value in options.items() if value and value != "auto"]
-    require(not given, "run", run, f"a run determines its {', '.join(given)}: leave it out")
-    require(not network.changes, "run", run, "a run determines its network: leave its fields out")

@@ -1,47 +1,34 @@
 """Options of `mobileone export`: a network as a verified Core ML package or ONNX file."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from mobileone_core.cli.options.evaluate import Network, refuse_with_run
-from mobileone_core.cli.options.workspace import CommandOptions, RecordOptions
+from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.coreml.options import Precision
-from mobileone_core.data.spec import DATA_SETS
-from mobileone_core.errors import InputError, require, require_choice, require_integer
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.errors import require, require_integer
 
 SUFFIXES = {"coreml": ".mlpackage", "onnx": ".onnx"}
 
 
 @dataclass(frozen=True)
-class Export(CommandOptions):
+class Export(NetworkOptions):
     """Write a network in deployed form as Core ML or ONNX, once the written program is verified against torch.
 
     The network is that of a finished run (--run ID) or of a weight file (--variant s0 --weights FILE), in any layout
     and form. The output appears whole, and only if it is right.
     """
 
+    _: KW_ONLY
     output: Annotated[Path, tyro.conf.arg(metavar="FILE")]  # NAME.mlpackage (a directory) or NAME.onnx.
     format: Literal["coreml", "onnx"] | None = None  # What the output's name says, if not given.
-    run: Annotated[str, tyro.conf.arg(metavar="ID")] = ""  # A finished run of the record: its id, or how it begins.
-    variant: str = ""
-    """Network of the weight file: s0 to s4 as published; tiny and small, ours. Not needed for a run's file."""
-    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Weights: .safetensors, or what torch.save wrote."""
-    which: Annotated[str, tyro.conf.arg(metavar="auto|ema|model|NAME")] = "auto"
-    """Which of a weight file's sets: the averaged ones if it has any (auto), or ema, model or a set's name."""
-    network: Network = field(default_factory=Network)
     precision: Precision | None = None
     """Precision of weights and results; float16 for Core ML and float32 for ONNX if not given."""
     input: Literal["tensor", "image"] = "tensor"
     """tensor: normalized numbers in, logits out, nothing added. image (Core ML): pixels in, label and probabilities
     out, normalization inside."""
-    data: str = ""
-    """Data set whose normalization, channels and labels a weight file's network has; what the file says, else imagenet,
-    if not given."""
     labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Class labels in the order of the outputs, one per line; those of the run, or of the data set, if not given."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
@@ -51,7 +38,6 @@ class Export(CommandOptions):
     license: str = ""  # Licence of the weights, for the file's metadata.
     description: str = ""  # Description, for the file's metadata; network, data set and run if not given.
     force: bool = False  # Replace an output that exists.
-    storage: RecordOptions = field(default_factory=RecordOptions)
 
     @property
     def chosen_precision(self) -> Precision:
@@ -65,9 +51,9 @@ class Export(CommandOptions):
         return self.format or next(named, "")
 
     @property
-    def data_name(self) -> str:
-        """The data set, or imagenet."""
-        return self.data or "imagenet"
+    def manifest(self) -> Path:
+        """The manifest of an ONNX file, next to it."""
+        return self.output.with_name(f"{self.output.name}.json")
 
     def check(self) -> None:
         """Raise InputError for options that exclude each other, an output that exists, and a missing weight file."""
@@ -76,7 +62,8 @@ class Export(CommandOptions):
         require(fits, "output", str(self.output), f"a name that ends in {allowed}")
         is_coreml = self.chosen_format == "coreml"
         require(self.output.absolute().parent.is_dir(), "output", str(self.output), "in a directory that exists")
-        require(self.force or not self.output.exists(), "output", str(self.output), "it exists; --force replaces it")
+        for path in (self.output,) if is_coreml else (self.output, self.manifest):
+            require(self.force or not path.exists(), "output", str(path), "it exists; --force replaces it")
         fits = self.output.is_dir() == is_coreml or not self.output.exists()
         require(fits, "output", str(self.output), "a package is a directory, an ONNX file is none")
         require(is_coreml or self.input == "tensor", "input", self.input, "tensor for ONNX")
@@ -85,13 +72,4 @@ class Export(CommandOptions):
             if getattr(self, name) is not None:
                 require_integer(name, getattr(self, name))
         require(self.labels is None or self.labels.is_file(), "labels", str(self.labels), "an existing file")
-        if self.run:
-            given = {"variant": self.variant, "weights": self.weights, "which": self.which, "data": self.data}
-            refuse_with_run(self.run, self.network, **given)
-        elif self.weights is None:
-            raise InputError("export: give --run ID, or --variant s0 --weights FILE")
-        else:
-            if self.variant:
-                ModelSpec.preset(self.variant, in_channels=3).changed(**self.network.changes)
-            require_choice("data", self.data_name, DATA_SETS)
-            require(self.weights.is_file(), "weights", str(self.weights), "an existing file")
+        super().check()

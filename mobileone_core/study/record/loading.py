@@ -30,6 +30,7 @@ def load_run(
     run: str,
     form: Literal["deployed", "train"] = "deployed",
     *,
+    which: Literal["auto", "ema", "model"] = "auto",
     runs: str | Path | None = None,
     tracking: str = "",
 ) -> RunNetwork:
@@ -38,6 +39,7 @@ def load_run(
     Args:
         run: The run's id or an unambiguous beginning of it, as `mobileone status` and reports show.
         form: "deployed", one convolution per block, or "train", with branches.
+        which: "auto", the final weights, averaged if the recipe averages; "ema", averaged ones; "model", the others.
         runs: Directory of the record; runs/ of this workspace if not given. It may have been moved or copied.
         tracking: MLflow tracking URI; mlflow.db in the runs directory if not given.
 
@@ -48,9 +50,10 @@ def load_run(
         probabilities = model(model.transform(Image.open("cat.jpg"))[None]).softmax(1)
     """
     require_choice("form", form, ("deployed", "train"))
+    require_choice("which", which, ("auto", "ema", "model"))
     workspace = Workspace.at(Path(runs) if runs is not None else runs_directory(), tracking=tracking)
     with tempfile.TemporaryDirectory() as directory:
-        return run_network(read_run(workspace.tracking, run, Path(directory)), form)
+        return run_network(read_run(workspace.tracking, run, Path(directory), which), form)
 
 
 def run_network(run: FinishedRun, form: Literal["deployed", "train"]) -> RunNetwork:

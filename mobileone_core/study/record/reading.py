@@ -178,12 +178,13 @@ class FinishedRun:
         return self.card.cell
 
 
-def read_run(tracking: str, run: str, directory: Path) -> FinishedRun:
+def read_run(tracking: str, run: str, directory: Path, which: str = "auto") -> FinishedRun:
     """Read a finished cell's run, named by its id or the beginning of it. Raises InputError.
 
-    Files of a server are downloaded into directory.
+    Files of a server are downloaded into directory. which: "auto" for the final weights, which are averaged if the
+    recipe averages; "ema" for averaged ones; "model" for those that are not, which have no metrics of their own then.
     """
-    from mobileone_core.study.record.record import WEIGHTS, Record
+    from mobileone_core.study.record.record import RAW_WEIGHTS, WEIGHTS, Record
 
     run_id = resolve_run(tracking, run)
     record = Record(tracking)
@@ -192,10 +193,14 @@ def read_run(tracking: str, run: str, directory: Path) -> FinishedRun:
     require(status == "FINISHED", "run", f"{run_id} ({status})", "a FINISHED run")
     require("cell" in tags and COUNT not in tags, "run", run_id, "a run of a trained cell: this one has no weights")
     spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))
-    weights = record.file(run_id, WEIGHTS, directory)
+    has_averaged = spec.recipe.ema_decay > 0
+    require(has_averaged or which != "ema", "which", which, f"auto or model: run {run_id} averages no weights")
+    is_raw = has_averaged and which == "model"
+    weights = record.file(run_id, RAW_WEIGHTS if is_raw else WEIGHTS, directory)
     try:
         text = record.file(run_id, CARD, directory).read_text(encoding="utf-8")
         card = ModelCard.read(json.loads(text))
     except InputError:  # older runs have none
         card = model_card(spec, None)
-    return FinishedRun(run_id, card, weights, dict(recorded.data.metrics), tags.get("variant", ""))
+    metrics = {} if is_raw else dict(recorded.data.metrics)
+    return FinishedRun(run_id, card, weights, metrics, tags.get("variant", ""))

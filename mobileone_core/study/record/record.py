@@ -36,7 +36,7 @@ from mobileone_core.training.observer import CellResult, EpochRecord
 
 BATCH = 900  # metrics in one call; MLflow takes 1000
 PAGE = 1000  # runs in one call
-WEIGHTS = "weights.safetensors"
+WEIGHTS, RAW_WEIGHTS = "weights.safetensors", "weights_raw.safetensors"  # averaged, if the recipe averages; last ones
 RECORD_ERRORS = (MlflowException,)
 FINISHED = "attributes.status = 'FINISHED'"
 
