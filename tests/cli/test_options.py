@@ -330,7 +330,7 @@ def test_workers_follow_the_cores(monkeypatch):
 
 
 def test_workers_follow_the_gpus(monkeypatch):
-    monkeypatch.setattr("mobileone_core.cli.options.study._gpus", lambda _: 5)
+    monkeypatch.setattr("mobileone_core.cli.options.study.gpu_names", lambda _: ["NVIDIA H100"] * 5)
     assert parse(STUDY, []).workers == 5
     asked = parse(STUDY, ["--processes", "2"])
     assert (asked.workers, asked.execution) == (2, Execution(processes=2))

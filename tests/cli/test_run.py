@@ -92,3 +92,17 @@ def test_a_mistake_in_the_arguments_is_one_line(command, line, encoding, capfd, 
     (shown,) = capfd.readouterr().err.splitlines()
     assert shown.startswith(f"error: {line}")
     assert shown.endswith("; see --help")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"), [("--device=cuda", ["NVIDIA H100"]), ("--device=cpu", []), ("--blocks=branches", [])]
+)
+def test_a_plan_says_that_folding_was_not_timed(monkeypatch, tmp_path, capsys, option, expected):
+    names = lambda device: [] if device == "cpu" else ["NVIDIA H100"] * 2 + ["NVIDIA A100"]  # noqa: E731
+    for place in ("cli.options.study", "cli.commands.run"):
+        monkeypatch.setattr(f"mobileone_core.{place}.gpu_names", names)
+    monkeypatch.setattr(module, "timings", lambda name: () if "H100" in name else (1,))
+    with pytest.raises(SystemExit):
+        main(STUDY, ["--plan", "--runs", str(tmp_path), option])
+    printed = capsys.readouterr().out.splitlines()
+    assert [text.partition(":")[0] for text in printed if "was not timed" in text] == expected

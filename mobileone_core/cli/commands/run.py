@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, command_line, guarded
-from mobileone_core.cli.options.study import Command, RunOptions, parse, reports_of
+from mobileone_core.cli.options.study import Command, RunOptions, TrainingRunOptions, gpu_names, parse, reports_of
 from mobileone_core.cli.options.workspace import DataCheck, Forget, Status, Ui, reports_directory
 from mobileone_core.cli.ownership import require_name, script_of
 from mobileone_core.data.catalog import class_names, resolve_data
@@ -19,6 +19,7 @@ from mobileone_core.data.download import prepare_data
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.files import require_writable
+from mobileone_core.model.folded.gpu_timings import timings
 from mobileone_core.reporting.published import SHIPPED
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import level_text
@@ -111,7 +112,7 @@ def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
     if "folder" in sets:
         print("\n".join(short_lines(read_splits("folder", request.data_root))))
     if running.plan:
-        print("\n".join(plan_lines(plan, cell_states(workspace, plan))))
+        print("\n".join([*plan_lines(plan, cell_states(workspace, plan)), *_unmeasured(command)]))
         if isinstance(plan, GridPlan):
             from mobileone_core.reporting.power import power_line  # reports are read for --plan alone
 
@@ -135,6 +136,14 @@ def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
         return _report(plan, running, join(plan, setup, _display(plan)))
     plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
     return _report(plan, running, outcome)
+
+
+def _unmeasured(command: Command) -> list[str]:
+    """One line per model of GPU that has no timings, by which auto would fold blocks."""
+    if command.execution.blocks != "auto" or not isinstance(command.running, TrainingRunOptions):
+        return []
+    names = [name for name in dict.fromkeys(gpu_names(command.execution.device)) if not timings(name)]
+    return [f"{name}: folding was not timed, auto runs all branches; see mobileone_core/model/folded" for name in names]
 
 
 def _check_directories(plan: Plan, running: RunOptions) -> None:

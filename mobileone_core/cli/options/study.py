@@ -126,7 +126,7 @@ def _description(summary: str, document: str) -> str:
 def _worker_count(workers: int | None, execution: Execution) -> int:
     """The requested workers, else as many as the usable GPUs, or else the cores, carry. Raises InputError."""
     if workers is None:
-        return max(1, (_gpus(execution.device) or _cores() // execution.threads) // execution.processes)
+        return max(1, (len(gpu_names(execution.device)) or _cores() // execution.threads) // execution.processes)
     require_integer("workers", workers)
     return workers
 
@@ -136,11 +136,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _gpus(device: str) -> int:
-    """GPUs that cells may spread over, as the driver lists them, because asking torch takes seconds."""
-    directory = Path("/proc/driver/nvidia/gpus")
-    count = len(list(directory.iterdir())) if device != "cpu" and directory.is_dir() else 0
-    return min(count, 1) if ":" in device else count
+def gpu_names(device: str) -> list[str]:
+    """Names of the GPUs that cells may spread over, as the driver lists them, because asking torch takes seconds."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")) if device != "cpu" else []
+    names = [name for file in files for name in re.findall(r"^Model:\s*(.*\S)", file.read_text(), re.MULTILINE)]
+    return names[:1] if ":" in device else names
 
 
 def _explained(group: Any) -> Any:

@@ -53,6 +53,14 @@ class Geometry:
         return self.dilation * (self.kernel // 2)
 
     @property
+    def kind(self) -> str:
+        """Name of the kind in measurements, as "dense 1x1/1" or "depthwise 3x3/2": groups, kernel, stride, dilation."""
+        depthwise = self.groups == self.in_channels == self.out_channels
+        groups = "dense" if self.groups == 1 else "depthwise" if depthwise else "grouped"
+        dilation = f" dilated {self.dilation}" if self.dilation > 1 else ""
+        return f"{groups} {self.kernel}x{self.kernel}/{self.stride}{dilation}"
+
+    @property
     def area(self) -> int:
         """Taps per channel."""
         return self.kernel * self.kernel

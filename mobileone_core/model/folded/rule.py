@@ -27,15 +27,25 @@ On an EPYC (Zen 4) the same choices gain, except for some blocks with k = 2: dep
 reach 0.9 to 1.9, pointwise ones 0.7 to 1.9.
 Depthwise blocks of dilation 2 and 4 at stride 1 follow the same rule; on an EPYC with the compiler: k = 1 0.8 to 1.4
 on 2304 positions and fewer, 1.1 to 1.7 from 4096 on; k = 2 1.4 to 2.3; k = 4 2.3 to 4.7.
+On GPUs the timings of the device's family decide (gpu_timings.py). A run of tests/benchmarks/gpu.py gives
+them to this command:
+
+    python -m mobileone_core.model.folded.rule --from gpu.json
+
 Whatever was not measured runs by its branches.
 """
 
+import argparse
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from mobileone_core.errors import InputError
 from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.gpu_timings import Condition, least_positions, write_timings
 from mobileone_core.model.folded.native.library import available
 from mobileone_core.model.spec import BlockSpec
 
@@ -47,6 +57,8 @@ LEAST_POSITIONS_OF_ONE = 6000  # from which a depthwise block with k = 1 gains
 
 def folding_is_faster(spec: BlockSpec, x: Tensor) -> bool:
     """Whether a block with input x (N, C, H, W) is of a kind and size whose folded path was measured to be faster."""
+    if x.device.type == "cuda":
+        return spec.reparam and _is_faster_on_gpu(Geometry.of(spec), spec.k, x)
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
     geometry, k = Geometry.of(spec), spec.k
@@ -66,3 +78,26 @@ def folding_is_faster(spec: BlockSpec, x: Tensor) -> bool:
         return (k - 1) * positions > k * channels
     gains = (k >= LEAST_K and channels <= NARROW) or 2 * (k - 1) * positions > (k + 2) * channels
     return gains and geometry.can_have_full_rank(x.shape)  # else the algebra is in float64
+
+
+def _is_faster_on_gpu(geometry: Geometry, k: int, x: Tensor) -> bool:
+    casts = torch.is_autocast_enabled("cuda") and x.is_floating_point() and x.dtype != torch.float64
+    dtype = torch.get_autocast_dtype("cuda") if casts else x.dtype
+    channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    setting = (str(dtype).removeprefix("torch."), channels_last, torch.compiler.is_compiling())
+    least = _least_positions(x.device, geometry.kind, *setting, k, geometry.in_channels)
+    return least is not None and geometry.positions(x.shape) >= least
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _least_positions(device: torch.device, *block: Any) -> int | None:
+    return least_positions(torch.cuda.get_device_name(device), Condition(*block[:4]), *block[4:])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write the timings of a family of GPUs, by which auto folds blocks.")
+    parser.add_argument("--from", required=True, type=Path, dest="measurement", metavar="gpu.json")
+    try:
+        print(f"wrote {write_timings(parser.parse_args().measurement)}")
+    except InputError as error:
+        parser.exit(2, f"{error}\n")
