@@ -45,6 +45,7 @@ from torch import Tensor
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.gpu.dispatch import INSTALLED
 from mobileone_core.model.folded.gpu_timings import Condition, least_positions, write_timings
 from mobileone_core.model.folded.native.library import available
 from mobileone_core.model.spec import BlockSpec
@@ -57,17 +58,19 @@ LEAST_POSITIONS_OF_ONE = 6000  # from which a depthwise block with k = 1 gains
 
 def folding_is_faster(spec: BlockSpec, x: Tensor) -> bool:
     """Whether a block with input x (N, C, H, W) is of a kind and size whose folded path was measured to be faster."""
-    if x.device.type == "cuda":
-        return spec.reparam and _is_faster_on_gpu(Geometry.of(spec), spec.k, x)
-    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+    rule = {"cpu": _is_faster_on_cpu, "cuda": _is_faster_on_gpu}.get(x.device.type)
+    return spec.reparam and rule is not None and rule(Geometry.of(spec), spec.k, x)
+
+
+def _is_faster_on_cpu(geometry: Geometry, k: int, x: Tensor) -> bool:
+    if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu") or not x.is_contiguous():
         return False
-    geometry, k = Geometry.of(spec), spec.k
     if geometry.phases_of(x.shape) > 1 and available():
         geometry = replace(geometry, dilation=1)
         measured = geometry.depthwise
     else:
         measured = geometry.dilation == 1
-    if not spec.reparam or not x.is_contiguous() or not measured:
+    if not measured:
         return False
     positions, channels = geometry.positions(x.shape), geometry.in_channels
     if geometry.depthwise:
@@ -86,7 +89,7 @@ def _is_faster_on_gpu(geometry: Geometry, k: int, x: Tensor) -> bool:
     channels_last = not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     setting = (str(dtype).removeprefix("torch."), channels_last, torch.compiler.is_compiling())
     least = _least_positions(x.device, geometry.kind, *setting, k, geometry.in_channels)
-    return least is not None and geometry.positions(x.shape) >= least
+    return INSTALLED and least is not None and geometry.positions(x.shape) >= least
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
