@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mobileone_core.cli import run
     from mobileone_core.model.cost import model_cost
+    from mobileone_core.model.expand.conversion import expand, expansion_plan, fold
     from mobileone_core.model.network import build_model
     from mobileone_core.model.reparam import reparameterize
     from mobileone_core.model.spec import ModelSpec
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelSpec",
     "build_model",
+    "expand",
+    "expansion_plan",
     "export_weights",
+    "fold",
     "load_run",
     "load_weights",
     "model_cost",
@@ -31,6 +35,9 @@ _HOMES = {
     "ModelSpec": "mobileone_core.model.spec",
     "build_model": "mobileone_core.model.network",
     "reparameterize": "mobileone_core.model.reparam",
+    "expand": "mobileone_core.model.expand.conversion",
+    "expansion_plan": "mobileone_core.model.expand.conversion",
+    "fold": "mobileone_core.model.expand.conversion",
     "load_run": "mobileone_core.study.record.loading",
     "results": "mobileone_core.reporting.results",
     "load_weights": "mobileone_core.model.weights",

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError
 from mobileone_core.model.blocks import MobileOneBlock
-from mobileone_core.model.layers import ConvNorm, block_conv
+from mobileone_core.model.layers import ConvNorm, block_conv, identity_kernel, in_float64, scale_and_bias
 from mobileone_core.model.spec import BlockSpec
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
-KNOWN_FORWARDS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)  # of BN that scales and shifts, nothing else
 
 
 def reparameterize(model: AnyModule) -> AnyModule:
@@ -71,8 +70,12 @@ def _deploy(block: MobileOneBlock) -> None:
 
 
 def _fold_branch(branch: nn.Module, spec: BlockSpec) -> tuple[Tensor, Tensor]:
-    weight = _in_float64(branch.conv.weight) if isinstance(branch, ConvNorm) else _identity_kernel(spec)
-    scale, bias = _scale_and_bias(_norm(branch))
+    weight = (
+        in_float64(branch.conv.weight)
+        if isinstance(branch, ConvNorm)
+        else identity_kernel(spec.in_channels, spec.groups)
+    )
+    scale, bias = scale_and_bias(_norm(branch))
     border = (spec.kernel_size - weight.shape[-1]) // 2
     return F.pad(weight * scale.view(-1, 1, 1, 1), [border] * 4), bias
 
@@ -80,31 +83,3 @@ def _fold_branch(branch: nn.Module, spec: BlockSpec) -> tuple[Tensor, Tensor]:
 def _norm(branch: nn.Module) -> Any:
     """The normalization of a conv-BN branch, or of a skip branch, which is one."""
     return branch.bn if isinstance(branch, ConvNorm) else branch
-
-
-def _scale_and_bias(norm: Any) -> tuple[Tensor, Tensor]:
-    """What a BN multiplies by and adds, (C) each. Raises InputError unless it does that alone."""
-    name, allowed = type(norm).__name__, "a BN with running statistics that scales and shifts, nothing else"
-    require(getattr(norm, "running_var", None) is not None, "model", name, allowed)
-    mean, deviation = _in_float64(norm.running_mean), (_in_float64(norm.running_var) + norm.eps).sqrt()
-    scale = deviation.reciprocal() if norm.weight is None else _in_float64(norm.weight) / deviation
-    bias = -mean * scale if norm.bias is None else _in_float64(norm.bias) - mean * scale
-    if type(norm).forward not in KNOWN_FORWARDS:
-        values = (
-            torch.linspace(-9, 9, 7, dtype=torch.float64, device="cpu").view(-1, 1, 1, 1).expand(-1, len(bias), 1, 1)
-        )
-        actual = copy.deepcopy(norm).to("cpu", torch.float64)(values)
-        expected = values * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
-        require(torch.allclose(actual, expected, 1e-4, 1e-4), "model", name, allowed)
-    return scale, bias
-
-
-def _identity_kernel(spec: BlockSpec) -> Tensor:
-    """The 1x1 kernel that copies every channel: (C, C / groups, 1, 1)."""
-    group_width = spec.in_channels // spec.groups
-    columns = torch.arange(spec.in_channels, device="cpu") % group_width
-    return F.one_hot(columns, group_width).to(torch.float64)[:, :, None, None]
-
-
-def _in_float64(values: Tensor) -> Tensor:
-    return values.to("cpu", torch.float64)

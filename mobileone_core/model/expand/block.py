@@ -1,0 +1,201 @@
+"""A convolution and its batch norm as the sum of a method's branches, in the places of both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mobileone_core.errors import InputError
+from mobileone_core.model.expand.branches import Branch, ConvShape, method_branches
+from mobileone_core.model.layers import KNOWN_FORWARDS, in_float64, scale_and_bias
+from mobileone_core.model.spec import BlockExecution
+
+FADED = 1e-3  # of the largest: a channel's gamma below it is not divided by
+
+
+@dataclass
+class Origin:
+    """The convolution and the norm that an expanded convolution replaced; no part of its state."""
+
+    conv: nn.Conv2d
+    norm: Any
+
+
+class AfterNorm(nn.Module):
+    """In the place of the norm: what that does after normalizing, timm's dropout and activation, or nothing."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__()
+        self.origin = origin
+        for name in ("drop", "act"):
+            if hasattr(origin.norm, name):
+                self.add_module(name, getattr(origin.norm, name))
+        self.train(origin.norm.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+class ExpandedConv2d(nn.Module):
+    """The sum of branches in place of a convolution and its batch norm: (N, C, H, W) to (N, O, H', W').
+
+    The first branch has the parameters of both, except in method expandnet, where a chain has the norm's parameters and
+    its product is the convolution's weight. All other branches end with a gamma of 0. A bias of the convolution, which
+    the norm takes out again, goes into the norm's mean. execution says how it computes in training, as in a
+    MobileOneBlock.
+    """
+
+    def __init__(self, origin: Origin, method: str, k: int, scale: bool, skip: bool) -> None:
+        super().__init__()
+        conv, norm = origin.conv, origin.norm
+        self.origin, self.method = origin, method
+        self.execution: BlockExecution = "branches"
+        self.sync_batchnorm = False
+        self.is_padded = is_padded(conv)
+        self.shape = ConvShape.of(conv, self.is_padded)
+        branches = method_branches(method, self.shape, k, scale, skip, partial(_norm_like, norm))
+        main, *others = branches.values()
+        if conv.bias is not None:
+            with torch.no_grad():
+                norm.running_mean -= conv.bias
+                conv.bias.zero_()
+        for branch in branches.values():
+            branch.to(conv.weight.device, conv.weight.dtype)
+        for branch in others:
+            nn.init.zeros_(branch.norms[-1].weight)
+        if method == "expandnet":
+            factorize(main, conv.weight)
+        else:
+            main.convs[0].weight = conv.weight
+        main.add_module("bn", norm_twin(norm))
+        self.branches = nn.ModuleDict(branches)
+        self.train(norm.training)
+
+    def __getattr__(self, name: str) -> Any:
+        """A field of the convolution, such as out_channels, for code that reads it."""
+        if name in nn.Conv2d.__constants__:
+            return getattr(self.origin.conv, name)
+        return super().__getattr__(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (N, C, H, W) to the sum of the branches (N, O, H', W')."""
+        if self.is_padded:
+            x = pad_like(self.origin.conv, x)
+        first, *others = self.parts()
+        out: Tensor = first(x)
+        for branch in others:
+            out += branch(x)  # in place: no branch needs its own output for its gradient
+        return out
+
+    def parts(self) -> list[Branch]:
+        """The branches, in order."""
+        return cast("list[Branch]", list(self.branches.values()))
+
+    @torch.no_grad()
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Kernel (O, C / G, R, S) and bias (O) in evaluation mode, float64 on the CPU."""
+        folded = [branch.fold() for branch in self.parts()]
+        kernels, biases = zip(*folded, strict=True)
+        return torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Write the folded branches into the convolution and the norm that were replaced.
+
+        The norm keeps the first branch's statistics, and its gamma where that can be divided by.
+        """
+        kernel, bias = self.fold()
+        conv, norm = self.origin.conv, self.origin.norm
+        statistics = self.parts()[0].norms[-1]
+        for name, value in statistics.state_dict().items():
+            _assign(norm, name, value.clone(), value)
+        if norm.affine:
+            norm.weight.masked_fill_(norm.weight.abs() <= FADED * norm.weight.abs().max(), 1)
+        scale, shift = scale_and_bias(norm_twin(norm))
+        _assign(conv, "weight", kernel / scale.view(-1, 1, 1, 1), next(self.parameters()))
+        if conv.bias is not None:
+            _assign(conv, "bias", torch.zeros_like(conv.bias), conv.weight)
+        if norm.affine:
+            _assign(norm, "bias", in_float64(norm.bias) + bias - shift, norm.bias)
+        else:
+            _assign(norm, "running_mean", in_float64(norm.running_mean) - (bias - shift) / scale, norm.running_mean)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        given = {name.removeprefix(prefix) for name in state_dict if name.startswith(prefix)}
+        if given and given != set(self.state_dict()):
+            names = sorted({name.split(".")[1] for name in given if name.startswith("branches.")})
+            held = f"the branches {', '.join(names)}" if names else "none: of a network that was not expanded"
+            allowed = f"the branches {', '.join(self.branches)}; expand with the plan of the saved network"
+            raise InputError.of(f"state_dict: {prefix.removesuffix('.')}", held, allowed)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def is_same_padded(conv: nn.Module) -> bool:
+    """Whether this is timm's Conv2dSame, which pads as TensorFlow does, by the size of the input."""
+    return type(conv).__name__ == "Conv2dSame"
+
+
+def is_padded(conv: nn.Conv2d) -> bool:
+    """Whether a convolution's input is padded before its branches see it, since not by a fixed number of zeros."""
+    return conv.padding_mode != "zeros" or is_same_padded(conv)
+
+
+def pad_like(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Pad x (N, C, H, W) as a convolution does whose padding is not zeros alone."""
+    if not is_same_padded(conv):
+        return F.pad(x, cast("Any", conv)._reversed_padding_repeated_twice, conv.padding_mode)
+    pads: list[int] = []
+    for size, kernel, stride, gap in zip(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
+        total = max((ceil(size / stride) - 1) * stride + gap * (kernel - 1) + 1 - size, 0)
+        pads = [total // 2, total - total // 2, *pads]
+    return F.pad(x, pads)
+
+
+def does_more(norm: nn.Module) -> bool:
+    """Whether a norm drops out and activates after normalizing, as timm's BatchNormAct2d."""
+    return isinstance(norm, nn.BatchNorm2d) and type(norm).__name__ == "BatchNormAct2d"
+
+
+def can_twin(norm: nn.Module) -> bool:
+    """Whether a norm is a BN with running statistics, alone or followed by dropout and activation."""
+    is_norm = type(norm).forward in KNOWN_FORWARDS or does_more(norm)
+    return is_norm and isinstance(getattr(norm, "running_var", None), Tensor)
+
+
+def norm_twin(norm: Any) -> Any:
+    """A BN with the parameters and buffers of a norm, and nothing after it."""
+    twin = _norm_like(norm, norm.num_features, norm.affine)
+    twin._parameters.update(norm._parameters)
+    twin._buffers.update(norm._buffers)
+    return twin.train(norm.training)
+
+
+def _norm_like(norm: Any, channels: int, affine: bool = True) -> Any:
+    if isinstance(norm, nn.SyncBatchNorm):
+        return nn.SyncBatchNorm(channels, norm.eps, norm.momentum, affine, process_group=norm.process_group)
+    return nn.BatchNorm2d(channels, norm.eps, norm.momentum, affine)
+
+
+@torch.no_grad()
+def factorize(chain: Branch, weight: Tensor) -> None:
+    """Set a chain of three convolutions, of full rank, so that its product is weight (O, C / G, R, S)."""
+    first, middle, last = (layer.weight for layer in chain.convs)
+    groups = chain.shape.groups
+    for factor in (*first.chunk(groups), *last.chunk(groups)):
+        nn.init.orthogonal_(factor)  # its transpose is its inverse
+    outer, old, inner = (in_float64(values).view(groups, -1, *values.shape[1:]) for values in (last, weight, first))
+    middle.copy_(torch.einsum("gomab,goirs,gniab->gmnrs", outer, old, inner).flatten(0, 1))
+
+
+def _assign(module: nn.Module, name: str, value: Tensor, like: Tensor) -> None:
+    """Replace a parameter or a buffer by a value, in the dtype and on the device of another tensor."""
+    value, old = value.to(like.device, like.dtype), getattr(module, name)
+    setattr(module, name, nn.Parameter(value, old.requires_grad) if name in module._parameters else value)

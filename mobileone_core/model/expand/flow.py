@@ -1,0 +1,159 @@
+"""Which modules read what a convolution writes: by torch.fx, or recorded while the network runs once."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from mobileone_core.errors import InputError
+
+LAYERS = (_ConvNd, _NormBase)
+SIZES = (64, 224, 299)  # pixels; images that are tried where no inputs are given
+
+
+class Call(NamedTuple):
+    """A call of a layer: the layer that wrote its input, and all readers of its output; None is anything else."""
+
+    source: nn.Module | None
+    readers: tuple[nn.Module | None, ...]
+
+
+@dataclass
+class DataFlow:
+    """Calls of every convolution and norm, and the layers whose parameters are read by something else."""
+
+    calls: dict[nn.Module, list[Call]] = field(default_factory=lambda: defaultdict(list))
+    bypassed: set[nn.Module] = field(default_factory=set)
+
+
+def data_flow(model: nn.Module, inputs: Sequence[Any] | None = None) -> DataFlow:
+    """Trace a network in training and in evaluation; where torch.fx cannot, run it once in evaluation.
+
+    Args:
+        model: The network; it is as before afterwards.
+        inputs: Arguments of its forward, for a network that torch.fx cannot trace; by default images are tried.
+
+    Raises InputError if the network does not trace and does not run.
+    """
+    flow = DataFlow()
+    try:
+        for training in (True, False):
+            with _mode(model, training):
+                _add_graph(flow, model, _LayerTracer().trace(model))
+    except Exception:  # whatever the network's code raises on proxies
+        return _recorded(model, inputs)
+    return flow
+
+
+class _LayerTracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LAYERS) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _add_graph(flow: DataFlow, model: nn.Module, graph: fx.Graph) -> None:
+    def layer(node: object) -> nn.Module | None:
+        is_call = isinstance(node, fx.Node) and node.op == "call_module"
+        module = model.get_submodule(str(node.target)) if is_call else None  # type: ignore[attr-defined]
+        return module if isinstance(module, LAYERS) else None
+
+    for node in graph.nodes:
+        module = layer(node)
+        if module is not None:
+            source = next(iter(node.all_input_nodes), None)
+            flow.calls[module].append(Call(layer(source), tuple(layer(user) for user in node.users)))
+        elif node.op == "get_attr":
+            owner = model.get_submodule(str(node.target).rpartition(".")[0])
+            flow.bypassed |= {owner} if isinstance(owner, LAYERS) else set()
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes who reads the outputs of layers, and parameters of layers that are read outside of them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        layers = [module for module in model.modules() if isinstance(module, LAYERS)]
+        self.owners = {id(value): layer for layer in layers for value in layer.parameters(recurse=False)}
+        self.outputs: dict[int, tuple[Tensor, int]] = {}  # each output, held so that no other gets its id, and its call
+        self.calls: list[tuple[nn.Module, nn.Module | None, list[nn.Module | None]]] = []
+        self.flow = DataFlow()
+        self.inside = False
+        self.hooks = [layer.register_forward_pre_hook(self.enter) for layer in layers]
+        self.hooks += [layer.register_forward_hook(self.leave) for layer in layers]
+
+    def read(self, values: object, reader: nn.Module | None = None) -> nn.Module | None:
+        """Note a reader of all outputs of layers among values; return the layer that wrote the first."""
+        source = None
+        for value in tree_leaves(values):
+            if id(value) in self.outputs:
+                layer, _, readers = self.calls[self.outputs[id(value)][1]]
+                readers.append(reader)
+                source = source or layer
+            elif id(value) in self.owners:
+                self.flow.bypassed.add(self.owners[id(value)])
+        return source
+
+    def enter(self, layer: nn.Module, inputs: Any) -> None:
+        self.calls.append((layer, self.read(inputs, layer), []))
+        self.inside = True
+
+    def leave(self, layer: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002
+        self.inside = False
+        self.outputs[id(output)] = (output, len(self.calls) - 1)
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self.inside and func.__name__ != "__get__":  # shape, dtype and the like
+            self.read((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def _recorded(model: nn.Module, inputs: Sequence[Any] | None) -> DataFlow:
+    problem: Exception | None = None
+    for candidate in [inputs] if inputs is not None else _candidates(model):
+        recorder = _Recorder(model)
+        try:
+            with _mode(model, False), recorder:
+                recorder.read(model(*candidate))
+        except Exception as error:  # whatever the network's code raises on inputs that do not fit
+            problem = error
+            continue
+        finally:
+            for hook in recorder.hooks:
+                hook.remove()
+        for layer, source, readers in recorder.calls:
+            recorder.flow.calls[layer].append(Call(source, tuple(readers)))
+        return recorder.flow
+    allowed = (
+        f"give inputs=(images,) with which it runs: torch.fx cannot trace it ({type(problem).__name__}: {problem})"
+    )
+    raise InputError.of("inputs", None if inputs is None else "given", allowed.replace("\n", " ")[:300])
+
+
+def _candidates(model: nn.Module) -> Iterator[tuple[Any]]:
+    """Inputs to try: a batch of images, and a list of them, as torchvision's detectors take."""
+    conv = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    for size, channels in product(SIZES, dict.fromkeys((3, 1, conv.in_channels) if conv else ())):
+        images = next(model.parameters()).new_zeros(2, channels, size, size)
+        yield (images,)
+        yield (list(images),)
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Set every module's mode, and afterwards back."""
+    modes: Mapping[nn.Module, bool] = {module: module.training for module in model.modules()}
+    try:
+        model.train(training)
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

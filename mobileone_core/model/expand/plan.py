@@ -1,0 +1,180 @@
+"""What expand would do with every convolution of a network: the branches it takes, or the reason why it is left."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatch
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, is_padded, is_same_padded
+from mobileone_core.model.expand.branches import METHODS, ConvShape, method_branches
+from mobileone_core.model.expand.flow import DataFlow, data_flow
+from mobileone_core.model.spec import BLOCK_EXECUTIONS, MAX_K, BlockExecution
+
+Where = Literal["auto"] | Sequence[str] | Callable[[str, nn.Conv2d], bool]
+
+
+class Reason(Enum):
+    """Why a convolution is left as it is; there are no others."""
+
+    DIMENSIONS = "it is 1-D, 3-D, transposed or not yet initialized"
+    FORWARD = "its class computes more than a convolution"
+    PARAMETRIZED = "its weight is computed from others, as by weight norm or pruning"
+    UNUSED = "the forward pass does not call it"
+    BYPASSED = "its parameters, or its norm's, are also read by other code"
+    NO_NORM = "no batch norm reads its output"
+    OUTPUT_SHARED = "its output is read by more than its norm"
+    NORM_SHARED = "its norm also normalizes something else"
+    NORMS = "it is called several times and followed by different layers"
+    NORM_KIND = "its norm is no batch norm with running statistics that scales and shifts"
+    HOOKS = "it or its norm has hooks, which would not run"
+    FROZEN = "it and its norm are frozen, or its norm alone is in evaluation mode"
+    WEIGHTS_SHARED = "another module has the same parameters"
+    EXCLUDED = "where excludes it"
+    NOTHING_TO_ADD = "the method has no second branch for its shape"
+
+
+@dataclass(frozen=True)
+class PlannedConv:
+    """A convolution of the plan: its name, its norm's, and its branches, or the reason why it is left."""
+
+    name: str
+    conv: str
+    norm: str = ""
+    branches: tuple[str, ...] = ()
+    reason: Reason | None = None
+
+    def __str__(self) -> str:
+        what = f"left: {self.reason.value}" if self.reason else f"taken with {self.norm}: {', '.join(self.branches)}"
+        return f"{self.name} ({self.conv}) {what}"
+
+
+@dataclass(frozen=True)
+class ExpansionPlan:
+    """Every convolution of a network in the order of its modules; print it to read it."""
+
+    convs: tuple[PlannedConv, ...]
+    method: str
+    note: str = ""
+
+    @property
+    def taken(self) -> tuple[PlannedConv, ...]:
+        """The convolutions that expand replaces."""
+        return tuple(conv for conv in self.convs if conv.reason is None)
+
+    @property
+    def left(self) -> tuple[PlannedConv, ...]:
+        """The convolutions that stay as they are."""
+        return tuple(conv for conv in self.convs if conv.reason is not None)
+
+    def __str__(self) -> str:
+        head = f"{self.method}: {len(self.taken)} of {len(self.convs)} convolutions taken{self.note}"
+        return "\n".join([head, *map(str, self.convs)])
+
+
+@dataclass(frozen=True)
+class ExpandOptions:
+    """What expand and expansion_plan take, checked. Raises InputError."""
+
+    k: int = 4
+    scale: bool = True
+    skip: bool | str = "auto"
+    where: Where = "auto"
+    method: str = "mobileone"
+    execution: BlockExecution = "auto"
+
+    def __post_init__(self) -> None:
+        require_integer("k", self.k, at_most=MAX_K)
+        require(isinstance(self.scale, bool), "scale", self.scale, "True or False")
+        require(self.skip in ("auto", True, False), "skip", self.skip, "'auto' (where shapes allow), True or False")
+        require_choice("method", self.method, METHODS)
+        require_choice("execution", self.execution, BLOCK_EXECUTIONS)
+        patterns = self.where if isinstance(self.where, list | tuple) else ()
+        fits = self.where == "auto" or callable(self.where) or (patterns and all(isinstance(x, str) for x in patterns))
+        require(bool(fits), "where", self.where, "'auto', patterns of names such as ['layer4.*'], or a function")
+
+    def branch_names(self, conv: nn.Conv2d) -> tuple[str, ...]:
+        """Names of the branches that a convolution gets."""
+        shape = ConvShape.of(conv, is_padded(conv))
+        with torch.device("meta"):  # nothing is drawn
+            return tuple(method_branches(self.method, shape, self.k, self.scale, bool(self.skip), nn.BatchNorm2d))
+
+    def reason(self, name: str, conv: nn.Conv2d) -> Reason | None:
+        """Why these options leave a convolution that could be taken, or None."""
+        if not isinstance(self.where, str):
+            wanted = self.where(name, conv) if callable(self.where) else any(fnmatch(name, x) for x in self.where)
+            if not wanted:
+                return Reason.EXCLUDED
+        return None if self.method == "expandnet" or len(self.branch_names(conv)) > 1 else Reason.NOTHING_TO_ADD
+
+
+class Taken(NamedTuple):
+    """A convolution that is replaced, and its norm."""
+
+    conv: nn.Conv2d
+    norm: nn.Module
+
+
+def plan_network(
+    model: nn.Module, options: ExpandOptions, inputs: Sequence[Any] | None
+) -> tuple[ExpansionPlan, list[Taken]]:
+    """Plan a network; also return the convolutions that are taken, with their norms. Raises InputError."""
+    require(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
+    names = {module: name for name, module in model.named_modules()}
+    require(not any(isinstance(part, ExpandedConv2d) for part in names), "model", "expanded", "expand it once")
+    flow = data_flow(model, inputs)
+    owners = Counter(id(value) for module in names for value in module._parameters.values())
+    planned, taken = [], []
+    convs: list[Any] = [module for module in names if isinstance(module, _ConvNd)]
+    for conv in convs:
+        name, norm, reason = names[conv], *_norm_of(conv, flow)
+        reason = reason or _reason(conv, norm, flow, owners) or options.reason(name, conv)
+        text = (
+            f"{type(conv).__name__} {conv.in_channels} to {conv.out_channels}, {'x'.join(map(str, conv.kernel_size))}"
+        )
+        branches = () if reason else options.branch_names(conv)
+        planned.append(PlannedConv(name, text, "" if reason else names[norm], branches, reason))
+        taken += [] if reason else [Taken(conv, norm)]
+    note = ", trained by explicit branches: norms stand between convolutions" if options.method == "dbb" else ""
+    return ExpansionPlan(tuple(planned), options.method, note), taken
+
+
+def _norm_of(conv: _ConvNd, flow: DataFlow) -> tuple[Any, Reason | None]:
+    """The norm that reads a convolution's output each time, and nothing else does; or why there is none."""
+    calls = flow.calls.get(conv, [])
+    norms = {reader for call in calls for reader in call.readers if isinstance(reader, _NormBase)}
+    reasons = {
+        Reason.DIMENSIONS: not isinstance(conv, nn.Conv2d) or is_lazy(conv.weight),
+        Reason.FORWARD: type(conv).forward is not nn.Conv2d.forward and not is_same_padded(conv),
+        Reason.PARAMETRIZED: not isinstance(conv._parameters.get("weight"), nn.Parameter),
+        Reason.UNUSED: not calls,
+        Reason.NO_NORM: not norms,
+        Reason.OUTPUT_SHARED: any(len(call.readers) > 1 for call in calls),
+        Reason.NORMS: any(set(call.readers) != norms for call in calls) or len(norms) > 1,
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    return next(iter(norms), None), reason
+
+
+def _reason(conv: Any, norm: Any, flow: DataFlow, owners: Counter[int]) -> Reason | None:
+    """Why a convolution that a norm reads is left, or None."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    values = [*conv.parameters(), *norm.parameters(recurse=False)]
+    reasons = {
+        Reason.NORM_SHARED: any(call.source is not conv for call in flow.calls[norm]),
+        Reason.NORM_KIND: not can_twin(norm) or parametrize.is_parametrized(norm),
+        Reason.BYPASSED: bool({conv, norm} & flow.bypassed),
+        Reason.HOOKS: any(getattr(module, name) for module in (conv, norm) for name in hooks),
+        Reason.FROZEN: not any(value.requires_grad for value in values) or (conv.training and not norm.training),
+        Reason.WEIGHTS_SHARED: any(owners[id(value)] > 1 for value in values),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)

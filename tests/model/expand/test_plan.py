@@ -1,0 +1,182 @@
+"""The plan takes what batch norms follow in the data flow, and gives a reason for everything that it leaves."""
+
+import pytest
+import torch
+from expanded_networks import Residual, conv_norm
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+
+from mobileone_core import expand, expansion_plan
+from mobileone_core.errors import InputError
+from mobileone_core.model.expand.plan import Reason
+
+
+class Flow(nn.Module):
+    """Layers by name, and a function that calls them."""
+
+    def __init__(self, call, **layers):
+        super().__init__()
+        self.call = call
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x):
+        return self.call(self, x)
+
+
+class Doubling(nn.Conv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Shifted(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+def conv(*, kind=nn.Conv2d, **options):
+    return kind(3, 3, 3, padding=1, **options)
+
+
+def with_hook(layer):
+    layer.register_forward_hook(lambda *_: None)
+    return layer
+
+
+def frozen(*layers):
+    return [layer.requires_grad_(False) for layer in layers]
+
+
+def with_eval_norm():
+    layers = conv_norm(3, 3, 3, padding=1)
+    layers[1].eval()
+    return layers
+
+
+def in_order(self, x):
+    for layer in self.children():
+        x = layer(x)
+    return x
+
+
+def shared_parameters():
+    first, second = conv_norm(3, 3, 3, padding=1), conv_norm(3, 3, 3, padding=1)
+    second[0].weight = first[0].weight
+    return nn.Sequential(first, second)
+
+
+NORM = nn.BatchNorm2d
+CASES = {
+    Reason.DIMENSIONS: lambda: Flow(in_order, a=nn.ConvTranspose2d(3, 3, 3, padding=1), bn=NORM(3)),
+    Reason.FORWARD: lambda: Flow(in_order, a=conv(kind=Doubling), bn=NORM(3)),
+    Reason.PARAMETRIZED: lambda: Flow(in_order, a=parametrizations.weight_norm(conv()), bn=NORM(3)),
+    Reason.UNUSED: lambda: Flow(lambda self, x: self.bn(x), a=conv(), bn=NORM(3)),
+    Reason.BYPASSED: lambda: Flow(lambda self, x: self.bn(self.a(x)) * self.a.weight.sum(), a=conv(), bn=NORM(3)),
+    Reason.NO_NORM: lambda: Flow(lambda self, x: self.bn(self.a(x).relu()), a=conv(), bn=NORM(3)),
+    Reason.OUTPUT_SHARED: lambda: Flow(lambda self, x: (y := self.a(x)) + self.bn(y), a=conv(), bn=NORM(3)),
+    Reason.NORM_SHARED: lambda: Flow(lambda self, x: self.bn(self.a(self.bn(x))), a=conv(), bn=NORM(3)),
+    Reason.NORMS: lambda: Flow(lambda self, x: self.b(self.a(self.bn(self.a(x)))), a=conv(), bn=NORM(3), b=NORM(3)),
+    Reason.NORM_KIND: lambda: Flow(in_order, a=conv(), bn=Shifted(3)),
+    Reason.HOOKS: lambda: Flow(in_order, a=with_hook(conv()), bn=NORM(3)),
+    Reason.FROZEN: lambda: nn.Sequential(*frozen(conv(), NORM(3))),
+    Reason.WEIGHTS_SHARED: shared_parameters,
+    Reason.EXCLUDED: lambda: nn.Sequential(conv_norm(3, 3, 3), conv_norm(3, 3, 3)),
+    Reason.NOTHING_TO_ADD: lambda: conv_norm(3, 3, 1),
+}
+OTHERS = [
+    (Reason.PARAMETRIZED, lambda: Flow(in_order, a=prune.l1_unstructured(conv(), "weight", 0.5), bn=NORM(3))),
+    (Reason.NORM_KIND, lambda: Flow(in_order, a=conv(), bn=NORM(3, track_running_stats=False))),
+    (Reason.HOOKS, lambda: Flow(in_order, a=conv(), bn=with_hook(NORM(3)))),
+    (Reason.FROZEN, with_eval_norm),
+    (Reason.NO_NORM, lambda: Flow(in_order, a=conv(), gn=nn.GroupNorm(1, 3))),
+    (Reason.DIMENSIONS, lambda: Flow(in_order, f=nn.Flatten(2), a=nn.Conv1d(3, 3, 1), bn=nn.BatchNorm1d(3))),
+    (Reason.OUTPUT_SHARED, lambda: Flow(lambda self, x: (self.bn(y := self.a(x)), y)[::1], a=conv(), bn=NORM(3))),
+]  # fmt: skip
+
+
+def options_for(reason):
+    return {Reason.EXCLUDED: {"where": ["0.*"]}, Reason.NOTHING_TO_ADD: {"k": 1, "skip": False}}.get(reason, {})
+
+
+def untraceable(network):
+    """The same network, as one that torch.fx cannot trace."""
+    return Flow(lambda self, x: self.inner(x) if x.sum() < 1e9 else x, inner=network)
+
+
+@pytest.mark.parametrize("traced", [True, False])
+@pytest.mark.parametrize(("reason", "build"), [*CASES.items(), *OTHERS])
+def test_every_reason(reason, build, traced):
+    network = build() if traced else untraceable(build())
+    options = options_for(reason)
+    if reason is Reason.EXCLUDED and not traced:
+        options = {"where": ["inner.0.*"]}
+    plan = expansion_plan(network, inputs=(torch.zeros(2, 3, 16, 16),), **options)
+    assert plan.left[-1].reason is reason
+    assert reason.value in str(plan)
+    before = [type(module) for module in network.modules()]
+    modes = [module.training for module in network.modules()]
+    expand(network, inputs=(torch.zeros(2, 3, 16, 16),), **options)
+    if not plan.taken:
+        assert [type(module) for module in network.modules()] == before
+        assert [module.training for module in network.modules()] == modes
+
+
+def test_every_reason_has_a_case():
+    assert set(CASES) == set(Reason)
+
+
+@pytest.mark.parametrize("control_flow", [False, True])
+def test_the_data_flow_decides_not_the_order_of_modules(control_flow):
+    plan = expansion_plan(Residual(control_flow))
+    assert {(item.name, item.norm) for item in plan.taken} == {("conv1", "bn1"), ("conv2", "bn2")}
+    assert [(item.name, item.reason) for item in plan.left] == [("alone", Reason.NO_NORM)]
+    branches = {item.name: item.branches for item in plan.taken}
+    assert branches["conv2"] == ("kxk_0", "kxk_1", "kxk_2", "kxk_3", "scale", "skip")
+    assert branches["conv1"] == ("kxk_0", "kxk_1", "kxk_2", "kxk_3", "scale")
+
+
+def test_planning_changes_nothing_and_draws_nothing():
+    network = Residual(control_flow=True).train()
+    network.bn1.eval()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    drawn = torch.get_rng_state()
+    expansion_plan(network)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert [network.training, network.bn1.training] == [True, False]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_where_takes_patterns_and_functions():
+    for where in (["conv1"], ["*1"], lambda _, conv: conv.kernel_size == (5, 3)):
+        assert [item.name for item in expansion_plan(Residual(), where=where).taken] == ["conv1"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"k": 0}, {"k": 99}, {"method": "orepa"}, {"scale": 1}, {"skip": "always"}, {"where": "layer1"}, {"where": []},
+     {"execution": "fast"}],
+)  # fmt: skip
+def test_bad_options_are_refused_in_one_line(options):
+    with pytest.raises(InputError, match=next(iter(options))) as error:
+        expand(Residual(), **options)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=next(iter(options))):
+        expansion_plan(Residual(), **options)
+
+
+def test_what_cannot_be_planned_is_refused():
+    with pytest.raises(InputError, match="expand it once"):
+        expand(expand(Residual()))
+    with pytest.raises(InputError, match="Module"):
+        expansion_plan("resnet18")
+    with pytest.raises(InputError, match="options"):
+        expansion_plan(Residual(), branches=3)
+
+    class Two(Residual):
+        def forward(self, x, y):
+            return super().forward(x) + y if y.sum() > 0 else x
+
+    with pytest.raises(InputError, match="give inputs"):
+        expand(Two())
+    assert len(expansion_plan(Two(), inputs=(torch.zeros(1, 3, 8, 8), torch.ones(1))).taken) == 2
