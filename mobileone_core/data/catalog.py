@@ -5,24 +5,35 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
-from mobileone_core.data.spec import DATA_SETS, TRAIN_IMAGES, DataSpec
+from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, TRAIN_IMAGES, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 
 IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
-def resolve_data(
-    name: str, root: Path | None, image_size: int | None = None, *, test_only: bool = False, classes: Sequence[str] = ()
+def resolve_data(  # noqa: PLR0913
+    name: str,
+    root: Path | None,
+    image_size: int | None = None,
+    *,
+    test_only: bool = False,
+    classes: Sequence[str] = (),
+    task: str = "",
+    items: str = "digits",
 ) -> DataSpec:
     """Return the DataSpec of a data set by name.
 
     root is the directory given as --data-root; digits needs none. image_size (pixels) replaces the data set's default
     resolution. Lists directories, reads no image. With test_only the spec is for open_test: the test set alone must
-    exist, and an image folder's fingerprint covers it alone; classes then are those of read_test. Raises InputError for
-    an unknown name, a missing root, a root without the data if it cannot be downloaded, or a class too small to carve.
+    exist, and an image folder's fingerprint covers it alone; classes then are those of read_test. task is the first of
+    the data set's if not given; scenes are composed of items. Raises InputError for an unknown name, a missing root, a
+    root without the data if it cannot be downloaded, or a class too small to carve.
     """
     require_choice("data", name, DATA_SETS)
     entry = DATA_SETS[name]
+    if name == "scenes":
+        size = entry.image_size if image_size is None else image_size
+        return _scenes_spec(size, root, items, masks=task == "segmentation")
     count, mark, is_carved, images = entry.classes, "", True, TRAIN_IMAGES.get(name, 0)
     class_images = [(images + number) // count for number in range(count if images else 0)]  # all but equal
     if name != "digits":
@@ -39,17 +50,27 @@ def resolve_data(
                     splits["train"].require_two_per_class()
             count, mark = len(next(iter(splits.values())).classes), fingerprint(splits)
     size = entry.image_size if image_size is None else image_size
-    return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark, tuple(class_images), is_carved)
+    return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark, tuple(class_images), is_carved, items)
+
+
+def _scenes_spec(image_size: int, root: Path | None, items: str, *, masks: bool) -> DataSpec:
+    require_choice("items", items, SCENE_ITEMS)
+    if items != "digits":
+        check_root(items, root)
+    count, images = DATA_SETS[items].classes, (TRAIN_IMAGES["scenes"],)
+    return DataSpec("scenes", image_size, count + masks, 1, class_images=images, is_carved=False, items=items)
 
 
 def class_names(spec: DataSpec, root: Path | None) -> tuple[str, ...]:
     """Return the classes' names in label order: folder names for an image folder, WordNet ids for ImageNet's images.
 
-    root is the data root. Raises InputError if folders are needed and missing.
+    Masks of a set with background begin with it. root is the data root. Raises InputError if folders are needed and
+    missing.
     """
-    entry = DATA_SETS[spec.name]
+    entry = DATA_SETS[spec.items if spec.name == "scenes" else spec.name]
     if entry.class_names:
-        return entry.class_names
+        has_background = spec.num_classes > len(entry.class_names)
+        return ("background",) * has_background + entry.class_names
     root = check_root(spec.name, root) / entry.directory
     names = class_folders(split_folder(root, "train")) or class_folders(find_test(root)[1])
     require(len(names) == spec.num_classes, "data_root", str(root), f"{spec.num_classes} folders of classes")

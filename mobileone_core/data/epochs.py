@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -91,7 +91,10 @@ class EpochPlan:
 
 
 class BatchLoader(ABC):
-    """Batches of images, float32 normalized (B, C, S, S), and labels, int64 (B,), on the device, ordered by plan."""
+    """Batches of images, float32 normalized (B, C, S, S), and targets on the device, ordered by plan.
+
+    Targets of classification are labels, int64 (B,); data/annotated/loaders.py has boxes and masks.
+    """
 
     plan: EpochPlan
 
@@ -106,7 +109,7 @@ class BatchLoader(ABC):
         return len(self.plan)
 
     @abstractmethod
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]: ...
 
 
 def generator_for(seed: int, *purpose: str | int) -> torch.Generator:

@@ -1,5 +1,6 @@
 """The train, validation and test batches of one cell."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -46,14 +47,11 @@ class LoaderOptions:
         require_choice("interpolation", self.interpolation, get_args(Interpolation))
 
 
-class Loaders:
+class SplitLoaders(ABC):
     """Train, validation and test batches; a context manager that ends their worker processes.
 
     Training batches are shuffled and augmented; the others have a fixed order. Each split is opened at first use.
     """
-
-    def __init__(self, spec: DataSpec, splits: Splits, seed: int, options: LoaderOptions) -> None:
-        self._spec, self._splits, self._seed, self._options = spec, splits, seed, options
 
     def close(self) -> None:
         """End all worker processes."""
@@ -70,17 +68,27 @@ class Loaders:
     @cached_property
     def train(self) -> BatchLoader:
         """Training batches; the last incomplete batch is dropped, unless it is the only one."""
-        return self._loader(self._splits.train, training=True)
+        return self._open("train")
 
     @cached_property
     def val(self) -> BatchLoader:
         """Validation batches, all images."""
-        return self._loader(self._splits.val, training=False)
+        return self._open("val")
 
     @cached_property
     def test(self) -> BatchLoader:
         """Test batches, all images."""
-        return self._loader(self._test_images, training=False)
+        return self._open("test")
+
+    @abstractmethod
+    def _open(self, split: str) -> BatchLoader: ...
+
+
+class Loaders(SplitLoaders):
+    """Batches of images with one label each."""
+
+    def __init__(self, spec: DataSpec, splits: Splits, seed: int, options: LoaderOptions) -> None:
+        self._spec, self._splits, self._seed, self._options = spec, splits, seed, options
 
     @cached_property
     def _test_images(self) -> Images:
@@ -92,8 +100,9 @@ class Loaders:
         counts = torch.bincount(torch.as_tensor(self._test_images.labels))
         return float(counts.max() / counts.sum())
 
-    def _loader(self, source: Images, *, training: bool) -> BatchLoader:
-        return _batches(source, self._spec, self._seed, self._options, training=training)
+    def _open(self, split: str) -> BatchLoader:
+        source = self._test_images if split == "test" else getattr(self._splits, split)
+        return _batches(source, self._spec, self._seed, self._options, training=split == "train")
 
 
 def open_loaders(spec: DataSpec, root: Path | None, seed: int, options: LoaderOptions) -> Loaders:
@@ -113,18 +122,21 @@ def open_test(spec: DataSpec, root: Path | None, options: LoaderOptions, classes
     return _batches(open_test_set(spec, root, classes), spec, 0, options, training=False)
 
 
-def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> BatchLoader:
+def epoch_plan(count: int, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> EpochPlan:
+    """The plan of a split of count images: shuffled and in phases for training."""
+    phases = options.phases if training else ()
+    return EpochPlan(count, seed, options.batch_size, spec.image_size, phases, training, options.share)
+
+
+def normalization(spec: DataSpec, options: LoaderOptions) -> Normalize:
+    """The normalization of the options, or the data set's, on the device."""
     entry = DATA_SETS[spec.name]
-    plan = EpochPlan(
-        len(source),
-        seed,
-        options.batch_size,
-        spec.image_size,
-        phases=options.phases if training else (),
-        shuffle=training,
-        share=options.share,
-    )
-    normalize = Normalize(*(options.normalization or (entry.mean, entry.std)), options.device)
+    return Normalize(*(options.normalization or (entry.mean, entry.std)), options.device)
+
+
+def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> BatchLoader:
+    plan = epoch_plan(len(source), spec, seed, options, training=training)
+    normalize = normalization(spec, options)
     augmentation = options.augmentation if training else "none"
     if isinstance(source, ImageTensor):
         return MemoryLoader(source.to(options.device), normalize, augmentation, plan)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mobileone_core.errors import require, require_integer
+from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import make_plain, option
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -25,6 +25,7 @@ class DataSet:
     torchvision.datasets that reads it, train and test its arguments for the splits. files may lie in the data root
     itself; unpacked gives the MD5 sums of their content by name. With transposed, rows and columns are swapped in the
     files. With upright, EXIF orientation turns images; torchvision and the published results of ImageNet ignore it.
+    tasks are those that the set has targets for; background says whether masks count a class 0 besides classes.
     """
 
     channels: int
@@ -43,6 +44,8 @@ class DataSet:
     class_names: tuple[str, ...] = ()
     transposed: bool = False
     upright: bool = False
+    tasks: tuple[str, ...] = ("classification",)
+    background: bool = False
 
 
 def _torchvision_set(
@@ -151,12 +154,19 @@ DATA_SETS: dict[str, DataSet] = {
     # Validation is 1 % of ImageNet's train split, as in big_vision's "minival".
     "imagenet": DataSet(3, 1000, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, val_fraction=0.01),
     "folder": DataSet(3, 0, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, upright=True),
+    # Composed of the items of another set, which gives the classes. Measured on 1,000 scenes of digits at 96 px.
+    "scenes": DataSet(
+        1, 10, 96, (0.236,), (0.141,), in_memory=True, tasks=("detection", "segmentation"), background=True
+    ),
 }
+
+SCENE_ITEMS = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")  # grey, on black
 
 # Training images by data set, before validation is carved from them; those of an image folder are counted.
 TRAIN_IMAGES = {
     **{"digits": 1346, "mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "emnist": 112_800, "svhn": 73_257},
     **{"stl10": 5000, "cifar10": 50_000, "cifar100": 50_000, "imagenette": 9469, "imagenet": 1_281_167},
+    "scenes": 2000,
 }
 
 
@@ -167,7 +177,8 @@ class DataSpec:
     image_size is in pixels. val_fraction is the share of every class of the training images that becomes validation.
     fingerprint identifies the content of an image folder; it is empty for named data sets. class_images counts the
     images of every class in train/, and is_carved says whether validation is taken from them: facts about the content,
-    known where the data set was looked up, and no part of a cell's key. Raises InputError.
+    known where the data set was looked up, and no part of a cell's key. items is the data set that scenes are composed
+    of. num_classes counts the background of masks, but not that of boxes. Raises InputError.
     """
 
     name: str = "digits"
@@ -178,11 +189,13 @@ class DataSpec:
     fingerprint: str = ""
     class_images: tuple[int, ...] = field(default=(), compare=False, repr=False)
     is_carved: bool = field(default=True, compare=False, repr=False)
+    items: str = option("digits", "Data set whose images scenes are composed of.")
 
     @property
     def title(self) -> str:
         """The data set in a title: its name; that of an image folder carries the first digits of its fingerprint."""
-        return f"{self.name} {self.fingerprint[:6]}".strip()
+        items = "" if self.items == "digits" else f"of {self.items} "
+        return f"{self.name} {items}{self.fingerprint[:6]}".strip()
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -190,12 +203,19 @@ class DataSpec:
             require_integer(name, getattr(self, name))
         fits = isinstance(self.val_fraction, float) and 0 < self.val_fraction < 1
         require(fits, "val_fraction", self.val_fraction, "a fraction between 0 and 1")
+        require(self.name == "scenes" or self.items == "digits", "items", self.items, "it is for scenes alone")
+        require_choice("items", self.items, SCENE_ITEMS)
 
     @property
     def train_images(self) -> int:
         """Training images that validation leaves; 0 if unknown, as in a record."""
         carved = sum(carved_images(count, self.val_fraction) for count in self.class_images)
         return sum(self.class_images) - carved * self.is_carved
+
+
+def data_sets(task: str) -> tuple[str, ...]:
+    """Names of the data sets that have targets for a task."""
+    return tuple(name for name, entry in DATA_SETS.items() if task in entry.tasks)
 
 
 def resized_side(image_size: int, crop: float) -> int:

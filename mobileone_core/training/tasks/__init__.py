@@ -6,7 +6,7 @@ A new task is one file next to classification.py and one entry in TASKS.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mobileone_core.data.spec import DATA_SETS
+from mobileone_core.data.spec import data_sets
 from mobileone_core.errors import require_choice
 
 
@@ -44,7 +44,7 @@ class TaskSpec:
 TASKS: dict[str, TaskSpec] = {
     "classification": TaskSpec(
         implementation="mobileone_core.training.tasks.classification:Classification",
-        data_sets=tuple(DATA_SETS),
+        data_sets=data_sets("classification"),
         metrics={"top1": "top-1", "top5": "top-5"},
         recipes={
             "digits": "digits",

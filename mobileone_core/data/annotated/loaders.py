@@ -1,0 +1,100 @@
+"""The train, validation and test batches of images with boxes or masks."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mobileone_core.data.annotated.scenes import SceneComposer, Scenes
+from mobileone_core.data.augment import Normalize
+from mobileone_core.data.epochs import BatchLoader, EpochPlan
+from mobileone_core.data.loaders import LoaderOptions, SplitLoaders, epoch_plan, normalization
+from mobileone_core.data.seeding import derive_seed
+from mobileone_core.data.sets import open_splits
+from mobileone_core.data.spec import DATA_SETS, TRAIN_IMAGES, DataSpec, data_sets
+from mobileone_core.errors import require, require_choice
+
+AnnotatedTask = Literal["detection", "segmentation"]
+Target = dict[str, Tensor]
+SCENES = {"train": TRAIN_IMAGES["scenes"], "val": 500, "test": 1000}  # per epoch; validation and test are fixed
+
+
+class AnnotatedLoaders(SplitLoaders):
+    """Batches of images with targets of a task.
+
+    Targets of detection are a list of B dicts: boxes, float32 (n, 4), xyxy in pixels of the batch's image, and labels,
+    int64 (n,), from 1. Those of segmentation are masks, int64 (B, S, S), in which 255 is ignored.
+    """
+
+    def __init__(
+        self, spec: DataSpec, task: AnnotatedTask, root: Path | None, seed: int, options: LoaderOptions
+    ) -> None:
+        self._spec, self._task, self._root, self._seed, self._options = spec, task, root, seed, options
+
+    def _open(self, split: str) -> BatchLoader:
+        return self._scenes(split)
+
+    @cached_property
+    def _items(self) -> Any:
+        items = DATA_SETS[self._spec.items]
+        size = 8 if self._spec.items == "digits" else items.image_size  # the scans as they are
+        return open_splits(DataSpec(self._spec.items, size, items.classes), self._root, self._seed)
+
+    def _scenes(self, split: str) -> BatchLoader:
+        is_test, training = split == "test", split == "train"
+        items = self._items.test() if is_test else getattr(self._items, split)
+        seed = derive_seed(0 if is_test else self._seed, "scenes", split)
+        composer = SceneComposer(items, self._spec.image_size, seed)
+        plan = epoch_plan(SCENES[split], self._spec, self._seed, self._options, training=training)
+        normalize = normalization(self._spec, self._options)
+        return SceneLoader(composer, self._task, normalize, plan, self._options.device)
+
+
+class SceneLoader(BatchLoader):
+    """Batches of scenes: others in every epoch of training, fixed ones, which are composed once, otherwise."""
+
+    def __init__(
+        self, composer: SceneComposer, task: AnnotatedTask, normalize: Normalize, plan: EpochPlan, device: torch.device
+    ) -> None:
+        self.composer, self.task, self.normalize, self.plan, self.device = composer, task, normalize, plan, device
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
+        batches = map(self._compose, self.plan.batches()) if self.plan.shuffle else self._fixed
+        for images, targets in batches:
+            yield self.normalize(images), targets
+
+    @cached_property
+    def _fixed(self) -> list[tuple[Tensor, Any]]:
+        return list(map(self._compose, self.plan.batches()))
+
+    def _compose(self, indices: Tensor) -> tuple[Tensor, Any]:
+        scenes = self.composer(indices.numpy() + self.plan.moment.epoch * self.plan.count * self.plan.shuffle)
+        return torch.from_numpy(scenes.images).to(self.device), scene_targets(scenes, self.task, self.device)
+
+
+def scene_targets(scenes: Scenes, task: AnnotatedTask, device: torch.device) -> list[Target] | Tensor:
+    """The targets of a task in scenes, on the device."""
+    if task == "segmentation":
+        return torch.from_numpy(scenes.masks.astype(np.int64)).to(device)
+    boxes, labels = torch.from_numpy(scenes.boxes).to(device), torch.from_numpy(scenes.labels).to(device)
+    return [{"boxes": box[label > 0], "labels": label[label > 0]} for box, label in zip(boxes, labels, strict=True)]
+
+
+def open_annotated(
+    spec: DataSpec, task: AnnotatedTask, root: Path | None, seed: int, options: LoaderOptions
+) -> AnnotatedLoaders:
+    """Open the batches of a detection or segmentation cell. All draws derive from seed; test does not depend on it.
+
+    root is the data root (scenes of digits need none). Splits are opened at first use, so that the test set alone can
+    be read. Raises InputError if the data are missing or broken, or the options do not fit.
+    """
+    require_choice("data", spec.name, data_sets(task))
+    require(not options.phases, "phases", "progressive learning", f"none for {task}")
+    if spec.name == "scenes":
+        allowed = "none for scenes, which are other ones in every epoch"
+        require(options.augmentation == "none", "augmentation", options.augmentation, allowed)
+    return AnnotatedLoaders(spec, task, root, seed, options)
