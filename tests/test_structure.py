@@ -15,13 +15,14 @@ PACKAGE = ROOT / "mobileone_core"
 ALLOWED = {
     "model": set(),
     "data": set(),
-    "latency": {"model"},
-    "training": {"model", "data"},
+    "onnx": {"model"},
+    "latency": {"model", "onnx"},
+    "training": {"model", "data", "onnx"},
     "benchmark": {"model", "data", "training", "latency"},
     "coreml": {"model", "latency", "benchmark"},
-    "study": {"model", "data", "training", "latency", "benchmark"},
+    "study": {"model", "data", "training", "latency", "benchmark", "onnx"},
     "reporting": {"model", "study", "training", "latency", "benchmark"},
-    "cli": {"model", "data", "training", "latency", "benchmark", "coreml", "study", "reporting"},
+    "cli": {"model", "data", "onnx", "training", "latency", "benchmark", "coreml", "study", "reporting"},
 }
 COMMON = {"errors", "files", "fields"}
 HOMES = {"optuna": "study/queue", "mlflow": "study/record", "coremltools": "coreml", "seaborn": "reporting/figures",

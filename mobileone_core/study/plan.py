@@ -46,8 +46,8 @@ class PlannedCell:
 
     @property
     def epochs(self) -> int:
-        """Epochs of training."""
-        return self.spec.recipe.epochs
+        """Epochs of training; 1 for a network that is quantized."""
+        return 1 if self.spec.is_quantized else self.spec.recipe.epochs
 
     @property
     def cost(self) -> int:
@@ -62,7 +62,9 @@ class PlannedCell:
 
     @property
     def teachers(self) -> tuple["PlannedCell", ...]:
-        """The teachers without a file of weights, as cells that are trained first."""
+        """The cells that are trained first: teachers without a file of weights, or the network that is quantized."""
+        if self.spec.is_quantized:
+            return (PlannedCell(self.spec.float32, self.study, self.variant, {"teacher": "float32"}, "teacher"),)
         return tuple(
             PlannedCell(teacher_cell(self.spec, item), self.study, item.network, {"teacher": item.network}, "teacher")
             for item in self.spec.recipe.teachers

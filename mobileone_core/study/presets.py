@@ -11,6 +11,7 @@ from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.study.declaration import TrainedStudy
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import (
@@ -38,6 +39,7 @@ from mobileone_core.training.recipe import (
 from mobileone_core.training.tasks import task_spec
 
 Phases = Literal["none", "paper"]
+PARTS = {"model": ModelSpec, "recipe": Recipe, "data": DataSpec, "quantization": Quantization}
 LAPTOP_SIZES = {"micro": 64, "tiny": 64, "small": 64}  # pixels of larger images, where the recipe is fitted
 LARGER = {"micro": "tiny", "tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
 
@@ -113,7 +115,7 @@ class TrainingOptions(StudyOptions):
                 ("detect", float, 0.5, "With --seeds auto, as many seeds as find this difference, at most 20; points."),
             ]
         return {
-            "levels": level_options(self.study, {"model": ModelSpec, "recipe": Recipe, "data": DataSpec}, seeds),
+            "levels": level_options(self.study, PARTS, seeds),
             **self.study_groups(),
             "network": spec_options("Fields of the network.", base.model, names_below("model", varied)),
             "training": spec_options("Fields of the recipe.", base.recipe, names_below("recipe", varied), named),

@@ -12,10 +12,11 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, make_plain, option
 from mobileone_core.model.spec import PRESETS, ModelSpec
+from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.recipe import Recipe, Teacher, paper_phases
 from mobileone_core.training.tasks import task_spec
 
-VARIED = ("model", "recipe")  # the parts all of whose fields a study can set
+VARIED = ("model", "recipe", "quantization")  # the parts all of whose fields a study can set
 DATA_FIELDS = ("data.image_size", "data.val_fraction")  # the fields of the data that a study can set
 MULTIPLES = ("model.width", "model.depth")  # names that multiply the widths and depths of the variant
 SCHEMA = 1  # raised when a default changes; a new field with a default needs no new schema
@@ -25,7 +26,8 @@ SCHEMA = 1  # raised when a default changes; a new field with a default needs no
 class CellSpec:
     """What a cell is: network, data, recipe, seed and task. How it runs (Execution) is no part of it.
 
-    Raises InputError if the task cannot train on the data or cannot follow the recipe.
+    With quantization nothing is trained: the cell is the network of the cell float32, quantized and tested. Raises
+    InputError if the task cannot train on the data, cannot follow the recipe, or cannot be quantized.
 
     Example:
         >>> CellSpec(seed=7).key
@@ -37,6 +39,7 @@ class CellSpec:
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = option(0, "Seed of initial weights, validation split, data order and augmentation.")
     task: str = option("classification", "What the network is trained for.")
+    quantization: Quantization = field(default_factory=Quantization)
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -47,6 +50,18 @@ class CellSpec:
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
         stages, frozen = len(self.model.depths), self.recipe.frozen_stages
         require(frozen <= stages, "frozen_stages", frozen, f"at most the network's stages, {stages}")
+        fits = not self.is_quantized or (self.task == "classification" and not self.recipe.teachers)
+        require(fits, "scheme", self.quantization.scheme, "none; only classifiers without teachers are quantized")
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the cell quantizes the network of another one instead of training."""
+        return self.quantization.scheme != "none"
+
+    @property
+    def float32(self) -> "CellSpec":
+        """The cell that trains the network of this one: itself, without quantization."""
+        return replace(self, quantization=Quantization())
 
     def changed(self, changes: Mapping[str, Any]) -> "CellSpec":
         """A copy with other fields, named like model.k; model.width and model.depth multiply the widths and depths.
@@ -68,7 +83,7 @@ class CellSpec:
 
     def _with_parts(self, changes: Mapping[str, Any]) -> "CellSpec":
         model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})
-        parts: dict[str, Any] = {"model": model, "recipe": self.recipe}
+        parts: dict[str, Any] = {"model": model, "recipe": self.recipe, "quantization": self.quantization}
         for part in VARIED:
             named = {name.partition(".")[2]: value for name, value in changes.items() if name.partition(".")[0] == part}
             named = {name: value for name, value in named.items() if f"{part}.{name}" not in MULTIPLES}

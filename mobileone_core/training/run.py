@@ -32,6 +32,7 @@ from mobileone_core.training.model_card import model_card
 from mobileone_core.training.module import CellModule, EpochBatches
 from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
 from mobileone_core.training.optimizer import warn_if_horizon_is_long
+from mobileone_core.training.quantized import quantize_cell
 from mobileone_core.training.recipe import Recipe, Teacher
 from mobileone_core.training.tasks.task import Task, build_task
 
@@ -88,6 +89,7 @@ def train_cell(  # noqa: PLR0913
     observer: Observer,
     teachers: Mapping[Teacher, Path] = MappingProxyType({}),
     init: Path | None = None,
+    trained: Path | None = None,
 ) -> CellResult:
     """Train a cell, resuming from directory/last.ckpt if it exists, and test its final weights once.
 
@@ -102,6 +104,7 @@ def train_cell(  # noqa: PLR0913
         observer: receives every epoch and may stop the cell.
         teachers: weight file of each of the recipe's teachers; for one trained first its weights.safetensors.
         init: the weight file that the recipe's init identifies.
+        trained: of a cell with quantization, the weight file of its cell float32.
 
     Returns:
         Final metrics (accuracies are fractions, times seconds) and the files of the weights.
@@ -112,6 +115,8 @@ def train_cell(  # noqa: PLR0913
         ChildProcessError: another process of the cell died.
         Exception: whatever the observer raises.
     """
+    if trained is not None:
+        return quantize_cell(spec, trained, execution, data_root, directory)
     device = resolve_device(execution, spec.recipe.precision)
     allowed = f"a multiple of processes, which is {execution.processes}"
     require(spec.recipe.batch_size % execution.processes == 0, "batch_size", spec.recipe.batch_size, allowed)

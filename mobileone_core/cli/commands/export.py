@@ -70,7 +70,7 @@ def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> li
 
 def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
     """Write the file, then its manifest: hash, network, operators and what was verified."""
-    from mobileone_core.latency.onnx import OnnxOptions, OnnxVerification, export_verified_onnx
+    from mobileone_core.onnx.export import OnnxOptions, OnnxVerification, export_verified_onnx
 
     results: list[OnnxVerification] = []
     chosen = OnnxOptions(source.preprocessing.image_size, options.batch_size, options.chosen_precision)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from mobileone_core.latency.onnx import export_onnx
 from mobileone_core.latency.runtimes import Opener, Session, SessionSource, UnmeasuredError
+from mobileone_core.onnx.export import export_onnx
+from mobileone_core.onnx.int8 import open_session
 
-PROVIDER = "CPUExecutionProvider"
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 NAMES = {hint: name for name, hint in HINTS.items()}
 
@@ -27,14 +27,7 @@ def _onnxruntime(source: SessionSource, path: Path) -> Session:
     """A session of ONNX Runtime, which folds batch normalization itself."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = source.runtime.threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # idle threads that keep spinning would slow down the next entry
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+    session = open_session(path, source.runtime.threads)
     feed = {session.get_inputs()[0].name: source.images.numpy()}
     tags = {
         "runtime_version": f"onnxruntime {onnxruntime.__version__}",

@@ -110,6 +110,7 @@ class Attempt:
             directory=self.job.workspace.checkpoints(self.job.queue, cell.key),
             observer=self,
             teachers={teacher: self._weights(cell, teacher) for teacher in cell.spec.recipe.teachers},
+            **({"trained": self._trained(cell, cell.spec.float32.key)} if cell.spec.is_quantized else {}),
             **({"init": self.job.setup.weights.get(cell.spec.recipe.init)} if cell.spec.recipe.init else {}),
         )
         value = result.metrics.get(self.metric)
@@ -154,10 +155,13 @@ class Attempt:
                 named = f"{teacher.network}={teacher.weights}"
                 raise InputError.of("teachers", named, "on this machine no file with these weights is named")
             return self.job.setup.weights[teacher.weights]
-        key = teacher_cell(cell.spec, teacher).key
+        return self._trained(cell, teacher_cell(cell.spec, teacher).key)
+
+    def _trained(self, cell: PlannedCell, key: str) -> Path:
+        """Path of the weights of another cell of the queue, which is complete."""
         run = next((trial.runs[0] for trial in self.queue.trials("COMPLETE") if trial.key == key), None)
         if run is None:
-            raise InputError(f"teachers: cell {key} is not complete")
+            raise InputError(f"cell {key}, which this one needs, is not complete")
         checkpoints = self.job.workspace.checkpoints(self.job.queue, cell.key)
         return self.record.file(run, WEIGHTS, checkpoints / "teachers" / key)
 

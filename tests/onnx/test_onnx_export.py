@@ -4,9 +4,9 @@ import onnx
 import onnxruntime
 import torch
 
-from mobileone_core.latency.onnx import export_onnx
 from mobileone_core.model.network import build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
+from mobileone_core.onnx.export import export_onnx
 
 
 def test_the_file_holds_the_network_and_nothing_is_said(tmp_path, capfd):

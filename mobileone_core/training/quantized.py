@@ -1,0 +1,97 @@
+"""A cell with quantization: the network of a trained cell, quantized by ONNX Runtime and tested."""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mobileone_core.data.epochs import BatchLoader
+from mobileone_core.data.loaders import LoaderOptions
+from mobileone_core.errors import InputError
+from mobileone_core.model.network import MobileOne
+from mobileone_core.onnx.equalize import equalize
+from mobileone_core.onnx.export import export_onnx
+from mobileone_core.onnx.int8 import LayerRange, OnnxNetwork, layer_ranges, quantize_onnx, reduces_range
+from mobileone_core.onnx.reference import SimulatedInt8
+from mobileone_core.onnx.scheme import Quantization
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.evaluate import evaluate, read_network
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.observer import CellResult
+from mobileone_core.training.tasks.task import build_task
+
+BATCH = 64
+INT8_FILE = "int8.onnx"  # artifact of a run
+
+
+def quantize_cell(
+    spec: CellSpec, trained: Path, execution: Execution, data_root: Path | None, directory: Path
+) -> CellResult:
+    """Quantize a trained cell's network and test the int8 file, on the CPU. Raises InputError.
+
+    Writes int8.onnx. Metrics: test/... of the file in ONNX Runtime; simulated/top1 and simulated/loss of the same file
+    executed with torch (onnx/reference.py); int8/bytes and float32/bytes, the sizes of the two files; int8/weight_bits;
+    range/NN_weight, _channel and _input of every layer as LayerRange has them.
+    """
+    started = time.perf_counter()
+    torch.set_num_threads(execution.threads)
+    directory.mkdir(parents=True, exist_ok=True)
+    task, cpu, file = build_task(spec), torch.device("cpu"), directory / INT8_FILE
+    options = LoaderOptions(BATCH, "none", workers=execution.threads)
+    network = read_network(spec.model, spec.data.num_classes, trained, "deployed")
+    with task.open_data(data_root, options) as loaders:
+        calibration = calibration_batches(loaders.train, spec.quantization.images)
+        ranges, float_bytes = quantize_network(network, spec.quantization, calibration, file)
+        tested = evaluate(OnnxNetwork(file, execution.threads), task, loaders.test, stage="test", device=cpu)
+        simulated = evaluate(SimulatedInt8(file), task, loaders.test, stage="simulated", device=cpu)
+        tested["test/majority"] = loaders.majority
+    metrics = {name: value for name, value in tested.items() if name.startswith("test/")}
+    metrics |= {name: simulated[name] for name in ("simulated/top1", "simulated/loss")}
+    metrics |= {"int8/bytes": float(file.stat().st_size), "float32/bytes": float(float_bytes)}
+    metrics["int8/weight_bits"] = 7.0 if reduces_range() else 8.0
+    for index, layer in enumerate(ranges):
+        named = {"weight": layer.weight, "channel": layer.channel, "input": layer.span}
+        metrics |= {f"range/{index:02}_{name}": value for name, value in named.items()}
+    return CellResult({**metrics, "time/train_seconds": time.perf_counter() - started}, file)
+
+
+def quantize_network(
+    network: MobileOne, scheme: Quantization, calibration: Iterable[Tensor], target: Path
+) -> tuple[list[LayerRange], int]:
+    """Write a deployed network as a verified int8 file; returns its layers' ranges and the float32 file's bytes.
+
+    calibration: batches of images (B, C, S, S); the first is the example for the export. Raises InputError if a weight
+    is not within half a step of the network's.
+    """
+    network = equalize(network) if scheme.equalize else network
+    batches = iter(calibration)
+    first = next(batches)
+    source = target.with_name(f"{target.name}.float32")
+    try:
+        export_onnx(network, first[:2] if len(first) > 1 else first.repeat(2, 1, 1, 1), source, any_batch=True)
+        quantize_onnx(source, target, scheme, itertools.chain([first], batches))
+        return layer_ranges(target, network), source.stat().st_size
+    finally:
+        source.unlink(missing_ok=True)
+
+
+def calibration_batches(loader: BatchLoader, images: int) -> Iterator[Tensor]:
+    """The first images of a training loader's first epoch, in its shuffled order, as batches (B, C, S, S).
+
+    Raises InputError if there are fewer, or if all pixels have one value.
+    """
+    taken, is_constant = 0, True
+    for pixels, _ in loader:
+        batch = pixels[: images - taken]
+        taken += len(batch)
+        is_constant = is_constant and bool((batch == batch[:1, :, :1, :1]).all())
+        yield batch
+        if taken == images:
+            break
+    if taken < images:
+        raise InputError.of("images", images, f"at most the {taken} training images that can be read in whole batches")
+    if is_constant:
+        raise InputError("images: all calibration images have one colour; give images of the task")
