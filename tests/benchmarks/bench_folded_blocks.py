@@ -21,15 +21,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
+from gpu_limits import Rates, least_work
 from torch import Tensor
 
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
-
-LAGS = {1: 13, 2: 45}  # products a depthwise output position needs for its moments, by stride
-SHARED = {1: 25, 2: 81}  # and for their gradient
 
 
 class Case(NamedTuple):
@@ -71,22 +69,6 @@ def cases(arguments: argparse.Namespace, k: int) -> Iterator[Case]:
     return iter(found.values())
 
 
-def limit(case: Case, k: int, bandwidth: float, rate: float) -> float:
-    """Seconds that any exact method needs at bandwidth, bytes a second, and rate, multiply-adds a second."""
-    geometry, x, y = Geometry.of(case.block.spec), case.x, case.to_y
-    weights = sum(p.numel() for p in case.block.parameters())
-    moved = 4 * (2 * x.numel() + 2 * y.numel() + 3 * weights + (x.numel() if x.requires_grad else 0))
-    positions, taps = geometry.positions(x.shape), geometry.taps
-    convolution = y.numel() * taps
-    done = (3 if x.requires_grad else 2) * convolution
-    if geometry.depthwise:
-        done += y.numel() * (LAGS[geometry.stride] + SHARED[geometry.stride])
-    else:
-        done += positions * taps * (taps + 1) // 2 + (positions * taps * taps if x.requires_grad else 0)
-    done += (4 if x.requires_grad else 3) * k * geometry.out_channels * taps * taps // 2
-    return max(moved / bandwidth, done / rate)
-
-
 def best(call: Callable[[], object], rounds: int = 15) -> float:
     times = []
     for _ in range(rounds):
@@ -120,7 +102,7 @@ def measure(arguments: argparse.Namespace) -> None:
                         values.append(clock() - start)
             ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
             branches, folded = (1000 * statistics.median(values) for values in times.values())
-            bound = 1000 * limit(case, k, bandwidth, rate)
+            bound = 1000 * least_work(case.block.spec, case.x.shape, 4).seconds(Rates(bandwidth, rate, rate))
             figures = f"{branches:>12.2f} {folded:>10.2f} {ratio:>18.2f} {bound:>9.2f} {folded / bound:>8.1f}"
             print(f"{case.name:<32} {k:>2} {figures}")
 
