@@ -11,6 +11,7 @@ from torch import Tensor
 from mobileone_core.data.epochs import BatchLoader
 from mobileone_core.data.loaders import LoaderOptions
 from mobileone_core.errors import InputError
+from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.network import MobileOne
 from mobileone_core.onnx.equalize import equalize
 from mobileone_core.onnx.export import export_onnx
@@ -41,7 +42,7 @@ def quantize_cell(
     directory.mkdir(parents=True, exist_ok=True)
     task, cpu, file = build_task(spec), torch.device("cpu"), directory / INT8_FILE
     options = LoaderOptions(BATCH, "none", workers=execution.threads)
-    network = read_network(spec.model, spec.data.num_classes, trained, "deployed")
+    network = read_network(spec.model, read_weights(trained), "deployed")
     with task.open_data(data_root, options) as loaders:
         calibration = calibration_batches(loaders.train, spec.quantization.images)
         ranges, float_bytes = quantize_network(network, spec.quantization, calibration, file)

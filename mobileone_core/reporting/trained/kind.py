@@ -13,6 +13,7 @@ from mobileone_core.reporting.published import CAVEATS, quoted_notes
 from mobileone_core.reporting.trained import tables
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
 from mobileone_core.reporting.trained.comparison import comparison_section
+from mobileone_core.reporting.trained.quantized import int8_section
 from mobileone_core.reporting.trained.repeat import repeat_section
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
 from mobileone_core.reporting.trained.verdict import verdict
@@ -48,6 +49,7 @@ def trained_document(result: TrainedResult) -> Document:
         ],
         sections=(
             _effects(result),
+            int8_section(result),
             _curves(result),
             comparison_section(result),
             Section("What was trained", (*trained, Paragraph(forms_text(result)))),
@@ -75,11 +77,13 @@ class TrainedKind:
         return data if plan.follows_data else f"{study.variant}-{data}-{plan.id}"
 
     def figures(self, result: TrainedResult) -> Mapping[str, Drawing]:
-        """Draw the metric by level or over cost, and training curves where they are recorded."""
+        """Draw the metric by level or over cost, and curves and ranges of int8 networks where they are recorded."""
         from mobileone_core.reporting.figures.curves import draw_curves
         from mobileone_core.reporting.figures.levels import draw
+        from mobileone_core.reporting.figures.ranges import draw_ranges
 
-        return {"figure": draw(result), **({"curves": draw_curves(result)} if result.curves else {})}
+        figures = {"figure": draw(result), **({"curves": draw_curves(result)} if result.curves else {})}
+        return figures | ({"ranges": draw_ranges(result)} if int8_section(result).blocks else {})
 
 
 def _notes(result: TrainedResult) -> list[str]:

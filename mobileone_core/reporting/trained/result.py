@@ -113,6 +113,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better)
     compared = (judged(row, [*finished[row.level], *finished[baseline]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))
+    is_quantized = any(cell.spec.is_quantized for cell in plan.cells)  # those of one network are no replicates
     # the paper's numbers are ImageNet's: they say nothing on the user's data
     published = published_values(plan.study.published) if plan.base.data.name in ("imagenet", "digits") else ()
     return TrainedResult(
@@ -123,7 +124,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         teachers,
         (*record.problems, *(text for key, text in (*errors, *form_errors) if key not in reported)),
         replace(analysis, comparisons=tuple(compared)),
-        tuple(judged(row, trained) for row in effects(plan.study, sample)),
+        () if is_quantized else tuple(judged(row, trained) for row in effects(plan.study, sample)),
         tuple(value for value in published if value.level in sample),
         tuple(point for point in record.curves if point.key in rows and point.metric in plan.study.curves),
         forms,

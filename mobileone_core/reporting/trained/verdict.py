@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mobileone_core.reporting.document import joined
 from mobileone_core.reporting.trained.comparison import cost_sentences
+from mobileone_core.reporting.trained.quantized import int8_sentences
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.untrained import untrained_sentences
 from mobileone_core.study.effects import Effect
@@ -24,7 +25,7 @@ def verdict(result: TrainedResult) -> str:
     """Return effects where the study has several factors, else each level against the baseline; then costs and gaps."""
     cells = {result.level_name(label): cells for label, cells in result.levels.items()}
     sentences = untrained_sentences(cells, result.rows)
-    sentences += _effects(result) if result.effects else _by_level(result)
+    sentences += int8_sentences(result) or (_effects(result) if result.effects else _by_level(result))
     if result.effects:
         counts = ", ".join(f"{n} {name}" for name, n in Counter(row.verdict for row in result.compared).items())
         sentences.append(f"{len(result.compared)} combinations against {result.analysis.baseline}: {counts}.")
