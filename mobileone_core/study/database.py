@@ -134,6 +134,21 @@ def planning(runs: Path, url: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def at_work(runs: Path, queue: str, *, alone: bool = False) -> Iterator[None]:
+    """Hold a queue's lock in the runs directory, shared by the commands that work on it.
+
+    With alone, raise InputError if any other process holds it.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    with (runs / f".{queue}.queue.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
+        except BlockingIOError:
+            raise InputError.of("setting", queue, "one that no command works on; stop it first") from None
+        yield
+
+
+@contextlib.contextmanager
 def advisory_lock(url: str) -> Iterator[None]:
     """On PostgreSQL, make planners of other machines wait; no lock on any other database."""
     if not url.startswith("postgresql"):

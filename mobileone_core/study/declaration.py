@@ -2,10 +2,10 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.fields import check_options, option
@@ -35,6 +35,8 @@ class Declaration(metaclass=Declared):
         reference: the paper's table or figure, such as "table 6"; empty if the paper does not ask the question.
         published: the table of printed numbers that the report shows next to the measured ones.
     """
+
+    declared_in: ClassVar[str] = ""  # of an instance: the file that made it; empty for a notebook's cell
 
     name: str
     question: str
@@ -106,9 +108,8 @@ class TrainedStudy(Declaration):
         check_options(self)
         require_choice("variant", self.variant, PRESETS)
         require_choice("data", self.data, task_spec(CellSpec.task).data_sets)
-        recipe_preset("fitted-0" if self.recipe == FITTED else self.recipe)
-        for name in self.base:
-            require_choice("base", name, TRAINED_FIELDS)
+        recipe = recipe_preset("fitted-0" if self.recipe == FITTED else self.recipe)
+        self._check_base(recipe)
         cell = CellSpec(ModelSpec.preset(self.variant), recipe=Recipe(epochs=10**6))
         for factor in self.factors:
             for name in factor.set_fields:
@@ -116,6 +117,19 @@ class TrainedStudy(Declaration):
             for level in factor.levels:  # several integers, multiples and settings may need the plan's network
                 if factor.field and factor.field not in MULTIPLES and not isinstance(level, tuple):
                     factor.applied(cell, level)
+
+    def _check_base(self, recipe: Recipe) -> None:
+        """Raise InputError for a field or value of base that no cell of the presets takes."""
+        require(isinstance(self.base, Mapping), "base", self.base, "fields and their values: {...}")
+        for name in self.base:
+            require_choice("base", name, TRAINED_FIELDS)
+        changes = dict(self.base)
+        require_choice("base, phases", changes.pop("recipe.phases", "none"), ("none", "paper"))
+        in_tuple("base, teachers", changes.pop("recipe.teachers", ()), str)
+        try:
+            CellSpec(ModelSpec.preset(self.variant), recipe=recipe).changed(changes)
+        except InputError as error:
+            raise InputError(f"base, {error}") from error
 
     def applied(self, cell: AnyCell, setting: Mapping[str, Level]) -> AnyCell:
         """The cell with every factor at its level; at another image size with the variant's strides for that size."""
@@ -160,10 +174,14 @@ class Study(TrainedStudy):
         losses = [f"{stage}/loss" for stage in ("test", "val", "train")]
         require_choice("metric", self.metric, [*fractions, *losses, "time/train_seconds"])
         object.__setattr__(self, "curves", in_tuple("curves", self.curves, str))
+        by_epoch = [name for name in (*losses, *fractions) if not name.startswith("test/")]
+        for name in self.curves:
+            require_choice("curves", name, [*by_epoch, "train/learning_rate", "train/weight_decay"])
 
 
-def require_baselines(factors: Iterable[Factor]) -> None:
-    """Raise InputError if a factor's baseline is not among its levels."""
+def require_baselines(factors: Collection[Factor]) -> None:
+    """Raise InputError without a factor, and if a factor's baseline is not among its levels."""
+    require(bool(factors), "factors", (), "one factor or more")
     for factor in factors:
         if factor.baseline not in factor.levels:
             allowed = f"the baseline level {factor.baseline!r} must be among the levels"

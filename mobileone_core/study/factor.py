@@ -78,7 +78,10 @@ class Factor(metaclass=Declared):
         require(bool(self.field) != bool(self.settings), f"{self.name}, field", self.field, "either field or settings")
         for changes in (self.settings, *self.settings.values()):
             require(isinstance(changes, Mapping), f"{self.name}, settings", changes, "the fields of each label: {...}")
+            require(all(isinstance(name, str) for name in changes), f"{self.name}, settings", changes, "names as text")
         levels = in_tuple(f"{self.name}, levels", plain(self.levels), str, int, float, tuple)
+        for numbers in (level for level in levels if isinstance(level, tuple)):
+            in_tuple(f"{self.name}, levels", numbers, int)
         object.__setattr__(self, "levels", levels)
         if not self.levels:
             object.__setattr__(self, "levels", tuple(self.settings))

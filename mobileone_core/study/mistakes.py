@@ -3,25 +3,38 @@
 import dataclasses
 import sys
 import traceback
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mobileone_core.errors import InputError, require_choice
 
+BETWEEN = (dataclasses.__file__, __file__)  # replace() makes an instance on behalf of its caller
+
 
 class Declared(type):
-    """Metaclass of frozen dataclasses that study files make: unknown and missing arguments raise InputError."""
+    """Metaclass of frozen dataclasses that study files make: unknown and missing arguments raise InputError.
+
+    An instance gets the path of the file that made it as its attribute declared_in, which is no field.
+    """
 
     def __call__(cls, *args: Any, **named: Any) -> Any:
         """Make an instance. Raises InputError."""
         fields = [item for item in dataclasses.fields(cls) if item.init]  # type: ignore[arg-type]
+        if len(args) > len(fields):
+            raise InputError(f"{cls.__name__}: {len(args)} arguments, where {len(fields)} are possible")
         for name in named:
             require_choice(f"{cls.__name__}, argument", name, [item.name for item in fields])
         for item in fields[len(args) :]:
             has_default = {item.default, item.default_factory} != {dataclasses.MISSING}
             if not has_default and item.name not in named:
                 raise InputError(f"{cls.__name__}: the argument {item.name} is missing")
-        return super().__call__(*args, **named)
+        made, frame = super().__call__(*args, **named), sys._getframe(1)
+        while frame.f_code.co_filename in BETWEEN and frame.f_back:
+            frame = frame.f_back
+        file = Path(frame.f_code.co_filename)
+        object.__setattr__(made, "declared_in", str(file.resolve()) if file.is_file() else "")
+        return made
 
 
 def end_with_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -30,8 +43,9 @@ def end_with_one_line(kind: type[BaseException], error: BaseException, trace: Tr
     if not (isinstance(error, InputError) and any(frame.filename == __file__ for frame in frames)):
         _other_errors(kind, error, trace)
         return
-    made = [frame.filename for frame in frames].index(__file__) - 1
-    print(f"error: {frames[made].filename}, line {frames[made].lineno}: {error}", file=sys.stderr)
+    end = [frame.filename for frame in frames].index(__file__)
+    made = [frame for frame in frames[:end] if frame.filename not in BETWEEN][-1]
+    print(f"error: {made.filename}, line {made.lineno}: {error}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -99,7 +99,7 @@ class Setup:
     data_root: Path | None = None  # directory of the data set
     weights: Mapping[str, Path] = field(default_factory=dict)  # files of teachers and initial weights, by digest
     engine: Engine = field(default_factory=Engine)
-    source: str = ""  # path of the file that declares the study
+    declared: Mapping[str, str] = field(default_factory=dict)  # tags of the experiment: who declares the study
 
     def __post_init__(self) -> None:
         require(self.workers >= 1, "workers", self.workers, "an integer of 1 or more")

@@ -1,7 +1,7 @@
 """Nothing of a study is overwritten by another one of the same name, and nothing of the user's by a report."""
 
 import runpy
-import sys
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,14 +50,43 @@ def test_of_two_files_with_a_name_the_first_owns_it(capsys, tmp_path, monkeypatc
     for file in (mine, other):
         file.write_text('STUDY = Study(name="my_study")')
     study = replace(COPY, name="my_study")
-    monkeypatch.setattr(ownership, "declaring_file", lambda *_: str(mine))
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(other), raising=False)
+    monkeypatch.setattr(ownership, "declaring_file", lambda *_: (str(mine), "digest of what mine.py declares"))
+    object.__setattr__(study, "declared_in", "")  # a notebook's cell
+    line = refusal(capsys, study, "--plan", "--runs", str(tmp_path / "runs"))
+    assert line.startswith(f"error: name: 'my_study' belongs to {mine}; ")
+    object.__setattr__(study, "declared_in", str(other))
     line = refusal(capsys, study, "--plan", "--runs", str(tmp_path / "runs"))
     assert line.startswith(f"error: name: 'my_study' belongs to {mine}; ")
     mine.write_text("renamed")  # another study by now
     ownership.require_name(replace(study, seeds=3), "")
     mine.unlink()
     ownership.require_name(study, "")
+
+
+def test_the_same_declaration_may_stand_in_two_files(tmp_path, monkeypatch):
+    clone = tmp_path / "studies" / "branch_count.py"
+    clone.parent.mkdir()
+    shutil.copy(SHIPPED.declared_in, clone)
+    other = runpy.run_path(str(clone))["STUDY"]
+    assert (other.declared_in, other) == (str(clone), SHIPPED)
+    tags = ownership.declared_tags(SHIPPED)
+    monkeypatch.setattr(ownership, "declaring_file", lambda *_: (tags["declared_in"], tags["declaration"]))
+    ownership.require_name(other, "")
+
+
+@pytest.mark.parametrize("more", ["", 'SECOND = Study("second", "?", FACTORS)'])
+def test_a_file_may_call_its_study_as_it_likes_and_hold_several(more, tmp_path, monkeypatch):
+    text = """from mobileone_core.study import Factor, Study
+FACTORS = (Factor("k", "model.k", levels=(1, 4), baseline=1),)
+MINE = Study("mine", "?", FACTORS)
+"""
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "mine.py").write_text(text + more)
+    monkeypatch.setattr(ownership, "workspace_directory", lambda: tmp_path)
+    declared = runpy.run_path(str(tmp_path / "studies" / "mine.py"))
+    ownership.require_shipped(declared["MINE"])
+    with pytest.raises(InputError, match=r"belongs to studies/mine\.py"):
+        ownership.require_shipped(replace(declared["MINE"], seeds=3))
 
 
 def test_only_the_plan_that_reports_shows_goes_there_unasked():

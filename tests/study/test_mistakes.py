@@ -44,6 +44,16 @@ def declared(*factors, **changes):
         (lambda: factor("two words"), "name of a factor: 'two words' is not allowed"),
         (lambda: factor(baselin=1), "Factor, argument: 'baselin' .*did you mean 'baseline'"),
         (lambda: Factor("ema", settings={"on": {}, "off": 0}), "ema, settings: 0 is not allowed"),
+        (lambda: Factor("ema", settings={1: {"recipe.ema_decay": 0.0}}), "ema, settings: .* names as text"),
+        (lambda: Factor("ema", settings={"on": {1: 0.0}}), "ema, settings: .* names as text"),
+        (lambda: factor(levels=((1, [2]),)), r"k, levels: \[2\] is not allowed; a tuple of int"),
+        (lambda: Factor("k", "model.k", (1, 4), 1, {}, 7), "Factor: 6 arguments, where 5 are possible"),
+        (lambda: Study("study", "?", ()), "factors: .* one factor or more"),
+        (lambda: declared(curves=("train/los",)), "curves: 'train/los' .*did you mean 'train/loss'"),
+        (lambda: declared(base=None), "base: None is not allowed; fields and their values"),
+        (lambda: declared(base={"recipe.epochs": "ten"}), "base, epochs: 'ten' is not allowed; an integer"),
+        (lambda: declared(base={"recipe.phases": ((0.5, 16, 0.0),)}), "base, phases: .* one of none, paper"),
+        (lambda: declared(base={"recipe.teachers": "larger"}), "base, teachers: 'larger' .* a tuple"),
         (lambda: MeasuredStudy("study", "?", (factor(),)), "k, field: 'model.k' is not allowed"),
     ],
 )
@@ -80,6 +90,17 @@ def test_a_file_ends_in_one_line(tmp_path):
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
     expected = f"error: {file}, line 3: k, field: 'model.kk' is not allowed; did you mean 'model.k'?\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+def test_a_changed_copy_names_the_users_file(tmp_path):
+    file = tmp_path / "study.py"
+    lines = ("from dataclasses import replace", "from mobileone_core.study import Factor, Study", "")
+    lines += ("STUDY = Study('a', '?', (Factor('k', 'model.k', (1, 4), 1),))", "replace(STUDY, seds=3)", "")
+    file.write_text("\n".join(lines), encoding="utf-8")
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"error: {file}, line 5: Study, argument: 'seds' is not allowed; one of name, ")
+    assert done.stderr.endswith("did you mean 'seeds'?\n")
 
 
 def test_other_errors_keep_their_traceback(tmp_path):

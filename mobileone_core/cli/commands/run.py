@@ -1,7 +1,6 @@
 """The command of one study (parse, plan, run what is missing, report), and `mobileone status` and `ui`."""
 
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from rich.progress import track
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, command_line, guarded
 from mobileone_core.cli.options.study import Command, RunOptions, TrainingRunOptions, gpu_names, parse, reports_of
 from mobileone_core.cli.options.workspace import DataCheck, Forget, Status, Ui, reports_directory
-from mobileone_core.cli.ownership import require_name, script_of
+from mobileone_core.cli.ownership import declared_tags, require_name
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
 from mobileone_core.data.download import prepare_data
@@ -21,6 +20,7 @@ from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.files import require_writable
 from mobileone_core.model.folded.gpu_timings import timings
 from mobileone_core.reporting.published import SHIPPED
+from mobileone_core.study.database import at_work
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.grid import GridPlan
@@ -102,7 +102,7 @@ def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
 
     study: the declaration before options changed it.
     """
-    require_choice("published", command.request.plan.study.published, ("", *SHIPPED))
+    require_choice(f"{study.declared_in}, published".strip(", "), study.published, ("", *SHIPPED))
     request, running, workspace = command.request, command.running, command.running.workspace
     require_name(study, workspace.tracking)
     plan, processes = resumed(request.plan, workspace), command.execution.processes
@@ -130,8 +130,8 @@ def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
         prepare_data(name, request.data_root)
         if not (name == "folder" or DATA_SETS[name].in_memory):
             print("\n".join(short_lines(read_splits(name, request.data_root))))
-    engine, source = Engine(preload=plan.preload), script_of(study)
-    setup = Setup(workspace, command.workers, command.execution, request.data_root, request.weights, engine, source)
+    engine, tags = Engine(preload=plan.preload), declared_tags(study)
+    setup = Setup(workspace, command.workers, command.execution, request.data_root, request.weights, engine, tags)
     if running.join:
         return _report(plan, running, join(plan, setup, _display(plan)))
     plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
@@ -224,9 +224,12 @@ def forget(options: Forget) -> int:
     states = study_states(workspace, name)
     alive = [item.label for item in states if item.state == "running" and not (item.owner and item.owner.is_gone)]
     require(not alive, "setting", name, f"one that does not run; stop {', '.join(alive)} first")
-    counts = Counter(item.state for item in states)
-    kept = f"{counts['complete']} complete cells and all finished runs stay"
-    print(f"{name}: removes {len(states) - counts['complete']} cells that wait or failed; {kept}")
+    with at_work(workspace.runs, name, alone=True):  # refused before the questions, too
+        pass
+    removed = [item for item in states if item.state != "complete"]
+    epochs = f", with {total} epochs that are done" if (total := sum(item.epoch for item in removed)) else ""
+    stay = f"{len(states) - len(removed)} complete cells and all finished runs stay"
+    print(f"{name}: removes {len(removed)} cells that wait or failed{epochs}; {stay}")
     if not options.yes:
         try:
             is_meant = input("Remove them? [y/N] ").strip().lower() in ("y", "yes")

@@ -165,19 +165,22 @@ class Queue:
     def forget(self) -> None:
         """Remove the trials that wait or have failed, and the queue if nothing complete is left of it.
 
-        Raises InputError if one is running.
+        Raises InputError if one is running; what a worker claims meanwhile is its own and stays.
         """
-        trials = self.trials()
-        running = [str(trial.number) for trial in trials if trial.state == "RUNNING"]
-        require(not running, "setting", self.name, f"one that does not run: trial {', '.join(running)} does")
-        if not any(trial.state == "COMPLETE" for trial in trials):
+        self._require_idle()
+        self.study.candidates = lambda: [trial.number for trial in self.trials("WAITING")]
+        while (trial_id := self.study._pop_waiting_trial_id()) is not None:  # as a worker does: one of the two gets it
+            self._storage.set_trial_state_values(trial_id, state=TrialState.PRUNED)
+        self._require_idle()
+        if not self.trials("COMPLETE"):
             optuna.delete_study(study_name=self.name, storage=self._storage)
             return
-        for trial in (item for item in trials if item.state == "WAITING"):
-            trial_id = self._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, trial.number)
-            self._storage.set_trial_state_values(trial_id, state=TrialState.PRUNED)
-        failed = [trial.number for trial in trials if trial.state == "FAIL"]
+        failed = [trial.number for trial in self.trials("FAIL")]
         self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), *failed])
+
+    def _require_idle(self) -> None:
+        running = [str(trial.number) for trial in self.trials("RUNNING")]
+        require(not running, "setting", self.name, f"one that does not run: trial {', '.join(running)} does")
 
     def claim(self, attempt: Callable[[Claim], float], cells: Collection[str] | None = None) -> TrialView | None:
         """Claim one cell, of all or of the given keys, and run attempt on it, which returns the trial's value.

@@ -14,7 +14,7 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.study.database import database_exists, require_database, sqlite_path
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.record.tables import DECLARED_IN, PLAN, RecordTables, RunStatus
+from mobileone_core.study.record.tables import DECLARATION, DECLARED_IN, PLAN, RecordTables, RunStatus
 from mobileone_core.study.workspace import Workspace, is_server, redacted
 
 if TYPE_CHECKING:
@@ -60,12 +60,13 @@ def recorded_plans(tracking: str, study: str) -> list[Plan]:
     return [read_plan(text) for name, text in sorted(tags.items()) if name.startswith(PLAN)]
 
 
-def declaring_file(tracking: str, study: str) -> str:
-    """Path of the file that last planned a study; empty if none is recorded."""
+def declaring_file(tracking: str, study: str) -> tuple[str, str]:
+    """Path of the file that last planned a study, and its declaration's digest; empty if none is recorded."""
     if not record_exists(tracking):
-        return ""
+        return "", ""
     with open_record(tracking) as record:
-        return record.experiment_tags(study).get(DECLARED_IN, "")
+        tags = record.experiment_tags(study)
+    return tags.get(DECLARED_IN, ""), tags.get(DECLARATION, "")
 
 
 def excluded_runs(tracking: str, study: str) -> set[str]:

@@ -28,7 +28,7 @@ from mobileone_core.study.database import (
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.record.client import PatientClient, short_timeout
-from mobileone_core.study.record.tables import DECLARED_IN, EXCLUDED, PLAN, RecordedRun, RunStatus
+from mobileone_core.study.record.tables import EXCLUDED, PLAN, RecordedRun, RunStatus
 from mobileone_core.study.workspace import Workspace, is_server, one_line, redacted
 from mobileone_core.training.cell import SCHEMA
 from mobileone_core.training.model_card import CARD
@@ -106,10 +106,10 @@ class Record:
             check_schema(experiment.tags.get("schema"), f"record {redacted(self.tracking)}, study {study}")
         return experiment
 
-    def save_plan(self, plan: Plan, artifacts: Path, source: str = "") -> None:
-        """Save a plan, and the file that declares its study, as tags of the study's experiment, created if missing."""
+    def save_plan(self, plan: Plan, artifacts: Path, declared: Mapping[str, str] | None = None) -> None:
+        """Save a plan, and who declares its study, as tags of the study's experiment, created if missing."""
         experiment = self.create_experiment(plan.study.name, artifacts)
-        for tag, text in ((PLAN + plan.id, plan.to_json()), (DECLARED_IN, source)):
+        for tag, text in {PLAN + plan.id: plan.to_json(), **(declared or {})}.items():
             if text and experiment.tags.get(tag) != text:
                 self.client.set_experiment_tag(experiment.experiment_id, tag, text)
 

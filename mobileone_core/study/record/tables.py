@@ -14,6 +14,7 @@ from mobileone_core.study.database import check_revision, check_schema, database
 PLAN = "plan."  # start of an experiment tag that holds a plan
 EXCLUDED = "excluded"  # tag of a run that reports leave out
 DECLARED_IN = "declared_in"  # experiment tag: the file that declares the study
+DECLARATION = "declaration"  # experiment tag: digest of what that file declares
 COUNT = "comparison.runs"  # tag: how many runs the comparison has
 CHUNK = 500  # runs per query
 VALUE = "CASE WHEN is_nan THEN NULL ELSE value END"

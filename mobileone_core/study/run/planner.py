@@ -2,11 +2,11 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from mobileone_core.study.database import database_error, database_exists, planning, sqlite_path
+from mobileone_core.study.database import at_work, database_error, database_exists, planning, sqlite_path
 from mobileone_core.study.plan import Plan, Queued
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import QUEUE_ERRORS, create_queue
@@ -19,16 +19,18 @@ from mobileone_core.study.workspace import Job, QueueTiming, Workspace
 QUEUED = ("waiting", "running", "complete")
 
 
-def plan_cells(plan: Plan, workspace: Workspace, timing: QueueTiming, source: str = "") -> list[str]:
+def plan_cells(
+    plan: Plan, workspace: Workspace, timing: QueueTiming, declared: Mapping[str, str] | None = None
+) -> list[str]:
     """Queue every cell of a plan that is not waiting, running or complete. Returns one line per repair on the way.
 
-    source: path of the file that declares the study.
+    declared: tags of the experiment that say who declares the study.
     """
     with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
         create_queue(workspace.queue)
         create_record(workspace)
         record = Record(workspace.tracking)
-        record.save_plan(plan, workspace.artifacts, source)
+        record.save_plan(plan, workspace.artifacts, declared)
         queue = Queue(workspace.queue, plan.queue, timing, partial(kill_runs, record), create=True)
         repairs = repair_queue(queue, record, workspace)
         states = cell_states(workspace, plan)
@@ -64,17 +66,19 @@ def repair(workspace: Workspace) -> list[str]:
 def forget(workspace: Workspace, name: str) -> None:
     """Remove a queue's waiting and failed cells, its checkpoints, and recorded plans of which no cell is complete.
 
-    Finished runs stay in the record. Raises InputError if a cell is running.
+    Finished runs stay in the record. Raises InputError if a command works on the queue or a cell is running.
     """
-    with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
+    databases = database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue)
+    with databases[0], databases[1], at_work(workspace.runs, name, alone=True):
         record = Record(workspace.tracking)
         queue = Queue(workspace.queue, name, QueueTiming(), partial(kill_runs, record))
         queue.sweep()
-        study, complete = queue.study_name, {trial.key for trial in queue.trials("COMPLETE")}
+        complete, plans = queue.trials("COMPLETE"), recorded_plans(workspace.tracking, queue.study_name)
+        keys = {trial.key for trial in complete}
+        gone = [plan for plan in plans if plan.queue == name and keys.isdisjoint(cell.key for cell in plan.queued)]
         queue.forget()
-        for plan in recorded_plans(workspace.tracking, study):
-            if plan.queue == name and complete.isdisjoint(cell.key for cell in plan.queued):
-                record.forget_plan(plan)
+        for plan in gone:
+            record.forget_plan(plan)
     shutil.rmtree(workspace.checkpoints(name, ""), ignore_errors=True)
 
 

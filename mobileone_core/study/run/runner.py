@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mobileone_core.errors import InputError
+from mobileone_core.study.database import at_work
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import record_exists, recorded_plans
 from mobileone_core.study.record.reading import read_record
@@ -149,7 +150,10 @@ class StudyRun:
             pool = WorkerPool(self.job)
             stack.callback(pool.stop)
             try:
-                self._prepare(pool)
+                self._check(pool)
+                stack.enter_context(at_work(self.job.workspace.runs, self.job.queue))
+                if self.job.cells is not None:
+                    self._plan()
                 self._work(pool)
             except KeyboardInterrupt:
                 is_interrupted = True
@@ -172,20 +176,22 @@ class StudyRun:
             return study_states(self.job.workspace, self.job.queue)
         return cell_states(self.job.workspace, self.plan)
 
-    def _prepare(self, pool: WorkerPool) -> None:
-        """Check a sample cell per precision, teachers and init on this machine, then queue what is missing."""
-        from mobileone_core.study.run.planner import plan_cells  # while the workers' imports run in the background
-
-        setup = self.job.setup
-        if setup.engine.train == TRAIN:
+    def _check(self, pool: WorkerPool) -> None:
+        """Check a sample cell per precision, teachers and init on this machine."""
+        if self.job.setup.engine.train == TRAIN:
             specs = [cell.spec for cell in (*self.plan.teachers, *self.plan.cells)]
             samples = {}
             for spec in reversed(specs):
                 recipe = spec.recipe
                 samples[recipe.precision, recipe.teachers, recipe.init, spec.model if recipe.init else None] = spec
             self._note(*pool.check(list(samples.values())))
-        if self.job.cells is not None:
-            self._note(*plan_cells(self.plan, setup.workspace, setup.engine.timing, setup.source))
+
+    def _plan(self) -> None:
+        """Queue what is missing."""
+        from mobileone_core.study.run.planner import plan_cells  # while the workers' imports run in the background
+
+        setup = self.job.setup
+        self._note(*plan_cells(self.plan, setup.workspace, setup.engine.timing, setup.declared))
 
     def _work(self, pool: WorkerPool) -> None:
         states = self._read()

@@ -9,6 +9,7 @@ from study_proof import give_databases, in_child, plan_and_work, start_child, st
 
 from mobileone_core.cli import console
 from mobileone_core.errors import InputError
+from mobileone_core.study.database import at_work
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.queue.queue import Queue
@@ -16,6 +17,7 @@ from mobileone_core.study.queue.storage import trial_views
 from mobileone_core.study.record.access import declaring_file, recorded_plans, recorded_studies
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
+from mobileone_core.study.run import planner
 from mobileone_core.study.run.planner import plan_cells, queue_order, repair
 from mobileone_core.study.state import cell_states, fold, is_settled, study_states
 from mobileone_core.study.workspace import Workspace
@@ -26,7 +28,7 @@ PLAN = small_plan(levels=(1, 2, 3), seeds=2, epochs=1)
 
 
 def plan_once(workspace, plan=PLAN):
-    plan_cells(plan, workspace, FAST.timing, "/studies/mine.py")
+    plan_cells(plan, workspace, FAST.timing, {"declared_in": "/studies/mine.py", "declaration": "ab"})
 
 
 def trials(workspace):
@@ -39,7 +41,7 @@ def test_planning_again_adds_nothing(databases, workspace):
     assert [trial.attributes["cell"] for trial in trials(workspace)] == [cell.key for cell in queue_order(PLAN.cells)]
     assert recorded_plans(workspace.tracking, PLAN.study.name) == [PLAN]
     assert recorded_studies(workspace.tracking) == [PLAN.study.name]
-    assert declaring_file(workspace.tracking, PLAN.study.name) == "/studies/mine.py"
+    assert declaring_file(workspace.tracking, PLAN.study.name) == ("/studies/mine.py", "ab")
 
 
 def test_a_larger_plan_adds_only_what_it_has_more(databases, workspace):
@@ -160,6 +162,46 @@ def test_a_forgotten_setting_keeps_what_is_complete(databases, workspace):
     give_databases(databases, workspace)
     assert in_child(plan_once, workspace) == 0
     assert in_child(plan_and_forget, workspace) == 0
+
+
+def test_a_setting_is_not_forgotten_while_a_command_works_on_it(workspace, capsys):
+    """Between two cells, or while workers import, nothing of it runs."""
+    plan_once(workspace)
+    command = ["forget", PLAN.queue, "--runs", str(workspace.runs), "--yes"]
+    with at_work(workspace.runs, PLAN.queue), at_work(workspace.runs, PLAN.queue):  # two commands share it
+        with pytest.raises(SystemExit, match="2"):
+            console(command)
+        assert "one that no command works on" in capsys.readouterr().err
+    assert len(study_states(workspace, PLAN.queue)) == 6
+    with pytest.raises(SystemExit, match="0"):
+        console(command)
+
+
+def test_a_trial_claimed_while_its_setting_is_forgotten_stays_its_workers(workspace, monkeypatch):
+    plan_once(workspace)
+    queue, other = (Queue(workspace.queue, PLAN.queue, FAST.timing, lambda _: None) for _ in range(2))
+    looks = iter([None])  # the first look finds nothing that runs; the claim comes after it
+    look = queue._require_idle
+    monkeypatch.setattr(queue, "_require_idle", lambda: next(looks, look) and look())
+
+    def work(claim):
+        with pytest.raises(InputError, match=f"trial {claim.number} does"):
+            queue.forget()
+        return 0.5
+
+    assert other.claim(work).state == "COMPLETE"
+    assert [item.state for item in study_states(workspace, PLAN.queue)] == ["complete"]
+
+
+def test_plans_are_read_before_anything_is_removed(workspace, monkeypatch):
+    def unreadable(*_):
+        raise InputError("plan: written by another version")
+
+    plan_once(workspace)
+    monkeypatch.setattr(planner, "recorded_plans", unreadable)
+    with pytest.raises(InputError, match="another version"):
+        planner.forget(workspace, PLAN.queue)
+    assert len(study_states(workspace, PLAN.queue)) == 6
 
 
 def test_a_setting_without_results_is_forgotten_wholly_but_never_one_that_runs(databases, workspace, monkeypatch):
