@@ -95,5 +95,8 @@ def test_a_text_file_is_read_as_editors_save_it(encoding, tmp_path):
 def test_another_encoding_is_refused_with_the_name_of_the_file(encoding, tmp_path):
     path = tmp_path / "labels.txt"
     path.write_bytes("first\r\n\u30a2\u00e9".encode(encoding, errors="ignore"))
-    with pytest.raises(InputError, match=r"labels.txt: neither UTF-8 nor UTF-16 .*; save it as UTF-8$"):
+    with pytest.raises(
+        InputError,
+        match=r"labels.txt: neither UTF-8 nor UTF-16 .*; save it as UTF-8 .iconv ",
+    ):
         read_text(path)

@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,6 +53,7 @@ def guarded(command: Callable[[], int]) -> int:
     export to their commands, is overruled here and in all processes that the command starts.
     """
     os.environ["MPLBACKEND"] = "agg"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,14 +1,17 @@
 """Looks a data set up by name below a data root; decodes, downloads and writes nothing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mobileone_core.data import folders
 from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
 from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, TRAIN_IMAGES, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 
 IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
+
+ReadFolder = Callable[[Path], dict[str, folders.ImageFiles]]
 
 
 def resolve_data(  # noqa: PLR0913
@@ -20,14 +23,15 @@ def resolve_data(  # noqa: PLR0913
     classes: Sequence[str] = (),
     task: str = "",
     items: str = "digits",
+    read: ReadFolder = read_folder,
 ) -> DataSpec:
     """Return the DataSpec of a data set by name.
 
     root is the directory given as --data-root; digits needs none. image_size (pixels) replaces the data set's default
     resolution. Lists directories, reads no image. With test_only the spec is for open_test: the test set alone must
     exist, and an image folder's fingerprint covers it alone; classes then are those of read_test. task is the first of
-    the data set's if not given; scenes are composed of items. Raises InputError for an unknown name, a missing root, a
-    root without the data if it cannot be downloaded, or a class too small to carve.
+    the data set's if not given; scenes are composed of items; read lists an image folder. Raises InputError for an
+    unknown name, a missing root, a root without the data if it cannot be downloaded, or a class too small to carve.
     """
     require_choice("data", name, DATA_SETS)
     entry = DATA_SETS[name]
@@ -41,7 +45,7 @@ def resolve_data(  # noqa: PLR0913
         if name == "imagenet":
             check_imagenet(root, test_only=test_only)
         elif name == "folder":
-            splits = read_test(root, classes) if test_only else read_folder(root)
+            splits = read_test(root, classes) if test_only else read(root)
             for files in splits.values():
                 files.require_content()
             if "train" in splits:

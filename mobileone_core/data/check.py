@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mobileone_core.data.catalog import check_root
-from mobileone_core.data.folders import ImageFiles, class_folders, read_folder, read_test, split_folder
+from mobileone_core.data.folders import (
+    Complain,
+    ImageFiles,
+    class_folders,
+    read_folder,
+    read_test,
+    refuse,
+    split_folder,
+)
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, listed
 
@@ -27,13 +35,16 @@ class FileFacts(NamedTuple):
     error: str = ""
 
 
-def read_splits(name: str, root: Path | None) -> dict[str, ImageFiles]:
-    """List the splits of a data set of image files, or the test set alone if there is no train/. Raises InputError."""
+def read_splits(name: str, root: Path | None, complain: Complain = refuse) -> dict[str, ImageFiles]:
+    """List the splits of a data set of image files, or the test set alone if there is no train/.
+
+    complain gets the faults of the layout; by default the first raises InputError.
+    """
     directory, upright = check_root(name, root) / DATA_SETS[name].directory, DATA_SETS[name].upright
     read = read_folder if class_folders(split_folder(directory, "train")) else read_test
-    splits = read(directory, upright=upright)
+    splits = read(directory, upright=upright, complain=complain)
     if "train" in splits and len(splits) == 2:
-        splits["train"].require_two_per_class()
+        splits["train"].require_two_per_class(complain)
     return splits
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from mobileone_core.data.catalog import IMAGENET_ARCHIVES, check_root
 from mobileone_core.data.folders import find_test, split_folder
 from mobileone_core.data.idx_files import check_files
-from mobileone_core.data.spec import DATA_SETS
+from mobileone_core.data.spec import DATA_SETS, IDX_FILES
 from mobileone_core.errors import InputError
 
 ARCHIVES = {
@@ -31,7 +31,8 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
     if not entry.reader and name not in ARCHIVES:
         return
     root = check_root(name, root)
-    if any((root / item).exists() for file in entry.files for item in (file, file.removesuffix(".gz"))):
+    is_idx = entry.files == IDX_FILES
+    if is_idx and any((root / item).exists() for file in entry.files for item in (file, file.removesuffix(".gz"))):
         check_files(name, root)
         return
     wanted = (entry.directory,) if entry.directory else entry.files
@@ -43,11 +44,13 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
         return
     try:
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=root) as aside:
-            for archive in ARCHIVES.get(name, ()):
-                if (root / archive).exists():
-                    (Path(aside) / archive).symlink_to((root / archive).absolute())
+            for present in (*ARCHIVES.get(name, ()), *entry.files):
+                if (root / present).exists():
+                    (Path(aside) / present).symlink_to((root / present).absolute())
             for item in missing:
-                _fetch(name, item, aside)
+                if not (Path(aside) / item).exists():
+                    _fetch(name, item, aside)
+            for item in missing:
                 (Path(aside) / item).rename(root / item)
     except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
         if all((root / item).exists() for item in missing):  # another process was faster

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,14 @@ SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validati
 HIDDEN = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "__pycache__", "thumbs.db", "desktop.ini"}
 LAYOUT = "train/CLASS/IMAGE and val/CLASS/IMAGE, or test/ instead of val/ or in addition"
 LAYOUT_TEST = "test/CLASS/IMAGE, val/CLASS/IMAGE or CLASS/IMAGE"
+
+
+Complain = Callable[[str], None]  # gets a fault of the layout
+
+
+def refuse(fault: str) -> None:
+    """Raise InputError for a fault of an image folder."""
+    raise InputError(f"data_root: {fault}")
 
 
 @dataclass(frozen=True)
@@ -55,17 +63,17 @@ class ImageFiles:
         """Raise InputError for the first file of 0 bytes."""
         for index in (self.sizes == 0).nonzero()[0]:
             reason = "0 bytes; `mobileone data check` lists all such files"
-            raise InputError(f"data_root: {self.path(index)} is not a readable image ({reason})")
+            refuse(f"{self.path(index)} is not a readable image ({reason})")
 
-    def require_two_per_class(self) -> None:
-        """Raise InputError with the names of classes of which validation cannot be carved, because of one image."""
+    def require_two_per_class(self, complain: Complain = refuse) -> None:
+        """Complain of the classes of which validation cannot be carved, because of one image."""
         import numpy as np
 
         single = [repr(self.classes[label]) for label in np.flatnonzero(np.bincount(self.labels) == 1)]
         if single:
-            raise InputError(
-                f"data_root: {self.directory} holds one image of class {listed(single)}; validation is carved from it "
-                "and needs two or more per class, or both val/ and test/"
+            complain(
+                f"{self.directory} holds one image of class {listed(single)}; validation is carved from it and needs "
+                "two or more per class, or both val/ and test/"
             )
 
 
@@ -105,17 +113,20 @@ def split_folder(root: Path, split: str) -> Path:
     return root / (names[0] if names else split)
 
 
-def read_folder(root: Path, *, upright: bool = True) -> dict[str, ImageFiles]:
+def read_folder(root: Path, *, upright: bool = True, complain: Complain = refuse) -> dict[str, ImageFiles]:
     """Read the splits below root; labels number the classes of train/, sorted as numbers if all are, else as text.
 
-    Raises InputError without a train/ of two or more classes, without val/ and test/, or if a class has no images.
+    Raises InputError without a train/ of two or more classes, without val/ and test/, and by default for the first
+    fault of a class. complain, if given, gets every such fault.
     """
     folders = {split: split_folder(root, split) for split in SPLITS}
     present = {split: folder for split, folder in folders.items() if class_folders(folder)}
     classes = class_folders(folders["train"])
     if len(classes) < 2 or len(present) < 2:
-        raise InputError(f"data_root: {root} holds no image folder; expected {LAYOUT}, with two classes or more")
-    return {split: _read_split(folder, classes, upright=upright) for split, folder in present.items()}
+        refuse(f"{root} holds no image folder; expected {LAYOUT}, with two classes or more")
+    return {
+        split: _read_split(folder, classes, upright=upright, complain=complain) for split, folder in present.items()
+    }
 
 
 def find_test(root: Path) -> tuple[str, Path]:
@@ -127,17 +138,19 @@ def find_test(root: Path) -> tuple[str, Path]:
     return ("test", root) if is_whole else ("val", root / "val")
 
 
-def read_test(root: Path, classes: Sequence[str] = (), *, upright: bool = True) -> dict[str, ImageFiles]:
+def read_test(
+    root: Path, classes: Sequence[str] = (), *, upright: bool = True, complain: Complain = refuse
+) -> dict[str, ImageFiles]:
     """Read the test set alone; if train/ exists, both must have the same classes.
 
     classes, if given, are a network's classes in the order of its outputs: they decide the labels, and the test set may
-    lack some of them. Raises InputError if the test set has fewer than two classes, others than train/ or the network,
-    or a class without images.
+    lack some of them. Raises InputError if the test set has fewer than two classes, or others than the network, and by
+    default if it has others than train/, or a class without images; complain, if given, gets every such fault.
     """
     split, folder = find_test(root)
     names = class_folders(folder)
     if len(names) < 2:
-        raise InputError(f"data_root: {root} holds no test images; expected {LAYOUT_TEST}, with two classes or more")
+        refuse(f"{root} holds no test images; expected {LAYOUT_TEST}, with two classes or more")
     if classes:
         unknown = [repr(name) for name in names if name not in set(classes)]
         require(
@@ -147,7 +160,8 @@ def read_test(root: Path, classes: Sequence[str] = (), *, upright: bool = True) 
             f"one of the network's {len(classes)}",
         )
         return {split: _read_split(folder, classes, names, upright=upright)}
-    return {split: _read_split(folder, class_folders(split_folder(root, "train")) or names, upright=upright)}
+    trained = class_folders(split_folder(root, "train")) or names
+    return {split: _read_split(folder, trained, upright=upright, complain=complain)}
 
 
 def fingerprint(splits: Mapping[str, ImageFiles]) -> str:
@@ -162,35 +176,35 @@ def fingerprint(splits: Mapping[str, ImageFiles]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _read_split(directory: Path, classes: Sequence[str], present: Sequence[str] = (), *, upright: bool) -> ImageFiles:
+def _read_split(
+    directory: Path, classes: Sequence[str], present: Sequence[str] = (), *, upright: bool, complain: Complain = refuse
+) -> ImageFiles:
     """Read the images of the classes present in a split; of all classes if that is empty."""
     names = dict.fromkeys(present or classes)
     different = sorted(names.keys() ^ set(class_folders(directory)))
-    if different:
-        lacking = directory if different[0] in names else "train/"
-        both = f"{directory} and train/ differ in class {different[0]!r}, which {lacking} lacks"
-        raise InputError(f"data_root: {both}; both need the same")
+    for name in different:
+        lacking = directory if name in names else "train/"
+        complain(f"{directory} and train/ differ in class {name!r}, which {lacking} lacks; both need the same")
     first: dict[str, str] = {}
     for name in names:  # 007 and 7, Cat and cat
         twin = first.setdefault(re.sub("^0+(?=[0-9]+$)", "", name.casefold()), name)
-        require(
-            twin == name, "data_root", f"{directory} with {twin} and {name}", "classes that differ in more than case"
-        )
+        if twin != name:
+            complain(f"'{directory} with {twin} and {name}' is not allowed; classes that differ in more than case")
     rows: list[tuple[bytes, int, int]] = []
     left_out = Counter(_kind(path.name, nested=False) for path in directory.iterdir() if not path.is_dir())
     left_out["hidden"] += sum(path.is_dir() and is_hidden(path.name) for path in directory.iterdir())
     for label, name in enumerate(classes):
-        if name not in names:
+        if name not in names or name in different:
             continue
         images, others = _images(directory, name)
         left_out += others
         if not images:
-            raise InputError(f"data_root: {directory / name} holds no image ({', '.join(EXTENSIONS)})")
+            complain(f"{directory / name} holds no image ({', '.join(EXTENSIONS)})")
         rows += [(relative, label, size) for relative, size in images]
     import numpy as np  # planning a study imports this module, and needs no arrays
 
-    paths, labels, sizes = zip(*rows, strict=True)
-    arrays = np.array(paths), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64)
+    paths, labels, sizes = zip(*rows, strict=True) if rows else ((), (), ())
+    arrays = np.array(paths, dtype=np.bytes_), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64)
     return ImageFiles(directory, *arrays, tuple(classes), dict(+left_out), upright)
 
 
@@ -201,7 +215,7 @@ def _images(directory: Path, name: str) -> tuple[list[tuple[bytes, int]], Counte
     """
     start = (directory / name).resolve()
     read, walk, left_out = {start}, list[tuple[str, list[str]]](), Counter[str]()
-    for folder, folders, files in os.walk(directory / name, followlinks=True):
+    for folder, folders, files in os.walk(directory / name, onerror=_refuse_unreadable, followlinks=True):
         targets = {item: Path(folder, item).resolve() for item in sorted(folders) if not is_hidden(item)}
         left_out["hidden"] += len(folders) - len(targets)
         folders[:] = [item for item, path in targets.items() if path not in read and not start.is_relative_to(path)]
@@ -221,6 +235,10 @@ def _images(directory: Path, name: str) -> tuple[list[tuple[bytes, int]], Counte
                 continue
             images.append((os.fsencode(os.path.relpath(path, directory)), size))
     return images, left_out
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    refuse(f"{error.filename} cannot be read ({error.strerror})")
 
 
 def _kind(file: str, *, nested: bool = True) -> str:

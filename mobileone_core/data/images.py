@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mobileone_core.errors import InputError
 
@@ -19,15 +19,21 @@ def decode(path: Path, *, upright: bool = True) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            if upright:
-                with contextlib.suppress(Exception):  # Pillow raises nearly every exception type for broken EXIF
-                    ImageOps.exif_transpose(image, in_place=True)
-            return as_rgb(image)
+            return as_rgb(turned(image) if upright else image)
     except UnidentifiedImageError:
         reason = "no image of a known format" if path.stat().st_size else "0 bytes"
     except Exception as error:  # decoders raise nearly every exception type
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
     raise InputError(f"{path} is not a readable image ({' '.join(reason.split())})")
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """An image turned as its EXIF orientation says; if that is broken, as it lies."""
+    with contextlib.suppress(Exception):  # Pillow raises nearly every exception type for broken EXIF
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            lying, image = image, ImageOps.exif_transpose(image)
+            image.format = lying.format
+    return image
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

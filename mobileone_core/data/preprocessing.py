@@ -52,14 +52,13 @@ class Preprocessing:
         return None if self.crop is None else resized_side(self.image_size, self.crop)
 
     def __call__(self, image: "Image") -> "Tensor":
-        from PIL import ImageOps
         from torchvision.transforms.v2.functional import pil_to_tensor  # torch and torchvision take seconds
 
         from mobileone_core.data.augment import Normalize, resize
-        from mobileone_core.data.images import as_rgb
+        from mobileone_core.data.images import as_rgb, turned
         from mobileone_core.data.stream import image_transform
 
-        image = as_rgb(ImageOps.exif_transpose(image) if self.upright else image)
+        image = as_rgb(turned(image) if self.upright else image)
         image = image if self.channels == 3 else image.convert("L")
         if self.crop is None:
             pixels = resize(pil_to_tensor(image)[None].float(), self.image_size).round().clamp(0, 255)

@@ -4,6 +4,7 @@ import math
 import mmap
 import os
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from mobileone_core.data.folders import ImageFiles
 from mobileone_core.data.images import decode
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import EVAL_CROP, resized_side
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError
 
 PREFETCH = 2  # batches requested of each worker in advance; PyTorch's default
 LEAST_SHARED = 2  # MiB of /dev/shm
@@ -103,13 +104,14 @@ class ImageSlots:
         return used.view(count, image_size, image_size, 3).permute(0, 3, 1, 2)
 
 
-def require_shared_memory() -> None:
-    """Raise InputError where /dev/shm is all but full: Linux keeps the locks of worker processes there."""
-    if sys.platform == "linux":
-        state = os.statvfs("/dev/shm")
-        free = state.f_bavail * state.f_frsize / 2**20
-        allowed = f"{LEAST_SHARED} MiB or more for worker processes; empty or enlarge it (docker run --shm-size=1g)"
-        require(free >= LEAST_SHARED, "shared memory", f"/dev/shm with {free:.1f} MiB free", allowed)
+def possible_workers(workers: int) -> int:
+    """The worker processes, or 0, with a warning, where /dev/shm is all but full: Linux keeps their locks there."""
+    state = os.statvfs("/dev/shm") if workers and sys.platform == "linux" else None
+    if state is None or (free := state.f_bavail * state.f_frsize / 2**20) >= LEAST_SHARED:
+        return workers
+    cure = f"{LEAST_SHARED} MiB give worker processes: empty or enlarge it (docker run --shm-size=1g)"
+    warnings.warn(f"no worker process decodes, for /dev/shm has {free:.1f} MiB free; {cure}", UserWarning, stacklevel=2)
+    return 0
 
 
 class SpareFloats:
@@ -214,8 +216,7 @@ class StreamLoader(BatchLoader):
         device: torch.device,
         workers: int,
     ) -> None:
-        if workers:
-            require_shared_memory()
+        workers = possible_workers(workers)
         self.normalize, self.plan, self.device = normalize, plan, device
         count = PREFETCH * workers + 1  # those being written by workers, and one being read
         largest = max([plan.image_size, *(phase.image_size for phase in plan.phases)])

@@ -160,12 +160,16 @@ class ModelSpec:
         depths = tuple(max(1, round(item * depth)) for item in self.depths)
         return replace(self, widths=widths, depths=depths)
 
-    def fitted_to(self, image_size: int) -> "ModelSpec":
+    def fitted_to(self, image_size: int, before: int = 0) -> "ModelSpec":
         """Return the network with CIFAR's strides, 1 in stem and first stage, if images are small.
 
-        Changes only networks that would reduce an image of image_size pixels, at most 64, to a single pixel.
+        Changes only networks that would reduce an image of image_size pixels, at most 64, to a single pixel, and those
+        that were fitted to another size (before).
         """
         require_integer("image_size", image_size)
+        unfitted = replace(self, stem_stride=2, stage_strides=(2, *self.stage_strides[1:]))
+        if before and self == unfitted.fitted_to(before):
+            return unfitted.fitted_to(image_size)
         if image_size > SMALL_IMAGE or self.reduction < image_size:
             return self
         return replace(self, stem_stride=1, stage_strides=(1, *self.stage_strides[1:]))

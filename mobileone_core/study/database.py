@@ -94,6 +94,8 @@ def check_schema(schema: str | None, where: object) -> None:
 def database_error(kind: str, url: str, error: BaseException) -> InputError:
     """An InputError with a database's own message in one line; kind ("queue" or "record") says what it holds."""
     reason = one_line(error).replace(url, redacted(url))
+    if "failed with exception" in reason:  # MLflow's client, after all its tries
+        reason = "no MLflow server answers"
     driver = "; install the driver of this database" if isinstance(error, ImportError) else ""
     return InputError(f"{kind} {redacted(url)}: {reason}{driver}")
 

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -130,17 +130,6 @@ class TrainedStudy(Declaration):
             CellSpec(ModelSpec.preset(self.variant), recipe=recipe).changed(changes)
         except InputError as error:
             raise InputError(f"base, {error}") from error
-
-    def applied(self, cell: AnyCell, setting: Mapping[str, Level]) -> AnyCell:
-        """The cell with every factor at its level; at another image size with the variant's strides for that size."""
-        applied = super().applied(cell, setting)
-        if not isinstance(cell, CellSpec) or not isinstance(applied, CellSpec):
-            return applied
-        before, after = (ModelSpec.preset(self.variant).fitted_to(item.data.image_size) for item in (cell, applied))
-        if before.reduction == after.reduction or cell.model.reduction != before.reduction:
-            return applied
-        model = replace(applied.model, stem_stride=after.stem_stride, stage_strides=after.stage_strides)
-        return replace(applied, model=model)
 
 
 @dataclass(frozen=True)

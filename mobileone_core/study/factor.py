@@ -165,6 +165,7 @@ TEXTS: Mapping[str, Callable[[Any], str]] = {
     "teachers": _teachers_text,
     "weight_decay_end": lambda end: "constant weight decay" if end is None else f"weight decay annealed to {end:g}",
     "init": lambda digest: f"initial weights {digest}" if digest else "random initial weights",
+    "head": lambda head: "new head" if head == "new" else "head of the initial weights where it fits",
     "head_lr_factor": lambda factor: f"learning rate of the head times {factor:g}",
     "frozen_stages": lambda count: f"stem and stages up to {count} frozen" if count else "all stages trained",
     "ema_decay": lambda decay: f"averaged weights (EMA {decay:g})" if decay else "last weights",

@@ -20,11 +20,12 @@ Option = tuple[str, Any, Any, str]  # name, type, default, help text
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a command line asks for: a plan, and the local files that its cells read."""
+    """What a command line asks for: a plan, the local files that its cells read, and lines about an image folder."""
 
     plan: Plan
     data_root: Path | None = None
     weights: Mapping[str, Path] = field(default_factory=dict)  # weight files by digest
+    folder_lines: Sequence[str] = ()
 
 
 class StudyOptions(ABC):

@@ -3,10 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from mobileone_core.data.catalog import resolve_data
+from mobileone_core.data.catalog import check_root, resolve_data
+from mobileone_core.data.check import short_lines
+from mobileone_core.data.folders import read_folder
 from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.fields import help_texts, option
@@ -87,6 +90,10 @@ class TrainingOptions(StudyOptions):
     trains: ClassVar[bool] = True
     hidden: ClassVar[frozenset[str]] = frozenset()  # fields of a cell without an option, besides those of factors
 
+    def __init__(self, study: Any) -> None:
+        super().__init__(study)
+        self.read_folder = lru_cache(maxsize=1)(read_folder)  # once per command
+
     @abstractmethod
     def plan(self, study: Any, base: CellSpec, usual: tuple[Any, CellSpec] | None) -> Plan:
         """The plan of a study and base cell with the options applied; usual is the pair with no option changed."""
@@ -130,7 +137,7 @@ class TrainingOptions(StudyOptions):
         sizes = [item.name for item in self.study.factors if "data.image_size" in item.fields]
         fits = not sizes or presets.image_size is None
         require(fits, "image_size", presets.image_size, f"--{' --'.join(sizes)} sets it")
-        base, run_weights = self._base(presets), line.running.run_weights
+        base, weights = self._base(presets), (line.running.run_weights, not line.running.plan)
         changes = changed_options(line.training, _recipe_by_name(base))
         if base.recipe.warmup_epochs > changes.get("epochs", base.recipe.epochs):
             shorter = base.recipe.warmup_epochs * changes["epochs"] / base.recipe.epochs
@@ -139,9 +146,9 @@ class TrainingOptions(StudyOptions):
             changes["phases"] = phases_preset(changes["phases"], base.data.image_size)
         files = dict[str, Path]()
         if "teachers" in changes:
-            changes["teachers"], files = read_teachers(changes["teachers"], run_weights)
+            changes["teachers"], files = read_teachers(changes["teachers"], *weights)
         if "init" in changes:
-            changes["init"], more = read_weight_file("init", changes["init"], run_weights)
+            changes["init"], more = read_weight_file("init", changes["init"], *weights)
             files |= more
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
         recipe = self._recipe(presets, base.data)
@@ -154,7 +161,8 @@ class TrainingOptions(StudyOptions):
         except InputError:  # the study's own data are not in this root
             usual = None
         plan = self.plan(study, replace(base, model=model, recipe=base.recipe.changed(**changes)), usual)
-        return PlanRequest(plan, presets.data_root, files)
+        folder = self.read_folder(check_root("folder", presets.data_root)) if presets.data == "folder" else {}
+        return PlanRequest(plan, presets.data_root, files, short_lines(folder) if folder else ())
 
     def _usual(self, presets: Presets) -> tuple[Any, CellSpec]:
         """The study and base cell of its own presets, with the recipe's full name."""
@@ -185,7 +193,7 @@ class TrainingOptions(StudyOptions):
         if size is None and entry and self._recipe(presets).startswith(FITTED):
             size = min(entry.image_size, LAPTOP_SIZES.get(variant, entry.image_size))
         try:
-            data = resolve_data(presets.data, presets.data_root, size)
+            data = resolve_data(presets.data, presets.data_root, size, read=self.read_folder)
         except InputError:
             if not for_help:
                 raise

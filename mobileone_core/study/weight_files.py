@@ -18,27 +18,30 @@ RunWeights = Callable[[str], Path]
 TIMEOUT = 30  # seconds without an answer
 
 
-def read_teachers(texts: Sequence[str], run_weights: RunWeights) -> tuple[tuple[Teacher, ...], dict[str, Path]]:
+def read_teachers(
+    texts: Sequence[str], run_weights: RunWeights, fetch: bool = True
+) -> tuple[tuple[Teacher, ...], dict[str, Path]]:
     """Teachers typed as NAME or NAME=FILE, and their weight files by digest. Raises InputError."""
     teachers, files = [], dict[str, Path]()
     for text in texts:
         network, _, file = text.partition("=")
-        digest, found = read_weight_file("teachers", file, run_weights)
+        digest, found = read_weight_file("teachers", file, run_weights, fetch)
         teachers.append(Teacher(network, digest))
         files |= found
     return tuple(teachers), files
 
 
-def read_weight_file(field: str, text: str, run_weights: RunWeights) -> tuple[str, dict[str, Path]]:
+def read_weight_file(field: str, text: str, run_weights: RunWeights, fetch: bool = True) -> tuple[str, dict[str, Path]]:
     """The digest of a weight file, and its path by digest; neither for an empty text. Raises InputError.
 
     text is a path, apple:s0 to apple:s4, or a finished run's id or its beginning, whose file run_weights returns.
+    Without fetch, nothing is downloaded.
     """
     if not text:
         return "", {}
     path = Path(text).expanduser().absolute()
     if text.startswith("apple:"):
-        path = released_weights(field, text.removeprefix("apple:"))
+        path = released_weights(field, text.removeprefix("apple:"), fetch)
     elif not path.is_file():
         try:
             path = run_weights(text)
@@ -48,16 +51,18 @@ def read_weight_file(field: str, text: str, run_weights: RunWeights) -> tuple[st
     return digest, {digest: path}
 
 
-def released_weights(field: str, variant: str) -> Path:
+def released_weights(field: str, variant: str, fetch: bool = True) -> Path:
     """Path of the authors' released weights in train form, downloaded once to torch.hub's cache.
 
     They published no checksum: the SHA-256 of the first download is printed, kept, and compared whenever the file is
-    used. Raises InputError if the file cannot be fetched or has changed.
+    used. Raises InputError if the file cannot be fetched, may not be, or has changed.
     """
     require_choice(field, variant, RELEASED)
     url = URL.format(variant)
     cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
     path = Path(cache).expanduser() / "hub" / "checkpoints" / url.rpartition("/")[2]
+    allowed = f"--plan fetches nothing: put {url} at {path}, or run without --plan"
+    require(fetch or path.is_file(), field, f"apple:{variant}", allowed)
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

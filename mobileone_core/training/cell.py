@@ -79,7 +79,9 @@ class CellSpec:
             return replace(self, data=data)
         is_paper = self.recipe.phases == paper_phases(self.data.image_size)
         recipe = replace(self.recipe, phases=paper_phases(data.image_size)) if is_paper else self.recipe
-        return replace(self, data=data, model=self.model.fitted_to(data.image_size), recipe=recipe)
+        return replace(
+            self, data=data, model=self.model.fitted_to(data.image_size, self.data.image_size), recipe=recipe
+        )
 
     def _with_parts(self, changes: Mapping[str, Any]) -> "CellSpec":
         model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})

@@ -12,7 +12,7 @@ from mobileone_core.training.recipe import Recipe, weights_digest
 
 
 def load_initial(network: nn.Module, recipe: Recipe, path: Path | None) -> WeightSet | None:
-    """Load the recipe's initial weights; with another number of classes than the file's, the head stays new.
+    """Load the recipe's initial weights; the head stays new if the recipe says so or the file has other classes.
 
     Returns what was loaded, None if the recipe starts at random. Raises InputError if the file is missing, is not the
     recipe's, or does not fit.
@@ -29,7 +29,8 @@ def load_initial(network: nn.Module, recipe: Recipe, path: Path | None) -> Weigh
         raise InputError.of("init", recipe.init, "this task's network takes no initial weights")
     try:
         weights = read_weights(path)
-        return load_weights(network, weights, head="strict" if weights.num_classes == network.num_classes else "new")
+        fits = weights.num_classes == network.num_classes and recipe.head == "auto"
+        return load_weights(network, weights, head="strict" if fits else "new")
     except InputError as error:
         raise InputError(f"init: {error}") from error
 

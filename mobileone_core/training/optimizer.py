@@ -5,7 +5,6 @@ Progress is the fraction of all optimizer steps already taken, from 0 to 1.
 
 import copy
 import math
-import warnings
 
 import torch
 from torch import Tensor, nn, optim
@@ -100,15 +99,3 @@ class AveragedNetwork(nn.Module):
         self._average(*self._floats, None)
         if self._integers[0]:
             torch._foreach_copy_(*self._integers)
-
-
-def warn_if_horizon_is_long(decay: float, steps: int) -> None:
-    """Warn if the average still remembers much of the initial weights when training ends after steps steps."""
-    horizon = 1 / (1 - decay)
-    if horizon > steps / 10:
-        warnings.warn(
-            f"ema_decay {decay:g} averages over {horizon:.0f} steps, more than a tenth of this run's {steps}; "
-            f"at most {1 - 10 / steps if steps > 10 else 0:.4g} fits",
-            UserWarning,
-            stacklevel=2,
-        )

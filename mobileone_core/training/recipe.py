@@ -146,14 +146,17 @@ class Recipe:
         lambda field, value: require(is_digest(value) or value == "", field, value, DIGEST),
     )
     head_lr_factor: float = option(1.0, "Learning rate of the head, as a multiple of the rest's.", POSITIVE)
+    head: Literal["auto", "new"] = option(
+        "auto", "With init: auto takes the file's head if it has as many classes as the data, new never does."
+    )
     frozen_stages: int = option(
         0, "With init: stages that are not trained, and the stem with them.", partial(require_integer, at_least=0)
     )
 
     def changed(self, **changes: Any) -> "Recipe":
-        """A copy with other fields; teachers=() also resets the fields of distillation, init="" frozen_stages."""
+        """A copy with other fields; teachers=() also resets the fields of distillation, init="" those of init."""
         resets = ["temperature", "hard_label_weight"] if changes.get("teachers") == () else []
-        resets += ["frozen_stages"] if changes.get("init") == "" else []
+        resets += ["frozen_stages", "head"] if changes.get("init") == "" else []
         changes = {name: getattr(Recipe, name) for name in resets} | changes
         return replace(self, **changes)
 
@@ -188,6 +191,7 @@ class Recipe:
         fits = self.optimizer == "sgd" and self.momentum > 0
         require(fits or not self.nesterov, "nesterov", self.nesterov, "it is for sgd with a momentum above 0")
         require(bool(self.init) or not self.frozen_stages, "frozen_stages", self.frozen_stages, "0 without init")
+        require(bool(self.init) or self.head == "auto", "head", self.head, "auto without init")
         ends = [phase.until for phase in self.phases]
         rising = ends == sorted(set(ends)) and (not ends or ends[-1] == 1)
         require(rising, "phases", ends, "rising ends, the last of them 1")

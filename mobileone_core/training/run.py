@@ -28,10 +28,9 @@ from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.fine_tuning import freeze_stages, load_initial
-from mobileone_core.training.model_card import model_card
+from mobileone_core.training.model_card import ModelCard, model_card
 from mobileone_core.training.module import CellModule, EpochBatches
 from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
-from mobileone_core.training.optimizer import warn_if_horizon_is_long
 from mobileone_core.training.quantized import quantize_cell
 from mobileone_core.training.recipe import Recipe, Teacher
 from mobileone_core.training.tasks.task import Task, build_task
@@ -125,21 +124,21 @@ def train_cell(  # noqa: PLR0913
     if history:
         observer.resumed(history)
     directory.mkdir(parents=True, exist_ok=True)
+    card = model_card(spec, data_root)  # opening the data checks that they are those that were planned
     job = CellJob(spec, execution, data_root, directory, path if history else None, dict(teachers), init)
     recorder = EpochRecorder(path, observer, history)
     with other_ranks(execution.processes, device, directory, _train_other_rank, (job,)):
         module = train_rank(job, device, recorder)
-    return CellResult(_final_metrics(recorder.history, module.results), *_save_weights(module, job))
+    return CellResult(_final_metrics(recorder.history, module.results), *_save_weights(module, card, directory))
 
 
-def _save_weights(module: CellModule, job: "CellJob") -> tuple[Path, dict[str, Any], Path | None]:
+def _save_weights(module: CellModule, card: ModelCard, directory: Path) -> tuple[Path, dict[str, Any], Path | None]:
     """Write the final weights, and the raw ones if those are averaged: file, card, file."""
-    card = model_card(job.spec, job.data_root)
 
     def save(name: str, network: nn.Module) -> Path:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        write_whole(job.directory / name, lambda temporary: save_file(state, temporary, card.metadata()))
-        return job.directory / name
+        write_whole(directory / name, lambda temporary: save_file(state, temporary, card.metadata()))
+        return directory / name
 
     raw = None if module.averaged is None else save("weights_raw.safetensors", module.network)
     return save("weights.safetensors", module.final), card.content(), raw
@@ -186,8 +185,6 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
 def _build_module(task: Task, job: CellJob, teachers: Teachers | None, steps: int) -> CellModule:
     """The cell's module with the initial weights of its seed or file; steps is the number of batches per epoch."""
     recipe, execution = task.spec.recipe, job.execution
-    if recipe.ema_decay:
-        warn_if_horizon_is_long(recipe.ema_decay, recipe.epochs * steps)
     torch.manual_seed(derive_seed(task.spec.seed, "init"))
     network = set_sync_batchnorm(task.build_network(execution.blocks), execution.sync_batchnorm)
     if job.checkpoint is None:

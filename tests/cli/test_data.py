@@ -1,11 +1,16 @@
 """`mobileone data check`, and its short form before a study."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from mobileone_core.cli import console, main
+from mobileone_core.data import folders
+from mobileone_core.data.folders import read_folder
+from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Factor
 
@@ -58,6 +63,35 @@ def test_every_file_that_cannot_be_read_is_listed(root, capsys):
     ]
 
 
+def test_every_fault_of_the_layout_is_listed(root, capsys):
+    """Two classes that a split lacks, one without images, one of a single image: the rest is counted all the same."""
+    shutil.rmtree(root / "valid" / "9")
+    shutil.copytree(root / "train" / "9", root / "train" / "eleven")
+    (root / "valid" / "eleven").mkdir()
+    (root / "valid" / "12").mkdir()
+    code, out, err = ended(console, ["data", "check", root], capsys)
+    faults = [line for line in out.splitlines() if line.startswith("fault ")]
+    assert (code, err.count("Traceback"), len(faults)) == (1, 0, 3)
+    for words in ("'9', which", "'12', which train/ lacks", "valid/eleven holds no image"):
+        assert sum(words in line for line in faults) == 1, faults
+    assert any(line.endswith("  eleven") for line in out.splitlines())
+
+
+def test_a_folder_that_cannot_be_read_is_named(root, monkeypatch):
+    """Without it, its images would be missing in silence."""
+    (root / "train" / "9" / "more").mkdir()
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(InputError, match=r"data_root: .*train/9/more cannot be read \(Permission denied\)"):
+        read_folder(root)
+
+
 def test_a_data_set_in_memory_is_counted(capsys):
     code, out, _ = ended(console, ["data", "check", "digits"], capsys)
     assert code == 0
@@ -77,7 +111,11 @@ def test_what_cannot_be_checked_is_one_line(arguments, line, capsys):
     assert (code, err.strip()) == (2, line)
 
 
-def test_a_study_says_in_two_lines_what_its_folder_holds(root, tmp_path, capsys):
+def test_a_study_says_in_two_lines_what_its_folder_holds(root, tmp_path, capsys, monkeypatch):
+    read, splits = folders._read_split, []
+    monkeypatch.setattr(
+        folders, "_read_split", lambda folder, *more, **how: splits.append(folder) or read(folder, *more, **how)
+    )
     study = Study("few", "Which k?", (Factor("k", "model.k", (1, 2), 1),), variant="tiny", seeds=1)
     arguments = ["--plan", "--data", "folder", "--data-root", root, "--runs", tmp_path / "runs"]
     code, out, _ = ended(lambda line: main(study, line), arguments, capsys)
@@ -85,6 +123,7 @@ def test_a_study_says_in_two_lines_what_its_folder_holds(root, tmp_path, capsys)
     assert out.startswith(
         "data        2 classes: '9', '10'; train/ 6 (training and validation, carved), valid/ 4 (test)\n"
     )
+    assert splits == [root / "train", root / "valid"]  # the folder is walked once
     (root / "train" / "9" / "1.png").write_bytes(b"")
     code, _, err = ended(lambda line: main(study, line), arguments, capsys)
     assert code == 2

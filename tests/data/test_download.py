@@ -100,6 +100,24 @@ def test_an_archive_that_lies_there_is_unpacked(cifar_root: Path, tmp_path: Path
     assert len(datasets.CIFAR10(root, train=True)) == 200
 
 
+def test_one_of_two_files_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def fetch(root: str, *, split: str, download: bool) -> None:
+        file = Path(root) / f"{split}_32x32.mat"
+        asked.append((split, file.exists(), download))
+        if not file.exists():
+            file.write_text(split)
+
+    monkeypatch.setattr(datasets, "SVHN", fetch)
+    (tmp_path / "train_32x32.mat").write_text("mine")
+    prepare_data("svhn", tmp_path)
+    assert asked == [("train", True, True), ("test", False, True)]  # nothing is fetched twice
+    assert [(tmp_path / f"{split}_32x32.mat").read_text() for split in ("train", "test")] == ["mine", "test"]
+    prepare_data("svhn", tmp_path)
+    assert (len(asked), len(list(tmp_path.iterdir()))) == (2, 2)
+
+
 def test_broken_imagenet_archives_are_named(tmp_path: Path):
     for archive in IMAGENET_ARCHIVES:
         (tmp_path / archive).write_bytes(b"cut short")

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mobileone_core.data.images import decode
+from mobileone_core.data.images import decode, turned
 from mobileone_core.data.loaders import LoaderOptions, open_test
+from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 
@@ -152,3 +154,17 @@ def test_deep_grey_in_a_folder_reaches_the_network_as_a_ramp(tmp_path: Path):
     [(images, _)] = open_test(DataSpec("folder", 4, 2, 3), tmp_path, LoaderOptions(4, "none", crop=1.0))
     levels = images[0, 0, 0] * 0.229 + 0.485
     assert np.allclose(levels * 255, RAMP[0, ::64], atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["broken_exif.png", "no_exif.png"])
+def test_a_picture_with_broken_exif_is_preprocessed_as_it_lies(name: str, tmp_path: Path):
+    made = Preprocessing(8, 3, (0.5,) * 3, (0.5,) * 3, upright=True)
+    READ[name](tmp_path / name)
+    with Image.open(tmp_path / name) as image:
+        assert torch.equal(made(image), made(decode(tmp_path / name)))
+
+
+def test_turning_leaves_the_callers_picture_alone():
+    image = Image.new("RGB", (4, 2))
+    image.getexif()[0x0112] = 6
+    assert (turned(image).size, image.size) == ((2, 4), (4, 2))

@@ -80,6 +80,15 @@ def test_unpacked_files_without_a_published_sum_are_read(tmp_path: Path, make_id
     assert torch.equal(read_named("kmnist", tmp_path, train=False)[0], images)
 
 
+def test_unpacked_files_of_another_set_are_refused(tmp_path: Path, make_idx: IdxMaker, monkeypatch: pytest.MonkeyPatch):
+    """The sums of KMNIST's unpacked files are not published; those of MNIST's, left in its place, are."""
+    make_idx("kmnist", tmp_path / "KMNIST" / "raw", suffix="")
+    content = (tmp_path / "KMNIST" / "raw" / "t10k-images-idx3-ubyte").read_bytes()
+    monkeypatch.setitem(DATA_SETS["mnist"].unpacked, "t10k-images-idx3-ubyte", hashlib.md5(content).hexdigest())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="t10k-images-idx3-ubyte is not the file of kmnist"):
+        read_named("kmnist", tmp_path, train=False)
+
+
 @pytest.mark.parametrize("damage", ["cut", "altered", "repacked", "not a gzip"])
 def test_a_damaged_archive_is_one_line(damage: str, tmp_path: Path, make_idx: IdxMaker):
     """Repacked content without a published sum cannot be told from altered content."""

@@ -74,6 +74,15 @@ def test_what_is_neither_is_refused_in_one_line(run_weights):
         read_weight_file("init", "apple:s5", run_weights)
 
 
+def test_a_plan_fetches_nothing(served, workspace, tmp_path):
+    urls = served(b"released")
+    with pytest.raises(InputError, match=r"init: 'apple:s2' is not allowed; --plan fetches nothing: put http"):
+        read_weight_file("init", "apple:s2", RunOptions(plan=True, runs=workspace.runs).run_weights, fetch=False)
+    with pytest.raises(InputError, match="--plan fetches nothing from a server"):
+        RunOptions(plan=True, runs=workspace.runs, tracking="http://127.0.0.1:9").run_weights("ab")
+    assert (urls, list(tmp_path.iterdir())) == ([], [])
+
+
 def test_released_weights_are_fetched_once_and_checked(served, run_weights, capsys):
     urls = served(b"released")
     sha256 = hashlib.sha256(b"released").hexdigest()

@@ -14,7 +14,6 @@ from mobileone_core.training.observer import TrainingStopped
 
 EPOCHS = 3
 FOLDED, BRANCHES = Execution("cpu", blocks="folded"), Execution("cpu", blocks="branches")
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
 
 def assert_alike(one, other):

@@ -24,7 +24,6 @@ from mobileone_core.training.module import CellModule
 from mobileone_core.training.recipe import Phase, Teacher, weights_digest
 from mobileone_core.training.tasks.task import build_task
 
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 LOGITS = torch.randn(7, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
 
 

@@ -31,7 +31,7 @@ from mobileone_core.training.run import CellJob, EpochRecorder, train_rank
 
 TWO = Execution("cpu", processes=2, blocks="branches")
 CPU = torch.device("cpu")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:ema_decay")]
+pytestmark = pytest.mark.slow
 
 
 def loss_gradients(network, images, labels):

@@ -2,12 +2,11 @@
 
 import copy
 
-import pytest
 import torch
 from timm.utils import ModelEmaV2
 from torch import nn
 
-from mobileone_core.training.optimizer import AveragedNetwork, warn_if_horizon_is_long
+from mobileone_core.training.optimizer import AveragedNetwork
 
 DECAY, STEPS = 0.9, 40
 
@@ -73,14 +72,3 @@ def test_average_starts_at_the_network_and_leaves_it_alone():
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(parameter.requires_grad for parameter in averaged.parameters())
     assert all(parameter.requires_grad for parameter in net.parameters())
-
-
-def test_long_horizon_warns_with_numbers():
-    expected = "ema_decay 0.9995 averages over 2000 steps, more than a tenth of this run's 288; at most 0.9653 fits"
-    with pytest.warns(UserWarning, match=expected):
-        warn_if_horizon_is_long(0.9995, 288)
-
-
-def test_fitting_horizon_is_silent():
-    warn_if_horizon_is_long(0.95, 201)
-    warn_if_horizon_is_long(0.9995, 1_501_500)

@@ -16,7 +16,6 @@ from mobileone_core.training.observer import TrainingStopped
 from mobileone_core.training.optimizer import build_optimizer, schedule
 from mobileone_core.training.recipe import Recipe, Teacher, weights_digest
 
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 DIGEST = "0123456789abcdef"
 
 
@@ -63,6 +62,10 @@ def test_the_head_is_kept_for_as_many_classes_and_new_for_others(cell, source):
     network = build_model(cell.model, 7)
     assert load_initial(network, recipe, path).head == "loaded"
     assert torch.equal(network.head.fc.weight, state["head.fc.weight"])
+    network = build_model(cell.model, 7)
+    before = network.head.fc.weight.clone()
+    assert load_initial(network, Recipe(init=digest, head="new"), path).head == "new"  # other classes, as many
+    assert torch.equal(network.head.fc.weight, before)
     network = build_model(cell.model, 4)
     before = network.head.fc.weight.clone()
     line = f"weights state_dict of {path}; the head is new: its classifier has 7 classes"
@@ -106,6 +109,9 @@ def test_bad_fields_and_keys():
         Recipe(frozen_stages=1)
     with pytest.raises(InputError, match=r"init: 'weights.pth' is not allowed; the first 16 hex digits"):
         Recipe(init="weights.pth")
+    with pytest.raises(InputError, match="head: 'new' is not allowed; auto without init"):
+        Recipe(head="new")
+    assert CellSpec(recipe=Recipe(init=DIGEST, head="new")).key != CellSpec(recipe=Recipe(init=DIGEST)).key
     with pytest.raises(InputError, match="head_lr_factor: 0"):
         Recipe(head_lr_factor=0)
     with pytest.raises(InputError, match=r"frozen_stages: 5 is not allowed; at most the network's stages, 4"):

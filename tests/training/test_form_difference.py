@@ -9,8 +9,6 @@ from mobileone_core.model.network import build_model
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.training.evaluate import FormDifference
 
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
-
 
 def logits(network, cell):
     loader = open_loaders(cell.data, None, cell.seed, LoaderOptions(256, "none")).test

@@ -12,7 +12,6 @@ from mobileone_core.training.recipe import Teacher
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-    pytest.mark.filterwarnings("ignore:ema_decay"),
 ]
 layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels last"])
 

@@ -16,7 +16,6 @@ from mobileone_core.training.module import CellModule
 FIXTURE = Path(__file__).parent / "fixtures" / "22d9c40"
 CHANGES = {"epochs": 4, "ema_decay": 0.9}
 RTOL, ATOL = 1e-3, 1e-4  # another CPU rounds otherwise; a wrong resume is further off, as tested below
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
 
 @pytest.fixture

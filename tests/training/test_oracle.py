@@ -16,8 +16,6 @@ from mobileone_core.training.cell import teacher_model
 from mobileone_core.training.distillation import load_teachers
 from mobileone_core.training.recipe import Phase, Recipe, Teacher, weights_digest
 
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
-
 BASE = Recipe(
     epochs=2,
     batch_size=256,

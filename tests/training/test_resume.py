@@ -15,7 +15,6 @@ from mobileone_core.training.recipe import Phase, Teacher
 
 EPOCHS = 3
 TEACHER = Teacher("tiny")
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
 
 def timeless(metrics):

@@ -18,17 +18,15 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training import run
+from mobileone_core.training import model_card, run
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import read_network
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
-from mobileone_core.training.optimizer import learning_rate, warn_if_horizon_is_long, weight_decay
+from mobileone_core.training.optimizer import learning_rate, weight_decay
 from mobileone_core.training.recipe import recipe_preset
 from mobileone_core.training.tasks.classification import Classification
-
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
 
 def test_what_a_cell_reports(train, memory, cell):
@@ -153,11 +151,16 @@ def test_a_diverged_run_fails(train):
         train(lr=1e38, warmup_epochs=0)
 
 
-def test_a_long_average_warns(train):
-    with pytest.warns(
-        UserWarning, match="ema_decay 0.9995 averages over 2000 steps, more than a tenth of this run's 8"
-    ):
-        train(ema_decay=0.9995)
+def test_class_names_are_those_of_the_data_that_are_trained_on(train, memory, monkeypatch):
+    """They are read before the images are opened and checked, not at the end, when a folder may be another."""
+    names = [("as", "planned")]
+    monkeypatch.setattr(model_card, "shown_names", lambda *_: names[-1])
+
+    class Renaming(memory):
+        def epoch_finished(self, _):
+            names.append(("something", "else"))
+
+    assert train(observer=Renaming(), epochs=1).card["class_names"] == ["as", "planned"]
 
 
 def test_interrupt_stays_an_interrupt(train, memory):
@@ -232,11 +235,10 @@ def test_the_embedded_default_learns(train, memory):
     assert result.metrics["test/top1"] > 0.9
 
 
-@pytest.mark.filterwarnings("error:ema_decay")
 def test_the_embedded_default_has_a_fitting_average():
     recipe = recipe_preset("digits")
     steps = len(open_loaders(DataSpec(), None, 0, LoaderOptions(recipe.batch_size, recipe.augmentation)).train)
-    warn_if_horizon_is_long(recipe.ema_decay, recipe.epochs * steps)
+    assert recipe.shortages(recipe.epochs * steps) == []
 
 
 @pytest.mark.slow

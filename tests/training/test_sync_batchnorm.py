@@ -14,7 +14,7 @@ from mobileone_core.training.execution import Execution
 FOLDED = Execution("cpu", blocks="folded")
 SHARED = Execution("cpu", blocks="folded", processes=2, sync_batchnorm=True)
 CPU = torch.device("cpu")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:ema_decay")]
+pytestmark = pytest.mark.slow
 
 
 def run(ranks, directory, settings):

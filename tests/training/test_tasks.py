@@ -23,7 +23,6 @@ from mobileone_core.training.tasks import TASKS
 from mobileone_core.training.tasks.task import build_task
 
 REPORTS = Path(__file__).parents[2] / "reports"
-pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 
 
 @pytest.fixture

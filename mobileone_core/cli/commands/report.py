@@ -26,7 +26,7 @@ from mobileone_core.reporting.report import (
     write_report,
 )
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.record.access import excluded_runs, record_exists, recorded_plans, recorded_studies
+from mobileone_core.study.record.access import connected, excluded_runs, record_exists, recorded_plans, recorded_studies
 from mobileone_core.study.record.reading import read_record, resolve_run
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.state import CellState, cell_states, is_settled
@@ -139,11 +139,10 @@ def _homes_to_merge(root: Path) -> list[Path]:
 
 def exclude(options: Exclude) -> int:
     """Let reports leave a run out, or show it again."""
-    from mobileone_core.study.record.record import Record
-
     tracking = options.storage.workspace.tracking
     run_id = resolve_run(tracking, options.run)
-    Record(tracking).exclude(run_id, undo=options.undo)
+    with connected(tracking) as record:
+        record.exclude(run_id, undo=options.undo)
     state = "is shown in reports again" if options.undo else "is excluded from reports (--undo takes it back)"
     print(f"run {run_id} {state}; `mobileone report` writes them")
     return COMPLETE

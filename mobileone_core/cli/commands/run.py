@@ -10,7 +10,7 @@ from rich.progress import track
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, command_line, guarded
 from mobileone_core.cli.options.study import Command, RunOptions, TrainingRunOptions, gpu_names, parse, reports_of
-from mobileone_core.cli.options.workspace import DataCheck, Forget, Status, Ui, reports_directory
+from mobileone_core.cli.options.workspace import DataCheck, Forget, Status, Ui
 from mobileone_core.cli.ownership import declared_tags, require_name
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
@@ -29,7 +29,7 @@ from mobileone_core.study.record.access import serve
 from mobileone_core.study.run.progress import Progress, plan_lines, status_lines
 from mobileone_core.study.run.runner import Outcome, SignalGuard, join, resumed, run_plan
 from mobileone_core.study.state import cell_states, is_settled, study_names, study_states
-from mobileone_core.study.workspace import Engine, Setup, runs_directory
+from mobileone_core.study.workspace import Engine, Setup
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -109,8 +109,8 @@ def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
     for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
         require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
     sets = dict.fromkeys(cell.spec.data.name for cell in plan.cells)
-    if "folder" in sets:
-        print("\n".join(short_lines(read_splits("folder", request.data_root))))
+    for line in request.folder_lines:
+        print(line)
     if running.plan:
         print("\n".join([*plan_lines(plan, cell_states(workspace, plan)), *_unmeasured(command)]))
         if isinstance(plan, GridPlan):
@@ -150,12 +150,10 @@ def _check_directories(plan: Plan, running: RunOptions) -> None:
     """Raise InputError now, before the training, if runs or reports cannot be written."""
     runs = running.workspace.runs
     require_writable("runs", runs)
-    if running.reports:
-        from mobileone_core.reporting.report import require_report_directory
+    from mobileone_core.cli.commands.report import report_directory
+    from mobileone_core.reporting.report import require_report_directory
 
-        require_report_directory(running.reports.expanduser().absolute())
-    elif plan.default and runs == runs_directory():
-        require_writable("reports", reports_directory())
+    require_report_directory(report_directory(plan, running.workspace, running.reports, is_complete=True))
 
 
 def _finished(plan: Plan, running: RunOptions) -> Outcome | None:
@@ -187,9 +185,10 @@ def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> tuple[int, Pat
 
 
 def check_data(options: DataCheck) -> int:
-    """Read every image of a data set, print what it holds; the exit status is 1 if an image cannot be read."""
+    """Read every image of a data set, print what it holds; the exit status is 1 if there is any fault."""
     from mobileone_core.data.sets import open_splits
 
+    faults: list[str] = []
     name, root = (options.data, options.data_root) if options.data in DATA_SETS else ("folder", Path(options.data))
     if DATA_SETS[name].in_memory:
         spec = resolve_data(name, root)
@@ -198,12 +197,13 @@ def check_data(options: DataCheck) -> int:
         classes, lines = class_names(spec, root), [f"data        {name}, read whole; validation as seed 0 carves it"]
         facts = [FileFacts(split, f"{spec.channels}-channel", size) for split in images for _ in images[split].labels]
     else:
-        images = read_splits(name, root)
+        images = read_splits(name, root, faults.append)
         classes, lines = next(iter(images.values())).classes, short_lines(images)
         count, console = sum(map(len, images.values())), Console(stderr=True)
         facts = list(track(read_images(images), "reading", count, console=console, transient=True))
+    lines += [f"fault       {text}" for text in faults]
     print("\n".join([*lines, *report_lines({split: files.labels for split, files in images.items()}, classes, facts)]))
-    return INCOMPLETE if any(item.error for item in facts) else COMPLETE
+    return INCOMPLETE if faults or any(item.error for item in facts) else COMPLETE
 
 
 def status(options: Status) -> int:

@@ -20,6 +20,7 @@ from mobileone_core.fields import POSITIVE, help_texts
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.kinds import options_of
 from mobileone_core.study.options import PlanRequest, StudyOptions, option_group, spec_options
+from mobileone_core.study.workspace import is_server
 from mobileone_core.training.execution import Execution
 
 Switch = tyro.conf.FlagCreatePairsOff[bool]
@@ -42,6 +43,8 @@ class RunOptions(WorkspaceOptions):
         """The weight file of a finished run, by its id or the beginning of it. Raises InputError."""
         from mobileone_core.study.record.reading import read_run
 
+        is_near = not (self.plan and is_server(self.workspace.tracking))
+        require(is_near, "plan", run, "weights on this machine: --plan fetches nothing from a server")
         return read_run(self.workspace.tracking, run, self.workspace.runs / "init" / run).weights
 
 

@@ -114,7 +114,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     compared = (judged(row, [*finished[row.level], *finished[baseline]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))
     is_quantized = any(cell.spec.is_quantized for cell in plan.cells)  # those of one network are no replicates
-    # the paper's numbers are ImageNet's: they say nothing on the user's data
+    # ImageNet's numbers: comparable there, the scale of the effects beside the embedded digits, and nowhere else shown
     published = published_values(plan.study.published) if plan.base.data.name in ("imagenet", "digits") else ()
     return TrainedResult(
         plan,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.study.database import database_exists, require_database, sqlite_path
+from mobileone_core.study.database import database_error, database_exists, require_database, sqlite_path
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.tables import DECLARATION, DECLARED_IN, PLAN, RecordTables, RunStatus
@@ -35,9 +35,19 @@ def open_record(tracking: str) -> Iterator["RecordReader"]:
         with RecordTables.open(path) as tables:
             yield tables
         return
-    from mobileone_core.study.record.record import Record
+    with connected(tracking) as record:
+        yield record
 
-    yield Record(tracking)
+
+@contextlib.contextmanager
+def connected(tracking: str) -> Iterator["Record"]:
+    """The record through MLflow's client. Raises InputError if it cannot be used, or can no longer be."""
+    from mobileone_core.study.record.record import RECORD_ERRORS, Record
+
+    try:
+        yield Record(tracking)
+    except RECORD_ERRORS as error:
+        raise database_error("record", tracking, error) from error
 
 
 def record_exists(tracking: str) -> bool:

@@ -15,7 +15,7 @@ from mobileone_core.fields import as_tuples
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.environment import ENTRY_TAGS, FOLDER_TAGS, RUN_TAGS, VERSION
 from mobileone_core.study.plan import Plan, PlannedComparison
-from mobileone_core.study.record.access import open_record
+from mobileone_core.study.record.access import connected, open_record
 from mobileone_core.study.record.tables import COUNT, RecordedRun, included
 from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
 from mobileone_core.study.workspace import redacted
@@ -24,6 +24,7 @@ from mobileone_core.training.model_card import CARD, ModelCard, model_card
 
 if TYPE_CHECKING:
     from mobileone_core.study.record.access import RecordReader
+    from mobileone_core.study.record.record import Record
 
 EVALUATIONS = "evaluate"  # the experiment of evaluations
 SHOWN = 4  # candidates of an ambiguous run in its message
@@ -184,10 +185,14 @@ def read_run(tracking: str, run: str, directory: Path, which: str = "auto") -> F
     Files of a server are downloaded into directory. which: "auto" for the final weights, which are averaged if the
     recipe averages; "ema" for averaged ones; "model" for those that are not, which have no metrics of their own then.
     """
-    from mobileone_core.study.record.record import RAW_WEIGHTS, WEIGHTS, Record
-
     run_id = resolve_run(tracking, run)
-    record = Record(tracking)
+    with connected(tracking) as record:
+        return _finished_run(record, run_id, directory, which)
+
+
+def _finished_run(record: "Record", run_id: str, directory: Path, which: str) -> FinishedRun:
+    from mobileone_core.study.record.record import RAW_WEIGHTS, WEIGHTS
+
     recorded = record.client.get_run(run_id)
     status, tags = recorded.info.status, recorded.data.tags
     require(status == "FINISHED", "run", f"{run_id} ({status})", "a FINISHED run")

@@ -94,8 +94,6 @@ class Record:
             with short_timeout():
                 self.client.get_experiment_by_name("Default")
         except MlflowException as error:
-            if "failed with exception" in str(error):
-                raise InputError(f"record {redacted(tracking)}: no MLflow server answers") from error
             raise database_error("record", tracking, error) from error
         self.tracking = tracking
 

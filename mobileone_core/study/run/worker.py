@@ -71,7 +71,9 @@ def probe(job: Job, cells: Sequence[CellSpec], sender: Connection) -> None:
             load_teachers(replace(cell, recipe=cell.recipe.changed(teachers=from_files)), files)
             if cell.recipe.init:
                 network = build_task(cell).build_network()
-                notes.append(f"init: {load_initial(network, cell.recipe, job.setup.weights.get(cell.recipe.init))}")
+                loaded = load_initial(network, cell.recipe, job.setup.weights.get(cell.recipe.init))
+                taken = "; its head is taken, --head new starts afresh" if loaded and loaded.head == "loaded" else ""
+                notes.append(f"init: {loaded}{taken}")
         _send(sender, list(dict.fromkeys(notes)))
     except Exception as error:
         _send(sender, one_line(error))

@@ -17,7 +17,7 @@ from mobileone_core.study.record.tables import RecordTables
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.training.cell import CellSpec
 
-PLAN = small_plan(levels=(1, 2), seeds=2, epochs=3, curves=("val/top1", "train/loss", "no/such"))
+PLAN = small_plan(levels=(1, 2), seeds=2, epochs=3, curves=("val/top1", "train/loss", "val/top5"))
 KEYS = [cell.key for cell in PLAN.cells]
 STUDY = PLAN.study.name
 OWN = {"queue": PLAN.queue}

@@ -189,5 +189,5 @@ def test_a_refused_device_leaves_nothing_waiting(workspace):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
     refused = StudyRun(Job(Setup(workspace), plan.queue, frozenset(cell.key for cell in plan.cells)), plan, Lines())
     with pytest.raises(InputError, match="device"):
-        refused._prepare(Refusing())
+        refused._check(Refusing())
     assert not workspace.runs.exists()
