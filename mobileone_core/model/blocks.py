@@ -7,6 +7,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from mobileone_core.model.activations import SqueezeExcite, build_activation
 from mobileone_core.model.folded.block import folded_sum, uses_folded
+from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.layers import ConvNorm, block_conv
 from mobileone_core.model.spec import BlockExecution, BlockSpec
 
@@ -29,7 +30,7 @@ class MobileOneBlock(nn.Module):
 
     def __init__(self, spec: BlockSpec, activation: str = "relu", deployed: bool = False) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.geometry = spec, Geometry.of(spec)
         self.execution: BlockExecution = "branches"
         self.sync_batchnorm = False
         branched = not deployed

@@ -40,6 +40,10 @@ class ConvNorm(nn.Module):
         out: Tensor = self.bn(self.conv(x))
         return out
 
+    def kernel(self) -> Tensor:
+        """The convolution's weight (C_out, C_in / groups, kernel, kernel)."""
+        return self.conv.weight
+
 
 def scale_and_bias(norm: Any) -> tuple[Tensor, Tensor]:
     """What a BN multiplies by and adds, (C) each. Raises InputError unless it does that alone."""

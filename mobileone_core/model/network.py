@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone_core.errors import InputError, require_choice, require_integer
 from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.expand.block import ExpandedConv2d
 from mobileone_core.model.spec import BLOCK_EXECUTIONS, BlockExecution, ModelSpec
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -106,7 +107,7 @@ def set_execution(module: AnyModule, execution: BlockExecution) -> AnyModule:
     """
     require_choice("execution", execution, BLOCK_EXECUTIONS)
     for part in module.modules():
-        if isinstance(part, MobileOneBlock):
+        if isinstance(part, MobileOneBlock | ExpandedConv2d):
             part.execution = execution
     return module
 
@@ -120,7 +121,7 @@ def set_sync_batchnorm(module: AnyModule, sync_batchnorm: bool = True) -> AnyMod
     its branches one by one raises InputError in training if there are other ranks.
     """
     for part in module.modules():
-        if isinstance(part, MobileOneBlock):
+        if isinstance(part, MobileOneBlock | ExpandedConv2d):
             part.sync_batchnorm = sync_batchnorm
     return module
 

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.expand.branches import Branch, ConvShape, method_branches
+from mobileone_core.model.folded.block import folded_sum, uses_folded
 from mobileone_core.model.layers import KNOWN_FORWARDS, in_float64, scale_and_bias
-from mobileone_core.model.spec import BlockExecution
+from mobileone_core.model.spec import BlockExecution, BlockSpec
 
 FADED = 1e-3  # of the largest: a channel's gamma below it is not divided by
 
@@ -58,9 +59,10 @@ class ExpandedConv2d(nn.Module):
         conv, norm = origin.conv, origin.norm
         self.origin, self.method = origin, method
         self.execution: BlockExecution = "branches"
-        self.sync_batchnorm = False
+        self.sync_batchnorm, self.conv_scale = False, None
         self.is_padded = is_padded(conv)
         self.shape = ConvShape.of(conv, self.is_padded)
+        self.geometry, self.spec = self.shape.geometry, None
         branches = method_branches(method, self.shape, k, scale, skip, partial(_norm_like, norm))
         main, *others = branches.values()
         if conv.bias is not None:
@@ -77,6 +79,9 @@ class ExpandedConv2d(nn.Module):
             main.convs[0].weight = conv.weight
         main.add_module("bn", norm_twin(norm))
         self.branches = nn.ModuleDict(branches)
+        if self.geometry.uncommon is None:  # the rule of "auto" knows the others alone
+            sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, len(self.conv_kxk))
+            self.spec = BlockSpec(conv.in_channels, conv.out_channels, *sizes, True, False, self.geometry.dilation)
         self.train(norm.training)
 
     def __getattr__(self, name: str) -> Any:
@@ -89,11 +94,26 @@ class ExpandedConv2d(nn.Module):
         """Features (N, C, H, W) to the sum of the branches (N, O, H', W')."""
         if self.is_padded:
             x = pad_like(self.origin.conv, x)
+        if uses_folded(self, x):
+            return folded_sum(self, x)
         first, *others = self.parts()
+        if self.method == "expandnet" and self.execution != "branches":  # no norm stands between its convolutions
+            x = F.conv2d(x, first.kernel(), None, *self.geometry.pairs[1:], self.shape.groups)
+            return cast("Tensor", first.norms[0](x))
         out: Tensor = first(x)
         for branch in others:
             out += branch(x)  # in place: no branch needs its own output for its gradient
         return out
+
+    @property
+    def conv_kxk(self) -> list[nn.Module]:
+        """The branches with convolutions."""
+        return [branch for branch in self.parts() if branch.convs]
+
+    @property
+    def identity(self) -> nn.BatchNorm2d | None:
+        """The batch norm of the skip branch."""
+        return self.parts()[-1].norms[-1] if "skip" in self.branches else None
 
     def parts(self) -> list[Branch]:
         """The branches, in order."""
@@ -145,13 +165,15 @@ def is_same_padded(conv: nn.Module) -> bool:
 
 def is_padded(conv: nn.Conv2d) -> bool:
     """Whether a convolution's input is padded before its branches see it, since not by a fixed number of zeros."""
-    return conv.padding_mode != "zeros" or is_same_padded(conv)
+    left, right, top, bottom = cast("Any", conv)._reversed_padding_repeated_twice
+    return conv.padding_mode != "zeros" or is_same_padded(conv) or left != right or top != bottom
 
 
 def pad_like(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Pad x (N, C, H, W) as a convolution does whose padding is not zeros alone."""
     if not is_same_padded(conv):
-        return F.pad(x, cast("Any", conv)._reversed_padding_repeated_twice, conv.padding_mode)
+        mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+        return F.pad(x, cast("Any", conv)._reversed_padding_repeated_twice, mode)
     pads: list[int] = []
     for size, kernel, stride, gap in zip(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
         total = max((ceil(size / stride) - 1) * stride + gap * (kernel - 1) + 1 - size, 0)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mobileone_core.model.folded.geometry import ConvPairs, Geometry
 from mobileone_core.model.layers import identity_kernel, in_float64, scale_and_bias
 
 METHODS = ("mobileone", "repvgg", "acnet", "dbb", "expandnet")
@@ -49,6 +50,15 @@ class ConvShape:
     def centre(self) -> Window:
         """The centre tap."""
         return (self.kernel[0] // 2, self.kernel[1] // 2, 1, 1)
+
+    @property
+    def geometry(self) -> Geometry:
+        """As folded training describes it; with pads that are not equal on both sides it has none."""
+        pairs = ConvPairs(self.kernel, self.stride, (self.pads[2], self.pads[0]), self.dilation)
+        square = Geometry(
+            self.groups, self.kernel[0], self.stride[0], self.in_channels, self.out_channels, self.dilation[0]
+        )
+        return square if square.pairs == pairs else replace(square, kernel=0, stride=0, dilation=1, uncommon=pairs)
 
     @property
     def can_skip(self) -> bool:
@@ -110,6 +120,11 @@ class Branch(nn.Module):
         for layer in self.children():
             x = layer(x)
         return x
+
+    @property
+    def is_one_kernel(self) -> bool:
+        """Whether it is a convolution, or several without norms in between, and one norm."""
+        return len(self.norms) == 1
 
     @property
     def norms(self) -> list[Any]:
@@ -198,11 +213,11 @@ def _diverse(shape: ConvShape, norm: NormFactory) -> dict[str, Branch]:
     per_channel = shape.groups == outputs
     point, wide = replace(shape, stride=(1, 1)), 2 * inputs if per_channel else inputs
     inner = {"conv1": _conv(point, inputs, wide, one), "bn1": norm(wide)}
-    outer = {"conv2": _conv(shape, wide, outputs, shape.full), "bn2": norm(outputs)}
+    outer = {"conv2": _conv(shape, wide, outputs, shape.full), "bn": norm(outputs)}
     before = (
         {} if per_channel and inputs == outputs else {"conv": _conv(point, inputs, outputs, one), "bn1": norm(outputs)}
     )
-    averaged = {**before, "average": Average(shape), "bn2": norm(outputs)}
+    averaged = {**before, "average": Average(shape), "bn": norm(outputs)}
     return {"point_kxk": Branch(shape, shape.full, inner | outer), "average": Branch(shape, shape.full, averaged)}
 
 

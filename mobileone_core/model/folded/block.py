@@ -1,8 +1,8 @@
 """Whether and how a block computes its branches as one convolution in training; the branches' running statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,21 +27,30 @@ from mobileone_core.model.spec import BlockExecution, BlockSpec
 
 
 class FoldableBlock(Protocol):
-    """The attributes that folded training reads of a block in its train form."""
+    """The attributes that folded training reads of a block in its train form; conv_kxk may hold any linear branches.
 
-    spec: BlockSpec
+    spec is None where the rule of "auto" knows nothing of the block; geometry is that of the folded convolution.
+    """
+
     execution: BlockExecution
     sync_batchnorm: bool
-    conv_kxk: nn.ModuleList
-    conv_scale: ConvNorm | None
-    identity: nn.BatchNorm2d | None
+    geometry: Geometry
+
+    @property
+    def spec(self) -> BlockSpec | None: ...
+    @property
+    def conv_kxk(self) -> Iterable[nn.Module]: ...
+    @property
+    def conv_scale(self) -> ConvNorm | None: ...
+    @property
+    def identity(self) -> nn.BatchNorm2d | None: ...
 
 
 def can_fold(block: FoldableBlock) -> bool:
     """Whether every convolution is as the block's spec says, and every BN normalizes by the batch."""
-    geometry = Geometry.of(block.spec)
-    kernels = ((branch.conv, 1 if branch is block.conv_scale else geometry.kernel) for branch in _conv_norms(block))
-    return all(_is_as_declared(conv, geometry, kernel) for conv, kernel in kernels) and all(
+    geometry = block.geometry
+    kernels = ((branch, 1 if branch is block.conv_scale else geometry.kernel) for branch in _conv_norms(block))
+    return all(_is_as_declared(branch, geometry, kernel) for branch, kernel in kernels) and all(
         type(norm) is nn.BatchNorm2d and norm.affine and _follows_the_batch(norm) for norm in _norms(block)
     )
 
@@ -63,7 +72,8 @@ def uses_folded(block: FoldableBlock, x: Tensor) -> bool:
     if not _fits(block, x):
         require(x.numel() > 0 or not sync_batchnorm, "batch", 0, "one image or more per rank with sync_batchnorm")
         return False
-    return block.execution == "folded" or sync_batchnorm or folding_is_faster(block.spec, x)
+    is_faster = block.spec is not None and folding_is_faster(block.spec, x)
+    return block.execution == "folded" or sync_batchnorm or is_faster
 
 
 def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
@@ -71,7 +81,7 @@ def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
 
     Raises ValueError where a channel has a single value, as BN does.
     """
-    geometry, norms = Geometry.of(block.spec), _norms(block)
+    geometry, norms = block.geometry, _norms(block)
     sync_batchnorm = block.sync_batchnorm and has_other_ranks()
     if geometry.positions(x.shape) == 1 and not sync_batchnorm:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
@@ -84,7 +94,7 @@ def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
     branches = Branches(block.conv_scale is not None, block.identity is not None, tuple(norm.eps for norm in norms))
     with torch.autocast(x.device.type, enabled=False):
         gammas, betas = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
-        weights = [branch.conv.weight for branch in _conv_norms(block)]
+        weights = [branch.kernel() for branch in _conv_norms(block)]
         result = BranchSum(*FoldedConvolution.apply(x, statistics, branches, sync_batchnorm, gammas, betas, *weights))
         means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in result[1:])
         update_running(norms, means, variances)
@@ -149,7 +159,7 @@ def _conv_norms(block: FoldableBlock) -> list[ConvNorm]:
 
 def _norms(block: FoldableBlock) -> list[nn.BatchNorm2d]:
     """The BN of every branch, in the order of the branches."""
-    norms = [branch.bn for branch in _conv_norms(block)]
+    norms: list[nn.BatchNorm2d] = [branch.bn for branch in _conv_norms(block)]
     return norms if block.identity is None else [*norms, block.identity]
 
 
@@ -158,8 +168,11 @@ def _follows_the_batch(norm: nn.BatchNorm2d) -> bool:
     return norm.training or norm.running_mean is None
 
 
-def _is_as_declared(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
-    """Whether a convolution is the one that the block was built with, not one that replaced it."""
+def _is_as_declared(branch: Any, geometry: Geometry, kernel: int) -> bool:
+    """Whether a branch's convolution is the one that the block was built with, not one that replaced it."""
+    if not isinstance(branch, ConvNorm):
+        return bool(branch.is_one_kernel)
+    conv = branch.conv
     if type(conv) is not nn.Conv2d:
         return False
     gaps = (geometry.dilation,) * 2
@@ -171,11 +184,11 @@ def _is_as_declared(conv: nn.Conv2d, geometry: Geometry, kernel: int) -> bool:
 
 def _fits(block: FoldableBlock, x: Tensor) -> bool:
     """Whether x is a valid, non-empty input of the block; the branches raise their errors for any other."""
-    weight = cast("ConvNorm", block.conv_kxk[0]).conv.weight
+    weight = _norms(block)[0].weight
     if x.device != weight.device or x.is_meta or type(x) not in (Tensor, nn.Parameter):
         return False
     fits = x.dtype == weight.dtype or (_autocasts(x) and _autocasts(weight))
-    return fits and x.dim() == len("NCHW") and x.shape[1] == block.spec.in_channels and x.numel() > 0
+    return fits and x.dim() == len("NCHW") and x.shape[1] == block.geometry.in_channels and x.numel() > 0
 
 
 def _autocasts(values: Tensor) -> bool:

@@ -51,7 +51,7 @@ class FoldedConvolution(Function):
         ctx.statistics, ctx.branches, ctx.sync_batchnorm = statistics, branches, sync_batchnorm
         variances = folded.variances * (total / (total - 1))
         ctx.mark_non_differentiable(folded.means, variances)
-        return BranchSum(output, folded.means, variances)
+        return BranchSum(_not_a_view(output), folded.means, variances)
 
     @staticmethod
     @once_differentiable
@@ -59,6 +59,12 @@ class FoldedConvolution(Function):
         """The gradients of x, gammas, betas and weights; None for the other arguments."""
         with torch.autocast(grad_output.device.type, enabled=False):
             return _gradients(ctx, grad_output)
+
+
+def _not_a_view(values: Tensor) -> Tensor:
+    """The same memory as no view of another tensor: activations change it in place, which autograd refuses of views."""
+    is_view = not torch.compiler.is_compiling() and values._is_view()
+    return values.new_empty(0).set_(values) if is_view else values  # type: ignore[call-overload]
 
 
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:

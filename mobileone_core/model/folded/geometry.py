@@ -1,6 +1,8 @@
 """The shape of a block's convolution: groups, taps and output positions."""
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Size
 
@@ -12,9 +14,21 @@ def output_sizes(shape: Size, stride: int) -> tuple[int, int]:
     return (shape[2] - 1) // stride + 1, (shape[3] - 1) // stride + 1
 
 
+class ConvPairs(NamedTuple):
+    """A convolution's arguments, of rows and of columns each."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """A convolution with zeros around its input; a tap is one input value of a group's patch: channel, row, column."""
+    """A convolution with zeros around its input; a tap is one input value of a group's patch: channel, row, column.
+
+    Unless it is square and centred, uncommon says its arguments, and kernel and stride are 0.
+    """
 
     groups: int
     kernel: int
@@ -22,6 +36,7 @@ class Geometry:
     in_channels: int
     out_channels: int
     dilation: int = 1
+    uncommon: ConvPairs | None = None
 
     @classmethod
     def of(cls, spec: BlockSpec) -> "Geometry":
@@ -53,6 +68,12 @@ class Geometry:
         return self.dilation * (self.kernel // 2)
 
     @property
+    def pairs(self) -> ConvPairs:
+        """The convolution's arguments."""
+        both = ((value, value) for value in (self.kernel, self.stride, self.padding, self.dilation))
+        return self.uncommon or ConvPairs(*both)
+
+    @property
     def kind(self) -> str:
         """Name of the kind in measurements, as "dense 1x1/1" or "depthwise 3x3/2": groups, kernel, stride, dilation."""
         depthwise = self.groups == self.in_channels == self.out_channels
@@ -63,7 +84,7 @@ class Geometry:
     @property
     def area(self) -> int:
         """Taps per channel."""
-        return self.kernel * self.kernel
+        return math.prod(self.pairs.kernel)
 
     @property
     def taps(self) -> int:
@@ -77,7 +98,13 @@ class Geometry:
 
     def sizes(self, shape: Size) -> tuple[int, int]:
         """Output rows and columns for an input of shape (N, C, H, W)."""
-        return output_sizes(shape, self.stride)
+        if self.uncommon is None:
+            return output_sizes(shape, self.stride)
+        rows, columns = (
+            (size + 2 * zeros - gap * (kernel - 1) - 1) // stride + 1
+            for size, kernel, stride, zeros, gap in zip(shape[2:], *self.uncommon, strict=True)
+        )
+        return rows, columns
 
     def positions(self, shape: Size) -> int:
         """Output positions of the whole batch, N L, for an input of shape (N, C, H, W)."""

@@ -58,7 +58,8 @@ class Patches(PatchStatistics):
         if geometry.kernel == geometry.stride == 1:
             return gradients.view(x.shape)
         flat = gradients.view(len(x), geometry.in_channels * geometry.area, -1)
-        return F.fold(flat, x.shape[2:], geometry.kernel, geometry.dilation, geometry.padding, geometry.stride)
+        kernel, stride, padding, dilation = geometry.pairs
+        return F.fold(flat, x.shape[2:], kernel, dilation, padding, stride)
 
     @property
     def _is_wide(self) -> bool:
@@ -80,5 +81,6 @@ def extract_patches(x: Tensor, geometry: Geometry) -> Tensor:
     """The patches of x (N, C, H, W), what the kernel covers at each of L output positions: (N, G, T, L)."""
     if geometry.kernel == 1:  # a view where the stride is 1
         return x[..., :: geometry.stride, :: geometry.stride].reshape(len(x), geometry.groups, geometry.taps, -1)
-    unfolded = F.unfold(x, geometry.kernel, geometry.dilation, geometry.padding, geometry.stride)
+    kernel, stride, padding, dilation = geometry.pairs
+    unfolded = F.unfold(x, kernel, dilation, padding, stride)
     return unfolded.view(len(x), geometry.groups, geometry.taps, -1)

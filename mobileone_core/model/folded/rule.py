@@ -52,7 +52,8 @@ from mobileone_core.model.spec import BlockSpec
 
 LEAST_K = 4  # from which depthwise blocks gain without a compiler, and pointwise ones of up to NARROW channels with one
 NARROW = 256  # channels
-LEAST_POSITIONS = 2**14  # from which a dense block gains
+LEAST_POSITIONS = 2**14  # from which a dense block gains, and
+MOST_TAPS = 64  # per group up to which it does, as in a network's first block
 LEAST_POSITIONS_OF_ONE = 6000  # from which a depthwise block with k = 1 gains
 
 
@@ -76,7 +77,8 @@ def _is_faster_on_cpu(geometry: Geometry, k: int, x: Tensor) -> bool:
     if geometry.depthwise:
         return k >= LEAST_K or (available() and (k > 1 or positions >= LEAST_POSITIONS_OF_ONE))
     if not geometry.pointwise:
-        return geometry.groups == 1 and geometry.kernel == 3 and positions >= LEAST_POSITIONS
+        few = geometry.groups == 1 and geometry.kernel == 3 and geometry.taps <= MOST_TAPS
+        return few and positions >= LEAST_POSITIONS
     if not available():
         return (k - 1) * positions > k * channels
     gains = (k >= LEAST_K and channels <= NARROW) or 2 * (k - 1) * positions > (k + 2) * channels

@@ -41,8 +41,7 @@ class PatchStatistics:
         """kernel (p - mean) + bias: (N, C_out, H', W'), in the dtype of x."""
         weight, bias = self._for_uncentred_patches(x, mean, kernel, bias)
         coarse = bias.to(x.dtype)
-        geometry = self.geometry
-        out = F.conv2d(x, weight, coarse, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        out = F.conv2d(x, weight, coarse, *self.geometry.pairs[1:], self.geometry.groups)
         if x.dtype in HALVES:
             out = out + (bias - coarse.to(bias.dtype)).to(x.dtype).view(1, -1, 1, 1)
         return out
@@ -78,14 +77,14 @@ class PatchStatistics:
 
     def _as_weight(self, kernel: Tensor) -> Tensor:
         """A kernel (G, O, T) in conv2d's shape."""
-        return kernel.reshape(self.geometry.out_channels, -1, self.geometry.kernel, self.geometry.kernel)
+        return kernel.reshape(self.geometry.out_channels, -1, *self.geometry.pairs.kernel)
 
     def _conv_backward(self, grad_output: Tensor, x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The gradients of conv2d: the first, to x, where a weight is given, else the second, to the weight."""
         geometry, wants_input = self.geometry, weight is not None
         if weight is None:  # only its shape is read
-            weight = x.new_empty(geometry.out_channels, geometry.taps // geometry.area, *[geometry.kernel] * 2)
-        pairs = [[geometry.stride] * 2, [geometry.padding] * 2, [geometry.dilation] * 2, False, [0, 0]]
+            weight = x.new_empty(geometry.out_channels, geometry.taps // geometry.area, *geometry.pairs.kernel)
+        pairs = [*map(list, geometry.pairs[1:]), False, [0, 0]]
         mask = [wants_input, not wants_input, False]
         gradients = torch.ops.aten.convolution_backward(grad_output, x, weight, None, *pairs, geometry.groups, mask)
         return gradients  # type: ignore[no-any-return]
