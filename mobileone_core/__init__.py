@@ -6,30 +6,18 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mobileone_core.cli import run
-    from mobileone_core.model.cost import model_cost
-    from mobileone_core.model.expand.conversion import expand, expansion_plan, fold
-    from mobileone_core.model.network import build_model
-    from mobileone_core.model.reparam import reparameterize
-    from mobileone_core.model.spec import ModelSpec
-    from mobileone_core.model.weights import export_weights, load_weights
-    from mobileone_core.reporting.results import results
-    from mobileone_core.study.record.loading import load_run
-
-__all__ = [
-    "ModelSpec",
-    "build_model",
-    "expand",
-    "expansion_plan",
-    "export_weights",
-    "fold",
-    "load_run",
-    "load_weights",
-    "model_cost",
-    "reparameterize",
-    "results",
-    "run",
-]
+    from mobileone_core.cli import run as run
+    from mobileone_core.model.cost import model_cost as model_cost
+    from mobileone_core.model.expand.conversion import expand as expand
+    from mobileone_core.model.expand.conversion import expansion_plan as expansion_plan
+    from mobileone_core.model.expand.conversion import fold as fold
+    from mobileone_core.model.network import build_model as build_model
+    from mobileone_core.model.reparam import reparameterize as reparameterize
+    from mobileone_core.model.spec import ModelSpec as ModelSpec
+    from mobileone_core.model.weights import export_weights as export_weights
+    from mobileone_core.model.weights import load_weights as load_weights
+    from mobileone_core.reporting.results import results as results
+    from mobileone_core.study.record.loading import load_run as load_run
 
 _HOMES = {
     "ModelSpec": "mobileone_core.model.spec",
@@ -45,6 +33,7 @@ _HOMES = {
     "model_cost": "mobileone_core.model.cost",
     "run": "mobileone_core.cli",
 }
+__all__ = list(_HOMES)
 
 _PREFIX = "module://"
 _BACKEND = os.environ.get("MPLBACKEND", "")  # a notebook's, which may be missing here, would end all matplotlib imports

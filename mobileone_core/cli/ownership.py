@@ -29,17 +29,18 @@ def require_name(study: Declaration, tracking: str) -> None:
     """
     require_shipped(study)
     owner, digest = declaring_file(tracking, study.name)
-    if owner not in ("", study.declared_in) and digest != _digest(study) and _names(Path(owner), study.name):
+    if (
+        owner not in ("", study.declared_in)
+        and digest != declared_tags(study)[DECLARATION]
+        and _names(Path(owner), study.name)
+    ):
         raise InputError(f"name: {study.name!r} belongs to {owner}; {RULE}")
 
 
 def declared_tags(study: Declaration) -> dict[str, str]:
     """The tags of an experiment that say who declares its study."""
-    return {DECLARED_IN: study.declared_in, DECLARATION: _digest(study)}
-
-
-def _digest(study: Declaration) -> str:
-    return hashlib.sha256(repr(study).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr(study).encode()).hexdigest()[:16]
+    return {DECLARED_IN: study.declared_in, DECLARATION: digest}
 
 
 def _names(file: Path, name: str) -> bool:

@@ -125,7 +125,10 @@ class LatencyCell:
     def to_dict(self) -> dict[str, Any]:
         """A dictionary for JSON; from_dict reads it back."""
         kind = next(name for name, network in KINDS.items() if isinstance(self.network, network))
-        return {"kind": kind, **dataclasses.asdict(self)}
+        content = {"kind": kind, **dataclasses.asdict(self)}
+        if content["network"].get("output_stride") == ModelSpec.output_stride:  # a later field: keys stay as they are
+            del content["network"]["output_stride"]
+        return content
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "LatencyCell":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mobileone_core.errors import InputError, require
 from mobileone_core.reporting.report import read_report, read_saved_plan, report_homes, report_name
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.rows import CellRow
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
 if TYPE_CHECKING:
@@ -87,12 +87,10 @@ def _chosen(known: Settings, study: str, data: str, setting: str) -> list[str]:
     usual = [name for name in names if name in (study, f"{study}-{data}")]
     if len(usual or names) == 1:
         return usual or names
-    several = f"several settings, name one: {', '.join(sorted(names))}"
-    raise InputError.of("data", data, several if names else f"one of {', '.join(_data(known))}")
-
-
-def _data(known: Settings) -> list[str]:
-    return sorted({getattr(plan.study, "data", "none") for sources in known.values() for plan, _ in sources})
+    if names:
+        raise InputError.of("data", data, f"several settings, name one: {', '.join(sorted(names))}")
+    sets = {getattr(plan.study, "data", "none") for sources in known.values() for plan, _ in sources}
+    raise InputError.of("data", data, f"one of {', '.join(sorted(sets))}")
 
 
 def cells_of(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
@@ -100,7 +98,10 @@ def cells_of(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
 
     A run that one source excludes is in none.
     """
-    records = [(plan, read_report(home)[1] if home else _recorded(plan, workspace)) for plan, home in sources]
+    from mobileone_core.study.record.reading import read_record
+
+    tracking = workspace.tracking
+    records = [(plan, read_report(home)[1] if home else read_record(tracking, plan)) for plan, home in sources]
     excluded = {run_id for _, record in records for run_id in record.excluded}
     order, rows = list[str](), dict[str, CellRow]()
     for plan, record in records:
@@ -111,9 +112,3 @@ def cells_of(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
         shown = {row.key: row for row in record.rows if row.key not in teachers and row.run_id not in excluded}
         rows = shown | rows
     return sorted(rows.values(), key=lambda row: order.index(row.key) if row.key in order else len(order))
-
-
-def _recorded(plan: Plan, workspace: Workspace) -> StudyRecord:
-    from mobileone_core.study.record.reading import read_record
-
-    return read_record(workspace.tracking, plan)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.fields import check_options, option
@@ -36,7 +36,7 @@ class Declaration(metaclass=Declared):
         published: the table of printed numbers that the report shows next to the measured ones.
     """
 
-    declared_in: ClassVar[str] = ""  # of an instance: the file that made it; empty for a notebook's cell
+    declared_in = ""  # no field: of an instance: the file that made it; empty for a notebook's cell
 
     name: str
     question: str

@@ -1,6 +1,7 @@
 """Mistakes in a study's file: one line with the file and line instead of a traceback, and exit status 2."""
 
 import dataclasses
+import inspect
 import sys
 import traceback
 from pathlib import Path
@@ -20,15 +21,13 @@ class Declared(type):
 
     def __call__(cls, *args: Any, **named: Any) -> Any:
         """Make an instance. Raises InputError."""
-        fields = [item for item in dataclasses.fields(cls) if item.init]  # type: ignore[arg-type]
-        if len(args) > len(fields):
-            raise InputError(f"{cls.__name__}: {len(args)} arguments, where {len(fields)} are possible")
+        signature = inspect.signature(cls.__init__)
         for name in named:
-            require_choice(f"{cls.__name__}, argument", name, [item.name for item in fields])
-        for item in fields[len(args) :]:
-            has_default = {item.default, item.default_factory} != {dataclasses.MISSING}
-            if not has_default and item.name not in named:
-                raise InputError(f"{cls.__name__}: the argument {item.name} is missing")
+            require_choice(f"{cls.__name__}, argument", name, [*signature.parameters][1:])
+        try:
+            signature.bind(cls, *args, **named)
+        except TypeError as error:
+            raise InputError(f"{cls.__name__}: {error}") from error
         made, frame = super().__call__(*args, **named), sys._getframe(1)
         while frame.f_code.co_filename in BETWEEN and frame.f_back:
             frame = frame.f_back

@@ -110,9 +110,8 @@ def train_cell(  # noqa: PLR0913
 
     Raises:
         InputError: a device, data, a teacher or a checkpoint cannot be used.
-        TrainingFailed: a loss is not finite.
+        TrainingFailed: a loss is not finite; the observer's errors come through.
         ChildProcessError: another process of the cell died.
-        Exception: whatever the observer raises.
     """
     if trained is not None:
         return quantize_cell(spec, trained, execution, data_root, directory)

@@ -109,7 +109,7 @@ def test_cells_are_the_union_of_record_and_report(saved, tmp_path, monkeypatch):
     plan, record = read_report(saved / "toy")
     first, second, third = record.rows
     part = StudyRecord((replace(first, run_id="again"),), excluded=(third.run_id,))
-    monkeypatch.setattr(module, "_recorded", lambda *_: part)
+    monkeypatch.setattr("mobileone_core.study.record.reading.read_record", lambda *_: part)
     rows = module.cells_of([(plan, None), (plan, saved / "toy")], Workspace.at(tmp_path))
     assert [row.run_id for row in rows] == ["again", second.run_id]
 

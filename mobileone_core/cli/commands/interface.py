@@ -16,7 +16,7 @@ def exported_interface(
     options: Export, preprocessing: Preprocessing, labels: Sequence[str], source: NetworkSource, data: str
 ) -> dict[str, Any]:
     """Inputs, outputs, preprocessing, labels, and where the weights come from; data is the data set's title."""
-    classes, is_image = source.network.num_classes, options.input == "image"
+    classes = source.network.num_classes
     run = f", run {source.run_id}" if source.run_id else ""
     usual = f"MobileOne {source.variant}, one convolution per block: classifies {classes} classes of {data}{run}"
     return {
@@ -27,7 +27,7 @@ def exported_interface(
         "data": data,
         "weights_sha256": source.sha256,
         "inputs": [_input(options, preprocessing)],
-        "outputs": _outputs(options, classes) if not is_image else _classifier_outputs(classes),
+        "outputs": _outputs(options, classes),
         "preprocessing": _steps(preprocessing),
         "labels": list(labels),
     }
@@ -85,12 +85,9 @@ def _steps(preprocessing: Preprocessing) -> dict[str, Any]:
 
 
 def _outputs(options: Export, classes: int) -> list[dict[str, Any]]:
-    text = "logits, one per class in the order of labels; softmax gives probabilities"
-    shape = [_batch(options), classes]
-    return [{"name": "logits", "shape": shape, "dtype": _dtype(options), "description": text}]
-
-
-def _classifier_outputs(classes: int) -> list[dict[str, Any]]:
-    text = "probability of every class by its label"
-    probabilities = {"name": PROBABILITIES, "shape": [classes], "dtype": "dictionary", "description": text}
-    return [{"name": LABEL, "shape": [], "dtype": "string", "description": "most probable class"}, probabilities]
+    logits = "logits, one per class in the order of labels; softmax gives probabilities"
+    rows: list[tuple[object, ...]] = [("logits", [_batch(options), classes], _dtype(options), logits)]
+    if options.input == "image":
+        rows = [(LABEL, [], "string", "most probable class")]
+        rows += [(PROBABILITIES, [classes], "dictionary", "probability of every class by its label")]
+    return [dict(zip(("name", "shape", "dtype", "description"), row, strict=True)) for row in rows]

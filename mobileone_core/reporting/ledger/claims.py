@@ -45,7 +45,10 @@ class PaperClaim:
     @property
     def published_numbers(self) -> list[tuple[str, ...]]:
         """The printed numbers of every pair, as printed."""
-        return [tuple(printed(*_parts(pair, cell)) for cell in _cells(pair)) for pair in self.published]
+        parts = (pair.partition(":") for pair in self.published)
+        return [
+            tuple(printed(table, *cell.split("/")) for cell in cells.split(" against ")) for table, _, cells in parts
+        ]
 
     @property
     def published_text(self) -> str:
@@ -67,16 +70,6 @@ class PaperClaim:
     def counts(self, variant: str) -> bool:
         """Whether results of a variant are evidence."""
         return variant not in self.excludes and (not self.needs or variant in self.needs)
-
-
-def _cells(pair: str) -> list[str]:
-    return pair.partition(":")[2].split(" against ")
-
-
-def _parts(pair: str, cell: str) -> tuple[str, str, str]:
-    """Table, row and column of a printed number."""
-    row, _, column = cell.rpartition("/")
-    return pair.partition(":")[0], row, column
 
 
 def printed(table: str, row: str, column: str) -> str:

@@ -168,37 +168,32 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
     from scipy.stats import ttest_ind
 
     for small, large in itertools.permutations(results, 2):
-        studies = [item.result.plan.study for item in (small, large)]
-        sizes = [model_cost(item.result.plan.base.model).deployed.params for item in (small, large)]
-        alike = [(study.data, study.recipe) for study in studies]
-        if alike[0] != alike[1] or studies[0].variant == studies[1].variant or sizes[0] >= sizes[1]:
+        pair, plans = (small.result, large.result), (small.result.plan, large.result.plan)
+        studies, sizes = [plan.study for plan in plans], [model_cost(plan.base.model).deployed.params for plan in plans]
+        is_alike = len({(study.data, study.recipe) for study in studies}) == 1
+        levels = [_gain_levels(claim, result) for result in pair]
+        if not is_alike or studies[0].variant == studies[1].variant or sizes[0] >= sizes[1] or not all(levels):
             continue
-        gains = [gain for item in (small, large) if (gain := _gain(claim, item.result))]
-        if len(gains) < 2 or min(map(len, gains)) < 2:
+        values = [[values_of(result, name) for name in names] for result, names in zip(pair, levels, strict=True)]
+        gains = [[one[seed] - base[seed] for seed in sorted(one.keys() & base.keys())] for one, base in values]
+        if min(map(len, gains)) < 2:
             continue
         test = ttest_ind(*gains, equal_var=False)
         low, high = map(float, test.confidence_interval(1 - ALPHA))
         value = Estimate(sum(gains[0]) / len(gains[0]) - sum(gains[1]) / len(gains[1]), low, high)
-        levels = [(item.result, name) for item in (small, large) for name in _gain_levels(claim, item.result)]
-        verdict = allowed(against(0.0, value), [pair for of, name in levels for pair in of.finished(name)])
-        finding = Finding(verdict, f"{value.value:+.2f} points [{low:+.2f}, {high:+.2f}]")
+        finished = [item for result, names in zip(pair, levels, strict=True) for item in result.finished(*names)]
+        finding = Finding(
+            allowed(against(0.0, value), finished), f"{value.value:+.2f} points [{low:+.2f}, {high:+.2f}]"
+        )
         data = f"{studies[0].variant} and {studies[1].variant} on {studies[0].data}"
-        machine = tag_values([*small.result.rows.values(), *large.result.rows.values()], "processor")
+        machine = tag_values([row for result in pair for row in result.rows.values()], "processor")
         yield Evidence(small.report, data, machine, *_conclusion(claim, [finding]))
 
 
-def _gain(claim: PaperClaim, result: TrainedResult) -> list[float]:
-    """What the first level of the claim that the study has brings over the baseline, seed by seed."""
-    if result.metric.name != claim.metric or len(names := _gain_levels(claim, result)) < 2:
-        return []
-    values, base = (values_of(result, name) for name in names)
-    return [values[seed] - base[seed] for seed in sorted(values.keys() & base.keys())]
-
-
 def _gain_levels(claim: PaperClaim, result: TrainedResult) -> list[str]:
-    """The first level of the claim that the study has, and the baseline."""
-    level = next((name for name in map(level_label, claim.levels) if name in result.levels), None)
-    return [level, result.analysis.baseline] if level else []
+    """The first level of the claim that the study has, and the baseline; none if it compares another metric."""
+    names = [name for name in map(level_label, claim.levels) if name in result.levels]
+    return [names[0], result.analysis.baseline] if names and result.metric.name == claim.metric else []
 
 
 def _time(claim: PaperClaim, result: MeasuredResult) -> Found:

@@ -114,12 +114,9 @@ def claims_table(rows: Sequence[Verdict], page: str) -> Table:
 
 def verdict_text(row: Verdict, page: str) -> str:
     """Return a verdict as a sentence: **supported** by [tiny on digits](branch_count/README.md): +1.02 points [...]."""
-    if row.state == UNTESTED:
-        return f"**{row.state}**" + (
-            f": `{row.claim.test_command}`" if row.claim.test_command else "; no study tests it"
-        )
-    if row.state == ABSENT:
-        return f"**{row.state}**: `python studies/{row.claim.study}.py`"
+    command = f"python studies/{row.claim.study}.py" if row.state == ABSENT else row.claim.test_command
+    if not row.evidence:
+        return f"**{row.state}**" + (f": `{command}`" if command else "; no study tests it")
     if len({item.state for item in row.evidence}) == 1:
         texts = [f"{_link(item, page)}: {item.text}{_machine(row, item)}" for item in row.evidence]
     else:
