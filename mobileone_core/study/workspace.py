@@ -42,17 +42,19 @@ def runs_directory() -> Path:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A runs directory, the queue's Optuna storage URL and the record's MLflow tracking URI."""
+    """A runs directory, the queue's Optuna storage URL, the record's MLflow tracking URI, and where checkpoints lie."""
 
     runs: Path
     queue: str
     tracking: str
+    checkpoint_root: Path
 
     @classmethod
-    def at(cls, runs: Path, queue: str = "", tracking: str = "") -> "Workspace":
-        """Workspace of a runs directory; its SQLite files unless another queue or record is given."""
+    def at(cls, runs: Path, queue: str = "", tracking: str = "", checkpoints: Path | None = None) -> "Workspace":
+        """Workspace of a runs directory; what is not given lies in it: queue and record as SQLite files."""
         runs = runs.expanduser().absolute()
-        return cls(runs, queue or sqlite_url(runs / "optuna.db"), tracking or sqlite_url(runs / "mlflow.db"))
+        root = (checkpoints or runs / "checkpoints").expanduser().absolute()
+        return cls(runs, queue or sqlite_url(runs / "optuna.db"), tracking or sqlite_url(runs / "mlflow.db"), root)
 
     @property
     def artifacts(self) -> Path:
@@ -61,7 +63,7 @@ class Workspace:
 
     def checkpoints(self, queue: str, key: str) -> Path:
         """Directory of a cell's last.ckpt, one per queue: queues that share a cell do not share its attempts."""
-        return self.runs / "checkpoints" / queue / key
+        return self.checkpoint_root / queue / key
 
 
 PLAIN_ERRORS = (InputError, TrainingFailed)  # their messages need no class name
@@ -123,5 +125,6 @@ def one_line(error: BaseException) -> str:
     """Message of an error's first cause in one line, with the name of its class unless the message is our own."""
     while error.__cause__ is not None and not isinstance(error, PLAIN_ERRORS):
         error = error.__cause__
-    text = " ".join(str(error).split())[:400]
+    silent = "out of memory" if isinstance(error, MemoryError) else "no message"
+    text = " ".join(str(error).split())[:400] or silent
     return text if isinstance(error, PLAIN_ERRORS) else f"{type(error).__name__}: {text}"

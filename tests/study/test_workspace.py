@@ -29,4 +29,6 @@ def test_a_url_may_have_a_query():
 
 
 def test_urls_that_are_given_stay_as_they_are():
-    assert Workspace.at(Path("/tmp/a?x"), QUEUE, TRACKING) == Workspace(Path("/tmp/a?x"), QUEUE, TRACKING)
+    runs, shared = Path("/tmp/a?x"), Path("/shared")
+    assert Workspace.at(runs, QUEUE, TRACKING) == Workspace(runs, QUEUE, TRACKING, runs / "checkpoints")
+    assert Workspace.at(runs, QUEUE, TRACKING, shared) == Workspace(runs, QUEUE, TRACKING, shared)

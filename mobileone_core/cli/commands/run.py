@@ -150,6 +150,7 @@ def _check_directories(plan: Plan, running: RunOptions) -> None:
     """Raise InputError now, before the training, if runs or reports cannot be written."""
     runs = running.workspace.runs
     require_writable("runs", runs)
+    require_writable("checkpoints", running.workspace.checkpoint_root)
     from mobileone_core.cli.commands.report import report_directory
     from mobileone_core.reporting.report import require_report_directory
 

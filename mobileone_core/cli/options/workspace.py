@@ -28,15 +28,19 @@ class RecordOptions:
 
     @property
     def workspace(self) -> Workspace:
-        """The workspace with this record, and with the queue if the options name one."""
-        return Workspace.at(self.runs or runs_directory(), vars(self).get("queue", ""), self.tracking)
+        """The workspace with this record, and with the queue and the checkpoints if the options name them."""
+        named = vars(self)
+        runs = self.runs or runs_directory()
+        return Workspace.at(runs, named.get("queue", ""), self.tracking, named.get("checkpoints"))
 
 
 @dataclass(frozen=True)
 class WorkspaceOptions(RecordOptions):
-    """Where the queue and the record lie."""
+    """Where queue, record and checkpoints lie."""
 
     queue: str = ""  # Optuna storage URL; optuna.db in the runs directory if not given.
+    checkpoints: Directory = None
+    """Checkpoints, if not in the runs directory; if machines share them, a cell resumes on any of them."""
 
 
 def reports_directory() -> Path:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mobileone_core.errors import InputError, require
 from mobileone_core.study.plan import Queued
 from mobileone_core.study.process import Owner
-from mobileone_core.study.queue.storage import open_storage, trial_states, trial_view
+from mobileone_core.study.queue.storage import open_storage, trial_view
 from mobileone_core.study.queue.trials import VOID, TrialView
 from mobileone_core.study.workspace import QueueTiming
 
@@ -130,7 +130,7 @@ class Queue:
 
     def _read(self) -> list[TrialView]:
         """All trials. Only those are read in full that are new, running or in another state than when last read."""
-        rows = trial_states(self._storage, self.study._study_id)
+        rows = self._storage.trial_states(self.study._study_id)
         last = {number: view.state for number, view in self._views.items() if view.state != "RUNNING"}
         changed = [trial_id for trial_id, number, state in rows if last.get(number) != state]
         if len(changed) > FEW:

@@ -2,8 +2,10 @@
 
 import contextlib
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import optuna
@@ -20,7 +22,52 @@ optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 
 SERVER_OPTIONS = {"pool_pre_ping": True}  # firewalls drop connections that are idle for an epoch
 QUEUE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, ImportError)
+AWAY = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)  # of a server
+RETRY = 1.0  # seconds between two tries
 _STORAGES: dict[str, BaseStorage] = {}  # opened for reading, by URL
+
+
+class PatientStorage(RDBStorage):
+    """Optuna's storage, whose calls wait for a server that restarts, up to `patience` seconds.
+
+    Optuna's thread for heartbeats ends at the first error, and other workers take the cell for dead. Here an error
+    costs one heartbeat.
+    """
+
+    patience = 0.0
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Record a heartbeat, or none if the database cannot be used."""
+        with contextlib.suppress(*QUEUE_ERRORS):
+            super().record_heartbeat(trial_id)
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        return partial(self._waiting, value) if name in CALLS else value
+
+    def _waiting(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                return call(*arguments, **options)
+            except (StorageInternalError, *AWAY) as error:
+                is_away = isinstance(error, AWAY) or isinstance(error.__cause__, AWAY)
+                if not is_away or time.monotonic() > end:
+                    raise
+            time.sleep(RETRY)
+
+    def trial_states(self, study_id: int) -> list[tuple[int, int, str]]:
+        """Id, number and state of all trials of a queue, in the order of their numbers; cheap for thousands."""
+        query = sqlalchemy.text("SELECT trial_id, number, state FROM trials WHERE study_id = :study_id ORDER BY number")
+        with self.engine.connect() as connection:
+            return [(row.trial_id, row.number, row.state) for row in connection.execute(query, {"study_id": study_id})]
+
+
+CALLS = {
+    "trial_states",
+    *(name for name in vars(BaseStorage) if name.startswith(("create_", "set_", "get_"))),
+    "_get_stale_trial_ids",
+}  # what waits
 
 
 def create_queue(url: str) -> None:
@@ -34,7 +81,7 @@ def open_storage(
     on_stale: Callable[[optuna.Study, FrozenTrial], None] | None = None,
     *,
     create: bool = False,
-) -> RDBStorage:
+) -> PatientStorage:
     """Open Optuna's storage. On SQLite every transaction takes the write lock when it begins: claims are atomic.
 
     Tables are created only if create is true. Raises InputError if the database cannot be used.
@@ -43,7 +90,7 @@ def open_storage(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            storage = RDBStorage(
+            storage = PatientStorage(
                 url.replace("{", "{{").replace("}", "}}"),
                 engine_kwargs={"connect_args": {"timeout": timing.busy}} if is_sqlite else SERVER_OPTIONS,
                 heartbeat_interval=timing.heartbeat,
@@ -53,6 +100,7 @@ def open_storage(
             )
     except (RuntimeError, *QUEUE_ERRORS) as error:
         raise database_error("queue", url, error) from error
+    storage.patience = 0.0 if is_sqlite else timing.busy  # SQLite itself waits for locks
     if is_sqlite:
         storage.engine.dispose()
         sqlalchemy.event.listen(storage.engine, "connect", _disable_implicit_transactions)
@@ -90,13 +138,6 @@ def _reading(url: str) -> Iterator[BaseStorage | None]:
         yield _STORAGES.get(url)
     except QUEUE_ERRORS as error:
         raise database_error("queue", url, error) from error
-
-
-def trial_states(storage: RDBStorage, study_id: int) -> list[tuple[int, int, str]]:
-    """Id, number and state of all trials of a queue, in the order of their numbers; cheap, for thousands of trials."""
-    query = sqlalchemy.text("SELECT trial_id, number, state FROM trials WHERE study_id = :study_id ORDER BY number")
-    with storage.engine.connect() as connection:
-        return [(row.trial_id, row.number, row.state) for row in connection.execute(query, {"study_id": study_id})]
 
 
 def trial_view(trial: FrozenTrial) -> TrialView:

@@ -14,7 +14,7 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.study.database import database_error, database_exists, require_database, sqlite_path
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.record.tables import DECLARATION, DECLARED_IN, PLAN, RecordTables, RunStatus
+from mobileone_core.study.record.tables import DECLARATION, DECLARED_IN, PLAN, RecordTables, RunStatus, relocate
 from mobileone_core.study.workspace import Workspace, is_server, redacted
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def serve(workspace: Workspace, port: int) -> int:
     path = sqlite_path(workspace.tracking)
     if path is not None:
         require_database(path)
+        relocate(workspace)
     chosen = free_port(port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking, "--artifacts-destination", workspace.artifacts.as_uri()]

@@ -1,9 +1,10 @@
-"""MLflow's client with the patience that a shared database needs."""
+"""MLflow's client with the patience that a shared database and a server that is away need."""
 
 import contextlib
 import functools
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,20 +17,51 @@ from mobileone_core.study.database import LOCK_TIMEOUT
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-FIRST_CALL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
+SHORT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
+
+
+AWAY = re.compile(r"API request to \S+ failed with (timeout )?exception")  # after MLflow's own retries
 
 
 class PatientClient:
-    """An MlflowClient whose calls wait up to 120 s for a locked database; MLflow itself waits 20 s."""
+    """An MlflowClient whose calls wait up to 120 s for a locked database; MLflow itself waits 20 s.
 
-    def __init__(self, tracking: str) -> None:
+    wait: called between two tries while the tracking server is away; it sleeps, or raises to give up. Without it a
+    call raises MLflow's error after MLflow's own retries, which take minutes.
+    """
+
+    def __init__(self, tracking: str, wait: Callable[[], None] | None = None) -> None:
+        self._wait = wait
         self._client = self._retried(MlflowClient, tracking)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return functools.partial(self._retried, getattr(self._client, name))
 
+    def offer(self, name: str, *arguments: Any, **options: Any) -> bool:
+        """Call a method once. False if the tracking server is away."""
+        try:
+            with short_timeout():
+                self._while_locked(getattr(self._client, name), *arguments, **options)
+        except MlflowException as error:
+            if not is_away(error):
+                raise
+            return False
+        return True
+
+    def _retried(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if self._wait is None:
+            return self._while_locked(call, *arguments, **options)
+        while True:
+            try:
+                with short_timeout():
+                    return self._while_locked(call, *arguments, **options)
+            except MlflowException as error:
+                if not is_away(error):
+                    raise
+            self._wait()
+
     @staticmethod
-    def _retried(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def _while_locked(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         end = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
@@ -39,11 +71,16 @@ class PatientClient:
                     raise
 
 
+def is_away(error: MlflowException) -> bool:
+    """Whether a tracking server did not answer, or answered that it, or its database, cannot serve."""
+    return bool(AWAY.search(str(error)))
+
+
 @contextlib.contextmanager
 def short_timeout() -> Iterator[None]:
     """Give up on a server that does not answer within seconds; by default MLflow tries for minutes."""
-    before = {name: os.environ.get(name) for name in FIRST_CALL}
-    os.environ.update(FIRST_CALL)
+    before = {name: os.environ.get(name) for name in SHORT}
+    os.environ.update(SHORT)
     try:
         yield
     finally:

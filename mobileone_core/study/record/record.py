@@ -4,7 +4,8 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -28,7 +29,7 @@ from mobileone_core.study.database import (
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
 from mobileone_core.study.record.client import PatientClient, short_timeout
-from mobileone_core.study.record.tables import EXCLUDED, PLAN, RecordedRun, RunStatus
+from mobileone_core.study.record.tables import EXCLUDED, PLAN, RecordedRun, RunStatus, relocate
 from mobileone_core.study.workspace import Workspace, is_server, one_line, redacted
 from mobileone_core.training.cell import SCHEMA
 from mobileone_core.training.model_card import CARD
@@ -43,25 +44,38 @@ FINISHED = "attributes.status = 'FINISHED'"
 
 @dataclasses.dataclass(frozen=True)
 class RunWriter:
-    """Writes metrics and artifacts of one run."""
+    """Writes metrics and artifacts of one run; unsent are the epochs that a server which was away has not received."""
 
     client: MlflowClient
     run_id: str
+    unsent: list[EpochRecord] = dataclasses.field(default_factory=list)
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Log metrics that belong to no epoch, at step 0."""
         self.log_epochs([EpochRecord(0, 0, time.time_ns() // 1_000_000, metrics)])
 
     def log_epochs(self, history: Sequence[EpochRecord]) -> None:
-        """Log epochs as of the times at which they ended; the step of a curve is the epoch."""
-        metrics = [Metric(*item, epoch.time_ms, epoch.epoch) for epoch in history for item in epoch.metrics.items()]
-        for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.run_id, metrics[start : start + BATCH])
+        """Log epochs as of the times at which they ended; the step of a curve is the epoch.
+
+        If the tracking server is away, a warning says so, and the epochs go with the next ones, in order.
+        """
+        self.unsent.extend(history)
+        if all(cast("PatientClient", self.client).offer("log_batch", self.run_id, batch) for batch in self._batches()):
+            self.unsent.clear()
+        else:
+            warnings.warn("the tracking server is away; epochs are recorded when it answers", stacklevel=2)
+
+    def _batches(self) -> Iterator[list[Metric]]:
+        metrics = [Metric(*item, epoch.time_ms, epoch.epoch) for epoch in self.unsent for item in epoch.metrics.items()]
+        return (metrics[start : start + BATCH] for start in range(0, len(metrics), BATCH))
 
     def log_result(self, cell: PlannedCell, result: CellResult, last: EpochRecord) -> None:
-        """Log the final metrics that differ from the last epoch's, cell.json, model.json and the weights."""
+        """Log unsent epochs, final metrics that differ from the last epoch's, cell.json, model.json and the weights."""
         final = {name: value for name, value in result.metrics.items() if last.metrics.get(name) != value}
-        self.log_epochs([dataclasses.replace(last, metrics=final)])
+        self.unsent.append(dataclasses.replace(last, metrics=final))
+        for batch in self._batches():
+            self.client.log_batch(self.run_id, batch)
+        self.unsent.clear()
         spec = {"schema": SCHEMA, **dataclasses.asdict(cell.spec)}
         self.save_text("cell.json", json.dumps(spec, indent=2) + "\n")
         if result.card:
@@ -81,16 +95,19 @@ class RunWriter:
 
 
 class Record:
-    """The runs of a tracking server or database. Raises InputError if it cannot be used."""
+    """The runs of a tracking server or database. Raises InputError if it cannot be used.
 
-    def __init__(self, tracking: str) -> None:
+    wait: what to do between two tries while a tracking server is away; see PatientClient.
+    """
+
+    def __init__(self, tracking: str, wait: Callable[[], None] | None = None) -> None:
         path = sqlite_path(tracking)
         if path is not None:
             require_database(path)
         elif not is_server(tracking) and not has_table("record", tracking, "experiments"):
             raise InputError(f"{redacted(tracking)}: no record here yet")
         try:
-            self.client = cast("MlflowClient", PatientClient(tracking))
+            self.client = cast("MlflowClient", PatientClient(tracking, wait))
             with short_timeout():
                 self.client.get_experiment_by_name("Default")
         except MlflowException as error:
@@ -257,7 +274,7 @@ def _recorded(run: Run) -> RecordedRun:
 
 
 def create_record(workspace: Workspace) -> None:
-    """Create MLflow's tables if they are missing."""
+    """Create MLflow's tables if they are missing; in a runs directory that was moved, its artifacts are found again."""
 
     def create(url: str) -> None:
         SqlAlchemyStore(url, workspace.artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
@@ -265,6 +282,7 @@ def create_record(workspace: Workspace) -> None:
     tracking = workspace.tracking
     if sqlite_path(tracking) is not None:
         create_file(tracking, create)
+        relocate(workspace)
     elif not is_server(tracking) and not has_table("record", tracking, "experiments"):
         create(tracking)
 

@@ -1,4 +1,4 @@
-"""MLflow's tables in an SQLite file, read without MLflow and without changing the file."""
+"""MLflow's tables in an SQLite file, read without MLflow; relocate() alone changes the file."""
 
 import contextlib
 import math
@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.database import check_revision, check_schema, database_exists, open_readonly
+from mobileone_core.study.database import (
+    LOCK_TIMEOUT,
+    check_revision,
+    check_schema,
+    database_exists,
+    open_readonly,
+    sqlite_path,
+)
+from mobileone_core.study.workspace import Workspace
 
 PLAN = "plan."  # start of an experiment tag that holds a plan
 EXCLUDED = "excluded"  # tag of a run that reports leave out
@@ -152,6 +160,28 @@ def included(runs: Iterable[RecordedRun], excluded: dict[str, str]) -> Iterator[
             excluded[run.run_id] = run.tags.get("cell", "")
         else:
             yield run
+
+
+def relocate(workspace: Workspace) -> None:
+    """Let the record of a runs directory that was moved or copied name its own artifacts.
+
+    MLflow stores absolute locations: without this, the runs of a copy would be written into the original.
+    """
+    path = sqlite_path(workspace.tracking)
+    if path is None or path.parent != workspace.runs or not database_exists(path):
+        return
+    with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as connection, connection:
+        for number, name, old in connection.execute("SELECT experiment_id, name, artifact_location FROM experiments"):
+            directory = workspace.artifacts / name
+            new = directory.as_uri()
+            if old != new and old.endswith(f"/artifacts/{new.rpartition('/')[2]}") and directory.is_dir():
+                query = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+                connection.execute(query, (new, number))
+                query = (
+                    "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+                    "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?"
+                )
+                connection.execute(query, (new, len(old) + 1, number, len(old) + 1, f"{old}/"))
 
 
 def _chunks(runs: Sequence[str]) -> Iterator[Sequence[str]]:

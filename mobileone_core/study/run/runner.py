@@ -133,11 +133,15 @@ def resumed(plan: Plan, workspace: Workspace) -> Plan:
 
 @dataclass
 class StudyRun:
-    """One run of a job: queue the cells of its plan, if it names any, run the workers, repair."""
+    """One run of a job: queue the cells of its plan, if it names any, run the workers, repair.
+
+    repair is None until it is imported: modules whose import was interrupted cannot be imported again.
+    """
 
     job: Job
     plan: Plan
     display: Progress
+    repair: Callable[[Job], list[str]] | None = None
     notes: list[str] = field(default_factory=list)
     guard: SignalGuard = field(default_factory=SignalGuard)
 
@@ -152,17 +156,14 @@ class StudyRun:
             try:
                 self._check(pool)
                 stack.enter_context(at_work(self.job.workspace.runs, self.job.queue))
-                if self.job.cells is not None:
-                    self._plan()
+                self._plan()
                 self._work(pool)
             except KeyboardInterrupt:
                 is_interrupted = True
                 self.display.say("stopping; running cells resume from their last epoch next time")
             pool.stop()
-            if self.job.queue in study_names(self.job.workspace):
-                from mobileone_core.study.run.planner import repair_job
-
-                self._note(*repair_job(self.job))  # queues the cells of killed workers again
+            if self.repair and self.job.queue in study_names(self.job.workspace):
+                self._note(*self.repair(self.job))  # queues the cells of killed workers again
             states = self._read()
             self.display.update(states)
             blocked = waiting_for_failed(states)
@@ -187,11 +188,13 @@ class StudyRun:
             self._note(*pool.check(list(samples.values())))
 
     def _plan(self) -> None:
-        """Queue what is missing."""
-        from mobileone_core.study.run.planner import plan_cells  # while the workers' imports run in the background
+        """Queue what is missing, unless the job joins a queue."""
+        from mobileone_core.study.run.planner import plan_cells, repair_job  # while the workers' imports run, too
 
-        setup = self.job.setup
-        self._note(*plan_cells(self.plan, setup.workspace, setup.engine.timing, setup.declared))
+        self.repair = repair_job
+        if self.job.cells is not None:
+            setup = self.job.setup
+            self._note(*plan_cells(self.plan, setup.workspace, setup.engine.timing, setup.declared))
 
     def _work(self, pool: WorkerPool) -> None:
         states = self._read()

@@ -25,6 +25,7 @@ from mobileone_core.training.observer import TrainingStopped
 
 POLL = 0.5  # seconds between looks at a queue whose last cells other workers are running
 POLL_MEASURING = 5.0  # the same while another command measures a comparison
+POLL_SERVER = 2.0  # seconds between two tries of a tracking server that is away
 
 
 class StopRequest:
@@ -51,6 +52,8 @@ def work(job: Job, index: int, sender: Connection) -> None:
     try:
         setup = replace(job.setup, execution=_with_device(job.setup.execution, index))
         Worker(replace(job, setup=setup), stop).run()
+    except TrainingStopped:  # while the tracking server was away
+        return
     except Exception as error:
         _send(sender, one_line(error))
         raise SystemExit(1) from None
@@ -91,7 +94,8 @@ class Worker:
     def __init__(self, job: Job, stop: StopRequest) -> None:
         self.job = job
         self.stop = stop
-        self.record = Record(job.workspace.tracking)
+        self.claim: Claim | None = None  # of the attempt that runs
+        self.record = Record(job.workspace.tracking, self._await_server)
         self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, partial(kill_runs, self.record))
         resolve_name(job.setup.engine.train)  # fails here rather than in every cell
         owner = Owner.here()
@@ -123,6 +127,14 @@ class Worker:
         owners = [Owner.read(item.attributes.get("owner")) for item in running]
         return POLL_MEASURING if any(owner is None or not owner.is_sibling for owner in owners) else None
 
+    def _await_server(self) -> None:
+        """Between two tries while the tracking server is away. Raises TrainingStopped if the worker must stop."""
+        if self.stop.is_set():
+            raise TrainingStopped
+        if self.claim is not None:
+            self.claim.note("warning", "the tracking server is away; the cell goes on when it answers")
+        time.sleep(POLL_SERVER)
+
     def _settle(self, trial: TrialView | None) -> None:
         """After an attempt: set the runs of a complete trial FINISHED; queue the cell of a stopped trial again."""
         if trial is None:
@@ -136,6 +148,7 @@ class Worker:
 
     def _attempt(self, claim: Claim) -> float:
         """Value of a claimed trial. Sets its runs FAILED or KILLED and raises TrainingStopped if there is none."""
+        self.claim = claim
         attempt = Attempt(self.job, self.queue, self.record, claim, self.stop.is_set)
         try:
             return attempt(self.tags)
@@ -147,6 +160,8 @@ class Worker:
             else:
                 attempt.end("KILLED")
             raise TrainingStopped from None
+        finally:
+            self.claim = None
 
 
 def _with_device(execution: Execution, index: int) -> Execution:

@@ -49,7 +49,7 @@ class WorkerPool:
         if index is not None:  # before it starts, so that an interrupt cannot lose it
             self.workers[index] = (process, receiver)
         with _ignoring_interrupts() if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
-            process.start()
+            _start(process)
         sender.close()
         return receiver
 
@@ -105,6 +105,14 @@ def _context(job: Job) -> ForkServerContext | SpawnContext:
     with _ignoring_interrupts():
         forkserver.ensure_running()
     return context
+
+
+def _start(process: BaseProcess) -> None:
+    """Start a process, once more if the fork server has just been killed: a new one takes its place."""
+    try:
+        process.start()
+    except (EOFError, ConnectionError):
+        process.start()
 
 
 def _join(processes: Sequence[BaseProcess], seconds: float) -> None:

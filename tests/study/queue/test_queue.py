@@ -7,11 +7,15 @@ import sys
 from dataclasses import asdict, replace
 
 import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import OperationalError
 from study_fakes import FAST, small_plan
 from study_proof import CHILDREN, give_databases, in_child, start_child, status_of
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.process import Owner
+from mobileone_core.study.queue import storage as storages
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import open_storage, trial_views
 from mobileone_core.study.state import fold, study_names, study_states
@@ -230,3 +234,41 @@ def test_owners():
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, not yet buried
         assert replace(here, pid=child.pid).is_gone
+
+
+def failing(error, times):
+    """A method of a storage that raises an error so many times, then returns what it was called with."""
+    left = [error] * times
+
+    def call(self, *arguments):
+        if left:
+            raise StorageInternalError("no commit") from left.pop()
+        return arguments
+
+    return call
+
+
+def test_an_error_of_the_database_costs_one_heartbeat(workspace, databases, monkeypatch):
+    give_databases(databases, workspace)
+    storage = open_storage(workspace.queue, FAST.timing)
+    beat = failing(OSError("disk full"), 1)
+    monkeypatch.setattr(RDBStorage, "record_heartbeat", lambda self, trial: beats.append(beat(self, trial)))
+    beats = []
+    storage.record_heartbeat(7)  # else Optuna's thread would end here
+    storage.record_heartbeat(7)
+    assert beats == [(7,)]
+
+
+def test_calls_wait_for_a_server_that_restarts(workspace, databases, monkeypatch):
+    give_databases(databases, workspace)
+    storage = open_storage(workspace.queue, FAST.timing)
+    gone = OperationalError("SELECT 1", {}, OSError("connection refused"))
+    monkeypatch.setattr(storages, "RETRY", 0.0)
+    for error, patience, times in ((gone, 5.0, 3), (ValueError("no such trial"), 5.0, 0), (gone, 0.0, 0)):
+        storage.patience = patience
+        monkeypatch.setattr(RDBStorage, "get_trial", failing(error, 3))
+        if times:
+            assert storage.get_trial(3) == (3,)
+        else:
+            with pytest.raises(StorageInternalError):
+                storage.get_trial(3)

@@ -1,6 +1,8 @@
 """A process that dies between any two steps leaves nothing that the next run does not mend."""
 
+import json
 import os
+from functools import partial
 
 import optuna
 import pytest
@@ -17,10 +19,12 @@ from study_proof import (
     says,
 )
 
+from mobileone_core.study import process
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.record.record import Record, RunWriter
 from mobileone_core.study.run import attempt as attempts
 from mobileone_core.study.state import cell_states, is_settled
+from mobileone_core.study.workspace import Workspace
 
 POINTS = {
     "claimed, no owner yet": lambda: before(Claim, "note", says("owner")),
@@ -180,3 +184,30 @@ def test_a_full_disk_fails_the_cell_in_one_line(databases, workspace):
     assert in_child(crash_and_work, plan, workspace, fill_disk) == 0
     state = cell_states(workspace, plan)[0]
     assert state.error == "OSError: [Errno 28] No space left on device: 'weights.safetensors'"
+
+
+def train_elsewhere(plan, workspace):
+    """Work as a process of another machine, which cannot see whether those of the first are alive."""
+    process.machine_id = lambda: "another"
+    plan_and_work(plan, workspace)
+
+
+def test_a_cell_whose_machine_is_gone_resumes_elsewhere_from_shared_checkpoints(databases, workspace, tmp_path):
+    plan = small_plan(levels=(1,), seeds=1, epochs=4)
+    give_databases(databases, workspace)
+    shared = tmp_path / "shared"
+    one, other = (
+        Workspace.at(tmp_path / name, workspace.queue, workspace.tracking, shared) for name in ("one", "other")
+    )
+    die_in_epoch_three = partial(after, attempts.Attempt, "epoch_finished", nth(3))
+    assert in_child(crash_and_work, plan, one, die_in_epoch_three) == -9
+    path = shared / plan.queue / plan.cells[0].key / "last.ckpt"
+    history = json.loads(path.read_text())
+    history[0]["metrics"]["val/top1"] = 0.125  # a value that only this file has
+    path.write_text(json.dumps(history))
+    assert in_child(train_elsewhere, plan, other) == 0
+    assert_exactly_once(plan, other)
+    state = cell_states(other, plan)[0]
+    curve = Record(other.tracking).client.get_metric_history(state.run_id, "val/top1")
+    assert (state.attempt, curve[0].value) == (2, 0.125)
+    assert not path.parent.exists()

@@ -55,6 +55,21 @@ def test_nothing_to_do_imports_nothing_heavy(databases, workspace, tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_a_command_interrupted_in_its_imports_imports_them_no_more(databases, workspace, monkeypatch):
+    plan = small_plan(levels=(1,), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    plan_cells(plan, workspace, FAST.timing)
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StudyRun, "_plan", interrupted)
+    monkeypatch.setitem(sys.modules, "mobileone_core.study.run.planner", None)  # as half an import leaves it
+    outcome, display = run(plan, workspace)
+    assert outcome.interrupted
+    assert display.lines == ["stopping; running cells resume from their last epoch next time"]
+
+
 def test_a_failed_cell_is_listed_and_tried_again(databases, workspace, tmp_path):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=2)
     give_databases(databases, workspace)

@@ -2,12 +2,13 @@
 
 import multiprocessing
 import time
+from multiprocessing.context import ForkServerProcess
 from types import SimpleNamespace
 
 import pytest
 import torch
 from study_fakes import FAST, Lines, small_plan
-from study_proof import assert_exactly_once, give_databases
+from study_proof import assert_exactly_once, give_databases, run_plan
 
 from mobileone_core.study.run import worker, worker_pool
 from mobileone_core.study.run.runner import run_study
@@ -129,3 +130,19 @@ def test_where_a_fork_is_not_safe_workers_are_started_afresh(databases, workspac
     assert outcome.is_complete
     assert outcome.notes == ()
     assert_exactly_once(plan, workspace)
+
+
+def test_a_worker_starts_although_the_fork_server_has_just_died(databases, workspace, monkeypatch):
+    plan = small_plan(levels=(1,), seeds=1, epochs=1)
+    give_databases(databases, workspace)
+    start, failures = ForkServerProcess.start, [EOFError, ConnectionResetError]
+
+    def failing(self):
+        if failures and not self.name.startswith("tried"):
+            self.name = f"tried {self.name}"
+            raise failures.pop()
+        start(self)
+
+    monkeypatch.setattr(ForkServerProcess, "start", failing)
+    outcome, _ = run_plan(plan, workspace, workers=2)
+    assert outcome.is_complete
