@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from mobileone_core.reporting.ledger.claims import read_claims
 from mobileone_core.reporting.ledger.evidence import SavedResult
 from mobileone_core.reporting.ledger.ledger import ledger_sections, verdicts
 from mobileone_core.reporting.measured.kind import MeasuredKind
-from mobileone_core.reporting.render import csv, latex, markdown, terminal
+from mobileone_core.reporting.render import csv, latex, markdown
 from mobileone_core.reporting.search.kind import SearchKind
 from mobileone_core.reporting.site import SITE, index_page, study_page
 from mobileone_core.reporting.trained.kind import TrainedKind
@@ -105,24 +106,32 @@ def report_homes(directory: Path) -> list[Path]:
     return sorted(path.parent for path in directory.glob(f"*/{PLAN}"))
 
 
+@dataclass(frozen=True, eq=False)
+class AnalysedRecord:
+    """A plan with its record, analysed once."""
+
+    plan: Plan
+    record: StudyRecord
+
+    @cached_property
+    def result(self) -> Any:
+        """What the kind's `analyse` returns."""
+        return KINDS[self.plan.kind].analyse(self.plan, self.record)
+
+    @cached_property
+    def document(self) -> Document:
+        """The report."""
+        document, ids = KINDS[self.plan.kind].document(self.result), self.record.excluded
+        if not ids:
+            return document
+        number = "1 finished run is" if len(ids) == 1 else f"{len(ids)} finished runs are"
+        text = f"{number} excluded from this report (`mobileone exclude RUN --undo` takes it back): {', '.join(ids)}"
+        return replace(document, missing=(*document.missing, text))
+
+
 def document_of(plan: Plan, record: StudyRecord) -> Document:
     """Return the report of a plan as a document."""
-    kind = KINDS[plan.kind]
-    return _document(kind, kind.analyse(plan, record), record)
-
-
-def _document(kind: ReportKind, result: Any, record: StudyRecord) -> Document:
-    document, ids = kind.document(result), record.excluded
-    if not ids:
-        return document
-    number = "1 finished run is" if len(ids) == 1 else f"{len(ids)} finished runs are"
-    text = f"{number} excluded from this report (`mobileone exclude RUN --undo` takes it back): {', '.join(ids)}"
-    return replace(document, missing=(*document.missing, text))
-
-
-def terminal_text(plan: Plan, record: StudyRecord) -> str:
-    """Question, tables, verdict, and what is wrong or missing as plain text."""
-    return terminal.render(document_of(plan, record))
+    return AnalysedRecord(plan, record).document
 
 
 def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFiles:
@@ -164,12 +173,11 @@ def _require_ours(page: Path, mark: re.Pattern[str]) -> None:
 
 def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, str | bytes]:
     """Tables and figures, and the page last, which lists them."""
-    kind = KINDS[plan.kind]
-    result = kind.analyse(plan, record)
-    document = _document(kind, result, record)
+    analysed = AnalysedRecord(plan, record)
+    document = analysed.document
     contents: dict[str, str | bytes] = {"table.csv": csv.table_csv(document.table), "table.tex": latex.render(document)}
     contents |= {f"{table.file}.csv": csv.table_csv(table) for table in document.tables if table.file}
-    for name, drawing in kind.figures(result).items():
+    for name, drawing in KINDS[plan.kind].figures(analysed.result).items():
         contents |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
     return {**contents, PAGE: markdown.render(document, fingerprint, list(contents))}
 
@@ -210,21 +218,24 @@ def _reading(directory: Path) -> Iterator[None]:
         raise InputError(f"{directory}: its files cannot be read as one record ({error!r})") from error
 
 
-def write_index(directory: Path) -> Path:
-    """Write the ledger of the paper's claims and a table of the reports, and the site; return the path of README.md."""
-    homes = report_homes(directory)
-    results = _saved_results(homes)
-    studies = {claim.study for claim in read_claims()}
-    saved = [SavedResult(home.name, result) for home, plan, _, result in results if plan.study.name in studies]
-    rows = verdicts(saved)
+def write_index(directory: Path, written: Mapping[Path, AnalysedRecord] | None = None) -> Path:
+    """Write the ledger of the paper's claims and a table of the reports, and the site; return the path of README.md.
+
+    written: what reports in the directory were written of; all others are read.
+    """
+    homes, studies = report_homes(directory), {claim.study for claim in read_claims()}
+    reports = _readable(homes, written or {})
+    rows = verdicts(
+        [SavedResult(home.name, item.result) for home, item in reports.items() if item.plan.study.name in studies]
+    )
     parts = [INDEX_HEAD]
     if any(row.evidence for row in rows):
         first, further = ledger_sections(rows, PAGE)
         lead = [f"## {first.heading}", f"<!-- table:{LEDGER} -->", *map(markdown.block_text, first.blocks)]
         parts += [*lead, f"<!-- end table:{LEDGER} -->", f"## {further.heading}"]
         parts += [*map(markdown.block_text, further.blocks), "## Studies"]
-    documents = {home: _document(KINDS[plan.kind], result, record) for home, plan, record, result in results}
-    pages = {home / SITE: study_page(home, plan, documents[home], rows) for home, plan, *_ in results}
+    documents = {home: item.document for home, item in reports.items()}
+    pages = {home / SITE: study_page(home, item.plan, item.document, rows) for home, item in reports.items()}
     pages[directory / SITE] = index_page(rows, [(home.name, document) for home, document in documents.items()])
     pages[directory / PAGE] = "\n\n".join([*parts, _studies_table(homes, documents)])
     for path, text in pages.items():
@@ -233,14 +244,15 @@ def write_index(directory: Path) -> Path:
     return directory / PAGE
 
 
-def _saved_results(homes: Iterable[Path]) -> list[tuple[Path, Plan, StudyRecord, Any]]:
-    """Plans and analysed records of reports; one that cannot be read is no evidence and has no page in the site."""
-    results = []
+def _readable(homes: Iterable[Path], written: Mapping[Path, AnalysedRecord]) -> dict[Path, AnalysedRecord]:
+    """Reports by directory; one that cannot be read is no evidence and has no page in the site."""
+    reports = {}
     for home in homes:
         with contextlib.suppress(InputError):
-            plan, record = read_report(home)
-            results.append((home, plan, record, KINDS[plan.kind].analyse(plan, record)))
-    return results
+            item = written.get(home) or AnalysedRecord(*read_report(home))
+            _ = item.result
+            reports[home] = item
+    return reports
 
 
 def _studies_table(homes: Iterable[Path], documents: Mapping[Path, Document]) -> str:

@@ -4,6 +4,7 @@ To add a kind, subclass Declaration and Plan, write its StudyOptions, and regist
 reported is registered in reporting/report.py.
 """
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ def default_plan(study: Declaration) -> Plan:
     return options_of(study).default_plan()
 
 
+@functools.lru_cache(maxsize=64)  # a command reads the same plan several times, and its cells take long to make
 def read_plan(text: str) -> Plan:
     """A recorded plan of any kind. Raises InputError if another version wrote it."""
     plans = {kind.plan.kind: kind.plan for kind in KINDS}

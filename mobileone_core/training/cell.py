@@ -93,9 +93,9 @@ class CellSpec:
         return replace(self, **parts)
 
     def with_seed(self, seed: int) -> "CellSpec":
-        """A copy with another seed, whose key is cheap: the seeds of a setting share the rest of their text."""
-        other = replace(self, seed=seed)
-        other.__dict__["_unseeded"] = self._unseeded
+        """A copy with another seed. It is cheap, as is its key: the seeds of a setting share all else."""
+        other = object.__new__(CellSpec)
+        other.__dict__.update(self.__dict__, seed=require_integer("seed", seed, at_least=0), _unseeded=self._unseeded)
         return other
 
     @functools.cached_property

@@ -9,7 +9,8 @@ from mobileone_core.cli.commands import report
 from mobileone_core.cli.options.workspace import Report, WorkspaceOptions
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.report import read_report, terminal_text, write_report
+from mobileone_core.reporting.render import terminal
+from mobileone_core.reporting.report import document_of, read_report, write_report
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
@@ -120,7 +121,7 @@ def test_the_page_says_how_many_runs_are_excluded(plan, record, tmp_path):
     less = replace(record, rows=record.rows[1:], excluded=("run0",))
     write_report(plan, less, tmp_path)
     assert "- 1 finished run is excluded from this report (`mobileone exclude RUN --undo`" in page.read_text()
-    assert "1 finished run is excluded" in terminal_text(*read_report(page.parent))
+    assert "1 finished run is excluded" in terminal.render(document_of(*read_report(page.parent)))
     assert read_report(page.parent)[1].excluded == ("run0",)
     write_report(plan, record, tmp_path)
     assert page.read_text() == text

@@ -3,8 +3,12 @@
 import functools
 import gc
 
+import alembic.command  # noqa: F401
+import mlflow.store.tracking.sqlalchemy_workspace_store  # noqa: F401
 import onnxruntime  # noqa: F401
+import optuna.storages._rdb.models  # noqa: F401
 import pytest  # noqa: F401
+import sqlalchemy.dialects.sqlite  # noqa: F401
 from torch.onnx._internal.exporter import _registration
 
 import mobileone_core.benchmark.measure

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mobileone_core.reporting.render import markdown
-from mobileone_core.reporting.report import terminal_text
+from mobileone_core.reporting.render import markdown, terminal
+from mobileone_core.reporting.report import document_of
 from mobileone_core.reporting.trained.comparison import comparison_section, comparison_table, cost_sentences
 from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
@@ -72,7 +72,7 @@ def test_verdict_tells_what_training_costs(branches, measured):
         "multiply-adds; inference takes 1.50 ms per image."
     )
     assert verdict(analyse(branches, measured)).endswith(said)
-    assert said in terminal_text(branches, measured)
+    assert said in terminal.render(document_of(branches, measured))
     same = verdict(analyse(branches, changed(measured, params=100.0)))
     assert "Deployed, all levels have the same 100 parameters and 1,234 multiply-adds;" in same
 

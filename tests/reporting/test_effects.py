@@ -13,9 +13,9 @@ import pytest
 from mobileone_core.reporting.document import Column
 from mobileone_core.reporting.figures import levels as figure
 from mobileone_core.reporting.figures.style import Drawing
-from mobileone_core.reporting.render import markdown
+from mobileone_core.reporting.render import markdown, terminal
 from mobileone_core.reporting.render.csv import table_csv
-from mobileone_core.reporting.report import terminal_text, write_report
+from mobileone_core.reporting.report import document_of, write_report
 from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import effects_table, main_table
@@ -144,7 +144,7 @@ def test_a_study_of_one_factor_has_none(plan, rows, tmp_path):
 
 
 def test_terminal_shows_both_tables(cube, record):
-    text = terminal_text(cube, record)
+    text = terminal.render(document_of(cube, record))
     assert "progressive x annealing  +0.50 [+0.23, +0.77]           raises         0.35" in text
     assert text.index("published") < text.index("[+0.23, +0.77]") < text.index("progressive raises test top-1")
     assert all(len(line) <= 150 for line in text.splitlines()[:-1])

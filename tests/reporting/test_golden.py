@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.reporting.report import terminal_text, write_report
+from mobileone_core.reporting.render import terminal
+from mobileone_core.reporting.report import document_of, write_report
 from mobileone_core.study.rows import StudyRecord
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -24,4 +25,6 @@ def test_files_are_as_read(plan, rows, tmp_path, monkeypatch, name):
 
 
 def test_terminal_is_as_read(plan, rows):
-    assert terminal_text(plan, StudyRecord(rows)) + "\n" == (GOLDEN / "terminal.txt").read_text(encoding="utf-8")
+    assert terminal.render(document_of(plan, StudyRecord(rows))) + "\n" == (GOLDEN / "terminal.txt").read_text(
+        encoding="utf-8"
+    )

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.document import Column
 from mobileone_core.reporting.metric import metric_of
-from mobileone_core.reporting.render import markdown
+from mobileone_core.reporting.render import markdown, terminal
 from mobileone_core.reporting.render.latex import latex
-from mobileone_core.reporting.report import terminal_text
+from mobileone_core.reporting.report import document_of
 from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import main_table
@@ -26,7 +26,7 @@ def analysed(plan, rows, problems=()):
 
 
 def printed(plan, rows):
-    return terminal_text(plan, StudyRecord(rows))
+    return terminal.render(document_of(plan, StudyRecord(rows)))
 
 
 def page(plan, rows, problems=()):

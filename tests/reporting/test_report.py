@@ -22,12 +22,13 @@ from pathlib import Path
 from mobileone_core.reporting.report import read_report
 from mobileone_core.files import write_content
 from mobileone_core.reporting.report import write_index, write_report
-from mobileone_core.reporting.report import terminal_text
+from mobileone_core.reporting.render import terminal
+from mobileone_core.reporting.report import document_of
 home, target = map(Path, sys.argv[1:])
 plan, record = read_report(home)
 files = write_report(plan, record, target)
 write_index(target)
-terminal_text(plan, record)
+terminal.render(document_of(plan, record))
 found = {name.partition(".")[0] for name in sys.modules}
 print(files.rendered, *sorted(found & {"torch", "mlflow", "optuna", "lightning", "seaborn", "matplotlib", "pandas"}))
 """

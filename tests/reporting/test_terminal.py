@@ -2,7 +2,8 @@
 
 import pytest
 
-from mobileone_core.reporting.report import terminal_text
+from mobileone_core.reporting.render import terminal
+from mobileone_core.reporting.report import document_of
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import effects_table, main_table
 from mobileone_core.reporting.trained.verdict import verdict
@@ -19,7 +20,7 @@ def shown(request, plan, rows, make_plan, make_row):
         plan = make_plan(factors=FACTORS, published="")
         rows = [make_row(cell, 95 + cell.seed + (index % 5) / 10) for index, cell in enumerate(plan.cells)]
     record = StudyRecord(rows)
-    return analyse(plan, record), terminal_text(plan, record)
+    return analyse(plan, record), terminal.render(document_of(plan, record))
 
 
 def tables(result):
@@ -52,9 +53,9 @@ def test_every_cell_and_head_is_there_in_order(shown):
 def test_a_narrow_terminal_has_fewer_columns_and_says_which(plan, rows, monkeypatch, width):
     record = StudyRecord(rows)
     monkeypatch.setenv("COLUMNS", "300")
-    assert "narrow terminal" not in terminal_text(plan, record)
+    assert "narrow terminal" not in terminal.render(document_of(plan, record))
     monkeypatch.setenv("COLUMNS", str(width))
-    text = terminal_text(plan, record)
+    text = terminal.render(document_of(plan, record))
     assert max(len(line) for line in text.splitlines() if line and set(line) == {"-"}) <= width
     assert "not shown in this narrow terminal: " in text
     assert "measured" in text

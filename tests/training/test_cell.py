@@ -152,9 +152,19 @@ def test_unknown_fields_are_refused():
 
 
 @pytest.mark.parametrize("seed", [-1, 0.5, "0"])
-def test_refused_seeds(seed):
+@pytest.mark.parametrize("with_seed", [lambda seed: CellSpec(seed=seed), CellSpec(seed=7).with_seed])
+def test_refused_seeds(with_seed, seed):
     with pytest.raises(InputError, match="seed"):
-        CellSpec(seed=seed)
+        with_seed(seed)
+
+
+@given(cells, st.integers(0, 2**31).map(lambda seed: np.int64(seed) if seed % 2 else seed))
+def test_another_seed(cell, seed):
+    other = cell.with_seed(seed)
+    assert other == replace(cell, seed=seed)
+    assert (other.key, other.to_json()) == (replace(cell, seed=seed).key, replace(cell, seed=seed).to_json())
+    assert type(other.seed) is int
+    assert cell.with_seed(cell.seed) == cell
 
 
 def test_numpys_numbers_name_the_same_cell():

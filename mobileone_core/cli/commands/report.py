@@ -11,17 +11,16 @@ from mobileone_core.files import saved_text
 from mobileone_core.reporting.compare import paired_table, read_setting
 from mobileone_core.reporting.merge import MergedReport, merged
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
-from mobileone_core.reporting.render.terminal import table_lines
+from mobileone_core.reporting.render import terminal
 from mobileone_core.reporting.report import (
     LEDGER,
     PLAN,
-    document_of,
+    AnalysedRecord,
     read_report,
     read_saved_plan,
     report_home,
     report_homes,
     report_name,
-    terminal_text,
     write_index,
     write_report,
 )
@@ -72,8 +71,8 @@ def report_plan(
     is_complete = not excluded and all(item.state == "complete" for item in states)
     directory = report_directory(plan, workspace, requested, is_complete)
     record = _read(plan, workspace, report_home(plan, directory), runs if settled else set(), excluded)
-    (page,) = _write([(plan, record, directory)])
-    return terminal_text(plan, record), not record.problems, page
+    ((page, analysed),) = _write([(plan, record, directory)])
+    return terminal.render(analysed.document), not record.problems, page
 
 
 def report(options: Report) -> int:
@@ -87,7 +86,7 @@ def report(options: Report) -> int:
     names = recorded_studies(workspace.tracking) if record_exists(workspace.tracking) else []
     recorded = [plan for name in names for plan in recorded_plans(workspace.tracking, name)]
     if options.merge:
-        for page in _write(_merged(options, recorded)):
+        for page, _ in _write(_merged(options, recorded)):
             print(page)
         return COMPLETE
     saved = {home: read_saved_plan(home) for home in report_homes(reports)}
@@ -99,7 +98,7 @@ def report(options: Report) -> int:
     chosen = [plan for plan in recorded if not studies or plan.study.name in studies]
     chosen.sort(key=lambda plan: (plan.study.name, not plan.default, -len(plan.queued)))  # see report_home
     others = [home for home, plan in saved.items() if not studies or plan.study.name in studies]
-    for page in _write(_sources(workspace, options.reports, chosen, others)):
+    for page, _ in _write(_sources(workspace, options.reports, chosen, others)):
         print(page)
     return COMPLETE
 
@@ -111,7 +110,7 @@ def compare(options: Compare) -> int:
     one, other = (read_setting(name, workspace, reports) for name in (options.one, options.other))
     table = paired_table(one, other, options.metric)
     print(f"A: {one.name}\nB: {other.name}\nmetric: {options.metric or one.plan.study.metric}\n")
-    print("\n".join(table_lines(table)))
+    print("\n".join(terminal.table_lines(table)))
     return COMPLETE
 
 
@@ -181,21 +180,22 @@ def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str], exclude
     return read_record(workspace.tracking, plan)
 
 
-def _write(sources: Iterable[Source]) -> Iterator[Path]:
+def _write(sources: Iterable[Source]) -> Iterator[tuple[Path, AnalysedRecord]]:
     """Write reports, and the index of each directory; this workspace's README quotes its own reports."""
     readme = workspace_directory() / "README.md"
-    directories: dict[Path, None] = {}
+    directories: dict[Path, dict[Path, AnalysedRecord]] = {}
     for plan, record, directory in sources:
         files = write_report(plan, record, directory)
-        directories[directory] = None
+        analysed = AnalysedRecord(read_saved_plan(files.directory), record)  # the plan as every later reader has it
+        directories.setdefault(directory, {})[files.directory] = analysed
         if directory == reports_directory() and readme.is_file():
             text = readme.read_text(encoding="utf-8")
             if plan.default and f"<!-- table:{plan.study.name} -->" in text:
                 update_readme(readme, files.page)
             if report_name(plan) in quoted_reports(text):
-                update_values(readme, report_name(plan), document_of(plan, record))
-        yield files.page
-    for directory in directories:
-        index = write_index(directory)
+                update_values(readme, report_name(plan), analysed.document)
+        yield files.page, analysed
+    for directory, written in directories.items():
+        index = write_index(directory, written)
         if directory == reports_directory() and all(LEDGER_START in saved_text(page) for page in (readme, index)):
             update_readme(readme, index)

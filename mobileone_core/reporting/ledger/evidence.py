@@ -165,8 +165,6 @@ def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
 
 def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Evidence]:
     """How much more a level brings the smaller of two variants on the same data, by Welch's t interval."""
-    from scipy.stats import ttest_ind
-
     for small, large in itertools.permutations(results, 2):
         pair, plans = (small.result, large.result), (small.result.plan, large.result.plan)
         studies, sizes = [plan.study for plan in plans], [model_cost(plan.base.model).deployed.params for plan in plans]
@@ -178,6 +176,8 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
         gains = [[one[seed] - base[seed] for seed in sorted(one.keys() & base.keys())] for one, base in values]
         if min(map(len, gains)) < 2:
             continue
+        from scipy.stats import ttest_ind  # its import takes longer than most reports
+
         test = ttest_ind(*gains, equal_var=False)
         low, high = map(float, test.confidence_interval(1 - ALPHA))
         value = Estimate(sum(gains[0]) / len(gains[0]) - sum(gains[1]) / len(gains[1]), low, high)

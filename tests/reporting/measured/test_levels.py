@@ -9,7 +9,8 @@ from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.measured.levels import LevelsView, levels_table
 from mobileone_core.reporting.measured.result import analyse_measured
-from mobileone_core.reporting.report import read_report, report_name, terminal_text, write_index, write_report
+from mobileone_core.reporting.render import terminal
+from mobileone_core.reporting.report import document_of, read_report, report_name, write_index, write_report
 from mobileone_core.study.rows import CellRow, StudyRecord
 
 GELU = "activation = gelu, runtime = onnxruntime"
@@ -92,7 +93,7 @@ def test_unmeasured_and_missing_entries_are_gaps_with_reasons(activations, timed
     assert f"- {GELU}: operator X is not known\n" in page
     assert "- activation = silu, runtime = torch: not in the record" in page
     assert "| gelu | onnxruntime | 277,000 | 868,000,000 | - | - | - | - | not measured | - | 1.63 | 1.07 |" in page
-    assert "missing: activation = silu" in terminal_text(activations, record)
+    assert "missing: activation = silu" in terminal.render(document_of(activations, record))
     assert not write_report(*read_report(files.directory), tmp_path).rendered
 
 

@@ -10,7 +10,8 @@ from mobileone_core.reporting.figures.growth import spread
 from mobileone_core.reporting.figures.style import drawing
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.measured.training import TrainingView, paths_of
-from mobileone_core.reporting.report import read_report, terminal_text, write_report
+from mobileone_core.reporting.render import terminal
+from mobileone_core.reporting.report import document_of, read_report, write_report
 
 VIEW = TrainingView()
 PLAN = step_plan()
@@ -69,7 +70,7 @@ def test_gaps_have_reasons_and_missing_entries_stay_visible(tmp_path):
     assert "- path = timm, k = 4: not in the record" in page
     assert "| timm | 4 | - | - | - | - | not measured | - | - | - | - | - |" in page
     assert "Not measured: 1 of 9 entries." in page
-    assert "missing: path = timm, k = 8" in terminal_text(PLAN, less)
+    assert "missing: path = timm, k = 8" in terminal.render(document_of(PLAN, less))
 
 
 def test_the_page_states_device_and_setting(tmp_path):
