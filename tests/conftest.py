@@ -1,5 +1,6 @@
 """Shared by all tests: repeatable examples, one thread per process, and one fork server per pytest process."""
 
+import functools
 import itertools
 import os
 from multiprocessing import forkserver
@@ -10,6 +11,7 @@ from hypothesis import settings
 
 # Examples of hypothesis are the same every time, so that no result depends on luck.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("quick", settings.get_profile("repeatable"), max_examples=25)  # of .ci/check
 settings.load_profile("repeatable")
 
 # pytest-xdist fills the cores; threads of torch that wait for a core only spin. Set before torch is imported.
@@ -22,6 +24,39 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 forkserver.set_forkserver_preload(["preloaded"])
 forkserver.set_forkserver_preload = lambda _: None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark the cases slow that quick_cases does not name: those without any of its ids among their parameters."""
+    for item in items:
+        for mark in item.iter_markers("quick_cases"):
+            if not set(mark.args) & {item.callspec.id, *item.callspec.id.split("-")}:
+                item.add_marker("slow")
+
+
+@pytest.fixture(scope="session")
+def onnx_registry():
+    """Let the exporter of ONNX list its operators once, not for every network: that takes a second each time."""
+    from torch.onnx._internal.exporter import _registration
+
+    registry, listed = _registration.ONNXRegistry, _registration.ONNXRegistry.__dict__["from_torchlib"]
+    registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
+    yield
+    registry.from_torchlib = listed
+
+
+@pytest.fixture(scope="session")
+def cell():
+    """A cell of 4 steps per epoch that trains in a fraction of a second."""
+    from mobileone_core.data.spec import DataSpec
+    from mobileone_core.model.spec import ModelSpec
+    from mobileone_core.training.cell import CellSpec
+    from mobileone_core.training.recipe import Recipe
+
+    model = ModelSpec(widths=(8, 12), depths=(1, 1), k=2, stage_strides=(2, 2), in_channels=1)
+    usual = {"epochs": 2, "batch_size": 256, "warmup_epochs": 0.5, "nesterov": True, "label_smoothing": 0.1}
+    return CellSpec(model, DataSpec(image_size=16), Recipe(**usual, ema_decay=0.5, augmentation="crop"))
 
 
 @pytest.fixture(scope="session")

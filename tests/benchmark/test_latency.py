@@ -23,6 +23,7 @@ from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork, Runtim
 from mobileone_core.model.cost import model_cost
 from mobileone_core.training.execution import Execution
 
+pytestmark = pytest.mark.usefixtures("onnx_registry")
 PROTOCOL = Protocol(rounds=6, burst=3)
 TINY = LatencyCell(NamedNetwork("mobileone_tiny"), image_size=32, num_classes=10)
 

@@ -116,6 +116,7 @@ def test_timm_starts_from_the_same_weights_and_says_the_same():
         torch.testing.assert_close(timm.logits(), own.logits(), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_timm_is_measured_beside_the_branches():
     protocol = Protocol(rounds=6, burst=1, warmup=0, untimed=0)
     _, timm = measure_steps(spec_of(TIMM, replace(TIMM, path="timm"), protocol=protocol))

@@ -92,6 +92,17 @@ def files(oracle, tmp_path_factory):
     return {path.name.partition(".")[0]: path for path in directory.iterdir()}
 
 
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """ImageNet's layout without train/ and with empty files, and untrained weights."""
+    root = tmp_path_factory.mktemp("fresh")
+    for label in range(CLASSES):
+        (root / "val" / f"n{label:08}").mkdir(parents=True)
+        (root / "val" / f"n{label:08}" / "0.JPEG").touch()
+    save_file(export_weights(build_model("s0")), root / "own.safetensors")
+    return root, root / "own.safetensors"
+
+
 def options(imagenet, weights, runs, *more):
     usual = ("--variant", "s0", "--data", "imagenet", "--data-root", imagenet, "--image-size", PIXELS, "--threads", 1)
     return [str(item) for item in ("--weights", weights, *usual, "--runs", runs, *more)]
@@ -136,6 +147,7 @@ def runs(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "form"), [("own", "deployed"), ("apple", "file"), ("deployed", "file")])
 def test_every_layout_and_form_gives_what_timm_gives(layout, form, imagenet, files, oracle, runs, capsys):  # noqa: PLR0917
     code, out, err = evaluated(options(imagenet, files[layout], runs, "--form", form), capsys)
@@ -220,8 +232,8 @@ def test_studies_do_not_see_evaluations(tiny, runs, capsys):
     ],
     ids=" ".join,
 )
-def test_what_cannot_be_evaluated_is_refused_in_one_line(changes, words, imagenet, files, tmp_path, capsys):  # noqa: PLR0917
-    code, _, err = evaluated(options(imagenet, files["own"], tmp_path / "runs", *changes), capsys)
+def test_what_cannot_be_evaluated_is_refused_in_one_line(changes, words, fresh, tmp_path, capsys):
+    code, _, err = evaluated(options(*fresh, tmp_path / "runs", *changes), capsys)
     assert code == 2
     assert len(err.splitlines()) == 1
     for word in words:

@@ -24,6 +24,7 @@ from mobileone_core.study.record.record import create_record
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 
+pytestmark = pytest.mark.usefixtures("onnx_registry")
 SPEC = ModelSpec.preset("tiny", in_channels=1)
 COMMAND = (sys.executable, "-c", "from mobileone_core.cli import console; console()", "export")
 
@@ -87,6 +88,7 @@ def test_core_ml_of_a_file(weights, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [output]
 
 
+@pytest.mark.quick_cases("onnx")
 @pytest.mark.parametrize("form", ["coreml", "onnx"])
 def test_a_finished_run(form, runs, tmp_path, capsys):
     output = tmp_path / ("run.mlpackage" if form == "coreml" else "run.onnx")

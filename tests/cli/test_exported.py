@@ -20,6 +20,7 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 
+pytestmark = pytest.mark.usefixtures("onnx_registry")
 TINY = ModelSpec.preset("tiny", k=1)
 DIGITS = CellSpec(TINY.changed(in_channels=1), DataSpec(image_size=16), seed=3)
 CLASSES = ("2", "10", "ant")  # a name that is no number: sorted as text
@@ -104,6 +105,7 @@ def test_the_manifest_alone_gives_the_accuracy_of_the_record(which, recorded, tm
     assert model.graph.input[0].doc_string
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_and_float16(recorded, tmp_path, capsys):
     given = ("--run", recorded[1], "--runs", recorded[0])
     exported(capsys, *given, "--output", tmp_path / "two.onnx", "--batch-size", 2)

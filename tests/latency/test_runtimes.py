@@ -11,6 +11,7 @@ from mobileone_core.latency.cell import LatencyCell, NamedNetwork, Runtime
 from mobileone_core.latency.networks import build_images, build_network
 from mobileone_core.latency.runtimes import SessionSource, UnmeasuredError
 
+pytestmark = pytest.mark.usefixtures("onnx_registry")
 CELL = LatencyCell(NamedNetwork("mobileone_tiny"), image_size=32, num_classes=10)
 
 

@@ -21,7 +21,7 @@ PARAMS_TOLERANCE = 0.05
 # parameters and multiply-adds in millions where the library's differ from the published ones; notes say so
 BUILT_OTHERWISE = {"mobilenet_v2_x1_4": (6.1, 585), "convit_tiny": (5.7, 1250)}
 BUILT = [name for name, entry in ZOO.items() if entry.library]
-LIGHT = ["mobileone_tiny", "mobilenet_v3_small", "shufflenet_v2_x1_0"]
+light = pytest.mark.quick_cases("mobileone_tiny", "mobileone_s0", "mobilenet_v3_small", "shufflenet_v2_x1_0")
 
 
 def table_9():
@@ -31,10 +31,6 @@ def table_9():
 
 def cell_of(name, size=64):
     return LatencyCell(NamedNetwork(name), image_size=size)
-
-
-def slow_but(light, names):
-    return [name if name in light else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def test_all_rows_of_table_9_are_here_once():
@@ -59,6 +55,7 @@ def counts_of(cell):
         return count_cost(build_network(cell), images.to("meta"))
 
 
+@light
 @pytest.mark.parametrize("name", [name for name in BUILT if "ours" not in ZOO[name].title])
 def test_counts_are_the_published_ones(name, monkeypatch):
     monkeypatch.setattr("mobileone_core.latency.networks.calibrate", lambda network, _: network.eval())
@@ -73,7 +70,8 @@ def test_counts_are_the_published_ones(name, monkeypatch):
         assert macs / 1e6 == pytest.approx(built_macs, rel=MACS_TOLERANCE)
 
 
-@pytest.mark.parametrize("name", slow_but(LIGHT, BUILT))
+@light
+@pytest.mark.parametrize("name", BUILT)
 def test_activations_are_ordinary_numbers_and_the_same_each_time(name, monkeypatch):
     monkeypatch.setattr("mobileone_core.latency.networks.LARGEST_BATCH", 8)  # images are enough
     network, images = build_network(cell_of(name)), build_images(cell_of(name))
@@ -83,6 +81,7 @@ def test_activations_are_ordinary_numbers_and_the_same_each_time(name, monkeypat
         assert torch.equal(network(images), build_network(cell_of(name))(images))
 
 
+@pytest.mark.quick_cases("s0", "tiny")
 @pytest.mark.parametrize("variant", ["s0", "s4", "tiny"])
 @pytest.mark.parametrize("form", ["train", "deployed"])
 def test_mobileone_is_counted_exactly(variant, form):

@@ -11,6 +11,7 @@ from mobileone_core.model.network import MobileOne, build_model
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.weights import export_weights, load_weights
 
+pytestmark = pytest.mark.quick_cases("s0")
 VARIANTS = ["s0", "s1", "s2", "s3", "s4"]
 CLASSES = 10
 

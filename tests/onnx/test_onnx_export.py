@@ -2,11 +2,14 @@ from collections import Counter
 
 import onnx
 import onnxruntime
+import pytest
 import torch
 
 from mobileone_core.model.network import build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.onnx.export import export_onnx
+
+pytestmark = pytest.mark.usefixtures("onnx_registry")
 
 
 def test_the_file_holds_the_network_and_nothing_is_said(tmp_path, capfd):

@@ -12,6 +12,7 @@ import pytest
 
 from mobileone_core.errors import InputError
 from mobileone_core.files import write_content
+from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.report import read_report, report_name, write_index, write_report
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import StudyRecord
@@ -33,6 +34,15 @@ found = {name.partition(".")[0] for name in sys.modules}
 print(files.rendered, *sorted(found & {"torch", "mlflow", "optuna", "lightning", "seaborn", "matplotlib", "pandas"}))
 """
 NAMES = ["README.md", "cells.csv", "figure.png", "figure.svg", "plan.json", "table.csv", "table.tex"]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures without drawing them."""
+    from mobileone_core.reporting.figures import curves, levels
+
+    for module, name in ((levels, "draw"), (curves, "draw_curves")):
+        monkeypatch.setattr(module, name, lambda _: Drawing(b"png", b"<svg/>"))
 
 
 def contents(directory):
@@ -58,6 +68,7 @@ def test_same_record_gives_the_same_bytes(plan, rows, tmp_path):
     assert contents(tmp_path / "two" / "branches") == first
 
 
+@pytest.mark.slow
 def test_curves_and_comparison_are_regenerated_too(branches, measured, tmp_path):
     files = write_report(branches, measured, tmp_path / "one")
     write_index(tmp_path / "one")
@@ -68,6 +79,7 @@ def test_curves_and_comparison_are_regenerated_too(branches, measured, tmp_path)
     assert regenerate(files.directory, tmp_path / "one") == ["False"]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("part", ["curves", "comparison", "problems"])
 def test_every_part_of_the_record_counts(branches, measured, tmp_path, part):
     """A part that changes is rendered; one that is gone leaves no file behind."""
@@ -91,6 +103,7 @@ def test_row_order_changes_nothing(plan, rows, tmp_path):
     assert contents(write_report(plan, StudyRecord(rows[::-1]), tmp_path / "two").directory) == contents(first)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_unchanged_record_renders_nothing(plan, rows, tmp_path):
     directory = write_report(plan, StudyRecord(rows), tmp_path).directory
     write_index(tmp_path)
@@ -99,6 +112,7 @@ def test_unchanged_record_renders_nothing(plan, rows, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", ["figure.svg", "cells.csv", "curves.png", "comparison.csv"])
 def test_lost_file_is_written_again(branches, measured, tmp_path, name):
     directory = write_report(branches, measured, tmp_path).directory
@@ -117,6 +131,7 @@ def test_changed_record_is_rendered_again(plan, rows, tmp_path):
     assert {name for name in NAMES if before[name] != after[name]} == set(NAMES) - {"plan.json"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_page_is_written_last(plan, rows, tmp_path, monkeypatch):
     """An interruption leaves a page that does not vouch for the new record, so the next run renders again."""
     directory = write_report(plan, StudyRecord(rows), tmp_path).directory
@@ -135,6 +150,7 @@ def test_page_is_written_last(plan, rows, tmp_path, monkeypatch):
     assert write_report(plan, StudyRecord(rows[1:]), tmp_path).rendered
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_record_read_back(plan, rows, tmp_path):
     directory = write_report(plan, StudyRecord(rows), tmp_path).directory
     read_plan, record = read_report(directory)
@@ -158,6 +174,7 @@ def test_settings_of_ones_own_get_a_directory_of_their_own(make_plan):
     assert report_name(make_plan()) == "branches"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_index_lists_every_study(plan, rows, make_plan, tmp_path):
     write_report(plan, StudyRecord(rows), tmp_path)
     write_report(make_plan(name="another", question="Is it so?"), StudyRecord(rows[:2]), tmp_path)
@@ -191,6 +208,7 @@ def test_figure_leaves_settings_alone(plan, rows, tmp_path):
     assert dict(mpl.rcParams) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_refuses_a_record_that_is_none(tmp_path, plan, rows):
     with pytest.raises(InputError, match=r"no report here, plan\.json is missing"):
         read_report(tmp_path)

@@ -1,4 +1,4 @@
-"""A cell that trains in a fraction of a second, and an observer that remembers; helpers are imported by name."""
+"""Training a small cell, and an observer that remembers; helpers are imported by name."""
 
 import sys
 from dataclasses import replace
@@ -9,25 +9,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mobileone_core.data.spec import DataSpec
-from mobileone_core.model.spec import ModelSpec
-from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingStopped
-from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.run import train_cell
-
-MODEL = ModelSpec(widths=(8, 12), depths=(1, 1), k=2, stage_strides=(2, 2), in_channels=1)
-RECIPE = Recipe(
-    epochs=2,
-    batch_size=256,
-    warmup_epochs=0.5,
-    nesterov=True,
-    label_smoothing=0.1,
-    ema_decay=0.5,
-    augmentation="crop",
-)
-CELL = CellSpec(MODEL, DataSpec(image_size=16), RECIPE)
 
 
 class Memory:
@@ -51,33 +35,35 @@ class Memory:
             raise self.error
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def memory():
     """The observer's class."""
     return Memory
 
 
-@pytest.fixture
-def cell():
-    """A cell of 4 steps an epoch."""
-    return CELL
+@pytest.fixture(scope="session")
+def train_at(cell):
+    """train_at(directory, observer=..., execution=..., spec=..., **changes of the recipe) -> CellResult."""
+
+    def run(directory, observer=None, execution=None, spec=None, files=None, *, start=None, **changes):
+        threads = torch.get_num_threads()
+        try:
+            return train_cell(
+                replace(spec or cell, recipe=replace((spec or cell).recipe, **changes)),
+                execution=execution or Execution("cpu"),
+                data_root=None,
+                directory=directory,
+                observer=observer or Memory(),
+                teachers=files or {},
+                init=start,
+            )
+        finally:
+            torch.set_num_threads(threads)
+
+    return run
 
 
 @pytest.fixture
-def train(tmp_path):
-    """train("name of a directory", observer=..., execution=..., spec=..., **changes of the recipe) -> CellResult."""
-
-    def run(directory="cell", observer=None, execution=None, spec=CELL, files=None, *, start=None, **changes):
-        return train_cell(
-            replace(spec, recipe=replace(spec.recipe, **changes)),
-            execution=execution or Execution("cpu"),
-            data_root=None,
-            directory=tmp_path / directory,
-            observer=observer or Memory(),
-            teachers=files or {},
-            init=start,
-        )
-
-    threads = torch.get_num_threads()
-    yield run
-    torch.set_num_threads(threads)
+def train(train_at, tmp_path):
+    """train_at in a directory of the test, by its name."""
+    return lambda directory="cell", *arguments, **options: train_at(tmp_path / directory, *arguments, **options)

@@ -71,6 +71,7 @@ def teacher_files(cell, tmp_path):
     return write
 
 
+@pytest.mark.quick_cases("momentum", "weight decay", "average", "one teacher", "all together")
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
 def test_a_cell_equals_a_loop_by_hand(  # noqa: PLR0917
     cell, train, teacher_files, tmp_path, monkeypatch, changes

@@ -25,6 +25,7 @@ def test_a_compiler_that_fails_leaves_the_plain_way_and_nothing_else(path, tmp_p
     assert not [item for item in tmp_path.rglob("*") if item.is_file()]
 
 
+@pytest.mark.slow
 @compiler
 def test_it_is_built_once_and_where_nothing_can_be_kept_each_time(tmp_path, monkeypatch):
     assert library_with(monkeypatch, XDG_CACHE_HOME=tmp_path)

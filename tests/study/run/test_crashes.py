@@ -52,6 +52,7 @@ def crash_and_work(plan, workspace, arrange, data_root=None):
     plan_and_work(plan, workspace, data_root)
 
 
+@pytest.mark.quick_cases("run made, not noted", "in the middle of an epoch", "told, not FINISHED")
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_that_dies_between_two_steps_is_mended(databases, workspace, point):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=3)
@@ -64,6 +65,7 @@ def test_a_worker_that_dies_between_two_steps_is_mended(databases, workspace, po
     assert set(statuses.values()) <= {"FINISHED", "KILLED"}
 
 
+@pytest.mark.quick_cases("trained and logged, not told")
 @pytest.mark.parametrize("point", ["in the middle of an epoch", "trained and logged, not told", "told, not FINISHED"])
 def test_a_worker_that_dies_with_a_teacher_is_mended_and_its_students_follow(databases, workspace, point):
     plan = small_plan(levels=(1,), seeds=1, epochs=3, teachers=("small",))
@@ -81,6 +83,7 @@ PLANNING = {
 }
 
 
+@pytest.mark.quick_cases("one cell queued")
 @pytest.mark.parametrize("point", PLANNING)
 def test_a_planner_that_dies_is_mended(databases, workspace, point):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=1)
@@ -96,6 +99,7 @@ MENDING = {
 }
 
 
+@pytest.mark.quick_cases("swept, not queued again")
 @pytest.mark.parametrize("point", MENDING)
 def test_a_mender_that_dies_is_mended(databases, workspace, point):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=3)
@@ -112,6 +116,7 @@ FAILING = {
 }
 
 
+@pytest.mark.quick_cases("error noted, run still open")
 @pytest.mark.parametrize("point", FAILING)
 def test_a_cell_that_raises_while_its_worker_dies_is_tried_again(databases, workspace, tmp_path, point):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=3)

@@ -207,6 +207,7 @@ def assert_no_two_finished(workspace):
     assert len({run.data.tags["trial"] for run in runs}) <= 1
 
 
+@pytest.mark.quick_cases("two runs", "one FINISHED")
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_that_dies_with_a_comparison_is_mended(copy, point):
     assert in_child(crash_and_work, copy, POINTS[point]) == -9
@@ -221,6 +222,7 @@ def test_a_worker_that_dies_with_a_comparison_is_mended(copy, point):
     assert comparison_state(copy).attempt == (1 if is_told else 2)
 
 
+@pytest.mark.quick_cases("swept, one run KILLED")
 @pytest.mark.parametrize("point", MENDING)
 def test_a_mender_that_dies_with_a_comparison_is_mended(copy, point):
     assert in_child(crash_and_work, copy, POINTS["noted, not told"]) == -9

@@ -45,6 +45,7 @@ def test_three_workers_train_a_shared_teacher_once_before_its_students(databases
     assert any("teacher=small seed 0" in line and "complete" in line for line in status_lines(workspace))
 
 
+@pytest.mark.slow
 def test_a_failed_teacher_leaves_its_students_waiting_and_the_same_command_brings_them_back(
     databases, workspace, tmp_path
 ):

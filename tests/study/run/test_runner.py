@@ -139,6 +139,7 @@ def test_two_commands_at_once_share_the_cells_and_neither_measures_beside_the_ot
     assert max(item["end"] for item in times) <= float(begins.pop())
 
 
+@pytest.mark.slow
 def test_a_command_trains_its_own_cells_alone(databases, workspace):
     """Cells of another plan wait on, be it of the same queue or of another."""
     give_databases(databases, workspace)

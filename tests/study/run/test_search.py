@@ -56,6 +56,7 @@ def assert_whole(plan, workspace):
     assert is_settled(workspace, plan, cell_states(workspace, plan))
 
 
+@pytest.mark.slow
 def test_a_search_runs_once_and_a_longer_one_goes_on(databases, workspace):
     give_databases(databases, workspace)
     asked = small_search(generations=1)
