@@ -1,6 +1,6 @@
 """A small study with rows written by hand: three levels, three seeds, percent in steps of a tenth."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -67,7 +67,7 @@ def make_plan():
 @pytest.fixture(scope="session")
 def branches(make_plan):
     """A study with curves and a comparison of forms."""
-    return make_plan(**{name: getattr(BRANCHES, name) for name in BRANCHES.__dataclass_fields__})
+    return make_plan(**{item.name: getattr(BRANCHES, item.name) for item in fields(BRANCHES)})
 
 
 @pytest.fixture(scope="session")
