@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from mobileone_core.data.epochs import generator_for
 
-AUGMENTATIONS = ("none", "crop", "crop_flip", "resized_crop_flip")
 CROP_SCALE = (0.08, 1.0)  # fraction of the area; these two are torchvision's RandomResizedCrop
 CROP_RATIO = (3 / 4, 4 / 3)  # width over height
 CROP_ATTEMPTS = 10
@@ -26,7 +25,7 @@ class Draws:
 
 
 class BatchAugment:
-    """Augments images, uint8 (N, C, S, S); augmentation is one of AUGMENTATIONS.
+    """Augments images, uint8 (N, C, S, S); augmentation is one of those of classification.
 
     A crop takes S x S pixels of the image after zero padding by S // 8 on each side.
     """

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mobileone_core.data import folders
+from mobileone_core.data.annotated.layouts import find_boxes, find_masks, fingerprint_of, read_lines
 from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
 from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, TRAIN_IMAGES, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
@@ -35,9 +36,11 @@ def resolve_data(  # noqa: PLR0913
     """
     require_choice("data", name, DATA_SETS)
     entry = DATA_SETS[name]
+    size = entry.image_size if image_size is None else image_size
     if name == "scenes":
-        size = entry.image_size if image_size is None else image_size
         return _scenes_spec(size, root, items, masks=task == "segmentation")
+    if "classification" not in entry.tasks:
+        return _annotated_spec(name, check_root(name, root), size, test_only=test_only)
     count, mark, is_carved, images = entry.classes, "", True, TRAIN_IMAGES.get(name, 0)
     class_images = [(images + number) // count for number in range(count if images else 0)]  # all but equal
     if name != "digits":
@@ -53,7 +56,6 @@ def resolve_data(  # noqa: PLR0913
                 if is_carved:
                     splits["train"].require_two_per_class()
             count, mark = len(next(iter(splits.values())).classes), fingerprint(splits)
-    size = entry.image_size if image_size is None else image_size
     return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark, tuple(class_images), is_carved, items)
 
 
@@ -63,6 +65,43 @@ def _scenes_spec(image_size: int, root: Path | None, items: str, *, masks: bool)
         check_root(items, root)
     count, images = DATA_SETS[items].classes, (TRAIN_IMAGES["scenes"],)
     return DataSpec("scenes", image_size, count + masks, 1, class_images=images, is_carved=False, items=items)
+
+
+def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) -> DataSpec:
+    """The spec of a set with boxes or masks: one's own, and parts of VOC and ADE20K, have a fingerprint."""
+    entry, images, mark = DATA_SETS[name], TRAIN_IMAGES.get(name, 0), ""
+    if "detection" in entry.tasks:
+        boxes = find_boxes(name, root, test_only=test_only)
+        splits = set(boxes)
+        if name == "boxes":
+            from mobileone_core.data.annotated.boxes import read_json  # Pillow takes time
+
+            mark = fingerprint_of((item.file for item in boxes.values()), root)
+            images = len(read_json(boxes["train"].file).get("images", ())) if "train" in boxes else 0
+    else:
+        masks = find_masks(name, root, test_only=test_only)
+        splits = set(masks)
+        if len(masks.get("train", ())) != images:
+            images = len(masks.get("train", ()))
+            mark = fingerprint_of((file for pairs in masks.values() for pair in pairs for file in pair), root)
+    count = entry.classes + entry.background or len(_annotated_names(name, root))
+    facts = (images,) * (images > 0), len(splits) < 3
+    return DataSpec(name, image_size, count, entry.channels, entry.val_fraction, mark, *facts)
+
+
+def _annotated_names(name: str, root: Path) -> list[str]:
+    """The classes' names of a set that lists them in a file; numbers for ADE20K without its objectInfo150.txt."""
+    if "detection" in DATA_SETS[name].tasks:
+        from mobileone_core.data.annotated.boxes import category_names
+
+        *_, last = find_boxes(name, root, test_only=True).values()
+        return list(category_names(last.file).values())
+    if name == "masks":
+        return read_lines(root / "classes.txt")
+    info = [path for path in (root, root / "ADEChallengeData2016") if (path / "objectInfo150.txt").is_file()]
+    if not info:
+        return [str(number) for number in range(1, DATA_SETS[name].classes + 1)]
+    return [line.rpartition("\t")[2] for line in read_lines(info[0] / "objectInfo150.txt")[1:]]
 
 
 def class_names(spec: DataSpec, root: Path | None) -> tuple[str, ...]:
@@ -76,6 +115,8 @@ def class_names(spec: DataSpec, root: Path | None) -> tuple[str, ...]:
         has_background = spec.num_classes > len(entry.class_names)
         return ("background",) * has_background + entry.class_names
     root = check_root(spec.name, root) / entry.directory
+    if "classification" not in entry.tasks:
+        return tuple(_annotated_names(spec.name, root))
     names = class_folders(split_folder(root, "train")) or class_folders(find_test(root)[1])
     require(len(names) == spec.num_classes, "data_root", str(root), f"{spec.num_classes} folders of classes")
     return tuple(names)

@@ -9,11 +9,11 @@ from typing import Literal, Self, get_args
 
 import torch
 
-from mobileone_core.data.augment import AUGMENTATIONS, Normalize
+from mobileone_core.data.augment import Normalize
 from mobileone_core.data.epochs import WHOLE, BatchLoader, EpochPlan, PhaseLike, Share
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.sets import Images, Splits, open_splits, open_test_set
-from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec
+from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, EVAL_CROP, DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -23,10 +23,10 @@ Interpolation = Literal["bilinear", "bicubic"]
 class LoaderOptions:
     """How images are batched and augmented, the device of the batches, and the number of decoding processes.
 
-    augmentation is one of AUGMENTATIONS. workers = 0 decodes in this process. share is the part of every batch that
-    this process reads. Validation and test images of a folder are resized with interpolation; crop is the fraction of
-    the resized shorter side that the centre crop takes. normalization is the mean and std per channel, the data set's
-    if not given. Raises InputError.
+    augmentation is one of the task's in AUGMENTATIONS. workers = 0 decodes in this process. share is the part of every
+    batch that this process reads. Validation and test images of a folder are resized with interpolation; crop is the
+    fraction of the resized shorter side that the centre crop takes. normalization is the mean and std per channel, the
+    data set's if not given. Raises InputError.
     """
 
     batch_size: int
@@ -42,7 +42,7 @@ class LoaderOptions:
     def __post_init__(self) -> None:
         require_integer("batch_size", self.batch_size)
         require_integer("workers", self.workers, at_least=0)
-        require_choice("augmentation", self.augmentation, AUGMENTATIONS)
+        require_choice("augmentation", self.augmentation, dict.fromkeys(sum(AUGMENTATIONS.values(), ())))
         require(0 < self.crop <= 1, "crop", self.crop, "a share above 0, and 1 at most")
         require_choice("interpolation", self.interpolation, get_args(Interpolation))
 
@@ -135,6 +135,7 @@ def normalization(spec: DataSpec, options: LoaderOptions) -> Normalize:
 
 
 def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> BatchLoader:
+    require_choice("augmentation", options.augmentation, AUGMENTATIONS["classification"])
     plan = epoch_plan(len(source), spec, seed, options, training=training)
     normalize = normalization(spec, options)
     augmentation = options.augmentation if training else "none"

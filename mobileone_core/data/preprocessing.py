@@ -38,7 +38,7 @@ class Preprocessing:
     def of(cls, data: DataSpec, crop: float = EVAL_CROP, interpolation: str = "bilinear") -> "Preprocessing":
         """The preprocessing with which a data set's validation and test images are read."""
         entry = DATA_SETS[data.name]
-        fraction = None if entry.in_memory else crop
+        fraction = None if entry.in_memory or "classification" not in entry.tasks else crop
         return cls(data.image_size, data.channels, entry.mean, entry.std, fraction, interpolation, entry.upright)
 
     @property

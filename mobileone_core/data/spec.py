@@ -56,6 +56,14 @@ def _torchvision_set(
     return DataSet(len(mean), len(names), size, mean, std, in_memory=True, reader=reader, class_names=names, **row)
 
 
+def _annotated_set(task: str, size: int, classes: int = 0, val_fraction: float = 0.1, **row: Any) -> DataSet:
+    """A data set of photographs with targets for a task."""
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+    return DataSet(
+        3, classes, size, mean, std, in_memory=False, val_fraction=val_fraction, upright=True, tasks=(task,), **row
+    )
+
+
 def _sums(text: str) -> Mapping[str, str]:
     """MD5 sums of the content of IDX_FILES by unpacked name, from a text that lists them in this order."""
     return dict(zip((file.removesuffix(".gz") for file in IDX_FILES), text.split(), strict=True))
@@ -71,6 +79,10 @@ _CIFAR100 = (
     "plain,plate,poppy,porcupine,possum,rabbit,raccoon,ray,road,rocket,rose,sea,seal,shark,shrew,skunk,skyscraper,"
     "snail,snake,spider,squirrel,streetcar,sunflower,sweet_pepper,table,tank,telephone,television,tiger,tractor,train,"
     "trout,tulip,turtle,wardrobe,whale,willow_tree,wolf,woman,worm"
+)
+_VOC = (
+    "aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,diningtable,dog,horse,motorbike,person,pottedplant,sheep,"
+    "sofa,train,tvmonitor"
 )
 _SPLITS: Mapping[str, Any] = {"train": {"split": "train"}, "test": {"split": "test"}}
 _BALANCED: Mapping[str, Any] = {name: {"split": "balanced", "train": name == "train"} for name in ("train", "test")}
@@ -158,15 +170,25 @@ DATA_SETS: dict[str, DataSet] = {
     "scenes": DataSet(
         1, 10, 96, (0.236,), (0.141,), in_memory=True, tasks=("detection", "segmentation"), background=True
     ),
+    "coco": _annotated_set("detection", 320, 80, 0.02),
+    "boxes": _annotated_set("detection", 320),
+    "voc": _annotated_set("segmentation", 512, 20, 0.05, class_names=tuple(_VOC.split(",")), background=True),
+    "ade20k": _annotated_set("segmentation", 512, 150, 0.05),
+    "masks": _annotated_set("segmentation", 512),
 }
 
+AUGMENTATIONS = {
+    "classification": ("none", "crop", "crop_flip", "resized_crop_flip"),
+    "detection": ("none", "ssd", "ssdlite"),
+    "segmentation": ("none", "scale_crop_flip"),
+}
 SCENE_ITEMS = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")  # grey, on black
 
 # Training images by data set, before validation is carved from them; those of an image folder are counted.
 TRAIN_IMAGES = {
     **{"digits": 1346, "mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "emnist": 112_800, "svhn": 73_257},
     **{"stl10": 5000, "cifar10": 50_000, "cifar100": 50_000, "imagenette": 9469, "imagenet": 1_281_167},
-    "scenes": 2000,
+    **{"scenes": 2000, "coco": 118_287, "voc": 10_582, "ade20k": 20_210},
 }
 
 

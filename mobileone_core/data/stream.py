@@ -23,7 +23,6 @@ from torchvision.transforms import InterpolationMode, v2
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.autoaugment import autoaugment, seeded
 from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment
-from mobileone_core.data.folders import ImageFiles
 from mobileone_core.data.images import decode
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import EVAL_CROP, resized_side
@@ -48,11 +47,11 @@ class Request(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A batch of images in a slot, and their labels."""
+    """A batch of images in a slot, and their labels or other targets."""
 
     slot: int
     image_size: int
-    labels: list[int]
+    labels: list[Any]
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Unreadable:
     reason: str
 
 
-Item = tuple[Tensor, int] | Unreadable
+Item = tuple[Tensor, Any] | Unreadable
 Batch = Filled | Unreadable
 
 
@@ -141,7 +140,7 @@ class StreamDataset(Dataset[Batch]):
     Random draws depend on (seed, epoch, index), not on the worker.
     """
 
-    def __init__(self, files: ImageFiles, transform: ImageTransform, seed: int, slots: ImageSlots) -> None:
+    def __init__(self, files: Any, transform: Callable[..., Any], seed: int, slots: ImageSlots) -> None:
         self.files, self.transform, self.seed, self.slots = files, transform, seed, slots
 
     def __getitem__(self, request: Request) -> Batch:
@@ -207,11 +206,13 @@ class _Requests:
 class StreamLoader(BatchLoader):
     """Batches decoded by worker processes. Iterating raises InputError with the path of a file that is no image."""
 
+    dataset: type[StreamDataset] = StreamDataset
+
     def __init__(  # noqa: PLR0913, PLR0917
         self,
-        files: ImageFiles,
+        files: Any,
         normalize: Normalize,
-        transform: ImageTransform,
+        transform: Callable[..., Any],
         plan: EpochPlan,
         device: torch.device,
         workers: int,
@@ -224,7 +225,7 @@ class StreamLoader(BatchLoader):
         self.slots = ImageSlots(count, batch_size, largest, shared=workers > 0)
         self.floats = SpareFloats()
         self.loader: DataLoader[Batch] = DataLoader(
-            StreamDataset(files, transform, plan.seed, self.slots),
+            self.dataset(files, transform, plan.seed, self.slots),
             sampler=_Requests(plan, count),
             batch_size=None,
             num_workers=workers,
@@ -239,13 +240,17 @@ class StreamLoader(BatchLoader):
             self.loader._iterator._shutdown_workers()
             self.loader._iterator = None
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         for batch in self.loader:
             if isinstance(batch, Unreadable):
                 self.close()
                 raise InputError(f"data_root: {batch.reason}")
             images = self.slots.images(batch.slot, len(batch.labels), batch.image_size)
-            yield self._normalized(images), torch.tensor(batch.labels).to(self.device, non_blocking=True)
+            yield self._normalized(images), self.targets(batch.labels)
+
+    def targets(self, labels: list[Any]) -> Any:
+        """The targets of a batch on the device."""
+        return torch.tensor(labels).to(self.device, non_blocking=True)
 
     def _normalized(self, images: Tensor) -> Tensor:
         """Copy images out of their slot, which the next request may overwrite."""

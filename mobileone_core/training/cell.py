@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from mobileone_core.data.spec import DataSpec
+from mobileone_core.data.spec import AUGMENTATIONS, DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, make_plain, option
 from mobileone_core.model.spec import PRESETS, ModelSpec
@@ -46,6 +46,8 @@ class CellSpec:
         require_integer("seed", self.seed, at_least=0)
         task = task_spec(self.task)
         require_choice("data", self.data.name, task.data_sets)
+        allowed = AUGMENTATIONS.get(self.task, (self.recipe.augmentation,))
+        require_choice("augmentation", self.recipe.augmentation, allowed)
         fits = task.can_distil or not self.recipe.teachers
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
         stages, frozen = len(self.model.depths), self.recipe.frozen_stages

@@ -28,7 +28,7 @@ FITTED = "fitted"  # the recipe that is fitted to the number of training images
 MIN_STEPS = 100
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
-Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip"]
+Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip", "ssd", "ssdlite", "scale_crop_flip"]
 _DECAY_END = number_rule(lambda value: value >= 0, "none, or a number of 0 or more", optional=True)
 _UNTIL = number_rule(lambda value: 0 < value <= 1, "a fraction of training above 0, 1 at most")
 

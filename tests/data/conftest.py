@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from torchvision import datasets
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 FolderMaker = Callable[[Mapping[str, int]], Path]
 

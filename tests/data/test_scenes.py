@@ -170,7 +170,8 @@ def test_other_items(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: loaders(augmentation="crop"), "augmentation: 'crop' is not allowed; none for scenes"),
+        (lambda: loaders(augmentation="crop"), "augmentation: 'crop' is not allowed; one of none, ssd"),
+        (lambda: loaders(augmentation="ssd"), "augmentation: 'ssd' is not allowed; none: every epoch has other scenes"),
         (
             lambda: resolve_data("scenes", None, items="cifar10"),
             "items: 'cifar10' is not allowed; one of digits",

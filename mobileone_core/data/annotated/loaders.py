@@ -11,11 +11,12 @@ from torch import Tensor
 
 from mobileone_core.data.annotated.scenes import SceneComposer, Scenes
 from mobileone_core.data.augment import Normalize
+from mobileone_core.data.catalog import check_root
 from mobileone_core.data.epochs import BatchLoader, EpochPlan
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders, epoch_plan, normalization
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.sets import open_splits
-from mobileone_core.data.spec import DATA_SETS, TRAIN_IMAGES, DataSpec, data_sets
+from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, TRAIN_IMAGES, DataSpec, data_sets
 from mobileone_core.errors import require, require_choice
 
 AnnotatedTask = Literal["detection", "segmentation"]
@@ -36,7 +37,15 @@ class AnnotatedLoaders(SplitLoaders):
         self._spec, self._task, self._root, self._seed, self._options = spec, task, root, seed, options
 
     def _open(self, split: str) -> BatchLoader:
-        return self._scenes(split)
+        return self._scenes(split) if self._spec.name == "scenes" else self._files(split)
+
+    def _files(self, split: str) -> BatchLoader:
+        from mobileone_core.data.annotated.files import AnnotatedLoader, open_files  # torchvision takes a second
+
+        options = self._options
+        files = open_files(self._spec, check_root(self._spec.name, self._root), split, self._seed)
+        plan = epoch_plan(len(files), self._spec, self._seed, options, training=split == "train")
+        return AnnotatedLoader(files, normalization(self._spec, options), plan, options)
 
     @cached_property
     def _items(self) -> Any:
@@ -94,7 +103,7 @@ def open_annotated(
     """
     require_choice("data", spec.name, data_sets(task))
     require(not options.phases, "phases", "progressive learning", f"none for {task}")
-    if spec.name == "scenes":
-        allowed = "none for scenes, which are other ones in every epoch"
-        require(options.augmentation == "none", "augmentation", options.augmentation, allowed)
+    require_choice("augmentation", options.augmentation, AUGMENTATIONS[task])
+    fits, allowed = spec.name != "scenes" or options.augmentation == "none", "none: every epoch has other scenes"
+    require(fits, "augmentation", options.augmentation, allowed)
     return AnnotatedLoaders(spec, task, root, seed, options)
