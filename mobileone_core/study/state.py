@@ -21,7 +21,7 @@ State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
 SHOWN = (
     "cell", "role", "needs", "seed", "factors", "variant", "epochs", "attempt",
-    "runs", "run", "error", "warning", "owner", "kept", "part", "metric",
+    "runs", "run", "error", "warning", "owner", "kept", "part", "speed", "metric",
 )  # attributes of a trial; all except the spec  # fmt: skip
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 
@@ -33,7 +33,8 @@ class CellState:
     needs: keys of the cells that must be complete first. runs: ids of its runs in the record. owner: the process that
     runs it. value: validation metric of the last epoch, or the final metric of a complete cell; metric: the latter's
     name. epochs: rounds if it is a comparison. epoch: epochs done, those kept of an earlier attempt included; part: the
-    same with the part of the epoch that runs. started, ended: local times without a zone, as Optuna stores them.
+    same with the part of the epoch that runs; speed: training images per second, 0 if not noted. started, ended: local
+    times without a zone, as Optuna stores them.
     """
 
     key: str
@@ -48,6 +49,7 @@ class CellState:
     runs: tuple[str, ...] = ()
     epoch: int = 0
     part: float = 0.0
+    speed: float = 0.0
     epochs: int = 0
     value: float | None = None
     metric: str = ""
@@ -140,7 +142,7 @@ def _of_cell(key: str, trials: Sequence[TrialView]) -> CellState:
         epoch=epoch,
         part=max(epoch, of.get("part", 0.0)),
         **{name: of[name] for name in ("seed", "factors", "variant", "attempt", "epochs")},
-        **{name: of[name] for name in ("role", "error", "warning", "metric") if name in of},
+        **{name: of[name] for name in ("role", "error", "warning", "metric", "speed") if name in of},
         **{name: getattr(chosen, name) for name in ("needs", "runs", "value", "started", "ended")},
     )
 

@@ -33,8 +33,8 @@ class Observer(Protocol):
     def epoch_finished(self, record: EpochRecord) -> None:
         """Called after each epoch's validation, before that epoch's checkpoint is written."""
 
-    def batch_finished(self, epochs: float = 0.0) -> None:
-        """Called after each training batch, with the epochs done so far; must be cheap."""
+    def batch_finished(self, epochs: float = 0.0, images: int = 0) -> None:
+        """Called after each training batch, with the epochs and training images done so far; must be cheap."""
 
 
 class NullObserver:
@@ -46,7 +46,7 @@ class NullObserver:
     def epoch_finished(self, record: EpochRecord) -> None:
         """Ignore the epoch."""
 
-    def batch_finished(self, epochs: float = 0.0) -> None:
+    def batch_finished(self, epochs: float = 0.0, images: int = 0) -> None:
         """Ignore the batch."""
 
 

@@ -52,7 +52,9 @@ class EpochRecorder(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
         """Let the observer stop the cell after any batch."""
-        self.observer.batch_finished(trainer.current_epoch + trainer.fit_loop.batch_idx / trainer.num_training_batches)
+        assert isinstance(trainer.lightning_module, CellModule)
+        epochs = trainer.current_epoch + trainer.fit_loop.batch_idx / trainer.num_training_batches
+        self.observer.batch_finished(epochs, trainer.global_step * trainer.lightning_module.recipe.batch_size)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and report the epoch, then write the checkpoint to a temporary file and rename it."""

@@ -24,6 +24,7 @@ ATTEMPT_ATTRIBUTES = (
     "error",
     "warning",
     "part",
+    "speed",
 )  # all others describe the cell
 LIVE = ("WAITING", "RUNNING", "COMPLETE")
 RESUMED_FIRST = 3  # attempts up to which an interrupted cell goes before others

@@ -27,7 +27,7 @@ from mobileone_core.training.model_card import folder_tags
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
 from mobileone_core.training.recipe import Teacher
 
-PART_INTERVAL = 20.0  # seconds between two notes of the part of an epoch that is done
+PART_INTERVAL = 5.0  # seconds between two notes of the part of an epoch that is done, and of the speed
 POLL = 1.0  # seconds between looks at a machine that others use
 CONTROL = "control/"  # prefix of a comparison's control metrics, which are 1 on a quiet machine
 
@@ -51,7 +51,7 @@ class Attempt:
         self.log: Callable[[Sequence[EpochRecord]], None] = lambda _: None  # a comparison's rounds are not logged
         self.runs: list[str] = []
         self.has_waited = False
-        self.noted = time.monotonic()
+        self.noted, self.images = time.monotonic(), 0
 
     def __call__(self, tags: Mapping[str, str]) -> float:
         """Run the attempt; returns a cell's metric, or the largest distance of a comparison's controls from 1."""
@@ -89,13 +89,15 @@ class Attempt:
         if number:
             self.epoch_finished(EpochRecord(number, 0, time.time_ns() // 1_000_000, {}))
 
-    def batch_finished(self, epochs: float = 0.0) -> None:
-        """Raise TrainingStopped if the worker must stop; every PART_INTERVAL note how far the training is."""
+    def batch_finished(self, epochs: float = 0.0, images: int = 0) -> None:
+        """Raise TrainingStopped if the worker must stop; every PART_INTERVAL note how far and how fast it trains."""
         if self.should_stop():
             raise TrainingStopped
-        if epochs and time.monotonic() - self.noted > PART_INTERVAL:
-            self.noted = time.monotonic()
+        if epochs and (seconds := time.monotonic() - self.noted) > PART_INTERVAL:
             self.claim.note("part", round(epochs, 3))
+            if self.images:  # without the time to begin
+                self.claim.note("speed", round((images - self.images) / seconds, 1))
+            self.noted, self.images = time.monotonic(), images
 
     def _train(self, cell: PlannedCell, tags: Mapping[str, str]) -> float:
         writer = self.record.start(cell, {**folder_tags(cell.spec.data, self.job.setup.data_root), **tags})

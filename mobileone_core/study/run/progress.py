@@ -130,14 +130,21 @@ class Progress:
         for item in (item for item in states if item.state == "running"):
             unit = "round" if item.role == "comparison" else "epoch"
             attempt = f"attempt {item.attempt}" if item.attempt > 1 else ""
-            table.add_row(item.label, f"{unit} {item.epoch}/{item.epochs}", value_text(item), attempt)
+            epoch = f"{unit} {item.epoch}/{item.epochs}"
+            table.add_row(item.label, epoch, value_text(item), _speed_text([item]), attempt)
         return Group(head, table)
 
 
 def summary(states: Sequence[CellState], left: float | None) -> str:
-    """Counts of the states, and the seconds left: "12 complete, 2 running, 11 waiting, about 2 min left"."""
+    """Counts of the states, speed, and time left: "12 complete, 2 running, 980 images/s, about 2 min left"."""
     counts = [f"{number} {state}" for state, number in _counts(states).items() if number]
-    return ", ".join([*counts, f"about {duration(left)} left"] if left else counts)
+    return ", ".join(filter(None, [*counts, _speed_text(states), f"about {duration(left)} left" if left else ""]))
+
+
+def _speed_text(states: Sequence[CellState]) -> str:
+    """The speed of all that is running: "980 images/s"; empty if it is not noted."""
+    speed = sum(item.speed for item in states if item.state == "running")
+    return f"{speed:,.0f} images/s" if speed else ""
 
 
 def duration(seconds: float) -> str:

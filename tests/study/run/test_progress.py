@@ -3,10 +3,12 @@
 import io
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from mobileone_core.study.run import attempt
 from mobileone_core.study.run import progress as module
 from mobileone_core.study.run.progress import Progress, duration, summary
 from mobileone_core.study.state import CellState
@@ -223,3 +225,28 @@ def test_the_metric_says_whether_it_is_of_validation_or_test():
     running = cell(1, "running", value=0.25, metric="test/top1")
     assert module.value_text(running) == "val/top1 0.2500"
     assert module.value_text(replace(running, state="complete")) == "test/top1 0.2500"
+
+
+def test_images_per_second_are_shown_within_an_epoch(clock):
+    states = [cell(1, "running", part=0.5, speed=1200.4), cell(2, "running", part=0.2), cell(3, "waiting", speed=7.0)]
+    assert module.summary(states, 90.0) == "2 running, 1 waiting, 1,200 images/s, about 2 min left"
+    out, console = shown(is_terminal=True)
+    console.print(Progress(console=console)._view(states, None))
+    assert any("epoch 0/4" in line and "1,200 images/s" in line for line in out.getvalue().splitlines())
+    out, console = shown()
+    progress = Progress(console=console)
+    progress.begin(states, 2)
+    clock[0] = 40.0
+    progress.update(states)
+    assert "2 running, 1 waiting, 1,200 images/s" in out.getvalue()
+
+
+def test_an_attempt_notes_part_and_speed(monkeypatch):
+    notes, now = [], [0.0]
+    monkeypatch.setattr(attempt.time, "monotonic", lambda: now[0])
+    claim = SimpleNamespace(attributes={}, note=lambda name, value: notes.append((name, value)))
+    made = attempt.Attempt(None, None, None, claim, lambda: False)
+    for seconds, images in ((10.0, 1000), (12.0, 1500), (20.0, 3000)):
+        now[0] = seconds
+        made.batch_finished(images / 4000, images)
+    assert notes == [("part", 0.25), ("part", 0.75), ("speed", 200.0)]
