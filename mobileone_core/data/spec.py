@@ -1,5 +1,6 @@
 """Data sets as data: those that have a name, and which images a cell reads."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -218,6 +219,11 @@ class DataSpec:
         """The data set in a title: its name; that of an image folder carries the first digits of its fingerprint."""
         items = "" if self.items == "digits" else f"of {self.items} "
         return f"{self.name} {items}{self.fingerprint[:6]}".strip()
+
+    @property
+    def digest(self) -> str:
+        """12 hex digits that identify the images as they are read."""
+        return self.fingerprint or hashlib.sha256(repr(self).encode()).hexdigest()[:12]
 
     def __post_init__(self) -> None:
         make_plain(self)

@@ -53,6 +53,7 @@ class CellModule(LightningModule):
         self.averaged = AveragedNetwork(network, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self.teachers = teachers
         self.forms: FormDifference | None = None
+        self.mistakes = task.mistakes()
         self.mean_loss = MeanMetric(nan_strategy="disable")  # the default skips NaN; this one ignores weights
         self.metrics = task.metrics()
         self.results: dict[str, float] = {}  # val/... of the last epoch, test/... once tested
@@ -130,6 +131,8 @@ class CellModule(LightningModule):
         outputs = self._measure(batch)
         assert self.forms is not None
         self.forms.update(batch[0].contiguous(memory_format=self.layout), outputs)
+        if self.mistakes is not None:
+            self.mistakes.update(batch[0], outputs, batch[1])
 
     def on_test_epoch_end(self) -> None:
         """Take test/... into the results."""

@@ -55,10 +55,11 @@ class CellResult:
     """Final metrics by name (test/top1, val/top1, time/train_seconds and so on) and the file of the final weights.
 
     card: what an application needs to know of the weights, as JSON (model_card.py). raw_weights: the file of the last
-    weights where the final ones are averaged.
+    weights where the final ones are averaged. pictures: files that show what the test got wrong.
     """
 
     metrics: Mapping[str, float]
     weights: Path
     card: Mapping[str, Any] = field(default_factory=dict)
     raw_weights: Path | None = None
+    pictures: tuple[Path, ...] = ()

@@ -130,19 +130,22 @@ def train_cell(  # noqa: PLR0913
     recorder = EpochRecorder(path, observer, history)
     with other_ranks(execution.processes, device, directory, _train_other_rank, (job,)):
         module = train_rank(job, device, recorder)
-    return CellResult(_final_metrics(recorder.history, module.results), *_save_weights(module, card, directory))
+    return _finished(module, job, card, recorder.history)
 
 
-def _save_weights(module: CellModule, card: ModelCard, directory: Path) -> tuple[Path, dict[str, Any], Path | None]:
-    """Write the final weights, and the raw ones if those are averaged: file, card, file."""
+def _finished(module: CellModule, job: "CellJob", card: ModelCard, history: Sequence[EpochRecord]) -> CellResult:
+    """The cell's result; writes its final weights, the raw ones if those are averaged, and what shows mistakes."""
 
     def save(name: str, network: nn.Module) -> Path:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        write_whole(directory / name, lambda temporary: save_file(state, temporary, card.metadata()))
-        return directory / name
+        write_whole(job.directory / name, lambda temporary: save_file(state, temporary, card.metadata()))
+        return job.directory / name
 
     raw = None if module.averaged is None else save("weights_raw.safetensors", module.network)
-    return save("weights.safetensors", module.final), card.content(), raw
+    weights = save("weights.safetensors", module.final)
+    mistakes = module.mistakes if job.execution.processes == 1 else None  # each process tests a part
+    pictures = mistakes.save(job.directory, card.class_names) if mistakes else ()
+    return CellResult(_final_metrics(history, module.results), weights, card.content(), raw, pictures)
 
 
 @dataclass(frozen=True)

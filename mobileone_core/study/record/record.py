@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, Run, ViewType
+from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -80,7 +80,7 @@ class RunWriter:
         self.save_text("cell.json", json.dumps(spec, indent=2) + "\n")
         if result.card:
             self.save_text(CARD, json.dumps(result.card, indent=2) + "\n")
-        for path in filter(None, (result.weights, result.raw_weights)):
+        for path in filter(None, (result.weights, result.raw_weights, *result.pictures)):
             self.client.log_artifact(self.run_id, str(path))
 
     def log_entry(self, comparison: PlannedComparison, result: EntryResult) -> None:
@@ -150,6 +150,9 @@ class Record:
         writer = self._started(cell, cell.factors, {"data": cell.spec.data.name, **tags})
         params = [Param(name, str(value)) for name, value in _flat(dataclasses.asdict(cell.spec))]
         self.client.log_batch(writer.run_id, params=params)
+        name, source = tags.get("data_set", cell.spec.data.name), json.dumps({"data_root": tags.get("data_root", "")})
+        dataset = Dataset(name, cell.spec.data.digest, "local", source)
+        self.client.log_inputs(writer.run_id, datasets=[DatasetInput(dataset, [])])
         return writer
 
     def start_entry(self, comparison: PlannedComparison, result: EntryResult, tags: Mapping[str, str]) -> RunWriter:

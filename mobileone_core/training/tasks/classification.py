@@ -8,6 +8,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.network import MobileOne, build_model
 from mobileone_core.model.spec import BlockExecution
+from mobileone_core.training.mistakes import Mistakes
 from mobileone_core.training.tasks.task import Task
 
 
@@ -35,6 +36,10 @@ class Classification(Task):
             if k == 1 or k < classes
         }
         return MetricCollection(accuracies, compute_groups=False)  # type: ignore[arg-type]
+
+    def mistakes(self) -> Mistakes:
+        """Confusions and the images with the largest losses."""
+        return Mistakes(self.spec.data.num_classes)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
         smoothing = self.spec.recipe.label_smoothing

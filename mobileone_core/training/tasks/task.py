@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.mistakes import Mistakes
 from mobileone_core.training.tasks import task_spec
 
 
@@ -44,6 +45,10 @@ class Task(ABC):
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """New metrics under the names of TaskSpec.metrics, updated with (outputs, targets)."""
+
+    def mistakes(self) -> Mistakes | None:
+        """What collects the test's mistakes for the run's artifacts; None if the task shows none."""
+        return None
 
     def tensors(self, outputs: Any) -> Sequence[Tensor]:
         """The tensors within outputs that the deployed form must reproduce."""
