@@ -15,7 +15,7 @@ from mobileone_core.training.execution import Execution
 def main() -> None:
     asked = json.loads(Path(sys.argv[1]).read_text())
     setup = Setup(
-        Workspace.at(Path(asked["runs"])),
+        Workspace.at(Path(asked["runs"]), asked.get("queue", ""), asked.get("tracking", "")),
         workers=asked["workers"],
         execution=Execution("cpu"),
         data_root=Path(asked["data_root"]) if asked.get("data_root") else None,
