@@ -92,10 +92,10 @@ def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) 
 def _annotated_names(name: str, root: Path) -> list[str]:
     """The classes' names of a set that lists them in a file; numbers for ADE20K without its objectInfo150.txt."""
     if "detection" in DATA_SETS[name].tasks:
-        from mobileone_core.data.annotated.boxes import category_names
+        from mobileone_core.data.annotated.boxes import category_names, read_json
 
         *_, last = find_boxes(name, root, test_only=True).values()
-        return list(category_names(last.file).values())
+        return list(category_names(last.file, read_json(last.file)).values())
     if name == "masks":
         return read_lines(root / "classes.txt")
     info = [path for path in (root, root / "ADEChallengeData2016") if (path / "objectInfo150.txt").is_file()]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mobileone_core.data.annotated.boxes import read_boxes
-from mobileone_core.data.annotated.layouts import Annotated
+from mobileone_core.data.annotated.layouts import Source
 from mobileone_core.data.annotated.loaders import open_annotated
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.loaders import LoaderOptions
@@ -69,7 +69,7 @@ def test_train_and_validation_are_disjoint_and_every_epoch_is_drawn_anew(tmp_pat
         open_set("masks", root, augmentation="scale_crop_flip", batch_size=11) as two,
     ):
         parts = [
-            {getattr(one, split).loader.dataset.files.path(n) for n in range(count)}
+            {getattr(one, split).loader.dataset.files.pairs[n] for n in range(count)}
             for split, count in (("train", 11), ("val", 1))
         ]
         assert len(parts[0] | parts[1]) == 12
@@ -100,7 +100,7 @@ def test_workers_give_the_same_batches(tmp_path):
 
 def read(root, content=None, **options):
     sets.write_coco(root, content, splits=("train",), **options)
-    return read_boxes(Annotated(root / "annotations" / "instances_train2017.json", root / "train2017"))
+    return read_boxes(Source(root / "train2017", root / "annotations" / "instances_train2017.json"))
 
 
 def test_rules_for_boxes(tmp_path):
@@ -113,7 +113,6 @@ def test_rules_for_boxes(tmp_path):
     assert target["labels"].tolist() == [3, 2, 1]
     assert target["iscrowd"].tolist() == [0, 0, 1]
     assert target["area"].tolist() == [20.5, 1200, 400]
-    assert target["image_id"] == 10
     image, target = files.read(1)
     assert (image.mode, target["boxes"].shape) == ("RGB", (0, 4))  # grey, and without objects
     assert files.read(2)[1]["boxes"].tolist() == [[0, 0, 15, 10], [30, 20, 40, 30]]
@@ -232,10 +231,10 @@ def test_vocs_augmented_list_has_none_of_val(masks, tmp_path):
     assert class_names(spec, root)[:2] == ("background", "aeroplane")
     with open_set("voc", root) as loaders:
         parts = {split: getattr(loaders, split).loader.dataset.files.pairs for split in ("train", "val", "test")}
-    names = {split: {pair.image.stem for pair in pairs} for split, pairs in parts.items()}
+    names = {split: {pair.images.stem for pair in pairs} for split, pairs in parts.items()}
     assert names["train"] | names["val"] == {"a1", "a2", "b1", "b2"}
     assert names["test"] == {"v1", "v2"}
-    folders = {pair.image.stem: pair.mask.parent.name for pair in (*parts["train"], *parts["val"])}
+    folders = {pair.images.stem: pair.file.parent.name for pair in (*parts["train"], *parts["val"])}
     assert folders["a1"] == "SegmentationClass"  # VOC's finer one
     assert folders["b1"] == masks.rpartition("/")[2]
 
@@ -250,7 +249,7 @@ def test_ade20ks_label_0_is_ignored_and_the_others_count_from_0(tmp_path):
     root = sets.write_ade20k(tmp_path)
     with open_set("ade20k", root, size=40) as loaders:
         files = loaders.test.loader.dataset.files
-    written = np.asarray(Image.open(files.pairs[0].mask))
+    written = np.asarray(Image.open(files.pairs[0].file))
     mask = files.read(0)[1]["masks"]
     assert (written.min(), written.max()) == (0, 150)
     assert (mask[written == 0] == 255).all()

@@ -19,34 +19,27 @@ LAYOUTS = {
 }
 
 
-class Pair(NamedTuple):
-    """An image file and the mask file of its pixels."""
+class Source(NamedTuple):
+    """An image file and the file of its mask, or a folder of images and the file of their annotations."""
 
-    image: Path
-    mask: Path
-
-
-class Annotated(NamedTuple):
-    """A file of annotations in COCO's format, and the folder of its images."""
-
-    file: Path
     images: Path
+    file: Path
 
 
-def find_boxes(name: str, root: Path, *, test_only: bool = False) -> dict[str, Annotated]:
+def find_boxes(name: str, root: Path, *, test_only: bool = False) -> dict[str, Source]:
     """Find the splits of coco or boxes: train and at least one other. Raises InputError."""
-    found: dict[str, Annotated] = {}
+    found: dict[str, Source] = {}
     for split in SPLITS:
         for alias in (f"{alias}2017" if name == "coco" else alias for alias in SPLIT_NAMES[split]):
             files = [root / pattern.format(alias) for pattern in ANNOTATIONS]
             if file := next((file for file in files if file.is_file()), None):
                 folder = root / "images" / alias
-                found.setdefault(split, Annotated(file, folder if folder.is_dir() else root / alias))
+                found.setdefault(split, Source(folder if folder.is_dir() else root / alias, file))
     _require_splits(name, root, found, test_only=test_only)
     return found
 
 
-def find_masks(name: str, root: Path, *, test_only: bool = False) -> dict[str, list[Pair]]:
+def find_masks(name: str, root: Path, *, test_only: bool = False) -> dict[str, list[Source]]:
     """Find the splits of voc, ade20k or masks: train and at least one other. Raises InputError."""
     if name == "voc":
         found = _find_voc(root)
@@ -83,7 +76,7 @@ def _require_splits(name: str, root: Path, found: Iterable[str], *, test_only: b
         raise InputError(f"data_root: {root} holds no {name}; expected {LAYOUTS[name]}")
 
 
-def _find_voc(root: Path) -> dict[str, list[Pair]]:
+def _find_voc(root: Path) -> dict[str, list[Source]]:
     """Train is the augmented list: every image with a mask of VOC's train or of the Semantic Boundaries Dataset.
 
     Those of val, which is the test set, are left out: 10,582 remain. VOC's own masks are the finer ones.
@@ -99,16 +92,14 @@ def _find_voc(root: Path) -> dict[str, list[Pair]]:
         masks |= {name: finer / f"{name}.png" for name in read_lines(lists / "train.txt")}
     names = {"train": sorted(masks.keys() - set(val)), "val": val}
     masks |= {name: finer / f"{name}.png" for name in val}
-    return {
-        split: [Pair(base / "JPEGImages" / f"{name}.jpg", masks[name]) for name in stems]
-        for split, stems in names.items()
-    }
+    images = base / "JPEGImages"
+    return {split: [Source(images / f"{stem}.jpg", masks[stem]) for stem in stems] for split, stems in names.items()}
 
 
-def _pairs(images: Path, masks: Path) -> list[Pair]:
+def _pairs(images: Path, masks: Path) -> list[Source]:
     """The images of a folder in the order of their names, each with the mask of its name."""
     files = sorted(path for path in images.glob("*") if path.suffix.lower() in EXTENSIONS and not is_hidden(path.name))
-    pairs = [Pair(path, masks / f"{path.stem}.png") for path in files]
+    pairs = [Source(path, masks / f"{path.stem}.png") for path in files]
     for pair in pairs:
-        require(pair.mask.is_file(), "data_root", str(pair.image), f"an image with a mask, {pair.mask}")
+        require(pair.file.is_file(), "data_root", str(pair.images), f"an image with a mask, {pair.file}")
     return pairs

@@ -5,11 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mobileone_core.data.annotated.scenes import SceneComposer, Scenes
+from mobileone_core.data.annotated.scenes import SceneComposer
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.catalog import check_root
 from mobileone_core.data.epochs import BatchLoader, EpochPlan
@@ -20,20 +19,28 @@ from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, TRAIN_IMAGES, Dat
 from mobileone_core.errors import require, require_choice
 
 AnnotatedTask = Literal["detection", "segmentation"]
-Target = dict[str, Tensor]
 SCENES = {"train": TRAIN_IMAGES["scenes"], "val": 500, "test": 1000}  # per epoch; validation and test are fixed
 
 
 class AnnotatedLoaders(SplitLoaders):
-    """Batches of images with targets of a task.
+    """Batches of images with targets of a task, detection or segmentation.
 
     Targets of detection are a list of B dicts: boxes, float32 (n, 4), xyxy in pixels of the batch's image, and labels,
     int64 (n,), from 1. Those of segmentation are masks, int64 (B, S, S), in which 255 is ignored.
+
+    All draws derive from seed; test does not depend on it. root is the data root (scenes of digits need none). Splits
+    are opened at first use, so that the test set alone can be read. Raises InputError if the data are missing or
+    broken, or the options do not fit.
     """
 
     def __init__(
         self, spec: DataSpec, task: AnnotatedTask, root: Path | None, seed: int, options: LoaderOptions
     ) -> None:
+        require_choice("data", spec.name, data_sets(task))
+        require(not options.phases, "phases", "progressive learning", f"none for {task}")
+        require_choice("augmentation", options.augmentation, AUGMENTATIONS[task])
+        fits = spec.name != "scenes" or options.augmentation == "none"
+        require(fits, "augmentation", options.augmentation, "none: every epoch has other scenes")
         self._spec, self._task, self._root, self._seed, self._options = spec, task, root, seed, options
 
     def _open(self, split: str) -> BatchLoader:
@@ -82,28 +89,12 @@ class SceneLoader(BatchLoader):
 
     def _compose(self, indices: Tensor) -> tuple[Tensor, Any]:
         scenes = self.composer(indices.numpy() + self.plan.moment.epoch * self.plan.count * self.plan.shuffle)
-        return torch.from_numpy(scenes.images).to(self.device), scene_targets(scenes, self.task, self.device)
+        arrays = scenes.images, scenes.boxes, scenes.labels, scenes.masks
+        images, boxes, labels, masks = (torch.from_numpy(array).to(self.device) for array in arrays)
+        if self.task == "segmentation":
+            return images, masks.long()
+        triples = zip(boxes, labels, labels > 0, strict=True)
+        return images, [{"boxes": box[exists], "labels": label[exists]} for box, label, exists in triples]
 
 
-def scene_targets(scenes: Scenes, task: AnnotatedTask, device: torch.device) -> list[Target] | Tensor:
-    """The targets of a task in scenes, on the device."""
-    if task == "segmentation":
-        return torch.from_numpy(scenes.masks.astype(np.int64)).to(device)
-    boxes, labels = torch.from_numpy(scenes.boxes).to(device), torch.from_numpy(scenes.labels).to(device)
-    return [{"boxes": box[label > 0], "labels": label[label > 0]} for box, label in zip(boxes, labels, strict=True)]
-
-
-def open_annotated(
-    spec: DataSpec, task: AnnotatedTask, root: Path | None, seed: int, options: LoaderOptions
-) -> AnnotatedLoaders:
-    """Open the batches of a detection or segmentation cell. All draws derive from seed; test does not depend on it.
-
-    root is the data root (scenes of digits need none). Splits are opened at first use, so that the test set alone can
-    be read. Raises InputError if the data are missing or broken, or the options do not fit.
-    """
-    require_choice("data", spec.name, data_sets(task))
-    require(not options.phases, "phases", "progressive learning", f"none for {task}")
-    require_choice("augmentation", options.augmentation, AUGMENTATIONS[task])
-    fits, allowed = spec.name != "scenes" or options.augmentation == "none", "none: every epoch has other scenes"
-    require(fits, "augmentation", options.augmentation, allowed)
-    return AnnotatedLoaders(spec, task, root, seed, options)
+open_annotated = AnnotatedLoaders

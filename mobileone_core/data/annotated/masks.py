@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mobileone_core.data.annotated.boxes import decode_sized
-from mobileone_core.data.annotated.layouts import Pair
+from mobileone_core.data.annotated.layouts import Source
 from mobileone_core.errors import InputError, require
 
-IGNORED = 255
+IGNORED = 255  # label of pixels that count for nothing
 
 
 @dataclass(frozen=True)
 class MaskFiles:
     """The images of one split. With from_one, files count classes from 1, and their 0 is ignored."""
 
-    pairs: Sequence[Pair]
+    pairs: Sequence[Source]
     num_classes: int
     from_one: bool = False
 
@@ -29,10 +29,6 @@ class MaskFiles:
     def subset(self, indices: NDArray[np.int64]) -> "MaskFiles":
         """The images at indices, in that order."""
         return replace(self, pairs=[self.pairs[index] for index in indices])
-
-    def path(self, index: int) -> Path:
-        """The path of an image."""
-        return self.pairs[index].image
 
     def read(self, index: int) -> tuple[Image.Image, dict[str, NDArray[np.uint8]]]:
         """Read an image and its mask, uint8 (H, W). Raises InputError.

@@ -51,9 +51,8 @@ class SceneComposer:
         self.labels = items.labels.numpy() + 1
         self.size, self.seed = image_size, seed
         self.least, self.most = (max(2, round(share * image_size)) for share in SIZES)
-        self.weights = np.stack(
-            [_weights(size, self.items.shape[1], self.most) for size in range(self.least, self.most + 1)]
-        )
+        sizes = range(self.least, self.most + 1)
+        self.weights = np.stack([_weights(size, self.items.shape[1], self.most) for size in sizes])
         self.texture = uniform(0, np.arange(2 * image_size), 2 * image_size).astype(np.float32) - np.float32(0.5)
 
     def __call__(self, numbers: Numbers) -> Scenes:

@@ -44,7 +44,7 @@ def annotated_steps(augmentation: str, image_size: int, interpolation: str = "bi
 def transform_boxes(image: Image.Image, target: Arrays, steps: v2.Compose, *, training: bool) -> tuple[Tensor, Any]:
     """Transform an image with boxes: to uint8 (3, S, S) and boxes in its pixels, as arrays.
 
-    Training leaves crowds out, and boxes of less than a pixel. Otherwise iscrowd, area, image_id and scale, the
+    Training leaves crowds out, and boxes of less than a pixel. Otherwise iscrowd, area and scale, the
     original's width and height as multiples of S, go along.
     """
     chosen = target["iscrowd"] == 0 if training else slice(None)
@@ -56,7 +56,7 @@ def transform_boxes(image: Image.Image, target: Arrays, steps: v2.Compose, *, tr
     arrays = {name: value.numpy() for name, value in changed.items()}
     if not training:
         scale = np.array(image.size, np.float32) / pixels.shape[-1]
-        arrays |= {name: np.asarray(target[name]) for name in ("iscrowd", "area", "image_id")} | {"scale": scale}
+        arrays |= {name: np.asarray(target[name]) for name in ("iscrowd", "area")} | {"scale": scale}
     return pixels, arrays
 
 

@@ -9,9 +9,9 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchmetrics.detection import MeanAveragePrecision
 
+from mobileone_core.data.annotated.masks import IGNORED
 from mobileone_core.errors import require
 
-IGNORED = 255  # label of pixels that count for nothing
 PRECISIONS = {"map": "map", "map50": "map_50", "map75": "map_75"} | {
     name: name for name in ("map_small", "map_medium", "map_large")
 }
