@@ -11,12 +11,7 @@ from mobileone_core.coreml.operators import Inputs, Value, apply
 from mobileone_core.coreml.program import Argument, Name, Operation, Program
 from mobileone_core.errors import InputError
 
-REGISTERED = (
-    operators_pointwise,
-    operators_shape,
-    operators_spatial,
-    operators_tensor,
-)  # on import
+REGISTERED = (operators_pointwise, operators_shape, operators_spatial, operators_tensor)  # on import
 
 
 def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = False) -> dict[str, Value]:

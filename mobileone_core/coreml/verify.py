@@ -169,11 +169,7 @@ def rounded_constants() -> Iterator[None]:
 
 class _Rounding(TorchFunctionMode):
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is F.hardsigmoid:
             return _hard_sigmoid(args[0])

@@ -154,10 +154,7 @@ def read_test(
     if classes:
         unknown = [repr(name) for name in names if name not in set(classes)]
         require(
-            not unknown,
-            "data_root",
-            f"class {listed(unknown)} of {folder}",
-            f"one of the network's {len(classes)}",
+            not unknown, "data_root", f"class {listed(unknown)} of {folder}", f"one of the network's {len(classes)}"
         )
         return {split: _read_split(folder, classes, names, upright=upright)}
     trained = class_folders(split_folder(root, "train")) or names

@@ -8,13 +8,7 @@ from mobileone_core.reporting.published import read_published
 from mobileone_core.study.columns import fitting_columns
 from mobileone_core.study.rows import IMAGENET_TEST
 
-DROPPED = (
-    "interpolation",
-    "crop",
-    "px",
-    "form",
-    "standard error",
-)  # columns that a narrow terminal lacks
+DROPPED = ("interpolation", "crop", "px", "form", "standard error")  # columns that a narrow terminal lacks
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,7 @@ Settings = Mapping[str, Sequence[Source]]  # by the name of the report
 
 
 def results(
-    study: str,
-    data: str = "",
-    setting: str = "",
-    *,
-    runs: str | Path | None = None,
-    reports: str | Path | None = None,
+    study: str, data: str = "", setting: str = "", *, runs: str | Path | None = None, reports: str | Path | None = None
 ) -> "pd.DataFrame":
     """Return the finished cells of a study: one row per cell, with its levels, metrics and run id.
 

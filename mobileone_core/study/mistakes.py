@@ -21,7 +21,7 @@ class Declared(type):
 
     def __call__(cls, *args: Any, **named: Any) -> Any:
         """Make an instance. Raises InputError."""
-        signature = inspect.signature(cls.__init__)
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
         for name in named:
             require_choice(f"{cls.__name__}, argument", name, [*signature.parameters][1:])
         try:

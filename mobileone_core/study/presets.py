@@ -30,15 +30,7 @@ from mobileone_core.study.options import (
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import (
-    FITTED,
-    RECIPES,
-    Phase,
-    Recipe,
-    Teacher,
-    paper_phases,
-    recipe_preset,
-)
+from mobileone_core.training.recipe import FITTED, RECIPES, Phase, Recipe, Teacher, paper_phases, recipe_preset
 from mobileone_core.training.tasks import task_spec
 
 Phases = Literal["none", "paper"]
@@ -60,8 +52,7 @@ class Presets:
         None, "Resolution of the images, to which network and phases are fitted; the data set's if not given."
     )
     recipe: str | None = option(
-        None,
-        f"Recipe: {', '.join(RECIPES)}, or {FITTED} to the number of images; the data set's if not given.",
+        None, f"Recipe: {', '.join(RECIPES)}, or {FITTED} to the number of images; the data set's if not given."
     )
 
 

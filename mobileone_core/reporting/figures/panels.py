@@ -106,14 +106,7 @@ def _draw_variant(axes: style.Axes, result: TrainedResult, variant: str, *, at_e
         ((x[-1], y[-1]), (8, -3), "data", 8.0) if at_end else ((0, 0), (8, 6), "axes fraction", style.FONT_SIZE)
     )
     axes.annotate(
-        variant.upper(),
-        xy,
-        shift,
-        frame,
-        "offset points",
-        fontweight="bold",
-        fontsize=size,
-        color=style.PUBLISHED,
+        variant.upper(), xy, shift, frame, "offset points", fontweight="bold", fontsize=size, color=style.PUBLISHED
     )
     return min(y), max(y)
 

@@ -17,15 +17,7 @@ from mobileone_core.study.queue.storage import open_storage, trial_view
 from mobileone_core.study.queue.trials import VOID, TrialView
 from mobileone_core.study.workspace import QueueTiming
 
-ATTEMPT_ATTRIBUTES = (
-    "owner",
-    "runs",
-    "run",
-    "error",
-    "warning",
-    "part",
-    "speed",
-)  # all others describe the cell
+ATTEMPT_ATTRIBUTES = ("owner", "runs", "run", "error", "warning", "part", "speed")  # all others describe the cell
 LIVE = ("WAITING", "RUNNING", "COMPLETE")
 RESUMED_FIRST = 3  # attempts up to which an interrupted cell goes before others
 FEW = 50  # changed trials that are read one by one; more are read at once, with all others that are not finished

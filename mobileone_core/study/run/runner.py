@@ -13,14 +13,7 @@ from mobileone_core.study.record.access import record_exists, recorded_plans
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.run.progress import Progress
 from mobileone_core.study.run.worker_pool import WorkerPool
-from mobileone_core.study.state import (
-    CellState,
-    cell_states,
-    is_settled,
-    study_names,
-    study_states,
-    waiting_for_failed,
-)
+from mobileone_core.study.state import CellState, cell_states, is_settled, study_names, study_states, waiting_for_failed
 from mobileone_core.study.workspace import TRAIN, Job, Setup, Workspace, redacted
 
 POLL = 0.3  # seconds between looks at the queue

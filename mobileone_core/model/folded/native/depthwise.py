@@ -45,13 +45,7 @@ def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor, stride: in
 
 @_operator
 def input_gradient(  # noqa: PLR0913, PLR0917
-    x: Tensor,
-    mean: Tensor,
-    grad_output: Tensor,
-    mean_grad: Tensor,
-    kernel: Tensor,
-    weights: Tensor,
-    stride: int,
+    x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor, stride: int
 ) -> Tensor:
     """The gradient of x (N, C, H, W), where that of a patch p is kernel (grad_output - mean_grad) + weights (p - mean).
 

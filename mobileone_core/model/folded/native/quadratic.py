@@ -37,11 +37,7 @@ def kernel(rows: list[Tensor], factors: Tensor) -> Tensor:
 
 @_operator
 def gradients(
-    rows: list[Tensor],
-    grad_weight: Tensor,
-    covariance: Tensor,
-    factors: Tensor,
-    slopes: Tensor,
+    rows: list[Tensor], grad_weight: Tensor, covariance: Tensor, factors: Tensor, slopes: Tensor
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """Given the gradient of kernel(rows, factors), return those of the factors, of the rows and of the covariance.
 
