@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mobileone_core.data import folders
 from mobileone_core.data.annotated.layouts import find_boxes, find_masks, fingerprint_of, read_lines
@@ -69,23 +71,21 @@ def _scenes_spec(image_size: int, root: Path | None, items: str, *, masks: bool)
 
 def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) -> DataSpec:
     """The spec of a set with boxes or masks: one's own, and parts of VOC and ADE20K, have a fingerprint."""
-    entry, images, mark = DATA_SETS[name], TRAIN_IMAGES.get(name, 0), ""
-    if "detection" in entry.tasks:
-        boxes = find_boxes(name, root, test_only=test_only)
-        splits = set(boxes)
-        if name == "boxes":
-            from mobileone_core.data.annotated.boxes import read_json  # Pillow takes time
+    entry, published, mark = DATA_SETS[name], TRAIN_IMAGES.get(name, 0), ""
+    find = find_boxes if "detection" in entry.tasks else find_masks
+    found: dict[str, Any] = find(name, root, test_only=test_only)
+    train, images = found.get("train", ()), published
+    if name == "boxes" and train:
+        from mobileone_core.data.annotated.boxes import read_json  # Pillow takes time
 
-            mark = fingerprint_of((item.file for item in boxes.values()), root)
-            images = len(read_json(boxes["train"].file).get("images", ())) if "train" in boxes else 0
-    else:
-        masks = find_masks(name, root, test_only=test_only)
-        splits = set(masks)
-        if len(masks.get("train", ())) != images:
-            images = len(masks.get("train", ()))
-            mark = fingerprint_of((file for pairs in masks.values() for pair in pairs for file in pair), root)
+        images = len(read_json(train.file).get("images", ()))
+    elif name != "coco":  # whose file of annotations takes a minute to read
+        images = len(train)
+    if images != published or name == "boxes":
+        sources = found.values() if find is find_boxes else chain.from_iterable(found.values())
+        mark = fingerprint_of((file for source in sources for file in source if not file.is_dir()), root)
     count = entry.classes + entry.background or len(_annotated_names(name, root))
-    facts = (images,) * (images > 0), len(splits) < 3
+    facts = (images,) * (images > 0), len(found) < 3
     return DataSpec(name, image_size, count, entry.channels, entry.val_fraction, mark, *facts)
 
 

@@ -152,9 +152,9 @@ def test_exif_turns_an_image_unless_the_annotation_is_of_the_image_as_it_lies(or
     [
         ("annotations", {"bbox": [1, 2, 3]}, r"annotations\[0\].bbox: \[1, 2, 3\] is not allowed; four finite numbers"),
         ("annotations", {"bbox": [1, 2, 3, float("nan")]}, r"annotations\[0\].bbox: .* four finite numbers"),
-        ("annotations", {"category_id": 2}, r"annotations\[0\].category_id: 2 is not allowed; the id of one of the 3"),
-        ("annotations", {"image_id": 99}, r"annotations\[0\].image_id: 99 is not allowed; the id of one of the 4"),
-        ("annotations", {"image_id": None}, r"annotations\[0\].image_id: None is not allowed; an integer"),
+        ("annotations", {"category_id": 2}, r"annotations\[0\].category_id: 2 is not allowed; an id that the file has"),
+        ("annotations", {"image_id": 99}, r"annotations\[0\].image_id: 99 is not allowed; an id that the file has"),
+        ("annotations", {"image_id": None}, r"annotations\[0\].image_id: None is not allowed; an id that the file has"),
         ("annotations", {"iscrowd": "no"}, r"annotations\[0\].iscrowd: 'no' is not allowed; 0 or 1"),
         ("images", {"width": 0}, r"images\[0\].width: 0 is not allowed; an integer above 0"),
         ("images", {"file_name": "none.jpg"}, r"images\[0\].file_name: 'none.jpg' is not allowed; a file below"),

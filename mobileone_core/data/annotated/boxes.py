@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -99,10 +99,9 @@ def read_boxes(source: Source) -> BoxFiles:
         exists = (source.images / name).is_file()
         require(exists, f"{file}: images[{index}].file_name", name, f"a file below {source.images}")
     sizes = np.array([get("images", "width"), get("images", "height")], np.int64).T
-    images, labels = (
-        _positions(f"{file}: annotations", field, get("annotations", field), numbers)
-        for field, numbers in (("image_id", ids), ("category_id", list(classes)))
-    )
+    positions, numbers = ({number: position for position, number in enumerate(every)} for every in (ids, classes))
+    images = np.array([positions[value] for value in get("annotations", "image_id", ids=positions)], np.int64)
+    labels = np.array([numbers[value] + 1 for value in get("annotations", "category_id", ids=numbers)], np.int64)
     corners, sides = np.split(np.array(get("annotations", "bbox"), np.float64).reshape(-1, 4), 2, axis=1)
     ends = np.concatenate([corners, corners + np.maximum(sides, 0)], axis=1)
     boxes = np.minimum(np.maximum(ends, 0), np.tile(sizes[images], 2)).astype(np.float32)
@@ -111,7 +110,7 @@ def read_boxes(source: Source) -> BoxFiles:
     kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))
     kept = kept[np.argsort(images[kept], kind="stable")]
     starts = np.searchsorted(images[kept], np.arange(len(ids) + 1))
-    rows = {"boxes": boxes, "labels": labels + 1, "iscrowd": crowds.astype(np.int64), "area": areas}
+    rows = {"boxes": boxes, "labels": labels, "iscrowd": crowds.astype(np.int64), "area": areas}
     rows, paths = {name: values[kept] for name, values in rows.items()}, np.array([name.encode() for name in names])
     return BoxFiles(source, tuple(classes.values()), np.arange(len(ids)), paths, sizes, starts, rows)
 
@@ -132,19 +131,15 @@ def category_names(file: Path, content: Mapping[str, Any]) -> dict[int, str]:
     return dict(sorted(zip(ids, names, strict=True)))
 
 
-def _column(file: Path, content: Mapping[str, Any], table: str, field: str, default: Any = None) -> list[Any]:
-    """A field of every entry, checked; entries without it have the default, unless that is None."""
+def _column(  # noqa: PLR0913, PLR0917
+    file: Path, content: Mapping[str, Any], table: str, field: str, default: Any = None, ids: Any = None
+) -> list[Any]:
+    """A field of every entry, checked, also to be one of ids; entries without it have the default unless it is None."""
     entries, (fits, allowed) = content.get(table), RULES[field]
     require(isinstance(entries, list), f"{file}: {table}", entries, "a list")
     values = [entry.get(field, default) if isinstance(entry, dict) else None for entry in entries or ()]
+    allowed = allowed if ids is None else "an id that the file has"
     for index, value in enumerate(values):
-        require(value is default is not None or fits(value), f"{file}: {table}[{index}].{field}", value, allowed)
+        is_valid = value is default is not None or (fits(value) and (ids is None or value in ids))
+        require(is_valid, f"{file}: {table}[{index}].{field}", value, allowed)
     return values
-
-
-def _positions(table: str, field: str, values: Sequence[int], ids: Sequence[int]) -> NDArray[np.int64]:
-    """The position in ids of every annotation's image or category."""
-    positions = {number: position for position, number in enumerate(ids)}
-    for index, value in enumerate(values):
-        require(value in positions, f"{table}[{index}].{field}", value, f"the id of one of the {len(ids)} in the file")
-    return np.array([positions[value] for value in values], np.int64)

@@ -1,6 +1,5 @@
 """Images with boxes or masks in files: the splits of a data set, and their batches."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,9 @@ from torch import Tensor
 from mobileone_core.data.annotated.boxes import BoxFiles, read_boxes
 from mobileone_core.data.annotated.layouts import find_boxes, find_masks
 from mobileone_core.data.annotated.masks import MaskFiles
-from mobileone_core.data.annotated.transforms import annotated_steps, transform_boxes, transform_masks
-from mobileone_core.data.augment import Normalize
 from mobileone_core.data.autoaugment import seeded
 from mobileone_core.data.catalog import resolve_data
-from mobileone_core.data.epochs import EpochPlan, Moment
-from mobileone_core.data.loaders import LoaderOptions
+from mobileone_core.data.epochs import Moment
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, DataSpec, carved_images
 from mobileone_core.data.stream import Item, StreamDataset, StreamLoader, Unreadable
@@ -71,17 +67,8 @@ class AnnotatedLoader(StreamLoader):
 
     dataset = AnnotatedDataset
 
-    def __init__(
-        self, files: BoxFiles | MaskFiles, normalize: Normalize, plan: EpochPlan, options: LoaderOptions
-    ) -> None:
-        training = plan.shuffle
-        steps = annotated_steps(options.augmentation if training else "none", plan.image_size, options.interpolation)
-        self.has_boxes = isinstance(files, BoxFiles)
-        transform = partial(transform_boxes, training=training) if self.has_boxes else transform_masks
-        super().__init__(files, normalize, partial(transform, steps=steps), plan, options.device, options.workers)
-
     def targets(self, labels: list[Any]) -> Any:
         """A dict of tensors per image for boxes; masks, int64 (B, S, S)."""
-        if not self.has_boxes:
+        if not isinstance(labels[0], dict):
             return torch.from_numpy(np.stack(labels)).to(self.device).long()
         return [{name: torch.as_tensor(value, device=self.device) for name, value in item.items()} for item in labels]

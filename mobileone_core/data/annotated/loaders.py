@@ -1,7 +1,7 @@
 """The train, validation and test batches of images with boxes or masks."""
 
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,11 +48,16 @@ class AnnotatedLoaders(SplitLoaders):
 
     def _files(self, split: str) -> BatchLoader:
         from mobileone_core.data.annotated.files import AnnotatedLoader, open_files  # torchvision takes a second
+        from mobileone_core.data.annotated.transforms import annotated_steps, transform_annotated
 
-        options = self._options
+        options, training = self._options, split == "train"
         files = open_files(self._spec, check_root(self._spec.name, self._root), split, self._seed)
-        plan = epoch_plan(len(files), self._spec, self._seed, options, training=split == "train")
-        return AnnotatedLoader(files, normalization(self._spec, options), plan, options)
+        augmentation = options.augmentation if training else "none"
+        steps = annotated_steps(augmentation, self._spec.image_size, options.interpolation)
+        transform = partial(transform_annotated, steps=steps, training=training)
+        plan = epoch_plan(len(files), self._spec, self._seed, options, training=training)
+        normalize = normalization(self._spec, options)
+        return AnnotatedLoader(files, normalize, transform, plan, options.device, options.workers)
 
     @cached_property
     def _items(self) -> Any:

@@ -41,26 +41,22 @@ def annotated_steps(augmentation: str, image_size: int, interpolation: str = "bi
     return v2.Compose(steps[augmentation])
 
 
-def transform_boxes(image: Image.Image, target: Arrays, steps: v2.Compose, *, training: bool) -> tuple[Tensor, Any]:
-    """Transform an image with boxes: to uint8 (3, S, S) and boxes in its pixels, as arrays.
+def transform_annotated(image: Image.Image, target: Arrays, steps: v2.Compose, *, training: bool) -> tuple[Tensor, Any]:
+    """Transform an image with its mask or boxes: uint8 (3, S, S), and uint8 (S, S) or boxes in its pixels, as arrays.
 
-    Training leaves crowds out, and boxes of less than a pixel. Otherwise iscrowd, area and scale, the
-    original's width and height as multiples of S, go along.
+    Training leaves crowds out, and boxes of less than a pixel. Otherwise iscrowd, area and scale, the original's width
+    and height as multiples of S, go along with boxes.
     """
+    picture = tv_tensors.Image(v2.functional.pil_to_tensor(image))
+    if "masks" in target:
+        pixels, mask = steps(picture, tv_tensors.Mask(target["masks"]))
+        return pixels, mask.numpy()
     chosen = target["iscrowd"] == 0 if training else slice(None)
     boxes = tv_tensors.BoundingBoxes(target["boxes"][chosen], format="XYXY", canvas_size=image.size[::-1])
-    inputs = {"boxes": boxes, "labels": torch.from_numpy(target["labels"][chosen])}
-    pixels, changed = steps(tv_tensors.Image(v2.functional.pil_to_tensor(image)), inputs)
-    if training:
-        changed = v2.SanitizeBoundingBoxes(min_size=1)(changed)
-    arrays = {name: value.numpy() for name, value in changed.items()}
+    pixels, changed = steps(picture, {"boxes": boxes, "labels": torch.from_numpy(target["labels"][chosen])})
+    arrays = v2.SanitizeBoundingBoxes(min_size=1)(changed) if training else changed
+    arrays = {name: value.numpy() for name, value in arrays.items()}
     if not training:
-        scale = np.array(image.size, np.float32) / pixels.shape[-1]
-        arrays |= {name: np.asarray(target[name]) for name in ("iscrowd", "area")} | {"scale": scale}
+        arrays |= {name: target[name] for name in ("iscrowd", "area")}
+        arrays["scale"] = np.array(image.size, np.float32) / pixels.shape[-1]
     return pixels, arrays
-
-
-def transform_masks(image: Image.Image, target: Arrays, steps: v2.Compose) -> tuple[Tensor, Any]:
-    """Transform an image with its mask: to uint8 (3, S, S) and uint8 (S, S), an array."""
-    pixels, mask = steps(tv_tensors.Image(v2.functional.pil_to_tensor(image)), tv_tensors.Mask(target["masks"]))
-    return pixels, mask.numpy()
