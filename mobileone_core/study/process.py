@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,22 +12,24 @@ from typing import Any
 
 import psutil
 
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)  # clusters send the last two
 CLOCK_TOLERANCE = 2.0  # seconds; start times are relative to the boot time, which shifts when the clock is set
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: host name, process id, creation time (seconds since 1970), and machine_id() of its machine."""
+    """A process: host name, process id, creation time (seconds since 1970), machine_id() and Slurm job, if any."""
 
     host: str
     pid: int
     created: float
     machine: str = ""
+    job: str = ""
 
     @classmethod
     def here(cls) -> "Owner":
         """The calling process."""
-        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time(), machine_id())
+        return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time(), machine_id(), slurm_job())
 
     @classmethod
     def read(cls, attributes: Mapping[str, Any] | None) -> "Owner | None":
@@ -56,6 +59,12 @@ class Owner:
         with contextlib.suppress(psutil.NoSuchProcess):
             return self.is_here and bool(psutil.Process(self.pid).ppid() == os.getppid())
         return False
+
+
+def slurm_job() -> str:
+    """Id of the Slurm job that this process belongs to, such as 12_3 in an array; empty outside Slurm."""
+    array = [os.environ.get(f"SLURM_ARRAY_{name}_ID", "") for name in ("JOB", "TASK")]
+    return "_".join(array) if all(array) else os.environ.get("SLURM_JOB_ID", "")
 
 
 @functools.cache

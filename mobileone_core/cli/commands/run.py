@@ -28,6 +28,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import serve
 from mobileone_core.study.run.progress import Progress, plan_lines, status_lines
 from mobileone_core.study.run.runner import Outcome, SignalGuard, join, resumed, run_plan
+from mobileone_core.study.run.slurm import launch
 from mobileone_core.study.state import cell_states, is_settled, study_names, study_states
 from mobileone_core.study.workspace import Engine, Setup
 
@@ -130,12 +131,21 @@ def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
         prepare_data(name, request.data_root)
         if not (name == "folder" or DATA_SETS[name].in_memory):
             print("\n".join(short_lines(read_splits(name, request.data_root))))
+    if running.launcher == "slurm" and not finished:
+        return _report(plan, running, launch(plan, workspace, running.slurm, _command_of_jobs(), _display(plan)))
     engine, tags = Engine(preload=plan.preload), declared_tags(study)
     setup = Setup(workspace, command.workers, command.execution, request.data_root, request.weights, engine, tags)
     if running.join:
         return _report(plan, running, join(plan, setup, _display(plan)))
     plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
     return _report(plan, running, outcome)
+
+
+def _command_of_jobs() -> list[str]:
+    """This process's script and arguments for jobs on other machines. Raises InputError if it runs no script."""
+    script = Path(sys.argv[0]).absolute()
+    require(script.suffix == ".py" and script.is_file(), "launcher", "slurm", "only the command of a study's file")
+    return [str(script), *sys.argv[1:], "--launcher", "local"]
 
 
 def _unmeasured(command: Command) -> list[str]:

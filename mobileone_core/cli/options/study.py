@@ -20,6 +20,7 @@ from mobileone_core.fields import POSITIVE, help_texts
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.kinds import options_of
 from mobileone_core.study.options import PlanRequest, StudyOptions, option_group, spec_options
+from mobileone_core.study.run.slurm import SlurmOptions
 from mobileone_core.study.workspace import is_server
 from mobileone_core.training.execution import Execution
 
@@ -38,6 +39,8 @@ class RunOptions(WorkspaceOptions):
     join: Switch = False  # Take cells from an existing queue and plan nothing: what a second machine runs.
     reports: Directory = None
     """Report; reports/ of this workspace for the default study, else reports/ in the runs directory."""
+    launcher: Literal["local", "slurm"] = "local"  # Where it runs: on this machine, or as an array of Slurm jobs.
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
 
     def run_weights(self, run: str) -> Path:
         """The weight file of a finished run, by its id or the beginning of it. Raises InputError."""
@@ -143,6 +146,8 @@ def gpu_names(device: str) -> list[str]:
     """Names of the GPUs that cells may spread over, as the driver lists them, because asking torch takes seconds."""
     files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")) if device != "cpu" else []
     names = [name for file in files for name in re.findall(r"^Model:\s*(.*\S)", file.read_text(), re.MULTILINE)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # a cluster's job may see fewer than the driver lists
+    names = names if visible is None else names[: len([item for item in visible.split(",") if item])]
     return names[:1] if ":" in device else names
 
 

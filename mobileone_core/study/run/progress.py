@@ -200,7 +200,7 @@ def _table(states: Sequence[CellState]) -> list[str]:
 
 
 def _row(item: CellState) -> tuple[str, ...]:
-    host = f"{item.owner.host}:{item.owner.pid}" if item.owner else ""
+    host = f"{item.owner.host}:{item.owner.job or item.owner.pid}" if item.owner else ""
     epoch = f"{item.epoch}/{item.epochs}" if item.trial is not None else ""
     attempt = str(item.attempt) if item.attempt else ""
     runs = f"{item.run_id} and {len(item.runs) - 1} more" if len(item.runs) > 1 else item.run_id

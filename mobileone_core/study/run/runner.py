@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from mobileone_core.errors import InputError
 from mobileone_core.study.database import at_work
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.process import ENDING
 from mobileone_core.study.record.access import record_exists, recorded_plans
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.run.progress import Progress
@@ -43,7 +44,7 @@ class Outcome:
 
 
 class SignalGuard:
-    """Raises KeyboardInterrupt on Ctrl-C, SIGTERM and SIGHUP, and remembers it.
+    """Raises KeyboardInterrupt on Ctrl-C, SIGTERM, SIGHUP and a cluster's SIGUSR1 and SIGUSR2, and remembers it.
 
     Python drops an exception that a signal handler raises inside a destructor or a callback of the garbage collector;
     check() raises it again.
@@ -65,7 +66,7 @@ class SignalGuard:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Install the handlers; the earlier ones are restored at the end."""
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        signals = (signal.SIGINT, *ENDING)
         before = [signal.signal(number, self) for number in signals]
         try:
             yield

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pkgutil import resolve_name
 
 from mobileone_core.study.environment import environment_tags
-from mobileone_core.study.process import Owner
+from mobileone_core.study.process import ENDING, Owner
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.record import Record
@@ -29,13 +29,13 @@ POLL_SERVER = 2.0  # seconds between two tries of a tracking server that is away
 
 
 class StopRequest:
-    """Tells whether this worker must end: after SIGTERM, SIGHUP or the death of its parent process."""
+    """Tells whether this worker must end: after a signal or the death of its parent process."""
 
     def __init__(self) -> None:
         self.signalled = False
         self.parent = multiprocessing.parent_process()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             signal.signal(number, self._handle)
 
     def _handle(self, *_: object) -> None:

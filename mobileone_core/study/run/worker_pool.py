@@ -131,9 +131,11 @@ def _cause_of_death(receiver: Connection, exitcode: int) -> str:
 
 @contextlib.contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started in this context ignore Ctrl-C; the parent handles it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Processes started in this context ignore Ctrl-C and a cluster's signals; the parent handles them."""
+    signals = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+    before = [signal.signal(number, signal.SIG_IGN) for number in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

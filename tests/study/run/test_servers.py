@@ -101,12 +101,8 @@ def run_commands(cluster, plan, workers):
     queue, tracking, directory = cluster
     started = []
     for number, count in enumerate(workers):
-        settings = {
-            "plan": plan,
-            "runs": str(directory / f"runs{number}"),
-            "workers": count,
-            "train": "study_fakes:train",
-        }
+        settings = {"plan": plan, "runs": str(directory / f"runs{number}"), "workers": count}
+        settings |= {"train": "study_fakes:train", "queue": queue, "tracking": tracking}
         path = directory / f"settings{number}.json"
         path.write_text(json.dumps(settings))
         started.append(subprocess.Popen([sys.executable, str(DRIVE), str(path)], stdout=subprocess.PIPE, text=True))
