@@ -103,13 +103,14 @@ def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
 
 def to_phases(x: Tensor, phases: int) -> Tensor:
     """Cut images (N, C, H, W) into interleaved ones of lower resolution: (N p p, C, H / p, W / p)."""
-    parts = F.pixel_unshuffle(x, phases).unflatten(1, (x.shape[1], phases * phases))
+    cut = F.pixel_unshuffle(x, phases)
+    parts = cut.reshape(x.shape[0], x.shape[1], phases * phases, *cut.shape[2:])
     return parts.transpose(1, 2).flatten(0, 1)
 
 
 def from_phases(x: Tensor, phases: int) -> Tensor:
     """Put the phases (N p p, C, H, W) of images together again: (N, C, H p, W p)."""
-    parts = x.unflatten(0, (-1, phases * phases)).transpose(1, 2)
+    parts = x.reshape(-1, phases * phases, *x.shape[1:]).transpose(1, 2)
     return F.pixel_shuffle(parts.flatten(1, 2), phases)
 
 
