@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from mobileone_core.data.spec import AUGMENTATIONS, DataSpec
+from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, make_plain, option
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
-from mobileone_core.training.recipe import Recipe, Teacher, paper_phases
+from mobileone_core.training.head import HeadSpec
+from mobileone_core.training.recipe import LIBRARIES, PRETRAINING, Recipe, Teacher, paper_phases, recipe_preset
 from mobileone_core.training.tasks import task_spec
 
-VARIED = ("model", "recipe", "quantization")  # the parts all of whose fields a study can set
+VARIED = ("model", "recipe", "head", "quantization")  # the parts all of whose fields a study can set
 DATA_FIELDS = ("data.image_size", "data.val_fraction")  # the fields of the data that a study can set
+BACKBONE = "backbone"  # the name by which a study sets the whole network: a variant, or one of a library
 MULTIPLES = ("model.width", "model.depth")  # names that multiply the widths and depths of the variant
 SCHEMA = 1  # raised when a default changes; a new field with a default needs no new schema
 
@@ -26,8 +28,9 @@ SCHEMA = 1  # raised when a default changes; a new field with a default needs no
 class CellSpec:
     """What a cell is: network, data, recipe, seed and task. How it runs (Execution) is no part of it.
 
-    With quantization nothing is trained: the cell is the network of the cell float32, quantized and tested. Raises
-    InputError if the task cannot train on the data, cannot follow the recipe, or cannot be quantized.
+    Detectors and segmenters have a head, and may have a backbone of a library instead of the model. With quantization
+    nothing is trained: the cell is the network of the cell float32, quantized and tested. Raises InputError if the task
+    cannot train on the data, cannot follow the recipe, or cannot be quantized.
 
     Example:
         >>> CellSpec(seed=7).key
@@ -40,6 +43,8 @@ class CellSpec:
     seed: int = option(0, "Seed of initial weights, validation split, data order and augmentation.")
     task: str = option("classification", "What the network is trained for.")
     quantization: Quantization = field(default_factory=Quantization)
+    backbone: str = option("", "Backbone: a variant, or timm:NAME or torchvision:NAME with feature maps.")
+    head: HeadSpec = field(default_factory=HeadSpec)
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -50,6 +55,13 @@ class CellSpec:
         require_choice("augmentation", self.recipe.augmentation, allowed)
         fits = task.can_distil or not self.recipe.teachers
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
+        library, _, name = self.backbone.partition(":")
+        fits = not self.backbone or (task.has_head and library in LIBRARIES and bool(name))
+        allowed = "timm:NAME or torchvision:NAME" if task.has_head else f"none for {self.task}"
+        require(fits, BACKBONE, self.backbone, allowed)
+        require(task.has_head or self.head == HeadSpec(), "head", self.head, f"none for {self.task}")
+        fits = self.recipe.init != PRETRAINING or (self.data.name == "scenes" and not self.backbone)
+        require(fits, "init", self.recipe.init, "MobileOne on scenes, whose items can be classified first")
         stages, frozen = len(self.model.depths), self.recipe.frozen_stages
         require(frozen <= stages, "frozen_stages", frozen, f"at most the network's stages, {stages}")
         fits = not self.is_quantized or (self.task == "classification" and not self.recipe.teachers)
@@ -72,7 +84,14 @@ class CellSpec:
         """
         data = {name.partition(".")[2]: changes[name] for name in DATA_FIELDS if name in changes}
         spec = self._with_data(replace(self.data, **data)) if data else self
-        return spec._with_parts(changes)
+        return (spec._with_backbone(changes[BACKBONE]) if BACKBONE in changes else spec)._with_parts(changes)
+
+    def _with_backbone(self, name: str) -> "CellSpec":
+        """A copy with another variant, or another network of a library."""
+        same = {"in_channels": self.model.in_channels, "output_stride": self.model.output_stride}
+        if name in PRESETS:
+            return replace(self, backbone="", model=ModelSpec.preset(name, **same).fitted_to(self.data.image_size))
+        return replace(self, backbone=name, model=ModelSpec(**same))
 
     def _with_data(self, data: DataSpec) -> "CellSpec":
         fits = data.is_carved or data.val_fraction == self.data.val_fraction
@@ -87,7 +106,7 @@ class CellSpec:
 
     def _with_parts(self, changes: Mapping[str, Any]) -> "CellSpec":
         model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})
-        parts: dict[str, Any] = {"model": model, "recipe": self.recipe, "quantization": self.quantization}
+        parts: dict[str, Any] = {name: getattr(self, name) for name in VARIED} | {"model": model}
         for part in VARIED:
             named = {name.partition(".")[2]: value for name, value in changes.items() if name.partition(".")[0] == part}
             named = {name: value for name, value in named.items() if f"{part}.{name}" not in MULTIPLES}
@@ -130,6 +149,18 @@ def teacher_cell(student: CellSpec, teacher: Teacher) -> CellSpec:
     require(not teacher.weights, "teachers", teacher.network, "its weights come from a file: there is nothing to train")
     recipe = student.recipe.changed(teachers=(), init="", head_lr_factor=1.0)
     return replace(student, model=teacher_model(student, teacher), recipe=recipe)
+
+
+def pretraining_cell(spec: CellSpec) -> CellSpec:
+    """The cell in which a detector's or segmenter's backbone learns to classify the items of its scenes.
+
+    It has the recipe of the items' data set and the cell's seed; all its strides are strides.
+    """
+    items = DATA_SETS[spec.data.items]
+    data = DataSpec(spec.data.items, items.image_size, items.classes, items.channels, items.val_fraction)
+    recipe = recipe_preset(task_spec(CellSpec.task).default_recipe(data.name))
+    model = spec.model.changed(output_stride=ModelSpec.output_stride).fitted_to(data.image_size)
+    return CellSpec(model, data, recipe, spec.seed)
 
 
 def teacher_model(student: CellSpec, teacher: Teacher) -> ModelSpec:

@@ -90,7 +90,7 @@ def evaluate(  # noqa: PLR0913
         for pixels, targets in batches:
             with autocast(device, precision):
                 outputs = network(pixels.contiguous(memory_format=layout))
-            metrics.update(outputs, targets)
+            metrics.update(task.predictions(outputs, pixels), targets)
             loss += float(task.image_losses(outputs, targets).mean()) * len(pixels)
             images += len(pixels)
             progress(images, metrics)

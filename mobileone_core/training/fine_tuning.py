@@ -1,21 +1,23 @@
 """Where training starts if not at random: weights of a file, and stages that stay as they are."""
 
+import re
 from pathlib import Path
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.checkpoints import WeightSet, read_weights
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
-from mobileone_core.training.recipe import Recipe, weights_digest
+from mobileone_core.training.recipe import PRETRAINING, Recipe, weights_digest
 
 
 def load_initial(network: nn.Module, recipe: Recipe, path: Path | None) -> WeightSet | None:
     """Load the recipe's initial weights; the head stays new if the recipe says so or the file has other classes.
 
-    Returns what was loaded, None if the recipe starts at random. Raises InputError if the file is missing, is not the
-    recipe's, or does not fit.
+    A detector or segmenter takes those of its backbone alone. Returns what was loaded, None if the recipe starts at
+    random. Raises InputError if the file is missing, is not the recipe's, or does not fit.
     """
     if not recipe.init:
         return None
@@ -24,20 +26,47 @@ def load_initial(network: nn.Module, recipe: Recipe, path: Path | None) -> Weigh
             "init", recipe.init, "on this machine no file with these weights is named: give --init FILE"
         )
     digest = weights_digest(path)
-    require(digest == recipe.init, "init", recipe.init, f"{path} is another file: its SHA-256 begins with {digest}")
-    if not isinstance(network, MobileOne):
-        raise InputError.of("init", recipe.init, "this task's network takes no initial weights")
+    allowed = f"{path} is another file: its SHA-256 begins with {digest}"
+    require(recipe.init in (digest, PRETRAINING), "init", recipe.init, allowed)
+    backbone = backbone_of(network)
     try:
+        if not isinstance(backbone, MobileOne):
+            features = getattr(backbone, "features", None)
+            require(isinstance(features, nn.Module), "init", recipe.init, "this task's network takes no weights")
+            return _load_features(features, path)
         weights = read_weights(path)
-        fits = weights.num_classes == network.num_classes and recipe.head == "auto"
-        return load_weights(network, weights, head="strict" if fits else "new")
+        fits = weights.num_classes == backbone.num_classes and recipe.head == "auto"
+        return load_weights(backbone, weights, head="strict" if fits else "new")
     except InputError as error:
         raise InputError(f"init: {error}") from error
 
 
-def freeze_stages(network: nn.Module, count: int) -> None:
-    """Exclude the stem and the first stages from training, their BN in evaluation mode; 0 excludes nothing."""
-    if count:
-        assert isinstance(network, MobileOne)  # load_initial refuses any other
-        for part in (network.stem, *network.stages[:count]):
-            part.eval().requires_grad_(False)
+def backbone_of(network: nn.Module) -> nn.Module:
+    """The backbone of a detector or segmenter; a classifier itself."""
+    return getattr(network, "backbone", network)
+
+
+def _load_features(features: nn.Module, path: Path) -> WeightSet:
+    """Load the feature maps of a library's network from a file of the whole network."""
+    names = [*features.state_dict()]
+    weights = read_weights(path, first=f"{re.escape(names[0])}$")
+    missing = [name for name in names if name not in weights.state]
+    require(not missing, "init", str(path), f"a file with {', '.join(missing[:3])}")
+    features.load_state_dict({name: weights.state[name] for name in names})
+    return weights
+
+
+def freeze(network: nn.Module, recipe: Recipe) -> None:
+    """Exclude the backbone's stem and first stages, or all its BN, from training, as the recipe says.
+
+    Their BN is in evaluation mode. Raises InputError for frozen stages of a library's backbone.
+    """
+    backbone, parts = backbone_of(network), list[nn.Module]()
+    if recipe.frozen_stages:
+        if not isinstance(backbone, MobileOne):
+            raise InputError.of("frozen_stages", recipe.frozen_stages, "0: the backbone is a library's")
+        parts = [backbone.stem, *backbone.stages[: recipe.frozen_stages]]
+    if recipe.frozen_norm:
+        parts += [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
+    for part in parts:
+        part.eval().requires_grad_(False)

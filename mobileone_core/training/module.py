@@ -125,6 +125,9 @@ class CellModule(LightningModule):
         """Fold the deployed form to compare with."""
         broadcast_buffers(self.final)
         self.forms = FormDifference(self.final, self.layout, self.task.tensors)
+        size, channels = self.task.spec.data.image_size, self.task.spec.data.channels
+        image = torch.zeros(1, channels, size, size, device=self.device)
+        self.results |= self.task.deployed_cost(self.forms.deployed, image)
 
     def test_step(self, batch: Any) -> None:
         """Measure a batch, and the deployed form's difference on it."""
@@ -165,7 +168,7 @@ class CellModule(LightningModule):
         outputs = self.final(images.contiguous(memory_format=self.layout))
         losses = self.task.image_losses(outputs, targets)
         self.mean_loss.update(losses.expand(len(images)))
-        self.metrics.update(outputs, targets)
+        self.metrics.update(self.task.predictions(outputs, images), targets)
         return outputs
 
     def _take_results(self, stage: str) -> None:

@@ -24,6 +24,7 @@ from mobileone_core.model.spec import PRESETS
 LIBRARIES = ("timm", "torchvision")
 DIGEST = "the first 16 hex digits of a file's SHA-256"
 PROGRESSIVE_VARIANTS = ("s2", "s3", "s4")
+PRETRAINING = "classification"  # init: the backbone's own classification cell, which is trained first
 FITTED = "fitted"  # the recipe that is fitted to the number of training images
 MIN_STEPS = 100
 Optimizer = Literal["sgd", "adamw"]
@@ -142,8 +143,9 @@ class Recipe:
     init: str = option(
         "",
         "Weights to start from: a file of any layout, a finished run's id, or apple:s0 to apple:s4, the released ones. "
-        "For another number of classes the head is new.",
-        lambda field, value: require(is_digest(value) or value == "", field, value, DIGEST),
+        "For another number of classes the head is new. classification: the backbone is first trained to classify the "
+        "items of the scenes.",
+        lambda field, value: require(is_digest(value) or value in ("", PRETRAINING), field, value, DIGEST),
     )
     head_lr_factor: float = option(1.0, "Learning rate of the head, as a multiple of the rest's.", POSITIVE)
     head: Literal["auto", "new"] = option(
@@ -152,11 +154,12 @@ class Recipe:
     frozen_stages: int = option(
         0, "With init: stages that are not trained, and the stem with them.", partial(require_integer, at_least=0)
     )
+    frozen_norm: bool = option(False, "With init: BN of the backbone keeps its statistics, weights and biases.")
 
     def changed(self, **changes: Any) -> "Recipe":
         """A copy with other fields; teachers=() also resets the fields of distillation, init="" those of init."""
         resets = ["temperature", "hard_label_weight"] if changes.get("teachers") == () else []
-        resets += ["frozen_stages", "head"] if changes.get("init") == "" else []
+        resets += ["frozen_stages", "frozen_norm", "head"] if changes.get("init") == "" else []
         changes = {name: getattr(Recipe, name) for name in resets} | changes
         return replace(self, **changes)
 
@@ -192,6 +195,7 @@ class Recipe:
         require(fits or not self.nesterov, "nesterov", self.nesterov, "it is for sgd with a momentum above 0")
         require(bool(self.init) or not self.frozen_stages, "frozen_stages", self.frozen_stages, "0 without init")
         require(bool(self.init) or self.head == "auto", "head", self.head, "auto without init")
+        require(bool(self.init) or not self.frozen_norm, "frozen_norm", self.frozen_norm, "False without init")
         ends = [phase.until for phase in self.phases]
         rising = ends == sorted(set(ends)) and (not ends or ends[-1] == 1)
         require(rising, "phases", ends, "rising ends, the last of them 1")
@@ -200,6 +204,9 @@ class Recipe:
         require(fits, "teachers", self.teachers, "a tuple of teachers, each once")
 
 
+_MOBILEVIT = Recipe(
+    optimizer="adamw", lr=9e-4, weight_decay=0.01, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9995
+)
 RECIPES: dict[str, Recipe] = {
     "digits": Recipe(
         epochs=12,
@@ -233,7 +240,23 @@ RECIPES: dict[str, Recipe] = {
         augmentation="crop_flip",
     ),
     "paper": Recipe(),
-}
+    # Chosen on validation, for boxes and masks of scenes.
+    "scenes-ssdlite": Recipe(
+        epochs=12, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
+        weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
+    ),
+    "scenes-deeplab": Recipe(
+        epochs=8, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
+        weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
+    ),
+    # MobileViT's and MobileNetV2's configurations in CVNets (apple/ml-cvnets, config/), which the authors say they
+    # followed; 500 steps of warm-up. CVNets ends at a learning rate of 1e-6 (ADE20K 1e-4), here it ends at 0.
+    "mobilevit-ssdlite-coco": replace(_MOBILEVIT, epochs=200, batch_size=128, warmup_epochs=0.54),
+    "mobilevit-deeplab-voc": replace(_MOBILEVIT, epochs=50, batch_size=64, warmup_epochs=3.0, head_lr_factor=10.0),
+    "cvnets-deeplab-ade20k": Recipe(
+        epochs=50, batch_size=16, lr=0.02, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9999
+    ),
+}  # fmt: skip
 
 
 def fitted_recipe(images: int, image_size: int) -> Recipe:

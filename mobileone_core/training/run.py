@@ -27,7 +27,7 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
 from mobileone_core.training.execution import Execution, resolve_device
-from mobileone_core.training.fine_tuning import freeze_stages, load_initial
+from mobileone_core.training.fine_tuning import freeze, load_initial
 from mobileone_core.training.model_card import ModelCard, model_card
 from mobileone_core.training.module import CellModule, EpochBatches
 from mobileone_core.training.observer import CellResult, EpochRecord, NullObserver, Observer
@@ -193,7 +193,7 @@ def _build_module(task: Task, job: CellJob, teachers: Teachers | None, steps: in
     network = set_sync_batchnorm(task.build_network(execution.blocks), execution.sync_batchnorm)
     if job.checkpoint is None:
         load_initial(network, recipe, job.init)
-    freeze_stages(network, recipe.frozen_stages)
+    freeze(network, recipe)
     module = CellModule(task, network, steps=steps, layout=execution.memory_format, teachers=teachers)
     if execution.compile:
         module.network.compile()
@@ -242,6 +242,6 @@ def quiet() -> Iterator[None]:
 def _final_metrics(history: Sequence[EpochRecord], tested: Mapping[str, float]) -> dict[str, float]:
     """Loss and validation of the last epoch, the test, and the training time of all attempts together."""
     trained = {name: value for name, value in history[-1].metrics.items() if name.startswith(("train/loss", "val/"))}
-    test = {name: value for name, value in tested.items() if name.startswith(("test/", "train/steps"))}
+    test = {name: value for name, value in tested.items() if name.startswith(("test/", "train/steps", "deployed/"))}
     seconds = sum(record.metrics["time/epoch_seconds"] for record in history)
     return {**trained, **test, "time/train_seconds": seconds}

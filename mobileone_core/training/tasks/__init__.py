@@ -22,6 +22,7 @@ class TaskSpec:
         recipes: default recipe by data set; the others take "paper".
         variants: default variant by data set; the others take the study's.
         can_distil: whether the recipe may have teachers: outputs are then logits (B, classes).
+        has_head: whether a HeadSpec describes its head, and the backbone may be a library's.
     """
 
     implementation: str
@@ -30,6 +31,7 @@ class TaskSpec:
     recipes: Mapping[str, str]
     variants: Mapping[str, str] = field(default_factory=dict)
     can_distil: bool = False
+    has_head: bool = False
 
     @property
     def metric(self) -> str:
@@ -54,7 +56,29 @@ TASKS: dict[str, TaskSpec] = {
         },
         variants={"fashion_mnist": "micro"},
         can_distil=True,
-    )
+    ),
+    "detection": TaskSpec(
+        implementation="mobileone_core.training.tasks.detection:Detection",
+        data_sets=("scenes", "coco", "boxes"),
+        metrics={
+            "map": "mAP (50:95)",
+            "map50": "AP 50",
+            "map75": "AP 75",
+            **{f"map_{size}": f"mAP, {size} objects" for size in ("small", "medium", "large")},
+        },
+        recipes={**dict.fromkeys(("coco", "boxes"), "mobilevit-ssdlite-coco"), "scenes": "scenes-ssdlite"},
+        has_head=True,
+    ),
+    "segmentation": TaskSpec(
+        implementation="mobileone_core.training.tasks.segmentation:Segmentation",
+        data_sets=("scenes", "voc", "ade20k", "masks"),
+        metrics={"miou": "mIoU"},
+        recipes={
+            **dict.fromkeys(("voc", "masks"), "mobilevit-deeplab-voc"),
+            **{"ade20k": "cvnets-deeplab-ade20k", "scenes": "scenes-deeplab"},
+        },
+        has_head=True,
+    ),
 }
 
 

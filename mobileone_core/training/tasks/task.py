@@ -50,6 +50,14 @@ class Task(ABC):
         """What collects the test's mistakes for the run's artifacts; None if the task shows none."""
         return None
 
+    def predictions(self, outputs: Any, images: Tensor) -> Any:  # noqa: ARG002
+        """What metrics compare with the targets: the outputs, or what they decode to for images (B, C, H, W)."""
+        return outputs
+
+    def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:  # noqa: ARG002
+        """Cost of the deployed network for the record, where no spec tells it."""
+        return {}
+
     def tensors(self, outputs: Any) -> Sequence[Tensor]:
         """The tensors within outputs that the deployed form must reproduce."""
         return [outputs]

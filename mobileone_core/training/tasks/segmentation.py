@@ -1,0 +1,54 @@
+"""Segmentation: a class per pixel, cross entropy, mean intersection over union."""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MetricCollection
+
+from mobileone_core.data.loaders import LoaderOptions, SplitLoaders
+from mobileone_core.model.folded.statistics import at_least_float32
+from mobileone_core.model.spec import BlockExecution
+from mobileone_core.training.tasks.backbones import build_backbone, cost_of
+from mobileone_core.training.tasks.deeplab import DeepLabV3
+from mobileone_core.training.tasks.metrics import IGNORED, segmentation_metrics
+from mobileone_core.training.tasks.task import Task
+
+
+class Segmentation(Task):
+    """DeepLabV3; targets are masks (B, S, S), int64, in which 255 is ignored."""
+
+    def open_data(self, data_root: Path | None, options: LoaderOptions) -> SplitLoaders:
+        """Open images with masks."""
+        from mobileone_core.data.annotated.loaders import open_segmentation_loaders
+
+        return open_segmentation_loaders(self.spec.data, data_root, self.spec.seed, options)
+
+    def build_network(self, execution: BlockExecution = "branches") -> DeepLabV3:
+        """The backbone with DeepLabV3's head."""
+        return DeepLabV3(build_backbone(self.spec, execution), self.spec.head, self.spec.data.num_classes)
+
+    def loss(self, outputs: Tensor | tuple[Tensor, ...], targets: Tensor) -> Tensor:
+        """Mean cross entropy over the pixels that count, plus the auxiliary head's times its weight; 0-d."""
+        if isinstance(outputs, tuple):
+            logits, auxiliary = outputs
+            return self.loss(logits, targets) + self.spec.head.aux_weight * self.loss(auxiliary, targets)
+        return self._losses(outputs, targets).sum() / (targets != IGNORED).sum().clamp(min=1)
+
+    def image_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross entropy over each image's pixels that count, (B,); 0 without any."""
+        return self._losses(outputs, targets).sum((1, 2)) / (targets != IGNORED).sum((1, 2)).clamp(min=1)
+
+    def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:
+        """Parameters and multiply-adds of the whole deployed network."""
+        return cost_of(network, images)
+
+    def metrics(self) -> MetricCollection:
+        """miou, of the confusion matrix of all images."""
+        return segmentation_metrics(self.spec.data.num_classes, self.spec.data.name)
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.spec.recipe.label_smoothing
+        return F.cross_entropy(
+            at_least_float32(logits), targets, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none"
+        )
