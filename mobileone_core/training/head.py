@@ -14,7 +14,7 @@ def _widths(field: str, value: Any) -> None:
 
 def _scales(field: str, value: Any) -> None:
     fits = isinstance(value, tuple) and all(isinstance(item, int | float) and item > 0 for item in value)
-    require(fits and list(value) == sorted(value), field, value, "rising numbers above 0")
+    require(fits and len(value) == 3 and list(value) == sorted(value), field, value, "three rising numbers above 0")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class HeadSpec:
     SSDLite reads stride to extras, DeepLabV3 the rest.
 
     Example:
-        >>> HeadSpec(extras=(128, 64), scales=(0.1, 0.3, 0.5, 0.7, 0.9)).nms_threshold
+        >>> HeadSpec(extras=(128, 64)).nms_threshold
         0.55
     """
 
@@ -33,8 +33,8 @@ class HeadSpec:
     extras: tuple[int, ...] = option((512, 256, 256, 128), "SSDLite: channels of the additional maps.", _widths)
     pooled: bool = option(False, "SSDLite: the last additional map is the one before it, averaged to one pixel.")
     scales: tuple[float, ...] = option(
-        (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0),
-        "SSDLite: box sizes per map as a share of the image, and one more.",
+        (0.2, 0.95, 1.0),
+        "SSDLite: box sizes of the first and the last map, as shares of the image, and the size that follows.",
         _scales,
     )
     negatives: float = option(3.0, "SSDLite: boxes of background per box of an object in the loss.", POSITIVE)
@@ -56,14 +56,14 @@ class HeadSpec:
 
 
 HEADS: dict[str, tuple[HeadSpec, int]] = {  # by recipe: the head, and the backbone's output stride
-    "scenes-ssdlite": (HeadSpec(stride=4, extras=(128, 128), scales=(0.12, 0.2, 0.35, 0.55, 0.8)), 32),
+    "scenes-ssdlite": (HeadSpec(stride=4, extras=(128, 128), scales=(0.12, 0.55, 0.8)), 32),
     "scenes-deeplab": (HeadSpec(width=64, rates=(1, 2, 3), dropout=0.1), 8),
     "mobilevit-ssdlite-coco": (
         HeadSpec(
             projections=(512, 256),
             extras=(256, 128, 128, 64),
             pooled=True,
-            scales=tuple(round(0.1 + 0.95 * step / 6, 4) for step in range(7)),
+            scales=(0.1, 0.1 + 0.95 * 5 / 6, 1.05),  # seven even steps
             score_threshold=0.01,
             nms_threshold=0.5,
             detections=200,

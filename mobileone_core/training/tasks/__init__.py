@@ -59,7 +59,7 @@ TASKS: dict[str, TaskSpec] = {
     ),
     "detection": TaskSpec(
         implementation="mobileone_core.training.tasks.detection:Detection",
-        data_sets=("scenes", "coco", "boxes"),
+        data_sets=data_sets("detection"),
         metrics={
             "map": "mAP (50:95)",
             "map50": "AP 50",
@@ -71,7 +71,7 @@ TASKS: dict[str, TaskSpec] = {
     ),
     "segmentation": TaskSpec(
         implementation="mobileone_core.training.tasks.segmentation:Segmentation",
-        data_sets=("scenes", "voc", "ade20k", "masks"),
+        data_sets=data_sets("segmentation"),
         metrics={"miou": "mIoU"},
         recipes={
             **dict.fromkeys(("voc", "masks"), "mobilevit-deeplab-voc"),

@@ -71,7 +71,9 @@ def build_backbone(spec: CellSpec, execution: BlockExecution = "branches") -> Ba
     except InputError:
         raise
     except Exception as error:  # each of a thousand constructors refuses in its own way
-        raise InputError.of("backbone", spec.backbone, " ".join(str(error).split())[:200]) from error
+        raise InputError.of(
+            "backbone", spec.backbone, " ".join(f"{type(error).__name__} {error}".split())[:200]
+        ) from error
     reached = max(backbone.feature_strides)
     allowed = f"{reached}: {spec.backbone} does not follow it"
     require(stride in (LARGEST_STRIDE, reached), "output_stride", stride, allowed)

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
+from mobileone_core.data.annotated.loaders import open_annotated
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.cell import CellSpec
@@ -24,9 +25,7 @@ class Detection(Task):
 
     def open_data(self, data_root: Path | None, options: LoaderOptions) -> SplitLoaders:
         """Open images with boxes."""
-        from mobileone_core.data.annotated.loaders import open_detection_loaders
-
-        return open_detection_loaders(self.spec.data, data_root, self.spec.seed, options)
+        return open_annotated(self.spec.data, "detection", data_root, self.spec.seed, options)
 
     def build_network(self, execution: BlockExecution = "branches") -> SSDLite:
         """The backbone with SSDLite's head."""

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
+from mobileone_core.data.annotated.loaders import open_annotated
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.spec import BlockExecution
@@ -20,9 +21,7 @@ class Segmentation(Task):
 
     def open_data(self, data_root: Path | None, options: LoaderOptions) -> SplitLoaders:
         """Open images with masks."""
-        from mobileone_core.data.annotated.loaders import open_segmentation_loaders
-
-        return open_segmentation_loaders(self.spec.data, data_root, self.spec.seed, options)
+        return open_annotated(self.spec.data, "segmentation", data_root, self.spec.seed, options)
 
     def build_network(self, execution: BlockExecution = "branches") -> DeepLabV3:
         """The backbone with DeepLabV3's head."""

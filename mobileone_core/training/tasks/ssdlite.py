@@ -65,10 +65,10 @@ class SSDLite(nn.Module):
         require(bool(last), "stride", spec.stride, allowed)
         self.read = tuple(last.values())
         count = len(last) + len(spec.extras)
-        fits = len(spec.scales) == count + 1
-        require(fits, "scales", spec.scales, f"one per map and one more: {count + 1}")
+        first, largest, beyond = spec.scales
+        scales = [*torch.linspace(first, largest, count, dtype=torch.float64, device="cpu").tolist(), beyond]
         ratios = [RATIOS] * (count - spec.pooled) + [RATIOS[:1]] * spec.pooled
-        self.backbone, self.boxes = backbone, DefaultBoxGenerator(ratios, scales=list(spec.scales))
+        self.backbone, self.boxes = backbone, DefaultBoxGenerator(ratios, scales=scales)
         widths = [source.feature_widths[index] for index in self.read]
         self.head = DetectionHead(widths, spec, self.boxes.num_anchors_per_location(), num_classes + 1)
 
