@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
+from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.fields import check_options, option
 from mobileone_core.model.spec import PRESETS, ModelSpec
@@ -91,6 +92,7 @@ class TrainedStudy(Declaration):
     """A study whose cells are trained, starting from presets.
 
     Args:
+        task: what networks are trained for: classification, detection or segmentation.
         variant, data, recipe: the presets that cells start from.
         base: what differs from the presets in every cell, by field: {"recipe.phases": "paper", "recipe.teachers":
             ("larger",)}.
@@ -102,15 +104,17 @@ class TrainedStudy(Declaration):
     recipe: str = "digits"
     base: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = option(5, "Cells per level, with seeds 0, 1 and so on.", require_integer)
+    task: str = "classification"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_options(self)
         require_choice("variant", self.variant, PRESETS)
-        require_choice("data", self.data, task_spec(CellSpec.task).data_sets)
+        require_choice("data", self.data, task_spec(self.task).data_sets)
         recipe = recipe_preset("fitted-0" if self.recipe == FITTED else self.recipe)
-        self._check_base(recipe)
-        cell = CellSpec(ModelSpec.preset(self.variant), recipe=Recipe(epochs=10**6))
+        model, data = ModelSpec.preset(self.variant), DataSpec(self.data, channels=3)
+        cell = CellSpec(model, data, replace(recipe, epochs=10**6), task=self.task)
+        self._check_base(cell)
         for factor in self.factors:
             for name in factor.set_fields:
                 require_choice(f"{factor.name}, field", name, TRAINED_FIELDS)
@@ -118,7 +122,7 @@ class TrainedStudy(Declaration):
                 if factor.field and factor.field not in MULTIPLES and not isinstance(level, tuple):
                     factor.applied(cell, level)
 
-    def _check_base(self, recipe: Recipe) -> None:
+    def _check_base(self, cell: CellSpec) -> None:
         """Raise InputError for a field or value of base that no cell of the presets takes."""
         require(isinstance(self.base, Mapping), "base", self.base, "fields and their values: {...}")
         for name in self.base:
@@ -127,7 +131,7 @@ class TrainedStudy(Declaration):
         require_choice("base, phases", changes.pop("recipe.phases", "none"), ("none", "paper"))
         in_tuple("base, teachers", changes.pop("recipe.teachers", ()), str)
         try:
-            CellSpec(ModelSpec.preset(self.variant), recipe=recipe).changed(changes)
+            cell.changed(changes)
         except InputError as error:
             raise InputError(f"base, {error}") from error
 

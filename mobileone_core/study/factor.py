@@ -10,7 +10,7 @@ from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, plain, require, require_choice
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.study.mistakes import Declared
-from mobileone_core.training.cell import DATA_FIELDS, MULTIPLES, VARIED, CellSpec
+from mobileone_core.training.cell import BACKBONE, DATA_FIELDS, MULTIPLES, VARIED, CellSpec
 from mobileone_core.training.recipe import Phase, Teacher
 
 Level = str | int | float | bool | tuple[int, ...]
@@ -21,6 +21,7 @@ AnyCell = TypeVar("AnyCell", CellSpec, MeasuredCell)
 TRAINED_FIELDS = (
     *(f"{part}.{entry.name}" for part in VARIED for entry in fields(getattr(CellSpec(), part))),
     *DATA_FIELDS,
+    BACKBONE,
 )
 MEASURED_FIELDS = (
     *dict.fromkeys(f"network.{entry.name}" for kind in KINDS.values() for entry in fields(kind)),
@@ -52,8 +53,8 @@ class Factor(metaclass=Declared):
         name: the factor's name; its tag in the record is factor.<name>.
         field: the field that takes the level: of a trained cell ("model.k", "recipe.lr", "data.image_size" or
             "data.val_fraction"), or "model.width" and "model.depth", whose levels multiply the variant's widths and
-            depths; of a measured cell ("network.activation", "runtime.name", "image_size") or of a training step
-            ("step.k").
+            depths, or "backbone", a variant, timm:NAME or torchvision:NAME; of a measured cell ("network.activation",
+            "runtime.name", "image_size") or of a training step ("step.k").
         levels: the levels, each once. With settings: labels, all of them if none is named.
         baseline: the level that the others are compared with.
         settings: instead of field, for levels that set several fields or switch something on: the fields that each
@@ -166,6 +167,7 @@ TEXTS: Mapping[str, Callable[[Any], str]] = {
     "weight_decay_end": lambda end: "constant weight decay" if end is None else f"weight decay annealed to {end:g}",
     "init": lambda digest: f"initial weights {digest}" if digest else "random initial weights",
     "head": lambda head: "new head" if head == "new" else "head of the initial weights where it fits",
+    "frozen_norm": lambda is_frozen: "BN of the backbone frozen" if is_frozen else "BN trained",
     "head_lr_factor": lambda factor: f"learning rate of the head times {factor:g}",
     "frozen_stages": lambda count: f"stem and stages up to {count} frozen" if count else "all stages trained",
     "ema_decay": lambda decay: f"averaged weights (EMA {decay:g})" if decay else "last weights",

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,7 +13,15 @@ from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Study, require_baselines
 from mobileone_core.study.factor import Level, field_text, fields_of, level_label, sizes_text
-from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, span, study_from_json
+from mobileone_core.study.plan import (
+    Plan,
+    PlannedCell,
+    PlannedComparison,
+    canonical_json,
+    declared_fields,
+    span,
+    study_from_json,
+)
 from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks import task_spec
@@ -94,10 +102,11 @@ class GridPlan(Plan):
         size, varied = self.base.data.image_size, {name for factor in self.study.factors for name in factor.fields}
         usual = DATA_SETS[self.base.data.name].image_size
         resized = {} if size == usual or "data.image_size" in varied else {"data.image_size": size}
-        preset = preset_cell(self.study.variant, self.base.data, self.study.recipe, self.study.base)
+        study = self.study
+        preset = preset_cell(study.variant, self.base.data, study.recipe, study.base, study.task)
         return resized | {
             f"{part}.{name}": value
-            for part in ("model", "recipe")
+            for part in ("model", "recipe", "head")
             for name, value in fields_of(getattr(self.base, part)).items()
             if value != getattr(getattr(preset, part), name) and f"{part}.{name}" not in varied
         }
@@ -127,9 +136,7 @@ class GridPlan(Plan):
 
     def to_json(self) -> str:
         """The declaration and the base as recorded; from_json resolves the same cells."""
-        base, study = json.loads(self.base.to_json()), asdict(self.study)
-        if not self.study.first_seed:
-            del study["first_seed"]  # plans keep their ids
+        base, study = json.loads(self.base.to_json()), declared_fields(self.study)
         return canonical_json({"study": study, "base": base, "default": self.default})
 
     @classmethod

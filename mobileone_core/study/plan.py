@@ -5,7 +5,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,7 +18,8 @@ from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.workspace import TRAIN
-from mobileone_core.training.cell import CellSpec, teacher_cell
+from mobileone_core.training.cell import CellSpec, pretraining_cell, teacher_cell
+from mobileone_core.training.recipe import PRETRAINING
 
 Role = Literal["cell", "teacher", "comparison"]
 cached_cost = functools.lru_cache(maxsize=1024)(model_cost)  # all seeds of a setting share a network
@@ -62,14 +63,17 @@ class PlannedCell:
 
     @property
     def teachers(self) -> tuple["PlannedCell", ...]:
-        """The cells that are trained first: teachers without a file of weights, or the network that is quantized."""
+        """The cells that are trained first: teachers without a file, what is quantized, the classifier to start from."""
         if self.spec.is_quantized:
             return (PlannedCell(self.spec.float32, self.study, self.variant, {"teacher": "float32"}, "teacher"),)
-        return tuple(
-            PlannedCell(teacher_cell(self.spec, item), self.study, item.network, {"teacher": item.network}, "teacher")
+        firsts = [
+            (teacher_cell(self.spec, item), item.network, {"teacher": item.network})
             for item in self.spec.recipe.teachers
             if not item.weights
-        )
+        ]
+        if self.spec.recipe.init == PRETRAINING:
+            firsts.append((pretraining_cell(self.spec), self.variant, {"pretraining": self.variant}))
+        return tuple(PlannedCell(spec, self.study, name, factors, "teacher") for spec, name, factors in firsts)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -241,6 +245,12 @@ def study_from_json(cls: type[Any], content: Mapping[str, Any], **fields: Any) -
         return cls(**{**as_tuples(content), "factors": factors, **fields})
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"plan: written by another version ({error})") from error
+
+
+def declared_fields(study: Declaration) -> dict[str, Any]:
+    """A declaration as JSON content; without the fields that plans did not always have, at their defaults."""
+    later = {"first_seed": 0, "task": CellSpec.task}
+    return {name: value for name, value in asdict(study).items() if name not in later or value != later[name]}
 
 
 def canonical_json(content: Mapping[str, Any]) -> str:

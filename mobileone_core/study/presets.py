@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from mobileone_core.data.catalog import check_root, resolve_data
 from mobileone_core.data.check import short_lines
 from mobileone_core.data.folders import read_folder
-from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
@@ -30,11 +30,12 @@ from mobileone_core.study.options import (
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.head import HeadSpec, head_preset
 from mobileone_core.training.recipe import FITTED, RECIPES, Phase, Recipe, Teacher, paper_phases, recipe_preset
-from mobileone_core.training.tasks import task_spec
+from mobileone_core.training.tasks import TASKS, task_spec
 
 Phases = Literal["none", "paper"]
-PARTS = {"model": ModelSpec, "recipe": Recipe, "data": DataSpec, "quantization": Quantization}
+PARTS = {"": CellSpec, "model": ModelSpec, "recipe": Recipe, "data": DataSpec, "head": HeadSpec, "quantization": Quantization}
 LAPTOP_SIZES = {"micro": 64, "tiny": 64, "small": 64}  # pixels of larger images, where the recipe is fitted
 LARGER = {"micro": "tiny", "tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
 
@@ -48,6 +49,8 @@ class Presets:
         None, "Network: s0 to s4 as published; micro, tiny and small, ours, for laptops; the data set's if not given."
     )
     data_root: Path | None = option(None, "Directory that holds the data set.")
+    task: str | None = option(None, f"What networks are trained for: {', '.join(TASKS)}; the study's if not given.")
+    items: str = option("digits", f"What scenes are composed of: {', '.join(SCENE_ITEMS)}.")
     image_size: int | None = option(
         None, "Resolution of the images, to which network and phases are fitted; the data set's if not given."
     )
@@ -56,10 +59,17 @@ class Presets:
     )
 
 
-def preset_cell(variant: str, data: DataSpec, recipe: str, base: Mapping[str, Any] | None = None) -> CellSpec:
-    """A cell of presets: a variant fitted to the data's images, a recipe by name, changed by a study's base."""
-    model = ModelSpec.preset(variant, in_channels=data.channels).fitted_to(data.image_size)
-    spec = CellSpec(model, data, recipe_preset(recipe, variant, data.image_size))
+def preset_cell(
+    variant: str, data: DataSpec, recipe: str, base: Mapping[str, Any] | None = None, task: str = CellSpec.task
+) -> CellSpec:
+    """A cell of presets: a variant fitted to the data's images, a recipe by name, changed by a study's base.
+
+    A detector or segmenter has the head and the output stride of the recipe's configuration.
+    """
+    head, output_stride = head_preset(recipe)
+    model = ModelSpec.preset(variant, in_channels=data.channels, output_stride=output_stride)
+    model = model.fitted_to(data.image_size)
+    spec = CellSpec(model, data, recipe_preset(recipe, variant, data.image_size), task=task, head=head)
     changes = dict(base or {})
     if "recipe.phases" in changes:
         changes["recipe.phases"] = phases_preset(changes["recipe.phases"], data.image_size)
@@ -102,7 +112,7 @@ class TrainingOptions(StudyOptions):
         """Levels, network and training, with the values of the presets as defaults."""
         base = self._base(presets, for_help=for_help)
         varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden
-        recipe = _recipe_by_name(base)
+        recipe, has_head = _recipe_by_name(base), task_spec(base.task).has_head
         named = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
         texts = help_texts(type(self.study))
         seeds: list[Option] = [("seeds", int, self.study.seeds, texts["seeds"])]
@@ -116,6 +126,11 @@ class TrainingOptions(StudyOptions):
             "levels": level_options(self.study, PARTS, seeds),
             **self.study_groups(),
             "network": spec_options("Fields of the network.", base.model, names_below("model", varied)),
+            **(
+                {"head": spec_options("Fields of the head.", base.head, names_below("head", varied))}
+                if has_head
+                else {}
+            ),
             "training": spec_options("Fields of the recipe.", base.recipe, names_below("recipe", varied), named),
         }
 
@@ -142,8 +157,11 @@ class TrainingOptions(StudyOptions):
             changes["init"], more = read_weight_file("init", changes["init"], *weights)
             files |= more
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
+        has_head, task = task_spec(base.task).has_head, self._task(presets)
+        head = base.head.changed(**changed_options(line.head, fields_of(base.head))) if has_head else base.head
         recipe = self._recipe(presets, base.data)
-        fields = {"variant": self._variant(presets), "data": presets.data, "recipe": recipe}
+        fields = {"variant": self._variant(presets), "data": presets.data, "recipe": recipe, "task": task}
+        fields |= {} if task == self.study.task else {"metric": task_spec(task).metric}
         fields |= {name: value for group in self.study_groups() for name, value in vars(getattr(line, group)).items()}
         counts = {name: value for name, value in vars(line.levels).items() if name in ("seeds", "first_seed")}
         study = replace(self.study, factors=requested_factors(self.study, line.levels), **counts, **fields)
@@ -151,7 +169,8 @@ class TrainingOptions(StudyOptions):
             usual = self._usual(replace(self.presets(), data_root=presets.data_root))
         except InputError:  # the study's own data are not in this root
             usual = None
-        plan = self.plan(study, replace(base, model=model, recipe=base.recipe.changed(**changes)), usual)
+        base = replace(base, model=model, recipe=base.recipe.changed(**changes), head=head)
+        plan = self.plan(study, base, usual)
         folder = self.read_folder(check_root("folder", presets.data_root)) if presets.data == "folder" else {}
         return PlanRequest(plan, presets.data_root, files, short_lines(folder) if folder else ())
 
@@ -165,18 +184,23 @@ class TrainingOptions(StudyOptions):
 
         With data, fitted is named by the number of training images. Raises InputError if that is unknown.
         """
-        usual = self.study.recipe if presets.data == self.study.data else None
+        task = self._task(presets)
+        usual = self.study.recipe if (presets.data, task) == (self.study.data, self.study.task) else None
         if (usual, presets.data == TrainedStudy.data) == (TrainedStudy.recipe, False):  # not declared
             usual = None
-        name = presets.recipe or usual or task_spec(CellSpec.task).default_recipe(presets.data)
+        name = presets.recipe or usual or task_spec(task).default_recipe(presets.data)
         if data is None or name != FITTED:
             return name
         require(data.train_images > 0, "recipe", name, f"the number of images of {data.name} is not known")
         return f"{FITTED}-{data.train_images}"
 
+    def _task(self, presets: Presets) -> str:
+        """The task's name: the requested one, or the study's."""
+        return presets.task or self.study.task
+
     def _variant(self, presets: Presets) -> str:
         """The variant's name: the requested one, that of a data set that is not the study's, or the study's."""
-        usual = None if presets.data == self.study.data else task_spec(CellSpec.task).variants.get(presets.data)
+        usual = None if presets.data == self.study.data else task_spec(self._task(presets)).variants.get(presets.data)
         return presets.variant or usual or self.study.variant
 
     def _base(self, presets: Presets, *, for_help: bool = False) -> CellSpec:
@@ -184,12 +208,13 @@ class TrainingOptions(StudyOptions):
         if size is None and entry and self._recipe(presets).startswith(FITTED):
             size = min(entry.image_size, LAPTOP_SIZES.get(variant, entry.image_size))
         try:
-            data = resolve_data(presets.data, presets.data_root, size, read=self.read_folder)
+            named = {"task": self._task(presets), "items": presets.items}
+            data = resolve_data(presets.data, presets.data_root, size, **named, read=self.read_folder)
         except InputError:
             if not for_help:
                 raise
             data = resolve_data("digits", None)
-        return preset_cell(variant, data, self._recipe(presets, data), self.study.base)
+        return preset_cell(variant, data, self._recipe(presets, data), self.study.base, self._task(presets))
 
 
 def _recipe_by_name(base: CellSpec) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from math import prod
@@ -13,7 +13,14 @@ from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.options import spec_options
-from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, canonical_json, study_from_json
+from mobileone_core.study.plan import (
+    Plan,
+    PlannedCell,
+    PlannedComparison,
+    canonical_json,
+    declared_fields,
+    study_from_json,
+)
 from mobileone_core.study.presets import TrainingOptions
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search import (
@@ -135,7 +142,7 @@ class SearchPlan(Plan):
 
     @property
     def _declared(self) -> dict[str, Any]:
-        return asdict(self.study) | {"protocol": changed_fields(self.study.protocol)}
+        return declared_fields(self.study) | {"protocol": changed_fields(self.study.protocol)}
 
     @property
     def requested(self) -> "SearchPlan":

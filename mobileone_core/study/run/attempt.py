@@ -22,10 +22,11 @@ from mobileone_core.study.record.record import WEIGHTS, Record
 from mobileone_core.study.record.tables import COUNT
 from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.workspace import Job, Workspace
-from mobileone_core.training.cell import CellSpec, teacher_cell
+from mobileone_core.training.cell import CellSpec, pretraining_cell, teacher_cell
 from mobileone_core.training.model_card import folder_tags
 from mobileone_core.training.observer import CellResult, EpochRecord, TrainingFailed, TrainingStopped
-from mobileone_core.training.recipe import Teacher
+from mobileone_core.training.recipe import PRETRAINING, Teacher
+from mobileone_core.training.tasks import task_spec
 
 PART_INTERVAL = 5.0  # seconds between two notes of the part of an epoch that is done, and of the speed
 POLL = 1.0  # seconds between looks at a machine that others use
@@ -113,9 +114,9 @@ class Attempt:
             observer=self,
             teachers={teacher: self._weights(cell, teacher) for teacher in cell.spec.recipe.teachers},
             **({"trained": self._trained(cell, cell.spec.float32.key)} if cell.spec.is_quantized else {}),
-            **({"init": self.job.setup.weights.get(cell.spec.recipe.init)} if cell.spec.recipe.init else {}),
+            **({"init": self._initial(cell)} if cell.spec.recipe.init else {}),
         )
-        value = result.metrics.get(self.metric)
+        value = result.metrics.get(self.metric, result.metrics.get(task_spec(cell.spec.task).metric))
         if value is None or not math.isfinite(value):
             raise TrainingFailed(f"{self.metric} is {value}")
         writer.log_result(cell, result, self.last)
@@ -158,6 +159,12 @@ class Attempt:
                 raise InputError.of("teachers", named, "on this machine no file with these weights is named")
             return self.job.setup.weights[teacher.weights]
         return self._trained(cell, teacher_cell(cell.spec, teacher).key)
+
+    def _initial(self, cell: PlannedCell) -> Path | None:
+        """Path of the weights to start from: the file given on this machine, or the artifact of a cell's run."""
+        if cell.spec.recipe.init == PRETRAINING:
+            return self._trained(cell, pretraining_cell(cell.spec).key)
+        return self.job.setup.weights.get(cell.spec.recipe.init)
 
     def _trained(self, cell: PlannedCell, key: str) -> Path:
         """Path of the weights of another cell of the queue, which is complete."""

@@ -22,6 +22,7 @@ from mobileone_core.study.workspace import Job, one_line
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.observer import TrainingStopped
+from mobileone_core.training.recipe import PRETRAINING
 
 POLL = 0.5  # seconds between looks at a queue whose last cells other workers are running
 POLL_MEASURING = 5.0  # the same while another command measures a comparison
@@ -72,7 +73,7 @@ def probe(job: Job, cells: Sequence[CellSpec], sender: Connection) -> None:
             from_files = tuple(teacher for teacher in cell.recipe.teachers if teacher.weights)
             files = {teacher: path for teacher in from_files if (path := job.setup.weights.get(teacher.weights))}
             load_teachers(replace(cell, recipe=cell.recipe.changed(teachers=from_files)), files)
-            if cell.recipe.init:
+            if cell.recipe.init not in ("", PRETRAINING):
                 network = build_task(cell).build_network()
                 loaded = load_initial(network, cell.recipe, job.setup.weights.get(cell.recipe.init))
                 taken = "; its head is taken, --head new starts afresh" if loaded and loaded.head == "loaded" else ""
