@@ -15,7 +15,7 @@ BlockExecution = Literal["branches", "folded", "auto"]  # how a block trains: ne
 BLOCK_EXECUTIONS: tuple[str, ...] = get_args(BlockExecution)
 MAX_K = 16
 MAX_SCALE = 100
-OUTPUT_STRIDES = (32, 16, 8)
+OUTPUT_STRIDES = (32, 16, 8, 4)
 SMALL_IMAGE = 64  # pixels; images up to this size take CIFAR's convention for strides
 SE_REDUCTION = 16
 DYNAMIC_REDUCTION = 8  # R: the default of Dynamic ReLU, and of MicroNet's released settings
@@ -76,9 +76,9 @@ class ModelSpec:
         stem_stride: Stride of the first block.
         stage_strides: Stride of the first block of each stage.
         in_channels: Channels of the input images.
-        output_stride: Largest total stride, for detection and segmentation: 16 or 8 dilate the stages beyond it instead
-            of striding, so that outputs at every second (fourth) pixel stay those of the strided network. 32 keeps the
-            strides as they are.
+        output_stride: Largest total stride, for detection and segmentation: 16, 8 or 4 dilate the stages beyond it
+            instead of striding, so that outputs at every second (fourth, eighth) pixel stay those of the strided
+            network. 32 keeps the strides as they are.
 
     Raises InputError (a ValueError) that names the field, the value and what is allowed.
 
@@ -99,7 +99,7 @@ class ModelSpec:
     stem_stride: int = option(2, "Stride of the first block.")
     stage_strides: tuple[int, ...] = option((2, 2, 2, 2), "Stride of each stage's first block.")
     in_channels: int = 3
-    output_stride: int = option(32, "Largest total stride, 32, 16 or 8; stages beyond it dilate. 32 keeps all strides.")
+    output_stride: int = option(32, "Largest total stride, 32, 16, 8 or 4; stages beyond it dilate. 32 keeps all.")
 
     def __post_init__(self) -> None:
         for name in ("widths", "depths", "stage_strides", "se"):  # JSON has lists
@@ -117,7 +117,7 @@ class ModelSpec:
             require(self.reparam or value == 1, name, value, "without re-parameterization (reparam=False) it is 1")
         require_choice("activation", self.activation, ACTIVATIONS)
         fits = require_integer("output_stride", self.output_stride) in OUTPUT_STRIDES
-        require(fits, "output_stride", self.output_stride, "32, 16 or 8")
+        require(fits, "output_stride", self.output_stride, "32, 16, 8 or 4")
         self._check_se()
 
     def _check_se(self) -> None:

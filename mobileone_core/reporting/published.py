@@ -106,12 +106,34 @@ def _activation_latency(rows: tuple[Row, ...]) -> Iterator[Entry]:
     return (("", row["activation"], row["latency_ms"], "ms", "minimum latency, iPhone 12") for row in rows)
 
 
+COMPETITORS = {  # levels of the studies by the names of table 11; MixNet and MNASNet are of sizes that it does not name
+    "MobileNetV3": "torchvision:mobilenet_v3_large",
+    "MobileNetV2": "torchvision:mobilenet_v2",
+    "MobileNetV2-x0.5": "timm:mobilenetv2_050",
+    "MobileNetV2-x1.0": "torchvision:mobilenet_v2",
+    "MobileNetV1": "timm:mobilenetv1_100",
+    **{f"MobileViT-{size}": f"timm:mobilevit_{size.lower()}" for size in ("XXS", "XS", "S")},
+    **{f"MobileOne-S{size}": f"s{size}" for size in range(5)},
+}
+
+
+def _transfer(rows: tuple[Row, ...]) -> Iterator[Entry]:
+    """Table 11: a row per backbone, a column per data set."""
+    names = {"map": "COCO", "voc": "VOC", "ade20k": "ADE20K"}
+    for row in rows:
+        backbone = str(row.pop("backbone"))
+        for column, cell in row.items():
+            yield "", COMPETITORS.get(backbone.partition(" ")[0], backbone), cell, "%", names[column]
+
+
 LONG_FORMS: Mapping[str, Callable[[tuple[Row, ...]], Iterator[Entry]]] = {
     "table5_reparam_branches_top1": _reparam_branches,
     "table6_branch_count_top1": _branch_count,
     "table8_training_settings_s2_top1": _training_settings,
     "table10_distillation_top1": _distillation,
     "table2_activation_latency_ms": _activation_latency,
+    "table11a_coco_ssdlite_map": _transfer,
+    "table11b_deeplabv3_miou": _transfer,
 }
 
 # What limits a table's numbers.
@@ -135,6 +157,10 @@ CAVEATS: Mapping[str, str] = {
         "The network's widths, kernel and resolution were not published, so absolute times cannot be compared; the "
         "published ratio is to the published ReLU. The layout of Dynamic ReLU is unknown: its value is shown for both "
         "of our forms."
+    ),
+    "table11a_coco_ssdlite_map": "mAP of SSDLite at 320 px on COCO; backbones trained on ImageNet before.",
+    "table11b_deeplabv3_miou": (
+        "mIoU of DeepLabV3 on VOC and ADE20K; backbones trained on ImageNet before; S4 is the one without SE."
     ),
     "table9_imagenet": (
         "Mobile latency is the minimum over runs on an iPhone 12; GPU latency the median of 100 runs with TensorRT "

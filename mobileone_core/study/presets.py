@@ -66,11 +66,11 @@ def preset_cell(
 
     A detector or segmenter has the head and the output stride of the recipe's configuration.
     """
-    head, output_stride = head_preset(recipe)
+    head, output_stride = head_preset(recipe if task_spec(task).has_head else "")
     model = ModelSpec.preset(variant, in_channels=data.channels, output_stride=output_stride)
     model = model.fitted_to(data.image_size)
     spec = CellSpec(model, data, recipe_preset(recipe, variant, data.image_size), task=task, head=head)
-    changes = dict(base or {})
+    changes = {name: value for name, value in (base or {}).items() if name != "data.image_size"}  # data have it
     if "recipe.phases" in changes:
         changes["recipe.phases"] = phases_preset(changes["recipe.phases"], data.image_size)
     if "recipe.teachers" in changes:  # "larger" is the next larger variant, and s4 for s4
@@ -204,7 +204,10 @@ class TrainingOptions(StudyOptions):
         return presets.variant or usual or self.study.variant
 
     def _base(self, presets: Presets, *, for_help: bool = False) -> CellSpec:
-        variant, size, entry = self._variant(presets), presets.image_size, DATA_SETS.get(presets.data)
+        variant, entry = self._variant(presets), DATA_SETS.get(presets.data)
+        size = presets.image_size
+        if size is None and presets.data == self.study.data:
+            size = self.study.base.get("data.image_size")
         if size is None and entry and self._recipe(presets).startswith(FITTED):
             size = min(entry.image_size, LAPTOP_SIZES.get(variant, entry.image_size))
         try:

@@ -88,10 +88,11 @@ class CellSpec:
 
     def _with_backbone(self, name: str) -> "CellSpec":
         """A copy with another variant, or another network of a library."""
-        same = {"in_channels": self.model.in_channels, "output_stride": self.model.output_stride}
-        if name in PRESETS:
-            return replace(self, backbone="", model=ModelSpec.preset(name, **same).fitted_to(self.data.image_size))
-        return replace(self, backbone=name, model=ModelSpec(**same))
+        plain = ModelSpec(in_channels=self.model.in_channels, output_stride=self.model.output_stride)
+        if name not in PRESETS:
+            return replace(self, backbone=name, model=plain)
+        model = ModelSpec.preset(name, in_channels=plain.in_channels, output_stride=plain.output_stride)
+        return replace(self, backbone="", model=model.fitted_to(self.data.image_size))
 
     def _with_data(self, data: DataSpec) -> "CellSpec":
         fits = data.is_carved or data.val_fraction == self.data.val_fraction

@@ -57,7 +57,7 @@ class HeadSpec:
 
 HEADS: dict[str, tuple[HeadSpec, int]] = {  # by recipe: the head, and the backbone's output stride
     "scenes-ssdlite": (HeadSpec(stride=4, extras=(128, 128), scales=(0.12, 0.55, 0.8)), 32),
-    "scenes-deeplab": (HeadSpec(width=64, rates=(1, 2, 3), dropout=0.1), 8),
+    "scenes-deeplab": (HeadSpec(width=64, rates=(2, 4, 6), dropout=0.1), 4),
     "mobilevit-ssdlite-coco": (
         HeadSpec(
             projections=(512, 256),

@@ -242,7 +242,7 @@ RECIPES: dict[str, Recipe] = {
     "paper": Recipe(),
     # Chosen on validation, for boxes and masks of scenes.
     "scenes-ssdlite": Recipe(
-        epochs=12, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
+        epochs=6, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
         weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
     ),
     "scenes-deeplab": Recipe(

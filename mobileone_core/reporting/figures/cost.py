@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mobileone_core.model.cost import FormCost, model_cost
+from mobileone_core.model.cost import FormCost
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.labels import LABEL_SIZE, label_at, place_labels_in, write_label
 from mobileone_core.reporting.figures.panels import (
@@ -57,8 +57,7 @@ def level_costs(result: TrainedResult) -> list[LevelCost]:
     indices = style.level_indices(intervals, baseline)
     texts, levels = level_texts(result), []
     for label, cells in result.levels.items():
-        spec = cells[0].spec
-        cost = model_cost(spec.model, spec.data.image_size, spec.data.num_classes).deployed
+        cost = result.costs(cells).deployed
         values = tuple(result.value(cell.key) for cell in cells if cell.key in result.rows)
         name = ", ".join(texts[label]) + (" (baseline)" if label == baseline else "")
         levels.append(LevelCost(name, style.level_color(indices[label]), cost, values, intervals[label]))

@@ -6,17 +6,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mobileone_core.model.cost import FormCost, ModelCost
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
 from mobileone_core.reporting.untrained import finished_cells, judged
 from mobileone_core.study.effects import Effect, effects
 from mobileone_core.study.factor import Level, level_label
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.plan import PlannedCell
+from mobileone_core.study.plan import PlannedCell, cached_cost
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.study.statistics import Analysis, Comparison, compare
+from mobileone_core.training.tasks import task_spec
 
 FORM, TRAIN, DEPLOYED = "form", "train", "deployed"  # a factor of the comparison's rows, and its levels
+PUBLISHED_ON = ("imagenet", "digits", "coco", "voc", "ade20k", "scenes")  # embedded sets for the scale of effects
 Problems = list[tuple[str, str]]  # key, text
 
 
@@ -73,6 +76,18 @@ class TrainedResult:
         """The rows of all levels except the baseline."""
         return tuple(row for row in self.analysis.comparisons if row.level != self.analysis.baseline)
 
+    def costs(self, cells: Sequence[PlannedCell]) -> ModelCost:
+        """The cost of a level's network: as recorded of a whole detector or segmenter, else from its spec.
+
+        Of the former only the deployed form is recorded; zeros where no cell is finished.
+        """
+        spec = cells[0].spec
+        if not task_spec(spec.task).has_head:
+            return cached_cost(spec.model, spec.data.image_size, spec.data.num_classes)
+        metrics = next((self.rows[cell.key].metrics for cell in cells if cell.key in self.rows), {})
+        counts = [int(metrics.get(f"deployed/{name}", 0)) for name in ("params", "macs")]
+        return ModelCost(FormCost(), FormCost(*counts))
+
     def value(self, key: str) -> float:
         """The metric of a cell or teacher in the shown unit."""
         row = self.rows.get(key) or self.teachers[key]
@@ -115,7 +130,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     trained = list(itertools.chain(*finished.values()))
     is_quantized = any(cell.spec.is_quantized for cell in plan.cells)  # those of one network are no replicates
     # ImageNet's numbers: comparable there, the scale of the effects beside the embedded digits, and nowhere else shown
-    published = published_values(plan.study.published) if plan.base.data.name in ("imagenet", "digits") else ()
+    published = published_values(plan.study.published) if plan.base.data.name in PUBLISHED_ON else ()
     return TrainedResult(
         plan,
         metric,

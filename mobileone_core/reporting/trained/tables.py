@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from mobileone_core.reporting.document import MISSING, Column, Number, Table
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.study.factor import level_label, level_text
-from mobileone_core.study.plan import cached_cost
 from mobileone_core.study.statistics import ALPHA, Comparison, Contrast, Summary, summarize
+from mobileone_core.training.tasks import task_spec
 
 Curve = Mapping[int, float]  # epoch, value
 
@@ -122,13 +122,15 @@ def _contrast(result: TrainedResult, row: Contrast) -> tuple[str, str, str]:
 
 def cost_table(result: TrainedResult) -> Table:
     """Parameters and multiply-adds of every level in both forms; the metric too where the study asks what cost buys."""
-    heads = [f"{what}, {form}" for what in ("parameters", "multiply-adds") for form in ("trained", "deployed")]
+    has_head = task_spec(result.plan.base.task).has_head
+    forms = ("deployed",) if has_head else ("trained", "deployed")
+    heads = [f"{what}, {form}" for what in ("parameters", "multiply-adds") for form in forms]
     measured_heads = [f"measured {result.axis_label}", "n"] if result.plan.study.figure == "cost" else []
     rows = []
     for row, levels in zip(result.analysis.comparisons, level_texts(result).values(), strict=True):
-        spec = result.levels[row.level][0].spec
-        cost = cached_cost(spec.model, spec.data.image_size, spec.data.num_classes)
-        counts = (cost.train.params, cost.deployed.params, cost.train.macs, cost.deployed.macs)
+        cost = result.costs(result.levels[row.level])
+        costs = [{"trained": cost.train, "deployed": cost.deployed}[form] for form in forms]
+        counts = [count for name in ("params", "macs") for count in (getattr(item, name) for item in costs)]
         measured = (summary_text(row.summary, result.metric.decimals), str(row.summary.n)) if measured_heads else ()
         rows.append((*levels, *(f"{count:,}" for count in counts), *measured))
     columns = tuple(map(Column, [*result.factors, *heads, *measured_heads]))
