@@ -113,8 +113,8 @@ class TrainedStudy(Declaration):
         require_choice("data", self.data, task_spec(self.task).data_sets)
         recipe = recipe_preset("fitted-0" if self.recipe == FITTED else self.recipe)
         model, data = ModelSpec.preset(self.variant), DataSpec(self.data, channels=3)
-        cell = CellSpec(model, data, replace(recipe, epochs=10**6), task=self.task)
-        self._check_base(cell)
+        self._check_base(CellSpec(model, data, recipe, task=self.task))
+        cell = CellSpec(model, data, Recipe(epochs=10**6), task=self.task)
         for factor in self.factors:
             for name in factor.set_fields:
                 require_choice(f"{factor.name}, field", name, TRAINED_FIELDS)

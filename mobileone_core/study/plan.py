@@ -63,7 +63,7 @@ class PlannedCell:
 
     @property
     def teachers(self) -> tuple["PlannedCell", ...]:
-        """The cells that are trained first: teachers without a file, what is quantized, the classifier to start from."""
+        """The cells that are trained first: teachers without a file, the network to quantize, or to start from."""
         if self.spec.is_quantized:
             return (PlannedCell(self.spec.float32, self.study, self.variant, {"teacher": "float32"}, "teacher"),)
         firsts = [

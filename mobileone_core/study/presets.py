@@ -35,7 +35,14 @@ from mobileone_core.training.recipe import FITTED, RECIPES, Phase, Recipe, Teach
 from mobileone_core.training.tasks import TASKS, task_spec
 
 Phases = Literal["none", "paper"]
-PARTS = {"": CellSpec, "model": ModelSpec, "recipe": Recipe, "data": DataSpec, "head": HeadSpec, "quantization": Quantization}
+PARTS = {
+    "": CellSpec,
+    "model": ModelSpec,
+    "recipe": Recipe,
+    "data": DataSpec,
+    "head": HeadSpec,
+    "quantization": Quantization,
+}
 LAPTOP_SIZES = {"micro": 64, "tiny": 64, "small": 64}  # pixels of larger images, where the recipe is fitted
 LARGER = {"micro": "tiny", "tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
 
@@ -211,8 +218,8 @@ class TrainingOptions(StudyOptions):
         if size is None and entry and self._recipe(presets).startswith(FITTED):
             size = min(entry.image_size, LAPTOP_SIZES.get(variant, entry.image_size))
         try:
-            named = {"task": self._task(presets), "items": presets.items}
-            data = resolve_data(presets.data, presets.data_root, size, **named, read=self.read_folder)
+            task, items = self._task(presets), presets.items
+            data = resolve_data(presets.data, presets.data_root, size, read=self.read_folder, task=task, items=items)
         except InputError:
             if not for_help:
                 raise

@@ -31,8 +31,8 @@ def load_initial(network: nn.Module, recipe: Recipe, path: Path | None) -> Weigh
     backbone = backbone_of(network)
     try:
         if not isinstance(backbone, MobileOne):
-            features = getattr(backbone, "features", None)
-            require(isinstance(features, nn.Module), "init", recipe.init, "this task's network takes no weights")
+            if not isinstance(features := getattr(backbone, "features", None), nn.Module):
+                raise InputError.of("init", recipe.init, "this task's network takes no initial weights")
             return _load_features(features, path)
         weights = read_weights(path)
         fits = weights.num_classes == backbone.num_classes and recipe.head == "auto"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mobileone_core.data.epochs import BatchLoader
-from mobileone_core.data.loaders import LoaderOptions
+from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.errors import InputError
 from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.network import MobileOne
@@ -43,7 +43,7 @@ def quantize_cell(
     task, cpu, file = build_task(spec), torch.device("cpu"), directory / INT8_FILE
     options = LoaderOptions(BATCH, "none", workers=execution.threads)
     network = read_network(spec.model, read_weights(trained), "deployed")
-    with task.open_data(data_root, options) as loaders:
+    with open_loaders(spec.data, data_root, spec.seed, options) as loaders:
         calibration = calibration_batches(loaders.train, spec.quantization.images)
         ranges, float_bytes = quantize_network(network, spec.quantization, calibration, file)
         tested = evaluate(OnnxNetwork(file, execution.threads), task, loaders.test, stage="test", device=cpu)

@@ -45,6 +45,12 @@ class LibraryBackbone(nn.Module):
 Backbone = MobileOne | LibraryBackbone
 
 
+def map_shapes(backbone: Backbone) -> list[tuple[int, int]]:
+    """Stride and channels of every map that forward_features returns."""
+    described = backbone.spec if isinstance(backbone, MobileOne) else backbone
+    return list(zip(described.feature_strides, described.feature_widths, strict=True))
+
+
 def cost_of(network: nn.Module, images: Tensor) -> dict[str, float]:
     """Parameters, and multiply-adds of convolutions and linear layers for images (1, C, H, W)."""
     counter = FlopCounterMode(display=False)
@@ -71,9 +77,8 @@ def build_backbone(spec: CellSpec, execution: BlockExecution = "branches") -> Ba
     except InputError:
         raise
     except Exception as error:  # each of a thousand constructors refuses in its own way
-        raise InputError.of(
-            "backbone", spec.backbone, " ".join(f"{type(error).__name__} {error}".split())[:200]
-        ) from error
+        text = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise InputError.of("backbone", spec.backbone, text) from error
     reached = max(backbone.feature_strides)
     allowed = f"{reached}: {spec.backbone} does not follow it"
     require(stride in (LARGEST_STRIDE, reached), "output_stride", stride, allowed)
@@ -84,7 +89,7 @@ def _from_timm(name: str, channels: int, output_stride: int) -> nn.Module:
     import timm
 
     require(timm.is_model(name), "backbone", f"timm:{name}", "a network that timm lists")
-    strides = {} if output_stride == LARGEST_STRIDE else {"output_stride": output_stride}
+    strides: dict[str, Any] = {} if output_stride == LARGEST_STRIDE else {"output_stride": output_stride}
     return timm.create_model(name, pretrained=False, features_only=True, in_chans=channels, **strides)
 
 
@@ -113,7 +118,8 @@ def feature_extractor(network: nn.Module, nodes: list[str]) -> nn.Module:
     """
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    return copy.deepcopy(create_feature_extractor(network.eval(), nodes).eval()).train()
+    extractor: nn.Module = create_feature_extractor(network.eval(), nodes).eval()
+    return copy.deepcopy(extractor).train()
 
 
 def _dilation(name: str, output_stride: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from torchvision.models.segmentation.fcn import FCNHead
 
 from mobileone_core.errors import require
 from mobileone_core.training.head import HeadSpec
-from mobileone_core.training.tasks.backbones import Backbone
+from mobileone_core.training.tasks.backbones import Backbone, map_shapes
 
 
 class SegmentationHead(nn.Module):
@@ -37,7 +37,7 @@ class DeepLabV3(nn.Module):
     def __init__(self, backbone: Backbone, spec: HeadSpec, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
-        *_, aux_width, width = getattr(backbone, "spec", backbone).feature_widths
+        *_, (_, aux_width), (_, width) = map_shapes(backbone)
         self.head = SegmentationHead(width, aux_width, spec, num_classes)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -13,7 +13,7 @@ from torchvision.ops import Conv2dNormActivation, box_iou
 from mobileone_core.errors import require
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.training.head import HeadSpec
-from mobileone_core.training.tasks.backbones import Backbone
+from mobileone_core.training.tasks.backbones import Backbone, map_shapes
 
 Boxes = list[dict[str, Tensor]]  # per image: boxes (n, 4), float32 xyxy in pixels, and labels (n,), 1 to classes
 RATIOS = [2, 3]  # of the default boxes' sides; a pooled map has the first alone
@@ -59,17 +59,16 @@ class SSDLite(nn.Module):
 
     def __init__(self, backbone: Backbone, spec: HeadSpec, num_classes: int) -> None:
         super().__init__()
-        source = getattr(backbone, "spec", backbone)
-        last = {stride: index for index, stride in enumerate(source.feature_strides) if stride >= spec.stride}
-        allowed = f"at most the backbone's largest, {source.feature_strides[-1]}"
-        require(bool(last), "stride", spec.stride, allowed)
+        shapes = map_shapes(backbone)
+        last = {stride: index for index, (stride, _) in enumerate(shapes) if stride >= spec.stride}
+        require(bool(last), "stride", spec.stride, f"at most the backbone's largest, {shapes[-1][0]}")
         self.read = tuple(last.values())
         count = len(last) + len(spec.extras)
         first, largest, beyond = spec.scales
         scales = [*torch.linspace(first, largest, count, dtype=torch.float64, device="cpu").tolist(), beyond]
         ratios = [RATIOS] * (count - spec.pooled) + [RATIOS[:1]] * spec.pooled
         self.backbone, self.boxes = backbone, DefaultBoxGenerator(ratios, scales=scales)
-        widths = [source.feature_widths[index] for index in self.read]
+        widths = [shapes[index][1] for index in self.read]
         self.head = DetectionHead(widths, spec, self.boxes.num_anchors_per_location(), num_classes + 1)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

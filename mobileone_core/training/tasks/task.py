@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders
+from mobileone_core.data.loaders import LoaderOptions, SplitLoaders, open_loaders
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.mistakes import Mistakes
@@ -26,7 +26,7 @@ class Task(ABC):
     def __init__(self, spec: CellSpec) -> None:
         self.spec = spec
 
-    def open_data(self, data_root: Path | None, options: LoaderOptions) -> Loaders:
+    def open_data(self, data_root: Path | None, options: LoaderOptions) -> SplitLoaders:
         """Open the cell's train, validation and test batches. The default reads images with one label each."""
         return open_loaders(self.spec.data, data_root, self.spec.seed, options)
 
