@@ -246,7 +246,7 @@ RECIPES: dict[str, Recipe] = {
         weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
     ),
     "scenes-deeplab": Recipe(
-        epochs=8, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
+        epochs=10, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
         weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
     ),
     # MobileViT's and MobileNetV2's configurations in CVNets (apple/ml-cvnets, config/), which the authors say they
