@@ -57,8 +57,8 @@ class CellSpec:
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
         library, _, name = self.backbone.partition(":")
         fits = not self.backbone or (task.has_head and library in LIBRARIES and bool(name))
-        allowed = "timm:NAME or torchvision:NAME" if task.has_head else f"none for {self.task}"
-        require(fits, BACKBONE, self.backbone, allowed)
+        names = "timm:NAME or torchvision:NAME" if task.has_head else f"none for {self.task}"
+        require(fits, BACKBONE, self.backbone, names)
         require(task.has_head or self.head == HeadSpec(), "head", self.head, f"none for {self.task}")
         fits = self.recipe.init != PRETRAINING or (self.data.name == "scenes" and not self.backbone)
         require(fits, "init", self.recipe.init, "MobileOne on scenes, whose items can be classified first")

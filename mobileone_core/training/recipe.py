@@ -246,15 +246,18 @@ RECIPES: dict[str, Recipe] = {
         weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
     ),
     "scenes-deeplab": Recipe(
-        epochs=10, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
+        epochs=8, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
         weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
     ),
     # MobileViT's and MobileNetV2's configurations in CVNets (apple/ml-cvnets, config/), which the authors say they
     # followed; 500 steps of warm-up. CVNets ends at a learning rate of 1e-6 (ADE20K 1e-4), here it ends at 0.
-    "mobilevit-ssdlite-coco": replace(_MOBILEVIT, epochs=200, batch_size=128, warmup_epochs=0.54),
-    "mobilevit-deeplab-voc": replace(_MOBILEVIT, epochs=50, batch_size=64, warmup_epochs=3.0, head_lr_factor=10.0),
+    "mobilevit-ssdlite-coco": replace(_MOBILEVIT, epochs=200, batch_size=128, warmup_epochs=0.54, augmentation="ssd"),
+    "mobilevit-deeplab-voc": replace(
+        _MOBILEVIT, epochs=50, batch_size=64, warmup_epochs=3.0, head_lr_factor=10.0, augmentation="scale_crop_flip",
+    ),
     "cvnets-deeplab-ade20k": Recipe(
-        epochs=50, batch_size=16, lr=0.02, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9999
+        epochs=50, batch_size=16, lr=0.02, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9999,
+        augmentation="scale_crop_flip",
     ),
 }  # fmt: skip
 

@@ -7,12 +7,13 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
 from mobileone_core.data.annotated.loaders import open_annotated
+from mobileone_core.data.annotated.masks import IGNORED
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.tasks.backbones import build_backbone, cost_of
 from mobileone_core.training.tasks.deeplab import DeepLabV3
-from mobileone_core.training.tasks.metrics import IGNORED, segmentation_metrics
+from mobileone_core.training.tasks.metrics import segmentation_metrics
 from mobileone_core.training.tasks.task import Task
 
 
