@@ -111,10 +111,12 @@ class TrainedStudy(Declaration):
         check_options(self)
         require_choice("variant", self.variant, PRESETS)
         require_choice("data", self.data, task_spec(self.task).data_sets)
-        recipe = recipe_preset("fitted-0" if self.recipe == FITTED else self.recipe)
+        is_default = self.task != CellSpec.task and self.recipe == TrainedStudy.recipe
+        name = task_spec(self.task).default_recipe(self.data) if is_default else self.recipe
+        recipe = recipe_preset("fitted-0" if name == FITTED else name)
         model, data = ModelSpec.preset(self.variant), DataSpec(self.data, channels=3)
         self._check_base(CellSpec(model, data, recipe, task=self.task))
-        cell = CellSpec(model, data, Recipe(epochs=10**6), task=self.task)
+        cell = CellSpec(model, data, Recipe(epochs=10**6, augmentation=recipe.augmentation), task=self.task)
         for factor in self.factors:
             for name in factor.set_fields:
                 require_choice(f"{factor.name}, field", name, TRAINED_FIELDS)

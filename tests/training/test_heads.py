@@ -16,6 +16,7 @@ from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.head import HEADS, HeadSpec
+from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.tasks.backbones import LibraryBackbone, build_backbone, feature_extractor
 from mobileone_core.training.tasks.deeplab import DeepLabV3
 from mobileone_core.training.tasks.ssdlite import BoxCodec, SSDLite
@@ -89,7 +90,8 @@ def test_deeplab_is_torchvisions():
 
 
 def cell(task, model=TINY, data=SCENES, **fields):
-    return CellSpec(model, replace(data, num_classes=10 + (task == "segmentation")), task=task, **fields)
+    data = replace(data, num_classes=10 + (task == "segmentation"))
+    return CellSpec(model, data, Recipe(augmentation="none"), task=task, **fields)
 
 
 def network(task, head):
