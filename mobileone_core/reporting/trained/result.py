@@ -16,6 +16,7 @@ from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.plan import PlannedCell, cached_cost
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.study.statistics import Analysis, Comparison, compare
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks import task_spec
 
 FORM, TRAIN, DEPLOYED = "form", "train", "deployed"  # a factor of the comparison's rows, and its levels
@@ -89,9 +90,10 @@ class TrainedResult:
         return ModelCost(FormCost(), FormCost(*counts))
 
     def value(self, key: str) -> float:
-        """The metric of a cell or teacher in the shown unit."""
+        """The metric of a cell or teacher in the shown unit; top-1 of a classifier that another task starts from."""
         row = self.rows.get(key) or self.teachers[key]
-        return row.metrics[self.metric.name] * self.metric.scale
+        name = self.metric.name if self.metric.name in row.metrics else task_spec(CellSpec.task).metric
+        return row.metrics[name] * self.metric.scale
 
     @property
     def axis_label(self) -> str:
@@ -113,7 +115,10 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     levels = {level_label(setting): list[PlannedCell]() for setting in plan.study.settings}
     for cell in plan.cells:
         levels[level_label(cell.factors)].append(cell)
-    usable, errors = _usable([*plan.cells, *plan.teachers], record.rows, metric.name)
+    first = task_spec(CellSpec.task).metric
+    metrics = {cell.key: metric.name if cell.spec.task == plan.study.task else first for cell in plan.teachers}
+    metrics |= {cell.key: metric.name for cell in plan.cells}
+    usable, errors = _usable(metrics, record.rows)
     rows, teachers = (
         {cell.key: usable[cell.key] for cell in cells if cell.key in usable} for cells in (plan.cells, plan.teachers)
     )
@@ -146,13 +151,13 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     )
 
 
-def _usable(cells: Sequence[PlannedCell], rows: Sequence[CellRow], metric: str) -> tuple[dict[str, CellRow], Problems]:
-    """The usable rows by key, and what is wrong with the others."""
+def _usable(metrics: Mapping[str, str], rows: Sequence[CellRow]) -> tuple[dict[str, CellRow], Problems]:
+    """The usable rows by key, and what is wrong with the others; metrics names what each cell must have."""
     runs = defaultdict[str, list[CellRow]](list)
     for row in rows:
         runs[row.key].append(row)
     usable, problems = {}, []
-    for key in (cell.key for cell in cells if cell.key in runs):
+    for key, metric in ((key, metric) for key, metric in metrics.items() if key in runs):
         row, *others = runs[key]
         if others:
             names = ", ".join(sorted(run.run_id for run in runs[key]))

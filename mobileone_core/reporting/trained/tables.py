@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mobileone_core.reporting.document import MISSING, Column, Number, Table
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.study.factor import level_label, level_text
+from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.statistics import ALPHA, Comparison, Contrast, Summary, summarize
 from mobileone_core.training.tasks import task_spec
 
@@ -141,7 +142,7 @@ def teachers_table(result: TrainedResult) -> Table:
     """A row per teacher, those from files by their hash; no rows where there is none."""
     cells = defaultdict[str, list[str]](list)
     for cell in result.plan.teachers:
-        cells[cell.variant].append(cell.key)
+        cells[_trained_first(result, cell)].append(cell.key)
     files = dict.fromkeys(item for cell in result.plan.cells for item in cell.spec.recipe.teachers if item.weights)
     heads = Column("teacher", is_text=True), Column("weights", is_text=True)
     rows = []
@@ -154,6 +155,12 @@ def teachers_table(result: TrainedResult) -> Table:
     return Table((*heads, Column(f"measured {result.axis_label}"), Column("n")), tuple(rows))
 
 
+def _trained_first(result: TrainedResult, cell: PlannedCell) -> str:
+    """The name of a cell that others need: its network, and its own metric if the study's is another."""
+    is_same = cell.spec.task == result.plan.study.task
+    return cell.variant if is_same else f"{cell.variant}, k = {cell.spec.model.k}, {cell.spec.task} (top-1)"
+
+
 def cells_table(result: TrainedResult) -> Table:
     """Every cell with its run, then the teachers where there are any; all metrics are in cells.csv."""
     teachers, finished = result.plan.teachers, {**result.rows, **result.teachers}
@@ -164,7 +171,7 @@ def cells_table(result: TrainedResult) -> Table:
     for cell in (*result.plan.cells, *teachers):
         roles, levels = ["cell"], [*map(level_text, cell.factors.values())]
         if cell.role == "teacher":
-            roles, levels = [f"teacher {cell.variant}"], [""] * len(result.factors)
+            roles, levels = [f"teacher {_trained_first(result, cell)}"], [""] * len(result.factors)
         row = finished.get(cell.key)
         value, run = (result.metric.number(result.value(cell.key)), f"`{row.run_id}`") if row else ("missing", "")
         rows.append((*(roles if teachers else []), *levels, str(cell.seed), value, f"`{cell.key}`", run))
