@@ -1,7 +1,7 @@
 """A convolution and its batch norm as the sum of a method's branches, in the places of both."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from typing import Any, cast
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.expand.branches import Branch, ConvShape, method_branches
+from mobileone_core.model.expand.branches import Branch, method_branches
 from mobileone_core.model.folded.block import folded_sum, uses_folded
+from mobileone_core.model.folded.geometry import ConvPairs, Geometry
 from mobileone_core.model.layers import KNOWN_FORWARDS, in_float64, scale_and_bias
 from mobileone_core.model.spec import BlockExecution, BlockSpec
 
@@ -60,10 +61,8 @@ class ExpandedConv2d(nn.Module):
         self.origin, self.method = origin, method
         self.execution: BlockExecution = "branches"
         self.sync_batchnorm, self.conv_scale = False, None
-        self.is_padded = is_padded(conv)
-        self.shape = ConvShape.of(conv, self.is_padded)
-        self.geometry, self.spec = self.shape.geometry, None
-        branches = method_branches(method, self.shape, k, scale, skip, partial(_norm_like, norm))
+        self.geometry, self.is_padded = geometry_of(conv), is_padded(conv)
+        branches = method_branches(method, self.geometry, k, scale, skip, partial(_norm_like, norm))
         main, *others = branches.values()
         if conv.bias is not None:
             with torch.no_grad():
@@ -79,9 +78,9 @@ class ExpandedConv2d(nn.Module):
             main.convs[0].weight = conv.weight
         main.add_module("bn", norm_twin(norm))
         self.branches = nn.ModuleDict(branches)
-        if self.geometry.uncommon is None:  # the rule of "auto" knows the others alone
-            sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, len(self.conv_kxk))
-            self.spec = BlockSpec(conv.in_channels, conv.out_channels, *sizes, True, False, self.geometry.dilation)
+        sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, len(self.conv_kxk))
+        spec = (conv.in_channels, conv.out_channels, *sizes, True, False, self.geometry.dilation)
+        self.spec = None if self.geometry.uncommon else BlockSpec(*spec)
         self.train(norm.training)
 
     def __getattr__(self, name: str) -> Any:
@@ -98,7 +97,7 @@ class ExpandedConv2d(nn.Module):
             return folded_sum(self, x)
         first, *others = self.parts()
         if self.method == "expandnet" and self.execution != "branches":  # no norm stands between its convolutions
-            x = F.conv2d(x, first.kernel(), None, *self.geometry.pairs[1:], self.shape.groups)
+            x = F.conv2d(x, first.kernel(), None, *self.geometry.pairs[1:], self.geometry.groups)
             return cast("Tensor", first.norms[0](x))
         out: Tensor = first(x)
         for branch in others:
@@ -120,19 +119,13 @@ class ExpandedConv2d(nn.Module):
         return cast("list[Branch]", list(self.branches.values()))
 
     @torch.no_grad()
-    def fold(self) -> tuple[Tensor, Tensor]:
-        """Kernel (O, C / G, R, S) and bias (O) in evaluation mode, float64 on the CPU."""
-        folded = [branch.fold() for branch in self.parts()]
-        kernels, biases = zip(*folded, strict=True)
-        return torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
-
-    @torch.no_grad()
     def restore(self) -> None:
-        """Write the folded branches into the convolution and the norm that were replaced.
+        """Write the folded branches, computed in float64, into the convolution and the norm that were replaced.
 
         The norm keeps the first branch's statistics, and its gamma where that can be divided by.
         """
-        kernel, bias = self.fold()
+        kernels, biases = zip(*(branch.fold() for branch in self.parts()), strict=True)
+        kernel, bias = torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
         conv, norm = self.origin.conv, self.origin.norm
         statistics = self.parts()[0].norms[-1]
         for name, value in statistics.state_dict().items():
@@ -161,6 +154,15 @@ class ExpandedConv2d(nn.Module):
 def is_same_padded(conv: nn.Module) -> bool:
     """Whether this is timm's Conv2dSame, which pads as TensorFlow does, by the size of the input."""
     return type(conv).__name__ == "Conv2dSame"
+
+
+def geometry_of(conv: nn.Conv2d) -> Geometry:
+    """The geometry of a convolution, without zeros if its input is padded before."""
+    left, _, top, _ = (0, 0, 0, 0) if is_padded(conv) else cast("Any", conv)._reversed_padding_repeated_twice
+    pairs = ConvPairs(*cast("Any", (conv.kernel_size, conv.stride, (top, left), conv.dilation)))
+    channels = (conv.in_channels, conv.out_channels)
+    square = Geometry(conv.groups, conv.kernel_size[0], conv.stride[0], *channels, conv.dilation[0])
+    return square if square.pairs == pairs else replace(square, kernel=0, stride=0, dilation=1, uncommon=pairs)
 
 
 def is_padded(conv: nn.Conv2d) -> bool:
@@ -210,7 +212,7 @@ def _norm_like(norm: Any, channels: int, affine: bool = True) -> Any:
 def factorize(chain: Branch, weight: Tensor) -> None:
     """Set a chain of three convolutions, of full rank, so that its product is weight (O, C / G, R, S)."""
     first, middle, last = (layer.weight for layer in chain.convs)
-    groups = chain.shape.groups
+    groups = chain.geometry.groups
     for factor in (*first.chunk(groups), *last.chunk(groups)):
         nn.init.orthogonal_(factor)  # its transpose is its inverse
     outer, old, inner = (in_float64(values).view(groups, -1, *values.shape[1:]) for values in (last, weight, first))

@@ -4,8 +4,8 @@ Letters: C input and O output channels, G groups, R x S taps of the convolution'
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial, reduce
+from math import prod
 from typing import Any, cast
 
 import torch
@@ -13,89 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mobileone_core.model.folded.geometry import ConvPairs, Geometry
+from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.layers import identity_kernel, in_float64, scale_and_bias
 
 METHODS = ("mobileone", "repvgg", "acnet", "dbb", "expandnet")
 Pair = tuple[int, int]
 Window = tuple[int, int, int, int]  # taps of a kernel: first row, first column, rows, columns
 NormFactory = Callable[[int], nn.Module]
-
-
-@dataclass(frozen=True)
-class ConvShape:
-    """A convolution without its weights; pads are the zeros at the left, right, top and bottom, as F.pad takes them."""
-
-    in_channels: int
-    out_channels: int
-    kernel: Pair
-    stride: Pair
-    pads: tuple[int, int, int, int]
-    dilation: Pair
-    groups: int
-
-    @classmethod
-    def of(cls, conv: nn.Conv2d, is_padded: bool = False) -> "ConvShape":
-        """The shape of a convolution; without pads if its input is padded before."""
-        pads = [0] * 4 if is_padded else cast("Any", conv)._reversed_padding_repeated_twice
-        kernel, stride, dilation = (cast("Pair", pair) for pair in (conv.kernel_size, conv.stride, conv.dilation))
-        return cls(conv.in_channels, conv.out_channels, kernel, stride, tuple(pads), dilation, conv.groups)
-
-    @property
-    def full(self) -> Window:
-        """All taps."""
-        return (0, 0, *self.kernel)
-
-    @property
-    def centre(self) -> Window:
-        """The centre tap."""
-        return (self.kernel[0] // 2, self.kernel[1] // 2, 1, 1)
-
-    @property
-    def geometry(self) -> Geometry:
-        """As folded training describes it; with pads that are not equal on both sides it has none."""
-        pairs = ConvPairs(self.kernel, self.stride, (self.pads[2], self.pads[0]), self.dilation)
-        square = Geometry(
-            self.groups, self.kernel[0], self.stride[0], self.in_channels, self.out_channels, self.dilation[0]
-        )
-        return square if square.pairs == pairs else replace(square, kernel=0, stride=0, dilation=1, uncommon=pairs)
-
-    @property
-    def can_skip(self) -> bool:
-        """Whether the output has the shape of the input, and kernels are centred on the pixel they write."""
-        reach = [gap * (size - 1) / 2 for gap, size in zip(self.dilation, self.kernel, strict=True)]
-        centred = self.pads == (reach[1], reach[1], reach[0], reach[0])
-        return centred and self.in_channels == self.out_channels and self.stride == (1, 1)
-
-    def window_pads(self, window: Window) -> list[int]:
-        """Zeros around the input for a kernel on a window of the taps; negative ones cut."""
-        pads = []
-        for axis in (1, 0):  # F.pad begins with the last axis
-            before, after = self.pads[2 - 2 * axis : 4 - 2 * axis]
-            behind = self.kernel[axis] - window[axis] - window[axis + 2]
-            pads += [before - self.dilation[axis] * window[axis], after - self.dilation[axis] * behind]
-        return pads
-
-
-class Average(nn.Module):
-    """Average pooling with zeros counted, as a depthwise convolution: it may be dilated, and folds as one."""
-
-    def __init__(self, shape: ConvShape) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, O, H, W) to (N, O, H', W')."""
-        rows, columns = self.shape.kernel
-        weight = x.new_full((x.shape[1], 1, rows, columns), 1 / (rows * columns))
-        return F.conv2d(x, weight, None, self.shape.stride, 0, self.shape.dilation, x.shape[1])
-
-    @property
-    def weight(self) -> Tensor:
-        """As a kernel (O, O / G, R, S), float64 on the CPU."""
-        rows, columns = self.shape.kernel
-        identity = identity_kernel(self.shape.out_channels, self.shape.groups)
-        return identity.expand(-1, -1, rows, columns) / (rows * columns)
 
 
 class Branch(nn.Module):
@@ -105,17 +29,17 @@ class Branch(nn.Module):
     then what the next convolution reads at the border, as the folded kernel does.
     """
 
-    def __init__(self, shape: ConvShape, window: Window, layers: Mapping[str, nn.Module]) -> None:
+    def __init__(self, geometry: Geometry, window: Window, layers: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.shape, self.window = shape, window
+        self.geometry, self.window = geometry, window
         for name, layer in layers.items():
             self.add_module(name, layer)
-        pads = shape.window_pads(window)
-        self.pads = pads if any(pads) and all(_padding(layer) == (0, 0) for layer in layers.values()) else []
+        pads = window_pads(geometry, window)
+        self.pads = [] if any(sum(getattr(layer, "padding", ())) for layer in layers.values()) else pads
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, O, H', W')."""
-        if self.pads:
+        if any(self.pads):
             x = F.pad(x, self.pads)
         for layer in self.children():
             x = layer(x)
@@ -139,32 +63,47 @@ class Branch(nn.Module):
     def kernel(self) -> Tensor:
         """The convolutions composed, as a kernel on all taps (O, C / G, R, S), differentiable."""
         weights = [layer.weight for layer in self.convs]
-        kernel = weights[0]
-        for weight in weights[1:]:
-            kernel = compose(kernel, weight, self.shape.groups)
-        return self._on_all_taps(kernel)
+        return self._on_all_taps(reduce(partial(compose, groups=self.geometry.groups), weights))
 
     @torch.no_grad()
     def fold(self) -> tuple[Tensor, Tensor]:
         """Kernel on all taps (O, C / G, R, S) and bias (O) of the branch in evaluation mode; float64 on the CPU."""
-        groups, channels = self.shape.groups, self.shape.in_channels
-        kernel, bias = identity_kernel(channels, groups), torch.zeros(channels, dtype=torch.float64, device="cpu")
+        groups = self.geometry.groups
+        kernel = bias = None
         for layer in self.children():
             if isinstance(layer, _BatchNorm):
                 scale, shift = scale_and_bias(layer)
-                kernel, bias = kernel * scale.view(-1, 1, 1, 1), bias * scale + shift
+                kernel = identity_kernel(len(scale), groups) if kernel is None else kernel
+                kernel, bias = kernel * scale.view(-1, 1, 1, 1), shift if bias is None else bias * scale + shift
             else:
                 weight = in_float64(cast("Tensor", layer.weight))
-                bias = compose(bias.view(-1, 1, 1, 1), weight, groups).sum((1, 2, 3))
-                kernel = compose(kernel, weight, groups)
-        return self._on_all_taps(kernel), bias
+                bias = None if bias is None else compose(bias.view(-1, 1, 1, 1), weight, groups).sum((1, 2, 3))
+                kernel = weight if kernel is None else compose(kernel, weight, groups)
+        return self._on_all_taps(cast("Tensor", kernel)), cast("Tensor", bias)
 
     def _on_all_taps(self, kernel: Tensor) -> Tensor:
-        if self.window == self.shape.full:
-            return kernel
-        top, left, rows, columns = self.window
-        behind = (self.shape.kernel[0] - top - rows, self.shape.kernel[1] - left - columns)
-        return F.pad(kernel, [left, behind[1], top, behind[0]])
+        (rows, columns), (top, left, height, width) = self.geometry.pairs.kernel, self.window
+        border = [left, columns - left - width, top, rows - top - height]
+        return F.pad(kernel, border) if any(border) else kernel
+
+
+class Average(nn.Module):
+    """Average pooling that counts zeros, as a convolution (N, O, H, W) to (N, O, H', W'): it may be dilated."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        self.geometry = geometry
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride, _, dilation = self.geometry.pairs
+        weight = x.new_full((x.shape[1], 1, *kernel), 1 / prod(kernel))
+        return F.conv2d(x, weight, None, stride, 0, dilation, x.shape[1])
+
+    @property
+    def weight(self) -> Tensor:
+        """As a kernel (O, O / G, R, S), float64 on the CPU."""
+        identity = identity_kernel(self.geometry.out_channels, self.geometry.groups)
+        return identity.expand(-1, -1, *self.geometry.pairs.kernel) / self.geometry.area
 
 
 def compose(first: Tensor, second: Tensor, groups: int) -> Tensor:
@@ -174,14 +113,23 @@ def compose(first: Tensor, second: Tensor, groups: int) -> Tensor:
     return product.flatten(5, 6).flatten(3, 4).flatten(0, 1)
 
 
-def conv_branch(shape: ConvShape, window: Window, norm: NormFactory) -> Branch:
-    """A convolution on a window of the taps, then a norm."""
-    conv = _conv(shape, shape.in_channels, shape.out_channels, window, shape.window_pads(window))
-    return Branch(shape, window, {"conv": conv, "bn": norm(shape.out_channels)})
+def window_pads(geometry: Geometry, window: Window) -> list[int]:
+    """Zeros around the input, as F.pad takes them, for a kernel on a window of the taps; negative ones cut."""
+    pads: list[int] = []
+    for size, _, zeros, gap, first, count in zip(*geometry.pairs, window[:2], window[2:], strict=True):
+        pads = [zeros - gap * first, zeros - gap * (size - first - count), *pads]
+    return pads
+
+
+def can_skip(geometry: Geometry) -> bool:
+    """Whether the output has the shape of the input, and kernels are centred on the pixel they write."""
+    kernel, stride, padding, dilation = geometry.pairs
+    centred = all(gap * (size - 1) == 2 * zeros for size, zeros, gap in zip(kernel, padding, dilation, strict=True))
+    return centred and stride == (1, 1) and geometry.in_channels == geometry.out_channels and geometry.area % 2 == 1
 
 
 def method_branches(  # noqa: PLR0913, PLR0917
-    method: str, shape: ConvShape, k: int, scale: bool, skip: bool, norm: NormFactory
+    method: str, geometry: Geometry, k: int, scale: bool, skip: bool, norm: NormFactory
 ) -> dict[str, Branch]:
     """The branches by name, initialized as PyTorch does; fewer where a method's branch would repeat another.
 
@@ -190,53 +138,56 @@ def method_branches(  # noqa: PLR0913, PLR0917
     before a convolution and a 1x1 before an average (Ding et al., CVPR 2021). expandnet: 1x1, convolution and 1x1
     in a row, k times as wide, with one norm (Guo et al., NeurIPS 2020).
     """
+    rows, columns = geometry.pairs.kernel
+    full, centre = (0, 0, rows, columns), (rows // 2, columns // 2, 1, 1)
     if method == "expandnet":
-        return {"chain": _chain(shape, k, norm)}
-    windows = {f"kxk_{index}": shape.full for index in range(k if method == "mobileone" else 1)}
-    top, left, *_ = shape.centre
+        return {"chain": Branch(geometry, full, _chain(geometry, k, norm))}
+    windows = {f"kxk_{index}": full for index in range(k if method == "mobileone" else 1)}
+    others = {"scale": centre} if scale or method != "mobileone" else {}
     if method == "acnet":
-        others = {"row": (top, 0, 1, shape.kernel[1]), "column": (0, left, shape.kernel[0], 1)}
-    else:
-        others = {"scale": shape.centre} if scale or method != "mobileone" else {}
+        others = {"row": (rows // 2, 0, 1, columns), "column": (0, columns // 2, rows, 1)}
     windows |= {name: window for name, window in others.items() if window not in windows.values()}
-    branches = {name: conv_branch(shape, window, norm) for name, window in windows.items()}
-    if method == "dbb" and shape.full != shape.centre:
-        branches |= _diverse(shape, norm)
-    if method in ("mobileone", "repvgg") and skip and shape.can_skip:
-        branches["skip"] = Branch(shape, shape.centre, {"bn": norm(shape.in_channels)})
+    branches = {}
+    for name, window in windows.items():
+        left, right, top, bottom = window_pads(geometry, window)
+        padding = (top, left) if left == right >= 0 and top == bottom >= 0 else (0, 0)
+        conv = _conv(geometry, geometry.in_channels, geometry.out_channels, window[2:], padding)
+        branches[name] = Branch(geometry, window, {"conv": conv, "bn": norm(geometry.out_channels)})
+    if method == "dbb" and full != centre:
+        branches |= {name: Branch(geometry, full, layers) for name, layers in _diverse(geometry, norm).items()}
+    if method in ("mobileone", "repvgg") and skip and can_skip(geometry):
+        branches["skip"] = Branch(geometry, centre, {"bn": norm(geometry.in_channels)})
     return branches
 
 
-def _diverse(shape: ConvShape, norm: NormFactory) -> dict[str, Branch]:
+def _diverse(geometry: Geometry, norm: NormFactory) -> dict[str, dict[str, nn.Module]]:
     """DBB's branches of two convolutions, with its inner widths; a depthwise average has no 1x1 before it."""
-    inputs, outputs, one = shape.in_channels, shape.out_channels, (0, 0, 1, 1)
-    per_channel = shape.groups == outputs
-    point, wide = replace(shape, stride=(1, 1)), 2 * inputs if per_channel else inputs
-    inner = {"conv1": _conv(point, inputs, wide, one), "bn1": norm(wide)}
-    outer = {"conv2": _conv(shape, wide, outputs, shape.full), "bn": norm(outputs)}
-    before = (
-        {} if per_channel and inputs == outputs else {"conv": _conv(point, inputs, outputs, one), "bn1": norm(outputs)}
-    )
-    averaged = {**before, "average": Average(shape), "bn": norm(outputs)}
-    return {"point_kxk": Branch(shape, shape.full, inner | outer), "average": Branch(shape, shape.full, averaged)}
+    inputs, outputs, kernel = geometry.in_channels, geometry.out_channels, geometry.pairs.kernel
+    wide = 2 * inputs if geometry.groups == outputs else inputs
+    first = {"conv1": _conv(geometry, inputs, wide), "bn1": norm(wide)}
+    before = {"conv": _conv(geometry, inputs, outputs), "bn1": norm(outputs)}
+    before = {} if geometry.groups == inputs == outputs else before
+    return {
+        "point_kxk": first | {"conv2": _conv(geometry, wide, outputs, kernel), "bn": norm(outputs)},
+        "average": before | {"average": Average(geometry), "bn": norm(outputs)},
+    }
 
 
-def _chain(shape: ConvShape, k: int, norm: NormFactory) -> Branch:
+def _chain(geometry: Geometry, k: int, norm: NormFactory) -> dict[str, nn.Module]:
     """ExpandNet's chain; without norms and biases between its convolutions zeros stay zeros."""
-    one, widths = (0, 0, 1, 1), (shape.in_channels, k * shape.in_channels, k * shape.out_channels, shape.out_channels)
-    point, pads = replace(shape, stride=(1, 1)), shape.window_pads(shape.full)
-    first, middle, last = pairwise(widths)
-    convs = {"conv1": _conv(point, *first, one), "conv2": _conv(shape, *middle, shape.full, pads)}
-    return Branch(shape, shape.full, convs | {"conv3": _conv(point, *last, one), "bn": norm(shape.out_channels)})
+    inputs, outputs, (kernel, _, padding, _) = geometry.in_channels, geometry.out_channels, geometry.pairs
+    return {
+        "conv1": _conv(geometry, inputs, k * inputs),
+        "conv2": _conv(geometry, k * inputs, k * outputs, kernel, padding),
+        "conv3": _conv(geometry, k * outputs, outputs),
+        "bn": norm(outputs),
+    }
 
 
-def _conv(shape: ConvShape, inputs: int, outputs: int, window: Window, pads: list[int] | None = None) -> nn.Conv2d:
-    """A convolution of the shape's stride, dilation and groups; padded by itself where pads are equal on both sides."""
-    left, right, top, bottom = pads or [0] * 4
-    padding = (top, left) if left == right >= 0 and top == bottom >= 0 else (0, 0)
-    kernel = window[2:]
-    return nn.Conv2d(inputs, outputs, kernel, shape.stride, padding, shape.dilation, shape.groups, bias=False)
-
-
-def _padding(layer: nn.Module) -> object:
-    return getattr(layer, "padding", (0, 0))
+def _conv(
+    geometry: Geometry, inputs: int, outputs: int, kernel: Pair | None = None, padding: Pair = (0, 0)
+) -> nn.Conv2d:
+    """A convolution with the stride and the dilation of a geometry, or a 1x1 one that adapts channels."""
+    stride = geometry.pairs.stride if kernel else 1
+    options: Any = {"dilation": geometry.pairs.dilation, "groups": geometry.groups, "bias": False}
+    return nn.Conv2d(inputs, outputs, kernel or 1, stride, padding, **options)

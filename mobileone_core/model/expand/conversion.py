@@ -7,13 +7,12 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.errors import InputError, require
 from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d, Origin, norm_twin
 from mobileone_core.model.expand.plan import ExpandOptions, ExpansionPlan, Where, plan_network
 from mobileone_core.model.spec import BlockExecution
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
-FIELDS = tuple(ExpandOptions.__dataclass_fields__)
 
 
 def expansion_plan(model: nn.Module, *, inputs: Sequence[Any] | None = None, **options: Any) -> ExpansionPlan:
@@ -25,7 +24,6 @@ def expansion_plan(model: nn.Module, *, inputs: Sequence[Any] | None = None, **o
     0 (Conv2d 3 to 8, 3x3) taken with 1: kxk_0, kxk_1, scale
     3 (Conv2d 8 to 8, 1x1) left: no batch norm reads its output
     """
-    require_choice("options", next((name for name in options if name not in FIELDS), FIELDS[0]), FIELDS)
     return plan_network(model, ExpandOptions(**options), inputs)[0]
 
 
@@ -42,10 +40,9 @@ def expand(  # noqa: PLR0913, PLR0917
 ) -> AnyModule:
     """Over-parameterize the convolutions of a network that batch norms follow; change the network, and return it.
 
-    Outputs in evaluation mode stay as they are, and all parameters remain: new branches are initialized as PyTorch
-    does and end with a batch norm whose gamma is 0, from where training moves them. In method expandnet, 1x1
-    convolutions around the weight are orthogonal, so that their product with it is the old weight. Call it before
-    the optimizer is built. The state dict names every branch: a saved one loads after expand with the same arguments.
+    Outputs in evaluation mode stay as they are. New branches are initialized as PyTorch does and end with a batch norm
+    whose gamma is 0, from where training moves them; in method expandnet the old weight stands between orthogonal 1x1
+    convolutions. Call it before the optimizer is built. A saved state dict loads after expand with the same arguments.
 
     Args:
         model: The network, of any class.
@@ -77,10 +74,8 @@ def expand(  # noqa: PLR0913, PLR0917
 def fold(model: AnyModule) -> AnyModule:
     """Return a copy of an expanded network as it was before expand: its class, modules and state dict's keys.
 
-    Folding is exact in evaluation mode: computed in float64, rounded to the parameters' dtype, and each convolution is
-    compared with its branches on a random input. A network without expanded convolutions is copied. The batch norms'
-    statistics are those of the first branches: train on with the expanded network, not with the folded one.
-
+    Folding is exact in evaluation mode: computed in float64, and each convolution is compared with its branches on a
+    random input. Batch norms have the first branches' statistics: train on with the expanded network, not this one.
     Raises InputError (a ValueError) in train mode, and if a folded convolution does not equal its branches.
     """
     if any(norm.training for block in _blocks(model) for branch in block.parts() for norm in branch.norms):

@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
@@ -20,19 +20,15 @@ LAYERS = (_ConvNd, _NormBase)
 SIZES = (64, 224, 299)  # pixels; images that are tried where no inputs are given
 
 
-class Call(NamedTuple):
-    """A call of a layer: the layer that wrote its input, and all readers of its output; None is anything else."""
-
-    source: nn.Module | None
-    readers: tuple[nn.Module | None, ...]
-
-
 @dataclass
 class DataFlow:
-    """Calls of every convolution and norm, and the layers whose parameters are read by something else."""
+    """Every call of a convolution or norm, and the layers whose parameters are read by something else.
 
-    calls: dict[nn.Module, list[Call]] = field(default_factory=lambda: defaultdict(list))
-    bypassed: set[nn.Module] = field(default_factory=set)
+    A call is the layer that wrote its input, and all readers of its output; None is anything else.
+    """
+
+    calls: dict[nn.Module, list[tuple[nn.Module | None, list[nn.Module | None]]]]
+    bypassed: set[nn.Module]
 
 
 def data_flow(model: nn.Module, inputs: Sequence[Any] | None = None) -> DataFlow:
@@ -44,7 +40,7 @@ def data_flow(model: nn.Module, inputs: Sequence[Any] | None = None) -> DataFlow
 
     Raises InputError if the network does not trace and does not run.
     """
-    flow = DataFlow()
+    flow = DataFlow(defaultdict(list), set())
     try:
         for training in (True, False):
             with _mode(model, training):
@@ -69,7 +65,7 @@ def _add_graph(flow: DataFlow, model: nn.Module, graph: fx.Graph) -> None:
         module = layer(node)
         if module is not None:
             source = next(iter(node.all_input_nodes), None)
-            flow.calls[module].append(Call(layer(source), tuple(layer(user) for user in node.users)))
+            flow.calls[module].append((layer(source), [layer(user) for user in node.users]))
         elif node.op == "get_attr":
             owner = model.get_submodule(str(node.target).rpartition(".")[0])
             flow.bypassed |= {owner} if isinstance(owner, LAYERS) else set()
@@ -82,32 +78,32 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         layers = [module for module in model.modules() if isinstance(module, LAYERS)]
         self.owners = {id(value): layer for layer in layers for value in layer.parameters(recurse=False)}
-        self.outputs: dict[int, tuple[Tensor, int]] = {}  # each output, held so that no other gets its id, and its call
-        self.calls: list[tuple[nn.Module, nn.Module | None, list[nn.Module | None]]] = []
-        self.flow = DataFlow()
+        self.flow = DataFlow(defaultdict(list), set())
+        self.outputs: dict[int, Any] = {}  # layer, readers and output, held so that no other gets its id
+        self.source: nn.Module | None = None
         self.inside = False
         self.hooks = [layer.register_forward_pre_hook(self.enter) for layer in layers]
         self.hooks += [layer.register_forward_hook(self.leave) for layer in layers]
 
-    def read(self, values: object, reader: nn.Module | None = None) -> nn.Module | None:
-        """Note a reader of all outputs of layers among values; return the layer that wrote the first."""
-        source = None
-        for value in tree_leaves(values):
-            if id(value) in self.outputs:
-                layer, _, readers = self.calls[self.outputs[id(value)][1]]
+    def read(self, values: object, reader: nn.Module | None = None) -> None:
+        """Note a reader of all outputs of layers among values."""
+        self.source = None
+        for value in map(id, tree_leaves(values)):
+            if value in self.outputs:
+                self.source, readers, _ = self.outputs[value]
                 readers.append(reader)
-                source = source or layer
-            elif id(value) in self.owners:
-                self.flow.bypassed.add(self.owners[id(value)])
-        return source
+            elif value in self.owners:
+                self.flow.bypassed.add(self.owners[value])
 
     def enter(self, layer: nn.Module, inputs: Any) -> None:
-        self.calls.append((layer, self.read(inputs, layer), []))
+        self.read(inputs, layer)
         self.inside = True
 
     def leave(self, layer: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002
+        readers: list[nn.Module | None] = []
+        self.flow.calls[layer].append((self.source, readers))
+        self.outputs[id(output)] = (layer, readers, output)
         self.inside = False
-        self.outputs[id(output)] = (output, len(self.calls) - 1)
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not self.inside and func.__name__ != "__get__":  # shape, dtype and the like
@@ -123,19 +119,15 @@ def _recorded(model: nn.Module, inputs: Sequence[Any] | None) -> DataFlow:
         try:
             with _mode(model, False), recorder:
                 recorder.read(model(*candidate))
+            return recorder.flow  # noqa: TRY300
         except Exception as error:  # whatever the network's code raises on inputs that do not fit
             problem = error
-            continue
         finally:
             for hook in recorder.hooks:
                 hook.remove()
-        for layer, source, readers in recorder.calls:
-            recorder.flow.calls[layer].append(Call(source, tuple(readers)))
-        return recorder.flow
-    allowed = (
-        f"give inputs=(images,) with which it runs: torch.fx cannot trace it ({type(problem).__name__}: {problem})"
-    )
-    raise InputError.of("inputs", None if inputs is None else "given", allowed.replace("\n", " ")[:300])
+    raised = f"{type(problem).__name__}: {problem}".partition("\n")[0]
+    allowed = f"give inputs=(images,) with which it runs: torch.fx cannot trace it, and it raised {raised}"
+    raise InputError.of("inputs", None if inputs is None else "given", allowed)
 
 
 def _candidates(model: nn.Module) -> Iterator[tuple[Any]]:

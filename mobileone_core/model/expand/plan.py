@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatch
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -15,8 +15,8 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, is_padded, is_same_padded
-from mobileone_core.model.expand.branches import METHODS, ConvShape, method_branches
+from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_same_padded
+from mobileone_core.model.expand.branches import METHODS, method_branches
 from mobileone_core.model.expand.flow import DataFlow, data_flow
 from mobileone_core.model.spec import BLOCK_EXECUTIONS, MAX_K, BlockExecution
 
@@ -49,9 +49,9 @@ class PlannedConv:
 
     name: str
     conv: str
-    norm: str = ""
-    branches: tuple[str, ...] = ()
-    reason: Reason | None = None
+    norm: str
+    branches: tuple[str, ...]
+    reason: Reason | None
 
     def __str__(self) -> str:
         what = f"left: {self.reason.value}" if self.reason else f"taken with {self.norm}: {', '.join(self.branches)}"
@@ -64,7 +64,6 @@ class ExpansionPlan:
 
     convs: tuple[PlannedConv, ...]
     method: str
-    note: str = ""
 
     @property
     def taken(self) -> tuple[PlannedConv, ...]:
@@ -73,17 +72,18 @@ class ExpansionPlan:
 
     @property
     def left(self) -> tuple[PlannedConv, ...]:
-        """The convolutions that stay as they are."""
+        """The convolutions that stay as they are, with the reason."""
         return tuple(conv for conv in self.convs if conv.reason is not None)
 
     def __str__(self) -> str:
-        head = f"{self.method}: {len(self.taken)} of {len(self.convs)} convolutions taken{self.note}"
+        note = ", trained by explicit branches: norms stand between convolutions" if self.method == "dbb" else ""
+        head = f"{self.method}: {len(self.taken)} of {len(self.convs)} convolutions taken{note}"
         return "\n".join([head, *map(str, self.convs)])
 
 
 @dataclass(frozen=True)
 class ExpandOptions:
-    """What expand and expansion_plan take, checked. Raises InputError."""
+    """What expand takes, checked. Raises InputError."""
 
     k: int = 4
     scale: bool = True
@@ -98,35 +98,27 @@ class ExpandOptions:
         require(self.skip in ("auto", True, False), "skip", self.skip, "'auto' (where shapes allow), True or False")
         require_choice("method", self.method, METHODS)
         require_choice("execution", self.execution, BLOCK_EXECUTIONS)
-        patterns = self.where if isinstance(self.where, list | tuple) else ()
-        fits = self.where == "auto" or callable(self.where) or (patterns and all(isinstance(x, str) for x in patterns))
-        require(bool(fits), "where", self.where, "'auto', patterns of names such as ['layer4.*'], or a function")
-
-    def branch_names(self, conv: nn.Conv2d) -> tuple[str, ...]:
-        """Names of the branches that a convolution gets."""
-        shape = ConvShape.of(conv, is_padded(conv))
-        with torch.device("meta"):  # nothing is drawn
-            return tuple(method_branches(self.method, shape, self.k, self.scale, bool(self.skip), nn.BatchNorm2d))
+        patterns = isinstance(self.where, list | tuple) and self.where and all(isinstance(x, str) for x in self.where)
+        fits = self.where == "auto" or callable(self.where) or bool(patterns)
+        require(fits, "where", self.where, "'auto', patterns of names such as ['layer4.*'], or a function")
 
     def reason(self, name: str, conv: nn.Conv2d) -> Reason | None:
         """Why these options leave a convolution that could be taken, or None."""
-        if not isinstance(self.where, str):
-            wanted = self.where(name, conv) if callable(self.where) else any(fnmatch(name, x) for x in self.where)
-            if not wanted:
-                return Reason.EXCLUDED
+        matches = callable(self.where) or self.where == "auto" or any(fnmatch(name, item) for item in self.where)
+        if not matches or (callable(self.where) and not self.where(name, conv)):
+            return Reason.EXCLUDED
         return None if self.method == "expandnet" or len(self.branch_names(conv)) > 1 else Reason.NOTHING_TO_ADD
 
-
-class Taken(NamedTuple):
-    """A convolution that is replaced, and its norm."""
-
-    conv: nn.Conv2d
-    norm: nn.Module
+    def branch_names(self, conv: nn.Conv2d) -> tuple[str, ...]:
+        """Names of the branches that a convolution gets."""
+        with torch.device("meta"):  # nothing is drawn
+            built = method_branches(self.method, geometry_of(conv), self.k, self.scale, bool(self.skip), nn.BatchNorm2d)
+        return tuple(built)
 
 
 def plan_network(
     model: nn.Module, options: ExpandOptions, inputs: Sequence[Any] | None
-) -> tuple[ExpansionPlan, list[Taken]]:
+) -> tuple[ExpansionPlan, list[tuple[nn.Conv2d, nn.Module]]]:
     """Plan a network; also return the convolutions that are taken, with their norms. Raises InputError."""
     require(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
     names = {module: name for name, module in model.named_modules()}
@@ -143,23 +135,22 @@ def plan_network(
         )
         branches = () if reason else options.branch_names(conv)
         planned.append(PlannedConv(name, text, "" if reason else names[norm], branches, reason))
-        taken += [] if reason else [Taken(conv, norm)]
-    note = ", trained by explicit branches: norms stand between convolutions" if options.method == "dbb" else ""
-    return ExpansionPlan(tuple(planned), options.method, note), taken
+        taken += [] if reason else [(conv, norm)]
+    return ExpansionPlan(tuple(planned), options.method), taken
 
 
 def _norm_of(conv: _ConvNd, flow: DataFlow) -> tuple[Any, Reason | None]:
     """The norm that reads a convolution's output each time, and nothing else does; or why there is none."""
     calls = flow.calls.get(conv, [])
-    norms = {reader for call in calls for reader in call.readers if isinstance(reader, _NormBase)}
+    norms = {reader for _, readers in calls for reader in readers if isinstance(reader, _NormBase)}
     reasons = {
         Reason.DIMENSIONS: not isinstance(conv, nn.Conv2d) or is_lazy(conv.weight),
         Reason.FORWARD: type(conv).forward is not nn.Conv2d.forward and not is_same_padded(conv),
         Reason.PARAMETRIZED: not isinstance(conv._parameters.get("weight"), nn.Parameter),
         Reason.UNUSED: not calls,
         Reason.NO_NORM: not norms,
-        Reason.OUTPUT_SHARED: any(len(call.readers) > 1 for call in calls),
-        Reason.NORMS: any(set(call.readers) != norms for call in calls) or len(norms) > 1,
+        Reason.OUTPUT_SHARED: any(len(readers) > 1 for _, readers in calls),
+        Reason.NORMS: any(set(readers) != norms for _, readers in calls) or len(norms) > 1,
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
     return next(iter(norms), None), reason
@@ -170,7 +161,7 @@ def _reason(conv: Any, norm: Any, flow: DataFlow, owners: Counter[int]) -> Reaso
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     values = [*conv.parameters(), *norm.parameters(recurse=False)]
     reasons = {
-        Reason.NORM_SHARED: any(call.source is not conv for call in flow.calls[norm]),
+        Reason.NORM_SHARED: any(source is not conv for source, _ in flow.calls[norm]),
         Reason.NORM_KIND: not can_twin(norm) or parametrize.is_parametrized(norm),
         Reason.BYPASSED: bool({conv, norm} & flow.bypassed),
         Reason.HOOKS: any(getattr(module, name) for module in (conv, norm) for name in hooks),

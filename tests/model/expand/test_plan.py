@@ -170,7 +170,7 @@ def test_what_cannot_be_planned_is_refused():
         expand(expand(Residual()))
     with pytest.raises(InputError, match="Module"):
         expansion_plan("resnet18")
-    with pytest.raises(InputError, match="options"):
+    with pytest.raises(TypeError, match="branches"):
         expansion_plan(Residual(), branches=3)
 
     class Two(Residual):
