@@ -69,8 +69,8 @@ def record_cell():
         import torch
         from safetensors.torch import save_file
 
-        from mobileone_core.data.loaders import LoaderOptions, open_loaders
-        from mobileone_core.model.network import build_model, calibrate
+        from mobileone_core.data.loaders import LoaderOptions
+        from mobileone_core.model.network import calibrate
         from mobileone_core.study.plan import PlannedCell
         from mobileone_core.study.record.record import Record, create_record
         from mobileone_core.training.evaluate import evaluate
@@ -83,10 +83,10 @@ def record_cell():
         writing.create_experiment(study, workspace.artifacts)
         run = writing.start(PlannedCell(cell, study, "tiny", {"k": cell.model.k}), {"attempt": "1"})
         torch.manual_seed(cell.seed)
-        network = build_model(cell.model, cell.data.num_classes)
         path = workspace.runs / "weights.safetensors"
         plain = build_task(replace(cell, recipe=cell.recipe.changed(label_smoothing=0.0)))
-        with open_loaders(cell.data, data_root, cell.seed, LoaderOptions(64, "none")) as loaders:
+        network = plain.build_network()
+        with plain.open_data(data_root, LoaderOptions(64, "none")) as loaders:
             calibrate(network, [images for images, _ in itertools.islice(loaders.train, 4)])
             measured = evaluate(network, plain, loaders.test, stage="test", device=torch.device("cpu"))
         made = model_card(cell, data_root)

@@ -85,8 +85,8 @@ def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) 
         sources = found.values() if find is find_boxes else chain.from_iterable(found.values())
         mark = fingerprint_of((file for source in sources for file in source if not file.is_dir()), root)
     count = entry.classes + entry.background or len(_annotated_names(name, root))
-    facts = (images,) * (images > 0), len(found) < 3
-    return DataSpec(name, image_size, count, entry.channels, entry.val_fraction, mark, *facts)
+    facts = mark, (images,) * (images > 0), len(found) < 3
+    return DataSpec(name, image_size, count, entry.channels, entry.val_fraction, *facts)
 
 
 def _annotated_names(name: str, root: Path) -> list[str]:

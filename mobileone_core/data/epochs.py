@@ -91,10 +91,7 @@ class EpochPlan:
 
 
 class BatchLoader(ABC):
-    """Batches of images, float32 normalized (B, C, S, S), and targets on the device, ordered by plan.
-
-    Targets of classification are labels, int64 (B,); data/annotated/loaders.py has boxes and masks.
-    """
+    """Batches of images, float32 normalized (B, C, S, S), and targets such as labels (B,), on the device, in a plan."""
 
     plan: EpochPlan
 

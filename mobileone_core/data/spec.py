@@ -59,10 +59,8 @@ def _torchvision_set(
 
 def _annotated_set(task: str, size: int, classes: int = 0, val_fraction: float = 0.1, **row: Any) -> DataSet:
     """A data set of photographs with targets for a task."""
-    mean, std = IMAGENET_MEAN, IMAGENET_STD
-    return DataSet(
-        3, classes, size, mean, std, in_memory=False, val_fraction=val_fraction, upright=True, tasks=(task,), **row
-    )
+    row |= {"in_memory": False, "val_fraction": val_fraction, "upright": True, "tasks": (task,)}
+    return DataSet(3, classes, size, IMAGENET_MEAN, IMAGENET_STD, **row)
 
 
 def _sums(text: str) -> Mapping[str, str]:

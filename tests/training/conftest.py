@@ -45,13 +45,13 @@ def memory():
 def train_at(cell):
     """train_at(directory, observer=..., execution=..., spec=..., **changes of the recipe) -> CellResult."""
 
-    def run(directory, observer=None, execution=None, spec=None, files=None, *, start=None, **changes):
+    def run(directory, observer=None, execution=None, spec=None, files=None, *, start=None, root=None, **changes):
         threads = torch.get_num_threads()
         try:
             return train_cell(
                 replace(spec or cell, recipe=replace((spec or cell).recipe, **changes)),
                 execution=execution or Execution("cpu"),
-                data_root=None,
+                data_root=root,
                 directory=directory,
                 observer=observer or Memory(),
                 teachers=files or {},

@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors.torch import load_file
+from torch import nn
+
 from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.data.classes import shown_names
 from mobileone_core.data.preprocessing import Preprocessing
@@ -14,8 +17,10 @@ from mobileone_core.files import sha256
 from mobileone_core.model.checkpoints import HEADS, read_weights
 from mobileone_core.model.network import MobileOne
 from mobileone_core.study.record.reading import read_run
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import Form, read_network
 from mobileone_core.training.model_card import ModelCard, read_card
+from mobileone_core.training.tasks.task import Task, build_task
 
 Say = Callable[[str], object]
 
@@ -66,6 +71,17 @@ def source_of(options: NetworkOptions, form: Form, image_size: int | None = None
     network = read_network(spec, chosen, form)
     say(str(chosen))
     return NetworkSource(network, options.variant or "network", options.weights.name, sha256(options.weights), card)
+
+
+def trained_task(options: NetworkOptions) -> tuple[Task, nn.Module, ModelCard] | None:
+    """A run's task, its network with branches and its card, unless it is a classifier. Raises InputError."""
+    with tempfile.TemporaryDirectory() as directory:
+        found = read_run(options.storage.workspace.tracking, options.run, Path(directory), options.which)
+        if found.spec.task == CellSpec.task:
+            return None
+        network = (task := build_task(found.spec)).build_network().eval()
+        network.load_state_dict(load_file(found.weights))
+    return task, network, found.card
 
 
 def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Preprocessing, tuple[str, ...], str]:

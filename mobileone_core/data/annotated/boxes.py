@@ -28,10 +28,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("id", "image_id", "category_id"), (lambda value: _is_number(value, int), "an integer")),
     **dict.fromkeys(("width", "height"), (lambda value: _is_number(value, int) and value > 0, "an integer above 0")),
     **dict.fromkeys(("name", "file_name"), (lambda value: isinstance(value, str), "a text")),
-    "bbox": (
-        lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)),
-        "four finite numbers: left, top, width, height",
-    ),
+    "bbox": (lambda value: isinstance(value, list) and [*map(_is_number, value)] == [True] * 4, "four finite numbers"),
     "iscrowd": (lambda value: value in (0, 1), "0 or 1"),
     "area": (_is_number, "a finite number"),
 }

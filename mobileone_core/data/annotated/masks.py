@@ -57,9 +57,8 @@ def read_mask(file: Path) -> NDArray[np.uint8]:
 
             return np.asarray(loadmat(file)["GTcls"]["Segmentation"][0, 0], np.uint8)
         with Image.open(file) as image:
-            require(image.mode in ("L", "P"), f"{file}: mode", image.mode, "L or P: class numbers, not colours")
-            return np.array(image)
-    except InputError:
-        raise
+            mode, mask = image.mode, np.array(image)
     except Exception as error:  # decoders raise nearly every exception type
         raise InputError(f"{file} is not a readable mask ({' '.join(str(error).split())})") from error
+    require(mode in ("L", "P"), f"{file}: mode", mode, "L or P: class numbers, not colours")
+    return mask

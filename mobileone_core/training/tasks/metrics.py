@@ -12,9 +12,8 @@ from torchmetrics.detection import MeanAveragePrecision
 from mobileone_core.data.annotated.masks import IGNORED
 from mobileone_core.errors import require
 
-PRECISIONS = {"map": "map", "map50": "map_50", "map75": "map_75"} | {
-    name: name for name in ("map_small", "map_medium", "map_large")
-}
+SIZES = ("map_small", "map_medium", "map_large")
+PRECISIONS = {"map": "map", "map50": "map_50", "map75": "map_75", **dict(zip(SIZES, SIZES, strict=True))}
 
 
 class BoxPrecision(MeanAveragePrecision):
