@@ -19,7 +19,7 @@ FAULTS = (
     "read-only checkpoints", "truncated checkpoint", "garbage checkpoint", "old checkpoint", "clock back",
     "out of memory", "nan", "vanished data",
 )  # fmt: skip
-WAIT = 6.0  # seconds to wait for a victim
+WAIT = 20.0  # seconds to wait for a victim
 
 
 class Faults:
