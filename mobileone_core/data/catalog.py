@@ -6,15 +6,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mobileone_core.data import folders
 from mobileone_core.data.annotated.layouts import find_boxes, find_masks, fingerprint_of, read_lines
 from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
 from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, TRAIN_IMAGES, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 
 IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
-
-ReadFolder = Callable[[Path], dict[str, folders.ImageFiles]]
 
 
 def resolve_data(  # noqa: PLR0913
@@ -26,7 +23,7 @@ def resolve_data(  # noqa: PLR0913
     classes: Sequence[str] = (),
     task: str = "",
     items: str = "digits",
-    read: ReadFolder = read_folder,
+    read: Callable[[Path], dict[str, Any]] = read_folder,
 ) -> DataSpec:
     """Return the DataSpec of a data set by name.
 

@@ -11,7 +11,7 @@ from torch import nn
 from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.data.classes import shown_names
 from mobileone_core.data.preprocessing import Preprocessing
-from mobileone_core.data.spec import DataSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.files import sha256
 from mobileone_core.model.checkpoints import HEADS, read_weights
@@ -60,7 +60,8 @@ def source_of(options: NetworkOptions, form: Form, image_size: int | None = None
             network, found.variant, found.weights.name, digest, found.card, found.run_id, found.metrics
         )
     assert options.weights is not None  # options.check requires it
-    card, chosen, entry = read_card(options.weights), read_weights(options.weights, options.which), options.data_entry
+    card, chosen = read_card(options.weights), read_weights(options.weights, options.which)
+    entry = DATA_SETS[options.data_name]
     spec = card.cell.model if card else None
     if options.variant:
         spec = options.network.spec(options.variant, entry.channels, image_size or entry.image_size)
@@ -88,6 +89,6 @@ def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Prepro
     """Preprocessing, class names and title of the data set in options, of the card's, or else of imagenet."""
     if source.card is not None and not options.data:
         return source.card.preprocessing, source.card.class_names, source.card.data
-    name, entry = options.data_name, options.data_entry
+    name, entry = options.data_name, DATA_SETS[options.data_name]
     data = DataSpec(name, entry.image_size, source.network.num_classes, entry.channels)
     return Preprocessing.of(data), shown_names(data, None), name

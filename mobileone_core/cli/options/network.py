@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from mobileone_core.cli.options.workspace import CommandOptions, RecordOptions
-from mobileone_core.data.spec import DATA_SETS, DataSet
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.model.spec import Activation, ModelSpec
 
@@ -62,11 +62,6 @@ class NetworkOptions(CommandOptions):
     def data_name(self) -> str:
         """The data set, or imagenet."""
         return self.data or "imagenet"
-
-    @property
-    def data_entry(self) -> DataSet:
-        """What is known of the data set by its name."""
-        return DATA_SETS[self.data_name]
 
     def check(self) -> None:
         """Raise InputError for options that a run determines, and a missing or unknown weight file or network."""
