@@ -81,6 +81,6 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:  # UTF-16 without its mark is valid UTF-8
-        convert = f"iconv -f WINDOWS-1252 -t UTF-8 {path.name}"
-        raise InputError(f"{path}: neither UTF-8 nor UTF-16 with a byte order mark; save it as UTF-8 ({convert})")
+        cure = "save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)"
+        raise InputError(f"{path}: neither UTF-8 nor UTF-16 with a byte order mark; {cure}")
     return text.replace("\r\n", "\n").replace("\r", "\n")

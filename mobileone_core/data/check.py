@@ -36,10 +36,7 @@ class FileFacts(NamedTuple):
 
 
 def read_splits(name: str, root: Path | None, complain: Complain = refuse) -> dict[str, ImageFiles]:
-    """List the splits of a data set of image files, or the test set alone if there is no train/.
-
-    complain gets the faults of the layout; by default the first raises InputError.
-    """
+    """List the splits of image files, or the test set alone if there is no train/; complain is read_folder's."""
     directory, upright = check_root(name, root) / DATA_SETS[name].directory, DATA_SETS[name].upright
     read = read_folder if class_folders(split_folder(directory, "train")) else read_test
     splits = read(directory, upright=upright, complain=complain)

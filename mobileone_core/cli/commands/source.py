@@ -56,9 +56,8 @@ def source_of(options: NetworkOptions, form: Form, image_size: int | None = None
         with tempfile.TemporaryDirectory() as directory:
             found = read_run(options.storage.workspace.tracking, options.run, Path(directory), options.which)
             network, digest = read_network(found.spec.model, read_weights(found.weights), form), sha256(found.weights)
-        return NetworkSource(
-            network, found.variant, found.weights.name, digest, found.card, found.run_id, found.metrics
-        )
+        of_run = found.card, found.run_id, found.metrics
+        return NetworkSource(network, found.variant, found.weights.name, digest, *of_run)
     assert options.weights is not None  # options.check requires it
     card, chosen = read_card(options.weights), read_weights(options.weights, options.which)
     entry = DATA_SETS[options.data_name]
