@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MaxMetric, MeanMetric, MetricCollection
 
-from mobileone_core.errors import InputError
-from mobileone_core.model.checkpoints import WeightSet
+from mobileone_core.errors import InputError, require
+from mobileone_core.model.checkpoints import HEADS, WeightSet
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
@@ -28,8 +28,10 @@ def read_network(spec: ModelSpec, weights: WeightSet, form: Form = "file") -> Mo
     """The classifier with these weights, in evaluation mode.
 
     form "file" keeps the form that the weights have; "deployed" folds those in train form. Raises InputError for
-    weights that do not fit the network, and for "train" if they are in deployed form.
+    weights that do not fit the network or have no classifier, and for "train" if they are in deployed form.
     """
+    allowed = f"those of a classifier ({' or '.join(HEADS)}); evaluate --run measures detectors and segmenters"
+    require(weights.num_classes > 0, "weights", weights.source, allowed)
     is_deployed = weights.deployed if form == "file" else form == "deployed"
     network = MobileOne(spec, weights.num_classes, deployed=is_deployed)
     load_weights(network, weights)

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 
-from mobileone_core import ModelSpec
+from mobileone_core import ModelSpec, load_run
 from mobileone_core.cli import console
 from mobileone_core.data.catalog import resolve_data
+from mobileone_core.errors import InputError
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.head import HeadSpec
@@ -42,3 +44,11 @@ def test_evaluate_measures_what_the_run_recorded(task, record_cell, tmp_path, ca
         for name in (*names, "test/loss", "test/images"):
             assert written.metrics[name] == pytest.approx(recorded[name], abs=2e-3), name
         assert written.tags["evaluated_run"] == run[:8]
+    Image.new("L", (32, 32)).save(tmp_path / "a.png")
+    for command in (["predict", str(tmp_path / "a.png")], ["export", "--output", str(tmp_path / "net.onnx")]):
+        with pytest.raises(SystemExit) as ended:  # refused: the backbone alone would be another network
+            console([*command, "--run", run[:8], "--runs", str(workspace.runs)])
+        assert ended.value.code == 2
+        assert "is not allowed; those of a classifier (head.fc. or linear.)" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        load_run(run, runs=workspace.runs)

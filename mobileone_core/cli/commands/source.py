@@ -14,7 +14,7 @@ from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.files import sha256
-from mobileone_core.model.checkpoints import HEADS, read_weights
+from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.network import MobileOne
 from mobileone_core.study.record.reading import read_run
 from mobileone_core.training.cell import CellSpec
@@ -66,8 +66,6 @@ def source_of(options: NetworkOptions, form: Form, image_size: int | None = None
         spec = options.network.spec(options.variant, entry.channels, image_size or entry.image_size)
     if spec is None:
         raise InputError(f"variant: {options.weights.name} does not say its network; give --variant")
-    if not chosen.num_classes:
-        raise InputError(f"{options.weights}: it holds no classifier ({' or '.join(HEADS)})")
     network = read_network(spec, chosen, form)
     say(str(chosen))
     return NetworkSource(network, options.variant or "network", options.weights.name, sha256(options.weights), card)
