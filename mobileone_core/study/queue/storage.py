@@ -22,7 +22,11 @@ optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 
 SERVER_OPTIONS = {"pool_pre_ping": True}  # firewalls drop connections that are idle for an epoch
 QUEUE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, ImportError)
-AWAY = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError)  # of a server
+AWAY = (  # errors of a server that is away, and of the transaction that it left open
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.PendingRollbackError,
+)
 RETRY = 1.0  # seconds between two tries
 _STORAGES: dict[str, BaseStorage] = {}  # opened for reading, by URL
 
@@ -54,6 +58,7 @@ class PatientStorage(RDBStorage):
                 is_away = isinstance(error, AWAY) or isinstance(error.__cause__, AWAY)
                 if not is_away or time.monotonic() > end:
                     raise
+            self.remove_session()  # else it refuses everything until its lost transaction is rolled back
             time.sleep(RETRY)
 
     def trial_states(self, study_id: int) -> list[tuple[int, int, str]]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, PendingRollbackError
 from study_fakes import FAST, small_plan
 from study_proof import CHILDREN, give_databases, in_child, start_child, status_of
 
@@ -263,8 +263,11 @@ def test_calls_wait_for_a_server_that_restarts(workspace, databases, monkeypatch
     give_databases(databases, workspace)
     storage = open_storage(workspace.queue, FAST.timing)
     gone = OperationalError("SELECT 1", {}, OSError("connection refused"))
+    lost, removed = PendingRollbackError("Can't reconnect"), []
+    monkeypatch.setattr(RDBStorage, "remove_session", lambda _: removed.append(1))
     monkeypatch.setattr(storages, "RETRY", 0.0)
-    for error, patience, times in ((gone, 5.0, 3), (ValueError("no such trial"), 5.0, 0), (gone, 0.0, 0)):
+    cases = ((gone, 5.0, 3), (lost, 5.0, 3), (ValueError("no such trial"), 5.0, 0), (gone, 0.0, 0))
+    for error, patience, times in cases:
         storage.patience = patience
         monkeypatch.setattr(RDBStorage, "get_trial", failing(error, 3))
         if times:
@@ -272,3 +275,4 @@ def test_calls_wait_for_a_server_that_restarts(workspace, databases, monkeypatch
         else:
             with pytest.raises(StorageInternalError):
                 storage.get_trial(3)
+    assert len(removed) == 6  # a session that lost its connection refuses all that follows
