@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+LONGEST = 300  # characters that a message shows of a value
+
 
 class InputError(ValueError):
     """A value that cannot be used; the message names the field, the value and what is allowed."""
@@ -11,7 +13,12 @@ class InputError(ValueError):
     @classmethod
     def of(cls, field: str, value: object, allowed: str) -> "InputError":
         """The error for a field's value, with what is allowed instead."""
-        return cls(f"{field}: {value!r} is not allowed; {allowed}")
+        try:
+            text = repr(value)
+        except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
+            text = f"this {type(value).__name__}"
+        text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+        return cls(f"{field}: {text} is not allowed; {allowed}")
 
 
 def require(holds: bool, field: str, value: object, allowed: str) -> None:

@@ -1,7 +1,6 @@
 """A latency measured on an Apple device, as data: which model, on which device, how, and the result."""
 
 import datetime
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +19,16 @@ RISING = (  # pairs of statistics of which the first is never the larger
 )
 MILLISECONDS = {"ms": 1.0, "s": 1000.0, "us": 0.001}
 LONGEST = 200  # characters of a text
+MOST = 10**9  # predictions, operators, and milliseconds
 ROUNDING = 1e-9  # relative: the last digit of a unit conversion
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported Core ML model: its title (mobileone_s0), the hash of program and weights, and how it was exported."""
+    """An exported Core ML model: its title (mobileone_s0), the hash of program and weights, and how it was exported.
+
+    Raises InputError for a text that tables cannot show.
+    """
 
     model: str
     model_hash: str
@@ -33,6 +36,10 @@ class ExportedModel:
     form: str = ""
     precision: str = ""
     input: str = ""
+
+    def __post_init__(self) -> None:
+        for name, text in vars(self).items():
+            require(text == "" or is_plain_text(text), name, text, PLAIN_TEXT)
 
 
 @dataclass(frozen=True)
@@ -64,16 +71,27 @@ class DeviceMeasurement:
         require(fits, "model_hash", self.model_hash, "64 hexadecimal digits, as in the manifest of an export")
         for name in ("device", "os"):
             value = getattr(self, name)
-            fits = isinstance(value, str) and re.fullmatch(r".*\w.*", value) is not None and len(value) <= LONGEST
-            require(fits, name, value, 'a name such as "iPhone 12" or "iOS 17.4"')
+            require(is_plain_text(value), name, value, f'a name such as "iPhone 12" or "iOS 17.4": {PLAIN_TEXT}')
+        for name in ("app", "thermal", "battery"):
+            value = getattr(self, name)
+            require(value == "" or is_plain_text(value), name, value, PLAIN_TEXT)
         require_choice("compute_units", self.compute_units, get_args(Units))
         fits = self.protocol in PROTOCOLS or re.fullmatch(r"other:[\w.-]+", str(self.protocol)) is not None
         require(fits, "protocol", self.protocol, f"one of {', '.join(PROTOCOLS)} or other:NAME")
-        require_integer("n", self.n)
-        for unit in self.placement:
+        require_integer("n", self.n, at_most=MOST)
+        for unit, count in self.placement.items():
+            require_integer("placement", count, at_least=0, at_most=MOST)
             require(re.fullmatch(r"\w[\w .-]*", unit) is not None, "placement", unit, "a unit's name, as NeuralEngine")
         _require_date(self.date)
         _require_times(self)
+
+
+PLAIN_TEXT = f"a text of at most {LONGEST} printable characters that begins with a letter or a digit"
+
+
+def is_plain_text(text: object) -> bool:
+    """Whether a text is safe in tables, pages and spreadsheets: no control character, mark of direction or formula."""
+    return isinstance(text, str) and len(text) <= LONGEST and text.isprintable() and text[:1].isalnum()
 
 
 def sample_statistics(samples: Sequence[float]) -> dict[str, float]:
@@ -91,8 +109,8 @@ def sample_statistics(samples: Sequence[float]) -> dict[str, float]:
 def to_milliseconds(value: object, unit: str, name: str) -> float:
     """A time in ms, s or us as milliseconds. Raises InputError unless it is finite and above 0."""
     require_choice("unit", unit, MILLISECONDS)
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    require(fits, name, value, "a finite time above 0")
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST
+    require(fits, name, value, f"a finite time above 0 and below {MOST:,}")
     return float(value) * MILLISECONDS[unit]  # type: ignore[arg-type]
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.files import read_text
 from mobileone_core.latency.device import (
-    LONGEST,
     STATISTICS,
     DeviceMeasurement,
     ExportedModel,
@@ -52,10 +51,10 @@ def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasu
     text = read_text(path)
     try:
         items = kinds[path.suffix.lower()](text)
-    except (json.JSONDecodeError, csv.Error) as error:
-        raise InputError(f"{path.name}: not readable as {path.suffix[1:].upper()} ({error})") from error
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from error
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise InputError(f"{path.name}: not readable as {path.suffix[1:].upper()} ({error})") from error
     measurements = []
     for number, item in enumerate(items, start=1):
         try:
@@ -63,7 +62,7 @@ def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasu
                 fits = name == "model_hash" or item.get(name, value) == value
                 require(fits, name, value, f"the value in the file, which is {item.get(name)!r}")
             measurements.append(measurement({**given, **item}))
-        except InputError as error:
+        except (InputError, RecursionError) as error:
             raise InputError(f"{path.name}, measurement {number}: {error}") from error
     if not measurements:
         raise InputError(f"{path.name}: no measurement in it")
@@ -83,24 +82,22 @@ def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
     given, samples = item.get("statistics", {}), item.get("samples", [])
     require(isinstance(given, dict), "statistics", given, f"times by name: {', '.join(STATISTICS)}")
     require(isinstance(samples, list), "samples", samples, "a list of times")
+    for name in given:
+        require_choice("statistics", name, STATISTICS)
     times = [to_milliseconds(value, unit, "samples") for value in samples]
     statistics = {name: to_milliseconds(value, unit, name) for name, value in given.items()}
     derived = sample_statistics(times) if times else {}
     if item["protocol"] == TRIMMED:
         derived.pop("average", None)
     load, placement = item.get("load"), item.get("placement", {})
-    fits = isinstance(placement, dict) and all(isinstance(count, int) and count >= 0 for count in placement.values())
-    require(fits, "placement", placement, "numbers of operators by unit")
-    texts = {name: item[name] for name in TEXTS if name in item}
-    for name, text in texts.items():
-        require(isinstance(text, str) and len(text) <= LONGEST, name, text, f"a text of at most {LONGEST} characters")
+    require(isinstance(placement, dict), "placement", placement, "numbers of operators by unit")
     return DeviceMeasurement(
         **{name: item[name] for name in REQUIRED if name != "unit"},
         statistics={**derived, **statistics},
         samples=times,
         load_ms=None if load is None else to_milliseconds(load, unit, "load"),
         placement=placement,
-        **texts,
+        **{name: item[name] for name in TEXTS if name in item},
     )
 
 
@@ -158,7 +155,7 @@ def read_manifest(path: Path, title: str = "") -> ExportedModel:
     require(path.is_file(), "manifest", str(path), "an existing file; `mobileone export` writes it next to a package")
     try:
         content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"manifest {path.name}: not readable as JSON ({error})") from error
     require(isinstance(content, dict), "manifest", path.name, "an object, as `mobileone export` writes it")
     metadata = content.get("metadata", content.get("told"))  # older manifests call it told

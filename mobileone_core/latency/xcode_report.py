@@ -1,7 +1,6 @@
 """Xcode's performance report, X.mlperf with report.json: values that look like medians, for a person to confirm."""
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.files import read_text
-from mobileone_core.latency.device import MILLISECONDS, to_milliseconds
+from mobileone_core.latency.device import MILLISECONDS, MOST, to_milliseconds
 
 REPORT = "report.json"
 KINDS = {"prediction": r"predict|inference", "load": r"load", "compile": r"compil"}
@@ -64,10 +63,9 @@ def read_report(path: Path) -> XcodeReport:
     files = sorted(path.rglob(REPORT)) if path.is_dir() else []
     require(len(files) == 1, "file", str(path), f"an Xcode performance report with one {REPORT} in it")
     try:
-        content = json.loads(read_text(files[0]))
-    except json.JSONDecodeError as error:
+        leaves = list(_leaves(json.loads(read_text(files[0])), ""))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path.name}/{REPORT}: not readable as JSON ({error})") from error
-    leaves = list(_leaves(content, ""))
     times = [time for key, value in leaves if (time := _reported_time(key, value)) is not None]
     units = Counter(_compute_unit(value) for key, value in leaves if isinstance(value, str) and UNIT_KEYS.search(key))
     return XcodeReport(tuple(times), {name: count for name, count in units.items() if name})
@@ -100,7 +98,7 @@ def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 def _reported_time(path: str, value: object) -> ReportedTime | None:
     """The value as a median time, or None if its path does not look like one."""
-    is_time = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST
     if not is_time or not re.search("median", path, re.IGNORECASE):
         return None
     kind = next((kind for kind, pattern in KINDS.items() if re.search(pattern, path, re.IGNORECASE)), "")

@@ -183,7 +183,7 @@ WRONG = [
     ({"compute_units": "tpu"}, ("compute_units", "'tpu'", "cpu_and_ne")),
     ({"protocol": "mine"}, ("protocol", "'mine'", "other:NAME")),
     ({"unit": "ns"}, ("unit", "'ns'", "us")),
-    ({"n": 0}, ("n", "0", "1 or more")),
+    ({"n": 0}, ("n", "0", "from 1 to")),
     ({"n": 4}, ("n", "4", "number of samples")),
     ({"n": True}, ("n", "True")),
     ({"date": "1.1.2026"}, ("date", "YYYY-MM-DD")),

@@ -69,17 +69,17 @@ class SceneComposer:
         candidates = (slots[..., 4:].reshape(*sizes.shape, CANDIDATES, 2) * free).astype(np.int64)
         corners, present = _placed(candidates, sizes, 1 + (scene[:, 0] * OBJECTS).astype(np.int64))
         opacity = self._opacity(chosen, sizes, corners, slots[..., 2])
-        seen = _visible(opacity[:, :OBJECTS] >= SOLID, present)
-        shown = np.concatenate([np.ones((len(numbers), CLUTTER), bool), seen.any((2, 3))], axis=1)
+        visible = _visible(opacity[:, :OBJECTS] >= SOLID, present)
+        shown = np.concatenate([np.ones((len(numbers), CLUTTER), bool), visible.any((2, 3))], axis=1)
         order = [*range(OBJECTS, OBJECTS + CLUTTER), *range(OBJECTS)]  # clutter lies below
         levels = np.where(np.arange(len(order)) < OBJECTS, 0.55 + 0.45 * slots[..., 3], 0.2 + 0.3 * slots[..., 3])
         images = self._background(scene)
         for slot, is_shown in zip(order, shown.T, strict=True):
             level = levels[:, slot, None, None].astype(np.float32)
             images += opacity[:, slot] * is_shown[:, None, None] * (level - images)
-        labels = np.where(seen.any((2, 3)), self.labels[chosen[:, :OBJECTS]], 0)
-        masks = (seen * labels[..., None, None].astype(np.uint8)).sum(1, dtype=np.uint8)
-        return (images * 255).round().astype(np.uint8)[:, None], _extents(seen), labels, masks
+        labels = np.where(visible.any((2, 3)), self.labels[chosen[:, :OBJECTS]], 0)
+        masks = (visible * labels[..., None, None].astype(np.uint8)).sum(1, dtype=np.uint8)
+        return (images * 255).round().astype(np.uint8)[:, None], _extents(visible), labels, masks
 
     def _opacity(self, chosen: Numbers, sizes: Numbers, corners: Numbers, quarter: NDArray[np.float64]) -> Floats:
         """Draw every item into a scene of its own, 0 to 1, (B, slots, S, S); of clutter one quarter of an item."""
@@ -152,20 +152,20 @@ def _placed(corners: Numbers, sizes: Numbers, wanted: Numbers) -> tuple[Numbers,
 
 def _visible(solid: NDArray[np.bool_], present: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The pixels where each object is seen (B, OBJECTS, S, S); later objects lie above, those hidden are left out."""
-    seen = solid & present[..., None, None]
+    visible = solid & present[..., None, None]
     covered = np.zeros_like(solid[:, 0])
     for slot in reversed(range(OBJECTS)):
-        whole = seen[:, slot].sum((1, 2))
-        seen[:, slot] &= ~covered
-        shown = seen[:, slot].sum((1, 2)) >= VISIBLE * whole
-        seen[:, slot] &= shown[:, None, None]
-        covered |= seen[:, slot]
-    return seen
+        whole = visible[:, slot].sum((1, 2))
+        visible[:, slot] &= ~covered
+        shown = visible[:, slot].sum((1, 2)) >= VISIBLE * whole
+        visible[:, slot] &= shown[:, None, None]
+        covered |= visible[:, slot]
+    return visible
 
 
-def _extents(seen: NDArray[np.bool_]) -> Floats:
+def _extents(visible: NDArray[np.bool_]) -> Floats:
     """The boxes (left, top, right, bottom) around pixels (B, OBJECTS, S, S), float32 (B, OBJECTS, 4)."""
-    size = seen.shape[-1]
-    axes = [seen.any(axis, keepdims=True).reshape(*seen.shape[:2], size) for axis in (2, 3)]  # columns, rows
+    size = visible.shape[-1]
+    axes = [visible.any(axis, keepdims=True).reshape(*visible.shape[:2], size) for axis in (2, 3)]  # columns, rows
     ends = [axis.argmax(2) for axis in axes] + [size - axis[..., ::-1].argmax(2) for axis in axes]
-    return np.stack(ends, axis=-1).astype(np.float32) * np.asarray(seen.any((2, 3)))[..., None]
+    return np.stack(ends, axis=-1).astype(np.float32) * np.asarray(visible.any((2, 3)))[..., None]

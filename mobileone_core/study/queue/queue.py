@@ -80,7 +80,7 @@ class Queue:
         self.timing = timing
         self.on_dead = on_dead
         self._stale: list[TrialView] = []
-        self._first_seen: dict[tuple[int, str], float] = {}
+        self._since: dict[tuple[int, str], float] = {}
         self._views: dict[int, TrialView] = {}
         self._storage = open_storage(url, timing, self._after_stale, create=create)
         if create:
@@ -233,7 +233,7 @@ class Queue:
 
     def _is_overdue(self, trial: TrialView) -> bool:
         """Whether a trial has stayed between two steps too long, by this process's clock: clocks of hosts differ."""
-        first = self._first_seen.setdefault((trial.number, trial.state), time.monotonic())
+        first = self._since.setdefault((trial.number, trial.state), time.monotonic())
         return time.monotonic() - first > self.timing.claim
 
     def _fail(self, number: int) -> bool:

@@ -38,7 +38,7 @@ class Progress:
         self.has_forecast = False
         self.workers = 1
         self.ended: dict[str, float] = {}  # by key: when it was first seen complete
-        self.first_seen: dict[str, tuple[float, float]] = {}  # by key: when, and the share done then
+        self.starts: dict[str, tuple[float, float]] = {}  # by key: when, and the share done then
         self.warned: set[str] = set()
 
     def begin(self, states: Sequence[CellState], workers: int) -> None:
@@ -96,7 +96,7 @@ class Progress:
             if is_begun and item.key not in self.done_at_start:
                 is_running = item.state == "running"
                 first = (now, _share(item)) if is_running else (now - _seconds(item), 0.0)
-                since, share = self.first_seen.setdefault(item.key, first)
+                since, share = self.starts.setdefault(item.key, first)
                 took = (now if is_running else self.ended.setdefault(item.key, now)) - since
                 if item.state == "complete" and item.attempt <= 1 and _seconds(item):  # all of it, in this run
                     took, share = _seconds(item), 0.0
