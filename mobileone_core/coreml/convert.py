@@ -70,7 +70,7 @@ def convert(network: nn.Module, channels: int, options: Options) -> Any:
         interface["classifier_config"] = ct.ClassifierConfig(list(options.pixels.labels))
     with quiet():
         exported = torch.export.export(whole_network(network, options), (torch.zeros(shape),)).run_decompositions({})
-        return ct.convert(
+        model = ct.convert(
             exported,
             convert_to="mlprogram",
             compute_precision=getattr(ct.precision, options.precision.upper()),
@@ -78,6 +78,16 @@ def convert(network: nn.Module, channels: int, options: Options) -> Any:
             skip_model_load=True,
             **interface,
         )
+        return _with_int8_weights(model) if options.int8 else model
+
+
+def _with_int8_weights(model: Any) -> Any:
+    from coremltools.optimize import coreml as optimize
+
+    layer = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", granularity="per_channel", weight_threshold=0)
+    return optimize.linear_quantize_weights(
+        model, optimize.OptimizationConfig(op_type_configs={"conv": layer, "linear": layer})
+    )
 
 
 def save(

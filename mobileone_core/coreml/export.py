@@ -10,7 +10,8 @@ from typing import Any
 from mobileone_core.coreml.convert import convert, save
 from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.package import package_bytes, package_hash, part_hashes, write_package
-from mobileone_core.coreml.verify import Verification, verify
+from mobileone_core.coreml.program import read_program
+from mobileone_core.coreml.verify import Verification, int8_network, verify
 from mobileone_core.model.network import MobileOne
 
 MANIFEST = "mobileone.json"  # inside the package, beside Core ML's Manifest.json
@@ -18,11 +19,12 @@ MANIFEST = "mobileone.json"  # inside the package, beside Core ML's Manifest.jso
 
 @dataclass(frozen=True)
 class Exported:
-    """hash names the model (package_hash); size in bytes."""
+    """hash names the model (package_hash); size in bytes; network has the weights of the package."""
 
     verification: Verification
     hash: str
     size: int
+    network: MobileOne
 
 
 def export_package(  # noqa: PLR0913, PLR0917
@@ -49,7 +51,8 @@ def export_package(  # noqa: PLR0913, PLR0917
         proceed()
 
     write_package(output, write)
-    return Exported(found[0], package_hash(output), package_bytes(output))
+    exported = int8_network(read_program(output), network) if options.int8 else network
+    return Exported(found[0], package_hash(output), package_bytes(output), exported)
 
 
 def _manifest(

@@ -28,8 +28,12 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Options:
-    """Resolution in pixels, precision, and pixels; without pixels the input is a normalized tensor, output logits."""
+    """Resolution in pixels, precision, and pixels; without pixels the input is a normalized tensor, output logits.
+
+    int8: weights of convolutions and linear layers are int8, symmetric, with a scale per output channel.
+    """
 
     image_size: int
     precision: Precision = "float16"
     pixels: Pixels | None = None
+    int8: bool = False

@@ -18,7 +18,14 @@ from mobileone_core.errors import InputError
 
 BLOB = struct.Struct("<IIQQ")  # sentinel, type, bytes, offset: the header of every array in weight.bin
 SENTINEL = 0xDEADBEEF
-TYPES = {"FLOAT16": np.float16, "FLOAT32": np.float32, "INT32": np.int32, "BOOL": np.bool_, "STRING": np.str_}
+TYPES = {
+    "FLOAT16": np.float16,
+    "FLOAT32": np.float32,
+    "INT8": np.int8,
+    "INT32": np.int32,
+    "BOOL": np.bool_,
+    "STRING": np.str_,
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,9 @@ class _Reader:
             if message.type == "const":
                 self.constants[message.outputs[0].name] = self._value(message.attributes["val"])
                 continue
+            if message.type == "constexpr_affine_dequantize":
+                self.constants[message.outputs[0].name] = self._dequantized(message.attributes)
+                continue
             if message.blocks:
                 raise InputError(f"operator {message.type}: nested operations are not supported")
             inputs = {name: self._argument(given.arguments) for name, given in message.inputs.items()}
@@ -124,6 +134,15 @@ class _Reader:
             names = tuple(item.name for item in message.outputs)
             halves = tuple(_type_name(item.type.tensorType) == "FLOAT16" for item in message.outputs)
             yield Operation(message.type, inputs, names, halves)
+
+    def _dequantized(self, attributes: Any) -> Constant:
+        """The weights of int8 values, zero points and scales, which are per tensor or per index of an axis."""
+        names = ("quantized_data", "zero_point", "scale", "axis")
+        values, zero, scale, axis = (self._value(attributes[name]) for name in names)
+        shape = [-1 if index == axis else 1 for index in range(values.ndim)] if scale.ndim else []
+        steps = values.astype(np.float32) - zero.astype(np.float32).reshape(shape)
+        weights: Constant = (steps * scale.astype(np.float32).reshape(shape)).astype(scale.dtype)
+        return weights
 
     def _argument(self, bindings: Any) -> Argument:
         values = tuple(self._bound(binding) for binding in bindings)

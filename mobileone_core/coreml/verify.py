@@ -25,6 +25,7 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.spec import ModelSpec
 
 TOLERANCE = 1e-4  # relative to the largest output
+HALF_STEP = 0.57  # 0.5, and the rounding of 127 steps to float16
 SEED = 0
 SIXTH = float(torch.tensor(1 / 6).half())
 HEAD = Counter(reduce_mean=1, reshape=1, linear=1)
@@ -73,6 +74,7 @@ def verify(package: Path, network: MobileOne, options: Options) -> Verification:
     if census != expected:
         raise NotVerifiedError(f"{package.name}: operators are not the network's; {_difference(census, expected)}")
     weights = match_weights(program, network, options)
+    network = int8_network(program, network) if options.int8 else network
     images = random_images(network.spec.in_channels, options)
     error = worst_error(program, network, images, options)
     return Verification(census, weights, error, _half_difference(program, network, images, options))
@@ -129,27 +131,50 @@ def worst_error(program: Program, network: nn.Module, images: Tensor, options: O
 def match_weights(program: Program, network: nn.Module, options: Options) -> int:
     """Compare the weights of every convolution and linear layer in order, bit for bit, and count the arrays.
 
-    Raises NotVerifiedError that names the first difference.
+    Weights of int8 must be within half a step of the network's, a step being 1/127 of a channel's largest. Raises
+    NotVerifiedError that names the first difference.
     """
-    layers = [(name, item) for name, item in network.named_modules() if isinstance(item, nn.Conv2d | nn.Linear)]
-    operations = [item for item in program.operations if item.kind in ("conv", "linear")]
+    layers, operations = _layers(program, network)
     if len(layers) != len(operations):
         raise NotVerifiedError(f"the program has {len(operations)} layers with weights, the network {len(layers)}")
     count = 0
     for (name, layer), operation in zip(layers, operations, strict=True):
         for part, parameter in layer.named_parameters():
-            _match(operation, part, f"{name}.{part}", parameter.detach().to(getattr(torch, options.precision)))
+            expected = parameter.detach().to(getattr(torch, options.precision))
+            _match(operation, part, f"{name}.{part}", expected, int8=options.int8 and part == "weight")
             count += 1
     return count
 
 
-def _match(operation: Operation, part: str, name: str, parameter: Tensor) -> None:
+def _layers(program: Program, network: nn.Module) -> tuple[list[tuple[str, nn.Module]], list[Operation]]:
+    """The convolutions and linear layers of a network and of its program."""
+    layers = [(name, item) for name, item in network.named_modules() if isinstance(item, nn.Conv2d | nn.Linear)]
+    return layers, [item for item in program.operations if item.kind in ("conv", "linear")]
+
+
+def int8_network(program: Program, network: MobileOne) -> MobileOne:
+    """A copy of the network with the dequantized weights of its program."""
+    network = copy.deepcopy(network)
+    layers, operations = _layers(program, network)
+    for (_, layer), operation in zip(layers, operations, strict=True):
+        layer.weight.data.copy_(torch.from_numpy(np.array(operation.inputs["weight"])))  # type: ignore[union-attr,operator]
+    return network
+
+
+def _match(operation: Operation, part: str, name: str, parameter: Tensor, *, int8: bool) -> None:
     expected, actual = parameter.numpy(), operation.inputs.get(part)
     if not isinstance(actual, np.ndarray):
         raise NotVerifiedError(f"{name}: the program's {operation.kind} has no constant {part}")
     if actual.shape != expected.shape or actual.dtype != expected.dtype:
         given, required = (f"{item.shape} {item.dtype}" for item in (actual, expected))
         raise NotVerifiedError(f"{name}: the program has {given}, the network {required}")
+    if int8:
+        wanted = expected.astype(np.float32)
+        steps = np.abs(wanted).reshape(len(wanted), -1).max(1).reshape(-1, *[1] * (wanted.ndim - 1)) / 127
+        error = float((np.abs(actual - wanted) / np.maximum(steps, 1e-30)).max())
+        if not error <= HALF_STEP:
+            raise NotVerifiedError(f"{name}: a weight is {error:.2f} steps from the network's, allowed 0.5")
+        return
     differing = int((actual != expected).sum())
     if differing:
         raise NotVerifiedError(f"{name}: {differing} of {actual.size} values differ from the network's")

@@ -81,8 +81,6 @@ def export_verified_onnx(
     interface: description, inputs and outputs, as the manifest has them. Raises InputError if the file does not
     compute what the network computes; the file is then left for the caller to remove.
     """
-    import onnx
-
     generator, size = torch.Generator().manual_seed(0), options.image_size
     batches = (3, 1) if options.batch_size is None else (options.batch_size,)
     images = [torch.randn((count, network.spec.in_channels, size, size), generator=generator) for count in batches]
@@ -90,6 +88,14 @@ def export_verified_onnx(
     exported = HalfNetwork(network).eval() if is_half else network
     export_onnx(exported, images[0], path, any_batch=options.batch_size is None)
     results = [verify_onnx(path, exported, batch) for batch in images]
+    describe(path, metadata, interface)
+    return replace(results[0], error=max(item.error for item in results))
+
+
+def describe(path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]) -> None:
+    """Write metadata into a file, and the texts of interface: description, inputs and outputs."""
+    import onnx
+
     model = onnx.load(path)
     onnx.helper.set_model_props(model, dict(metadata))
     model.doc_string = interface["description"]
@@ -97,7 +103,6 @@ def export_verified_onnx(
     for value in (*model.graph.input, *model.graph.output):
         value.doc_string = texts[value.name]
     onnx.save(model, path)
-    return replace(results[0], error=max(item.error for item in results))
 
 
 def verify_onnx(path: Path, network: nn.Module, images: Tensor) -> OnnxVerification:

@@ -1,8 +1,7 @@
 """A cell with quantization: the network of a trained cell, quantized by ONNX Runtime and tested."""
 
-import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,12 +11,9 @@ from mobileone_core.data.epochs import BatchLoader
 from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.errors import InputError
 from mobileone_core.model.checkpoints import read_weights
-from mobileone_core.model.network import MobileOne
-from mobileone_core.onnx.equalize import equalize
-from mobileone_core.onnx.export import export_onnx
-from mobileone_core.onnx.int8 import LayerRange, OnnxNetwork, layer_ranges, quantize_onnx, reduces_range
+from mobileone_core.onnx.int8 import OnnxNetwork, reduces_range
+from mobileone_core.onnx.quantize import quantize_network
 from mobileone_core.onnx.reference import SimulatedInt8
-from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import evaluate, read_network
 from mobileone_core.training.execution import Execution
@@ -57,26 +53,6 @@ def quantize_cell(
         named = {"weight": layer.weight, "channel": layer.channel, "input": layer.span}
         metrics |= {f"range/{index:02}_{name}": value for name, value in named.items()}
     return CellResult({**metrics, "time/train_seconds": time.perf_counter() - started}, file)
-
-
-def quantize_network(
-    network: MobileOne, scheme: Quantization, calibration: Iterable[Tensor], target: Path
-) -> tuple[list[LayerRange], int]:
-    """Write a deployed network as a verified int8 file; returns its layers' ranges and the float32 file's bytes.
-
-    calibration: batches of images (B, C, S, S); the first is the example for the export. Raises InputError if a weight
-    is not within half a step of the network's.
-    """
-    network = equalize(network) if scheme.equalize else network
-    batches = iter(calibration)
-    first = next(batches)
-    source = target.with_name(f"{target.name}.float32")
-    try:
-        export_onnx(network, first[:2] if len(first) > 1 else first.repeat(2, 1, 1, 1), source, any_batch=True)
-        quantize_onnx(source, target, scheme, itertools.chain([first], batches))
-        return layer_ranges(target, network), source.stat().st_size
-    finally:
-        source.unlink(missing_ok=True)
 
 
 def calibration_batches(loader: BatchLoader, images: int) -> Iterator[Tensor]:

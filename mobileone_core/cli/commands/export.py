@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mobileone_core.cli.commands.calibration import CalibrationData
 from mobileone_core.cli.commands.interface import exported_interface
 from mobileone_core.cli.commands.source import interface_of, source_of
 from mobileone_core.cli.guard import COMPLETE
@@ -27,7 +28,7 @@ from mobileone_core.study.run.runner import SignalGuard
 class ExportSource:
     """A deployed network to export, the preprocessing of its images, its labels, and metadata for the file.
 
-    interface: what an application needs to know, as JSON.
+    interface: what an application needs to know, as JSON. calibration: images of an int8 export.
     """
 
     network: MobileOne
@@ -35,6 +36,7 @@ class ExportSource:
     labels: tuple[str, ...]
     metadata: Mapping[str, str]
     interface: Mapping[str, Any]
+    calibration: CalibrationData | None = None
 
 
 def export(options: Export) -> int:
@@ -55,7 +57,9 @@ def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> li
     pixels = None
     if options.input == "image":
         pixels = Pixels(source.preprocessing.mean, source.preprocessing.std, source.labels)
-    conversion = Options(source.preprocessing.image_size, options.chosen_precision, pixels)
+    conversion = Options(
+        source.preprocessing.image_size, options.chosen_precision, pixels, options.quantize is not None
+    )
     done = export_package(
         source.network, options.output, conversion, source.metadata, interrupt.check, source.interface
     )
@@ -65,18 +69,28 @@ def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> li
         finite = f"{verified.half_difference:.1e} of the largest output (for information)"
         overflow = "results leave the range of float16; use --precision float32"
         lines.append(f"float16     {finite if verified.half_difference < float('inf') else overflow}")
+    if source.calibration is not None:
+        lines.append(source.calibration.line(source.network, done.network))
     return [*lines, f"size        {done.size:,} bytes", f"model hash  {done.hash}"]
 
 
 def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
     """Write the file, then its manifest: hash, network, operators and what was verified."""
     from mobileone_core.onnx.export import OnnxOptions, OnnxVerification, export_verified_onnx
+    from mobileone_core.onnx.int8 import OnnxNetwork, reduces_range
+    from mobileone_core.onnx.quantize import export_int8_onnx
+    from mobileone_core.onnx.scheme import Quantization
 
     results: list[OnnxVerification] = []
     chosen = OnnxOptions(source.preprocessing.image_size, options.batch_size, options.chosen_precision)
 
     def write(aside: Path) -> None:
-        results.append(export_verified_onnx(source.network, chosen, aside, source.metadata, source.interface))
+        texts, calibration = (aside, source.metadata, source.interface), source.calibration
+        if calibration is None:
+            results.append(export_verified_onnx(source.network, chosen, *texts))
+        else:
+            scheme = Quantization("full", "channel", images=calibration.images)
+            results.append(export_int8_onnx(source.network, scheme, calibration.batches(), *texts))
         interrupt.check()
 
     write_whole(options.output, write)
@@ -94,6 +108,10 @@ def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list
     }
     write_content(options.manifest, json.dumps(content, indent=2) + "\n")
     lines = _lines(options, source, verified.census, verified.weights, verified.error)
+    if source.calibration is not None:
+        bits = "7 bits: the processor has no VNNI" if reduces_range() else "8 bits"
+        lines.append(f"int8        weights of {bits}, a scale per output channel; {source.calibration.images} images")
+        lines.append(source.calibration.line(source.network, OnnxNetwork(options.output, torch.get_num_threads())))
     weight = f"size        {options.output.stat().st_size:,} bytes"
     return [*lines, weight, f"model hash  {digest}", f"manifest    {options.manifest}"]
 
@@ -106,7 +124,7 @@ def _lines(options: Export, source: ExportSource, census: Mapping[str, int], wei
         f"{options.output}: verified",
         f"input       {options.input} {shape}, {options.chosen_precision}",
         f"operators   {counts}",
-        f"weights     {weights} arrays are the network's",
+        f"weights     {weights} arrays are the network's" + (", within half a step" if options.quantize else ""),
         f"outputs     differ from torch's by {error:.1e} of the largest at most",
     ]
 
@@ -124,12 +142,14 @@ def _source(options: Export) -> ExportSource:
     interface = exported_interface(options, preprocessing, labels, source, title)
     facts = {"variant": source.variant, "file": source.file, "git": git_revision(), "torch": str(torch.__version__)}
     facts |= {"precision": options.chosen_precision, "input": options.input}
+    facts |= {"quantize": options.quantize, "calibration": options.calibration} if options.quantize else {}
     if card is not None:
         facts |= {"key": card.cell.key, "recipe": json.dumps(asdict(card.cell.recipe))}
     facts |= {name: f"{source.metrics[name]:.6g}" for name in ("test/top1", "val/top1") if name in source.metrics}
     facts |= {name: item if isinstance(item, str) else json.dumps(item) for name, item in interface.items()}
     metadata = {f"mobileone.{name}": text for name, text in facts.items()}
-    return ExportSource(network, preprocessing, labels, metadata, interface)
+    calibration = CalibrationData(options, source, preprocessing) if options.quantize else None
+    return ExportSource(network, preprocessing, labels, metadata, interface, calibration)
 
 
 def class_labels(

@@ -34,6 +34,12 @@ class Export(NetworkOptions):
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels; the run's, or the data set's, if not given."""
     batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None  # ONNX: a fixed batch; any if not given.
+    quantize: Literal["int8"] | None = None
+    """int8: weights and activations in ONNX, with a scale per output channel; weights alone in Core ML."""
+    calibration: Annotated[str, tyro.conf.arg(metavar="DIR|DATA|DATA=DIR")] = ""
+    """With --quantize: a directory of images in train/CLASS and val/CLASS, or a data set by name, with its directory
+    if it has one. Ranges are measured on training images, top-1 before and after on up to 500 test images."""
+    calibration_images: int = 128  # Training images that ranges of activations are measured on.
     author: str = ""  # Author, for the file's metadata.
     license: str = ""  # Licence of the weights, for the file's metadata.
     description: str = ""  # Description, for the file's metadata; network, data set and run if not given.
@@ -68,6 +74,14 @@ class Export(NetworkOptions):
         require(fits, "output", str(self.output), "a package is a directory, an ONNX file is none")
         require(is_coreml or self.input == "tensor", "input", self.input, "tensor for ONNX")
         require(not (is_coreml and self.batch_size), "batch_size", self.batch_size, "for ONNX; Core ML takes one image")
+        if self.quantize:
+            require(bool(self.calibration), "calibration", self.calibration, "a directory or data set with --quantize")
+            require(self.batch_size is None, "batch_size", self.batch_size, "left out with --quantize: any batch")
+            fits = is_coreml or self.chosen_precision == "float32"
+            require(fits, "precision", self.precision, "float32 with --quantize for ONNX: what is not int8")
+        else:
+            require(not self.calibration, "calibration", self.calibration, "for --quantize int8")
+        require_integer("calibration_images", self.calibration_images)
         for name in ("image_size", "batch_size"):
             if getattr(self, name) is not None:
                 require_integer(name, getattr(self, name))
