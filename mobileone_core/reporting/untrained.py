@@ -21,7 +21,12 @@ def chance_of(cell: PlannedCell, row: CellRow) -> float:
 
 
 def is_untrained(cell: PlannedCell, row: CellRow) -> bool:
-    """Whether the test accuracy is no better than guessing; False if accuracy or number of images is not recorded."""
+    """Whether the test accuracy is no better than guessing.
+
+    False if accuracy or number of images is not recorded, and for int8 networks, which training is not to blame for.
+    """
+    if cell.spec.is_quantized:
+        return False
     accuracy, images = row.metrics.get("test/top1"), row.metrics.get("test/images")
     return accuracy is not None and images is not None and is_guessing(accuracy, images, chance_of(cell, row))
 

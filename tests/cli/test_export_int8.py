@@ -30,8 +30,8 @@ def weights(tmp_path_factory):
 
 
 def exported(weights, capsys, *more):
+    given = ["--variant", "tiny", "--weights", weights, "--data", "digits", "--quantize", "int8", *more]
     with pytest.raises(SystemExit) as ended:
-        given = ["--variant", "tiny", "--weights", weights, "--data", "digits", "--quantize", "int8", *more]
         console(["export", *map(str, given)])
     output = capsys.readouterr()
     return ended.value.code, output.out, output.err

@@ -1,17 +1,18 @@
 """What a study with int8 levels adds to its report: the loss of every int8 network against its own float32 network."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 
-from mobileone_core.reporting.document import MISSING, Bullets, Column, Figure, Section, Table
+from mobileone_core.reporting.document import MISSING, Bullets, Column, Figure, Section, Table, joined
 from mobileone_core.reporting.metric import Metric
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import summary_text
+from mobileone_core.reporting.untrained import chance_of
 from mobileone_core.study.factor import Level, level_label, level_text
 from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.rows import CellRow
-from mobileone_core.study.statistics import Analysis, compare
+from mobileone_core.study.statistics import Analysis, compare, is_guessing
 
 LOSS = Metric("test/top1", "points", 100.0, 2, higher_is_better=False)
 TOP1, SIMULATED = "test/top1", "simulated/top1"
@@ -84,11 +85,13 @@ def int8_sentences(result: TrainedResult) -> list[str]:
                 )
             elif row.detectable is not None:
                 hidden.append(row)
+    compared = len(sentences) + len(hidden)
+    sentences = [*_destroyed(losses), *sentences]
     if costs:
         costly = f"Points of top-1 that int8 costs {losses.network_name}: {', '.join(costs)}."
         sentences.insert(0, costly)
     if hidden:
-        count = f"{len(hidden)} of {len(hidden) + len(sentences) - 1}"
+        count = f"{len(hidden)} of {compared}"
         power = LOSS.detectable_text(hidden)
         sentences.append(f"{count} comparisons of losses by int8 show no difference between networks ({power}).")
     return sentences
@@ -118,6 +121,23 @@ def int8_section(result: TrainedResult) -> Section:
             rows.append((setting, row.level, loss, str(row.summary.n), difference, row.verdict, share))
     table = Table(columns, tuple(rows), len(names), file="int8")
     return Section(heading, (table, Figure("ranges", "Ranges of weights and activations"), _notes(losses)), is_key=True)
+
+
+def _destroyed(losses: Int8Losses) -> list[str]:
+    """Networks that int8 brings down to guessing, by int8 setting and network."""
+    total, guessing = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for cell, row in losses.cells:
+        name = losses.label(cell.factors, losses.int8), losses.network(cell)
+        images = row.metrics.get("test/images")
+        total[name] += 1
+        guessing[name] += images is not None and is_guessing(row.metrics[TOP1], images, chance_of(cell, row))
+    names = ", ".join(losses.others)
+    cells = [
+        f"{setting} of {names} = {network} ({count} of {total[setting, network]} seeds)"
+        for (setting, network), count in guessing.items()
+        if count
+    ]
+    return [f"Down to guessing by int8: {joined(cells)}."] if cells else []
 
 
 def _share(losses: Int8Losses, setting: str, network: str) -> str:
