@@ -146,7 +146,7 @@ def match_weights(program: Program, network: nn.Module, options: Options) -> int
     return count
 
 
-def _layers(program: Program, network: nn.Module) -> tuple[list[tuple[str, nn.Module]], list[Operation]]:
+def _layers(program: Program, network: nn.Module) -> tuple[list[tuple[str, nn.Conv2d | nn.Linear]], list[Operation]]:
     """The convolutions and linear layers of a network and of its program."""
     layers = [(name, item) for name, item in network.named_modules() if isinstance(item, nn.Conv2d | nn.Linear)]
     return layers, [item for item in program.operations if item.kind in ("conv", "linear")]
@@ -157,7 +157,7 @@ def int8_network(program: Program, network: MobileOne) -> MobileOne:
     network = copy.deepcopy(network)
     layers, operations = _layers(program, network)
     for (_, layer), operation in zip(layers, operations, strict=True):
-        layer.weight.data.copy_(torch.from_numpy(np.array(operation.inputs["weight"])))  # type: ignore[union-attr,operator]
+        layer.weight.data.copy_(torch.from_numpy(np.array(operation.inputs["weight"])))
     return network
 
 
