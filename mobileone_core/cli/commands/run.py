@@ -15,7 +15,7 @@ from mobileone_core.cli.ownership import declared_tags, require_name
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
 from mobileone_core.data.download import prepare_data
-from mobileone_core.data.spec import DATA_SETS
+from mobileone_core.data.spec import DATA_SETS, data_sets
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.files import require_writable
 from mobileone_core.model.folded.gpu_timings import timings
@@ -129,7 +129,7 @@ def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
             print(line)
     for name in () if finished else sets:
         prepare_data(name, request.data_root)
-        if not (name == "folder" or DATA_SETS[name].in_memory):
+        if name in data_sets("classification") and not (name == "folder" or DATA_SETS[name].in_memory):
             print("\n".join(short_lines(read_splits(name, request.data_root))))
     if running.launcher == "slurm" and not finished:
         return _report(plan, running, launch(plan, workspace, running.slurm, _command_of_jobs(), _display(plan)))
