@@ -133,13 +133,12 @@ def weighted_sum(stacked: Stacked, factors: Tensor) -> Tensor:
     """Sum the branches' kernels times their factors (G, B, O): (G, O, T)."""
     if _is_native(factors):
         return native.kernel(list(stacked.kernels), factors[:, : len(stacked.kernels)])
-    first, *others = list(zip(_per_piece(factors, stacked), _pieces(stacked), strict=True))
-    if factors.shape[2] == 1:
-        return torch.bmm(first[0].transpose(1, 2), first[1])
-    total = first[0] * first[1]
-    for factor, kernels in others:
-        total.addcmul_(factor, kernels)
-    return total
+    pairs = list(zip(_per_piece(factors, stacked), _pieces(stacked), strict=True))
+    total = torch.mul(*pairs[0])
+    for pair in pairs[1:]:
+        total.addcmul_(*pair)
+    outputs = factors.shape[2]
+    return total.view(len(total), -1, outputs, total.shape[-1]).sum(1) if total.shape[1] > outputs else total
 
 
 def quadratic_forms(stacked: Stacked, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,19 +159,21 @@ def quadratic_gradients(
     Returns those of the factors (G, B, O, without the skip branch), of the kernels, and of the covariance (G, T, T),
     which is symmetric. The gradient of a kernel's variance is its factor's times its slope (G, B, O).
     """
-    count = len(stacked.kernels)
+    count, outputs = len(stacked.kernels), factors.shape[2]
     if _is_native(covariance):
         return native.gradients(list(stacked.kernels), grad_weight, covariance, factors[:, :count], slopes[:, :count])
     grad_factors, grad_kernels = [], []
     grad_covariance = torch.zeros_like(covariance)
     values = (_per_piece(factors, stacked), _per_piece(slopes, stacked), _pieces(stacked))
+    if len(values[2]) == 1 and outputs > 1:
+        grad_weight = grad_weight.repeat(1, count, 1)
     for factor, slope, kernels in zip(*values, strict=True):
         grad_factor = (kernels * grad_weight).sum(-1)
         weighted = grad_factor.unsqueeze(-1) * slope * kernels
         grad_covariance.baddbmm_(kernels.transpose(1, 2), weighted)
         grad_kernels.append((factor * grad_weight).baddbmm_(weighted, covariance, alpha=2))
         grad_factors.append(grad_factor)
-    by_branch = grad_kernels if factors.shape[2] > 1 else grad_kernels[0].unsqueeze(2).unbind(1)
+    by_branch = grad_kernels if len(grad_kernels) == count else grad_kernels[0].split(outputs, 1)
     return _by_branch(grad_factors, stacked), by_branch, grad_covariance
 
 
@@ -181,22 +182,27 @@ def _is_native(like: Tensor) -> bool:
     return like.device.type == "cpu" and like.dtype == torch.float32 and available()
 
 
+def _piece_count(stacked: Stacked) -> int:
+    """One piece per branch on a CPU, whose algebra then stays in the cache; a single one elsewhere and where O is 1."""
+    by_branch = stacked.gammas.shape[2] > 1 and stacked.gammas.device.type == "cpu"
+    return len(stacked.kernels) if by_branch else 1
+
+
 def _pieces(stacked: Stacked) -> tuple[Tensor, ...]:
-    """Kernels (G, n, T): one piece per branch, whose algebra then stays in the cache; a single piece where O is 1."""
-    return stacked.kernels if stacked.gammas.shape[2] > 1 else (torch.cat(stacked.kernels, 1),)
+    """The branches' kernels in pieces (G, n, T)."""
+    return (torch.cat(stacked.kernels, 1),) if _piece_count(stacked) == 1 else stacked.kernels
 
 
-def _per_piece(values: Tensor, stacked: Stacked) -> tuple[Tensor, ...]:
+def _per_piece(values: Tensor, stacked: Stacked) -> list[Tensor]:
     """Values (G, B, O), cut as the pieces are: (G, n, 1) each."""
-    count = len(stacked.kernels)
-    if values.shape[2] == 1:
-        return (values[:, :count],)
-    return tuple(values[:, branch].unsqueeze(-1) for branch in range(count))
+    parts = values[:, : len(stacked.kernels)].chunk(_piece_count(stacked), 1)
+    return [part.flatten(1).unsqueeze(-1) for part in parts]
 
 
 def _by_branch(values: list[Tensor], stacked: Stacked) -> Tensor:
     """Values (G, n) of the pieces, joined: (G, B, O) without the skip branch."""
-    return torch.stack(values, 1) if stacked.gammas.shape[2] > 1 else values[0].unsqueeze(-1)
+    joined = torch.cat(values, 1) if len(values) > 1 else values[0]
+    return joined.view(len(joined), -1, stacked.gammas.shape[2])
 
 
 def _in_dtype(values: Tensor, like: Tensor) -> Tensor:

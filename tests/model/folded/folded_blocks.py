@@ -41,7 +41,7 @@ def trace(block, inputs, execution):
     x = inputs[-1].clone().requires_grad_()
     output = block(x)
     generator = torch.Generator().manual_seed(7)
-    output.backward(torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype))
+    output.backward(torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output))
     gradients = {name: p.grad for name, p in block.named_parameters()}
     return Trace(output.detach(), x.grad, gradients, dict(block.named_buffers()))
 

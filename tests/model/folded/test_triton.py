@@ -4,14 +4,21 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.folded.block import folded_sum
+from mobileone_core.model.folded.convolution import FoldedConvolution
 from mobileone_core.model.folded.geometry import Geometry
+from mobileone_core.model.folded.gpu import dispatch, lags
 from mobileone_core.model.folded.gpu.dispatch import gpu_statistics
 from mobileone_core.model.folded.gpu.layout import INTERPRETED
 from mobileone_core.model.network import build_model
@@ -51,6 +58,50 @@ def test_cases_on_a_gpu():
 def test_a_cpu_is_left_to_pytorch():
     assert not INTERPRETED
     assert gpu_statistics(Geometry.of(SPECS["stride 1"]), torch.ones(2, 128, 4, 4)) is None
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operators that launch kernels on a GPU: all that are no views."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        name = function.name()
+        self.count += name.startswith("aten") and not function.is_view and "empty" not in name
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kind", SPECS)
+def test_all_of_a_step_is_on_the_gpu_and_its_launches_do_not_grow_with_k(monkeypatch, kind, layout):
+    """With tensors of a GPU that have no values: one on another device would be an error."""
+    from mobileone_core.model.folded.gpu import depthwise, pointwise
+
+    kernels, counts = [], {}
+    monkeypatch.setattr(dispatch, "_capable", lambda _: True)
+    for module in (depthwise, pointwise):
+        monkeypatch.setattr(module, "launch", lambda kernel, *_, **__: kernels.append(kernel))
+    for cached in (depthwise._pairs, lags._map, lags._inside):  # tensors of a device, here without values
+        monkeypatch.setattr(sys.modules[cached.__module__], cached.__name__, cached.__wrapped__)
+    for k in (1, 8):
+        spec = replace(SPECS[kind], k=k)
+        with FakeTensorMode(), torch.device("cuda"):
+            block = MobileOneBlock(spec).train()
+            x = torch.randn(4, 128, 28, 28, dtype=torch.bfloat16).contiguous(memory_format=layout)
+            context = SimpleNamespace(needs_input_grad=[True], mark_non_differentiable=lambda *_: None)
+            context.save_for_backward = lambda *saved, context=context: setattr(context, "saved_tensors", saved)
+            monkeypatch.setattr(FoldedConvolution, "apply", lambda *a: FoldedConvolution.forward(context, *a))  # noqa: B023
+            kernels.clear()
+            with torch.no_grad(), Launches() as launches:
+                output = folded_sum(block, x)
+                gradients = FoldedConvolution.backward(context, torch.ones_like(output))
+            assert {value.device.type for value in gradients if value is not None} == {"cuda"}
+            assert gradients[0].is_contiguous(memory_format=layout)
+        assert len(kernels) == 3
+        counts[k] = launches.count
+    assert counts[8] <= counts[1] + 1, counts
 
 
 def compile_as_launched(architecture, compiled):

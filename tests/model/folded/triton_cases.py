@@ -34,6 +34,7 @@ BLOCKS = {
 }
 
 
+torch.backends.cudnn.allow_tf32 = False  # its 10 bits are not what is held to float64 here
 if INTERPRETED:  # few programs, and yet two groups of images or several splits
     layout.PROGRAMS, pointwise.PROGRAMS = 2, 6
 
