@@ -23,7 +23,7 @@ from mobileone_core.model.spec import BlockSpec
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
 ROUNDED = {torch.float32: 2e-5, torch.bfloat16: 2**-8, torch.float16: 2**-10}  # of a norm
-TILES = st.sampled_from([64, 256])  # several for the columns and channels, and one
+TILES = st.sampled_from([32, 256])  # several for the columns and channels, and one
 # offset, dtype, channels-last
 INPUTS = st.tuples(st.sampled_from([0.0, 3.0, 100.0]), st.sampled_from(list(ROUNDED)), st.booleans())
 quick = settings(phases=[Phase.generate])  # an example takes a second: none is made smaller
@@ -78,21 +78,21 @@ def hold(x, geometry):
     assert near(grad_input, plain.input_gradient(whole, *others), 2 * ROUNDED[x.dtype])
 
 
-@settings(quick, max_examples=8)
-@given(st.sampled_from([1, 2]), st.tuples(st.integers(3, 6), st.integers(3, 9)), INPUTS, TILES)
+@settings(quick, max_examples=5)
+@given(st.sampled_from([1, 2]), st.tuples(st.integers(3, 5), st.integers(3, 6)), INPUTS, TILES)
 def test_depthwise_moments_are_those_of_the_patches(stride, size, drawn, tile):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "TILE", tile)
-        hold(draw((3, 6, *size), *drawn), Geometry(6, 3, stride, 6, 6))
+        hold(draw((2, 5, *size), *drawn), Geometry(5, 3, stride, 5, 5))
 
 
 @pytest.mark.parametrize(("stride", "size"), [(1, (2, 3)), (1, (3, 2)), (2, (3, 4)), (2, (4, 3))])
 def test_borders_that_meet(stride, size):
     """Images so small that a row is both next to one border and at the other."""
-    hold(draw((2, 3, *size), 3.0, torch.float32, False), Geometry(3, 3, stride, 3, 3))
+    hold(draw((1, 2, *size), 3.0, torch.float32, False), Geometry(2, 3, stride, 2, 2))
 
 
-@settings(quick, max_examples=20)
+@settings(quick, max_examples=12)
 @given(st.integers(2, 70), st.tuples(st.integers(1, 9), st.integers(1, 9)), INPUTS)
 def test_pointwise_moments_are_those_of_the_channels(channels, size, drawn):
     hold(draw((8, channels, *size), *drawn), Geometry(1, 1, 1, channels, channels))
@@ -135,7 +135,7 @@ def test_what_the_kernels_do_not_serve_is_left_to_pytorch(monkeypatch):
 def test_a_block_is_as_exact_as_its_branches(kind):
     """Against float64: at most three times the branches' error."""
     block = draw_block(BLOCKS[kind], dtype=torch.float32).to(DEVICE)
-    inputs = [draw((3, 6, 5, 6), 3.0, torch.float32, False)]
+    inputs = [draw((2, 6, 4, 5), 3.0, torch.float32, False)]
     truth = trace(copy.deepcopy(block).double(), [inputs[0].double()], "branches")
     folded, branches = (errors(trace(block, inputs, path), truth) for path in ("folded", "branches"))
     assert all(folded[name] <= 3 * branches[name] for name in folded), (folded, branches)
@@ -146,7 +146,7 @@ def test_a_compiled_block_is_the_same(kind):
     """Without a break in its graph."""
     block = draw_block(BLOCKS[kind], dtype=torch.float32).to(DEVICE)
     block.execution = "folded"
-    x, results = draw((3, 6, 5, 6), 3.0, torch.float32, False), []
+    x, results = draw((1, 6, 3, 4), 3.0, torch.float32, False), []
     backend = "aot_eager" if INTERPRETED else "inductor"
     for call in (copy.deepcopy(block), torch.compile(copy.deepcopy(block), backend=backend, fullgraph=True)):
         leaf = x.clone().requires_grad_()
@@ -174,7 +174,7 @@ def test_the_operators_keep_what_they_promise_to_the_compiler():
         ),
         "pointwise_moments": (x,),
         "pointwise_parameter_gradients": (x, line, torch.ones(2, 5, 3, 4, device=DEVICE)),
-        "pointwise_blend": (x, line, square, line, x.clone()),
+        "pointwise_input_gradient": (x, line, square, line, x.clone()),
     }
     assert {name for name in OPERATORS if name.startswith("triton")} == {f"triton_{name}" for name in given}
     for name, arguments in given.items():

@@ -1,5 +1,6 @@
 """Depthwise 3x3 by Triton kernels: moments of the patches, and their gradients, as operators of torch."""
 
+import math
 from functools import cache
 from typing import Any
 
@@ -7,10 +8,8 @@ import torch
 from torch import Tensor
 
 from mobileone_core.model.folded.geometry import output_sizes
-from mobileone_core.model.folded.gpu.kernels.gradient import spread
-from mobileone_core.model.folded.gpu.kernels.lags import lag_sums
-from mobileone_core.model.folded.gpu.kernels.taps import kernel_sums, tap_sums
-from mobileone_core.model.folded.gpu.lags import SUMS, moments_of_lags
+from mobileone_core.model.folded.gpu.kernels.gradient import input_gradient as input_gradient_kernel
+from mobileone_core.model.folded.gpu.kernels.taps import tap_sums
 from mobileone_core.model.folded.gpu.layout import Tiles, contiguous, dense, launch, shift, tiles
 from mobileone_core.model.folded.operators import operator
 
@@ -36,23 +35,13 @@ def moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     In float64 where x is float32, else in float32. x must give two output rows and columns or more.
     """
     x = dense(x)
-    mean, covariance = (_from_lags if stride == 1 else _from_taps)(x, shift(x), stride)
-    return contiguous(mean, _moments_dtype(x)), contiguous(covariance, _moments_dtype(x))
-
-
-def _from_lags(x: Tensor, level: Tensor, _: int) -> tuple[Tensor, Tensor]:
-    sums = _summed(lag_sums, tiles(x, x.shape[3], x.shape[2], 2), SUMS, x, level)
-    return moments_of_lags(sums, level, (x.shape[2], x.shape[3]), x.shape[0])
-
-
-def _from_taps(x: Tensor, level: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    rows, columns = output_sizes(x.shape, stride)
-    sums = _summed(
-        tap_sums, tiles(x, columns, rows), TAPS + PRODUCTS, x, level, sizes=((rows, columns),), stride=stride
-    )
-    sums = sums.T / (x.shape[0] * rows * columns)
+    near_mean = shift(x)
+    sums = _tap_sums(x, near_mean.expand(TAPS, -1), None, stride)
+    sums = sums.T / (x.shape[0] * math.prod(output_sizes(x.shape, stride)))
     mean, products = sums[:, :TAPS], sums[:, _pairs(x.device)].view(-1, TAPS, TAPS)
-    return mean + level.unsqueeze(-1), products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    covariance = products - mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    dtype = _moments_dtype(x)
+    return contiguous(mean + near_mean.unsqueeze(-1), dtype), contiguous(covariance, dtype)
 
 
 def _empty_parameters(x: Tensor, mean: Tensor, grad_output: Tensor, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
@@ -62,10 +51,7 @@ def _empty_parameters(x: Tensor, mean: Tensor, grad_output: Tensor, stride: int)
 @operator("triton_depthwise", _empty_parameters)
 def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """The gradients of a convolution of patches less their mean (C, 9): to kernel (C, 1, 9) and bias (C, 1)."""
-    x, outputs = dense(x), output_sizes(x.shape, stride)
-    tensors, sizes = (contiguous(mean.T), grad_output), (grad_output.stride(), outputs)
-    cut = tiles(x, outputs[1], outputs[0])
-    sums = _summed(kernel_sums, cut, TAPS + 1, x, *tensors, sizes=sizes, stride=stride).T.unsqueeze(1)
+    sums = _tap_sums(dense(x), mean.T, grad_output, stride).T.unsqueeze(1)
     return contiguous(sums[..., :TAPS], mean.dtype), contiguous(sums[:, :, TAPS], mean.dtype)
 
 
@@ -81,26 +67,28 @@ def input_gradient(  # noqa: PLR0913, PLR0917
     out, cut = torch.empty_like(x), tiles(x, x.shape[3])
     weights, constants = (contiguous(values.flatten(1).T) for values in (weights, constants))
     filters = constants if kernel is None else contiguous(kernel.flatten(1).T)
-    y = x if grad_output is None else grad_output
-    height = x.shape[2]
+    y, height = x if grad_output is None else grad_output, x.shape[2]
     last = max(height - 1, 1) if stride == 1 else height - 1 + height % 2
-    sizes = (y.stride(), (*output_sizes(x.shape, stride), last))
+    sizes = (*output_sizes(x.shape, stride), last)
     cut = cut._replace(grid=(3 * cut.grid[0], *cut.grid[1:]))  # three kinds of rows
-    options = {"adds": grad_output is not None, "stride": stride}
-    _launch(spread, cut, x, weights, constants, y, filters, out, sizes=sizes, **options)
+    tensors = (x, weights, constants, y, filters, out)
+    _launch(input_gradient_kernel, cut, tensors, y.stride(), sizes, has_y=grad_output is not None, stride=stride)
     return out
 
 
-def _summed(kernel: Any, cut: Tiles, count: int, x: Tensor, *tensors: Tensor, **options: Any) -> Tensor:
-    """Launch a kernel that writes count sums per program and channel, and add up the programs: (count, C), float64."""
+def _tap_sums(x: Tensor, centres: Tensor, y: Tensor | None, stride: int) -> Tensor:
+    """The sums of kernels/taps.py over all programs, in float64: (54, C) without y, else (10, C)."""
+    rows, columns = output_sizes(x.shape, stride)
+    cut, count = tiles(x, columns, rows), TAPS + PRODUCTS if y is None else TAPS + 1
     out = x.new_zeros(cut.grid[0] * cut.grid[1], count, x.shape[1], dtype=torch.float32)
-    _launch(kernel, cut, x, *tensors, out, **options)
+    tensors = (x, contiguous(centres), x if y is None else y, out)
+    _launch(tap_sums, cut, tensors, tensors[2].stride(), (rows, columns), pairs=y is None, stride=stride)
     return out.sum(0, dtype=torch.float64)
 
 
-def _launch(kernel: Any, cut: Tiles, x: Tensor, *tensors: Tensor, sizes: Any = (), **options: Any) -> None:
-    options |= {"block": (cut.columns, cut.channels), "num_warps": WARPS}
-    launch(kernel, cut.grid, x, *tensors, tuple(x.shape), x.stride(), cut.images, *sizes, **options)
+def _launch(kernel: Any, cut: Tiles, tensors: tuple[Tensor, ...], *sizes: Any, **options: Any) -> None:
+    x, options = tensors[0], {**options, "block": (cut.columns, cut.channels), "num_warps": WARPS}
+    launch(kernel, cut.grid, *tensors, tuple(x.shape), x.stride(), cut.images, *sizes, **options)
 
 
 @cache

@@ -24,15 +24,15 @@ class Tiles(NamedTuple):
     grid: tuple[int, int, int]
 
 
-def tiles(x: Tensor, columns_out: int, rows: int = 1, values: int = 1) -> Tiles:
-    """Cut x (N, C, H, W) into tiles of values * TILE, widest along the contiguous axis, for sums over `rows` rows."""
+def tiles(x: Tensor, columns_out: int, rows: int = 1) -> Tiles:
+    """Cut x (N, C, H, W) into tiles of TILE values, widest along the contiguous axis, for sums over `rows` rows."""
     batch, channels = x.shape[:2]
     if x.stride(1) == 1 and channels > 1:
         across = min(64, power_of_two(channels))
-        down = min(values * TILE // across, power_of_two(columns_out))
+        down = min(TILE // across, power_of_two(columns_out))
     else:
         down = min(64, power_of_two(columns_out))
-        across = min(values * TILE // down, power_of_two(channels))
+        across = min(TILE // down, power_of_two(channels))
     counts = -(-columns_out // down), -(-channels // across)
     images = max(1, min(batch * counts[0] * counts[1] // PROGRAMS, TERMS[x.dtype] // rows))
     return Tiles(down, across, images, (-(-batch // images), *counts))

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from mobileone_core.model.folded.gpu.kernels.pointwise import blended, products
+from mobileone_core.model.folded.gpu.kernels.pointwise import input_gradient as input_gradient_kernel
+from mobileone_core.model.folded.gpu.kernels.pointwise import position_sums
 from mobileone_core.model.folded.gpu.layout import (
     INTERPRETED,
     PROGRAMS,
@@ -17,20 +18,16 @@ from mobileone_core.model.folded.gpu.layout import (
 from mobileone_core.model.folded.operators import operator
 
 DEPTH = 32  # channels or positions multiplied at a time
-POSITIONS = 128  # per program of blend
+POSITIONS = 128  # per program of input_gradient
 LEAST_SIDE = 16  # of a matrix product
 
 
 def layout(x: Tensor) -> tuple[int, ...]:
-    """Channels and positions of x (N, C, H, W), positions per line, and strides of line, channel and position.
-
-    A line is an image, or the whole of x where channels are contiguous.
-    """
+    """Channels and positions of x (N, C, H, W), positions per image, and strides of image, channel and position."""
     batch, channels, height, width = x.shape
-    positions = batch * height * width
-    if x.is_contiguous():
-        return channels, positions, height * width, x.stride(0), x.stride(1), 1
-    return channels, positions, positions, 0, 1, channels
+    area = height * width
+    strides = (area, 1) if x.is_contiguous() else (1, channels)
+    return channels, batch * area, area, channels * area, *strides
 
 
 def precision(x: Tensor) -> str:
@@ -61,11 +58,11 @@ def _empty_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (C) and covariance (C, C) of the channels of x (N, C, H, W), in float32."""
     x = dense(x)
-    level, positions = shift(x), layout(x)[1]
-    squares, sums = _products(x, level, x, level)
+    near_mean, positions = shift(x), layout(x)[1]
+    squares, sums = _products(x, near_mean, x, near_mean)
     mean = sums / positions
     covariance = squares / positions - torch.outer(mean, mean)
-    return contiguous(mean + level), contiguous(covariance)
+    return contiguous(mean + near_mean), contiguous(covariance)
 
 
 def _empty_parameters(x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,18 +79,18 @@ def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[T
 
 
 @operator("triton_pointwise", lambda x, *_: torch.empty_like(dense(x)))
-def blend(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, onto: Tensor | None) -> Tensor:
-    """weights (x - mean) + constants at every position, plus onto where given.
+def input_gradient(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, other: Tensor | None) -> Tensor:
+    """weights (x - mean) + constants at every position, plus other where given.
 
-    mean and constants (C), weights (C, C), symmetric; onto and the result as x, (N, C, H, W).
+    mean and constants (C), weights (C, C), symmetric; other and the result as x, (N, C, H, W).
     """
     x = dense(x)
     shape, out = layout(x), torch.empty_like(x)
     side, warps = block(x)
-    options = {"adds": onto is not None, "precision": precision(x), "block": (side, POSITIONS, DEPTH)}
+    options = {"has_other": other is not None, "precision": precision(x), "block": (side, POSITIONS, DEPTH)}
     grid = (-(-shape[0] // side) * -(-shape[1] // POSITIONS),)
-    tensors = (*map(contiguous, (mean, weights, constants)), as_strided_like(x, onto), out)
-    launch(blended, grid, x, *tensors, shape, **options, num_warps=warps)
+    tensors = (*map(contiguous, (mean, weights, constants)), as_strided_like(x, other), out)
+    launch(input_gradient_kernel, grid, x, *tensors, shape, **options, num_warps=warps)
     return out
 
 
@@ -107,5 +104,5 @@ def _products(x: Tensor, x_shift: Tensor, y: Tensor, y_shift: Tensor) -> tuple[T
     sums = x.new_empty(splits, y_layout[0], dtype=torch.float32)
     options = {"symmetric": symmetric, "precision": precision(x), "block": (side, DEPTH)}
     tensors = (x_shift, x_layout, y, y_shift, y_layout, out, sums)
-    launch(products, (rows, columns, splits), x, *tensors, **options, num_warps=warps)
+    launch(position_sums, (rows, columns, splits), x, *tensors, **options, num_warps=warps)
     return out.sum(0, dtype=torch.float64), sums.sum(0, dtype=torch.float64)

@@ -57,7 +57,7 @@ class TritonPointwise(TritonStatistics):
 
     def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
         """The gradient of x, (N, C, H, W), where that of a patch p is weights (p - mean)."""
-        return pointwise.blend(x, mean[0], weights[0], torch.zeros_like(mean[0]), None)
+        return pointwise.input_gradient(x, mean[0], weights[0], torch.zeros_like(mean[0]), None)
 
     def input_gradient(  # noqa: PLR0913, PLR0917
         self, x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor
@@ -66,7 +66,7 @@ class TritonPointwise(TritonStatistics):
         rounded = kernel.to(x.dtype)
         grad_input = self._conv_backward(grad_output, x, self._as_weight(rounded))[0]
         constants = -torch.mv(rounded[0].to(mean.dtype).T, mean_grad[0])
-        return pointwise.blend(x, mean[0], weights[0], constants, grad_input)
+        return pointwise.input_gradient(x, mean[0], weights[0], constants, grad_input)
 
 
 def _times(weights: Tensor, mean: Tensor) -> Tensor:

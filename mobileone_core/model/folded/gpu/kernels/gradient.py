@@ -86,10 +86,10 @@ def _rows_of(kind, height, last, stride: constexpr):
 
 
 @triton.jit
-def spread(
-    x, a, k, y, w, out, shape, strides, images, y_strides, sizes, adds: constexpr, stride: constexpr, block: constexpr
+def input_gradient(
+    x, a, k, y, w, out, shape, strides, images, y_strides, sizes, has_y: constexpr, stride: constexpr, block: constexpr
 ):
-    """out(q): the sum over taps t that cover q, from o, of k_t + sum_t' A_tt' x(q + t' - t); plus w_t y(o) if it adds.
+    """out(q): the sum over taps t that cover q, from o, of k_t + sum_t' A_tt' x(q + t' - t), plus w_t y(o) if has_y.
 
     Weights A (81, C), constants k and filters w (9, C), y (N, C, H', W'), out with the strides of x. sizes: H', W', and
     where the third kind of rows begins, the height if nowhere.
@@ -102,9 +102,7 @@ def spread(
     rows, columns = _covered(begin, sizes[0], stride), _covered(column, sizes[1], stride)
     constant = _constant(k + channel, channels, channel_mask, rows, columns)
     kernel = _kernel(a + channel, channels, channel_mask, rows, columns)
-    filters, outputs = (), ()
-    for tap in tl.static_range(9):
-        filters = filters + (tl.load(w + tap * channels + channel, mask=channel_mask, other=0.0),)
+    filters, outputs = tile.load_rows(w + channel, 9, channels, channel_mask), ()
     for b in tl.static_range(3):
         outputs = outputs + ((column + 1 - b) // stride * y_strides[3] + channel * y_strides[1],)
     offsets, inside = tile.neighbours(column, channel, mask, width, strides, -2, 2)
@@ -114,7 +112,7 @@ def spread(
         image, y_image = start + index * strides[0], y_start + index * y_strides[0]
         for row in range(begin, end, stride):
             total = constant + _convolved(image, row, height, strides[2], offsets, inside, kernel)
-            if adds:
+            if has_y:
                 total += _transposed(y_image, row, y_strides[2], outputs, mask, rows, columns, filters, stride)
             stored = target + index * strides[0] + row * strides[2] + offsets[2]
             tl.store(stored, total.to(out.dtype.element_ty), mask=mask)

@@ -2,7 +2,7 @@
 
 Values enter less their channel's shift or mean, in float32: no digit is lost to a mean. Tensor cores then multiply them
 as three products of halves (precision bf16x3 or tf32x3), with sums in float32. A layout is channels, positions,
-positions per line, and the strides of line, channel and position.
+positions per image, and the strides of image, channel and position. Only the first of these may need 64 bits.
 """
 
 import triton
@@ -13,16 +13,16 @@ from triton.language import constexpr
 @triton.jit
 def _load_centred(x, shift, layout, channel, position):
     """Load x - shift at channels and positions (one of them a column), in float32; 0 beyond."""
-    channels, positions, line, line_stride, channel_stride, position_stride = layout
+    channels, positions, area, image_stride, channel_stride, position_stride = layout
     channel_mask = channel < channels
     mask = channel_mask & (position < positions)
-    offset = (position // line).to(tl.int64) * line_stride + (position % line) * position_stride
+    offset = (position // area).to(tl.int64) * image_stride + (position % area) * position_stride
     value = tl.load(x + (offset + channel * channel_stride), mask=mask, other=0.0).to(tl.float32)
     return tl.where(mask, value - tl.load(shift + channel, mask=channel_mask, other=0.0), 0.0)
 
 
 @triton.jit
-def products(
+def position_sums(
     x, x_shift, x_layout, y, y_shift, y_layout, out, sums, symmetric: constexpr, precision: constexpr, block: constexpr
 ):
     """Sums of (y - y_shift) (x - x_shift)^T and of y - y_shift over the positions of a split.
@@ -54,13 +54,15 @@ def products(
 
 
 @triton.jit
-def blended(x, mean, weights, constants, onto, out, layout, adds: constexpr, precision: constexpr, block: constexpr):
-    """out = A (x - mean) + k, plus onto where it adds.
+def input_gradient(
+    x, mean, weights, constants, other, out, layout, has_other: constexpr, precision: constexpr, block: constexpr
+):
+    """out = A (x - mean) + k, plus other if has_other.
 
-    Weights A (C, C), symmetric; mean and constants k (C); onto and out with the strides of x; block channels,
+    Weights A (C, C), symmetric; mean and constants k (C); other and out with the strides of x; block channels,
     positions, and channels multiplied at a time.
     """
-    channels, positions, line, line_stride, channel_stride, position_stride = layout
+    channels, positions, area, image_stride, channel_stride, position_stride = layout
     tiles = tl.cdiv(channels, block[0])  # programs that share positions follow one another
     channel = tl.program_id(0) % tiles * block[0] + tl.arange(0, block[0])
     position = tl.program_id(0) // tiles * block[1] + tl.arange(0, block[1])
@@ -73,9 +75,9 @@ def blended(x, mean, weights, constants, onto, out, layout, adds: constexpr, pre
         a = tl.load(weights + depth[:, None] * channels + channel[None, :], mask=mask, other=0.0)
         total = tl.dot(z, a, total, input_precision=precision)
     total += tl.load(constants + channel[None, :], mask=channel_mask, other=0.0)
-    offset = (position // line).to(tl.int64) * line_stride + (position % line) * position_stride
+    offset = (position // area).to(tl.int64) * image_stride + (position % area) * position_stride
     target = offset[:, None] + channel[None, :] * channel_stride
     mask = channel_mask & (position[:, None] < positions)
-    if adds:
-        total += tl.load(onto + target, mask=mask, other=0.0).to(tl.float32)
+    if has_other:
+        total += tl.load(other + target, mask=mask, other=0.0).to(tl.float32)
     tl.store(out + target, total.to(out.dtype.element_ty), mask=mask)

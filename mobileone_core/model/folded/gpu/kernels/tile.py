@@ -52,12 +52,21 @@ def load_taps(image, row, height, row_stride, offsets, inside):
 
 
 @triton.jit
-def centred(values, shift, masks):
-    """Values less a shift, 0 where the mask is false: one mask for each value, or one for all."""
+def centred(values, centres, mask):
+    """Each value less its centre, 0 where the mask is false."""
     results = ()
     for index in tl.static_range(len(values)):
-        results = results + (tl.where(masks[index % len(masks)], values[index] - shift, 0.0),)
+        results = results + (tl.where(mask, values[index] - centres[index], 0.0),)
     return results
+
+
+@triton.jit
+def load_rows(rows, count: tl.constexpr, channels, channel_mask):
+    """The values of a tile's channels in each row of (count, C); rows points to those of the first."""
+    values = ()
+    for index in tl.static_range(count):
+        values = values + (tl.load(rows + index * channels, mask=channel_mask, other=0.0),)
+    return values
 
 
 @triton.jit
@@ -77,18 +86,3 @@ def add(sums, values):
     for index in tl.static_range(len(sums)):
         results = results + (sums[index] + values[index],)
     return results
-
-
-@triton.jit
-def program_rows(out, count: tl.constexpr, channels, channel):
-    """A pointer to this program's first row of out (programs, count, C), at its channels."""
-    program = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
-    return out + program * count * channels + channel
-
-
-@triton.jit
-def store_sums(rows, tiles, mask, channels, channel_mask):
-    """Store the sums of tiles over the columns of a mask to the first rows."""
-    for index in tl.static_range(len(tiles)):
-        total = tl.sum(tl.where(mask, tiles[index], 0.0), 0)
-        tl.store(rows + index * channels, total[None, :], mask=channel_mask)
