@@ -126,7 +126,8 @@ def folded_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
     taps = spec.kernel_size**2 if spec.groups == 1 else 1  # dense 3x3: patches in float32 are made for each sum
     patches = 4 * 6 * taps * x // spec.stride**2 if taps > 1 else 0
     passes = (x) + (x + 3 * y) + (x + y) + (2 * x + y if spec.groups > 1 else 4 * x + y) * (spec.in_channels > 3)
-    return Work(itemsize * passes + patches + 12 * weights, 3 * least.matrix, least.vector)  # three products of halves
+    vector = least.vector + (LAGS[2] - LAGS[spec.stride]) * y * (spec.groups > 1)  # all pairs of taps at any stride
+    return Work(itemsize * passes + patches + 12 * weights, 3 * least.matrix, vector)  # three products of halves
 
 
 def branches_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:

@@ -173,7 +173,7 @@ def quadratic_gradients(
         grad_covariance.baddbmm_(kernels.transpose(1, 2), weighted)
         grad_kernels.append((factor * grad_weight).baddbmm_(weighted, covariance, alpha=2))
         grad_factors.append(grad_factor)
-    by_branch = grad_kernels if len(grad_kernels) == count else grad_kernels[0].split(outputs, 1)
+    by_branch = grad_kernels if len(grad_kernels) == count else torch.split(grad_kernels[0], outputs, 1)
     return _by_branch(grad_factors, stacked), by_branch, grad_covariance
 
 
