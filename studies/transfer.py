@@ -4,9 +4,10 @@
     python studies/transfer.py --task segmentation
     python studies/transfer.py --k 1 4 --seeds 5 --data coco --data-root DIR --init FILE --pretraining none
 
-Table 11 has one number per backbone and no ablation. Here tiny with k = 1 and 4 branches per block is trained on scenes
-with a head, starting at random or from its own classification cell: the same backbone, which first learns to classify
-the digits that the scenes are composed of, with the same seed. --no-reparam --k 1 trains without branches.
+MobileOne's table 11 has one number per backbone and no ablation. Here tiny with k = 1 and 4 branches per block is
+trained on scenes with a head, starting at random or from its own classification cell: the same backbone, which first
+learns to classify the digits that the scenes are composed of, with the same seed. --no-reparam --k 1 trains without
+branches.
 """
 
 from mobileone_core.study import Factor, Study

@@ -1,5 +1,6 @@
 """`mobileone data check`, and its short form before a study."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -128,3 +129,22 @@ def test_a_study_says_in_two_lines_what_its_folder_holds(root, tmp_path, capsys,
     code, _, err = ended(lambda line: main(study, line), arguments, capsys)
     assert code == 2
     assert f"{root}/train/9/1.png is not a readable image (0 bytes;" in err
+
+
+def test_a_set_of_boxes_is_checked_and_scenes_are_refused(tmp_path, capsys):
+    (tmp_path / "annotations").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        images = [{"id": number, "file_name": f"{number}.png", "width": 8, "height": 6} for number in range(2)]
+        boxes = [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [1, 1, 3, 3]}]
+        content = {"images": images, "annotations": boxes, "categories": [{"id": 5, "name": "cat"}]}
+        (tmp_path / "annotations" / f"{split}.json").write_text(json.dumps(content))
+        for number in range(2):
+            Image.new("RGB", (8, 6)).save(tmp_path / split / f"{number}.png")
+    (tmp_path / "val" / "1.png").write_bytes(b"")
+    code, out, _ = ended(console, ["data", "check", "boxes", "--data-root", tmp_path], capsys)
+    assert code == 1
+    assert "data        boxes: boxes per class, or images whose mask has it" in out
+    assert f"unreadable  1 of 4 images\n  {tmp_path / 'val' / '1.png'}" in out
+    code, _, error = ended(console, ["data", "check", "scenes"], capsys)
+    assert (code, "data: 'scenes'" in error) == (2, True)

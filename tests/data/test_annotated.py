@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from mobileone_core.data.annotated.boxes import read_boxes
+from mobileone_core.data.annotated.check import read_annotated
 from mobileone_core.data.annotated.layouts import Source
 from mobileone_core.data.annotated.loaders import open_annotated
 from mobileone_core.data.catalog import class_names, resolve_data
@@ -304,3 +305,16 @@ def test_a_test_set_alone_can_be_opened(tmp_path):
         assert len(list(loaders.test)) == 1
     with pytest.raises(InputError, match="holds no boxes"):
         resolve_data("boxes", root)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_check_reads_every_image_and_names_the_broken_one(name, tmp_path):
+    root = write_set(name, tmp_path)
+    labels, facts = read_annotated(name, root, lambda loop, _: loop)
+    classes = resolve_data(name, root).num_classes
+    assert {item.split for item in facts} == {*labels} == {"train", "val", "test"}
+    assert all(len(numbers) and 0 <= numbers.min() <= numbers.max() < classes for numbers in labels.values())
+    assert not [item.error for item in facts if item.error]
+    broken = sorted(root.rglob("*.jpg"))[0]
+    broken.write_bytes(b"")
+    assert [str(broken) in item.error for item in read_annotated(name, root, lambda loop, _: loop)[1] if item.error]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,23 +198,33 @@ def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> tuple[int, Pat
 
 def check_data(options: DataCheck) -> int:
     """Read every image of a data set, print what it holds; the exit status is 1 if there is any fault."""
+    from mobileone_core.data.annotated.check import read_annotated
     from mobileone_core.data.sets import open_splits
 
     faults: list[str] = []
     name, root = (options.data, options.data_root) if options.data in DATA_SETS else ("folder", Path(options.data))
-    if DATA_SETS[name].in_memory:
+    require(name != "scenes", "data", name, "a data set in files or in memory: scenes are composed while they are read")
+    console = Console(stderr=True)
+    if "classification" not in DATA_SETS[name].tasks:
+        labels, facts = read_annotated(name, root, partial(track, console=console, transient=True))
+        lines = [f"data        {name}: boxes per class, or images whose mask has it"]
+        classes: Sequence[str] = class_names(resolve_data(name, root), root)
+    elif DATA_SETS[name].in_memory:
         spec = resolve_data(name, root)
         opened, size = open_splits(spec, root, 0), (spec.image_size,) * 2
         images: Mapping[str, Any] = {"train": opened.train, "val": opened.val, "test": opened.test()}
         classes, lines = class_names(spec, root), [f"data        {name}, read whole; validation as seed 0 carves it"]
         facts = [FileFacts(split, f"{spec.channels}-channel", size) for split in images for _ in images[split].labels]
+        labels = {split: files.labels for split, files in images.items()}
     else:
         images = read_splits(name, root, faults.append)
         classes, lines = next(iter(images.values())).classes, short_lines(images)
-        count, console = sum(map(len, images.values())), Console(stderr=True)
-        facts = list(track(read_images(images), "reading", count, console=console, transient=True))
+        facts = list(
+            track(read_images(images), "reading", sum(map(len, images.values())), console=console, transient=True)
+        )
+        labels = {split: files.labels for split, files in images.items()}
     lines += [f"fault       {text}" for text in faults]
-    print("\n".join([*lines, *report_lines({split: files.labels for split, files in images.items()}, classes, facts)]))
+    print("\n".join([*lines, *report_lines(labels, classes, facts)]))
     return INCOMPLETE if faults or any(item.error for item in facts) else COMPLETE
 
 
