@@ -11,7 +11,7 @@ from mobileone_core.data.catalog import check_root, resolve_data
 from mobileone_core.data.check import short_lines
 from mobileone_core.data.folders import read_folder
 from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, DataSpec
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.onnx.scheme import Quantization
@@ -219,6 +219,7 @@ class TrainingOptions(StudyOptions):
             size = min(entry.image_size, LAPTOP_SIZES.get(variant, entry.image_size))
         try:
             task, items = self._task(presets), presets.items
+            require_choice("data", presets.data, task_spec(task).data_sets)
             data = resolve_data(presets.data, presets.data_root, size, read=self.read_folder, task=task, items=items)
         except InputError:
             if not for_help:

@@ -1,6 +1,7 @@
 """A kind of study that the package does not have is planned, run and reported once it is registered."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,4 +148,4 @@ def test_its_options_are_explained(capsys):
     assert run(main, STUDY, ["--help"]) == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "--end INT The last number. (default: 3)" in text
-    assert "--workers" not in text
+    assert not re.search(r"--workers \S*INT", text)  # of the launcher's help alone
