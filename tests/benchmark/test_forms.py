@@ -111,6 +111,7 @@ def test_memory_of_branches(results):
         assert metrics_of(results)[label, "train"]["memory/step_over_deployed"] == expected > 1
 
 
+@pytest.mark.slow
 def test_memory_and_counts_are_the_same_twice(spec, results):
     again = metrics_of(measured(spec))
     for name, metrics in metrics_of(results).items():

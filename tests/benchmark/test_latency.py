@@ -199,6 +199,7 @@ def test_trimming_leaves_the_middle_of_every_round(rounds, trim):
     assert average == pytest.approx(np.mean(left))
 
 
+@pytest.mark.slow
 def test_the_example_of_the_card_runs(capsys):
     text = Path(module.__file__).parents[1].joinpath("README.md").read_text()
     example = text.partition("```python\n")[2].partition("```")[0]

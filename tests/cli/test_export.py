@@ -69,6 +69,7 @@ def given(weights, *more):
     return ["--variant", "tiny", "--weights", weights, "--data", "digits", *more]
 
 
+@pytest.mark.slow
 def test_core_ml_of_a_file(weights, tmp_path, capsys):
     output = tmp_path / "tiny.mlpackage"
     code, out, err = exported(given(weights, "--output", output, "--input", "image"), capsys)

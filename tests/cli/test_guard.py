@@ -40,6 +40,7 @@ def test_a_notebook_s_backend_ends_no_command_and_no_import(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.slow
 def test_a_signal_ends_the_server_with_all_its_processes(monkeypatch, tmp_path, number):
     def popen(command, **options):
         script = f"sleep 60 & echo $! > {tmp_path}/server; wait"

@@ -114,6 +114,7 @@ def test_a_record_without_its_cells_is_not_complete(plan, record, excluded):
     assert not report._is_complete(plan, replace(record, rows=record.rows[1:], excluded=excluded))
 
 
+@pytest.mark.slow
 def test_the_page_says_how_many_runs_are_excluded(plan, record, tmp_path):
     page = write_report(plan, record, tmp_path).page
     text = page.read_text()

@@ -233,11 +233,13 @@ def test_team_id(team, package, tmp_path):
     assert_refused(package, tmp_path, ("team", "Accounts", "--team"), team=team)
 
 
+@pytest.mark.slow
 def test_a_build_that_hangs_ends_with_its_process(package, tmp_path, monkeypatch):
     monkeypatch.setenv("BUILD_SLEEPS", "300")
     assert_refused(package, tmp_path, ("timeout", "--timeout"), timeout=1.5)
 
 
+@pytest.mark.slow
 def test_the_command_records_what_was_measured(package, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mobileone_core.coreml.iphone.build_benchmarker", Stub)
     (package / "mobileone.json").write_text(

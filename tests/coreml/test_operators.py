@@ -112,6 +112,7 @@ def test_what_is_not_known_is_refused(kind, given, words):
         apply(Inputs(kind, given))
 
 
+@pytest.mark.slow
 def test_rounding_is_that_of_half_precision(deployed, tmp_path):
     network = deployed()
     save(convert(network, 3, Options(32)), tmp_path / "a.mlpackage", {})

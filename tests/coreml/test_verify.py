@@ -54,6 +54,7 @@ def test_census_of_the_paper_s_variants():
 
 
 @pytest.mark.parametrize("precision", ["float16", "float32"])
+@pytest.mark.slow
 def test_image_input_normalizes_inside_and_names_the_class(precision, deployed, tmp_path):
     found = export_package(deployed(), tmp_path / "a.mlpackage", Options(32, precision, PIXELS), {}).verification
     assert found.error <= TOLERANCE

@@ -55,6 +55,7 @@ def regenerate(home, target):
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
 
 
+@pytest.mark.slow
 def test_same_record_gives_the_same_bytes(plan, rows, tmp_path):
     """In another process, from cells.csv and plan.json alone, and without the heavy packages."""
     files = write_report(plan, StudyRecord(rows, ["run r1 of cell abc has\nno metric"]), tmp_path / "one")
@@ -92,6 +93,7 @@ def test_every_part_of_the_record_counts(branches, measured, tmp_path, part):
     assert not write_report(branches, measured, tmp_path).rendered
 
 
+@pytest.mark.slow
 def test_order_of_curves_and_forms_changes_nothing(branches, measured, tmp_path):
     turned = replace(measured, curves=measured.curves[::-1], comparison=measured.comparison[::-1])
     first = write_report(branches, measured, tmp_path / "one").directory

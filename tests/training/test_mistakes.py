@@ -69,6 +69,7 @@ def test_a_cell_writes_them(train):
     assert np.trace(table) / table.sum() == pytest.approx(result.metrics["test/top1"])
 
 
+@pytest.mark.slow
 def test_a_run_names_its_data_with_a_digest(record_cell, tmp_path):
     workspace = Workspace.at(tmp_path / "runs")
     workspace.runs.mkdir()

@@ -56,6 +56,7 @@ def test_all_parts_run_without_a_gpu(tmp_path, monkeypatch):
         ("import time; time.sleep(60)", "no time", None),
     ],
 )
+@pytest.mark.slow
 def test_a_part_that_dies_keeps_its_results(gpu, tmp_path, monkeypatch, ending, status, note):  # noqa: PLR0917
     script = tmp_path / "part.py"
     lines = [{"item": "a", "status": "begun"}, {"item": "a", "name": "x", "status": "passed"}]

@@ -184,6 +184,7 @@ def test_a_file_that_is_no_measurement_is_refused(tmp_path, text):
         write_timings(path)
 
 
+@pytest.mark.slow
 def test_the_command_refuses_in_one_line(tmp_path):
     command = [sys.executable, "-m", "mobileone_core.model.folded.rule", "--from", str(tmp_path / "none.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

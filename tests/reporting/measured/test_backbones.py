@@ -73,6 +73,7 @@ def test_no_time_without_its_device(plan, record):
     assert rows_of(plan, replace(record, comparison=bare))["MobileOne-S0"][7] == NONE
 
 
+@pytest.mark.slow
 def test_accuracy_of_an_evaluation_comes_back(plan, record, tmp_path):
     evaluated = replace(record, evaluations=(EVALUATION, replace(EVALUATION, data="digits", run_id="other")))
     assert rows_of(plan, evaluated)["MobileOne-S0"][8] == "71.40 ± 0.20"
@@ -86,6 +87,7 @@ def test_accuracy_of_an_evaluation_comes_back(plan, record, tmp_path):
     assert not (files.directory / "evaluations.csv").exists()
 
 
+@pytest.mark.slow
 def test_device_latencies_have_separate_columns_and_come_back(plan, record, tmp_path):
     device = DeviceRow(
         *("mobileone_s0", "ab12", "Phone 1", "iOS 0.0", "all", "modelbench"),

@@ -71,8 +71,8 @@ def test_against_the_published_latencies(plan, record):
     assert [cell.rpartition(", ")[2] for cell in table.rows[0][1:]] == ["7", "7"]
 
 
-@pytest.mark.quick_cases("7")
 @pytest.mark.parametrize("number", [0, 1, 7])
+@pytest.mark.slow
 def test_page_comes_back(plan, record, tmp_path, number):
     files = write_report(plan, replace(record, comparison=record.comparison[:number]), tmp_path)
     again = write_report(*read_report(files.directory), tmp_path / "again")

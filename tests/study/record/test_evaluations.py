@@ -23,6 +23,7 @@ def evaluated(workspace, tags, images=50000.0, **changes):
     return run.run_id
 
 
+@pytest.mark.slow
 def test_only_finished_runs_of_the_variant_as_it_is(tmp_path):
     workspace = Workspace.at(tmp_path)
     first = evaluated(workspace, TAGS)

@@ -115,6 +115,7 @@ def test_what_is_no_finished_run_with_weights_is_refused(recorded):
         load_run(run_id, "folded", runs=workspace.runs)
 
 
+@pytest.mark.slow
 def test_an_ambiguous_beginning_lists_its_runs(tmp_path):
     workspace = Workspace.at(tmp_path / "runs")
     create_record(workspace)

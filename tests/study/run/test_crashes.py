@@ -197,6 +197,7 @@ def train_elsewhere(plan, workspace):
     plan_and_work(plan, workspace)
 
 
+@pytest.mark.slow
 def test_a_cell_whose_machine_is_gone_resumes_elsewhere_from_shared_checkpoints(databases, workspace, tmp_path):
     plan = small_plan(levels=(1,), seeds=1, epochs=4)
     give_databases(databases, workspace)

@@ -266,6 +266,7 @@ def look_often_and_work(*arguments):
     plan_and_work(*arguments, replace(FAST, measure="study_fakes:measure_slowly"))
 
 
+@pytest.mark.slow
 def test_a_comparison_measures_beside_nothing_of_other_studies(copy, tmp_path):
     """It waits for a cell of another study that runs, and a cell that begins later waits for it."""
     data = script(tmp_path / "data", seconds=0.2)

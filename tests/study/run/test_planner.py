@@ -164,6 +164,7 @@ def test_a_forgotten_setting_keeps_what_is_complete(databases, workspace):
     assert in_child(plan_and_forget, workspace) == 0
 
 
+@pytest.mark.slow
 def test_a_setting_is_not_forgotten_while_a_command_works_on_it(workspace, capsys):
     """Between two cells, or while workers import, nothing of it runs."""
     plan_once(workspace)
