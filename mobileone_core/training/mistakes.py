@@ -1,5 +1,6 @@
 """What a classifier confuses: its confusion matrix and its worst mistakes, as small files for the run."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,9 +48,9 @@ class Mistakes:
         if classes <= NAMED:
             rows = [["true \\ predicted", *names]]
             rows += [[name, *map(str, row)] for name, row in zip(names, self.matrix.tolist(), strict=True)]
-            text = "".join(",".join(f'"{cell}"' if "," in cell else cell for cell in row) + "\n" for row in rows)
             files += [directory / "confusion.csv", directory / "confusion.png"]
-            files[-2].write_text(text, encoding="utf-8")
+            with files[-2].open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
             shares = self.matrix / self.matrix.sum(1, keepdim=True).clamp(min=1)
             picture = Image.fromarray((255 - 255 * shares).byte().numpy())
             picture.resize((classes * max(1, 600 // classes),) * 2, Image.Resampling.NEAREST).save(files[-1])

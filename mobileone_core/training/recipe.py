@@ -207,6 +207,10 @@ class Recipe:
 _MOBILEVIT = Recipe(
     optimizer="adamw", lr=9e-4, weight_decay=0.01, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9995
 )
+_SCENES = Recipe(
+    epochs=6, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
+    weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
+)  # fmt: skip
 RECIPES: dict[str, Recipe] = {
     "digits": Recipe(
         epochs=12,
@@ -241,14 +245,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "paper": Recipe(),
     # Chosen on validation, for boxes and masks of scenes.
-    "scenes-ssdlite": Recipe(
-        epochs=6, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
-        weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
-    ),
-    "scenes-deeplab": Recipe(
-        epochs=8, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
-        weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
-    ),
+    "scenes-ssdlite": _SCENES,
+    "scenes-deeplab": replace(_SCENES, epochs=8),
     # MobileViT's and MobileNetV2's configurations in CVNets (apple/ml-cvnets, config/), which the authors say they
     # followed; 500 steps of warm-up. CVNets ends at a learning rate of 1e-6 (ADE20K 1e-4), here it ends at 0.
     "mobilevit-ssdlite-coco": replace(_MOBILEVIT, epochs=200, batch_size=128, warmup_epochs=0.54, augmentation="ssd"),

@@ -310,11 +310,15 @@ def test_a_test_set_alone_can_be_opened(tmp_path):
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_check_reads_every_image_and_names_the_broken_one(name, tmp_path):
     root = write_set(name, tmp_path)
-    labels, facts = read_annotated(name, root, lambda loop, _: loop)
-    classes = resolve_data(name, root).num_classes
+    spec = resolve_data(name, root)
+    labels, facts = read_annotated(spec, root, lambda loop, _: loop)
     assert {item.split for item in facts} == {*labels} == {"train", "val", "test"}
-    assert all(len(numbers) and 0 <= numbers.min() <= numbers.max() < classes for numbers in labels.values())
+    assert all(len(numbers) and 0 <= numbers.min() <= numbers.max() < spec.num_classes for numbers in labels.values())
     assert not [item.error for item in facts if item.error]
     broken = sorted(root.rglob("*.jpg"))[0]
     broken.write_bytes(b"")
-    assert [str(broken) in item.error for item in read_annotated(name, root, lambda loop, _: loop)[1] if item.error]
+    assert [
+        str(broken) in item.error
+        for item in read_annotated(resolve_data(name, root), root, lambda loop, _: loop)[1]
+        if item.error
+    ]

@@ -74,7 +74,7 @@ def pycocotools(preds, targets):
 @pytest.mark.parametrize("seed", range(6))
 def test_average_precision_equals_pycocotools(seed):
     preds, targets = random_images(seed, images=20, classes=4)
-    metrics = detection_metrics(4, "random")
+    metrics = detection_metrics("random")
     for start in range(0, 20, 6):
         metrics.update(preds[start : start + 6], targets[start : start + 6])
     expected = pycocotools(preds, targets)
@@ -85,12 +85,12 @@ def test_average_precision_equals_pycocotools(seed):
 
 def test_precision_is_measured_in_the_pixels_of_the_original_image():
     preds, targets = random_images(0, images=20, classes=4)
-    expected = detection_metrics(4)
+    expected = detection_metrics()
     expected.update(preds, targets)
     scale = torch.tensor([4.0, 0.5])
     small = [{**item, "boxes": item["boxes"] / scale.repeat(2)} for item in preds]
     scaled = [{**item, "boxes": item["boxes"] / scale.repeat(2), "scale": scale} for item in targets]
-    metrics = detection_metrics(4)
+    metrics = detection_metrics()
     metrics.update(small, scaled)
     for name, value in expected.compute().items():
         assert float(metrics.compute()[name]) == pytest.approx(float(value), abs=1e-6), name
@@ -99,7 +99,7 @@ def test_precision_is_measured_in_the_pixels_of_the_original_image():
 def test_sizes_without_objects_have_no_metric_and_no_objects_at_all_are_refused():
     box = torch.tensor([[0.0, 0.0, 50.0, 50.0]])
     target = {"boxes": box, "labels": torch.tensor([1])}
-    metrics = detection_metrics(1, "ours")
+    metrics = detection_metrics("ours")
     metrics.update([{**target, "scores": torch.tensor([0.5])}], [target])
     assert {name: float(value) for name, value in metrics.compute().items()} == pytest.approx(
         {"map": 1, "map50": 1, "map75": 1, "map_medium": 1}

@@ -12,10 +12,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from torch import nn
 from torchmetrics import MetricCollection
 
-from mobileone_core.cli.commands.source import NetworkSource, source_of, trained_task
+from mobileone_core.cli.commands.source import NetworkSource, finished_run, run_source, run_task, source_of
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.data.catalog import check_root, class_names
@@ -29,14 +28,15 @@ from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.reporting.evaluation import EvaluationSetting, evaluation_table
 from mobileone_core.study.environment import environment_tags
+from mobileone_core.study.record.reading import FinishedRun
 from mobileone_core.study.record.standalone import standalone_run
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import evaluate
 from mobileone_core.training.execution import Execution, resolve_device
-from mobileone_core.training.model_card import ModelCard, data_title
+from mobileone_core.training.model_card import data_title
 from mobileone_core.training.recipe import Recipe
-from mobileone_core.training.tasks.task import Task, build_task
+from mobileone_core.training.tasks.task import build_task
 
 INTERVAL = 30.0  # seconds between two lines if the output is no terminal
 
@@ -46,9 +46,13 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     execution = Execution(options.device, options.threads or torch.get_num_threads(), options.channels_last)
     device = resolve_device(execution, options.precision)
     torch.set_num_threads(execution.threads)
-    if options.run and (trained := trained_task(options)):
-        return _evaluate_task(options, execution, *trained)
-    source = source_of(options, options.form, options.images.image_size)
+    if options.run:
+        with finished_run(options) as run:
+            if run.spec.task != CellSpec.task:
+                return _evaluate_task(options, execution, device, run)
+            source = run_source(run, options.form)
+    else:
+        source = source_of(options, options.form, options.images.image_size)
     images = _images(options, source)
     setting, spec = _setting(options, source, images), source.network.spec
     task = build_task(CellSpec(spec, images.data, Recipe(label_smoothing=0.0)))
@@ -72,15 +76,16 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     return COMPLETE
 
 
-def _evaluate_task(options: Evaluate, execution: Execution, task: Task, network: nn.Module, card: ModelCard) -> int:
+def _evaluate_task(options: Evaluate, execution: Execution, device: torch.device, found: FinishedRun) -> int:
     """Evaluate a run's detector or segmenter on its own data set, record and print its metrics."""
+    (task, network), card = run_task(found), found.card
     root, split = options.data_root or (Path(card.data_root) if card.data_root else None), options.images.split
-    loading = LoaderOptions(options.batch_size, "none", (), resolve_device(execution, "32"), execution.threads)
+    loading = LoaderOptions(options.batch_size, "none", (), device, execution.threads)
     tags = {"evaluated_run": options.run, "split": split, "form": options.form, **environment_tags(execution)}
     network = reparameterize(network) if options.form == "deployed" else network
     run = standalone_run(options.storage.workspace, "evaluate", f"{card.data} {options.run}", tags, {})
     with task.open_data(root, loading) as loaders, run as writing:
-        measure = partial(evaluate, network, task, stage=split, device=loading.device, precision=options.precision)
+        measure = partial(evaluate, network, task, stage=split, device=device, precision=options.precision)
         writing.log(metrics := measure(getattr(loaders, split), layout=execution.memory_format))
     print("\n".join([*(f"{name:<28}{value:>10.4f}" for name, value in metrics.items()), f"run {writing.run_id}"]))
     return COMPLETE

@@ -204,11 +204,12 @@ def check_data(options: DataCheck) -> int:
     faults: list[str] = []
     name, root = (options.data, options.data_root) if options.data in DATA_SETS else ("folder", Path(options.data))
     require(name != "scenes", "data", name, "a data set in files or in memory: scenes are composed while they are read")
-    console = Console(stderr=True)
+    progress = partial(track, console=Console(stderr=True), transient=True)
     if "classification" not in DATA_SETS[name].tasks:
-        labels, facts = read_annotated(name, root, partial(track, console=console, transient=True))
+        spec = resolve_data(name, root)
+        labels, facts = read_annotated(spec, root, progress)
+        classes: Sequence[str] = class_names(spec, root)
         lines = [f"data        {name}: boxes per class, or images whose mask has it"]
-        classes: Sequence[str] = class_names(resolve_data(name, root), root)
     elif DATA_SETS[name].in_memory:
         spec = resolve_data(name, root)
         opened, size = open_splits(spec, root, 0), (spec.image_size,) * 2
@@ -219,9 +220,7 @@ def check_data(options: DataCheck) -> int:
     else:
         images = read_splits(name, root, faults.append)
         classes, lines = next(iter(images.values())).classes, short_lines(images)
-        facts = list(
-            track(read_images(images), "reading", sum(map(len, images.values())), console=console, transient=True)
-        )
+        facts = list(progress(read_images(images), "reading", total=sum(map(len, images.values()))))
         labels = {split: files.labels for split, files in images.items()}
     lines += [f"fault       {text}" for text in faults]
     print("\n".join([*lines, *report_lines(labels, classes, facts)]))

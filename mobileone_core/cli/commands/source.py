@@ -1,7 +1,8 @@
 """A network for evaluation, prediction and export: that of a finished run, or of a weight file."""
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +17,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.files import sha256
 from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.network import MobileOne
-from mobileone_core.study.record.reading import read_run
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.study.record.reading import FinishedRun, read_run
 from mobileone_core.training.evaluate import Form, read_network
 from mobileone_core.training.model_card import ModelCard, read_card
 from mobileone_core.training.tasks.task import Task, build_task
@@ -46,6 +46,26 @@ class NetworkSource:
         return self.card.class_names if self.card else ()
 
 
+@contextlib.contextmanager
+def finished_run(options: NetworkOptions) -> Iterator[FinishedRun]:
+    """The run in options, whose files last as long as the context. Raises InputError."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield read_run(options.storage.workspace.tracking, options.run, Path(directory), options.which)
+
+
+def run_source(run: FinishedRun, form: Form) -> NetworkSource:
+    """The classifier of a run. Raises InputError if it has none."""
+    network, digest = read_network(run.spec.model, read_weights(run.weights), form), sha256(run.weights)
+    return NetworkSource(network, run.variant, run.weights.name, digest, run.card, run.run_id, run.metrics)
+
+
+def run_task(run: FinishedRun) -> tuple[Task, nn.Module]:
+    """The task of a run, and its network with branches in evaluation mode."""
+    network = (task := build_task(run.spec)).build_network().eval()
+    network.load_state_dict(load_file(run.weights))
+    return task, network
+
+
 def source_of(options: NetworkOptions, form: Form, image_size: int | None = None, say: Say = print) -> NetworkSource:
     """The network of the run or weight file in options. Raises InputError.
 
@@ -53,11 +73,8 @@ def source_of(options: NetworkOptions, form: Form, image_size: int | None = None
     weights are read.
     """
     if options.run:
-        with tempfile.TemporaryDirectory() as directory:
-            found = read_run(options.storage.workspace.tracking, options.run, Path(directory), options.which)
-            network, digest = read_network(found.spec.model, read_weights(found.weights), form), sha256(found.weights)
-        of_run = found.card, found.run_id, found.metrics
-        return NetworkSource(network, found.variant, found.weights.name, digest, *of_run)
+        with finished_run(options) as run:
+            return run_source(run, form)
     assert options.weights is not None  # options.check requires it
     card, chosen = read_card(options.weights), read_weights(options.weights, options.which)
     entry = DATA_SETS[options.data_name]
@@ -69,17 +86,6 @@ def source_of(options: NetworkOptions, form: Form, image_size: int | None = None
     network = read_network(spec, chosen, form)
     say(str(chosen))
     return NetworkSource(network, options.variant or "network", options.weights.name, sha256(options.weights), card)
-
-
-def trained_task(options: NetworkOptions) -> tuple[Task, nn.Module, ModelCard] | None:
-    """A run's task, its network with branches and its card, unless it is a classifier. Raises InputError."""
-    with tempfile.TemporaryDirectory() as directory:
-        found = read_run(options.storage.workspace.tracking, options.run, Path(directory), options.which)
-        if found.spec.task == CellSpec.task:
-            return None
-        network = (task := build_task(found.spec)).build_network().eval()
-        network.load_state_dict(load_file(found.weights))
-    return task, network, found.card
 
 
 def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Preprocessing, tuple[str, ...], str]:

@@ -13,7 +13,7 @@ from mobileone_core.reporting.published import CAVEATS, quoted_notes
 from mobileone_core.reporting.trained import tables
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
 from mobileone_core.reporting.trained.comparison import comparison_section
-from mobileone_core.reporting.trained.quantized import int8_section
+from mobileone_core.reporting.trained.quantized import Int8Losses, int8_section
 from mobileone_core.reporting.trained.repeat import repeat_section
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
 from mobileone_core.reporting.trained.verdict import verdict
@@ -83,7 +83,7 @@ class TrainedKind:
         from mobileone_core.reporting.figures.ranges import draw_ranges
 
         figures = {"figure": draw(result), **({"curves": draw_curves(result)} if result.curves else {})}
-        return figures | ({"ranges": draw_ranges(result)} if int8_section(result).blocks else {})
+        return figures | ({"ranges": draw_ranges(result)} if Int8Losses(result).samples else {})
 
 
 def _notes(result: TrainedResult) -> list[str]:

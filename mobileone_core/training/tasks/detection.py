@@ -41,7 +41,7 @@ class Detection(Task):
 
     def metrics(self) -> MetricCollection:
         """COCO's average precisions."""
-        return detection_metrics(self.spec.data.num_classes, self.spec.data.name)
+        return detection_metrics(self.spec.data.name)
 
     def predictions(self, outputs: dict[str, Tensor], images: Tensor) -> Boxes:
         """Boxes, labels and scores per image."""

@@ -62,7 +62,7 @@ class MeanIoU(MulticlassJaccardIndex):
         return super().compute()
 
 
-def detection_metrics(num_classes: int, data: str = "") -> MetricCollection:  # noqa: ARG001
+def detection_metrics(data: str = "") -> MetricCollection:
     """Metrics of detections, updated as BoxPrecision; data names the set in errors."""
     return MetricCollection({"map": BoxPrecision(data)})
 
