@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -75,9 +75,16 @@ class GridPlan(Plan):
 
     @cached_property
     def teachers(self) -> tuple[PlannedCell, ...]:
-        """The cells' teachers, each once, except those that are cells of the study themselves."""
-        keys = {cell.key for cell in self.cells}
-        teachers = {teacher.key: teacher for cell in self.cells for teacher in cell.teachers}
+        """The cells' teachers, each once, except those that are cells of the study themselves.
+
+        A classifier to start from also has the levels of the factors that set its network.
+        """
+        keys, teachers = {cell.key for cell in self.cells}, dict[str, PlannedCell]()
+        parts = {item.name: {name.partition(".")[0] for name in item.set_fields} for item in self.study.factors}
+        names = [name for name, part in parts.items() if part & {"model", "backbone"}]
+        for cell, teacher in ((item, teacher) for item in self.cells for teacher in item.teachers):
+            levels = {name: cell.factors[name] for name in names if "classifier" in teacher.factors}
+            teachers.setdefault(teacher.key, replace(teacher, factors={**teacher.factors, **levels}))
         return tuple(teacher for key, teacher in teachers.items() if key not in keys)
 
     @cached_property

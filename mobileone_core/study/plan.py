@@ -72,7 +72,7 @@ class PlannedCell:
             if not item.weights
         ]
         if self.spec.recipe.init == PRETRAINING:
-            firsts.append((pretraining_cell(self.spec), self.variant, {"pretraining": self.variant}))
+            firsts.append((pretraining_cell(self.spec), self.variant, {"classifier": self.variant}))
         return tuple(PlannedCell(spec, self.study, name, factors, "teacher") for spec, name, factors in firsts)
 
     @property

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_fakes import small_plan
 
+from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.cost import model_cost
@@ -299,3 +300,20 @@ def test_a_plan_of_another_version_is_refused_in_one_line():
     text = small_plan().to_json().replace('"question":', '"unheard_of":1,"question":')
     with pytest.raises(InputError, match="unheard_of"):
         GridPlan.from_json(text)
+
+
+def test_classifiers_to_start_from_are_named_by_what_sets_their_network():
+    factors = (
+        K,
+        Factor("epochs", "recipe.epochs", levels=(1, 2), baseline=1),
+        Factor(
+            "start", settings={"none": {"recipe.init": ""}, "own": {"recipe.init": "classification"}}, baseline="none"
+        ),
+    )
+    study = Study(name="t", question="?", factors=factors, task="detection", data="scenes", seeds=2, metric="test/map")
+    spec = preset_cell("tiny", resolve_data("scenes", None, 64), "scenes-ssdlite", task="detection")
+    first = GridPlan(study, spec).teachers
+    assert [(item.factors, item.seed) for item in first] == [
+        ({"classifier": study.variant, "k": k}, seed) for seed in (0, 1) for k in (1, 4)
+    ]
+    assert [item.spec.model.k for item in first] == [1, 4, 1, 4]
