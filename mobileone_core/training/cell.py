@@ -11,10 +11,11 @@ from typing import Any, get_args
 from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, make_plain, option
+from mobileone_core.model.libraries import split_name
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.head import HeadSpec
-from mobileone_core.training.recipe import LIBRARIES, PRETRAINING, Recipe, Teacher, paper_phases, recipe_preset
+from mobileone_core.training.recipe import PRETRAINING, Recipe, Teacher, paper_phases, recipe_preset
 from mobileone_core.training.tasks import task_spec
 
 VARIED = ("model", "recipe", "head", "quantization")  # the parts all of whose fields a study can set
@@ -55,8 +56,7 @@ class CellSpec:
         require_choice("augmentation", self.recipe.augmentation, allowed)
         fits = task.can_distil or not self.recipe.teachers
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
-        library, _, name = self.backbone.partition(":")
-        fits = not self.backbone or (task.has_head and library in LIBRARIES and bool(name))
+        fits = not self.backbone or (task.has_head and any(split_name(self.backbone)))
         names = "timm:NAME or torchvision:NAME" if task.has_head else f"none for {self.task}"
         require(fits, BACKBONE, self.backbone, names)
         require(task.has_head or self.head == HeadSpec(), "head", self.head, f"none for {self.task}")

@@ -2,7 +2,6 @@
 
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.folded.statistics import at_least_float32
+from mobileone_core.model.libraries import build_classifier
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
 from mobileone_core.training.cell import CellSpec, teacher_model
@@ -74,7 +74,7 @@ def _load(spec: CellSpec, teacher: Teacher, path: Path | None) -> nn.Module:
 def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
     """The teacher's network with the weights of a file."""
     classes, channels = spec.data.num_classes, spec.data.channels
-    network = _library_network(teacher, classes, channels) if teacher.library else None
+    network = build_classifier("teachers", teacher.network, classes, channels) if teacher.library else None
     try:
         if network is None:
             variant = MobileOne(teacher_model(spec, teacher), classes, deployed=True)
@@ -92,27 +92,6 @@ def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
         shape = f"{classes} classes, {channels} channel{'s' if channels > 1 else ''}"
         raise InputError(f"teachers: {path} does not fit {teacher.network} with {shape}: {_one_line(error)}") from error
     return network
-
-
-def _library_network(teacher: Teacher, num_classes: int, channels: int) -> nn.Module:
-    """A classifier of timm or torchvision without weights; downloads nothing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about initial values, which the file's replace
-        try:
-            if teacher.library == "timm":
-                import timm
-
-                require(timm.is_model(teacher.name), "name", teacher.name, "a network that timm lists")
-                return timm.create_model(teacher.name, pretrained=False, num_classes=num_classes, in_chans=channels)
-            from torchvision import models
-
-            names = models.list_models(module=models)  # classifiers alone: the others download a backbone
-            require(teacher.name in names, "name", teacher.name, "a classifier that torchvision lists")
-            return models.get_model(teacher.name, weights=None, num_classes=num_classes)  # type: ignore[no-any-return]
-        except ImportError as error:
-            raise InputError(f"teachers: {teacher.network} needs timm: pip install timm") from error
-        except Exception as error:  # each of a thousand constructors refuses in its own way
-            raise InputError(f"teachers: {teacher.network} cannot be built: {_one_line(error)}") from error
 
 
 @torch.no_grad()

@@ -19,9 +19,9 @@ from mobileone_core.fields import (
     option,
 )
 from mobileone_core.files import sha256
+from mobileone_core.model.libraries import split_name
 from mobileone_core.model.spec import PRESETS
 
-LIBRARIES = ("timm", "torchvision")
 DIGEST = "the first 16 hex digits of a file's SHA-256"
 PROGRESSIVE_VARIANTS = ("s2", "s3", "s4")
 PRETRAINING = "classification"  # init: the backbone's own classification cell, which is trained first
@@ -75,7 +75,7 @@ class Teacher:
     weights: str = ""
 
     def __post_init__(self) -> None:
-        is_network = isinstance(self.network, str) and (self.network in PRESETS or bool(self.library and self.name))
+        is_network = isinstance(self.network, str) and (self.network in PRESETS or bool(self.library))
         allowed = f"a variant ({', '.join(PRESETS)}), timm:NAME or torchvision:NAME"
         require(is_network, "teachers", self.network, allowed)
         require(is_digest(self.weights) or self.weights == "", "teachers", self.weights, DIGEST)
@@ -85,13 +85,12 @@ class Teacher:
     @property
     def library(self) -> str:
         """timm or torchvision; empty for a variant."""
-        library, colon, _ = self.network.partition(":")
-        return library if colon and library in LIBRARIES else ""
+        return split_name(self.network)[0]
 
     @property
     def name(self) -> str:
         """The network's name in its library, or the variant."""
-        return self.network.partition(":")[2] if self.library else self.network
+        return split_name(self.network)[1] or self.network
 
 
 def weights_digest(path: Path) -> str:

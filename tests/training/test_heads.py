@@ -162,7 +162,7 @@ def test_backbones_of_libraries(name, stride):
     ("name", "model", "message"),
     [
         ("timm:no_such", ModelSpec(), "backbone: 'timm:no_such' is not allowed; a network that timm lists"),
-        ("torchvision:no_such", ModelSpec(), "one that torchvision lists"),
+        ("torchvision:no_such", ModelSpec(), "a network that torchvision lists"),
         ("torchvision:mobilenet_v2", ModelSpec(output_stride=8), "backbone: 'torchvision:mobilenet_v2' is not allowed"),
         ("timm:vgg11", ModelSpec(output_stride=8), "backbone: 'timm:vgg11' is not allowed; Assertion"),
         ("torchvision:mobilenet_v3_small", ModelSpec(output_stride=8), "output_stride: 8 is not allowed; 16: torch"),

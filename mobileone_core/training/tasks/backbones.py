@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.model.libraries import require_listed, split_name
 from mobileone_core.model.network import MobileOne, build_model
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.cell import CellSpec
@@ -67,7 +68,8 @@ def build_backbone(spec: CellSpec, execution: BlockExecution = "branches") -> Ba
     """
     if not spec.backbone:
         return build_model(spec.model, 0, execution)
-    library, _, name = spec.backbone.partition(":")
+    require_listed("backbone", spec.backbone)
+    library, name = split_name(spec.backbone)
     stride, channels = spec.model.output_stride, spec.data.channels
     try:
         with warnings.catch_warnings():
@@ -88,7 +90,6 @@ def build_backbone(spec: CellSpec, execution: BlockExecution = "branches") -> Ba
 def _from_timm(name: str, channels: int, output_stride: int) -> nn.Module:
     import timm
 
-    require(timm.is_model(name), "backbone", f"timm:{name}", "a network that timm lists")
     strides: dict[str, Any] = {} if output_stride == LARGEST_STRIDE else {"output_stride": output_stride}
     return timm.create_model(name, pretrained=False, features_only=True, in_chans=channels, **strides)
 
@@ -97,7 +98,6 @@ def _from_torchvision(name: str, channels: int, output_stride: int) -> nn.Module
     from torchvision import models
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-    require(name in models.list_models(module=models), "backbone", f"torchvision:{name}", "one that torchvision lists")
     require(channels == 3, "backbone", f"torchvision:{name}", f"images of 3 channels; the data have {channels}")
     strided = models.get_model(name, weights=None).eval()
     nodes = create_feature_extractor(strided, get_graph_node_names(strided)[1])(torch.zeros(1, 3, PROBE, PROBE))
