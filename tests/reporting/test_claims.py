@@ -15,6 +15,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.ledger.claims import claim_of, printed, read_claims
 from mobileone_core.reporting.ledger.evidence import TESTS
+from mobileone_core.reporting.ledger.phones import TESTS as PHONE_TESTS
 from mobileone_core.reporting.measured.correlation import COSTS
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.effects import estimated_effects
@@ -47,17 +48,18 @@ def unknown(claim):
     """What a claim names that its study does not have."""
     if not claim.study:
         return []
-    if claim.study not in STUDIES or claim.test not in {*TESTS, "gain"}:
+    if claim.study not in STUDIES or claim.test not in {*TESTS, *PHONE_TESTS, "gain"}:
         return [claim.study, claim.test]
     study, levels = declared(claim.study), [*claim.levels, *([claim.base] if claim.base else [])]
     if claim.test == "evaluation":
         wrong = [level for level in levels if not is_variant(level["variant"])]
-    elif claim.test == "correlation":
+    elif claim.test in ("correlation", "correlation_gap"):
         wrong = [claim.metric] if claim.metric not in COSTS or study.view != "correlation" else []
-    elif claim.test == "time":
+    elif claim.test in ("time", "milliseconds"):
         wrong = [level for level in levels if not any(level.items() <= its.items() for its in entries(study.name))]
     else:
         wrong = unknown_to_a_trained_study(claim, study, levels)
+    wrong += [claim.on] if claim.on not in ("", "phone", "cpu", "gpu") else []
     return wrong + [name for name in (*claim.needs, *claim.excludes) if not is_variant(name)]
 
 
@@ -90,6 +92,9 @@ TYPOS = [
     ("ema", {"levels": ({"ema": "yes"},)}),
     ("train-loss-k1", {"metric": "train/los"}),
     ("flops-cpu", {"metric": "flops"}),
+    ("flops-phone", {"metric": "flops"}),
+    ("s0-phone", {"on": "telephone"}),
+    ("s0-phone", {"base": {"model": "mobilenet_v3"}}),
     ("se-latency", {"levels": ({"block": "see"},)}),
     ("s1-mobilenet-cpu", {"base": {"model": "mobilenet_v3"}}),
     ("repvgg", {"levels": ({"variant": "s7"},)}),

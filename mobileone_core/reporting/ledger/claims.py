@@ -27,6 +27,7 @@ class PaperClaim:
     unit: str = ""
     study: str = ""
     test: str = ""
+    on: str = ""
     levels: tuple[Mapping[str, Level], ...] = ()
     base: Mapping[str, Level] = field(default_factory=dict)
     expect: str = ""
@@ -64,8 +65,7 @@ class PaperClaim:
     @property
     def is_time(self) -> bool:
         """Whether the claim is on latency."""
-        on_time = self.test in ("time", "correlation") or self.unit == "ms"
-        return on_time or "".join(self.published).startswith("table1_")
+        return self.test in ("time", "milliseconds", "correlation", "correlation_gap")
 
     def counts(self, variant: str) -> bool:
         """Whether results of a variant are evidence."""

@@ -68,22 +68,24 @@ class SavedResult:
 def evidence(claim: PaperClaim, results: Sequence[SavedResult]) -> list[Evidence]:
     """Return what every report of the claim's study says of it; reports without the claim's levels say nothing.
 
-    A report whose runs are part of another's, to which seeds were added, is left out.
+    A claim on CPUs or GPUs counts their runtimes; phones.py has the phones. A report whose runs are part of another's,
+    to which seeds were added, is left out.
     """
-    ours = [item for item in results if claim.study and item.study == claim.study]
+    ours = [item for item in results if item.study == claim.study and claim.test in (*TESTS, "gain")]
     ours = [item for item in ours if not any(item.runs < other.runs for other in ours if item.runs)]
     if claim.test == "gain":
         return [*_gains(claim, ours)]
     found = []
     for item in ours:
         for data, machine, findings in TESTS[claim.test](claim, item.result):
-            if findings and len(findings) == max(1, len(claim.levels)):
-                found.append(Evidence(item.report, data, machine, *_conclusion(claim, findings)))
+            counts = claim.on in ("", "gpu" if data.startswith("cuda") else "cpu")
+            if findings and counts and len(findings) == max(1, len(claim.levels)):
+                found.append(Evidence(item.report, data, machine, *conclusion(claim, findings)))
     return found
 
 
-def _conclusion(claim: PaperClaim, findings: Sequence[Finding]) -> tuple[State, str]:
-    """A state for all levels of a claim, contradicted by one and supported by all, with the least clear that decide."""
+def conclusion(claim: PaperClaim, findings: Sequence[Finding]) -> tuple[State, str]:
+    """Return a state for all levels of a claim, contradicted by one and supported by all, with the least clear text."""
     states = [state_of(item.verdict, claim.expect) for item in findings]
     state = min(states, key=ORDER.index)
     decisive = [item for item, its in zip(findings, states, strict=True) if its == state]
@@ -187,7 +189,7 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
         )
         data = f"{studies[0].variant} and {studies[1].variant} on {studies[0].data}"
         machine = tag_values([row for result in pair for row in result.rows.values()], "processor")
-        yield Evidence(small.report, data, machine, *_conclusion(claim, [finding]))
+        yield Evidence(small.report, data, machine, *conclusion(claim, [finding]))
 
 
 def _gain_levels(claim: PaperClaim, result: TrainedResult) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mobileone_core.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, joined
 from mobileone_core.reporting.ledger.claims import PaperClaim, read_claims
 from mobileone_core.reporting.ledger.evidence import ORDER, Evidence, SavedResult, evidence
+from mobileone_core.reporting.ledger.phones import phone_evidence
 
 UNSTABLE, UNTESTED, ABSENT, MIXED = "unstable", "not tested here", "report missing", "mixed"
 STATES = ("supported", *ORDER[:1], "not resolved", *ORDER[1:3], MIXED, UNSTABLE, UNTESTED, ABSENT)
@@ -45,7 +46,7 @@ def verdicts(results: Sequence[SavedResult], claims: Sequence[PaperClaim] | None
     rows = []
     for claim in claims or read_claims():
         by_data = defaultdict[str, list[Evidence]](list)
-        for item in evidence(claim, results):
+        for item in (*evidence(claim, results), *phone_evidence(claim, results)):
             by_data[item.data].append(item)
         rows += [Verdict(claim, data, combined(items), tuple(items)) for data, items in by_data.items()]
         if not by_data:
@@ -64,7 +65,8 @@ def combined(items: Sequence[Evidence]) -> str:
 
 def _without_evidence(claim: PaperClaim, results: Sequence[SavedResult]) -> str:
     """Missing is the report of a study that would hold evidence in its default setting."""
-    is_expected = claim.study and not claim.needs and claim.test not in ("gain", "evaluation")
+    is_expected = claim.study and not claim.needs and claim.on in ("", "cpu")
+    is_expected = is_expected and claim.test not in ("gain", "evaluation")
     return ABSENT if is_expected and claim.study not in {item.study for item in results} else UNTESTED
 
 
