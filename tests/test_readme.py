@@ -1,9 +1,10 @@
 """The top README: short, its tree is that of the package, its studies are those of studies/, its links lead somewhere.
 
-python tests/test_readme.py        # writes the tree
+python tests/test_readme.py        # writes the tree and the table of studies
 """
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CARDS = sorted([*ROOT.glob("mobileone_core/**/README.md"), ROOT / "studies" / "README.md"])
-START, END = "<!-- tree -->", "<!-- end tree -->"
 
 
 def tree() -> str:
@@ -32,20 +32,32 @@ def tree() -> str:
     return "\n".join(["```", *lines, "```"])
 
 
-def test_readme_is_about_two_screens_and_two_generated_tables():
-    text = re.sub(r"<!-- table:(\S+) -->.*<!-- end table:\1 -->", "", README.read_text(), flags=re.DOTALL)
-    assert len(text.splitlines()) <= 161
+def studies() -> str:
+    """A row per study with its question and its place in the paper; those beyond the paper come last."""
+    declared = [(path.stem, runpy.run_path(str(path))["STUDY"]) for path in sorted((ROOT / "studies").glob("*.py"))]
+    rows = [f"| `python studies/{name}.py` | {study.question} | {study.reference or 'beyond the paper'} |"
+            for name, study in sorted(declared, key=lambda item: not item[1].reference)]  # fmt: skip
+    return "\n".join(["| command | question | paper |", "| --- | --- | --- |", *rows])
 
 
-def test_tree_is_that_of_the_package():
+GENERATED = {"tree": tree, "studies": studies}
+
+
+def block(text, name):
+    """Start and end of the inside of a generated block."""
+    opening, closing = f"<!-- {name} -->", f"<!-- end {name} -->"
+    return text.index(opening) + len(opening), text.index(closing)
+
+
+def test_readme_is_about_two_screens_and_its_generated_tables():
+    text = re.sub(r"<!-- (table:\S+|studies) -->.*<!-- end \1 -->", "", README.read_text(), flags=re.DOTALL)
+    assert len(text.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_generated_block_is_that_of_the_files(name):
     text = README.read_text()
-    block = text[text.index(START) + len(START) : text.index(END)].strip()
-    assert block == tree(), "python tests/test_readme.py writes it"
-
-
-def test_readme_lists_every_study():
-    named = set(re.findall(r"`python studies/(\w+)\.py`", README.read_text()))
-    assert named == {path.stem for path in (ROOT / "studies").glob("*.py")}
+    assert text[slice(*block(text, name))].strip() == GENERATED[name](), "python tests/test_readme.py writes it"
 
 
 @pytest.mark.parametrize("page", [README, *CARDS], ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -65,5 +77,7 @@ def test_a_card_names_files_that_exist(page):
 
 
 if __name__ == "__main__":
-    text = README.read_text()
-    README.write_text(text[: text.index(START)] + f"{START}\n{tree()}\n" + text[text.index(END) :])
+    for name, content in GENERATED.items():
+        text = README.read_text()
+        start, end = block(text, name)
+        README.write_text(f"{text[:start]}\n{content()}\n{text[end:]}")

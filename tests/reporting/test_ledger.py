@@ -209,7 +209,7 @@ def test_index_holds_the_ledger_where_a_report_is_evidence(plan, rows, make_plan
     assert "| table 6 | k = 4 branches make a small network more accurate than k = 1. |" in text
     assert "**supported**, [tiny on digits](branch_count/README.md): +2.00 points [+1.56, +2.44] |" in text
     assert "**report missing**: `python studies/distillation.py`" in text
-    assert text.index("## What holds of the paper") < text.index("## Further claims") < text.index("## Studies")
+    assert text.index("## What holds of the paper") < text.index("## All claims") < text.index("## Studies")
 
 
 def test_unreadable_report_is_no_evidence_and_stays_in_the_index(rows, make_plan, tmp_path):

@@ -67,6 +67,12 @@ class PaperClaim:
         """Whether the claim is on latency."""
         return self.test in ("time", "milliseconds", "correlation", "correlation_gap")
 
+    @property
+    def topic(self) -> str:
+        """What the claim is about: on phones, on CPUs, on GPUs, on time or on accuracy."""
+        devices = {"phone": "on phones", "cpu": "on CPUs", "gpu": "on GPUs"}
+        return devices.get(self.on, "on time" if self.is_time else "on accuracy")
+
     def counts(self, variant: str) -> bool:
         """Whether results of a variant are evidence."""
         return variant not in self.excludes and (not self.needs or variant in self.needs)

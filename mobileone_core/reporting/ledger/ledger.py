@@ -8,7 +8,7 @@ missing, where the claim's study has no report.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mobileone_core.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, joined
 from mobileone_core.reporting.ledger.claims import PaperClaim, read_claims
@@ -19,6 +19,7 @@ UNSTABLE, UNTESTED, ABSENT, MIXED = "unstable", "not tested here", "report missi
 STATES = ("supported", *ORDER[:1], "not resolved", *ORDER[1:3], MIXED, UNSTABLE, UNTESTED, ABSENT)
 DECIDES = ("not tested: not trained", "not tested: too few steps", "not resolved", "supported", "contradicted")
 FIRST = re.compile(r"table ([1-69]|10)\b")  # the sources of the claims that the README shows
+ALL = "All claims"
 NOTES = (
     "*Here*: one verdict per claim and data set, or runtime and device; computed from the reports, never typed. The "
     "counts have every claim once: *mixed* if verdicts differ between data sets or runtimes. "
@@ -80,17 +81,31 @@ def state_counts(rows: Sequence[Verdict]) -> Mapping[str, int]:
 
 
 def ledger_sections(rows: Sequence[Verdict], page: str) -> tuple[Section, Section]:
-    """Return the counts with the claims of tables 1 to 6, 9 and 10, and the other claims; page: a report's file."""
-    first = [row for row in rows if FIRST.match(row.claim.source)]
+    """Return the counts with what is known of tables 1 to 6, 9 and 10, and all claims; page: a report's file."""
     parts = [("accuracy", [row for row in rows if not row.claim.is_time])]
     parts.append(("time", [row for row in rows if row.claim.is_time]))
     lead = Paragraph(" ".join(_counted(topic, of) for topic, of in parts if of))
-    others = [row for row in rows if row not in first]
-    blocks: list[Block] = [lead, claims_table(first, page)]
+    blocks: list[Block] = [lead, short_table(rows, page)]
     return (
         Section("What holds of the paper", blocks),
-        Section("Further claims", (claims_table(others, page), Bullets(NOTES))),
+        Section(ALL, (claims_table(rows, page), Bullets(NOTES))),
     )
+
+
+def short_table(rows: Sequence[Verdict], page: str) -> Table:
+    """Return the claims of FIRST that a report tests; those that none tests are counted, by table and topic."""
+    tables = defaultdict[str, list[Verdict]](list)
+    for row in rows:
+        if match := FIRST.match(row.claim.source):
+            tables[match[0]].append(row)
+    lines, target = list[tuple[str, ...]](), f"{page}#{ALL.lower().replace(' ', '-')}"
+    for name, items in tables.items():
+        lines += claims_table([row for row in items if row.evidence], page).rows
+        others = Counter((row.claim.topic, row.state) for row in items if not row.evidence)
+        for (topic, state), count in others.items():
+            claims = f"{count} claim{'s' * (count > 1)} {topic}"
+            lines.append((name, claims, "", f"{state}: [claims and commands]({target})"))
+    return replace(claims_table((), page), rows=tuple(lines))
 
 
 def _counted(topic: str, rows: Sequence[Verdict]) -> str:
