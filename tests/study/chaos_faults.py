@@ -216,6 +216,7 @@ class Faults:
         for process in self.site.processes()[0]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
+                os.killpg(process.pid, signal.SIGCONT)  # a stopped process would never end
         for command in filter(None, self.site.commands):
             command.wait(60)
         self.site.clock = clock
