@@ -64,6 +64,13 @@ def require_writable(field: str, directory: Path) -> None:
     require(is_writable, field, str(directory), f"{existing} is no directory that can be written to")
 
 
+def user_cache() -> Path | None:
+    """The directory of this project in the user's cache, which may not exist; None if the user has no home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone_ablations"
+    return None
+
+
 def saved_text(path: Path) -> str:
     """The text of a file; empty where it does not exist."""
     return path.read_text(encoding="utf-8") if path.is_file() else ""

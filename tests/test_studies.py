@@ -104,6 +104,10 @@ def test_a_study_runs_to_its_report(study, tmp_path, monkeypatch):
         assert [len(cells) for cells in plan.generations] == [2, 2]
     else:
         assert len(plan.cells if study in TRAINED else record.comparison) == len(list(plan.study.settings))
+    if study == "branch_count":  # the first cell of each worker
+        steps = [row.metrics["time/first_step"] for row in record.rows if "time/first_step" in row.metrics]
+        assert len(steps) in (1, 2)
+        assert all(0 < seconds < 500 for seconds in steps)
     assert {cell.key for cell in (*plan.teachers, *plan.cells)} == {row.key for row in record.rows}
     assert bool(record.comparison) == bool(plan.comparisons)
     assert {point.metric for point in record.curves} == set(asked.curves)

@@ -14,14 +14,25 @@ from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.latency import Import, Latency, Run
 from mobileone_core.cli.options.predict import Predict
 from mobileone_core.cli.options.study import CONFIG
-from mobileone_core.cli.options.workspace import CommandOptions, Compare, DataCheck, Exclude, Forget, Report, Status, Ui
+from mobileone_core.cli.options.workspace import (
+    Clean,
+    CommandOptions,
+    Compare,
+    DataCheck,
+    Exclude,
+    Forget,
+    Report,
+    Status,
+    Ui,
+)
 
 COMMANDS: Mapping[str, tuple[type[CommandOptions], str]] = {  # options, and module:function of cli.commands
     "status": (Status, "run:status"),
     "report": (Report, "report:report"),
     "compare": (Compare, "report:compare"),
     "exclude": (Exclude, "report:exclude"),
-    "forget": (Forget, "run:forget"),
+    "forget": (Forget, "clean:forget"),
+    "clean": (Clean, "clean:clean"),
     "ui": (Ui, "run:ui"),
     "data": (DataCheck, "run:check_data"),
     "evaluate": (Evaluate, "evaluate:evaluate_checkpoint"),

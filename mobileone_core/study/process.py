@@ -5,6 +5,7 @@ import functools
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,14 @@ class Owner:
         with contextlib.suppress(psutil.NoSuchProcess):
             return self.is_here and bool(psutil.Process(self.pid).ppid() == os.getppid())
         return False
+
+
+def process_start() -> float:
+    """Start of the calling process in seconds since 1970."""
+    created = float(psutil.Process().create_time())
+    if hasattr(time, "CLOCK_BOOTTIME"):  # psutil's time of the boot is a whole second
+        created += time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()
+    return created
 
 
 def slurm_job() -> str:

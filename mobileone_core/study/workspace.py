@@ -102,6 +102,7 @@ class Setup:
     weights: Mapping[str, Path] = field(default_factory=dict)  # files of teachers and initial weights, by digest
     engine: Engine = field(default_factory=Engine)
     declared: Mapping[str, str] = field(default_factory=dict)  # tags of the experiment: who declares the study
+    command_start: float = 0.0  # in seconds since 1970; 0 if the command's first step is not timed
 
     def __post_init__(self) -> None:
         require(self.workers >= 1, "workers", self.workers, "an integer of 1 or more")

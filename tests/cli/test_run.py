@@ -3,6 +3,7 @@
 import io
 import runpy
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ def test_options_are_keyword_arguments_and_the_cells_come_back(commands, tmp_pat
     )
     setting = {"setting": tmp_path.name, "runs": tmp_path, "reports": tmp_path.parent}
     assert cells == (("branch_count",), setting)
-    ((command, declared),) = commands
+    ((command, declared, start),) = commands
+    assert time.time() - 60 < start <= time.time()
     plan = command.request.plan
     assert declared is STUDY
     assert (plan.study.factors[0].levels, plan.study.seeds) == ((1, 4), 3)

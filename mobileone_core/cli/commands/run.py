@@ -1,6 +1,7 @@
-"""The command of one study (parse, plan, run what is missing, report), and `mobileone status` and `ui`."""
+"""The command of one study (parse, plan, run what is missing, report), and `mobileone status`, `data check`, `ui`."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,26 +12,26 @@ from rich.progress import track
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, command_line, guarded
 from mobileone_core.cli.options.study import Command, RunOptions, TrainingRunOptions, gpu_names, parse, reports_of
-from mobileone_core.cli.options.workspace import DataCheck, Forget, Status, Ui
+from mobileone_core.cli.options.workspace import DataCheck, Status, Ui
 from mobileone_core.cli.ownership import declared_tags, require_name
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
 from mobileone_core.data.download import prepare_data
 from mobileone_core.data.spec import DATA_SETS, data_sets
-from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.errors import require, require_choice
 from mobileone_core.files import require_writable
 from mobileone_core.model.folded.gpu_timings import timings
 from mobileone_core.reporting.published import SHIPPED
-from mobileone_core.study.database import at_work
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.plan import Plan
+from mobileone_core.study.process import process_start
 from mobileone_core.study.record.access import serve
 from mobileone_core.study.run.progress import Progress, plan_lines, status_lines
 from mobileone_core.study.run.runner import Outcome, SignalGuard, join, resumed, run_plan
 from mobileone_core.study.run.slurm import launch
-from mobileone_core.study.state import cell_states, is_settled, study_names, study_states
+from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Engine, Setup
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def main(study: Declaration, arguments: Sequence[str] | None = None) -> None:
     def command() -> int:
         if (line := command_line(arguments)) is None:
             return COMPLETE
-        return execute(parse(study, line, sys.modules["__main__"].__doc__ or ""), study)[0]
+        return execute(parse(study, line, sys.modules["__main__"].__doc__ or ""), study, process_start())[0]
 
     sys.exit(guarded(command))
 
@@ -73,7 +74,7 @@ def run(study: Declaration, **options: Any) -> "DataFrame":
         KeyboardInterrupt: after an interrupt; the same call goes on where this one stopped.
     """
     line = [text for name, value in options.items() for text in _as_arguments(name, value)]
-    status, page = execute(parse(study, line), study)
+    status, page = execute(parse(study, line), study, time.time())
     if status == INTERRUPTED:
         raise KeyboardInterrupt
     import pandas as pd
@@ -99,10 +100,10 @@ def _as_arguments(name: str, value: Any) -> list[str]:
     return [f"--{option}", *(level_text(item) if isinstance(item, tuple) else str(item) for item in values)]
 
 
-def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
+def execute(command: Command, study: Declaration, start: float) -> tuple[int, Path | None]:
     """Plan, run what is missing, report; return the exit status and the report's page. Raises InputError.
 
-    study: the declaration before options changed it.
+    study: the declaration before options changed it; start: of the command, in seconds since 1970.
     """
     require_choice(f"{study.declared_in}, published".strip(", "), study.published, ("", *SHIPPED))
     request, running, workspace = command.request, command.running, command.running.workspace
@@ -135,7 +136,8 @@ def execute(command: Command, study: Declaration) -> tuple[int, Path | None]:
     if running.launcher == "slurm" and not finished:
         return _report(plan, running, launch(plan, workspace, running.slurm, _command_of_jobs(), _display(plan)))
     engine, tags = Engine(preload=plan.preload), declared_tags(study)
-    setup = Setup(workspace, command.workers, command.execution, request.data_root, request.weights, engine, tags)
+    using = request.data_root, request.weights, engine, tags, start
+    setup = Setup(workspace, command.workers, command.execution, *using)
     if running.join:
         return _report(plan, running, join(plan, setup, _display(plan)))
     plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
@@ -235,35 +237,6 @@ def status(options: Status) -> int:
 
         print("\n".join(repair(workspace)) or "nothing to repair")
     print("\n".join(status_lines(workspace, options.studies)))
-    return COMPLETE
-
-
-def forget(options: Forget) -> int:
-    """Remove the waiting and failed cells of a setting, after two questions. Raises InputError if it is running."""
-    name, workspace = options.setting, options.storage.workspace
-    require_choice("setting", name, study_names(workspace))
-    states = study_states(workspace, name)
-    alive = [item.label for item in states if item.state == "running" and not (item.owner and item.owner.is_gone)]
-    require(not alive, "setting", name, f"one that does not run; stop {', '.join(alive)} first")
-    with at_work(workspace.runs, name, alone=True):  # refused before the questions, too
-        pass
-    removed = [item for item in states if item.state != "complete"]
-    epochs = f", with {total} epochs that are done" if (total := sum(item.epoch for item in removed)) else ""
-    stay = f"{len(states) - len(removed)} complete cells and all finished runs stay"
-    print(f"{name}: removes {len(removed)} cells that wait or failed{epochs}; {stay}")
-    if not options.yes:
-        try:
-            is_meant = input("Remove them? [y/N] ").strip().lower() in ("y", "yes")
-            is_meant = is_meant and input("Type the name of the setting again: ").strip() == name
-        except EOFError:
-            raise InputError("yes: no answer can be read here; --yes removes without a question") from None
-        if not is_meant:
-            print("nothing was removed")
-            return INCOMPLETE
-    from mobileone_core.study.run.planner import forget as forget_setting
-
-    forget_setting(workspace, name)
-    print("removed")
     return COMPLETE
 
 

@@ -110,6 +110,16 @@ class Forget(CommandOptions):
 
 
 @dataclass(frozen=True)
+class Clean(CommandOptions):
+    """Show checkpoints of complete cells, half-written files and unused compiled code, and remove them if confirmed."""
+
+    storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
+    abandoned: bool = False  # Also checkpoints, in the runs directory, of cells that the queue does not have.
+    dry_run: bool = False  # Show what would be removed, and remove nothing.
+    yes: bool = False  # Ask nothing, for scripts.
+
+
+@dataclass(frozen=True)
 class Ui(CommandOptions):
     """Serve the record with MLflow's UI on this machine alone."""
 

@@ -8,6 +8,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from pkgutil import resolve_name
@@ -30,6 +31,7 @@ from mobileone_core.training.tasks import task_spec
 
 PART_INTERVAL = 5.0  # seconds between two notes of the part of an epoch that is done, and of the speed
 POLL = 1.0  # seconds between looks at a machine that others use
+FIRST_STEP = "time/first_step"  # seconds from the command's start to the end of the first training step
 CONTROL = "control/"  # prefix of a comparison's control metrics, which are 1 on a quiet machine
 
 
@@ -53,6 +55,7 @@ class Attempt:
         self.runs: list[str] = []
         self.has_waited = False
         self.noted, self.images = time.monotonic(), 0
+        self.first_step: dict[str, float] = {}
 
     def __call__(self, tags: Mapping[str, str]) -> float:
         """Run the attempt; returns a cell's metric, or the largest distance of a comparison's controls from 1."""
@@ -94,6 +97,8 @@ class Attempt:
         """Raise TrainingStopped if the worker must stop; every PART_INTERVAL note how far and how fast it trains."""
         if self.should_stop():
             raise TrainingStopped
+        if images and self.job.setup.command_start and not self.first_step:
+            self.first_step[FIRST_STEP] = time.time() - self.job.setup.command_start
         if epochs and (seconds := time.monotonic() - self.noted) > PART_INTERVAL:
             self.claim.note("part", round(epochs, 3))
             if self.images:  # without the time to begin
@@ -119,7 +124,7 @@ class Attempt:
         value = result.metrics.get(self.metric, result.metrics.get(task_spec(cell.spec.task).metric))
         if value is None or not math.isfinite(value):
             raise TrainingFailed(f"{self.metric} is {value}")
-        writer.log_result(cell, result, self.last)
+        writer.log_result(cell, replace(result, metrics={**result.metrics, **self.first_step}), self.last)
         return value
 
     def _compare(self, comparison: PlannedComparison, tags: Mapping[str, str]) -> float:

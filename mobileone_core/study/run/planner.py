@@ -19,6 +19,13 @@ from mobileone_core.study.workspace import Job, QueueTiming, Workspace
 QUEUED = ("waiting", "running", "complete")
 
 
+def create_databases(workspace: Workspace) -> None:
+    """Create queue and record if they do not exist."""
+    with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
+        create_queue(workspace.queue)
+        create_record(workspace)
+
+
 def plan_cells(
     plan: Plan, workspace: Workspace, timing: QueueTiming, declared: Mapping[str, str] | None = None
 ) -> list[str]:
@@ -26,9 +33,8 @@ def plan_cells(
 
     declared: tags of the experiment that say who declares the study.
     """
+    create_databases(workspace)
     with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
-        create_queue(workspace.queue)
-        create_record(workspace)
         record = Record(workspace.tracking)
         record.save_plan(plan, workspace.artifacts, declared)
         queue = Queue(workspace.queue, plan.queue, timing, partial(kill_runs, record), create=True)

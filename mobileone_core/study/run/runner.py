@@ -148,6 +148,7 @@ class StudyRun:
             pool = WorkerPool(self.job)
             stack.callback(pool.stop)
             try:
+                self._prepare()
                 self._check(pool)
                 stack.enter_context(at_work(self.job.workspace.runs, self.job.queue))
                 self._plan()
@@ -171,6 +172,14 @@ class StudyRun:
             return study_states(self.job.workspace, self.job.queue)
         return cell_states(self.job.workspace, self.plan)
 
+    def _prepare(self) -> None:
+        """Create the databases, unless the job joins a queue, while the fork server imports the heavy packages."""
+        from mobileone_core.study.run.planner import create_databases, repair_job
+
+        self.repair = repair_job
+        if self.job.cells is not None:
+            create_databases(self.job.workspace)
+
     def _check(self, pool: WorkerPool) -> None:
         """Check a sample cell per precision, teachers and init on this machine."""
         if self.job.setup.engine.train == TRAIN:
@@ -183,9 +192,8 @@ class StudyRun:
 
     def _plan(self) -> None:
         """Queue what is missing, unless the job joins a queue."""
-        from mobileone_core.study.run.planner import plan_cells, repair_job  # while the workers' imports run, too
+        from mobileone_core.study.run.planner import plan_cells
 
-        self.repair = repair_job
         if self.job.cells is not None:
             setup = self.job.setup
             self._note(*plan_cells(self.plan, setup.workspace, setup.engine.timing, setup.declared))

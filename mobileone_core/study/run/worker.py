@@ -163,6 +163,7 @@ class Worker:
             raise TrainingStopped from None
         finally:
             self.claim = None
+            self.job = replace(self.job, setup=replace(self.job.setup, command_start=0.0))  # later cells wait for it
 
 
 def _with_device(execution: Execution, index: int) -> Execution:

@@ -245,8 +245,13 @@ def test_an_attempt_notes_part_and_speed(monkeypatch):
     notes, now = [], [0.0]
     monkeypatch.setattr(attempt.time, "monotonic", lambda: now[0])
     claim = SimpleNamespace(attributes={}, note=lambda name, value: notes.append((name, value)))
-    made = attempt.Attempt(None, None, None, claim, lambda: False)
+    monkeypatch.setattr(attempt.time, "time", lambda: 100.0 + now[0])
+    job = SimpleNamespace(setup=SimpleNamespace(command_start=90.0))
+    made = attempt.Attempt(job, None, None, claim, lambda: False)
+    made.batch_finished()  # before training begins
+    assert made.first_step == {}
     for seconds, images in ((10.0, 1000), (12.0, 1500), (20.0, 3000)):
         now[0] = seconds
         made.batch_finished(images / 4000, images)
     assert notes == [("part", 0.25), ("part", 0.75), ("speed", 200.0)]
+    assert made.first_step == {"time/first_step": 20.0}

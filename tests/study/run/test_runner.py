@@ -63,7 +63,7 @@ def test_a_command_interrupted_in_its_imports_imports_them_no_more(databases, wo
     def interrupted(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StudyRun, "_plan", interrupted)
+    monkeypatch.setattr(StudyRun, "_prepare", interrupted)
     monkeypatch.setitem(sys.modules, "mobileone_core.study.run.planner", None)  # as half an import leaves it
     outcome, display = run(plan, workspace)
     assert outcome.interrupted

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobileone_core.files import write_whole
+from mobileone_core.files import user_cache, write_whole
 from mobileone_core.model.folded.operators import Function, operator
 
 SOURCES = sorted(Path(__file__).parent.glob("*.c"))
@@ -61,11 +61,11 @@ def _run(command: list[str]) -> None:
 
 def _cache() -> Path | None:
     """Our directory in the user's cache; None where it is not writable, or the user has no home."""
-    with contextlib.suppress(OSError, RuntimeError):
-        ours = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone_ablations"
-        ours.mkdir(parents=True, exist_ok=True)
-        if os.access(ours, os.W_OK):
-            return ours
+    ours = user_cache()
+    with contextlib.suppress(OSError):
+        if ours:
+            ours.mkdir(parents=True, exist_ok=True)
+        return ours if ours and os.access(ours, os.W_OK) else None
     return None
 
 

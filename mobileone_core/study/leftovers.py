@@ -1,0 +1,96 @@
+"""What finished or abandoned cells left on the disk, and its removal; nothing that a running cell may need."""
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobileone_core.errors import InputError
+from mobileone_core.files import user_cache
+from mobileone_core.study.database import at_work, planning
+from mobileone_core.study.state import study_names, study_states
+from mobileone_core.study.workspace import Workspace
+
+FINISHED, ABANDONED = "checkpoint of a complete cell", "checkpoint of a cell that is not in this queue"
+HALF_WRITTEN, UNUSED = "half-written file", "compiled code, unused for 30 days"
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")  # as files.write_whole names them
+LIMITS = {HALF_WRITTEN: 3600.0, UNUSED: 30 * 86400.0}  # seconds; no file takes an hour to be written
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file, or a cell's directory with the files in it, and why it is not needed."""
+
+    path: Path
+    reason: str
+    files: Sequence[Path]
+
+
+def leftovers(workspace: Workspace) -> list[Leftover]:
+    """Everything that is not needed in a workspace and in the cache of compiled code; writes nothing.
+
+    The files of a cell are listed before its state is read: a cell that is claimed meanwhile counts as running, and
+    what a worker writes later is not listed.
+    """
+    items, queues = list(_old(workspace)), set(study_names(workspace))
+    for folder in _directories(workspace.checkpoint_root):
+        files = {cell: _files(cell) for cell in _directories(folder)}
+        states = study_states(workspace, folder.name) if folder.name in queues else []
+        state_of = {item.key: item.state for item in states}
+        for cell, listed in files.items():
+            state = state_of.get(cell.name)
+            if state in ("complete", None):
+                items.append(Leftover(cell, FINISHED if state else ABANDONED, listed))
+            elif state != "running":
+                items += [Leftover(file, HALF_WRITTEN, [file]) for file in listed if TEMPORARY.fullmatch(file.name)]
+    return items
+
+
+def remove(workspace: Workspace, chosen: Sequence[Leftover]) -> list[str]:
+    """Remove what is still a leftover. Returns the names of the queues left alone, on which a command works.
+
+    Planners wait meanwhile, and so do commands that begin: no cell is queued between the look and the removal.
+    """
+    paths, busy = {item.path for item in chosen}, list[str]()
+    with planning(workspace.runs, workspace.queue), contextlib.ExitStack() as stack:
+        for folder in _directories(workspace.checkpoint_root):
+            try:
+                stack.enter_context(at_work(workspace.runs, folder.name, alone=True))
+            except InputError:
+                busy.append(folder.name)
+        left = [workspace.checkpoint_root / name for name in busy]
+        for item in leftovers(workspace):
+            if item.path not in paths or any(item.path.is_relative_to(folder) for folder in left):
+                continue
+            for file in item.files:
+                file.unlink(missing_ok=True)
+            for directory, _, _ in os.walk(item.path, topdown=False):
+                with contextlib.suppress(OSError):  # another process has written to it
+                    Path(directory).rmdir()
+    return busy
+
+
+def _old(workspace: Workspace) -> Iterator[Leftover]:
+    """Half-written files of reports, and of compiled code, that nobody wrote or read for long; unused libraries."""
+    cache = user_cache()
+    for path in [*_files(workspace.runs / "reports"), *(_files(cache) if cache else ())]:
+        reason = HALF_WRITTEN if TEMPORARY.fullmatch(path.name) else UNUSED if path.suffix == ".so" else ""
+        with contextlib.suppress(OSError):
+            state = path.lstat()
+            if reason and time.time() - max(state.st_mtime, state.st_atime) > LIMITS[reason]:
+                yield Leftover(path, reason, [path])
+
+
+def _directories(directory: Path) -> list[Path]:
+    """Directories in a directory, without links; none where it does not exist."""
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        return sorted(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False))
+    return []
+
+
+def _files(directory: Path) -> list[Path]:
+    """Files below a directory; links are not followed."""
+    return [Path(folder, name) for folder, _, names in os.walk(directory) for name in names]
