@@ -59,6 +59,7 @@ FEWER = {
     ),
     "backbone_comparison": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "mobileformer_52"),
     "quantization": ("--branches", "none", "4", "--int8", "float32", "tensor", "weights"),
+    "overparam_methods": ("--method", "none", "acnet", "dbb", "expandnet"),
     "pareto_search": ("--batch-size", "512", "--variants", "tiny", "--widths", "0.5", "1", "--depths", "1"),
 }
 BRIEF = Protocol(rounds=6, burst=1, warmup=1)  # of the comparison of forms, which no option changes

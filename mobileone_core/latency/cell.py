@@ -126,8 +126,9 @@ class LatencyCell:
         """A dictionary for JSON; from_dict reads it back."""
         kind = next(name for name, network in KINDS.items() if isinstance(self.network, network))
         content = {"kind": kind, **dataclasses.asdict(self)}
-        if content["network"].get("output_stride") == ModelSpec.output_stride:  # a later field: keys stay as they are
-            del content["network"]["output_stride"]
+        for name in ("output_stride", "block_method"):  # later fields: keys stay as they are
+            if content["network"].get(name) == getattr(ModelSpec, name):
+                del content["network"][name]
         return content
 
     @classmethod

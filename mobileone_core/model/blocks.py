@@ -1,14 +1,16 @@
 """The MobileOne block (section 3.3, figure 3) in its train form and its deployed form."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 from mobileone_core.model.activations import SqueezeExcite, build_activation
+from mobileone_core.model.expand.branches import Branch
 from mobileone_core.model.folded.block import folded_sum, uses_folded
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.layers import ConvNorm, block_conv
+from mobileone_core.model.methods import block_branches
 from mobileone_core.model.spec import BlockExecution, BlockSpec
 
 
@@ -16,7 +18,8 @@ class MobileOneBlock(nn.Module):
     """Branches summed, then SE, then the activation: (N, C_in, H, W) -> (N, C_out, ceil(H / s), ceil(W / s)).
 
     Train form: conv_kxk (k conv-BN branches), conv_scale (the scale branch, 1x1 conv-BN) and identity (the skip
-    branch, BN alone), the last two None where the spec has none. Deployed form: reparam_conv alone. The names
+    branch, BN alone), the last two None where the spec has none; methods other than mobileone's and repvgg's have all
+    their branches in conv_kxk, in the order of model/methods.py. Deployed form: reparam_conv alone. The names
     are timm's, so that state dicts are interchangeable. execution says how the train form computes in training,
     sync_batchnorm whether it normalizes by the statistics of all ranks; neither is part of its state.
     """
@@ -36,7 +39,11 @@ class MobileOneBlock(nn.Module):
         branched = not deployed
         conv = block_conv(spec, spec.kernel_size, bias=True) if deployed else None
         self.register_module("reparam_conv", conv)  # first in the order of parameters, in either form
-        self.conv_kxk = nn.ModuleList(ConvNorm(spec, spec.kernel_size) for _ in range(spec.k if branched else 0))
+        if branched and spec.method not in ("mobileone", "repvgg"):
+            plans = block_branches(spec).values()
+            self.conv_kxk = nn.ModuleList(Branch(self.geometry, plan, nn.BatchNorm2d) for plan in plans)
+        else:
+            self.conv_kxk = nn.ModuleList(ConvNorm(spec, spec.kernel_size) for _ in range(spec.k if branched else 0))
         self.conv_scale = ConvNorm(spec, 1) if branched and spec.scale else None
         self.identity = nn.BatchNorm2d(spec.in_channels) if branched and spec.skip else None
         self.attn = SqueezeExcite(spec.out_channels) if spec.se else nn.Identity()
@@ -59,9 +66,11 @@ class MobileOneBlock(nn.Module):
         return out
 
     def _linear(self, x: Tensor) -> Tensor:
-        if not is_scripting():  # noqa: SIM102 - TorchScript then skips the rest
+        if not is_scripting():
             if uses_folded(self, x):
                 return folded_sum(self, x)
+            if self.spec.method == "expandnet" and self.execution != "branches":
+                return cast("Branch", self.conv_kxk[0]).composed(x)
         out = x
         for index, conv in enumerate(self.conv_kxk):
             if index == 0:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from itertools import chain
+from math import prod
 
 from mobileone_core.errors import require_integer
+from mobileone_core.model.methods import block_branches
 from mobileone_core.model.spec import BlockSpec, ContextWidths, ModelSpec, activation_widths, squeeze_excite_widths
 
 
@@ -48,18 +50,24 @@ def model_cost(spec: ModelSpec | str, image_size: int = 224, num_classes: int = 
     head = _dense(spec.widths[-1], num_classes)
     train, deployed, size = head, head, image_size
     for block in (spec.stem(), *chain.from_iterable(spec.stages())):
-        size = (size - 1) // block.stride + 1
+        before, size = size, (size - 1) // block.stride + 1
         after = _after_conv(block, spec.activation)
-        train += _branches(block, size * size) + after
+        train += _branches(block, before, size * size) + after
         deployed += _conv(block, block.kernel_size, size * size) + FormCost(block.out_channels) + after
     return ModelCost(train, deployed)
 
 
-def _branches(block: BlockSpec, positions: int) -> FormCost:
-    kernels = [block.kernel_size] * block.k + [1] * block.scale
-    total = FormCost(2 * block.in_channels if block.skip else 0)
-    for kernel_size in kernels:
-        total += _conv(block, kernel_size, positions) + FormCost(2 * block.out_channels)
+def _branches(block: BlockSpec, size: int, positions: int) -> FormCost:
+    """All branches on images of size x size pixels; norms have two parameters per channel."""
+    total = FormCost()
+    for branch in block_branches(block).values():
+        border = 0 if branch.is_one_kernel else 2 * block.dilation * (block.kernel_size // 2)
+        at = (size + border) ** 2  # zeros are padded before the first of several norms
+        for layer in branch.layers.values():
+            at = positions if layer.kernel else at
+            area = prod(layer.kernel or (1, 1))
+            weights = layer.outputs * (layer.inputs // block.groups) * area if layer.kind == "conv" else 0
+            total += FormCost(weights + 2 * layer.outputs * (layer.kind == "bn"), weights * at)
     return total
 
 

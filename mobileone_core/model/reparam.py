@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.expand.branches import Branch
 from mobileone_core.model.layers import ConvNorm, block_conv, identity_kernel, in_float64, scale_and_bias
 from mobileone_core.model.spec import BlockSpec
 
@@ -35,7 +36,7 @@ def reparameterize(model: AnyModule) -> AnyModule:
     0
     """
     for block in _train_form(model):
-        if any(_norm(branch).training for branch in block.branches()):
+        if any(norm.training for branch in block.branches() for norm in _norms(branch)):
             raise InputError(
                 "model: it is in train mode, and only evaluation mode can be folded; call model.eval() first"
             )
@@ -70,16 +71,18 @@ def _deploy(block: MobileOneBlock) -> None:
 
 
 def _fold_branch(branch: nn.Module, spec: BlockSpec) -> tuple[Tensor, Tensor]:
+    if isinstance(branch, Branch):
+        return branch.fold()
     weight = (
         in_float64(branch.conv.weight)
         if isinstance(branch, ConvNorm)
         else identity_kernel(spec.in_channels, spec.groups)
     )
-    scale, bias = scale_and_bias(_norm(branch))
+    scale, bias = scale_and_bias(_norms(branch)[0])
     border = (spec.kernel_size - weight.shape[-1]) // 2
     return F.pad(weight * scale.view(-1, 1, 1, 1), [border] * 4), bias
 
 
-def _norm(branch: nn.Module) -> Any:
-    """The normalization of a conv-BN branch, or of a skip branch, which is one."""
-    return branch.bn if isinstance(branch, ConvNorm) else branch
+def _norms(branch: nn.Module) -> list[Any]:
+    """The normalizations of a branch; a skip branch is one."""
+    return branch.norms if isinstance(branch, Branch) else [branch.bn if isinstance(branch, ConvNorm) else branch]

@@ -13,6 +13,8 @@ Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dyn
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 BlockExecution = Literal["branches", "folded", "auto"]  # how a block trains: network.set_execution
 BLOCK_EXECUTIONS: tuple[str, ...] = get_args(BlockExecution)
+BlockMethod = Literal["mobileone", "repvgg", "acnet", "dbb", "expandnet"]  # which branches: methods.method_branches
+BLOCK_METHODS: tuple[str, ...] = get_args(BlockMethod)
 MAX_K = 16
 MAX_SCALE = 100
 OUTPUT_STRIDES = (32, 16, 8, 4)
@@ -25,7 +27,7 @@ ContextWidths = tuple[int, int, int]  # channels in, hidden, out of the small ne
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One MobileOne block: k conv-BN branches, and a scale and a skip branch if its shape allows.
+    """One MobileOne block: k conv-BN branches, and a scale and a skip branch if its shape allows, or another method's.
 
     dilation is the distance of the kernels' taps. The padding is kernel_size // 2 of them, so kernel_size must be odd.
     Without allow_skip there is no skip branch, as in the strided block whose weights a dilated one takes. Raises
@@ -42,6 +44,7 @@ class BlockSpec:
     se: bool
     dilation: int = 1
     allow_skip: bool = True
+    method: BlockMethod = "mobileone"
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -52,12 +55,13 @@ class BlockSpec:
     @property
     def scale(self) -> bool:
         """Whether the block has a scale branch: a 1x1 conv-BN next to larger kernels."""
-        return self.reparam and self.kernel_size > 1
+        return self.reparam and self.kernel_size > 1 and self.method in ("mobileone", "repvgg")
 
     @property
     def skip(self) -> bool:
         """Whether the block has a skip branch: a BN of the input."""
-        return self.reparam and self.allow_skip and self.in_channels == self.out_channels and self.stride == 1
+        allowed = self.reparam and self.allow_skip and self.method in ("mobileone", "repvgg")
+        return allowed and self.in_channels == self.out_channels and self.stride == 1
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,9 @@ class ModelSpec:
         output_stride: Largest total stride, for detection and segmentation: 16, 8 or 4 dilate the stages beyond it
             instead of striding, so that outputs at every second (fourth, eighth) pixel stay those of the strided
             network. 32 keeps the strides as they are.
+        block_method: Which branches blocks have: "mobileone" or a method of table 4 (model/methods.py). "repvgg",
+            "acnet" and "dbb" need k = stem_k = 1, and have no skip branch but repvgg's; repvgg is mobileone with k = 1.
+            "expandnet" has one branch of three convolutions, k (stem_k) times as wide inside, no scale and no skip.
 
     Raises InputError (a ValueError) that names the field, the value and what is allowed.
 
@@ -100,6 +107,7 @@ class ModelSpec:
     stage_strides: tuple[int, ...] = option((2, 2, 2, 2), "Stride of each stage's first block.")
     in_channels: int = 3
     output_stride: int = option(32, "Largest total stride, 32, 16, 8 or 4; stages beyond it dilate. 32 keeps all.")
+    block_method: BlockMethod = option("mobileone", "Branches of a block; repvgg, acnet and dbb imply k = 1.")
 
     def __post_init__(self) -> None:
         for name in ("widths", "depths", "stage_strides", "se"):  # JSON has lists
@@ -111,10 +119,15 @@ class ModelSpec:
         for name in ("stem_stride", "in_channels"):
             require_integer(name, getattr(self, name))
         require(isinstance(self.reparam, bool), "reparam", self.reparam, "True or False")
+        require_choice("block_method", self.block_method, BLOCK_METHODS)
+        fits, allowed = self.reparam or self.block_method == "mobileone", "without re-parameterization it is mobileone"
+        require(fits, "block_method", self.block_method, allowed)
         for name in ("k", "stem_k"):
             value = getattr(self, name)
             require_integer(name, value, at_most=MAX_K)
             require(self.reparam or value == 1, name, value, "without re-parameterization (reparam=False) it is 1")
+            fits = value == 1 or self.block_method in ("mobileone", "expandnet")
+            require(fits, name, value, f"with block_method {self.block_method} it is 1")
         require_choice("activation", self.activation, ACTIVATIONS)
         fits = require_integer("output_stride", self.output_stride) in OUTPUT_STRIDES
         require(fits, "output_stride", self.output_stride, "32, 16, 8 or 4")
@@ -131,7 +144,7 @@ class ModelSpec:
 
     @classmethod
     def preset(cls, variant: str, **changes: Any) -> "ModelSpec":
-        """Return a variant with some fields changed; reparam=False implies k = 1.
+        """Return a variant with some fields changed, as changed does.
 
         Variants are s0 to s4 of the paper, and micro, tiny and small, our own for laptops. Raises InputError.
         """
@@ -141,8 +154,8 @@ class ModelSpec:
         return PRESETS[variant].changed(**changes)
 
     def changed(self, **changes: Any) -> "ModelSpec":
-        """Return a copy with some fields changed; reparam=False implies k = 1."""
-        if changes.get("reparam") is False:
+        """Return a copy with some fields changed; reparam=False implies k = 1, as do methods repvgg, acnet and dbb."""
+        if changes.get("reparam") is False or changes.get("block_method") in ("repvgg", "acnet", "dbb"):
             changes = {"k": 1, "stem_k": 1, **changes}
         return replace(self, **changes)
 
@@ -208,7 +221,8 @@ class ModelSpec:
 
     def stem(self) -> BlockSpec:
         """The first block, a dense 3x3 block without SE."""
-        return BlockSpec(self.in_channels, self.stem_width, 3, self.stem_stride, 1, self.stem_k, self.reparam, se=False)
+        sizes = (self.in_channels, self.stem_width, 3, self.stem_stride, 1, self.stem_k)
+        return BlockSpec(*sizes, self.reparam, se=False, method=self.block_method)
 
     def stages(self) -> Iterator[tuple[BlockSpec, ...]]:
         """Yield the blocks of each stage: depthwise 3x3 and pointwise 1x1 in turn."""
@@ -218,10 +232,10 @@ class ModelSpec:
             blocks = []
             for index in range(depth):
                 stride, dilation = (first_stride, dilations[0]) if index == 0 else (1, dilations[1])
-                se, skip = index >= depth - with_se, index > 0 or wanted_stride == 1
+                how, skip = (self.k, self.reparam, index >= depth - with_se), index > 0 or wanted_stride == 1
                 blocks += [
-                    BlockSpec(channels, channels, 3, stride, channels, self.k, self.reparam, se, dilation, skip),
-                    BlockSpec(channels, width, 1, 1, 1, self.k, self.reparam, se),
+                    BlockSpec(channels, channels, 3, stride, channels, *how, dilation, skip, self.block_method),
+                    BlockSpec(channels, width, 1, 1, 1, *how, method=self.block_method),
                 ]
                 channels = width
             yield tuple(blocks)

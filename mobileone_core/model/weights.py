@@ -149,6 +149,9 @@ def require_representable(spec: ModelSpec, deployed: bool, layout: str) -> None:
     if not deployed:
         allowed = f"the {layout} layout needs {{}} in train form; reparameterize the model to export it"
         require(spec.reparam, "reparam", spec.reparam, allowed.format("reparam=True"))
+        require(
+            spec.block_method in ("mobileone", "repvgg"), "block_method", spec.block_method, allowed.format("mobileone")
+        )
         require(spec.stem_k == 1, "stem_k", spec.stem_k, allowed.format("stem_k=1"))
     if layout == "apple":
         require(len(spec.widths) == 4, "widths", spec.widths, "the apple layout needs four stages")

@@ -7,7 +7,7 @@ from torch import nn
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
-from mobileone_core.model.spec import ACTIVATIONS, BlockSpec, ModelSpec
+from mobileone_core.model.spec import ACTIVATIONS, BLOCK_METHODS, BlockSpec, ModelSpec
 from mobileone_core.model.weights import load_weights
 
 torch.set_num_threads(1)
@@ -26,22 +26,30 @@ def draw_statistics(module, seed=0, spread=1.0):
     return module
 
 
+def draw_method(draw, reparam):
+    """How blocks branch, and whether it has a k."""
+    method = draw(st.sampled_from(["mobileone", *BLOCK_METHODS])) if reparam else "mobileone"
+    return method, reparam and method in ("mobileone", "expandnet")
+
+
 @st.composite
 def draw_block_spec(draw):
     width = draw(st.integers(1, 6))
     out_factor = draw(st.sampled_from([1, 1, 2]))
     groups = draw(st.sampled_from([g for g in range(1, width + 1) if width % g == 0]))
     reparam = draw(st.booleans())
+    method, has_k = draw_method(draw, reparam)
     return BlockSpec(
         in_channels=width,
         out_channels=width * out_factor,
         kernel_size=draw(st.sampled_from([1, 3, 5, 7])),
         stride=draw(st.integers(1, 3)),
         groups=groups,
-        k=draw(st.integers(1, 5)) if reparam else 1,
+        k=draw(st.integers(1, 5)) if has_k else 1,
         reparam=reparam,
         se=draw(st.booleans()),
         dilation=draw(st.sampled_from([1, 1, 2, 3])),
+        method=method,
     )
 
 
@@ -53,18 +61,20 @@ def draw_model_spec(draw):
         return tuple(draw(st.integers(low, high)) for _ in range(stages))
 
     depths, reparam = per_stage(1, 2), draw(st.booleans())
+    method, has_k = draw_method(draw, reparam)
     return ModelSpec(
         widths=per_stage(1, 40),
         depths=depths,
-        k=draw(st.integers(1, 4)) if reparam else 1,
+        k=draw(st.integers(1, 4)) if has_k else 1,
         reparam=reparam,
         activation=draw(st.sampled_from(ACTIVATIONS)),
         se=tuple(draw(st.integers(0, depth)) for depth in depths),
-        stem_k=draw(st.integers(1, 3)) if reparam else 1,
+        stem_k=draw(st.integers(1, 3)) if has_k else 1,
         stem_stride=draw(st.integers(1, 3)),
         stage_strides=per_stage(1, 3),
         in_channels=draw(st.integers(1, 4)),
         output_stride=draw(st.sampled_from([32, 16, 8])),
+        block_method=method,
     )
 
 

@@ -111,11 +111,14 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
     plan, processes = resumed(request.plan, workspace), command.execution.processes
     for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
         require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
+    is_synced = command.execution.sync_batchnorm and processes > 1
+    fits = not is_synced or all(cell.spec.model.block_method != "dbb" for cell in plan.cells)
+    require(fits, "sync_batchnorm", True, "off with block_method dbb, whose blocks cannot be folded")
     sets = dict.fromkeys(cell.spec.data.name for cell in plan.cells)
     for line in request.folder_lines:
         print(line)
     if running.plan:
-        print("\n".join([*plan_lines(plan, cell_states(workspace, plan)), *_unmeasured(command)]))
+        print("\n".join([*plan_lines(plan, cell_states(workspace, plan)), *_unfolded(command, plan)]))
         if isinstance(plan, GridPlan):
             from mobileone_core.reporting.power import power_line  # reports are read for --plan alone
 
@@ -151,12 +154,18 @@ def _command_of_jobs() -> list[str]:
     return [str(script), *sys.argv[1:], "--launcher", "local"]
 
 
-def _unmeasured(command: Command) -> list[str]:
-    """One line per model of GPU that has no timings, by which auto would fold blocks."""
-    if command.execution.blocks != "auto" or not isinstance(command.running, TrainingRunOptions):
+def _unfolded(command: Command, plan: Plan) -> list[str]:
+    """What is not folded: one line per model of GPU without timings, by which auto would decide, and one for dbb."""
+    if command.execution.blocks == "branches" or not isinstance(command.running, TrainingRunOptions):
         return []
-    names = [name for name in dict.fromkeys(gpu_names(command.execution.device)) if not timings(name)]
-    return [f"{name}: folding was not timed, auto runs all branches; see mobileone_core/model/folded" for name in names]
+    names = dict.fromkeys(gpu_names(command.execution.device) if command.execution.blocks == "auto" else ())
+    lines = [
+        f"{name}: folding was not timed, auto runs all branches; see mobileone_core/model/folded"
+        for name in names
+        if not timings(name)
+    ]
+    is_dbb = any(cell.spec.model.block_method == "dbb" for cell in plan.cells)
+    return [*lines, *["dbb: its blocks run all branches, since norms stand between convolutions"] * is_dbb]
 
 
 def _check_directories(plan: Plan, running: RunOptions) -> None:

@@ -9,7 +9,7 @@ import tyro
 from mobileone_core.cli.options.workspace import CommandOptions, RecordOptions
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, require, require_choice
-from mobileone_core.model.spec import Activation, ModelSpec
+from mobileone_core.model.spec import Activation, BlockMethod, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Network:
     stem_k: int | None = None  # Branches of the first block.
     reparam: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: on)")] = True
     """The branches of training; without them one conv-BN per block, and k = 1."""
+    block_method: BlockMethod | None = None  # Branches of a block.
     activation: Activation | None = None
     se: Literal["none", "paper", "all"] | tuple[int, ...] | None = None
     """Squeeze-and-excitation: none, paper (S4's placement), all or blocks at the end of each stage."""

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.expand.branches import Branch, method_branches
+from mobileone_core.model.expand.branches import Branch, shape_of
 from mobileone_core.model.folded.block import folded_sum, uses_folded
 from mobileone_core.model.folded.geometry import ConvPairs, Geometry
 from mobileone_core.model.layers import KNOWN_FORWARDS, in_float64, scale_and_bias
-from mobileone_core.model.spec import BlockExecution, BlockSpec
+from mobileone_core.model.methods import method_branches
+from mobileone_core.model.spec import BlockExecution, BlockMethod, BlockSpec
 
 FADED = 1e-3  # of the largest: a channel's gamma below it is not divided by
 
@@ -55,14 +56,15 @@ class ExpandedConv2d(nn.Module):
     MobileOneBlock.
     """
 
-    def __init__(self, origin: Origin, method: str, k: int, scale: bool, skip: bool) -> None:
+    def __init__(self, origin: Origin, method: BlockMethod, k: int, scale: bool, skip: bool) -> None:
         super().__init__()
         conv, norm = origin.conv, origin.norm
         self.origin, self.method = origin, method
         self.execution: BlockExecution = "branches"
         self.sync_batchnorm, self.conv_scale = False, None
         self.geometry, self.is_padded = geometry_of(conv), is_padded(conv)
-        branches = method_branches(method, self.geometry, k, scale, skip, partial(_norm_like, norm))
+        plans = method_branches(method, shape_of(self.geometry), k, scale, skip)
+        branches = {name: Branch(self.geometry, plan, partial(_norm_like, norm)) for name, plan in plans.items()}
         main, *others = branches.values()
         if conv.bias is not None:
             with torch.no_grad():
@@ -78,9 +80,9 @@ class ExpandedConv2d(nn.Module):
             main.convs[0].weight = conv.weight
         main.add_module("bn", norm_twin(norm))
         self.branches = nn.ModuleDict(branches)
-        sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, len(self.conv_kxk))
+        sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, k)
         spec = (conv.in_channels, conv.out_channels, *sizes, True, False, self.geometry.dilation)
-        self.spec = None if self.geometry.uncommon else BlockSpec(*spec)
+        self.spec = None if self.geometry.uncommon else BlockSpec(*spec, method=method)
         self.train(norm.training)
 
     def __getattr__(self, name: str) -> Any:
@@ -96,9 +98,8 @@ class ExpandedConv2d(nn.Module):
         if uses_folded(self, x):
             return folded_sum(self, x)
         first, *others = self.parts()
-        if self.method == "expandnet" and self.execution != "branches":  # no norm stands between its convolutions
-            x = F.conv2d(x, first.kernel(), None, *self.geometry.pairs[1:], self.geometry.groups)
-            return cast("Tensor", first.norms[0](x))
+        if self.method == "expandnet" and self.execution != "branches":
+            return first.composed(x)
         out: Tensor = first(x)
         for branch in others:
             out += branch(x)  # in place: no branch needs its own output for its gradient

@@ -3,7 +3,7 @@
 Letters: C input and O output channels, G groups, R x S taps of the convolution's kernel.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial, reduce
 from math import prod
 from typing import Any, cast
@@ -15,10 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.layers import identity_kernel, in_float64, scale_and_bias
+from mobileone_core.model.methods import BranchPlan, ConvShape, Layer, Pair, Window
 
-METHODS = ("mobileone", "repvgg", "acnet", "dbb", "expandnet")
-Pair = tuple[int, int]
-Window = tuple[int, int, int, int]  # taps of a kernel: first row, first column, rows, columns
 NormFactory = Callable[[int], nn.Module]
 
 
@@ -29,13 +27,14 @@ class Branch(nn.Module):
     then what the next convolution reads at the border, as the folded kernel does.
     """
 
-    def __init__(self, geometry: Geometry, window: Window, layers: Mapping[str, nn.Module]) -> None:
+    def __init__(self, geometry: Geometry, plan: BranchPlan, norm: NormFactory) -> None:
         super().__init__()
-        self.geometry, self.window = geometry, window
-        for name, layer in layers.items():
-            self.add_module(name, layer)
-        pads = window_pads(geometry, window)
-        self.pads = [] if any(sum(getattr(layer, "padding", ())) for layer in layers.values()) else pads
+        self.geometry, self.window = geometry, plan.window
+        left, right, top, bottom = pads = window_pads(geometry, plan.window)
+        inside = plan.is_one_kernel and left == right >= 0 and top == bottom >= 0
+        self.pads = [] if inside else pads
+        for name, layer in plan.layers.items():
+            self.add_module(name, _built(layer, geometry, norm, (top, left) if inside else (0, 0)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, O, H', W')."""
@@ -44,6 +43,11 @@ class Branch(nn.Module):
         for layer in self.children():
             x = layer(x)
         return x
+
+    def composed(self, x: Tensor) -> Tensor:
+        """The same with all convolutions as one, where no norm stands between them."""
+        x = F.conv2d(x, self.kernel(), None, *self.geometry.pairs[1:], self.geometry.groups)
+        return cast("Tensor", self.norms[0](x))
 
     @property
     def is_one_kernel(self) -> bool:
@@ -90,14 +94,14 @@ class Branch(nn.Module):
 class Average(nn.Module):
     """Average pooling that counts zeros, as a convolution (N, O, H, W) to (N, O, H', W'): it may be dilated."""
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, padding: Pair) -> None:
         super().__init__()
-        self.geometry = geometry
+        self.geometry, self.padding = geometry, padding
 
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride, _, dilation = self.geometry.pairs
         weight = x.new_full((x.shape[1], 1, *kernel), 1 / prod(kernel))
-        return F.conv2d(x, weight, None, stride, 0, dilation, x.shape[1])
+        return F.conv2d(x, weight, None, stride, self.padding, dilation, x.shape[1])
 
     @property
     def weight(self) -> Tensor:
@@ -121,73 +125,21 @@ def window_pads(geometry: Geometry, window: Window) -> list[int]:
     return pads
 
 
-def can_skip(geometry: Geometry) -> bool:
-    """Whether the output has the shape of the input, and kernels are centred on the pixel they write."""
+def _built(layer: Layer, geometry: Geometry, norm: NormFactory, padding: Pair) -> nn.Module:
+    """A layer of a branch, initialized as PyTorch does."""
+    if layer.kind == "bn":
+        return norm(layer.outputs)
+    if layer.kind == "average":
+        return Average(geometry, padding)
+    options: Any = {"groups": geometry.groups, "bias": False}
+    if layer.kernel:
+        options |= {"stride": geometry.pairs.stride, "padding": padding, "dilation": geometry.pairs.dilation}
+    return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel or 1, **options)
+
+
+def shape_of(geometry: Geometry) -> ConvShape:
+    """The shape of a convolution; it can skip where the output has the input's shape and kernels are centred."""
     kernel, stride, padding, dilation = geometry.pairs
     centred = all(gap * (size - 1) == 2 * zeros for size, zeros, gap in zip(kernel, padding, dilation, strict=True))
-    return centred and stride == (1, 1) and geometry.in_channels == geometry.out_channels and geometry.area % 2 == 1
-
-
-def method_branches(  # noqa: PLR0913, PLR0917
-    method: str, geometry: Geometry, k: int, scale: bool, skip: bool, norm: NormFactory
-) -> dict[str, Branch]:
-    """The branches by name, initialized as PyTorch does; fewer where a method's branch would repeat another.
-
-    mobileone: k convolutions, a 1x1 one (scale) and a norm alone (skip). repvgg: the same with k = 1. acnet: the
-    convolution, one of its row and one of its column (Ding et al., ICCV 2019). dbb: the convolution, a 1x1, a 1x1
-    before a convolution and a 1x1 before an average (Ding et al., CVPR 2021). expandnet: 1x1, convolution and 1x1
-    in a row, k times as wide, with one norm (Guo et al., NeurIPS 2020).
-    """
-    rows, columns = geometry.pairs.kernel
-    full, centre = (0, 0, rows, columns), (rows // 2, columns // 2, 1, 1)
-    if method == "expandnet":
-        return {"chain": Branch(geometry, full, _chain(geometry, k, norm))}
-    windows = {f"kxk_{index}": full for index in range(k if method == "mobileone" else 1)}
-    others = {"scale": centre} if scale or method != "mobileone" else {}
-    if method == "acnet":
-        others = {"row": (rows // 2, 0, 1, columns), "column": (0, columns // 2, rows, 1)}
-    windows |= {name: window for name, window in others.items() if window not in windows.values()}
-    branches = {}
-    for name, window in windows.items():
-        left, right, top, bottom = window_pads(geometry, window)
-        padding = (top, left) if left == right >= 0 and top == bottom >= 0 else (0, 0)
-        conv = _conv(geometry, geometry.in_channels, geometry.out_channels, window[2:], padding)
-        branches[name] = Branch(geometry, window, {"conv": conv, "bn": norm(geometry.out_channels)})
-    if method == "dbb" and full != centre:
-        branches |= {name: Branch(geometry, full, layers) for name, layers in _diverse(geometry, norm).items()}
-    if method in ("mobileone", "repvgg") and skip and can_skip(geometry):
-        branches["skip"] = Branch(geometry, centre, {"bn": norm(geometry.in_channels)})
-    return branches
-
-
-def _diverse(geometry: Geometry, norm: NormFactory) -> dict[str, dict[str, nn.Module]]:
-    """DBB's branches of two convolutions, with its inner widths; a depthwise average has no 1x1 before it."""
-    inputs, outputs, kernel = geometry.in_channels, geometry.out_channels, geometry.pairs.kernel
-    wide = 2 * inputs if geometry.groups == outputs else inputs
-    first = {"conv1": _conv(geometry, inputs, wide), "bn1": norm(wide)}
-    before = {"conv": _conv(geometry, inputs, outputs), "bn1": norm(outputs)}
-    before = {} if geometry.groups == inputs == outputs else before
-    return {
-        "point_kxk": first | {"conv2": _conv(geometry, wide, outputs, kernel), "bn": norm(outputs)},
-        "average": before | {"average": Average(geometry), "bn": norm(outputs)},
-    }
-
-
-def _chain(geometry: Geometry, k: int, norm: NormFactory) -> dict[str, nn.Module]:
-    """ExpandNet's chain; without norms and biases between its convolutions zeros stay zeros."""
-    inputs, outputs, (kernel, _, padding, _) = geometry.in_channels, geometry.out_channels, geometry.pairs
-    return {
-        "conv1": _conv(geometry, inputs, k * inputs),
-        "conv2": _conv(geometry, k * inputs, k * outputs, kernel, padding),
-        "conv3": _conv(geometry, k * outputs, outputs),
-        "bn": norm(outputs),
-    }
-
-
-def _conv(
-    geometry: Geometry, inputs: int, outputs: int, kernel: Pair | None = None, padding: Pair = (0, 0)
-) -> nn.Conv2d:
-    """A convolution with the stride and the dilation of a geometry, or a 1x1 one that adapts channels."""
-    stride = geometry.pairs.stride if kernel else 1
-    options: Any = {"dilation": geometry.pairs.dilation, "groups": geometry.groups, "bias": False}
-    return nn.Conv2d(inputs, outputs, kernel or 1, stride, padding, **options)
+    fits = centred and stride == (1, 1) and geometry.in_channels == geometry.out_channels and geometry.area % 2 == 1
+    return ConvShape(geometry.in_channels, geometry.out_channels, geometry.groups, kernel, fits)

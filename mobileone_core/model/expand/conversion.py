@@ -10,7 +10,7 @@ from torch import nn
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d, Origin, norm_twin
 from mobileone_core.model.expand.plan import ExpandOptions, ExpansionPlan, Where, plan_network
-from mobileone_core.model.spec import BlockExecution
+from mobileone_core.model.spec import BlockExecution, BlockMethod
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
@@ -33,7 +33,7 @@ def expand(  # noqa: PLR0913, PLR0917
     scale: bool = True,
     skip: bool | str = "auto",
     where: Where = "auto",
-    method: str = "mobileone",
+    method: BlockMethod = "mobileone",
     execution: BlockExecution = "auto",
     *,
     inputs: Sequence[Any] | None = None,
@@ -50,7 +50,7 @@ def expand(  # noqa: PLR0913, PLR0917
         scale: Whether kernels larger than 1x1 get a 1x1 branch in method mobileone.
         skip: "auto" adds a batch norm of the input where shapes allow, in methods mobileone and repvgg; False does not.
         where: "auto" for all convolutions, patterns of names such as ["layer4.*"], or a function of name and module.
-        method: "mobileone", "repvgg", "acnet", "dbb" or "expandnet" (branches.method_branches says what they add).
+        method: "mobileone", "repvgg", "acnet", "dbb" or "expandnet" (model/methods.py says what they add).
         execution: How branches are computed in training, as in set_execution.
         inputs: Arguments of the network's forward, to run it once where torch.fx cannot trace it; by default images of
             64, 224 and 299 pixels are tried.

@@ -7,7 +7,6 @@ from enum import Enum
 from fnmatch import fnmatch
 from typing import Any, Literal
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
@@ -16,9 +15,10 @@ from torch.nn.utils import parametrize
 
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_same_padded
-from mobileone_core.model.expand.branches import METHODS, method_branches
+from mobileone_core.model.expand.branches import shape_of
 from mobileone_core.model.expand.flow import DataFlow, data_flow
-from mobileone_core.model.spec import BLOCK_EXECUTIONS, MAX_K, BlockExecution
+from mobileone_core.model.methods import method_branches
+from mobileone_core.model.spec import BLOCK_EXECUTIONS, BLOCK_METHODS, MAX_K, BlockExecution, BlockMethod
 
 Where = Literal["auto"] | Sequence[str] | Callable[[str, nn.Conv2d], bool]
 
@@ -89,14 +89,14 @@ class ExpandOptions:
     scale: bool = True
     skip: bool | str = "auto"
     where: Where = "auto"
-    method: str = "mobileone"
+    method: BlockMethod = "mobileone"
     execution: BlockExecution = "auto"
 
     def __post_init__(self) -> None:
         require_integer("k", self.k, at_most=MAX_K)
         require(isinstance(self.scale, bool), "scale", self.scale, "True or False")
         require(self.skip in ("auto", True, False), "skip", self.skip, "'auto' (where shapes allow), True or False")
-        require_choice("method", self.method, METHODS)
+        require_choice("method", self.method, BLOCK_METHODS)
         require_choice("execution", self.execution, BLOCK_EXECUTIONS)
         patterns = isinstance(self.where, list | tuple) and self.where and all(isinstance(x, str) for x in self.where)
         fits = self.where == "auto" or callable(self.where) or bool(patterns)
@@ -111,9 +111,7 @@ class ExpandOptions:
 
     def branch_names(self, conv: nn.Conv2d) -> tuple[str, ...]:
         """Names of the branches that a convolution gets."""
-        with torch.device("meta"):  # nothing is drawn
-            built = method_branches(self.method, geometry_of(conv), self.k, self.scale, bool(self.skip), nn.BatchNorm2d)
-        return tuple(built)
+        return tuple(method_branches(self.method, shape_of(geometry_of(conv)), self.k, self.scale, bool(self.skip)))
 
 
 def plan_network(

@@ -60,7 +60,15 @@ LEAST_POSITIONS_OF_ONE = 6000  # from which a depthwise block with k = 1 gains
 def folding_is_faster(spec: BlockSpec, x: Tensor) -> bool:
     """Whether a block with input x (N, C, H, W) is of a kind and size whose folded path was measured to be faster."""
     rule = {"cpu": _is_faster_on_cpu, "cuda": _is_faster_on_gpu}.get(x.device.type)
-    return spec.reparam and rule is not None and rule(Geometry.of(spec), spec.k, x)
+    k = _parallel(spec)
+    return k > 0 and rule is not None and rule(Geometry.of(spec), k, x)
+
+
+def _parallel(spec: BlockSpec) -> int:
+    """Branches of full kernels to fold: k, or for a row and a column one more; 0 where there is but one branch."""
+    if spec.method in ("mobileone", "repvgg"):
+        return spec.k if spec.reparam else 0
+    return 2 if spec.method == "acnet" and spec.kernel_size > 1 else 0
 
 
 def _is_faster_on_cpu(geometry: Geometry, k: int, x: Tensor) -> bool:

@@ -13,7 +13,7 @@ from torch import nn
 from mobileone_core import expand, expansion_plan, fold
 from mobileone_core.errors import InputError
 from mobileone_core.model.expand.block import ExpandedConv2d
-from mobileone_core.model.expand.branches import METHODS
+from mobileone_core.model.spec import BLOCK_METHODS as METHODS
 
 timm_layers = pytest.importorskip("timm.layers")
 

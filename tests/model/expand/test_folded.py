@@ -13,9 +13,9 @@ from torch import nn
 from mobileone_core import expand
 from mobileone_core.benchmark.calls import saved_bytes
 from mobileone_core.model.expand.block import ExpandedConv2d
-from mobileone_core.model.expand.branches import METHODS
 from mobileone_core.model.folded.block import can_fold
 from mobileone_core.model.network import set_execution
+from mobileone_core.model.spec import BLOCK_METHODS as METHODS
 
 
 def gradients(network, x):
