@@ -144,10 +144,7 @@ class ModelSpec:
 
     @classmethod
     def preset(cls, variant: str, **changes: Any) -> "ModelSpec":
-        """Return a variant with some fields changed, as changed does.
-
-        Variants are s0 to s4 of the paper, and micro, tiny and small, our own for laptops. Raises InputError.
-        """
+        """Return a variant, s0 to s4 of the paper or our micro, tiny, small, with fields changed. Raises InputError."""
         require_choice("variant", variant, PRESETS)
         unknown = sorted(set(changes) - set(cls.__dataclass_fields__))
         require(not unknown, "field", ", ".join(unknown), f"one of {', '.join(cls.__dataclass_fields__)}")
@@ -155,6 +152,8 @@ class ModelSpec:
 
     def changed(self, **changes: Any) -> "ModelSpec":
         """Return a copy with some fields changed; reparam=False implies k = 1, as do methods repvgg, acnet and dbb."""
+        if changes.get("reparam") is False:
+            changes = {"block_method": "mobileone", **changes}
         if changes.get("reparam") is False or changes.get("block_method") in ("repvgg", "acnet", "dbb"):
             changes = {"k": 1, "stem_k": 1, **changes}
         return replace(self, **changes)

@@ -204,7 +204,8 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
     if any(problems):
         is_head_alone = not problems[1] and all(key.startswith(HEADS) for key in {*expected} - {*given} | {*shapes})
         hint = "; head='new' keeps the model's own classifier" if is_head_alone else ""
-        raise InputError(f"{source} does not fit the model: {'; '.join(filter(None, problems))}{hint}")
+        method = "" if model.spec.block_method == "mobileone" else f", whose block_method is {model.spec.block_method}"
+        raise InputError(f"{source} does not fit the model{method}: {'; '.join(filter(None, problems))}{hint}")
     return {expected[key]: given[key].detach() for key in shared}
 
 

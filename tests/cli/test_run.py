@@ -14,7 +14,12 @@ from mobileone_core.cli.commands import run as module
 from mobileone_core.errors import InputError
 from mobileone_core.reporting import results as results_module
 
-STUDY = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "branch_count.py"))["STUDY"]
+
+def declared(name):
+    return runpy.run_path(str(Path(__file__).parents[2] / "studies" / f"{name}.py"))["STUDY"]
+
+
+STUDY = declared("branch_count")
 
 
 @pytest.fixture
@@ -108,3 +113,17 @@ def test_a_plan_says_that_folding_was_not_timed(monkeypatch, tmp_path, capsys, o
         main(STUDY, ["--plan", "--runs", str(tmp_path), option])
     printed = capsys.readouterr().out.splitlines()
     assert [text.partition(":")[0] for text in printed if "was not timed" in text] == expected
+
+
+@pytest.mark.parametrize(("option", "is_said"), [("--blocks=auto", True), ("--blocks=branches", False)])
+def test_a_plan_says_that_dbb_is_not_folded(tmp_path, capsys, option, is_said):
+    with pytest.raises(SystemExit):
+        main(declared("se_usage"), ["--plan", "--runs", str(tmp_path), "--block-method=dbb", option])
+    assert ("dbb: its blocks run all branches" in capsys.readouterr().out) == is_said
+
+
+def test_dbb_and_batch_norm_over_processes_exclude_each_other(tmp_path):
+    with pytest.raises(InputError, match="sync_batchnorm: True is not allowed; off with block_method dbb"):
+        mobileone_core.run(
+            declared("se_usage"), block_method="dbb", processes=2, sync_batchnorm=True, plan=True, runs=tmp_path
+        )

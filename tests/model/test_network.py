@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from mobileone_core.errors import InputError
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.cost import model_cost
-from mobileone_core.model.network import build_model
+from mobileone_core.model.network import build_model, set_execution
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import BlockSpec, ModelSpec
 from mobileone_core.model.weights import load_weights
@@ -132,3 +134,19 @@ def test_integers_of_numpy_are_integers():
     for wrong in (True, np.bool_(True), 2.0, np.float64(2), "2", -1, np.array([2])):
         with pytest.raises(InputError, match="num_classes: "):
             build_model("tiny", wrong)
+
+
+@pytest.mark.parametrize("method", ["acnet", "expandnet", "dbb"])
+def test_a_method_trains_alike_by_any_execution(method):
+    """Logits and gradients of all branches are those of explicit branches, whatever auto folds."""
+    torch.manual_seed(0)
+    model = build_model(ModelSpec.preset("tiny", block_method=method).changed(widths=(8, 8, 16, 16)), 5).double()
+    images, results = torch.randn(3, 3, 32, 32, dtype=torch.float64), []
+    for execution in ("branches", "folded", "auto"):
+        network = set_execution(copy.deepcopy(model), execution).train()
+        logits = network(images)
+        F.cross_entropy(logits, torch.arange(3)).backward()
+        results.append([logits.detach(), *(value.grad for value in network.parameters()), *network.buffers()])
+    for other in results[1:]:
+        for ours, theirs in zip(other, results[0], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9)

@@ -12,6 +12,13 @@ BAD = [
     ({"stem_k": 0}, "stem_k: 0 is not allowed; an integer from 1 to 16"),
     ({"reparam": False, "k": 4}, "k: 4 is not allowed; without re-parameterization (reparam=False) it is 1"),
     ({"reparam": False, "stem_k": 2}, "stem_k: 2 is not allowed; without re-parameterization (reparam=False) it is 1"),
+    ({"block_method": "acnet", "k": 4}, "k: 4 is not allowed; with block_method acnet it is 1"),
+    ({"block_method": "repvgg", "stem_k": 2}, "stem_k: 2 is not allowed; with block_method repvgg it is 1"),
+    ({"block_method": "DBB"}, "block_method: 'DBB' is not allowed; one of mobileone, repvgg, acnet, dbb, expandnet"),
+    (
+        {"block_method": "dbb", "reparam": False},
+        "block_method: 'dbb' is not allowed; without re-parameterization it is",
+    ),
     ({"reparam": "no"}, "reparam: 'no' is not allowed; True or False"),
     ({"activation": "tanh"}, f"activation: 'tanh' is not allowed; one of {', '.join(ACTIVATIONS)}"),
     ({"widths": (8, 0, 8, 8)}, "widths: (8, 0, 8, 8) is not allowed; a tuple of integers of 1 or more, one per stage"),
@@ -36,6 +43,15 @@ def test_a_bad_field_is_named_with_its_value_and_what_is_allowed(fields, message
         ModelSpec(**fields)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_methods_without_k_imply_k_1():
+    for method in ("repvgg", "acnet", "dbb"):
+        spec = ModelSpec.preset("s0", stem_k=2).changed(block_method=method)
+        assert (spec.k, spec.stem_k, spec.block_method) == (1, 1, method)
+    expandnet = ModelSpec.preset("s0", block_method="expandnet")
+    assert expandnet.k == 4
+    assert expandnet.changed(reparam=False) == ModelSpec.preset("s0", reparam=False)
 
 
 def test_paper_placement_of_se_needs_four_stages():

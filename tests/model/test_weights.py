@@ -7,7 +7,7 @@ import torch
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import MobileOne, build_model
 from mobileone_core.model.reparam import reparameterize
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.model.spec import BLOCK_METHODS, ModelSpec
 from mobileone_core.model.weights import export_weights, load_weights
 
 # entries, and SHA-256 of the sorted lines "name shape", of the authors' released code: (variant, deployed form)
@@ -112,6 +112,38 @@ def test_long_lists_are_counted_and_names_are_the_files_own(model, tiny, refused
         "the state dict does not fit the model: 180 unexpected: stage1.0.rbr_conv.1.conv.weight, "
     )
     assert message.endswith(" and 177 more")
+
+
+@pytest.mark.parametrize("method", BLOCK_METHODS)
+def test_weights_of_every_method_load_in_either_form(method, tiny, same, randomize, relative_error):
+    spec = tiny(k=1, block_method=method)
+    source = randomize(build_model(spec, 10)).eval()
+    target = build_model(spec, 10).eval()
+    load_weights(target, source.state_dict())
+    assert same(target, source)
+    deployed = MobileOne(spec, 10, deployed=True).eval()
+    load_weights(deployed, source.state_dict())
+    x = torch.randn(2, 3, 32, 32)
+    assert relative_error(deployed(x), target(x)) < 1e-3
+    assert "linear.weight" in export_weights(deployed, layout="apple")
+
+
+def test_repvgg_is_mobileone_with_one_branch(tiny, same):
+    torch.manual_seed(0)
+    repvgg = build_model(tiny(block_method="repvgg"), 10)
+    torch.manual_seed(0)
+    assert same(repvgg, build_model(tiny(k=1), 10))
+    assert "stage0.rbr_conv.0.conv.weight" in export_weights(repvgg, layout="apple")
+
+
+@pytest.mark.parametrize("method", ["acnet", "dbb", "expandnet"])
+def test_weights_of_another_method_are_refused(method, tiny, refused):
+    weights = build_model(tiny(k=1), 10).state_dict()
+    target = build_model(tiny(k=1, block_method=method), 10)
+    assert f"does not fit the model, whose block_method is {method}: " in refused(weights, target)
+    assert "missing: " in refused(target.state_dict(), build_model(tiny(), 10))
+    with pytest.raises(InputError, match=f"block_method: '{method}' is not allowed; the timm layout needs"):
+        export_weights(target, layout="timm")
 
 
 def test_a_misfit_is_found_before_folding(model, tiny, refused):

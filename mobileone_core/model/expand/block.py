@@ -82,7 +82,7 @@ class ExpandedConv2d(nn.Module):
         self.branches = nn.ModuleDict(branches)
         sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, k)
         spec = (conv.in_channels, conv.out_channels, *sizes, True, False, self.geometry.dilation)
-        self.spec = None if self.geometry.uncommon else BlockSpec(*spec, method=method)
+        self.spec = BlockSpec(*spec, method=method) if self.geometry.kernel % 2 else None  # 0 or even: not measured
         self.train(norm.training)
 
     def __getattr__(self, name: str) -> Any:

@@ -22,7 +22,9 @@ def block_specs(draw):
     kernel = 1 if kind == "pointwise" else draw(st.sampled_from([3, 5]))
     stride = draw(st.sampled_from([1, 2, 3]))
     k, reparam, se = draw(st.integers(1, 5)), draw(st.booleans()), draw(st.booleans())
-    return BlockSpec(channels, out, kernel, stride, groups, k, reparam, se, draw(st.sampled_from([1, 1, 2, 3])))
+    method = draw(st.sampled_from(["mobileone", "mobileone", "acnet", "expandnet"])) if reparam else "mobileone"
+    dilation = draw(st.sampled_from([1, 1, 2, 3]))
+    return BlockSpec(channels, out, kernel, stride, groups, k, reparam, se, dilation, method=method)
 
 
 @st.composite
