@@ -3,6 +3,7 @@
 import functools
 import itertools
 import os
+import shutil
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -33,6 +34,23 @@ def pytest_collection_modifyitems(items):
         for mark in item.iter_markers("quick_cases"):
             if not set(mark.args) & {item.callspec.id, *item.callspec.id.split("-")}:
                 item.add_marker("slow")
+
+
+CHROMIUM = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture
+def browser():
+    """Chromium of this machine, without a window. The test is skipped, with the reason, where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        pytest.skip("no Chromium on the PATH: apt-get install chromium-headless-shell")
+    options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+    with sync_api.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program, args=options)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import jinja2
 
 SITE = "index.html"
+UI = "http://127.0.0.1:5000"  # of `mobileone ui` by default
+RUN = re.compile(r"<code>([0-9a-f]{32})</code>")
 DOWNLOADS = ("README.md", "*.csv", "*.tex", "*.json", "*.svg", "*.png")
 
 
@@ -58,6 +60,7 @@ def study_page(home: Path, plan: Plan, document: Document, rows: Sequence[Verdic
             is_trained=isinstance(plan, GridPlan),
             plan=plan,
             deviations=deviations(plan),
+            ui=UI,
             downloads=[path.name for pattern in DOWNLOADS for path in sorted(home.glob(pattern))],
         )
     )
@@ -78,7 +81,9 @@ def _environment() -> "jinja2.Environment":
     )
     environment.filters |= {
         "inline": lambda text: Markup(html.inline(text)),
-        "block": lambda block, figures: Markup(html.block_html(block, figures)),
+        "block": lambda block, figures: Markup(
+            RUN.sub(rf'<a class="run" href="{UI}/#/runs/\1"><code>\1</code></a>', html.block_html(block, figures))
+        ),
         "evidence": lambda row: Markup(html.inline(verdict_text(row, SITE))),
         "slug": lambda text: text.replace(" ", "-"),
     }

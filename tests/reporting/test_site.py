@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -16,7 +13,7 @@ from scipy import stats
 
 from mobileone_core.reporting.document import Figure
 from mobileone_core.reporting.report import AnalysedRecord, read_saved_plan, write_index, write_report
-from mobileone_core.reporting.site import inline_svg
+from mobileone_core.reporting.site import UI, inline_svg
 from mobileone_core.study.rows import StudyRecord
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -83,6 +80,9 @@ def test_ids_are_unique_and_links_lead_somewhere(page):
     ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
     assert len(set(ids)) == len(ids)
     for attrs in parsed.all("a"):
+        if attrs.get("class") == "run":
+            assert re.fullmatch(rf"{UI}/#/runs/[0-9a-f]{{32}}", attrs["href"])
+            continue
         target, _, anchor = attrs["href"].partition("#")
         path = (page.parent / unquote(target)).resolve() if target else page
         assert path.is_file()
@@ -226,72 +226,74 @@ def test_site_follows_the_record(plan, rows, tmp_path, monkeypatch):
     assert "branches/index.html" not in (tmp_path / "index.html").read_text()
 
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
-CHECK = """
-<iframe id="page" src="{page}" style="width:400px;height:900px;border:0"></iframe>
-<script>
-const frame = document.getElementById("page"), errors = [];
-frame.addEventListener("load", () => {{
-  const view = frame.contentWindow, page = view.document, found = {{}};
-  view.addEventListener("error", (event) => errors.push(event.message));
-  found.wide = page.documentElement.scrollWidth > 400 ? "yes" : "no";
-  const requests = view.performance.getEntriesByType("resource");
-  found.requests = requests.length;
-  const table = page.querySelector("table.sortable"), head = table.tHead.rows[0].cells[0];
-  const firsts = () => Array.from(table.tBodies[0].rows, (row) => row.cells[0].textContent);
-  head.querySelector("button").click();
-  found.up = head.getAttribute("aria-sort");
-  const up = firsts();
-  head.querySelector("button").click();
-  found.down = head.getAttribute("aria-sort");
-  found.reversed = up[0] !== firsts()[0] ? "yes" : "no";
-  const search = page.getElementById("search");
-  if (search) {{
-    search.value = "squeeze latency";
-    search.dispatchEvent(new view.Event("input"));
-    found.shown = page.querySelectorAll("table.filtered tbody tr:not([hidden])").length;
-    found.status = page.getElementById("matches").textContent;
-    search.value = "";
-    page.getElementById("state").value = "contradicted";
-    page.getElementById("state").dispatchEvent(new view.Event("change"));
-    found.contradicted = page.querySelectorAll("table.filtered tbody tr:not([hidden])").length;
-  }}
-  found.background = view.getComputedStyle(page.body).backgroundColor;
-  found.errors = errors.join(";");
-  document.title = "done";
-  const result = {{ id: "found", textContent: JSON.stringify(found) }};
-  document.body.append(Object.assign(document.createElement("pre"), result));
-}});
-</script>
-"""
+@pytest.fixture
+def visit(browser):
+    """Opens a file in a window of 1,000 px; gives the page, its errors, and what it loaded but itself."""
+
+    def open_page(path):
+        page = browser.new_page(viewport={"width": 1000, "height": 900})
+        errors, requests = [], []
+        page.on("console", lambda message: errors.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        return page, errors, [url for url in requests if url != path.as_uri() and not url.startswith("data:")]
+
+    return open_page
 
 
-def in_browser(page, tmp_path, *options):
-    """What a page does in a frame of 400 px: its width, sorting, filter, requests and errors."""
-    check = tmp_path / "check.html"
-    check.write_text(CHECK.format(page=page.as_uri()), encoding="utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
-    command += ["--allow-file-access-from-files", "--virtual-time-budget=5000", f"--user-data-dir={tmp_path / 'user'}"]
-    done = subprocess.run([*command, *options, check.as_uri()], capture_output=True, text=True, timeout=200, check=True,
-                          env={**os.environ, "HOME": str(tmp_path)})  # fmt: skip
-    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout)
-    assert found, done.stdout[-2000:]
-    assert "CONSOLE" not in done.stderr or "Uncaught" not in done.stderr
-    return json.loads(found[1])
+def background(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BROWSER, reason="no Chromium on PATH")
-@pytest.mark.parametrize("name", ["index.html", "branch_count/index.html", "reparam_effect/index.html"])
-def test_page_in_a_browser(name, tmp_path):
-    found = in_browser(REPORTS / name, tmp_path)
-    assert (found["wide"], found["requests"], found["errors"]) == ("no", 0, "")
-    assert (found["up"], found["down"], found["reversed"]) == ("ascending", "descending", "yes")
-    assert found["background"] == "rgb(255, 255, 255)"
-    if name == "index.html":
-        assert found["shown"] >= 2
-        assert found["status"] == f"{found['shown']} shown"
-        states = [attrs["data-states"].split("|") for attrs in Page(REPORTS / name).all("tr") if "data-states" in attrs]
-        assert found["contradicted"] == sum("contradicted" in its for its in states) > 0
-    dark = in_browser(REPORTS / name, tmp_path, "--force-dark-mode", "--blink-settings=preferredColorScheme=0")
-    assert dark["background"] == "rgb(13, 17, 23)"
+def test_every_page_in_a_browser(visit):
+    """No error, no request, no sideways scrolling at 400 px, light and dark; tables sort by mouse and by keyboard."""
+    for path in PAGES:
+        page, errors, requests = visit(path)
+        assert background(page, "light") == "rgb(255, 255, 255)"
+        assert background(page, "dark") == "rgb(13, 17, 23)"
+        head = page.locator("table.sortable").first.locator("th").first
+        firsts = page.locator("table.sortable").first.locator("tbody tr > :first-child")
+        before = firsts.all_text_contents()
+        head.locator("button").click()
+        up = firsts.all_text_contents()
+        assert (head.get_attribute("aria-sort"), sorted(up)) == ("ascending", sorted(before))
+        page.keyboard.press("Enter")
+        down = firsts.all_text_contents()
+        assert head.get_attribute("aria-sort") == "descending"
+        assert len(set(down)) == 1 or down[0] != up[0], path
+        page.set_viewport_size({"width": 400, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
+        assert (errors, requests) == ([], []), path
+        page.close()
+
+
+@pytest.mark.slow
+def test_index_in_a_browser_filters_by_words_and_state(visit):
+    page, errors, _ = visit(REPORTS / "index.html")
+    shown = page.locator("table.filtered tbody tr:not([hidden])")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.fill("#search", "squeeze latency")
+    assert 2 <= shown.count() < 10
+    assert page.inner_text("#matches") == f"{shown.count()} shown"
+    page.fill("#search", "")
+    page.select_option("#state", "contradicted")
+    states = [
+        attrs["data-states"].split("|") for attrs in Page(REPORTS / "index.html").all("tr") if "data-states" in attrs
+    ]
+    assert shown.count() == sum("contradicted" in its for its in states) > 0
+    assert not errors
+
+
+@pytest.mark.slow
+def test_run_ids_lead_into_a_running_ui(visit):
+    """The address is that of `mobileone ui` by default; MLflow's UI finds a run's experiment by its id."""
+    page, *_ = visit(REPORTS / "branch_count" / "index.html")
+    runs = [line["run_id"] for line in cells_of(REPORTS / "branch_count")]
+    links = page.locator("a.run").evaluate_all(
+        "links => links.map(link => [link.textContent, link.getAttribute('href')])"
+    )
+    assert links == [[run, f"{UI}/#/runs/{run}"] for run in runs]

@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import psutil
@@ -105,12 +105,17 @@ def is_recorded(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
 
 
 def serve(workspace: Workspace, port: int) -> int:
-    """Serve the record until KeyboardInterrupt and print its address; return the server's exit status, then 0.
+    """Serve the record until KeyboardInterrupt; print its address, and that of each study's runs grouped by factors.
+
+    Return the server's exit status, then 0.
 
     The first free port, counted from port, is used. Raises InputError if there is no record or no free port.
     """
+    from mobileone_core.study.record.views import save_views
+
     if is_server(workspace.tracking):
-        print(f"{redacted(workspace.tracking)} serves this record already")
+        address = redacted(workspace.tracking).rstrip("/")
+        print("\n".join([f"{address} serves this record already", *_views(address, save_views(workspace.tracking))]))
         return 0
     path = sqlite_path(workspace.tracking)
     if path is not None:
@@ -119,7 +124,8 @@ def serve(workspace: Workspace, port: int) -> int:
     chosen = free_port(port)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking, "--artifacts-destination", workspace.artifacts.as_uri()]
-    print(f"http://{HOST}:{chosen}  (Ctrl-C ends it)", flush=True)
+    address = f"http://{HOST}:{chosen}"
+    print("\n".join([f"{address}  (Ctrl-C ends it)", *_views(address, save_views(workspace.tracking))]), flush=True)
     this = psutil.Process()
     others, server = this.children(recursive=True), None
     try:
@@ -132,6 +138,12 @@ def serve(workspace: Workspace, port: int) -> int:
             end_processes([item for item in this.children(recursive=True) if item not in others])
         if server:
             server.wait()
+
+
+def _views(address: str, paths: Mapping[str, str]) -> list[str]:
+    """A line per study: its name and the address of its runs."""
+    width = max(map(len, paths), default=0)
+    return [f"  {name:<{width}}  {address}/{path}" for name, path in paths.items()]
 
 
 def end_processes(processes: Sequence[psutil.Process]) -> None:

@@ -1,0 +1,40 @@
+"""The view of a study in MLflow's UI: its runs grouped by the study's factors, with the columns that matter."""
+
+import contextlib
+import itertools
+import json
+
+from mobileone_core.study.record.record import FINISHED, RECORD_ERRORS, Record
+
+KEY = "factors"  # of the view, in links
+SAVED = "mlflow.sharedViewState."  # experiment tags in which MLflow's UI keeps saved views
+RUNS = 100  # that are read for the names of factors and metrics
+RESULTS = ("test/top1", "test/map", "test/miou", "latency/median_ms", "time/step_ms")
+METRICS = (*RESULTS, "latency/ratio", "time/step_ratio", "val/top1", "train/loss", "time/train_seconds")
+
+
+def save_views(tracking: str) -> dict[str, str]:
+    """Save the view of every study with finished runs as a tag of its experiment; return its path in the UI by study.
+
+    A record that cannot be written to gets no views.
+    """
+    record, paths = Record(tracking), dict[str, str]()
+    with contextlib.suppress(*RECORD_ERRORS):
+        for study in record.experiments():
+            runs = [*itertools.islice(record.runs(study, FINISHED), RUNS)]
+            factors = dict.fromkeys(name for run in runs for name in run.data.tags if name.startswith("factor."))
+            metrics = [name for name in METRICS if any(name in run.data.metrics for run in runs)]
+            if not factors:
+                continue
+            number = runs[0].info.experiment_id
+            record.client.set_experiment_tag(number, SAVED + KEY, view([*factors], metrics))
+            paths[study] = f"#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
+    return paths
+
+
+def view(factors: list[str], metrics: list[str]) -> str:
+    """Return a view as MLflow's UI saves it: runs grouped by these tags, with data set, seed and these metrics."""
+    groups = [{"mode": "tag", "groupByData": name} for name in factors]
+    columns = ["attributes.`Dataset`", "tags.`seed`", *(f"metrics.`{name}`" for name in metrics)]
+    state = {"groupBy": {"aggregateFunction": "average", "groupByKeys": groups}, "selectedColumns": columns}
+    return json.dumps({"name": "by factor", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
