@@ -1,5 +1,6 @@
 """Image files of every mode: read as 8-bit RGB, or refused in one line with the file's name."""
 
+import contextlib
 import struct
 import warnings
 import zlib
@@ -12,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from mobileone_core.data.check import read_images, read_splits
 from mobileone_core.data.images import decode, turned
-from mobileone_core.data.loaders import LoaderOptions, open_test
+from mobileone_core.data.loaders import LoaderOptions, open_loaders, open_test
 from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
@@ -168,3 +170,64 @@ def test_turning_leaves_the_callers_picture_alone():
     image = Image.new("RGB", (4, 2))
     image.getexif()[0x0112] = 6
     assert (turned(image).size, image.size) == ((2, 4), (4, 2))
+
+
+def bomb(path: Path) -> None:
+    """A PNG of a few bytes that claims 400 million pixels."""
+    png(path, np.zeros((1, 1), np.uint16), 0)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 20_000, 20_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+
+
+BROKEN = {name: REFUSED[name][0] for name in ("empty.png", "page.jpg", "cut.png", "cut.jpg")} | {"bomb.png": bomb}
+SOUND = {
+    **{name: READ[name] for name in ("palette_transparent.png", "rgba.png", "grey16.png", "first_frame.webp")},
+    **{name: READ[name] for name in ("a_png.jpg", "a_webp.png", "broken_exif.png")},
+    "cmyk.jpg": saved(GREY.convert("RGB").convert("CMYK"), quality=100),
+}
+
+
+def folder(root: Path, name: str, write: Callable[[Path], object]) -> Path:
+    """Two classes of two ramps per split; one image of each split is another."""
+    for split in ("train", "val", "test"):
+        for label in "ab":
+            (root / split / label).mkdir(parents=True)
+            GREY.save(root / split / label / "x.png")
+            GREY.save(root / split / label / "y.png")
+        write(root / split / "b" / name)
+    return root
+
+
+def trained(root: Path) -> list[torch.Tensor]:
+    options = LoaderOptions(5, "none", crop=1.0)
+    with contextlib.closing(open_loaders(DataSpec("folder", 4, 2, 3), root, 0, options)) as loaders:
+        return [images for images, _ in loaders.train]
+
+
+def evaluated(root: Path) -> list[torch.Tensor]:
+    return [images for images, _ in open_test(DataSpec("folder", 4, 2, 3), root, LoaderOptions(5, "none", crop=1.0))]
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_training_evaluation_and_check_read_the_same(name: str, tmp_path: Path):
+    root = folder(tmp_path, name, SOUND[name])
+    for images in (*trained(root), *evaluated(root)):
+        assert len(images) == 5
+        assert images.std(dim=0).max() < 0.05  # all are the ramp
+    assert [item.error for item in read_images(read_splits("folder", root))] == [""] * 15
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_training_evaluation_and_check_refuse_the_same_in_one_line(name: str, tmp_path: Path):
+    root = folder(tmp_path, name, BROKEN[name])
+    for read, split in ((trained, "train"), (evaluated, "test")):
+        with pytest.raises(InputError) as caught:
+            read(root)
+        assert f"{root / split / 'b' / name} is not a readable image (" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    errors = [item.error for item in read_images(read_splits("folder", root)) if item.error]
+    assert [error.partition(" is not")[0] for error in errors] == [
+        str(root / split / "b" / name) for split in ("train", "val", "test")
+    ]
