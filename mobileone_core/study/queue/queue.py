@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from mobileone_core.errors import InputError, require
 from mobileone_core.study.plan import Queued
 from mobileone_core.study.process import Owner
-from mobileone_core.study.queue.storage import open_storage, trial_view
+from mobileone_core.study.queue.storage import STORAGES, open_storage, trial_view
 from mobileone_core.study.queue.trials import VOID, TrialView
 from mobileone_core.study.workspace import QueueTiming
 
@@ -89,6 +89,7 @@ class Queue:
             self.study = SelectiveStudy(name, self._storage, optuna.samplers.RandomSampler())
         except KeyError as error:
             raise InputError.of("study", name, "it is not in this queue; plan it first") from error
+        STORAGES.setdefault(url, self.study._storage)  # for reading, too: it waits for a server that restarts
 
     @property
     def study_name(self) -> str:

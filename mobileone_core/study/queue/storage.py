@@ -28,7 +28,7 @@ AWAY = (  # errors of a server that is away, and of the transaction that it left
     sqlalchemy.exc.PendingRollbackError,
 )
 RETRY = 1.0  # seconds between two tries
-_STORAGES: dict[str, BaseStorage] = {}  # opened for reading, by URL
+STORAGES: dict[str, BaseStorage] = {}  # of this process, for reading, by URL
 
 
 class PatientStorage(RDBStorage):
@@ -138,9 +138,9 @@ def study_names_of(url: str) -> list[str]:
 def _reading(url: str) -> Iterator[BaseStorage | None]:
     """This process's storage for reading, opened once; None before a planner has created the tables."""
     try:
-        if url not in _STORAGES and has_table("queue", url, "alembic_version"):
-            _STORAGES[url] = get_storage(open_storage(url, QueueTiming()))
-        yield _STORAGES.get(url)
+        if url not in STORAGES and has_table("queue", url, "alembic_version"):
+            STORAGES[url] = get_storage(open_storage(url, QueueTiming()))
+        yield STORAGES.get(url)
     except QUEUE_ERRORS as error:
         raise database_error("queue", url, error) from error
 

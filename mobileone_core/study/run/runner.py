@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class SignalGuard:
     """Raises KeyboardInterrupt on Ctrl-C, SIGTERM, SIGHUP and a cluster's SIGUSR1 and SIGUSR2, and remembers it.
 
     Python drops an exception that a signal handler raises inside a destructor or a callback of the garbage collector;
-    check() raises it again.
+    check() raises it again, and Python's traceback of it is not shown.
     """
 
     def __init__(self) -> None:
@@ -67,10 +68,12 @@ class SignalGuard:
     def installed(self) -> Iterator[None]:
         """Install the handlers; the earlier ones are restored at the end."""
         signals = (signal.SIGINT, *ENDING)
-        before = [signal.signal(number, self) for number in signals]
+        before, hook = [signal.signal(number, self) for number in signals], sys.unraisablehook
+        sys.unraisablehook = lambda event: None if event.exc_type is KeyboardInterrupt else hook(event)
         try:
             yield
         finally:
+            sys.unraisablehook = hook
             for number, handler in zip(signals, before, strict=True):
                 signal.signal(number, handler)
 

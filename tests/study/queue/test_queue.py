@@ -276,3 +276,10 @@ def test_calls_wait_for_a_server_that_restarts(workspace, databases, monkeypatch
             with pytest.raises(StorageInternalError):
                 storage.get_trial(3)
     assert len(removed) == 6  # a session that lost its connection refuses all that follows
+
+
+def test_a_process_with_a_queue_reads_through_its_patient_storage(queue, workspace, monkeypatch):
+    """A server that is away for a moment would otherwise fail the cell that looks at its neighbours."""
+    fill(queue, PLAN.cells[:1])
+    monkeypatch.setattr(storages, "has_table", lambda *_: pytest.fail("it asks a server that may be away"))
+    assert [view.key for view in trial_views(workspace.queue, PLAN.queue)] == [PLAN.cells[0].key]

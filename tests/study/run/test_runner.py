@@ -193,7 +193,7 @@ def test_an_interrupt_that_python_dropped_is_raised_later(monkeypatch):
         Falling()
         with pytest.raises(KeyboardInterrupt):
             interrupt.check()
-    assert dropped == [KeyboardInterrupt]
+    assert dropped == []  # Python would have shown a traceback
     assert signal.getsignal(signal.SIGINT) is before
 
 
