@@ -24,7 +24,7 @@ ALLOWED = {
     "reporting": {"model", "study", "training", "latency", "benchmark"},
     "cli": {"model", "data", "onnx", "training", "latency", "benchmark", "coreml", "study", "reporting"},
 }
-COMMON = {"errors", "files", "fields"}
+COMMON = {"errors", "files", "texts", "fields"}
 HOMES = {"optuna": "study/queue", "mlflow": "study/record", "coremltools": "coreml", "seaborn": "reporting/figures",
          "jinja2": "reporting"}  # fmt: skip
 ENGINES = {"torch", "torchvision", "timm", "pytorch_lightning", "optuna", "mlflow", "coremltools"}

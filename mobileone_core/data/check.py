@@ -19,6 +19,7 @@ from mobileone_core.data.folders import (
 )
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, listed
+from mobileone_core.texts import visible
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -77,7 +78,7 @@ def report_lines(labels: "Mapping[str, ArrayLike]", classes: Sequence[str], fact
     counts = {split: np.bincount(np.asarray(numbers), minlength=len(classes)) for split, numbers in labels.items()}
     lines = ["label " + "".join(f"{split:>9}" for split in labels) + "  class"]
     for label, name in enumerate(classes):
-        lines.append(f"{label:>5} " + "".join(f"{count[label]:>9}" for count in counts.values()) + f"  {name}")
+        lines.append(f"{label:>5} " + "".join(f"{count[label]:>9}" for count in counts.values()) + f"  {visible(name)}")
     for split in labels:
         modes = Counter(item.mode for item in facts if item.split == split and item.mode)
         lines.append(f"{split + ' modes':<12}" + ", ".join(f"{count} {mode}" for mode, count in modes.most_common()))

@@ -8,8 +8,8 @@ from typing import Any
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS
-from mobileone_core.reporting.render.csv import csv_text
 from mobileone_core.study.rows import DeviceRow
+from mobileone_core.texts import csv_text
 
 TEXTS = (
     *("model", "variant", "model_hash", "form", "precision", "input", "device", "os", "compute_units", "protocol"),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from mobileone_core.errors import require
+from mobileone_core.texts import visible
 
 MISSING = "-"  # the cell of a table that has no value
 
@@ -28,8 +29,8 @@ class Span(NamedTuple):
 
 
 def spans(text: str) -> Iterator[Span]:
-    """Split a text at its markup."""
-    end = 0
+    """Split a text at its markup, invisible characters as escapes."""
+    text, end = visible(text), 0
     for match in _MARKUP.finditer(text):
         if match.start() > end:
             yield Span("text", text[end : match.start()])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.texts import visible
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed
 
@@ -127,5 +128,5 @@ def one_line(error: BaseException) -> str:
     while error.__cause__ is not None and not isinstance(error, PLAIN_ERRORS):
         error = error.__cause__
     silent = "out of memory" if isinstance(error, MemoryError) else "no message"
-    text = " ".join(str(error).split())[:400] or silent
+    text = visible(" ".join(str(error).split()))[:400] or silent
     return text if isinstance(error, PLAIN_ERRORS) else f"{type(error).__name__}: {text}"

@@ -1,6 +1,5 @@
 """What a classifier confuses: its confusion matrix and its worst mistakes, as small files for the run."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mobileone_core.model.folded.statistics import at_least_float32
+from mobileone_core.texts import csv_text
 
 WORST = 16  # images in the grid
 SIDE, MARGIN = 96, 14  # pixels of an image in the grid, and of the line below it
@@ -49,8 +49,7 @@ class Mistakes:
             rows = [["true \\ predicted", *names]]
             rows += [[name, *map(str, row)] for name, row in zip(names, self.matrix.tolist(), strict=True)]
             files += [directory / "confusion.csv", directory / "confusion.png"]
-            with files[-2].open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows(rows)
+            files[-2].write_text(csv_text(rows), encoding="utf-8", newline="")
             shares = self.matrix / self.matrix.sum(1, keepdim=True).clamp(min=1)
             picture = Image.fromarray((255 - 255 * shares).byte().numpy())
             picture.resize((classes * max(1, 600 // classes),) * 2, Image.Resampling.NEAREST).save(files[-1])

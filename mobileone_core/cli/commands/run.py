@@ -12,7 +12,7 @@ from rich.progress import track
 
 from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, command_line, guarded
 from mobileone_core.cli.options.study import Command, RunOptions, TrainingRunOptions, gpu_names, parse, reports_of
-from mobileone_core.cli.options.workspace import DataCheck, Status, Ui
+from mobileone_core.cli.options.workspace import Check, Status, Ui
 from mobileone_core.cli.ownership import declared_tags, require_name
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
@@ -33,6 +33,7 @@ from mobileone_core.study.run.runner import Outcome, SignalGuard, join, resumed,
 from mobileone_core.study.run.slurm import launch
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Engine, Setup
+from mobileone_core.texts import visible
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -207,7 +208,7 @@ def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> tuple[int, Pat
     return COMPLETE if outcome.is_complete and is_sound else INCOMPLETE, page
 
 
-def check_data(options: DataCheck) -> int:
+def check_data(options: Check) -> int:
     """Read every image of a data set, print what it holds; the exit status is 1 if there is any fault."""
     from mobileone_core.data.annotated.check import read_annotated
     from mobileone_core.data.sets import open_splits
@@ -245,7 +246,7 @@ def status(options: Status) -> int:
         from mobileone_core.study.run.planner import repair
 
         print("\n".join(repair(workspace)) or "nothing to repair")
-    print("\n".join(status_lines(workspace, options.studies)))
+    print(visible("\n".join(status_lines(workspace, options.studies))))
     return COMPLETE
 
 

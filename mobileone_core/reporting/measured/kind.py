@@ -17,10 +17,11 @@ from mobileone_core.reporting.measured.result import MeasuredEntry, MeasuredResu
 from mobileone_core.reporting.measured.training import TrainingView
 from mobileone_core.reporting.measured.view import View, control_sentence, entries_table
 from mobileone_core.reporting.published import quoted_notes
-from mobileone_core.reporting.render.csv import FACTOR, csv_rows, csv_text, factor_columns, read_measured, rows_csv
+from mobileone_core.reporting.render.csv import FACTOR, factor_columns, read_measured, rows_csv
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.measured import MeasuredPlan
 from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord
+from mobileone_core.texts import csv_rows, csv_text
 
 VIEWS: Mapping[str, View] = {
     "levels": LevelsView(),

@@ -1,13 +1,12 @@
 """CSV: tables as shown, and rows of the record in full precision and back."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from mobileone_core.reporting.document import MISSING, Table, plain
 from mobileone_core.reporting.environment import reportable_tags
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.rows import CellRow
+from mobileone_core.texts import csv_text
 
 FACTOR, ENVIRONMENT = "factor.", "environment."
 
@@ -19,18 +18,6 @@ def table_csv(table: Table) -> str:
         return csv_text([[*table.numbers[0]], *lines])
     heads = [f"{column.head}, {column.note}" if column.note else column.head for column in table.columns]
     return csv_text([heads, *(["" if cell == MISSING else plain(cell) for cell in row] for row in table.rows)])
-
-
-def csv_text(lines: Iterable[Iterable[object]]) -> str:
-    """Lines as CSV; None is an empty cell."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
-
-
-def csv_rows(text: str) -> Iterator[dict[str, str]]:
-    """The lines of a CSV after its heads, cells by column; none of an empty text."""
-    return iter(csv.DictReader(io.StringIO(text)))
 
 
 def rows_csv(lines: Sequence[tuple[Mapping[str, object], Sequence[CellRow]]]) -> str:

@@ -15,6 +15,7 @@ from mobileone_core.reporting.document import (
     plain,
     spans,
 )
+from mobileone_core.texts import visible
 
 TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
 
@@ -25,7 +26,7 @@ def render(document: Document) -> str:
     body = [f"<h1>{inline(document.title)}</h1>", *map(block_html, blocks)]
     for section in document.body:
         body.append(f"<section>\n<h2>{inline(section.heading)}</h2>\n{_blocks(section.blocks, {})}\n</section>")
-    return "\n".join([f'<article id="{escape(document.name)}">', *filter(None, body), "</article>", ""])
+    return visible("\n".join([f'<article id="{escape(document.name)}">', *filter(None, body), "</article>", ""]))
 
 
 def inline(text: str) -> str:

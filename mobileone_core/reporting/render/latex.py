@@ -3,6 +3,7 @@
 import re
 
 from mobileone_core.reporting.document import Document, Span, spans
+from mobileone_core.texts import visible
 
 SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
 SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
@@ -14,7 +15,7 @@ def render(document: Document) -> str:
     columns = document.table.columns
     heads = [column.head for column in columns], [column.note for column in columns]
     lines = [rf"{' & '.join(map(latex, line))} \\" for line in (*heads, *document.table.rows)]
-    return "\n".join([
+    return visible("\n".join([
         f"% {document.title} {document.setting}; {document.source}.",
         "% Needs the booktabs package.",
         rf"\begin{{tabular}}{{{''.join('l' if column.is_text else 'r' for column in columns)}}}",
@@ -25,7 +26,7 @@ def render(document: Document) -> str:
         r"\bottomrule",
         r"\end{tabular}",
         "",
-    ])  # fmt: skip
+    ]))  # fmt: skip
 
 
 def latex(text: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Table
+from mobileone_core.texts import visible
 
 
 def render(document: Document, fingerprint: str, files: Sequence[str] = ()) -> str:
@@ -22,7 +23,7 @@ def render(document: Document, fingerprint: str, files: Sequence[str] = ()) -> s
     ]
     for section in document.body:
         parts += [f"## {section.heading}", *map(block_text, section.blocks)]
-    return "\n\n".join(filter(None, parts)) + "\n"
+    return visible("\n\n".join(filter(None, parts)) + "\n")
 
 
 def block_text(block: Block) -> str:
@@ -36,7 +37,7 @@ def block_text(block: Block) -> str:
             heads = [f"{column.head}<br>{column.note}" if column.note else column.head for column in columns]
             rules = ["---" if column.is_text else "--:" for column in columns]
             lines = (" | ".join(cell.replace("|", r"\|") for cell in cells) for cells in (heads, rules, *rows))
-            return "\n".join(f"| {line} |" for line in lines)
+            return "\n".join(f"| {line} |".replace("\n", " ") for line in lines)
         case Figure(name, alt, caption):
             return f"![{alt}]({name}.png)" + (f"\n\n{caption}" if caption else "")
         case Details(summary, blocks):

@@ -11,13 +11,14 @@ from mobileone_core.files import saved_text
 from mobileone_core.reporting.document import Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures.style import Drawing, drawing
-from mobileone_core.reporting.render.csv import csv_rows, factor_columns, read_measured, rows_csv
+from mobileone_core.reporting.render.csv import factor_columns, read_measured, rows_csv
 from mobileone_core.reporting.search.answer import candidates_table, finalist_runs_table, networks_table, verdict
 from mobileone_core.reporting.search.figure import search_figure
 from mobileone_core.reporting.search.result import SearchResult, analyse_search
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
+from mobileone_core.texts import csv_rows
 
 FIXED = {"key", "seed", "arm", "run_id"}
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobileone_core.files import saved_text
-from mobileone_core.reporting.render.csv import FACTOR, csv_rows, csv_text, read_measured, rows_csv
+from mobileone_core.reporting.render.csv import FACTOR, read_measured, rows_csv
 from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
+from mobileone_core.texts import csv_rows, csv_text
 
 FIXED = {"key", "seed", "run_id", "role", "teacher"}
 

@@ -1,0 +1,30 @@
+"""Names from outside, made harmless in terminals, pages and spreadsheets; CSV is written and read here alone."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+
+_INVISIBLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+FORMULA = r"(?=[=@]|[+-](?!(\d[\d.,]*(e[+-]?\d+)?)?( [^(|!=@]*)?$))"  # not -1, +0.5 [-0.1, +1.1] and -
+
+
+def visible(text: str) -> str:
+    """Write control characters and marks of direction as escapes, such as \\x1b; line feeds stay."""
+    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def csv_text(lines: Iterable[Iterable[object]]) -> str:
+    """Lines as CSV; None is an empty cell. Before a text that a spreadsheet would run stands an apostrophe."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for line in lines:
+        cells = ("" if cell is None else visible(str(cell)) for cell in line)
+        writer.writerow([re.sub(f"^{FORMULA}", "'", cell) for cell in cells])
+    return text.getvalue()
+
+
+def csv_rows(text: str) -> Iterator[dict[str, str]]:
+    """The lines of a CSV after its heads, cells by column, without these apostrophes; none of an empty text."""
+    for line in csv.DictReader(io.StringIO(text)):
+        yield {name: cell and re.sub(f"^'{FORMULA}", "", cell) for name, cell in line.items()}
