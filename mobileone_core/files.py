@@ -65,9 +65,12 @@ def require_writable(field: str, directory: Path) -> None:
 
 
 def user_cache() -> Path | None:
-    """The directory of this project in the user's cache, which may not exist; None if the user has no home."""
-    with contextlib.suppress(RuntimeError):
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone_ablations"
+    """Our directory in the user's cache; None where it is not writable, or the user has no home."""
+    with contextlib.suppress(OSError, RuntimeError):
+        ours = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobileone_ablations"
+        ours.mkdir(parents=True, exist_ok=True)
+        if os.access(ours, os.W_OK):
+            return ours
     return None
 
 

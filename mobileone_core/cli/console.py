@@ -15,10 +15,10 @@ from mobileone_core.cli.options.latency import Import, Latency, Run
 from mobileone_core.cli.options.predict import Predict
 from mobileone_core.cli.options.study import CONFIG
 from mobileone_core.cli.options.workspace import (
+    Check,
     Clean,
     CommandOptions,
     Compare,
-    DataCheck,
     Exclude,
     Forget,
     Report,
@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, tuple[type[CommandOptions], str]] = {  # options, and mod
     "forget": (Forget, "clean:forget"),
     "clean": (Clean, "clean:clean"),
     "ui": (Ui, "run:ui"),
-    "data": (DataCheck, "run:check_data"),
+    "data": (Check, "run:check_data"),
     "evaluate": (Evaluate, "evaluate:evaluate_checkpoint"),
     "predict": (Predict, "predict:predict"),
     "export": (Export, "export:export"),

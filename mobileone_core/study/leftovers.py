@@ -5,8 +5,8 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mobileone_core.errors import InputError
 from mobileone_core.files import user_cache
@@ -20,8 +20,7 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")  # as files.write_whole names them
 LIMITS = {HALF_WRITTEN: 3600.0, UNUSED: 30 * 86400.0}  # seconds; no file takes an hour to be written
 
 
-@dataclass(frozen=True)
-class Leftover:
+class Leftover(NamedTuple):
     """A file, or a cell's directory with the files in it, and why it is not needed."""
 
     path: Path
@@ -30,7 +29,7 @@ class Leftover:
 
 
 def leftovers(workspace: Workspace) -> list[Leftover]:
-    """Everything that is not needed in a workspace and in the cache of compiled code; writes nothing.
+    """Everything that is not needed in a workspace and in the cache of compiled code.
 
     The files of a cell are listed before its state is read: a cell that is claimed meanwhile counts as running, and
     what a worker writes later is not listed.
@@ -54,23 +53,22 @@ def remove(workspace: Workspace, chosen: Sequence[Leftover]) -> list[str]:
 
     Planners wait meanwhile, and so do commands that begin: no cell is queued between the look and the removal.
     """
-    paths, busy = {item.path for item in chosen}, list[str]()
+    paths, busy = {item.path for item in chosen}, list[Path]()
     with planning(workspace.runs, workspace.queue), contextlib.ExitStack() as stack:
         for folder in _directories(workspace.checkpoint_root):
             try:
                 stack.enter_context(at_work(workspace.runs, folder.name, alone=True))
             except InputError:
-                busy.append(folder.name)
-        left = [workspace.checkpoint_root / name for name in busy]
+                busy.append(folder)
         for item in leftovers(workspace):
-            if item.path not in paths or any(item.path.is_relative_to(folder) for folder in left):
+            if item.path not in paths or any(folder in item.path.parents for folder in busy):
                 continue
             for file in item.files:
                 file.unlink(missing_ok=True)
             for directory, _, _ in os.walk(item.path, topdown=False):
                 with contextlib.suppress(OSError):  # another process has written to it
                     Path(directory).rmdir()
-    return busy
+    return [folder.name for folder in busy]
 
 
 def _old(workspace: Workspace) -> Iterator[Leftover]:
@@ -86,9 +84,7 @@ def _old(workspace: Workspace) -> Iterator[Leftover]:
 
 def _directories(directory: Path) -> list[Path]:
     """Directories in a directory, without links; none where it does not exist."""
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        return sorted(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False))
-    return []
+    return sorted(path for path in directory.glob("*") if path.is_dir() and not path.is_symlink())
 
 
 def _files(directory: Path) -> list[Path]:

@@ -49,7 +49,7 @@ def reports_directory() -> Path:
 
 
 @dataclass(frozen=True)
-class DataCheck(CommandOptions):
+class Check(CommandOptions):
     """Read every image of a data set; print classes, splits, modes, sizes, what is left out and what is unreadable."""
 
     action: Annotated[tyro.conf.Positional[Literal["check"]], tyro.conf.arg(metavar="check")]

@@ -31,7 +31,6 @@ from mobileone_core.training.tasks import task_spec
 
 PART_INTERVAL = 5.0  # seconds between two notes of the part of an epoch that is done, and of the speed
 POLL = 1.0  # seconds between looks at a machine that others use
-FIRST_STEP = "time/first_step"  # seconds from the command's start to the end of the first training step
 CONTROL = "control/"  # prefix of a comparison's control metrics, which are 1 on a quiet machine
 
 
@@ -55,7 +54,7 @@ class Attempt:
         self.runs: list[str] = []
         self.has_waited = False
         self.noted, self.images = time.monotonic(), 0
-        self.first_step: dict[str, float] = {}
+        self.first_step: dict[str, float] = {}  # seconds from the command's start
 
     def __call__(self, tags: Mapping[str, str]) -> float:
         """Run the attempt; returns a cell's metric, or the largest distance of a comparison's controls from 1."""
@@ -98,7 +97,7 @@ class Attempt:
         if self.should_stop():
             raise TrainingStopped
         if images and self.job.setup.command_start and not self.first_step:
-            self.first_step[FIRST_STEP] = time.time() - self.job.setup.command_start
+            self.first_step["time/first_step"] = time.time() - self.job.setup.command_start
         if epochs and (seconds := time.monotonic() - self.noted) > PART_INTERVAL:
             self.claim.note("part", round(epochs, 3))
             if self.images:  # without the time to begin

@@ -41,7 +41,7 @@ def library() -> ctypes.CDLL | None:
     for threading in THREADING:
         command = [*compiler, "-std=gnu11", "-O3", *level, *threading, "-shared", "-fPIC"]
         with contextlib.suppress(OSError, subprocess.SubprocessError), tempfile.TemporaryDirectory() as temporary:
-            return ctypes.CDLL(str(_built(command, _cache() or Path(temporary))))
+            return ctypes.CDLL(str(_built(command, user_cache() or Path(temporary))))
     return None
 
 
@@ -57,16 +57,6 @@ def _built(command: list[str], directory: Path) -> Path:
 
 def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
-
-
-def _cache() -> Path | None:
-    """Our directory in the user's cache; None where it is not writable, or the user has no home."""
-    ours = user_cache()
-    with contextlib.suppress(OSError):
-        if ours:
-            ours.mkdir(parents=True, exist_ok=True)
-        return ours if ours and os.access(ours, os.W_OK) else None
-    return None
 
 
 def native_operator(family: str, size: Callable[..., ctypes.Structure]) -> Callable[[Function], Function]:
