@@ -59,6 +59,7 @@ FEWER = {
     ),
     "backbone_comparison": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "mobileformer_52"),
     "quantization": ("--branches", "none", "4", "--int8", "float32", "tensor", "weights"),
+    "robustness": ("--branches", "none", "4"),
     "overparam_methods": ("--method", "none", "acnet", "dbb", "expandnet"),
     "pareto_search": ("--batch-size", "512", "--variants", "tiny", "--widths", "0.5", "1", "--depths", "1"),
 }

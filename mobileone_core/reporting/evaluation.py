@@ -8,6 +8,7 @@ from mobileone_core.reporting.published import read_published
 from mobileone_core.study.columns import fitting_columns
 from mobileone_core.study.rows import IMAGENET_TEST
 
+Errors = Mapping[tuple[str, int], float]  # by corruption and severity
 DROPPED = ("interpolation", "crop", "px", "form", "standard error")  # columns that a narrow terminal lacks
 
 
@@ -47,13 +48,14 @@ def evaluation_table(setting: EvaluationSetting, metrics: Mapping[str, float]) -
     if setting.present < setting.classes:
         row = {name.replace("top-", f"over all {setting.classes}: top-"): text for name, text in row.items()}
         row[f"among the {setting.present} present: top-1, %"] = f"{100 * metrics[f'{setting.split}/subset_top1']:.2f}"
-    if images >= IMAGENET_TEST and (printed := published_top1(setting)):  # a part of the set has no published value
-        row["published top-1, %"] = f"{printed} (table 9)"
+    if printed := published_accuracy(setting, images):
+        row["published top-1, %"] = printed
     widths = [max(len(head), len(cell)) for head, cell in row.items()]
     heads = list(row)
     shown = fitting_columns(widths, [heads.index(name) for name in DROPPED if name in heads])
     lines = ["  ".join(line[item].rjust(widths[item]) for item in shown) for line in (heads, list(row.values()))]
-    return "\n".join([lines[0], "-" * len(lines[0]), lines[1]])
+    rule = f"among those present: the logits of the other {setting.classes - setting.present} classes are left out"
+    return "\n".join([lines[0], "-" * len(lines[0]), lines[1], *([rule] if setting.present < setting.classes else [])])
 
 
 def standard_error(accuracy: float, images: float) -> float:
@@ -61,9 +63,31 @@ def standard_error(accuracy: float, images: float) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def published_top1(setting: EvaluationSetting) -> str:
-    """Table 9's top-1 as printed, for an unchanged variant of the paper on ImageNet's test set; else empty."""
-    if (setting.data, setting.split) != ("imagenet", "test") or not setting.is_preset:
+def published_accuracy(setting: EvaluationSetting, images: float, column: str = "") -> str:
+    """The value of table 9 or of a column of table 12, by default the set's, for an unchanged variant; else empty."""
+    is_imagenet = setting.data == "imagenet" and images >= IMAGENET_TEST
+    if setting.split != "test" or not setting.is_preset:
         return ""
-    name = f"MobileOne-{setting.variant.upper()}"
-    return next((str(row["top1"]) for row in read_published("table9_imagenet") if row["model"] == name), "")
+    number, table, column = (9, "table9_imagenet", "top1") if is_imagenet else (12, "table12_robustness", column)
+    name, column = f"MobileOne-{setting.variant.upper()}", column or setting.data.replace("-", "_")
+    value = next((row.get(column) for row in read_published(table) if row["model"] == name), None)
+    return f"{value} (table {number})" if value else ""
+
+
+def corruption_table(
+    setting: EvaluationSetting, errors: Errors, alexnet: Mapping[str, float], metrics: Mapping[str, float]
+) -> str:
+    """Errors on ImageNet-C by corruption and severity, AlexNet's means, their ratio and its mean; in percent."""
+    severities = sorted({severity for _, severity in errors})
+    rows = [["error, % (severity)", *map(str, severities), "AlexNet", "CE"]]
+    for name, reference in alexnet.items():
+        shown = *(errors.get((name, item)) for item in severities), reference, metrics.get(f"test/{name}_ce")
+        rows.append([name, *("-" if value is None else f"{100 * value:.2f}" for value in shown)])
+    lines = [f"{name:<20}{''.join(f'{text:>9}' for text in texts)}" for name, *texts in rows]
+    if "test/mce" not in metrics:
+        return "\n".join([*lines, f"{setting.data}: all 75 parts of 50,000 images give a mean corruption error"])
+    printed = published_accuracy(setting, 0, "imagenet_c_mce")
+    mce = f"mean corruption error (mCE: the mean of CE) {100 * metrics['test/mce']:.2f} %"
+    mce += printed and f"; published {printed}"
+    mean = f"mean error (another number: not divided by AlexNet's) {100 * metrics['test/mean_error']:.2f} %"
+    return "\n".join([*lines, mce, mean])

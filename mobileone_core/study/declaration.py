@@ -167,7 +167,7 @@ class Study(TrainedStudy):
         require_baselines(self.factors)
         fractions = [f"{stage}/{name}" for stage in ("test", "val") for name in metric_labels()]
         losses = [f"{stage}/loss" for stage in ("test", "val", "train")]
-        require_choice("metric", self.metric, [*fractions, *losses, "time/train_seconds"])
+        require_choice("metric", self.metric, [*fractions, *losses, "corrupted/top1", "time/train_seconds"])
         object.__setattr__(self, "curves", in_tuple("curves", self.curves, str))
         by_epoch = [name for name in (*losses, *fractions) if not name.startswith("test/")]
         for name in self.curves:

@@ -62,6 +62,9 @@ class CellSpec:
         require(task.has_head or self.head == HeadSpec(), "head", self.head, f"none for {self.task}")
         fits = self.recipe.init != PRETRAINING or (self.data.name == "scenes" and not self.backbone)
         require(fits, "init", self.recipe.init, "MobileOne on scenes, whose items can be classified first")
+        fits = self.task == "classification" and DATA_SETS[self.data.name].in_memory and not self.is_quantized
+        reason = "for float32 classifiers of images in memory; evaluate --robustness tests those of ImageNet"
+        require(fits or not self.recipe.corrupted_test, "corrupted_test", True, reason)
         stages, frozen = len(self.model.depths), self.recipe.frozen_stages
         require(frozen <= stages, "frozen_stages", frozen, f"at most the network's stages, {stages}")
         fits = not self.is_quantized or (self.task == "classification" and not self.recipe.teachers)
@@ -148,7 +151,7 @@ class CellSpec:
 def teacher_cell(student: CellSpec, teacher: Teacher) -> CellSpec:
     """The cell that trains a student's teacher: same data, seed and recipe, from scratch. Raises InputError."""
     require(not teacher.weights, "teachers", teacher.network, "its weights come from a file: there is nothing to train")
-    recipe = student.recipe.changed(teachers=(), init="", head_lr_factor=1.0)
+    recipe = student.recipe.changed(teachers=(), init="", head_lr_factor=1.0, corrupted_test=False)
     return replace(student, model=teacher_model(student, teacher), recipe=recipe)
 
 

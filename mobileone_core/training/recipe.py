@@ -130,6 +130,7 @@ class Recipe:
     ema_decay: float = option(0.9995, "Decay per step of the averaged weights; 0 does not average.", BELOW_ONE)
     clip_norm: float = option(0.0, "Largest norm of the gradient; 0 does not clip.", NOT_NEGATIVE)
     precision: Precision = option("32", "Arithmetic of training.")
+    corrupted_test: bool = option(False, "Test again under corruptions of the test images, for sets in memory.")
     augmentation: Augmentation = option("resized_crop_flip", "Augmentation of the training images.")
     phases: tuple[Phase, ...] = option((), "Progressive learning: none, or the paper's three resolutions, scaled.")
     teachers: tuple[Teacher, ...] = option(

@@ -24,6 +24,7 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.files import write_whole
 from mobileone_core.model.network import set_sync_batchnorm
 from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.corrupted import corrupted_accuracies
 from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
 from mobileone_core.training.execution import Execution, resolve_device
@@ -181,6 +182,8 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
         trainer.fit(module, train, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
         trainer.test(module, loaders.test, verbose=False)
         module.results["train/steps"] = float(trainer.global_step)
+        if recipe.corrupted_test:
+            module.results |= corrupted_accuracies(module, loaders.test, device)
         if isinstance(loaders, Loaders):  # a task may open others, without labels
             module.results["test/majority"] = loaders.majority
     return module
@@ -242,6 +245,7 @@ def quiet() -> Iterator[None]:
 def _final_metrics(history: Sequence[EpochRecord], tested: Mapping[str, float]) -> dict[str, float]:
     """Loss and validation of the last epoch, the test, and the training time of all attempts together."""
     trained = {name: value for name, value in history[-1].metrics.items() if name.startswith(("train/loss", "val/"))}
-    test = {name: value for name, value in tested.items() if name.startswith(("test/", "train/steps", "deployed/"))}
+    stages = "test/", "train/steps", "deployed/", "corrupted/"
+    test = {name: value for name, value in tested.items() if name.startswith(stages)}
     seconds = sum(record.metrics["time/epoch_seconds"] for record in history)
     return {**trained, **test, "time/train_seconds": seconds}

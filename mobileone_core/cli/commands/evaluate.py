@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from torchmetrics import MetricCollection
 from mobileone_core.cli.commands.source import NetworkSource, finished_run, run_source, run_task, source_of
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.evaluate import Evaluate
+from mobileone_core.data import robustness
 from mobileone_core.data.catalog import check_root, class_names
-from mobileone_core.data.classes import network_classes, read_class_map
+from mobileone_core.data.classes import IMAGENET_CLASSES, network_classes, read_class_map
 from mobileone_core.data.epochs import WHOLE, BatchLoader
 from mobileone_core.data.folders import class_folders, find_test
 from mobileone_core.data.loaders import LoaderOptions, open_loaders, open_test
@@ -26,7 +27,7 @@ from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import require
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import PRESETS, ModelSpec
-from mobileone_core.reporting.evaluation import EvaluationSetting, evaluation_table
+from mobileone_core.reporting.evaluation import EvaluationSetting, corruption_table, evaluation_table
 from mobileone_core.study.environment import environment_tags
 from mobileone_core.study.record.reading import FinishedRun
 from mobileone_core.study.record.standalone import standalone_run
@@ -49,31 +50,50 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     if options.run:
         with finished_run(options) as run:
             if run.spec.task != CellSpec.task:
+                require(not options.robustness, "robustness", options.robustness, "for classifiers")
                 return _evaluate_task(options, execution, device, run)
             source = run_source(run, options.form)
     else:
         source = source_of(options, options.form, options.images.image_size)
-    images = _images(options, source)
-    setting, spec = _setting(options, source, images), source.network.spec
-    task = build_task(CellSpec(spec, images.data, Recipe(label_smoothing=0.0)))
-    measure = partial(evaluate, source.network, task, stage=setting.split, device=device, precision=options.precision)
-    parts = {"model": asdict(spec), "data": asdict(images.data)}
+    images = _robustness_images(options, source) if options.robustness else [_images(options, source)]
+    data, spec, stage = images[0].data, source.network.spec, options.images.split
+    task = build_task(CellSpec(spec, data, Recipe(label_smoothing=0.0)))
+    measure = partial(evaluate, source.network, task, stage=stage, device=device, precision=options.precision)
+    parts = {"model": asdict(spec), "data": asdict(data)}
     params = {f"{part}.{field}": value for part, values in parts.items() for field, value in values.items()}
     params["batch_size"] = options.batch_size
-    interrupt = SignalGuard()
-    with interrupt.installed(), contextlib.closing(images.open(options, execution.threads, device)) as batches:
-        name = f"{source.variant} {images.data.name} {source.run_id or source.file}"
+    interrupt, measured, opening = SignalGuard(), list[dict[str, float]](), (options, execution.threads, device)
+    with interrupt.installed(), contextlib.closing(images[0].open(*opening)) as first:
+        setting = _setting(options, source, images, first.plan.count)
+        name = f"{source.variant} {options.robustness or data.name} {source.run_id or source.file}"
         tags = {name: str(value) for name, value in asdict(setting).items() if name != "is_preset"}
         tags |= {"weights": source.file, "sha256": source.sha256, "precision": options.precision}
         tags |= {"evaluated_run": source.run_id} if source.run_id else {}
         tags |= environment_tags(execution)
         with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
-            with _progress(batches.plan.count, interrupt) as progress:
-                metrics = measure(batches, layout=execution.memory_format, subset=images.subset, progress=progress)
+            for item in images:
+                opened, layout = item.open(*opening) if measured else first, execution.memory_format
+                with contextlib.closing(opened) as batches, _progress(batches.plan.count, interrupt) as show:
+                    measured.append(measure(batches, layout=layout, subset=item.subset, progress=show))
+            table, metrics = _results(setting, images, measured)
             writing.log(metrics)
-    print(f"\n{evaluation_table(setting, metrics)}")
-    print(f"\nrun {writing.run_id}: {metrics['time/images_per_second']:.0f} images per second, decoding included")
+    print(f"\n{table}")
+    print(f"\nrun {writing.run_id}: {measured[-1]['time/images_per_second']:.0f} images per second, decoding included")
     return COMPLETE
+
+
+def _results(
+    setting: EvaluationSetting, images: Sequence["EvaluatedImages"], measured: Sequence[dict[str, float]]
+) -> tuple[str, dict[str, float]]:
+    """The printed table and the recorded metrics."""
+    pairs = zip(images, measured, strict=True)
+    errors = {item.corruption: 1 - result["test/top1"] for item, result in pairs if item.corruption}
+    if not errors:
+        return evaluation_table(setting, measured[0]), measured[0]
+    counts = {int(item["test/images"]) for item in measured}
+    is_whole = setting.data == "imagenet-c" and counts == {robustness.SETS[setting.data][0]}
+    metrics = robustness.corruption_metrics(errors, is_whole=is_whole)
+    return corruption_table(setting, errors, robustness.ALEXNET_ERRORS, metrics), metrics
 
 
 def _evaluate_task(options: Evaluate, execution: Execution, device: torch.device, found: FinishedRun) -> int:
@@ -96,6 +116,7 @@ class EvaluatedImages:
     """A split of a data set, its classes in the order of the network's outputs (empty: the data set's) and its root.
 
     subset: numbers of the classes that the split has, if some are missing. seed: of a carved validation split.
+    corruption: that of ImageNet-C, whose images are read whole.
     """
 
     data: DataSpec
@@ -104,10 +125,11 @@ class EvaluatedImages:
     subset: tuple[int, ...] = ()
     seed: int = 0
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    corruption: robustness.Corruption | None = None
 
     def open(self, options: Evaluate, workers: int, device: torch.device) -> BatchLoader:
         """The batches of the split."""
-        reading = options.images.crop, options.images.interpolation, self.normalization
+        reading = 1.0 if self.corruption else options.images.crop, options.images.interpolation, self.normalization
         loading = LoaderOptions(options.batch_size, "none", (), device, workers, WHOLE, *reading)
         if options.images.split == "test":
             return open_test(self.data, self.root, loading, self.classes)
@@ -150,21 +172,42 @@ def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     return EvaluatedImages(data, root, classes, subset, normalization=normalization)
 
 
-def _setting(options: Evaluate, source: NetworkSource, images: EvaluatedImages) -> EvaluationSetting:
-    data, spec = images.data, source.network.spec
+def _robustness_images(options: Evaluate, source: NetworkSource) -> list[EvaluatedImages]:
+    """The parts of a robustness set, decided among the classes that it has. Raises InputError."""
+    name, count, card = str(options.robustness), source.network.num_classes, source.card
+    require(count == IMAGENET_CLASSES, "robustness", name, f"for ImageNet's 1000 classes, the network has {count}")
+    size = options.images.image_size or (card.preprocessing.image_size if card else DATA_SETS["imagenet"].image_size)
+    data = DataSpec("imagenet", size, count, source.network.spec.in_channels)
+    pixels = (card.preprocessing.mean, card.preprocessing.std) if card else None
+    folders = robustness.robustness_folders(name, options.data_root)
+    classes = {item: robustness.robustness_classes(folder, source.class_names) for item, folder in folders.items()}
+    return [EvaluatedImages(data, folders[item], *classes[item], 0, pixels, item) for item in folders]
+
+
+def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImages], count: int) -> EvaluationSetting:
+    """What is evaluated: parts, the first of which has count images. A robustness set has its name if it is whole."""
+    images, data, spec = parts[0], parts[0].data, source.network.spec
+    present = {len(item.subset) or source.network.num_classes for item in parts}
+    title = data_title(data.name, str(images.root or ""), data.fingerprint)
+    if options.robustness:
+        is_whole = (count, min(present), len(parts)) == robustness.SETS[options.robustness]
+        title = f"{'' if is_whole else 'part of '}{options.robustness}"
+        if not is_whole:
+            whole = "{:,} images of {} classes in {} folders".format(*robustness.SETS[options.robustness])
+            print(f"warning: {title}, and no value of it: the set has {whole}", file=sys.stderr)
     is_variant = source.variant in PRESETS
     preset = ModelSpec.preset(source.variant, in_channels=data.channels) if is_variant else None
     return EvaluationSetting(
         variant=source.variant,
         is_preset=preset is not None and spec == preset.fitted_to(data.image_size),
-        data=data_title(data.name, str(images.root or ""), data.fingerprint),
+        data=title,
         split=options.images.split,
         form="deployed" if source.network.deployed else "train",
-        crop="none" if DATA_SETS[data.name].in_memory else f"{options.images.crop:g}",
+        crop="none" if DATA_SETS[data.name].in_memory or images.corruption else f"{options.images.crop:g}",
         interpolation=options.images.interpolation,
         image_size=data.image_size,
         classes=source.network.num_classes,
-        present=len(images.subset) or source.network.num_classes,
+        present=min(present),
     )
 
 

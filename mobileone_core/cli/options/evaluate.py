@@ -9,7 +9,7 @@ import tyro
 
 from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.cli.options.workspace import Directory
-from mobileone_core.data.catalog import resolve_data
+from mobileone_core.data.catalog import check_root, resolve_data
 from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec
 from mobileone_core.errors import InputError, require
 from mobileone_core.training.execution import Execution
@@ -47,6 +47,10 @@ class Evaluate(NetworkOptions):
     data: str = ""
     """Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder; the run's if not given."""
     data_root: Directory = None  # Directory that holds the data set; the run's if not given.
+    robustness: Literal["imagenet-a", "imagenet-r", "imagenet-sketch", "imagenet-c"] | None = None
+    """Instead of --data: a published test set of ImageNet's classes, whose folders are WordNet ids. A and R are decided
+    among their 200 classes. C (CORRUPTION/SEVERITY/CLASS/IMAGE) gives the mean corruption error, relative to AlexNet's,
+    if all of its 15 corruptions and 5 severities are there; its images are read whole."""
     class_map: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Lines FOLDER,CLASS for folders whose names are not those of the network's classes: a name, number or WordNet
     id."""
@@ -65,12 +69,19 @@ class Evaluate(NetworkOptions):
         Execution(self.device, 1 if self.threads is None else self.threads)
         require(self.class_map is None or self.class_map.is_file(), "class_map", str(self.class_map), "a file")
         super().check()
+        if self.robustness:
+            crop = EVAL_CROP if self.robustness == "imagenet-c" else self.images.crop  # whose images are read whole
+            decided = {"data": (self.data, ""), "class_map": (self.class_map, None), "crop": (self.images.crop, crop)}
+            for name, (value, default) in {**decided, "split": (self.images.split, "test")}.items():
+                require(value == default, name, str(value), f"--robustness {self.robustness} decides it: leave it out")
+            check_root(self.robustness, self.data_root)
         if self.run:
             return
-        if not self.variant or not self.data:
-            raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME")
-        data = self.resolved(self.data, self.data_root)
-        self.network.spec(self.variant, data.channels, data.image_size)
+        if not self.variant or not (self.data or self.robustness):
+            raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME (or --robustness)")
+        if not self.robustness:
+            data = self.resolved(self.data, self.data_root)
+            self.network.spec(self.variant, data.channels, data.image_size)
 
     def resolved(
         self, name: str, root: Path | None, image_size: int | None = None, classes: Sequence[str] = ()

@@ -50,6 +50,7 @@ def trained_document(result: TrainedResult) -> Document:
         sections=(
             _effects(result),
             int8_section(result),
+            tables.corruptions_section(result),
             _curves(result),
             comparison_section(result),
             Section("What was trained", (*trained, Paragraph(forms_text(result)))),

@@ -4,7 +4,8 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 
-from mobileone_core.reporting.document import MISSING, Column, Number, Table
+from mobileone_core.reporting.document import MISSING, Bullets, Column, Number, Section, Table
+from mobileone_core.reporting.published import read_published
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.plan import PlannedCell
@@ -12,6 +13,13 @@ from mobileone_core.study.statistics import ALPHA, Comparison, Contrast, Summary
 from mobileone_core.training.tasks import task_spec
 
 Curve = Mapping[int, float]  # epoch, value
+TABLE12 = ("model", "mobile, ms", "clean", "ImageNet-C, mCE", "ImageNet-A", "ImageNet-R", "ImageNet-Sketch")
+CORRUPTION_NOTES = (
+    "Top-1 in percent, means over seeds with 95 % t intervals. *clean*: the test images; a corruption: the mean over "
+    "five severities; *top1*: the mean over corruptions. They are torchvision's transforms with our severities, not "
+    "ImageNet-C; every network sees the same images.",
+    "*Published* (table 12, ImageNet): top-1 in percent, mCE relative to AlexNet (lower is better); no scale for ours.",
+)
 
 
 def main_table(result: TrainedResult) -> Table:
@@ -105,6 +113,22 @@ def effects_table(result: TrainedResult) -> Table:
         for row in result.effects
     ]
     return Table(columns, tuple(rows), numbers=tuple(numbers), file="effects")
+
+
+def corruptions_section(result: TrainedResult) -> Section:
+    """Top-1 by corruption of the test images, and the published table 12; empty where none was recorded."""
+    recorded = sorted({name for row in result.rows.values() for name in row.metrics if name.startswith("corrupted/")})
+    names = {"clean": "test/top1", **{name.partition("/")[2].removesuffix("_top1"): name for name in recorded}}
+    rows = []
+    for level, texts in level_texts(result).items():
+        metrics = [row.metrics for _, row in result.finished(level)]
+        means = [summarize(100 * item[name] for item in metrics if name in item) for name in names.values()]
+        rows.append((*texts, *(summary_text(mean, 1) for mean in means)))
+    measured = Table(tuple(map(Column, [*result.factors, *names])), tuple(rows), len(result.factors))
+    printed = read_published("table12_robustness")
+    published = Table(tuple(map(Column, TABLE12)), tuple(tuple(map(str, row.values())) for row in printed), 1)
+    blocks = (measured, Bullets(CORRUPTION_NOTES), published) if recorded else ()
+    return Section("Top-1 by corruption", blocks, is_key=True)
 
 
 def _contrast_columns(result: TrainedResult, title: str, verdict: str) -> tuple[Column, ...]:

@@ -77,7 +77,8 @@ class Attempt:
         """Log the epochs of earlier attempts too, so that this run's curves are complete."""
         self.batch_finished()
         self.last = history[-1]
-        value = self.last.metrics.get(self.metric.replace("test/", "val/"), float("nan"))
+        validated = self.metric.replace("test/", "val/").replace("corrupted/", "val/")
+        value = self.last.metrics.get(validated, float("nan"))
         if not self.claim.report(self.last.epoch, value):
             raise TrainingStopped
         self.log(history)
