@@ -35,7 +35,7 @@ def require_listed(field: str, network: str) -> None:
 
 
 def build_classifier(
-    field: str, network: str, num_classes: int, channels: int = 3, image_size: int | None = None, **options: Any
+    field: str, network: str, num_classes: int, channels: int = 3, /, image_size: int | None = None, **options: Any
 ) -> "nn.Module":
     """Build a classifier timm:NAME or torchvision:NAME with random weights; nothing is downloaded.
 

@@ -1,6 +1,5 @@
 """Folds the branches of every block into one convolution: train form to deployed form."""
 
-import copy
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 from mobileone_core.errors import InputError
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.expand.branches import Branch
+from mobileone_core.model.expand.conversion import fold
 from mobileone_core.model.layers import ConvNorm, block_conv, identity_kernel, in_float64, scale_and_bias
 from mobileone_core.model.spec import BlockSpec
 
@@ -18,6 +18,8 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 def reparameterize(model: AnyModule) -> AnyModule:
     """Return a copy of a network, or of any module with MobileOne blocks, with every block in deployed form.
+
+    Convolutions that were expanded are folded back, as fold does.
 
     Folding is exact (section 3.3): computed in float64, then rounded to the parameters' dtype. The model itself does
     not change. In the copy, a block's convolution requires gradients if any parameter of its branches did; devices,
@@ -40,7 +42,7 @@ def reparameterize(model: AnyModule) -> AnyModule:
             raise InputError(
                 "model: it is in train mode, and only evaluation mode can be folded; call model.eval() first"
             )
-    deployed = copy.deepcopy(model)
+    deployed = fold(model)
     for block in _train_form(deployed):
         _deploy(block)
     return deployed

@@ -11,14 +11,14 @@ from typing import Any, get_args
 from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, make_plain, option
-from mobileone_core.model.libraries import split_name
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.head import HeadSpec
+from mobileone_core.training.named_networks import Expansion, read_name
 from mobileone_core.training.recipe import PRETRAINING, Recipe, Teacher, paper_phases, recipe_preset
 from mobileone_core.training.tasks import task_spec
 
-VARIED = ("model", "recipe", "head", "quantization")  # the parts all of whose fields a study can set
+VARIED = ("model", "recipe", "head", "quantization", "expand")  # the parts all of whose fields a study can set
 DATA_FIELDS = ("data.image_size", "data.val_fraction")  # the fields of the data that a study can set
 BACKBONE = "backbone"  # the name by which a study sets the whole network: a variant, or one of a library
 MULTIPLES = ("model.width", "model.depth")  # names that multiply the widths and depths of the variant
@@ -29,9 +29,10 @@ SCHEMA = 1  # raised when a default changes; a new field with a default needs no
 class CellSpec:
     """What a cell is: network, data, recipe, seed and task. How it runs (Execution) is no part of it.
 
-    Detectors and segmenters have a head, and may have a backbone of a library instead of the model. With quantization
-    nothing is trained: the cell is the network of the cell float32, quantized and tested. Raises InputError if the task
-    cannot train on the data, cannot follow the recipe, or cannot be quantized.
+    Instead of the model a cell may have a network by name (backbone): a classifier, which expand over-parameterizes in
+    training, or what a detector or segmenter puts its head on. With quantization nothing is trained: the cell is the
+    network of the cell float32, quantized and tested. Raises InputError if the task cannot train on the data, cannot
+    follow the recipe, or cannot be quantized.
 
     Example:
         >>> CellSpec(seed=7).key
@@ -44,8 +45,13 @@ class CellSpec:
     seed: int = option(0, "Seed of initial weights, validation split, data order and augmentation.")
     task: str = option("classification", "What the network is trained for.")
     quantization: Quantization = field(default_factory=Quantization)
-    backbone: str = option("", "Backbone: a variant, or timm:NAME or torchvision:NAME with feature maps.")
+    backbone: str = option(
+        "",
+        "Network: a variant, timm:NAME, torchvision:NAME, or a classifier MODULE:FUNCTION of your own, called with "
+        "num_classes; arguments as timm:resnet10t(channels=[8, 16, 32, 64]).",
+    )
     head: HeadSpec = field(default_factory=HeadSpec)
+    expand: Expansion = field(default_factory=Expansion)
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -56,9 +62,7 @@ class CellSpec:
         require_choice("augmentation", self.recipe.augmentation, allowed)
         fits = task.can_distil or not self.recipe.teachers
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
-        fits = not self.backbone or (task.has_head and any(split_name(self.backbone)))
-        names = "timm:NAME or torchvision:NAME" if task.has_head else f"none for {self.task}"
-        require(fits, BACKBONE, self.backbone, names)
+        self._check_backbone(task.has_head)
         require(task.has_head or self.head == HeadSpec(), "head", self.head, f"none for {self.task}")
         fits = self.recipe.init != PRETRAINING or (self.data.name == "scenes" and not self.backbone)
         require(fits, "init", self.recipe.init, "MobileOne on scenes, whose items can be classified first")
@@ -67,8 +71,23 @@ class CellSpec:
         require(fits or not self.recipe.corrupted_test, "corrupted_test", True, reason)
         stages, frozen = len(self.model.depths), self.recipe.frozen_stages
         require(frozen <= stages, "frozen_stages", frozen, f"at most the network's stages, {stages}")
-        fits = not self.is_quantized or (self.task == "classification" and not self.recipe.teachers)
-        require(fits, "scheme", self.quantization.scheme, "none; only classifiers without teachers are quantized")
+        fits = self.task == "classification" and not (self.recipe.teachers or self.backbone)
+        allowed = "none; only MobileOne classifiers without teachers are quantized"
+        require(fits or not self.is_quantized, "scheme", self.quantization.scheme, allowed)
+
+    def _check_backbone(self, has_head: bool) -> None:
+        """Raise InputError for a name that the task cannot train, and for fields that its network does not heed."""
+        named = read_name(BACKBONE, self.backbone) if self.backbone else None
+        if has_head and named is not None:
+            fits = named.is_library and not named.arguments
+            require(fits, BACKBONE, self.backbone, "timm:NAME or torchvision:NAME, without arguments")
+        is_classifier = named is not None and not has_head
+        fits = is_classifier or self.expand == Expansion()
+        require(fits, "expand", self.expand.method, "none; only a classifier by name (backbone) is expanded")
+        for name in ("init", "head_lr_factor"):
+            value = getattr(self.recipe, name)
+            fits = not is_classifier or value == getattr(Recipe, name)
+            require(fits, name, value, f"{getattr(Recipe, name)!r} for a classifier by name")
 
     @property
     def is_quantized(self) -> bool:
@@ -152,7 +171,8 @@ def teacher_cell(student: CellSpec, teacher: Teacher) -> CellSpec:
     """The cell that trains a student's teacher: same data, seed and recipe, from scratch. Raises InputError."""
     require(not teacher.weights, "teachers", teacher.network, "its weights come from a file: there is nothing to train")
     recipe = student.recipe.changed(teachers=(), init="", head_lr_factor=1.0, corrupted_test=False)
-    return replace(student, model=teacher_model(student, teacher), recipe=recipe)
+    model = teacher_model(student, teacher)
+    return replace(student, model=model, recipe=recipe, backbone="", expand=Expansion())
 
 
 def pretraining_cell(spec: CellSpec) -> CellSpec:

@@ -1,6 +1,5 @@
 """Distillation: the teachers' soft labels, and a student's divergence from them (Hinton et al., 2015)."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from mobileone_core.model.libraries import build_classifier
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
 from mobileone_core.training.cell import CellSpec, teacher_model
+from mobileone_core.training.named_networks import check_outputs, one_line
 from mobileone_core.training.recipe import Teacher, weights_digest
 
 
@@ -67,7 +67,8 @@ def _load(spec: CellSpec, teacher: Teacher, path: Path | None) -> nn.Module:
         require(digest == teacher.weights, "teachers", teacher.weights, allowed)
     network = _load_weights(spec, teacher, path)
     for image_size in sorted({spec.data.image_size, *(phase.image_size for phase in spec.recipe.phases)}):
-        _check_outputs(network, teacher, (1, spec.data.channels, image_size, image_size), spec.data.num_classes)
+        shape = 1, spec.data.channels, image_size, image_size
+        check_outputs("teachers", teacher.network, network, shape, spec.data.num_classes)
     return network
 
 
@@ -90,22 +91,5 @@ def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
         network.load_state_dict(state)
     except RuntimeError as error:
         shape = f"{classes} classes, {channels} channel{'s' if channels > 1 else ''}"
-        raise InputError(f"teachers: {path} does not fit {teacher.network} with {shape}: {_one_line(error)}") from error
+        raise InputError(f"teachers: {path} does not fit {teacher.network} with {shape}: {one_line(error)}") from error
     return network
-
-
-@torch.no_grad()
-def _check_outputs(network: nn.Module, teacher: Teacher, shape: tuple[int, ...], num_classes: int) -> None:
-    """Raise InputError unless images of a shape (1, C, H, W) give finite logits (1, num_classes)."""
-    images = f"{shape[1]} x {shape[2]} x {shape[3]}"
-    try:
-        logits = network.eval()(torch.zeros(shape))
-    except Exception as error:
-        raise InputError(f"teachers: {teacher.network} cannot read images of {images}: {_one_line(error)}") from error
-    fits = isinstance(logits, Tensor) and logits.shape == (1, num_classes) and math.isfinite(logits.sum())
-    allowed = f"its outputs for images of {images} are no finite logits of {num_classes} classes"
-    require(fits, "teachers", teacher.network, allowed)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

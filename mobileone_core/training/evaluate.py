@@ -3,9 +3,11 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchmetrics import MaxMetric, MeanMetric, MetricCollection
 
@@ -15,9 +17,10 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import load_weights
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import autocast
 from mobileone_core.training.recipe import Precision
-from mobileone_core.training.tasks.task import Task
+from mobileone_core.training.tasks.task import Task, build_task
 
 Form = Literal["file", "train", "deployed"]
 TensorsOf = Callable[[Any], Sequence[Tensor]]
@@ -36,6 +39,13 @@ def read_network(spec: ModelSpec, weights: WeightSet, form: Form = "file") -> Mo
     network = MobileOne(spec, weights.num_classes, deployed=is_deployed)
     load_weights(network, weights)
     return network.eval()
+
+
+def cell_network(spec: CellSpec, weights: Path, form: Form = "train") -> nn.Module:
+    """The network of a cell of any task with the weights that training wrote, in evaluation mode."""
+    network = build_task(spec).build_network().eval()
+    network.load_state_dict(load_file(weights))
+    return reparameterize(network) if form == "deployed" else network
 
 
 class SubsetAccuracy(MeanMetric):

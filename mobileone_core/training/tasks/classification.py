@@ -1,23 +1,51 @@
 """Classification: one label per image, cross entropy, top-1 and top-5 accuracy."""
 
-from torch import Tensor
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from mobileone_core.errors import require
+from mobileone_core.model.expand.block import ExpandedConv2d
+from mobileone_core.model.expand.conversion import expand
 from mobileone_core.model.folded.statistics import at_least_float32
-from mobileone_core.model.network import MobileOne, build_model
+from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.mistakes import Mistakes
+from mobileone_core.training.named_networks import Expansion, classifier_by_name
+from mobileone_core.training.tasks.backbones import cost_of
 from mobileone_core.training.tasks.task import Task
 
 
 class Classification(Task):
     """Cross entropy with the recipe's label smoothing, as in figure 4; labels (B,), logits (B, classes)."""
 
-    def build_network(self, execution: BlockExecution = "branches") -> MobileOne:
-        """MobileOne with its classifier head."""
-        return build_model(self.spec.model, self.spec.data.num_classes, execution)
+    def build_network(self, execution: BlockExecution = "branches") -> nn.Module:
+        """MobileOne with its classifier head, or the network by name, expanded if the cell says so."""
+        spec, data = self.spec, self.spec.data
+        if not spec.backbone:
+            return build_model(spec.model, data.num_classes, execution)
+        shape = 1, data.channels, data.image_size, data.image_size
+        network = classifier_by_name("backbone", spec.backbone, data.num_classes, shape)
+        if spec.expand.method == "none":
+            return network
+        chosen, images = spec.expand, (torch.zeros(shape),)
+        network = expand(network, chosen.k, method=chosen.method, execution=execution, inputs=images)
+        is_expanded = any(isinstance(part, ExpandedConv2d) for part in network.modules())
+        require(is_expanded, "expand", chosen.method, f"none: it takes no convolution of {spec.backbone}")
+        return network
+
+    def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:
+        """Of a network by name: parameters, multiply-adds, and whether class and state dict are as before expand."""
+        if not self.spec.backbone:
+            return {}
+        plain = Classification(replace(self.spec, expand=Expansion())).build_network()
+        shapes = [{name: value.shape for name, value in item.state_dict().items()} for item in (plain, network)]
+        is_same = type(plain) is type(network) and shapes[0] == shapes[1]
+        return {**cost_of(network, images), "deployed/as_plain": float(is_same)}
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross entropy, 0-d."""

@@ -1,0 +1,148 @@
+"""Classifiers by name, timm:NAME, torchvision:NAME or MODULE:FUNCTION with arguments; their expansion, as data."""
+
+import ast
+import copy
+import importlib.util
+import math
+import re
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from mobileone_core.errors import InputError, require, require_integer
+from mobileone_core.fields import check_options, option
+from mobileone_core.files import sha256
+from mobileone_core.model.libraries import LIBRARIES, build_classifier
+from mobileone_core.model.spec import MAX_K
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TEXT = re.compile(r"([A-Za-z_][\w.]*):([\w.:/-]+)(\(.*\))?(?:@([0-9a-f]{8}))?")
+INSTALLED = {"site-packages", "dist-packages"}  # folders of code that has a version
+LOADING = re.compile("weights|pretrained|checkpoint")  # arguments by which libraries load files
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """How the convolutions of a network by name are over-parameterized in training. Raises InputError."""
+
+    method: Literal["none", "mobileone", "repvgg", "acnet", "dbb", "expandnet"] = option(
+        "none", "Branches of every convolution: none, or those of a method of model/expand."
+    )
+    k: int = option(4, "Branches of mobileone; expandnet's multiple.", partial(require_integer, at_most=MAX_K))
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.method not in ("mobileone", "expandnet"):
+            object.__setattr__(self, "k", Expansion.k)
+
+    def changed(self, **changes: Any) -> "Expansion":
+        """A copy with other fields."""
+        return replace(self, **changes)
+
+
+class NetworkName(NamedTuple):
+    """A network of timm, torchvision or another module. digest: of the module's file, the first 8 hex digits."""
+
+    library: str
+    name: str
+    arguments: dict[str, Any]
+    digest: str
+
+    @property
+    def is_library(self) -> bool:
+        """Whether it is of timm or torchvision."""
+        return self.library in LIBRARIES
+
+
+def read_name(field: str, text: str) -> NetworkName:
+    """Read LIBRARY:NAME(argument=literal, ...)@digest; execute nothing of it. Raises InputError.
+
+    >>> read_name("backbone", "torchvision:mobilenet_v2(width_mult=0.25)").arguments
+    {'width_mult': 0.25}
+    """
+    allowed = "timm:NAME, torchvision:NAME or MODULE:FUNCTION, with arguments like (width_mult=0.25, depths=[1, 2])"
+    match = TEXT.fullmatch(text)
+    library, name, call, digest = match.groups("") if match else ("", "", "?", "")
+    try:
+        parsed: Any = ast.parse(f"f{call or '()'}", mode="eval").body
+        arguments = {item.arg: ast.literal_eval(item.value) for item in parsed.keywords}
+        fits = isinstance(parsed.func, ast.Name) and not parsed.args and None not in arguments
+    except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError):
+        arguments, fits = {}, False
+    require(fits, field, text, allowed)
+    loading = [item for item in arguments if LOADING.search(item) and library in LIBRARIES]
+    require(not loading, field, text, f"no {', '.join(loading)}: networks start at random")
+    is_standard = library.partition(".")[0] in sys.stdlib_module_names
+    require(not is_standard, field, text, "a module of networks, not one of Python's")
+    return NetworkName(library, name, arguments, digest)
+
+
+def pinned(field: str, text: str) -> str:
+    """The name of a network of one's own with the digest of its module's file, so that other code is another cell.
+
+    Other names, and those of installed modules, stay as they are. Raises InputError if there is no such module, or its
+    file is not the one of the digest.
+    """
+    if ":" not in text or (named := read_name(field, text)).is_library:
+        return text
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        module = importlib.util.find_spec(named.library)
+    except (ImportError, ValueError):
+        module = None
+    require(module is not None, field, text, "a module in the current directory or on PYTHONPATH")
+    path = Path(str(module.origin if module else ""))
+    digest = "" if INSTALLED & set(path.parts) or not path.is_file() else sha256(path)[:8]
+    require(named.digest in ("", digest), field, text, f"{path} has changed: its SHA-256 begins with {digest}")
+    return f"{text}@{digest}" if digest and not named.digest else text
+
+
+def classifier_by_name(field: str, text: str, num_classes: int, shape: tuple[int, int, int, int]) -> "nn.Module":
+    """Build a network by name, at random weights, that maps images (1, C, H, W) of a shape to logits (1, num_classes).
+
+    A function of one's own is called with num_classes and the name's arguments. The first convolution of a network for
+    colour reads a grey image as three equal channels. Raises InputError.
+    """
+    from torch import nn
+
+    library, name, arguments, _ = read_name(field, text)
+    is_grey = shape[1] == 1 and library != "timm"
+    if library in LIBRARIES:
+        channels, options = 3 if is_grey else shape[1], {"image_size": shape[2], **arguments}
+        network = build_classifier(field, f"{library}:{name}", num_classes, channels, **options)
+    else:
+        pinned(field, text)
+        try:
+            network = getattr(importlib.import_module(library), name)(num_classes=num_classes, **arguments)
+        except Exception as error:  # whatever a user's code raises
+            raise InputError(f"{field}: {text} cannot be built: {one_line(error)}") from error
+        require(isinstance(network, nn.Module), field, text, "a function that returns a torch.nn.Module")
+    conv = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if is_grey and conv is not None and (conv.in_channels, conv.groups) == (3, 1):
+        conv.in_channels, conv.weight = 1, nn.Parameter(conv.weight.detach().sum(1, keepdim=True))
+    check_outputs(field, text, copy.deepcopy(network), shape, num_classes)
+    return network
+
+
+def check_outputs(field: str, text: str, network: "nn.Module", shape: tuple[int, ...], num_classes: int) -> None:
+    """Raise InputError unless images of a shape (1, C, H, W) give finite logits (1, num_classes)."""
+    import torch
+
+    images = f"{shape[1]} x {shape[2]} x {shape[3]}"
+    try:
+        with torch.no_grad():
+            logits = network.eval()(torch.zeros(shape))
+    except Exception as error:
+        raise InputError(f"{field}: {text} cannot read images of {images}: {one_line(error)}") from error
+    fits = isinstance(logits, torch.Tensor) and logits.shape == (1, num_classes) and math.isfinite(logits.sum())
+    require(fits, field, text, f"its outputs for images of {images} are no finite logits of {num_classes} classes")
+
+
+def one_line(error: Exception) -> str:
+    """An error's text in one line of 200 characters at most."""
+    return " ".join(str(error).split())[:200]
