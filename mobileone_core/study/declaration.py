@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.fields import check_options, option
@@ -147,6 +148,7 @@ class Study(TrainedStudy):
         figure: "levels" draws the metric over the levels, "cost" over the cost of their deployed networks.
         curves: metrics whose training curves the report draws.
         compares: "forms" adds one exclusive measurement of time and memory in train and deployed form.
+        protocol: how many rounds and calls that measurement takes.
         first_seed: the seed that seeds are counted from, so that others can be added elsewhere.
 
     Example:
@@ -160,6 +162,7 @@ class Study(TrainedStudy):
     figure: Figure = "levels"
     curves: tuple[str, ...] = ()
     compares: Comparison = ""
+    protocol: Protocol = field(default_factory=Protocol)
     first_seed: int = option(0, "First of the seeds, such as 10 after seeds 0 to 9.", _NOT_NEGATIVE)
 
     def __post_init__(self) -> None:

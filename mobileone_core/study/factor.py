@@ -53,12 +53,13 @@ class Factor(metaclass=Declared):
         name: the factor's name; its tag in the record is factor.<name>.
         field: the field that takes the level: of a trained cell ("model.k", "recipe.lr", "data.image_size" or
             "data.val_fraction"), or "model.width" and "model.depth", whose levels multiply the variant's widths and
-            depths, or "backbone", a variant, timm:NAME or torchvision:NAME; of a measured cell ("network.activation",
+            depths, or "backbone", a variant or a network by name; of a measured cell ("network.activation",
             "runtime.name", "image_size") or of a training step ("step.k").
         levels: the levels, each once. With settings: labels, all of them if none is named.
         baseline: the level that the others are compared with.
         settings: instead of field, for levels that set several fields or switch something on: the fields that each
             label sets. {} leaves the cell as variant and recipe define it.
+        labels: with field, short names of some of its values; the levels, if none is named.
 
     Example:
         >>> Factor("k", "model.k", levels=(1, 4), baseline=1).levels
@@ -72,6 +73,7 @@ class Factor(metaclass=Declared):
     levels: tuple[Level, ...] = ()
     baseline: Level = ""
     settings: Mapping[str, Mapping[str, Any]] = item(default_factory=dict)
+    labels: Mapping[str, Level] = item(default_factory=dict)
 
     def __post_init__(self) -> None:
         is_name = isinstance(self.name, str) and self.name.isidentifier() and not keyword.iskeyword(self.name)
@@ -85,7 +87,7 @@ class Factor(metaclass=Declared):
             in_tuple(f"{self.name}, levels", numbers, int)
         object.__setattr__(self, "levels", levels)
         if not self.levels:
-            object.__setattr__(self, "levels", tuple(self.settings))
+            object.__setattr__(self, "levels", tuple(self.settings or self.labels))
         settings = {
             label: {name: plain(value) for name, value in changes.items()} for label, changes in self.settings.items()
         }
@@ -115,7 +117,8 @@ class Factor(metaclass=Declared):
     def applied(self, spec: AnyCell, level: Level) -> AnyCell:
         """The cell with this factor at a level. Raises InputError if a field refuses the level."""
         try:
-            return spec.changed(self.settings[str(level)] if self.settings else {self.field: level})
+            changes = self.settings[str(level)] if self.settings else {self.field: self.labels.get(str(level), level)}
+            return spec.changed(changes)
         except InputError as error:
             raise InputError(str(error) if str(error).startswith(self.name) else f"{self.name}: {error}") from error
 

@@ -69,7 +69,7 @@ class GridPlan(Plan):
         """Every setting with every seed, seed by seed."""
         seeds = range(self.study.first_seed, self.study.first_seed + self.study.seeds)
         return tuple(
-            PlannedCell(spec.with_seed(seed), self.study.name, self.study.variant, setting)
+            PlannedCell(spec.with_seed(seed), self.study.name, spec.backbone or self.study.variant, setting)
             for seed, (setting, spec) in itertools.product(seeds, self._settings)
         )
 
@@ -96,9 +96,14 @@ class GridPlan(Plan):
         entries = (
             Entry(level_label(setting), setting, spec.with_seed(0), reference) for setting, spec in self._settings
         )
-        spec = FormsSpec(tuple(entries))
+        spec = FormsSpec(tuple(entries), self.study.protocol)
         needs = tuple(cell.key for cell in (*self.teachers, *self.cells))
         return PlannedComparison(spec, self.study.name, self.study.variant, needs)
+
+    @property
+    def network(self) -> str:
+        """What is trained, in a title: the variant, unless all levels have a network by name."""
+        return self.study.variant if any(not spec.backbone for _, spec in self._settings) else "networks by name"
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -163,7 +168,7 @@ class GridPlan(Plan):
         study, recipe, data = self.study, self.base.recipe, self.base.data
         sizes = {cell.spec.data.image_size for cell in self.cells}
         return [
-            f"{study.variant} on {data.name} at {span(sizes)} px; recipe {study.recipe}: {recipe.epochs} epochs, "
+            f"{self.network} on {data.name} at {span(sizes)} px; recipe {study.recipe}: {recipe.epochs} epochs, "
             f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}{self._other_fields()}",
             *super().training_lines,
         ]

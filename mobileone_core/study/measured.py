@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
@@ -24,7 +24,7 @@ from mobileone_core.study.options import (
     requested_factors,
     spec_options,
 )
-from mobileone_core.study.plan import Plan, PlannedComparison, canonical_json, study_from_json
+from mobileone_core.study.plan import Plan, PlannedComparison, canonical_json, declared_fields, study_from_json
 from mobileone_core.study.workspace import MEASURE
 
 View = Literal["levels", "correlation", "backbones", "training"]
@@ -125,7 +125,9 @@ class MeasuredPlan(Plan):
     def to_json(self) -> str:
         """The declaration as recorded; from_json resolves the same comparison."""
         fields = {"base": self.study.base.to_dict(), "protocol": changed_fields(self.study.protocol)}
-        return canonical_json({"plan": self.kind, "study": asdict(self.study) | fields, "default": self.default})
+        return canonical_json(
+            {"plan": self.kind, "study": declared_fields(self.study) | fields, "default": self.default}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "MeasuredPlan":

@@ -12,7 +12,8 @@ from mobileone_core.fields import help_texts
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level, level_text
 from mobileone_core.study.plan import Plan
-from mobileone_core.training.cell import MULTIPLES
+from mobileone_core.training.cell import BACKBONE, MULTIPLES
+from mobileone_core.training.named_networks import pinned
 
 ROUNDING = {"width": "rounded to a multiple of 8", "depth": "at least one block per stage"}
 Option = tuple[str, Any, Any, str]  # name, type, default, help text
@@ -94,9 +95,17 @@ def level_options(study: Declaration, parts: Mapping[str, type], more: Sequence[
 
 def requested_factors(study: Declaration, levels: Any) -> tuple[Factor, ...]:
     """The study's factors with the levels of a parsed command line."""
-    return tuple(
-        dataclasses.replace(factor, levels=read_levels(getattr(levels, factor.name))) for factor in study.factors
-    )
+    return tuple(_requested(factor, read_levels(getattr(levels, factor.name))) for factor in study.factors)
+
+
+def _requested(factor: Factor, levels: tuple[Level, ...]) -> Factor:
+    """The factor with other levels. Networks of one's own code get its digest; any network can be the baseline."""
+    if factor.field != BACKBONE:
+        return dataclasses.replace(factor, levels=levels)
+    labels = {label: pinned(factor.name, str(value)) for label, value in factor.labels.items()}
+    levels = tuple(level if level in labels else pinned(factor.name, str(level)) for level in levels)
+    baseline = factor.baseline if factor.baseline in levels else levels[0]
+    return dataclasses.replace(factor, levels=levels, labels=labels, baseline=baseline)
 
 
 def read_levels(texts: Sequence[Level]) -> tuple[Level, ...]:
@@ -121,6 +130,7 @@ def _level_option(factor: Factor, parts: Mapping[str, type]) -> Option:
     else:
         level = get_type_hints(parts[part])[name]
         text = f"Levels of {factor.field}; baseline {baseline}. {help_texts(parts[part])[name]}"
+        text += "".join(f" {label}: {value}." for label, value in factor.labels.items())
         if any(get_origin(item) is tuple for item in (level, *get_args(level))):
             level, text = str, f"{text} Several integers as 0,0,1,1."
     defaults = tuple(level_text(level) if isinstance(level, tuple) else level for level in factor.levels)

@@ -249,8 +249,16 @@ def study_from_json(cls: type[Any], content: Mapping[str, Any], **fields: Any) -
 
 def declared_fields(study: Declaration) -> dict[str, Any]:
     """A declaration as JSON content; without the fields that plans did not always have, at their defaults."""
-    later = {"first_seed": 0, "task": CellSpec.task}
-    return {name: value for name, value in asdict(study).items() if name not in later or value != later[name]}
+    later = {"first_seed": 0, "task": CellSpec.task, "protocol": asdict(Protocol()), "labels": {}}
+    content = asdict(study)
+    return {
+        name: value if name != "factors" else tuple(_without(later, factor) for factor in value)
+        for name, value in _without(later, content).items()
+    }
+
+
+def _without(later: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in content.items() if name not in later or value != later[name]}
 
 
 def canonical_json(content: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.head import HeadSpec, head_preset
+from mobileone_core.training.named_networks import Expansion
 from mobileone_core.training.recipe import FITTED, RECIPES, Phase, Recipe, Teacher, paper_phases, recipe_preset
 from mobileone_core.training.tasks import TASKS, task_spec
 
@@ -42,6 +43,7 @@ PARTS = {
     "data": DataSpec,
     "head": HeadSpec,
     "quantization": Quantization,
+    "expand": Expansion,
 }
 LAPTOP_SIZES = {"micro": 64, "tiny": 64, "small": 64}  # pixels of larger images, where the recipe is fitted
 LARGER = {"micro": "tiny", "tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}

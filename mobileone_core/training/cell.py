@@ -72,8 +72,8 @@ class CellSpec:
         stages, frozen = len(self.model.depths), self.recipe.frozen_stages
         require(frozen <= stages, "frozen_stages", frozen, f"at most the network's stages, {stages}")
         fits = self.task == "classification" and not (self.recipe.teachers or self.backbone)
-        allowed = "none; only MobileOne classifiers without teachers are quantized"
-        require(fits or not self.is_quantized, "scheme", self.quantization.scheme, allowed)
+        only = "none; only MobileOne classifiers without teachers are quantized"
+        require(fits or not self.is_quantized, "scheme", self.quantization.scheme, only)
 
     def _check_backbone(self, has_head: bool) -> None:
         """Raise InputError for a name that the task cannot train, and for fields that its network does not heed."""

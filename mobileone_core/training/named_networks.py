@@ -71,6 +71,7 @@ def read_name(field: str, text: str) -> NetworkName:
         parsed: Any = ast.parse(f"f{call or '()'}", mode="eval").body
         arguments = {item.arg: ast.literal_eval(item.value) for item in parsed.keywords}
         fits = isinstance(parsed.func, ast.Name) and not parsed.args and None not in arguments
+        fits = fits and len(arguments) == len(parsed.keywords)
     except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError):
         arguments, fits = {}, False
     require(fits, field, text, allowed)

@@ -16,10 +16,12 @@ from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.latency.cell import Form
 from mobileone_core.model.cost import model_cost
-from mobileone_core.model.network import build_model, calibrate
+from mobileone_core.model.network import calibrate
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
+from mobileone_core.training.tasks.backbones import cost_of
+from mobileone_core.training.tasks.task import build_task
 
 CALIBRATION_BATCHES = 3
 STEP, INFERENCE = "step", "inference"
@@ -49,8 +51,12 @@ class FormsSubject(Subject[CellSpec]):
 
     def _prepared(self, item: Prepared[CellSpec], network: nn.Module, device: torch.device) -> Prepared[CellSpec]:
         cell = item.entry.cell
-        cost = getattr(model_cost(cell.model, cell.data.image_size, cell.data.num_classes), item.form)
-        metrics = {"params": float(cost.params), "macs": float(cost.macs)}
+        if cell.backbone:
+            params, macs = cost_of(network, _images(cell, "images")[:1].to(device)).values()
+        else:
+            cost = getattr(model_cost(cell.model, cell.data.image_size, cell.data.num_classes), item.form)
+            params, macs = float(cost.params), float(cost.macs)
+        metrics = {"params": params, "macs": macs}
         calls = {}
         for suffix in copy_suffixes(item.entry):
             step, inference = build_calls(network, cell, self.execution)
@@ -85,7 +91,7 @@ class FormsSubject(Subject[CellSpec]):
 def build_forms(cell: CellSpec, execution: Execution, device: torch.device) -> dict[Form, nn.Module]:
     """A cell's network in train form, initialized by its seed and calibrated, and the same network re-parameterized."""
     torch.manual_seed(derive_seed(cell.seed, "init"))
-    network = build_model(cell.model, cell.data.num_classes, execution.blocks).to(device)
+    network = build_task(cell).build_network(execution.blocks).to(device)
     calibrate(network, [_images(cell, "calibration", index).to(device) for index in range(CALIBRATION_BATCHES)])
     layout = execution.memory_format
     return {"train": network.to(memory_format=layout), "deployed": reparameterize(network).to(memory_format=layout)}
