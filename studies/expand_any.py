@@ -47,6 +47,7 @@ STUDY = Study(
     seeds=5,
     compares="forms",
     protocol=Protocol(rounds=10, burst=2, warmup=1),
+    within="networks",
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Every study runs from its command to its report, in small, and a second time does nothing."""
 
 import contextlib
-import functools
 import io
 import runpy
 import subprocess
@@ -58,6 +57,7 @@ FEWER = {
         "1",
     ),
     "backbone_comparison": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "mobileformer_52"),
+    "expand_any": ("--networks", "shufflenetv2", "torchvision:mobilenet_v2(width_mult=0.1)"),
     "quantization": ("--branches", "none", "4", "--int8", "float32", "tensor", "weights"),
     "robustness": ("--branches", "none", "4"),
     "overparam_methods": ("--method", "none", "acnet", "dbb", "expandnet"),
@@ -96,7 +96,7 @@ def run_here(words):
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_runs_to_its_report(study, tmp_path, monkeypatch):
-    monkeypatch.setattr("mobileone_core.study.grid.FormsSpec", functools.partial(FormsSpec, protocol=BRIEF))
+    monkeypatch.setattr("mobileone_core.study.grid.FormsSpec", lambda entries, _: FormsSpec(entries, BRIEF))
     asked = declared(study)
     told = run(study, "--runs", str(tmp_path))
     assert asked.question in told

@@ -149,6 +149,7 @@ class Study(TrainedStudy):
         curves: metrics whose training curves the report draws.
         compares: "forms" adds one exclusive measurement of time and memory in train and deployed form.
         protocol: how many rounds and calls that measurement takes.
+        within: the name of a factor whose levels are no rivals: each has its own baseline, at the other factors' ones.
         first_seed: the seed that seeds are counted from, so that others can be added elsewhere.
 
     Example:
@@ -163,11 +164,13 @@ class Study(TrainedStudy):
     curves: tuple[str, ...] = ()
     compares: Comparison = ""
     protocol: Protocol = field(default_factory=Protocol)
+    within: str = ""
     first_seed: int = option(0, "First of the seeds, such as 10 after seeds 0 to 9.", _NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_baselines(self.factors)
+        require_choice("within", self.within, ["", *(factor.name for factor in self.factors)])
         fractions = [f"{stage}/{name}" for stage in ("test", "val") for name in metric_labels()]
         losses = [f"{stage}/loss" for stage in ("test", "val", "train")]
         require_choice("metric", self.metric, [*fractions, *losses, "corrupted/top1", "time/train_seconds"])
@@ -175,6 +178,10 @@ class Study(TrainedStudy):
         by_epoch = [name for name in (*losses, *fractions) if not name.startswith("test/")]
         for name in self.curves:
             require_choice("curves", name, [*by_epoch, "train/learning_rate", "train/weight_decay"])
+
+    def baseline_of(self, setting: Mapping[str, Level]) -> dict[str, Level]:
+        """The setting that another one is compared with."""
+        return {name: setting[name] if name == self.within else level for name, level in self.baseline.items()}
 
 
 def require_baselines(factors: Collection[Factor]) -> None:

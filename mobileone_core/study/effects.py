@@ -56,9 +56,10 @@ def estimated_effects(study: Study) -> list[dict[str, Level]]:
     varied = [factor for factor in study.factors if len(factor.levels) > 1]
     if len(varied) < 2:
         return []
-    others = {factor.name: [level for level in factor.levels if level != factor.baseline] for factor in varied}
+    compared = [factor for factor in varied if factor.name != study.within]
+    others = {factor.name: [level for level in factor.levels if level != factor.baseline] for factor in compared}
     effect_levels: list[dict[str, Level]] = [{name: level} for name, levels in others.items() for level in levels]
-    if all(len(levels) == 1 for levels in others.values()):
+    if not study.within and all(len(levels) == 1 for levels in others.values()):
         for order in range(2, len(varied) + 1):
             names = itertools.combinations(others, order)
             effect_levels += [{name: others[name][0] for name in chosen} for chosen in names]

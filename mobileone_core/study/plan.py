@@ -249,15 +249,10 @@ def study_from_json(cls: type[Any], content: Mapping[str, Any], **fields: Any) -
 
 def declared_fields(study: Declaration) -> dict[str, Any]:
     """A declaration as JSON content; without the fields that plans did not always have, at their defaults."""
-    later = {"first_seed": 0, "task": CellSpec.task, "protocol": asdict(Protocol()), "labels": {}}
+    later = {"first_seed": 0, "task": CellSpec.task, "within": "", "protocol": asdict(Protocol())}
     content = asdict(study)
-    return {
-        name: value if name != "factors" else tuple(_without(later, factor) for factor in value)
-        for name, value in _without(later, content).items()
-    }
-
-
-def _without(later: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    for factor in content["factors"]:
+        _ = factor["labels"] or factor.pop("labels")
     return {name: value for name, value in content.items() if name not in later or value != later[name]}
 
 

@@ -87,13 +87,17 @@ class Comparison(Contrast):
 
 @dataclass(frozen=True)
 class Analysis:
-    """All levels in order; confidence of one simultaneous interval; residual_sd with df degrees of freedom."""
+    """All levels in order; confidence of one simultaneous interval; residual_sd with df degrees of freedom.
+
+    base_of: the level that each one is compared with.
+    """
 
     comparisons: tuple[Comparison, ...]
     baseline: str
     confidence: float
     residual_sd: float | None
     df: int
+    base_of: Mapping[str, str]
 
 
 def summarize(values: Iterable[float]) -> Summary:
@@ -134,8 +138,10 @@ def detectable_effect(standard_error: float, df: int, alpha: float) -> float:
     return float(nctdtrinc(df, 1 - POWER, _critical(df, alpha))) * standard_error
 
 
-def compare(sample: Sample, baseline: str, *, higher_is_better: bool = True) -> Analysis:
-    """Compare every level of the sample with the baseline level.
+def compare(
+    sample: Sample, baseline: str, *, higher_is_better: bool = True, baselines: Mapping[str, str] | None = None
+) -> Analysis:
+    """Compare every level of the sample with the baseline level, or with its own one of baselines.
 
     Missing cells are left out of the fit. A level is compared if it and the baseline have two values each and seeds
     connect them; Holm's test and the intervals count every declared level, compared or not. Raises InputError if the
@@ -143,17 +149,18 @@ def compare(sample: Sample, baseline: str, *, higher_is_better: bool = True) -> 
     """
     require(baseline in sample, "baseline", baseline, f"one of {', '.join(sample)}")
     model = BlockModel(sample)
-    others = [level for level in sample if level != baseline]
+    base_of = dict.fromkeys(sample, baseline) | dict(baselines or {})
+    others = [level for level in sample if level != base_of[level]]
     each = ALPHA / max(1, len(others))
     answers: tuple[Verdict, Verdict] = ("better", "worse") if higher_is_better else ("worse", "better")
-    contrasts = [model.contrast({level: 1.0, baseline: -1.0}, each) for level in others]
+    contrasts = [model.contrast({level: 1.0, base_of[level]: -1.0}, each) for level in others]
     contrasts = with_verdicts(contrasts, (*answers, "no difference shown"))
-    by_level = dict(zip(others, contrasts, strict=True)) | {baseline: Contrast(verdict="baseline")}
+    by_level = dict.fromkeys(sample, Contrast(verdict="baseline")) | dict(zip(others, contrasts, strict=True))
     rows = []
     for level, values in sample.items():
-        pairs = Paired(0) if level == baseline else paired(values, sample[baseline], higher_is_better)
+        pairs = Paired(0) if level not in others else paired(values, sample[base_of[level]], higher_is_better)
         rows.append(Comparison(level, summarize(values.values()), pairs, **vars(by_level[level])))
-    return Analysis(tuple(rows), baseline, 1 - each, model.residual_sd, model.df)
+    return Analysis(tuple(rows), baseline, 1 - each, model.residual_sd, model.df, base_of)
 
 
 def with_verdicts(contrasts: Sequence[Contrast], answers: Answers) -> list[Contrast]:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, make_plain, option
+from mobileone_core.model.libraries import LIBRARIES
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.head import HeadSpec
@@ -76,18 +77,15 @@ class CellSpec:
         require(fits or not self.is_quantized, "scheme", self.quantization.scheme, only)
 
     def _check_backbone(self, has_head: bool) -> None:
-        """Raise InputError for a name that the task cannot train, and for fields that its network does not heed."""
         named = read_name(BACKBONE, self.backbone) if self.backbone else None
-        if has_head and named is not None:
-            fits = named.is_library and not named.arguments
-            require(fits, BACKBONE, self.backbone, "timm:NAME or torchvision:NAME, without arguments")
-        is_classifier = named is not None and not has_head
-        fits = is_classifier or self.expand == Expansion()
-        require(fits, "expand", self.expand.method, "none; only a classifier by name (backbone) is expanded")
+        fits = named is None or not has_head or (named.library in LIBRARIES and not named.arguments)
+        require(fits, BACKBONE, self.backbone, "timm:NAME or torchvision:NAME, without arguments")
+        by_name = named is not None and not has_head
+        allowed = "none; only a classifier by name (backbone) is expanded"
+        require(by_name or self.expand == Expansion(), "expand", self.expand.method, allowed)
         for name in ("init", "head_lr_factor"):
-            value = getattr(self.recipe, name)
-            fits = not is_classifier or value == getattr(Recipe, name)
-            require(fits, name, value, f"{getattr(Recipe, name)!r} for a classifier by name")
+            value, usual = getattr(self.recipe, name), getattr(Recipe, name)
+            require(not by_name or value == usual, name, value, f"{usual!r} for a classifier by name")
 
     @property
     def is_quantized(self) -> bool:

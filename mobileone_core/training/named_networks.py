@@ -52,11 +52,6 @@ class NetworkName(NamedTuple):
     arguments: dict[str, Any]
     digest: str
 
-    @property
-    def is_library(self) -> bool:
-        """Whether it is of timm or torchvision."""
-        return self.library in LIBRARIES
-
 
 def read_name(field: str, text: str) -> NetworkName:
     """Read LIBRARY:NAME(argument=literal, ...)@digest; execute nothing of it. Raises InputError.
@@ -88,7 +83,7 @@ def pinned(field: str, text: str) -> str:
     Other names, and those of installed modules, stay as they are. Raises InputError if there is no such module, or its
     file is not the one of the digest.
     """
-    if ":" not in text or (named := read_name(field, text)).is_library:
+    if ":" not in text or (named := read_name(field, text)).library in LIBRARIES:
         return text
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)

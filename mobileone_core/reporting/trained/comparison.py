@@ -134,7 +134,8 @@ def cost_sentences(result: TrainedResult) -> list[str]:
     rows = result.compared_forms.values()
     if not rows or not all(map(names_device, rows)):
         return []
-    sentences = (_training(result), _deployed(result)) if _is_idle(result) else (_doubt(result),)
+    training = _own_training(result) if result.plan.study.within else _training(result)
+    sentences = (training, _deployed(result)) if _is_idle(result) else (_doubt(result),)
     return [text for text in sentences if text]
 
 
@@ -155,6 +156,18 @@ def _training(result: TrainedResult) -> str:
         f"On {device} a training step with {result.level_name(level)} takes {ratio} [{low}, {high}] times as long as "
         f"with {result.level_name(result.analysis.baseline)}{share}."
     )
+
+
+def _own_training(result: TrainedResult) -> str:
+    """The step of every level but baselines, in units of its own deployed form."""
+    levels = [row.level for row in result.compared]
+    rows = [row.metrics for (level, form), row in result.compared_forms.items() if form == TRAIN and level in levels]
+    ratios = [sorted(row[f"{name}/step_over_deployed"] for row in rows) for name in ("time", "memory")]
+    step, memory = (_range([f"{value:.2f}" for value in values]) for values in ratios)
+    sentence = (
+        f"Baselines apart, a training step takes {step} times as long as deployed, and {memory} times the memory."
+    )
+    return sentence if rows else ""
 
 
 def _deployed(result: TrainedResult) -> str:

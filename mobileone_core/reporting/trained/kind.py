@@ -173,7 +173,7 @@ def setting_text(plan: GridPlan) -> str:
     changes = "".join(f", {field_text(name.partition('.')[2], value)}" for name, value in fields.items())
     first = f" from {study.first_seed}" if study.first_seed else ""
     seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'}{first} a level"
-    return f"{study.variant} on {plan.base.data.title}, recipe {study.recipe}{changes}, {seeds}"
+    return f"{plan.network} on {plan.base.data.title}, recipe {study.recipe}{changes}, {seeds}"
 
 
 def recipe_text(result: TrainedResult) -> str:
@@ -205,10 +205,13 @@ def level_lines(plan: GridPlan) -> list[str]:
     A level that sets no field shows those that the other levels set, as the recipe has them.
     """
     lines = []
+    for factor in plan.study.factors:
+        labels = [f"{label}: `{value}`" for label, value in factor.labels.items() if label in factor.levels]
+        lines += [f"*{factor.name}* {'; '.join(labels)}"] * bool(labels)
     for factor in (factor for factor in plan.study.factors if factor.settings):
         texts = []
         for label, changes in ((level, factor.settings[str(level)]) for level in factor.levels):
-            spec = plan.base.changed(changes)
+            spec = plan.study.applied(plan.base, {**plan.study.baseline, factor.name: label})
             names = (name.split(".") for name in changes or dict.fromkeys(itertools.chain(*factor.settings.values())))
             fields = (field_text(name, getattr(getattr(spec, part), name)) for part, name in names)
             texts.append(f"{level_text(label)}: {', '.join(fields)}")
@@ -225,9 +228,11 @@ def forms_text(result: TrainedResult) -> str:
     relative = [row[f"{DIFFERENCE}_relative"] for row in rows if f"{DIFFERENCE}_relative" in row]
     share = f" (relative {max(relative, key=_nan_last):.1e})" if relative else ""
     count = f"all {len(rows)}" if len(rows) == len(result.rows) else f"{len(rows)} of {len(result.rows)}"
+    plain = [row["deployed/as_plain"] for row in rows if "deployed/as_plain" in row]
+    folded = f" {sum(plain):.0f} of {len(plain)} deployed networks have class, keys and shapes of the plain network."
     return (
         "Train form against deployed form: the logits of a test image differ by "
-        f"{largest:.1e}{share} at most, the largest of {count} cells."
+        f"{largest:.1e}{share} at most, the largest of {count} cells.{folded if plain else ''}"
     )
 
 

@@ -74,16 +74,16 @@ class TrainedResult:
 
     @property
     def compared(self) -> tuple[Comparison, ...]:
-        """The rows of all levels except the baseline."""
-        return tuple(row for row in self.analysis.comparisons if row.level != self.analysis.baseline)
+        """The rows of all levels except baselines."""
+        return tuple(row for row in self.analysis.comparisons if row.level != self.analysis.base_of[row.level])
 
     def costs(self, cells: Sequence[PlannedCell]) -> ModelCost:
-        """The cost of a level's network: as recorded of a whole detector or segmenter, else from its spec.
+        """The cost of a level's network: as recorded of one by name, a detector or segmenter, else from its spec.
 
         Of the former only the deployed form is recorded; zeros where no cell is finished.
         """
         spec = cells[0].spec
-        if not task_spec(spec.task).has_head:
+        if not (spec.backbone or task_spec(spec.task).has_head):
             return cached_cost(spec.model, spec.data.image_size, spec.data.num_classes)
         metrics = next((self.rows[cell.key].metrics for cell in cells if cell.key in self.rows), {})
         counts = [int(metrics.get(f"deployed/{name}", 0)) for name in ("params", "macs")]
@@ -130,8 +130,9 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         for label, pairs in finished.items()
     }
     baseline = level_label(plan.study.baseline)
-    analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better)
-    compared = (judged(row, [*finished[row.level], *finished[baseline]]) for row in analysis.comparisons)
+    base_of = {level_label(setting): level_label(plan.study.baseline_of(setting)) for setting in plan.study.settings}
+    analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better, baselines=base_of)
+    compared = (judged(row, [*finished[row.level], *finished[base_of[row.level]]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))
     is_quantized = any(cell.spec.is_quantized for cell in plan.cells)  # those of one network are no replicates
     # ImageNet's numbers: comparable there, the scale of the effects beside the embedded digits, and nowhere else shown

@@ -74,7 +74,7 @@ def _count(n: int, planned: int) -> str:
 def _numbers(result: TrainedResult, row: Comparison) -> dict[str, Number]:
     """A level's line in CSV, with a column per factor (factor.k and so on) where there are several."""
     levels = {f"factor.{name}": text for name, text in zip(result.factors, level_texts(result)[row.level], strict=True)}
-    summary, is_baseline = row.summary, row.level == result.analysis.baseline
+    summary, is_baseline = row.summary, row.level == result.analysis.base_of[row.level]
     contrast = {name: getattr(row, name) for name in ("difference", "low", "high", "p", "p_holm")}
     paired = {f"paired_{name}": getattr(row.paired, name) for name in ("difference", "low", "high", "p")}
     paired |= {name: getattr(row.paired, name) for name in ("pairs", "wins", "ties")}

@@ -9,6 +9,7 @@ from mobileone_core.reporting.trained.quantized import int8_sentences
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.untrained import untrained_sentences
 from mobileone_core.study.effects import Effect
+from mobileone_core.study.factor import level_label
 from mobileone_core.study.statistics import Comparison
 
 _OPEN = {
@@ -25,8 +26,11 @@ def verdict(result: TrainedResult) -> str:
     """Return effects where the study has several factors, else each level against the baseline; then costs and gaps."""
     cells = {result.level_name(label): cells for label, cells in result.levels.items()}
     sentences = untrained_sentences(cells, result.rows)
-    sentences += int8_sentences(result) or (_effects(result) if result.effects else _by_level(result))
-    if result.effects:
+    within = result.plan.study.within
+    answers = _effects(result) if result.effects else []
+    answers += _by_level(result) if within or not result.effects else []
+    sentences += int8_sentences(result) or answers
+    if result.effects and not within:
         counts = ", ".join(f"{n} {name}" for name, n in Counter(row.verdict for row in result.compared).items())
         sentences.append(f"{len(result.compared)} combinations against {result.analysis.baseline}: {counts}.")
     sentences += cost_sentences(result)
@@ -65,7 +69,9 @@ def _by_level(result: TrainedResult) -> list[str]:
     groups = defaultdict[str, list[Comparison]](list)
     for row in result.compared:
         groups[row.verdict].append(row)
-    baseline = result.level_name(result.analysis.baseline)
+    base, within = result.plan.study.baseline, result.plan.study.within
+    baseline = level_label({name: base[name] for name in base if name != within})
+    baseline = result.level_name(baseline) if len(base) == 1 else baseline
     sentences = [
         f"{result.level_name(row.level)} is {row.verdict} than {baseline}: "
         f"{result.metric.difference(row, result.metric.difference_unit)}."
