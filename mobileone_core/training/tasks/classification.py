@@ -30,12 +30,12 @@ class Classification(Task):
             return build_model(spec.model, data.num_classes, execution)
         shape = 1, data.channels, data.image_size, data.image_size
         network = classifier_by_name("backbone", spec.backbone, data.num_classes, shape)
-        if spec.expand.method == "none":
+        method, k = spec.expand.method, spec.expand.k
+        if method == "none":
             return network
-        chosen, images = spec.expand, (torch.zeros(shape),)
-        network = expand(network, chosen.k, method=chosen.method, execution=execution, inputs=images)
+        network = expand(network, k, method=method, execution=execution, inputs=(torch.zeros(shape),))
         is_expanded = any(isinstance(part, ExpandedConv2d) for part in network.modules())
-        require(is_expanded, "expand", chosen.method, f"none: it takes no convolution of {spec.backbone}")
+        require(is_expanded, "expand", method, f"none: it takes no convolution of {spec.backbone}")
         return network
 
     def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:
