@@ -15,7 +15,7 @@ from mobileone_core.errors import InputError, require, require_integer
 from mobileone_core.fields import check_options, option
 from mobileone_core.files import sha256
 from mobileone_core.model.libraries import LIBRARIES, build_classifier
-from mobileone_core.model.spec import MAX_K
+from mobileone_core.model.spec import MAX_K, BlockMethod
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,7 @@ LOADING = re.compile("weights|pretrained|checkpoint")  # arguments by which libr
 class Expansion:
     """How the convolutions of a network by name are over-parameterized in training. Raises InputError."""
 
-    method: Literal["none", "mobileone", "repvgg", "acnet", "dbb", "expandnet"] = option(
+    method: Literal["none", BlockMethod] = option(
         "none", "Branches of every convolution: none, or those of a method of model/expand."
     )
     k: int = option(4, "Branches of mobileone; expandnet's multiple.", partial(require_integer, at_most=MAX_K))

@@ -14,9 +14,8 @@ from torch import nn
 from torchvision import models
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.expand.branches import METHODS
 from mobileone_core.model.expand.conversion import expand
-from mobileone_core.model.spec import ModelSpec
+from mobileone_core.model.spec import BLOCK_METHODS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.evaluate import cell_network
@@ -123,7 +122,7 @@ def test_other_names_are_refused(text, message):
 
 def test_expansion_offers_every_method_and_keeps_keys():
     offered = get_args(next(item.type for item in dataclasses.fields(Expansion) if item.name == "method"))
-    assert offered == ("none", *METHODS)
+    assert offered == ("none", *BLOCK_METHODS)
     assert CellSpec(seed=7).key == "138113176795"
     assert "expand" not in json.loads(CellSpec(GREY, backbone="timm:resnet10t").to_json())
     assert Expansion("acnet", k=2) == Expansion("acnet")
