@@ -1,7 +1,7 @@
 """Post-training quantization to 8 bits, as data."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from mobileone_core.errors import require_integer
 from mobileone_core.fields import check_options, option
@@ -30,7 +30,3 @@ class Quantization:
         unused = {"none": ("granularity", "equalize", "calibration", "images"), "weights": ("calibration", "images")}
         for name in unused.get(self.scheme, ()):
             object.__setattr__(self, name, getattr(Quantization, name))
-
-    def changed(self, **changes: Any) -> "Quantization":
-        """A copy with other fields."""
-        return replace(self, **changes)

@@ -179,10 +179,6 @@ class Study(TrainedStudy):
         for name in self.curves:
             require_choice("curves", name, [*by_epoch, "train/learning_rate", "train/weight_decay"])
 
-    def baseline_of(self, setting: Mapping[str, Level]) -> dict[str, Level]:
-        """The setting that another one is compared with."""
-        return {name: setting[name] if name == self.within else level for name, level in self.baseline.items()}
-
 
 def require_baselines(factors: Collection[Factor]) -> None:
     """Raise InputError without a factor, and if a factor's baseline is not among its levels."""

@@ -167,7 +167,7 @@ class TrainingOptions(StudyOptions):
             files |= more
         model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
         has_head, task = task_spec(base.task).has_head, self._task(presets)
-        head = base.head.changed(**changed_options(line.head, fields_of(base.head))) if has_head else base.head
+        head = replace(base.head, **changed_options(line.head, fields_of(base.head))) if has_head else base.head
         recipe = self._recipe(presets, base.data)
         fields = {"variant": self._variant(presets), "data": presets.data, "recipe": recipe, "task": task}
         fields |= {} if task == self.study.task else {"metric": task_spec(task).metric}

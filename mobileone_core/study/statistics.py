@@ -87,10 +87,7 @@ class Comparison(Contrast):
 
 @dataclass(frozen=True)
 class Analysis:
-    """All levels in order; confidence of one simultaneous interval; residual_sd with df degrees of freedom.
-
-    base_of: the level that each one is compared with.
-    """
+    """All levels in order, against base_of; confidence of one interval; residual_sd with df degrees of freedom."""
 
     comparisons: tuple[Comparison, ...]
     baseline: str

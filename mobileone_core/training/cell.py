@@ -47,9 +47,7 @@ class CellSpec:
     task: str = option("classification", "What the network is trained for.")
     quantization: Quantization = field(default_factory=Quantization)
     backbone: str = option(
-        "",
-        "Network: a variant, timm:NAME, torchvision:NAME, or a classifier MODULE:FUNCTION of your own, called with "
-        "num_classes; arguments as timm:resnet10t(channels=[8, 16, 32, 64]).",
+        "", "Network: a variant, timm:NAME, torchvision:NAME, or your own MODULE:FUNCTION(a=1, b=[2])."
     )
     head: HeadSpec = field(default_factory=HeadSpec)
     expand: Expansion = field(default_factory=Expansion)
@@ -77,15 +75,14 @@ class CellSpec:
         require(fits or not self.is_quantized, "scheme", self.quantization.scheme, only)
 
     def _check_backbone(self, has_head: bool) -> None:
-        named = read_name(BACKBONE, self.backbone) if self.backbone else None
-        fits = named is None or not has_head or (named.library in LIBRARIES and not named.arguments)
+        library, _, arguments, _ = read_name(BACKBONE, self.backbone) if self.backbone else ("", "", {}, "")
+        fits = not (has_head and library) or (library in LIBRARIES and not arguments)
         require(fits, BACKBONE, self.backbone, "timm:NAME or torchvision:NAME, without arguments")
-        by_name = named is not None and not has_head
-        allowed = "none; only a classifier by name (backbone) is expanded"
+        by_name, allowed = bool(library) and not has_head, "none; only a classifier by name (backbone) is expanded"
         require(by_name or self.expand == Expansion(), "expand", self.expand.method, allowed)
-        for name in ("init", "head_lr_factor"):
+        for name in ("init", "head_lr_factor") if by_name else ():
             value, usual = getattr(self.recipe, name), getattr(Recipe, name)
-            require(not by_name or value == usual, name, value, f"{usual!r} for a classifier by name")
+            require(value == usual, name, value, f"{usual!r} for a classifier by name")
 
     @property
     def is_quantized(self) -> bool:
@@ -131,7 +128,8 @@ class CellSpec:
         for part in VARIED:
             named = {name.partition(".")[2]: value for name, value in changes.items() if name.partition(".")[0] == part}
             named = {name: value for name, value in named.items() if f"{part}.{name}" not in MULTIPLES}
-            parts[part] = parts[part].changed(**named) if named else parts[part]
+            changed = getattr(parts[part], "changed", functools.partial(replace, parts[part]))
+            parts[part] = changed(**named) if named else parts[part]
         return replace(self, **parts)
 
     def with_seed(self, seed: int) -> "CellSpec":

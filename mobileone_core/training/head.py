@@ -1,6 +1,6 @@
 """The head of a detector or segmenter, as data."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mobileone_core.errors import require
@@ -49,10 +49,6 @@ class HeadSpec:
     def __post_init__(self) -> None:
         check_options(self)
         require(not self.pooled or bool(self.extras), "pooled", self.pooled, "False without extras")
-
-    def changed(self, **changes: Any) -> "HeadSpec":
-        """A copy with other fields."""
-        return replace(self, **changes)
 
 
 HEADS: dict[str, tuple[HeadSpec, int]] = {  # by recipe: the head, and the backbone's output stride

@@ -6,10 +6,10 @@ import importlib.util
 import math
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from mobileone_core.errors import InputError, require, require_integer
 from mobileone_core.fields import check_options, option
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TEXT = re.compile(r"([A-Za-z_][\w.]*):([\w.:/-]+)(\(.*\))?(?:@([0-9a-f]{8}))?")
 INSTALLED = {"site-packages", "dist-packages"}  # folders of code that has a version
-LOADING = re.compile("weights|pretrained|checkpoint")  # arguments by which libraries load files
 
 
 @dataclass(frozen=True)
@@ -39,25 +38,12 @@ class Expansion:
         if self.method not in ("mobileone", "expandnet"):
             object.__setattr__(self, "k", Expansion.k)
 
-    def changed(self, **changes: Any) -> "Expansion":
-        """A copy with other fields."""
-        return replace(self, **changes)
 
+def read_name(field: str, text: str) -> tuple[str, str, dict[str, Any], str]:
+    """Read LIBRARY:NAME(argument=literal, ...)@digest into its four parts; execute nothing of it. Raises InputError.
 
-class NetworkName(NamedTuple):
-    """A network of timm, torchvision or another module. digest: of the module's file, the first 8 hex digits."""
-
-    library: str
-    name: str
-    arguments: dict[str, Any]
-    digest: str
-
-
-def read_name(field: str, text: str) -> NetworkName:
-    """Read LIBRARY:NAME(argument=literal, ...)@digest; execute nothing of it. Raises InputError.
-
-    >>> read_name("backbone", "torchvision:mobilenet_v2(width_mult=0.25)").arguments
-    {'width_mult': 0.25}
+    >>> read_name("backbone", "torchvision:mobilenet_v2(width_mult=0.25)")
+    ('torchvision', 'mobilenet_v2', {'width_mult': 0.25}, '')
     """
     allowed = "timm:NAME, torchvision:NAME or MODULE:FUNCTION, with arguments like (width_mult=0.25, depths=[1, 2])"
     match = TEXT.fullmatch(text)
@@ -70,32 +56,28 @@ def read_name(field: str, text: str) -> NetworkName:
     except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError, MemoryError):
         arguments, fits = {}, False
     require(fits, field, text, allowed)
-    loading = [item for item in arguments if LOADING.search(item) and library in LIBRARIES]
-    require(not loading, field, text, f"no {', '.join(loading)}: networks start at random")
+    require("checkpoint_path" not in arguments, field, text, "no checkpoint_path: networks start at random")
     is_standard = library.partition(".")[0] in sys.stdlib_module_names
     require(not is_standard, field, text, "a module of networks, not one of Python's")
-    return NetworkName(library, name, arguments, digest)
+    return library, name, arguments, digest
 
 
 def pinned(field: str, text: str) -> str:
-    """The name of a network of one's own with the digest of its module's file, so that other code is another cell.
-
-    Other names, and those of installed modules, stay as they are. Raises InputError if there is no such module, or its
-    file is not the one of the digest.
-    """
-    if ":" not in text or (named := read_name(field, text)).library in LIBRARIES:
+    """The name with the first digits of the SHA-256 of a module's file, if one's own. Raises InputError for another."""
+    library, _, _, pin = read_name(field, text) if ":" in text else ("timm", "", {}, "")  # a variant needs none
+    if library in LIBRARIES:
         return text
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     try:
-        module = importlib.util.find_spec(named.library)
+        module = importlib.util.find_spec(library)
     except (ImportError, ValueError):
         module = None
     require(module is not None, field, text, "a module in the current directory or on PYTHONPATH")
     path = Path(str(module.origin if module else ""))
     digest = "" if INSTALLED & set(path.parts) or not path.is_file() else sha256(path)[:8]
-    require(named.digest in ("", digest), field, text, f"{path} has changed: its SHA-256 begins with {digest}")
-    return f"{text}@{digest}" if digest and not named.digest else text
+    require(pin in ("", digest), field, text, f"{path} has changed: its SHA-256 begins with {digest}")
+    return f"{text}@{digest}" if digest and not pin else text
 
 
 def classifier_by_name(field: str, text: str, num_classes: int, shape: tuple[int, int, int, int]) -> "nn.Module":

@@ -87,11 +87,6 @@ class Teacher:
         """timm or torchvision; empty for a variant."""
         return split_name(self.network)[0]
 
-    @property
-    def name(self) -> str:
-        """The network's name in its library, or the variant."""
-        return split_name(self.network)[1] or self.network
-
 
 def weights_digest(path: Path) -> str:
     """A weight file's identity in a recipe (Teacher.weights, init): the first 16 hex digits of its SHA-256."""

@@ -51,12 +51,9 @@ class FormsSubject(Subject[CellSpec]):
 
     def _prepared(self, item: Prepared[CellSpec], network: nn.Module, device: torch.device) -> Prepared[CellSpec]:
         cell = item.entry.cell
-        if cell.backbone:
-            params, macs = cost_of(network, _images(cell, "images")[:1].to(device)).values()
-        else:
-            cost = getattr(model_cost(cell.model, cell.data.image_size, cell.data.num_classes), item.form)
-            params, macs = float(cost.params), float(cost.macs)
-        metrics = {"params": params, "macs": macs}
+        cost = vars(getattr(model_cost(cell.model, cell.data.image_size, cell.data.num_classes), item.form))
+        counts = cost_of(network, _images(cell, "images")[:1].to(device)) if cell.backbone else cost
+        metrics = dict(zip(("params", "macs"), map(float, counts.values()), strict=True))
         calls = {}
         for suffix in copy_suffixes(item.entry):
             step, inference = build_calls(network, cell, self.execution)

@@ -160,14 +160,13 @@ def _training(result: TrainedResult) -> str:
 
 def _own_training(result: TrainedResult) -> str:
     """The step of every level but baselines, in units of its own deployed form."""
-    levels = [row.level for row in result.compared]
-    rows = [row.metrics for (level, form), row in result.compared_forms.items() if form == TRAIN and level in levels]
-    ratios = [sorted(row[f"{name}/step_over_deployed"] for row in rows) for name in ("time", "memory")]
-    step, memory = (_range([f"{value:.2f}" for value in values]) for values in ratios)
-    sentence = (
-        f"Baselines apart, a training step takes {step} times as long as deployed, and {memory} times the memory."
+    levels = {(row.level, TRAIN) for row in result.compared}
+    rows = [row.metrics for entry, row in result.compared_forms.items() if entry in levels]
+    step, memory = (
+        _range([f"{value:.2f}" for value in sorted(row[f"{name}/step_over_deployed"] for row in rows)])
+        for name in ("time", "memory")
     )
-    return sentence if rows else ""
+    return f"Baselines apart, a training step takes {step} times as long as deployed, {memory} times the memory."
 
 
 def _deployed(result: TrainedResult) -> str:

@@ -130,7 +130,11 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         for label, pairs in finished.items()
     }
     baseline = level_label(plan.study.baseline)
-    base_of = {level_label(setting): level_label(plan.study.baseline_of(setting)) for setting in plan.study.settings}
+    within = plan.study.within
+    base_of = {
+        level_label(item): level_label(plan.study.baseline | {name: item[name] for name in item if name == within})
+        for item in plan.study.settings
+    }
     analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better, baselines=base_of)
     compared = (judged(row, [*finished[row.level], *finished[base_of[row.level]]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))

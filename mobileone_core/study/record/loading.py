@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.errors import require_choice
@@ -10,6 +10,7 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
 from mobileone_core.study.record.reading import FinishedRun, read_run
 from mobileone_core.study.workspace import Workspace, runs_directory
+from mobileone_core.training.evaluate import cell_network
 
 
 class RunNetwork(MobileOne):
@@ -43,7 +44,8 @@ def load_run(
         runs: Directory of the record; runs/ of this workspace if not given. It may have been moved or copied.
         tracking: MLflow tracking URI; mlflow.db in the runs directory if not given.
 
-    Raises InputError for an unknown or ambiguous run, and one that is not finished or has no weights.
+    A network by name has these attributes, too. Raises InputError for an unknown or ambiguous run, and one that is not
+    finished or has no weights.
 
     Example:
         model = load_run("3f2a")
@@ -58,7 +60,10 @@ def load_run(
 
 def run_network(run: FinishedRun, form: Literal["deployed", "train"]) -> RunNetwork:
     """The network of a run that was read, in evaluation mode."""
-    network = RunNetwork(run.spec.model, run.spec.data.num_classes, deployed=form == "deployed")
-    load_weights(network, run.weights)
+    if run.spec.backbone:
+        network: Any = cell_network(run.spec, run.weights, form)
+    else:
+        network = RunNetwork(run.spec.model, run.spec.data.num_classes, deployed=form == "deployed")
+        load_weights(network, run.weights)
     network.transform, network.class_names, network.run_id = run.card.preprocessing, run.card.class_names, run.run_id
-    return network.eval()
+    return cast("RunNetwork", network.eval())
