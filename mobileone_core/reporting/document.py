@@ -101,11 +101,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An image by the stem of its files, NAME.png and NAME.svg; alt describes it to readers who cannot see it."""
+    """An image by the stem of its files, NAME.png and, unless suffix is png, NAME.svg; alt describes it in words."""
 
     name: str
     alt: str
     caption: str = ""
+    suffix: Literal["svg", "png"] = "svg"
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ def _joined(reports: Sequence[MergedReport]) -> tuple[Plan, StudyRecord]:
         tuple(min(filter(None, compared), key=lambda group: sorted(row.run_id for row in group), default=())),
         tuple(sorted(curves, key=lambda point: (point.key, point.metric, point.epoch))),
         excluded=tuple(sorted(excluded)),
+        examples={key: item for report in reports for key, item in report.record.examples.items()},
     )
     return plan, record
 

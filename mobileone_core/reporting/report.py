@@ -140,7 +140,8 @@ def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFile
     require_report_directory(directory)
     if not (home / PLAN).exists():
         _require_ours(home / PAGE, STAMP)
-    versioned = "\0".join([str(KINDS[plan.kind].version), *texts.values()])
+    digests = [hashlib.sha256(item).hexdigest() for _, item in sorted(record.examples.items())]
+    versioned = "\0".join([str(KINDS[plan.kind].version), *texts.values(), *digests])
     fingerprint = hashlib.sha256(versioned.encode()).hexdigest()[:16]
     stamp = STAMP.search(saved_text(home / PAGE))
     former = stamp[2].split(", ") if stamp and stamp[2] else []
@@ -157,6 +158,13 @@ def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFile
         else:
             (home / name).unlink(missing_ok=True)
     return ReportFiles(home, rendered=True)
+
+
+def with_examples(record: StudyRecord, home: Path) -> StudyRecord:
+    """The record with the examples that a report directory shows of its cells, where the record has none."""
+    saved = {path.stem.partition("-")[2]: path.read_bytes() for path in home.glob("examples-*.png")}
+    own = {row.key: saved[row.key] for row in record.rows if row.key in saved}
+    return replace(record, examples={**own, **record.examples})
 
 
 def require_report_directory(directory: Path) -> None:
@@ -177,6 +185,7 @@ def _rendered(plan: Plan, record: StudyRecord, fingerprint: str) -> dict[str, st
     document = analysed.document
     contents: dict[str, str | bytes] = {"table.csv": csv.table_csv(document.table), "table.tex": latex.render(document)}
     contents |= {f"{table.file}.csv": csv.table_csv(table) for table in document.tables if table.file}
+    contents |= {f"examples-{key}.png": item for key, item in sorted(record.examples.items())}
     for name, drawing in KINDS[plan.kind].figures(analysed.result).items():
         contents |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
     return {**contents, PAGE: markdown.render(document, fingerprint, list(contents))}
@@ -197,7 +206,7 @@ def read_report(directory: Path) -> tuple[Plan, StudyRecord]:
         plan = read_saved_plan(directory)
         record = KINDS[plan.kind].read_record(plan, directory)
         problems, excluded = (tuple(saved_text(directory / name).splitlines()) for name in (PROBLEMS, EXCLUDED))
-        return plan, replace(record, problems=problems, excluded=excluded)
+        return plan, with_examples(replace(record, problems=problems, excluded=excluded), directory)
 
 
 def read_saved_plan(directory: Path) -> Plan:

@@ -5,6 +5,7 @@ Pages are templates/ filled with the documents that every renderer takes; figure
 
 import re
 import tomllib
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -43,12 +44,17 @@ def index_page(rows: Sequence[Verdict], studies: Sequence[tuple[str, Document]])
 def study_page(home: Path, plan: Plan, document: Document, rows: Sequence[Verdict]) -> str:
     """Return the page of a report in its directory home, with the claims of the ledger that it is evidence of."""
     captions = tomllib.loads((files(__package__) / "templates" / "captions.toml").read_text(encoding="utf-8"))
+    shown = _figures([*document.summary, *(block for section in document.body for block in section.blocks)])
     figures = {
         item.name: f"{inline_svg(home / f'{item.name}.svg', item)}<figcaption>{captions[caption_key(plan, item.name)]}"
         "</figcaption>"
-        for item in _figures([*document.summary, *(block for section in document.body for block in section.blocks)])
+        for item in shown
         if "<svg" in saved_text(home / f"{item.name}.svg")
     }
+    for item in (item for item in shown if item.suffix == "png"):
+        source = f"data:image/png;base64,{b64encode((home / f'{item.name}.png').read_bytes()).decode()}"
+        image = f'<img src="{source}" alt="{escape(item.alt)}">'
+        figures[item.name] = f"{image}<figcaption>{html.inline(item.caption)}</figcaption>"
     return (
         _environment()
         .get_template("study.html")

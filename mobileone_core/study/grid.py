@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,7 @@ from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks import task_spec
 
+NETWORK = re.compile(r"model\.|backbone$")  # fields of a cell that set its network
 # Changes that the overview shows anyway.
 SHOWN_ANYWAY = {"data.image_size", *(f"recipe.{name}" for name in ("epochs", "batch_size", "optimizer", "lr"))}
 
@@ -80,8 +82,7 @@ class GridPlan(Plan):
         A classifier to start from also has the levels of the factors that set its network.
         """
         keys, teachers = {cell.key for cell in self.cells}, dict[str, PlannedCell]()
-        parts = {item.name: {name.partition(".")[0] for name in item.set_fields} for item in self.study.factors}
-        names = [name for name, part in parts.items() if part & {"model", "backbone"}]
+        names = [item.name for item in self.study.factors if any(map(NETWORK.match, item.set_fields))]
         for cell, teacher in ((item, teacher) for item in self.cells for teacher in item.teachers):
             levels = {name: cell.factors[name] for name in names if "classifier" in teacher.factors}
             teachers.setdefault(teacher.key, replace(teacher, factors={**teacher.factors, **levels}))

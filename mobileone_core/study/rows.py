@@ -1,7 +1,7 @@
 """Rows that reports read: finished cells, their curves, comparisons, evaluations and latencies on devices."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mobileone_core.study.factor import Level
 
@@ -90,7 +90,7 @@ class StudyRecord:
 
     rows: its finished cells and teachers. problems: what is wrong with the record, a sentence each. evaluations and
     devices belong to no plan; studies that compare backbones show them. excluded: ids of the finished runs that
-    `mobileone exclude` takes out of reports.
+    `mobileone exclude` takes out of reports. examples: PNG files with test images and predictions of cells, by key.
     """
 
     rows: Sequence[CellRow] = ()
@@ -100,3 +100,4 @@ class StudyRecord:
     evaluations: Sequence[EvaluationRow] = ()
     devices: Sequence[DeviceRow] = ()
     excluded: Sequence[str] = ()
+    examples: Mapping[str, bytes] = field(default_factory=dict)

@@ -2,16 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchmetrics import MaxMetric, MeanMetric, MetricCollection
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import LONGEST, InputError, require
 from mobileone_core.model.checkpoints import HEADS, WeightSet
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
@@ -33,7 +31,7 @@ def read_network(spec: ModelSpec, weights: WeightSet, form: Form = "file") -> Mo
     form "file" keeps the form that the weights have; "deployed" folds those in train form. Raises InputError for
     weights that do not fit the network or have no classifier, and for "train" if they are in deployed form.
     """
-    allowed = f"those of a classifier ({' or '.join(HEADS)}); evaluate --run measures detectors and segmenters"
+    allowed = f"those of a classifier ({' or '.join(HEADS)})"
     require(weights.num_classes > 0, "weights", weights.source, allowed)
     is_deployed = weights.deployed if form == "file" else form == "deployed"
     network = MobileOne(spec, weights.num_classes, deployed=is_deployed)
@@ -41,11 +39,20 @@ def read_network(spec: ModelSpec, weights: WeightSet, form: Form = "file") -> Mo
     return network.eval()
 
 
-def cell_network(spec: CellSpec, weights: Path, form: Form = "train") -> nn.Module:
-    """The network of a cell of any task with the weights that training wrote, in evaluation mode."""
-    network = build_task(spec).build_network().eval()
-    network.load_state_dict(load_file(weights))
-    return reparameterize(network) if form == "deployed" else network
+def cell_network(spec: CellSpec, weights: Mapping[str, Tensor], form: Form = "train") -> nn.Module:
+    """The network of a cell of any task with weights in either form, in evaluation mode.
+
+    form "file" keeps the form of the weights. Raises InputError for weights of another network or form.
+    """
+    network, is_deployed = build_task(spec).build_network().eval(), any("reparam" in name for name in weights)
+    require(form != "train" or not is_deployed, "form", form, "deployed, the form of the weights")
+    network = reparameterize(network) if is_deployed else network
+    try:
+        network.load_state_dict({name: item for name, item in weights.items() if name != "n_averaged"})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:LONGEST]
+        raise InputError(f"weights: not those of this {spec.task} network ({reason})") from error
+    return reparameterize(network) if form == "deployed" and not is_deployed else network
 
 
 class SubsetAccuracy(MeanMetric):
@@ -73,21 +80,19 @@ def evaluate(  # noqa: PLR0913
     layout: torch.memory_format = torch.contiguous_format,
     subset: Sequence[int] = (),
     progress: Progress = lambda *_: None,
+    mistakes: Any = None,
 ) -> dict[str, float]:
     """Measure a task's loss and metrics over batches of images (B, C, S, S) and targets.
 
     Moves the network to the device. Raises InputError if its outputs are not finite.
 
     Args:
-        network: the network, in either form.
-        task: gives loss and metrics; a recipe without label smoothing gives the plain cross entropy.
-        batches: what to evaluate.
-        stage: prefix of the results: val or test.
-        device: where to compute.
-        precision: "32", or the precision of autocast.
-        layout: memory format of weights and images.
+        network, task: the network, in either form; what gives loss and metrics. A recipe without label smoothing gives
+            the plain cross entropy.
+        batches, stage: what to evaluate; prefix of the results, val or test.
+        device, precision, layout: where to compute, "32" or autocast's precision, memory format of weights and images.
         subset: numbers of the classes that the images have; accuracies among these alone are added.
-        progress: called after each batch.
+        progress, mistakes: called after each batch; what collects mistakes, as Task.mistakes returns it.
 
     Returns:
         stage/loss, stage/images, the task's metrics such as stage/top1 (fractions), and time/images_per_second,
@@ -104,6 +109,8 @@ def evaluate(  # noqa: PLR0913
                 outputs = network(pixels.contiguous(memory_format=layout))
             metrics.update(task.predictions(outputs, pixels), targets)
             loss += float(task.image_losses(outputs, targets).mean()) * len(pixels)
+            if mistakes is not None:
+                mistakes.update(pixels, outputs, targets)
             images += len(pixels)
             progress(images, metrics)
     if not math.isfinite(loss):

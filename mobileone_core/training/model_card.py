@@ -12,7 +12,7 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.fields import as_tuples
 from mobileone_core.training.cell import CellSpec
 
-CARD = "model.json"  # artifact of a run
+CARD, EXAMPLES = "model.json", "examples.png"  # artifacts of a run, the second of detectors and segmenters
 
 
 @dataclass(frozen=True)

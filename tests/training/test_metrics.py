@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchmetrics import MetricCollection
 
 from mobileone_core.errors import InputError
-from mobileone_core.training.tasks.metrics import detection_metrics, segmentation_metrics
+from mobileone_core.training.tasks.metrics import BoxPrecision, MeanIoU
 
 NAMES = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
 
@@ -74,7 +75,7 @@ def pycocotools(preds, targets):
 @pytest.mark.parametrize("seed", range(6))
 def test_average_precision_equals_pycocotools(seed):
     preds, targets = random_images(seed, images=20, classes=4)
-    metrics = detection_metrics("random")
+    metrics = MetricCollection({"map": BoxPrecision("random")})
     for start in range(0, 20, 6):
         metrics.update(preds[start : start + 6], targets[start : start + 6])
     expected = pycocotools(preds, targets)
@@ -85,12 +86,12 @@ def test_average_precision_equals_pycocotools(seed):
 
 def test_precision_is_measured_in_the_pixels_of_the_original_image():
     preds, targets = random_images(0, images=20, classes=4)
-    expected = detection_metrics()
+    expected = MetricCollection({"map": BoxPrecision("")})
     expected.update(preds, targets)
     scale = torch.tensor([4.0, 0.5])
     small = [{**item, "boxes": item["boxes"] / scale.repeat(2)} for item in preds]
     scaled = [{**item, "boxes": item["boxes"] / scale.repeat(2), "scale": scale} for item in targets]
-    metrics = detection_metrics()
+    metrics = MetricCollection({"map": BoxPrecision("")})
     metrics.update(small, scaled)
     for name, value in expected.compute().items():
         assert float(metrics.compute()[name]) == pytest.approx(float(value), abs=1e-6), name
@@ -99,7 +100,7 @@ def test_precision_is_measured_in_the_pixels_of_the_original_image():
 def test_sizes_without_objects_have_no_metric_and_no_objects_at_all_are_refused():
     box = torch.tensor([[0.0, 0.0, 50.0, 50.0]])
     target = {"boxes": box, "labels": torch.tensor([1])}
-    metrics = detection_metrics("ours")
+    metrics = MetricCollection({"map": BoxPrecision("ours")})
     metrics.update([{**target, "scores": torch.tensor([0.5])}], [target])
     assert {name: float(value) for name, value in metrics.compute().items()} == pytest.approx(
         {"map": 1, "map50": 1, "map75": 1, "map_medium": 1}
@@ -116,10 +117,10 @@ def test_miou_of_a_confusion_matrix_made_by_hand():
     labels = torch.tensor([[[0, 0, 1, 1], [1, 2, 2, 2]], [[0, 2, 3, 3], [3] * 4]])
     # confusion: 0 -> 0: 3, 1: 2, 2: 1; 1 -> 1: 1, 2: 2
     expected = (3 / 6 + 1 / 5 + 0) / 3
-    whole = segmentation_metrics(4)
+    whole = MetricCollection({"miou": MeanIoU(4, "")})
     whole.update(labels, masks)
     assert float(whole.compute()["miou"]) == pytest.approx(expected)
-    parts = segmentation_metrics(4)  # over all pixels, not image by image
+    parts = MetricCollection({"miou": MeanIoU(4, "")})  # over all pixels, not image by image
     for label, mask in zip(labels, masks, strict=True):
         parts.update(torch.nn.functional.one_hot(label, 4).permute(2, 0, 1)[None].float(), mask[None])
     assert float(parts.compute()["miou"]) == pytest.approx(expected)
@@ -134,13 +135,13 @@ def test_miou_of_random_masks(seed, classes):
     matrix = np.zeros((classes, classes))
     np.add.at(matrix, (masks[masks < 255], labels[masks < 255]), 1)
     shared, union = matrix.diagonal(), matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
-    metrics = segmentation_metrics(classes)
+    metrics = MetricCollection({"miou": MeanIoU(classes, "")})
     metrics.update(torch.from_numpy(labels), torch.from_numpy(masks))
     assert float(metrics.compute()["miou"]) == pytest.approx((shared[union > 0] / union[union > 0]).mean(), abs=1e-6)
 
 
 def test_a_set_whose_pixels_are_all_ignored_is_refused():
-    metrics = segmentation_metrics(3, "ours")
+    metrics = MetricCollection({"miou": MeanIoU(3, "ours")})
     metrics.update(torch.zeros(1, 2, 2, dtype=torch.long), torch.full((1, 2, 2), 255))
     with pytest.raises(InputError, match="data: 'ours' is not allowed; a set with a pixel that is not ignored"):
         metrics.compute()

@@ -227,7 +227,7 @@ def test_an_expanded_cell_trains_resumes_to_the_bit_and_deploys_the_plain_networ
     assert all(torch.equal(value, state[name]) for name, value in load_file(parts.weights).items())
     assert whole.metrics["deployed/as_plain"] == 1
     assert whole.metrics["test/form_difference_relative"] < 1e-5
-    train_form, deployed = (cell_network(spec, whole.weights, form) for form in ("train", "deployed"))
+    train_form, deployed = (cell_network(spec, load_file(whole.weights), form) for form in ("train", "deployed"))
     plain = build_task(dataclasses.replace(spec, expand=Expansion())).build_network()
     plain.load_state_dict(deployed.state_dict())
     assert type(deployed).__name__ == "Small"

@@ -2,11 +2,13 @@
 
 import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -14,29 +16,29 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from torchmetrics import MetricCollection
 
-from mobileone_core.cli.commands.source import NetworkSource, finished_run, run_source, run_task, source_of
+from mobileone_core.cli.commands.source import NetworkSource, open_source
 from mobileone_core.cli.guard import COMPLETE
-from mobileone_core.cli.options.evaluate import Evaluate
+from mobileone_core.cli.options.evaluate import Evaluate, Images
 from mobileone_core.data import robustness
 from mobileone_core.data.catalog import check_root, class_names
-from mobileone_core.data.classes import IMAGENET_CLASSES, network_classes, read_class_map
+from mobileone_core.data.classes import IMAGENET_CLASSES, network_classes, read_class_map, shown_names
 from mobileone_core.data.epochs import WHOLE, BatchLoader
 from mobileone_core.data.folders import class_folders, find_test
 from mobileone_core.data.loaders import LoaderOptions, open_loaders, open_test
 from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import require
-from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.reporting.evaluation import EvaluationSetting, corruption_table, evaluation_table
 from mobileone_core.study.environment import environment_tags
-from mobileone_core.study.record.reading import FinishedRun
+from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.record.standalone import standalone_run
 from mobileone_core.study.run.runner import SignalGuard
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import evaluate
 from mobileone_core.training.execution import Execution, resolve_device
-from mobileone_core.training.model_card import data_title
+from mobileone_core.training.model_card import ModelCard, data_title, model_card
 from mobileone_core.training.recipe import Recipe
+from mobileone_core.training.tasks import task_spec
 from mobileone_core.training.tasks.task import build_task
 
 INTERVAL = 30.0  # seconds between two lines if the output is no terminal
@@ -47,45 +49,58 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     execution = Execution(options.device, options.threads or torch.get_num_threads(), options.channels_last)
     device = resolve_device(execution, options.precision)
     torch.set_num_threads(execution.threads)
-    if options.run:
-        with finished_run(options) as run:
-            if run.spec.task != CellSpec.task:
-                require(not options.robustness, "robustness", options.robustness, "for classifiers")
-                return _evaluate_task(options, execution, device, run)
-            source = run_source(run, options.form)
-    else:
-        source = source_of(options, options.form, options.images.image_size)
-    images = _robustness_images(options, source) if options.robustness else [_images(options, source)]
-    data, spec, stage = images[0].data, source.network.spec, options.images.split
-    task = build_task(CellSpec(spec, data, Recipe(label_smoothing=0.0)))
+    source = open_source(options, options.form, options.images.image_size, card=_described(options))
+    require(options.task in ("", source.task), "task", options.task, f"{source.task}, that of {source.file}")
+    is_classifier = source.task == CellSpec.task
+    require(is_classifier or not options.robustness, "robustness", options.robustness, "for classifiers")
+    read = _images if is_classifier else _annotated
+    images = _robustness_images(options, source) if options.robustness else [read(options, source)]
+    data, stage = images[0].data, options.images.split
+    task = build_task(images[0].cell or CellSpec(source.network.spec, data, Recipe(label_smoothing=0.0)))
     measure = partial(evaluate, source.network, task, stage=stage, device=device, precision=options.precision)
-    parts = {"model": asdict(spec), "data": asdict(data)}
+    parts = {"model": asdict(task.spec.model), "data": asdict(data)}
     params = {f"{part}.{field}": value for part, values in parts.items() for field, value in values.items()}
     params["batch_size"] = options.batch_size
     interrupt, measured, opening = SignalGuard(), list[dict[str, float]](), (options, execution.threads, device)
+    mistakes = None if options.robustness else task.mistakes()
     with interrupt.installed(), contextlib.closing(images[0].open(*opening)) as first:
         setting = _setting(options, source, images, first.plan.count)
         name = f"{source.variant} {options.robustness or data.name} {source.run_id or source.file}"
         tags = {name: str(value) for name, value in asdict(setting).items() if name != "is_preset"}
-        tags |= {"weights": source.file, "sha256": source.sha256, "precision": options.precision}
+        tags |= {"task": source.task, "weights": source.file, "sha256": source.sha256, "precision": options.precision}
         tags |= {"evaluated_run": source.run_id} if source.run_id else {}
         tags |= environment_tags(execution)
         with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
             for item in images:
-                opened, layout = item.open(*opening) if measured else first, execution.memory_format
+                opened, measure = item.open(*opening) if measured else first, partial(measure, subset=item.subset)
                 with contextlib.closing(opened) as batches, _progress(batches.plan.count, interrupt) as show:
-                    measured.append(measure(batches, layout=layout, subset=item.subset, progress=show))
+                    measured.append(measure(batches, layout=execution.memory_format, progress=show, mistakes=mistakes))
             table, metrics = _results(setting, images, measured)
             writing.log(metrics)
+            if mistakes is not None:
+                _save(options, source, mistakes, writing)
     print(f"\n{table}")
     print(f"\nrun {writing.run_id}: {measured[-1]['time/images_per_second']:.0f} images per second, decoding included")
     return COMPLETE
+
+
+def _save(options: Evaluate, source: NetworkSource, mistakes: Any, writing: Any) -> None:
+    """Save mistakes with an evaluation, and with the detector's or segmenter's run whose own test set it covers."""
+    is_own = (options.images, options.which, options.data, options.data_root) == (Images(), "auto", "", None)
+    run_id = source.run_id if is_own and source.task != CellSpec.task else ""
+    with tempfile.TemporaryDirectory() as directory:
+        for file in mistakes.save(Path(directory), source.class_names):
+            for item in filter(None, (writing.run_id, run_id)):
+                writing.client.log_artifact(item, str(file))
 
 
 def _results(
     setting: EvaluationSetting, images: Sequence["EvaluatedImages"], measured: Sequence[dict[str, float]]
 ) -> tuple[str, dict[str, float]]:
     """The printed table and the recorded metrics."""
+    if images[0].cell:
+        named = {name: value for name, value in measured[0].items() if name.startswith(setting.split)}
+        return "\n".join(f"{name:<16}{value:>9.4f}" for name, value in named.items()), measured[0]
     pairs = zip(images, measured, strict=True)
     errors = {item.corruption: 1 - result["test/top1"] for item, result in pairs if item.corruption}
     if not errors:
@@ -96,19 +111,14 @@ def _results(
     return corruption_table(setting, errors, robustness.ALEXNET_ERRORS, metrics), metrics
 
 
-def _evaluate_task(options: Evaluate, execution: Execution, device: torch.device, found: FinishedRun) -> int:
-    """Evaluate a run's detector or segmenter on its own data set, record and print its metrics."""
-    (task, network), card = run_task(found), found.card
-    root, split = options.data_root or (Path(card.data_root) if card.data_root else None), options.images.split
-    loading = LoaderOptions(options.batch_size, "none", (), device, execution.threads)
-    tags = {"evaluated_run": options.run, "split": split, "form": options.form, **environment_tags(execution)}
-    network = reparameterize(network) if options.form == "deployed" else network
-    run = standalone_run(options.storage.workspace, "evaluate", f"{card.data} {options.run}", tags, {})
-    with task.open_data(root, loading) as loaders, run as writing:
-        measure = partial(evaluate, network, task, stage=split, device=device, precision=options.precision)
-        writing.log(metrics := measure(getattr(loaders, split), layout=execution.memory_format))
-    print("\n".join([*(f"{name:<28}{value:>10.4f}" for name, value in metrics.items()), f"run {writing.run_id}"]))
-    return COMPLETE
+def _described(options: Evaluate) -> ModelCard | None:
+    """The card of a detector or segmenter in a file that the options describe; None if they do not."""
+    if not options.variant or options.task in ("", CellSpec.task):
+        return None
+    data = options.resolved(options.data, options.data_root)
+    recipe = options.recipe or task_spec(options.task).default_recipe(data.name)
+    changes = {"backbone": options.variant, **{f"model.{name}": item for name, item in options.network.changes.items()}}
+    return model_card(preset_cell("s0", data, recipe, changes, options.task), options.data_root)
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ class EvaluatedImages:
     """A split of a data set, its classes in the order of the network's outputs (empty: the data set's) and its root.
 
     subset: numbers of the classes that the split has, if some are missing. seed: of a carved validation split.
-    corruption: that of ImageNet-C, whose images are read whole.
+    corruption: that of ImageNet-C, whose images are read whole. cell: of a detector or segmenter, with these data.
     """
 
     data: DataSpec
@@ -126,14 +136,35 @@ class EvaluatedImages:
     seed: int = 0
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     corruption: robustness.Corruption | None = None
+    cell: CellSpec | None = None
 
     def open(self, options: Evaluate, workers: int, device: torch.device) -> BatchLoader:
         """The batches of the split."""
         reading = 1.0 if self.corruption else options.images.crop, options.images.interpolation, self.normalization
         loading = LoaderOptions(options.batch_size, "none", (), device, workers, WHOLE, *reading)
-        if options.images.split == "test":
+        if options.images.split == "test" and self.cell is None:
             return open_test(self.data, self.root, loading, self.classes)
-        return open_loaders(self.data, self.root, self.seed, loading).val
+        if self.cell is None:
+            return open_loaders(self.data, self.root, self.seed, loading).val
+        loaders = build_task(self.cell).open_data(self.root, loading)
+        return loaders.test if options.images.split == "test" else loaders.val
+
+
+def _annotated(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
+    """The images that a detector or segmenter is evaluated on, by default its own. Raises InputError."""
+    card = source.card
+    assert card is not None  # a detector or segmenter has one
+    own, name = card.cell.data, options.data or card.cell.data.name
+    root = options.data_root or (Path(card.data_root) if card.data_root and name == own.name else None)
+    require(options.class_map is None, "class_map", str(options.class_map), f"none for {source.task}")
+    data = options.resolved(name, root, own.image_size, task=source.task, items=own.items)
+    names = shown_names(data, root) if card.class_names else ()
+    fits = (data.num_classes, data.channels, names) == (own.num_classes, own.channels, card.class_names)
+    require(fits, "data", name, f"the network's {own.num_classes} classes, in its order, and {own.channels} channels")
+    if (options.images.split, name) == ("val", own.name):  # carved from the images that it was trained on, or refused
+        data = replace(own, image_size=data.image_size)
+    cell = replace(card.cell, data=data, recipe=card.cell.recipe.changed(init=""))
+    return EvaluatedImages(data, root, normalization=(card.preprocessing.mean, card.preprocessing.std), cell=cell)
 
 
 def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
@@ -166,7 +197,7 @@ def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     folders = tuple(class_folders(find_test(check_root(name, root) / DATA_SETS[name].directory)[1]))
     mapping = {} if options.class_map is None else read_class_map(options.class_map)
     classes = network_classes(folders, names, count, mapping)
-    data = replace(options.resolved(name, root, size, classes), num_classes=count)
+    data = replace(options.resolved(name, root, size, classes=classes), num_classes=count)
     subset = tuple(number for number, item in enumerate(classes) if item in set(folders))
     subset = subset if len(subset) < count else ()
     return EvaluatedImages(data, root, classes, subset, normalization=normalization)
@@ -186,8 +217,8 @@ def _robustness_images(options: Evaluate, source: NetworkSource) -> list[Evaluat
 
 def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImages], count: int) -> EvaluationSetting:
     """What is evaluated: parts, the first of which has count images. A robustness set has its name if it is whole."""
-    images, data, spec = parts[0], parts[0].data, source.network.spec
-    present = {len(item.subset) or source.network.num_classes for item in parts}
+    images, data = parts[0], parts[0].data
+    present = {len(item.subset) or data.num_classes for item in parts}
     title = data_title(data.name, str(images.root or ""), data.fingerprint)
     if options.robustness:
         is_whole = (count, min(present), len(parts)) == robustness.SETS[options.robustness]
@@ -195,18 +226,19 @@ def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImag
         if not is_whole:
             whole = "{:,} images of {} classes in {} folders".format(*robustness.SETS[options.robustness])
             print(f"warning: {title}, and no value of it: the set has {whole}", file=sys.stderr)
-    is_variant = source.variant in PRESETS
+    is_variant = source.variant in PRESETS and images.cell is None
+    is_read_whole = DATA_SETS[data.name].in_memory or images.corruption or images.cell
     preset = ModelSpec.preset(source.variant, in_channels=data.channels) if is_variant else None
     return EvaluationSetting(
         variant=source.variant,
-        is_preset=preset is not None and spec == preset.fitted_to(data.image_size),
+        is_preset=preset is not None and source.network.spec == preset.fitted_to(data.image_size),
         data=title,
         split=options.images.split,
-        form="deployed" if source.network.deployed else "train",
-        crop="none" if DATA_SETS[data.name].in_memory or images.corruption else f"{options.images.crop:g}",
+        form="deployed" if any("reparam" in name for name in source.network.state_dict()) else "train",
+        crop="none" if is_read_whole else f"{options.images.crop:g}",
         interpolation=options.images.interpolation,
         image_size=data.image_size,
-        classes=source.network.num_classes,
+        classes=data.num_classes,
         present=min(present),
     )
 
@@ -222,7 +254,8 @@ def _progress(images: int, interrupt: SignalGuard) -> Iterator[Callable[[int, Me
     def show(done: int, metrics: MetricCollection) -> None:
         nonlocal last_line
         interrupt.check()
-        line = f"{done} of {images} images, top-1 {100 * float(metrics['top1'].compute()):.2f} %"
+        top1 = f", top-1 {100 * float(metrics['top1'].compute()):.2f} %" if "top1" in metrics else ""
+        line = f"{done} of {images} images{top1}"
         bar.update(task, completed=done, description=line)
         if not console.is_terminal and time.monotonic() - last_line > INTERVAL:
             last_line = time.monotonic()

@@ -21,6 +21,7 @@ from mobileone_core.reporting.report import (
     report_home,
     report_homes,
     report_name,
+    with_examples,
     write_index,
     write_report,
 )
@@ -184,7 +185,8 @@ def _write(sources: Iterable[Source]) -> Iterator[tuple[Path, AnalysedRecord]]:
     """Write reports, and the index of each directory; this workspace's README quotes its own reports."""
     readme = workspace_directory() / "README.md"
     directories: dict[Path, dict[Path, AnalysedRecord]] = {}
-    for plan, record, directory in sources:
+    for plan, read, directory in sources:
+        record = with_examples(read, report_home(plan, directory))
         files = write_report(plan, record, directory)
         analysed = AnalysedRecord(read_saved_plan(files.directory), record)  # the plan as every later reader has it
         directories.setdefault(directory, {})[files.directory] = analysed

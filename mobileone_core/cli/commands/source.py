@@ -1,38 +1,36 @@
 """A network for evaluation, prediction and export: that of a finished run, or of a weight file."""
 
-import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from safetensors.torch import load_file
-from torch import nn
+from typing import Any
 
 from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.data.classes import shown_names
 from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.data.spec import DATA_SETS, DataSpec
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.files import sha256
-from mobileone_core.model.checkpoints import read_weights
-from mobileone_core.model.network import MobileOne
-from mobileone_core.study.record.reading import FinishedRun, read_run
-from mobileone_core.training.evaluate import Form, read_network
+from mobileone_core.model.checkpoints import FIRST_BLOCK, read_weights
+from mobileone_core.study.record.reading import read_run
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.evaluate import Form, cell_network, read_network
 from mobileone_core.training.model_card import ModelCard, read_card
-from mobileone_core.training.tasks.task import Task, build_task
 
 Say = Callable[[str], object]
+WHOLE = r"backbone\.(stem|features)\."  # first names of detectors and segmenters
 
 
 @dataclass(frozen=True)
 class NetworkSource:
     """A network in evaluation mode, the name and SHA-256 of its weight file, and what travels with it.
 
-    card is None for a file that this package did not write; run_id and metrics are a run's.
+    network is a MobileOne, or a detector or segmenter. card is None for a classifier's file that this package did not
+    write; run_id and metrics are a run's.
     """
 
-    network: MobileOne
+    network: Any
     variant: str
     file: str
     sha256: str
@@ -45,52 +43,53 @@ class NetworkSource:
         """Names of the classes in the order of the outputs; empty if they are not known."""
         return self.card.class_names if self.card else ()
 
-
-@contextlib.contextmanager
-def finished_run(options: NetworkOptions) -> Iterator[FinishedRun]:
-    """The run in options, whose files last as long as the context. Raises InputError."""
-    with tempfile.TemporaryDirectory() as directory:
-        yield read_run(options.storage.workspace.tracking, options.run, Path(directory), options.which)
+    @property
+    def task(self) -> str:
+        """What the network was trained for."""
+        return self.card.cell.task if self.card else CellSpec.task
 
 
-def run_source(run: FinishedRun, form: Form) -> NetworkSource:
-    """The classifier of a run. Raises InputError if it has none."""
-    network, digest = read_network(run.spec.model, read_weights(run.weights), form), sha256(run.weights)
-    return NetworkSource(network, run.variant, run.weights.name, digest, run.card, run.run_id, run.metrics)
-
-
-def run_task(run: FinishedRun) -> tuple[Task, nn.Module]:
-    """The task of a run, and its network with branches in evaluation mode."""
-    network = (task := build_task(run.spec)).build_network().eval()
-    network.load_state_dict(load_file(run.weights))
-    return task, network
-
-
-def source_of(options: NetworkOptions, form: Form, image_size: int | None = None, say: Say = print) -> NetworkSource:
+def open_source(
+    options: NetworkOptions, form: Form, size: int | None = None, say: Say = print, card: ModelCard | None = None
+) -> NetworkSource:
     """The network of the run or weight file in options. Raises InputError.
 
-    image_size: what a variant is fitted to; the data set's if not given. say gets a line about which of a file's
-    weights are read.
+    size: what a variant is fitted to, in pixels; the data set's if not given. say gets a line about which of a file's
+    weights are read. card describes the detector or segmenter in a file, instead of the file's own card.
     """
-    if options.run:
-        with finished_run(options) as run:
-            return run_source(run, form)
-    assert options.weights is not None  # options.check requires it
-    card, chosen = read_card(options.weights), read_weights(options.weights, options.which)
-    entry = DATA_SETS[options.data_name]
+    tracking, described, entry = options.storage.workspace.tracking, card, DATA_SETS[options.data_name]
+    with tempfile.TemporaryDirectory() as directory:
+        run = read_run(tracking, options.run, Path(directory), options.which) if options.run else None
+        file = run.weights if run else options.weights
+        assert file is not None  # options.check requires it
+        card = run.card if run else card or read_card(file)
+        is_dense = card is not None and card.cell.task != CellSpec.task
+        chosen = read_weights(file, "auto" if run else options.which, WHOLE if is_dense else FIRST_BLOCK)
+        digest = sha256(file)
     spec = card.cell.model if card else None
-    if options.variant:
-        spec = options.network.spec(options.variant, entry.channels, image_size or entry.image_size)
+    if options.variant and not described:
+        require(not is_dense, "variant", options.variant, f"{file.name} says its network: leave it out")
+        spec = options.network.spec(options.variant, entry.channels, size or entry.image_size)
     if spec is None:
-        raise InputError(f"variant: {options.weights.name} does not say its network; give --variant")
-    network = read_network(spec, chosen, form)
+        raise InputError(f"variant: {file.name} does not say its network; give --variant")
+    network = cell_network(card.cell, chosen.state, form) if card and is_dense else read_network(spec, chosen, form)
+    if run:
+        return NetworkSource(network, run.variant, file.name, digest, card, run.run_id, run.metrics)
     say(str(chosen))
-    return NetworkSource(network, options.variant or "network", options.weights.name, sha256(options.weights), card)
+    return NetworkSource(network, options.variant or "network", file.name, digest, card)
+
+
+def source_of(options: NetworkOptions, form: Form, size: int | None = None, say: Say = print) -> NetworkSource:
+    """The classifier of the run or weight file in options, as open_source. Raises InputError if it is none."""
+    source = open_source(options, form, size, say)
+    allowed = f"those of a classifier; {source.task} is not supported"
+    require(source.task == CellSpec.task, "weights", source.file, allowed)
+    return source
 
 
 def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Preprocessing, tuple[str, ...], str]:
     """Preprocessing, class names and title of the data set in options, of the card's, or else of imagenet."""
-    if source.card is not None and not options.data:
+    if source.card is not None and (not options.data or source.task != CellSpec.task):
         return source.card.preprocessing, source.card.class_names, source.card.data
     name, entry = options.data_name, DATA_SETS[options.data_name]
     data = DataSpec(name, entry.image_size, source.network.num_classes, entry.channels)

@@ -1,9 +1,8 @@
 """Options of `mobileone evaluate`: the accuracy of a checkpoint, as a recorded run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -11,9 +10,12 @@ from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.cli.options.workspace import Directory
 from mobileone_core.data.catalog import check_root, resolve_data
 from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.recipe import Precision
+from mobileone_core.training.tasks import task_spec
+
+CLASSIFICATION = "classification"
 
 
 @dataclass(frozen=True)
@@ -33,19 +35,24 @@ class Images:
 
 @dataclass(frozen=True)
 class Evaluate(NetworkOptions):
-    """Measure top-1 and top-5 of a run's network or a checkpoint, recorded as a run of the experiment `evaluate`.
+    """Measure a run's network or a checkpoint, recorded as a run of the experiment `evaluate`.
 
-    A run (--run ID) names network, weights, data set and preprocessing. A weight file (--weights FILE --variant s0
-    --data imagenet) may hold this package's, the authors', timm's or mmpretrain's names, in train or deployed form; it
-    may be a training program's checkpoint or a cell's last.ckpt. Averaged weights are preferred; a line says which were
-    read. Folders of classes are matched by name with the network's classes, and with ImageNet's by WordNet id, name or
-    number; if some are missing, the accuracy among those present is measured, too.
+    Classifiers have top-1 and top-5, detectors COCO's average precisions, segmenters the mean IoU. A run (--run ID)
+    names network, weights, data set and preprocessing. A weight file (--weights FILE --variant s0 --data imagenet) may
+    hold this package's, the authors', timm's or mmpretrain's names, in train or deployed form; it may be a training
+    program's checkpoint or a cell's last.ckpt. With --task detection or segmentation a run's weight file needs no more.
+    Averaged weights are preferred; a line says which were read. Folders of classes are matched by name with the
+    network's classes, and with ImageNet's by WordNet id, name or number; if some are missing, the accuracy among those
+    present is measured, too.
     """
 
-    of_run: ClassVar[tuple[str, ...]] = ("variant", "weights")
+    of_run: ClassVar[tuple[str, ...]] = ("variant", "weights", "task", "recipe")
 
+    task: str = ""
+    """What a weight file's network was trained for: classification, detection or segmentation."""
+    recipe: str = ""  # Recipe whose head a detector or segmenter has; the data set's if not given.
     data: str = ""
-    """Data set: digits (embedded), cifar10, cifar100, imagenette, imagenet or folder; the run's if not given."""
+    """Data set: digits, cifar10, imagenet, folder, coco, voc, masks and so on; the run's or file's if not given."""
     data_root: Directory = None  # Directory that holds the data set; the run's if not given.
     robustness: Literal["imagenet-a", "imagenet-r", "imagenet-sketch", "imagenet-c"] | None = None
     """Instead of --data: a published test set of ImageNet's classes, whose folders are WordNet ids. A and R are decided
@@ -77,20 +84,22 @@ class Evaluate(NetworkOptions):
             check_root(self.robustness, self.data_root)
         if self.run:
             return
-        if not self.variant or not (self.data or self.robustness):
+        is_classifier = self.task in ("", CLASSIFICATION)
+        require(is_classifier or not self.robustness, "robustness", self.robustness, "for classifiers")
+        require(not (is_classifier and self.recipe), "recipe", self.recipe, "none for classification")
+        if not (self.variant and (self.data or self.robustness)) and (is_classifier or self.variant):
             raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME (or --robustness)")
-        if not self.robustness:
-            data = self.resolved(self.data, self.data_root)
+        data = self.resolved(self.data, self.data_root) if self.data else None
+        if is_classifier and data:
             self.network.spec(self.variant, data.channels, data.image_size)
 
-    def resolved(
-        self, name: str, root: Path | None, image_size: int | None = None, classes: Sequence[str] = ()
-    ) -> DataSpec:
-        """The data set by name, by default at this resolution. Raises InputError."""
-        test_only, size = self.images.split == "test", self.images.image_size or image_size
-        data = resolve_data(name, root, size, test_only=test_only, classes=classes)
-        for option in ("crop", "interpolation"):
-            value = getattr(self.images, option)
-            is_read = not DATA_SETS[name].in_memory or value == getattr(Images(), option)
-            require(is_read, option, value, f"{name} is read whole: leave it out")
+    def resolved(self, name: str, root: Path | None, image_size: int | None = None, **named: Any) -> DataSpec:
+        """The data set by name, by default at this resolution; named as for resolve_data. Raises InputError."""
+        named = {"test_only": self.images.split == "test", "task": self.task or CLASSIFICATION, **named}
+        require_choice("data", name, task_spec(named["task"]).data_sets)
+        data = resolve_data(name, root, self.images.image_size or image_size, **named)
+        is_whole = DATA_SETS[name].in_memory
+        for option, is_unread in (("crop", is_whole or named["task"] != CLASSIFICATION), ("interpolation", is_whole)):
+            value, usual = getattr(self.images, option), getattr(Images(), option)
+            require(not is_unread or value == usual, option, value, f"{name} is read whole: leave it out")
         return data

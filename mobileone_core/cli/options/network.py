@@ -76,5 +76,5 @@ class NetworkOptions(CommandOptions):
             raise InputError("weights: give --run ID, or --weights FILE")
         require(self.weights.is_file(), "weights", str(self.weights), "an existing file")
         require_choice("data", self.data_name, DATA_SETS)
-        if self.variant:
+        if self.variant and ":" not in self.variant:  # the name of a library's network
             ModelSpec.preset(self.variant, in_channels=3).changed(**self.network.changes)

@@ -58,7 +58,7 @@ def block_html(block: Block, figures: Mapping[str, str] | None = None) -> str:
             return _table(block)
         case Figure(name, alt, caption):
             caption_tag = f"<figcaption>{inline(caption)}</figcaption>" if caption else ""
-            image = f'<img src="{escape(name)}.svg" alt="{escape(alt)}">{caption_tag}'
+            image = f'<img src="{escape(name)}.{block.suffix}" alt="{escape(alt)}">{caption_tag}'
             return f"<figure>{(figures or {}).get(name, image)}</figure>"
         case Details(summary, blocks):
             return f"<details><summary>{inline(summary)}</summary>\n{_blocks(blocks, figures or {})}\n</details>"

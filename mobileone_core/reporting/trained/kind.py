@@ -53,6 +53,7 @@ def trained_document(result: TrainedResult) -> Document:
             tables.corruptions_section(result),
             _curves(result),
             comparison_section(result),
+            _examples(result),
             Section("What was trained", (*trained, Paragraph(forms_text(result)))),
             Section("Environment", environment_blocks([*result.rows.values()], "cells", alike=True)),
             repeat_section(result),
@@ -152,6 +153,20 @@ def _curves(result: TrainedResult) -> Section:
             *notes,
         ]
     return Section("Training curves", (*blocks, Bullets(notes)) if metrics else ())
+
+
+def _examples(result: TrainedResult) -> Section:
+    """Test images of the first cell of each level that the record has examples of."""
+    text = (
+        "The test images with the largest losses of {}, seed {}, the worst first. Ground truth is on the left of each "
+        "pair, the prediction on the right (of a detector, objects with a score of 0.5 or more)."
+    )
+    figures = dict[str, Figure]()
+    for level, (cell, _) in ((name, pair) for name in result.levels for pair in result.finished(name)):
+        caption, name = text.format(result.level_name(level), cell.seed), f"examples-{cell.key}"
+        if cell.key in result.examples:
+            figures.setdefault(level, Figure(name, "Ground truth and predictions", caption, "png"))
+    return Section("Test images", [*figures.values()])
 
 
 def _values(result: TrainedResult) -> dict[str, str]:

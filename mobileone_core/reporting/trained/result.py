@@ -29,7 +29,7 @@ class TrainedResult:
     """What the record says of a plan's cells; values are in the metric's shown unit.
 
     levels: the cells of each level, seeds rising; rows and teachers: the one usable row of each, by key; curves: points
-    of usable rows; compared_forms: rows of the comparison by level and form.
+    of usable rows; compared_forms: rows of the comparison by level and form; examples: keys of cells with images.
     """
 
     plan: GridPlan
@@ -43,6 +43,7 @@ class TrainedResult:
     published: tuple[PublishedValue, ...]
     curves: tuple[CurvePoint, ...]
     compared_forms: Mapping[tuple[str, str], CellRow]
+    examples: Sequence[str] = ()
 
     @property
     def factors(self) -> list[str]:
@@ -153,6 +154,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         tuple(value for value in published if value.level in sample),
         tuple(point for point in record.curves if point.key in rows and point.metric in plan.study.curves),
         forms,
+        [*record.examples],
     )
 
 

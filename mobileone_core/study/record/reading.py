@@ -1,9 +1,11 @@
 """The record as reports read it: finished cells, their curves, comparisons, and evaluations of checkpoints."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -14,19 +16,22 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.fields import as_tuples
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.environment import ENTRY_TAGS, FOLDER_TAGS, RUN_TAGS, VERSION
+from mobileone_core.study.factor import level_label
 from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.access import connected, open_record
 from mobileone_core.study.record.tables import COUNT, RecordedRun, included
 from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
 from mobileone_core.study.workspace import redacted
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.model_card import CARD, ModelCard, model_card
+from mobileone_core.training.model_card import CARD, EXAMPLES, ModelCard, model_card
+from mobileone_core.training.tasks import task_spec
 
 if TYPE_CHECKING:
     from mobileone_core.study.record.access import RecordReader
     from mobileone_core.study.record.record import Record
 
 EVALUATIONS = "evaluate"  # the experiment of evaluations
+LEVELS = 4  # whose examples a report shows
 SHOWN = 4  # candidates of an ambiguous run in its message
 
 
@@ -53,7 +58,9 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
         comparison += measured
         problems += more
     if not plan.shows_standalone_runs:
-        return StudyRecord(rows, problems, comparison, curves, excluded=tuple(excluded))
+        return StudyRecord(
+            rows, problems, comparison, curves, excluded=tuple(excluded), examples=_examples(tracking, plan, rows)
+        )
     from mobileone_core.study.record.standalone import read_devices
 
     standalone = read_evaluations(tracking, excluded), read_devices(tracking, excluded)
@@ -108,6 +115,18 @@ def _curves(record: "RecordReader", plan: Plan, rows: Sequence[CellRow]) -> list
         for run_id, metric, values in record.curves(list(keys), plan.study.curves)
         for epoch, value in sorted(values.items())
     ]
+
+
+def _examples(tracking: str, plan: Plan, rows: Sequence[CellRow]) -> dict[str, bytes]:
+    """The example images of the first cell of each of the first levels, by the cell's key; of tasks that have some."""
+    examples = dict[str, tuple[str, bytes]]()  # by level
+    if rows and any(task_spec(cell.spec.task).has_head for cell in plan.cells[:1]):
+        with connected(tracking) as record, tempfile.TemporaryDirectory() as directory:
+            for row in (row for row in rows if level_label(row.factors) not in examples):
+                with contextlib.suppress(InputError):  # not every run has one
+                    file = record.file(row.run_id, EXAMPLES, Path(directory, row.key))
+                    examples[level_label(row.factors)] = row.key, file.read_bytes()
+    return dict([*examples.values()][:LEVELS])
 
 
 def _row(run: RecordedRun, texts: dict[str, str]) -> CellRow:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -60,13 +59,3 @@ class MeanIoU(MulticlassJaccardIndex):
         """The mean. Raises InputError if every pixel is ignored."""
         require(bool(self.confmat.sum() > 0), "data", self.data, "a set with a pixel that is not ignored")
         return super().compute()
-
-
-def detection_metrics(data: str = "") -> MetricCollection:
-    """Metrics of detections, updated as BoxPrecision; data names the set in errors."""
-    return MetricCollection({"map": BoxPrecision(data)})
-
-
-def segmentation_metrics(num_classes: int, data: str = "") -> MetricCollection:
-    """miou, updated as MeanIoU; data names the set in errors."""
-    return MetricCollection({"miou": MeanIoU(num_classes, data)})

@@ -1,28 +1,20 @@
 """Segmentation: a class per pixel, cross entropy, mean intersection over union."""
 
-from pathlib import Path
-
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
-from mobileone_core.data.annotated.loaders import open_annotated
 from mobileone_core.data.annotated.masks import IGNORED
-from mobileone_core.data.loaders import LoaderOptions, SplitLoaders
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.spec import BlockExecution
-from mobileone_core.training.tasks.backbones import build_backbone, cost_of
+from mobileone_core.training.tasks.backbones import build_backbone
 from mobileone_core.training.tasks.deeplab import DeepLabV3
-from mobileone_core.training.tasks.metrics import segmentation_metrics
-from mobileone_core.training.tasks.task import Task
+from mobileone_core.training.tasks.dense import DenseTask
+from mobileone_core.training.tasks.metrics import MeanIoU
 
 
-class Segmentation(Task):
+class Segmentation(DenseTask):
     """DeepLabV3; targets are masks (B, S, S), int64, in which 255 is ignored."""
-
-    def open_data(self, data_root: Path | None, options: LoaderOptions) -> SplitLoaders:
-        """Open images with masks."""
-        return open_annotated(self.spec.data, "segmentation", data_root, self.spec.seed, options)
 
     def build_network(self, execution: BlockExecution = "branches") -> DeepLabV3:
         """The backbone with DeepLabV3's head."""
@@ -39,13 +31,9 @@ class Segmentation(Task):
         """Mean cross entropy over each image's pixels that count, (B,); 0 without any."""
         return self._losses(outputs, targets).sum((1, 2)) / (targets != IGNORED).sum((1, 2)).clamp(min=1)
 
-    def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:
-        """Parameters and multiply-adds of the whole deployed network."""
-        return cost_of(network, images)
-
     def metrics(self) -> MetricCollection:
         """miou, of the confusion matrix of all images."""
-        return segmentation_metrics(self.spec.data.num_classes, self.spec.data.name)
+        return MetricCollection({"miou": MeanIoU(self.spec.data.num_classes, self.spec.data.name)})
 
     def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         smoothing = self.spec.recipe.label_smoothing

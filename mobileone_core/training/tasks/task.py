@@ -12,7 +12,6 @@ from torchmetrics import MetricCollection
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders, open_loaders
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.mistakes import Mistakes
 from mobileone_core.training.tasks import task_spec
 
 
@@ -46,8 +45,8 @@ class Task(ABC):
     def metrics(self) -> MetricCollection:
         """New metrics under the names of TaskSpec.metrics, updated with (outputs, targets)."""
 
-    def mistakes(self) -> Mistakes | None:
-        """What collects the test's mistakes for the run's artifacts; None if the task shows none."""
+    def mistakes(self) -> Any:
+        """What collects the test's mistakes for the run's artifacts, as Mistakes; None if the task shows none."""
         return None
 
     def predictions(self, outputs: Any, images: Tensor) -> Any:  # noqa: ARG002
