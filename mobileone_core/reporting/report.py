@@ -19,7 +19,7 @@ from mobileone_core.reporting.document import Document
 from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.ledger.claims import read_claims
 from mobileone_core.reporting.ledger.evidence import SavedResult
-from mobileone_core.reporting.ledger.ledger import ledger_sections, verdicts
+from mobileone_core.reporting.ledger.ledger import ledger_sections, repetitions, verdicts
 from mobileone_core.reporting.measured.kind import MeasuredKind
 from mobileone_core.reporting.render import csv, latex, markdown
 from mobileone_core.reporting.search.kind import SearchKind
@@ -234,18 +234,19 @@ def write_index(directory: Path, written: Mapping[Path, AnalysedRecord] | None =
     """
     homes, studies = report_homes(directory), {claim.study for claim in read_claims()}
     reports = _readable(homes, written or {})
-    rows = verdicts(
-        [SavedResult(home.name, item.result) for home, item in reports.items() if item.plan.study.name in studies]
-    )
+    results = [SavedResult(home.name, item.result) for home, item in reports.items()]
+    rows = verdicts([item for item in results if item.study in studies])
     parts = [INDEX_HEAD]
     if any(row.evidence for row in rows):
-        first, further = ledger_sections(rows, PAGE)
+        first, further = ledger_sections(rows, repetitions(results, PAGE), PAGE)
         lead = [f"## {first.heading}", f"<!-- table:{LEDGER} -->", *map(markdown.block_text, first.blocks)]
         parts += [*lead, f"<!-- end table:{LEDGER} -->", f"## {further.heading}"]
         parts += [*map(markdown.block_text, further.blocks), "## Studies"]
     documents = {home: item.document for home, item in reports.items()}
     pages = {home / SITE: study_page(home, item.plan, item.document, rows) for home, item in reports.items()}
-    pages[directory / SITE] = index_page(rows, [(home.name, document) for home, document in documents.items()])
+    pages[directory / SITE] = index_page(
+        rows, repetitions(results, SITE), [(home.name, document) for home, document in documents.items()]
+    )
     pages[directory / PAGE] = "\n\n".join([*parts, _studies_table(homes, documents)])
     for path, text in pages.items():
         if saved_text(path) != text:

@@ -32,13 +32,13 @@ RUN = re.compile(r"<code>([0-9a-f]{32})</code>")
 DOWNLOADS = ("README.md", "*.csv", "*.tex", "*.json", "*.svg", "*.png")
 
 
-def index_page(rows: Sequence[Verdict], studies: Sequence[tuple[str, Document]]) -> str:
+def index_page(rows: Sequence[Verdict], repeated: Sequence[str], studies: Sequence[tuple[str, Document]]) -> str:
     """Return the index: the ledger, if a report is evidence of a claim, and every study by its directory's name."""
     groups = defaultdict[str, list[Verdict]](list)
     for row in rows if any(row.evidence for row in rows) else ():
         groups[row.claim.id].append(row)
     content = {"groups": [*groups.values()], "counts": state_counts(rows), "notes": NOTES, "studies": studies}
-    return _environment().get_template("index.html").render(content)
+    return _environment().get_template("index.html").render(content, repeated=repeated)
 
 
 def study_page(home: Path, plan: Plan, document: Document, rows: Sequence[Verdict]) -> str:

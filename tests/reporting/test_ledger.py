@@ -1,5 +1,6 @@
 """States of claims from made-up cells. By hand (conftest.py): k = 4 is better than k = 1 by 2.00 points."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from mobileone_core.reporting.ledger.evidence import SavedResult, evidence
 from mobileone_core.reporting.ledger.ledger import (
     STATES,
     ledger_sections,
+    repetitions,
     state_counts,
     verdict_text,
     verdicts,
 )
 from mobileone_core.reporting.measured.kind import MeasuredKind
-from mobileone_core.reporting.report import PAGE, read_report, write_index, write_report
+from mobileone_core.reporting.report import PAGE, read_report, record_texts, write_index, write_report
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.rows import StudyRecord
 
@@ -143,6 +145,44 @@ def test_reports_that_agree_are_one_verdict(claim_on, elsewhere, saved):
     assert "(Another CPU)" in verdict_text(row, PAGE)
 
 
+@pytest.mark.parametrize(("exchanged", "state"), [(True, "unstable"), (False, "does not repeat")])
+def test_difference_that_other_runs_do_not_show(saved, elsewhere, exchanged, state):
+    """k = 4 is better by 2.00 points; by the other report worse, or alike."""
+    first, *_ = repetitions([saved, elsewhere(exchanged)], PAGE)
+    assert first.startswith(
+        "branches, k = 4: better, +2.00 points [+1.56, +2.44] on [seeds 0 to 2](branches/README.md)"
+    )
+    assert f"**{state}**: {'worse' if exchanged else 'no difference shown'}, " in first
+    assert first.endswith("on [seeds 0 to 2](branches-again/README.md)")
+
+
+def test_difference_that_fresh_seeds_repeat(saved, plan, rows):
+    """Only reports of one setting without common runs repeat each other; k = 2 differs in neither."""
+    fresh = replace(plan, study=replace(plan.study, first_seed=3))
+    cells = {(cell.factors["k"], cell.seed): cell.key for cell in fresh.cells}
+    again = [replace(row, seed=row.seed + 3, run_id=f"fresh-{row.run_id}", key=cells[row.factors["k"], row.seed + 3])
+             for row in rows]  # fmt: skip
+    other = SavedResult("branches-fresh", analyse(fresh, StudyRecord(again)))
+    one, back = repetitions([saved, other], PAGE)
+    assert "**repeats**: better, +2.00 points [+1.56, +2.44] on [seeds 3 to 5](branches-fresh/README.md)" in one
+    assert "on [seeds 0 to 2](branches/README.md)" in back
+    assert repetitions([saved, saved], PAGE) == []
+    study = replace(plan.study, data="fashion_mnist")
+    assert (
+        repetitions([saved, replace(other, result=replace(other.result, plan=replace(fresh, study=study)))], PAGE) == []
+    )
+
+
+def test_repetitions_are_on_both_pages(plan, rows, make_plan, tmp_path):
+    again = [replace(row, run_id=f"fresh-{row.run_id}") for row in rows]
+    study = make_plan(name="branch_count")
+    write_report(study, StudyRecord(rows), tmp_path)
+    shutil.copytree(tmp_path / "branch_count", tmp_path / "branch_count-again")
+    (tmp_path / "branch_count-again" / "cells.csv").write_text(record_texts(study, StudyRecord(again))["cells.csv"])
+    assert "**repeats**: better, " in write_index(tmp_path).read_text()
+    assert "<strong>repeats</strong>: better, " in (tmp_path / "index.html").read_text()
+
+
 def test_report_with_further_seeds_replaces_the_former(claim_on, plan, rows, saved):
     """With one of its three seeds k = 4 is not resolved; both reports together are no instability."""
     fewer = SavedResult("branches-before", analyse(plan, StudyRecord([row for row in rows if row.seed == 0])))
@@ -158,7 +198,7 @@ def test_data_sets_are_separate(claim_on, saved, plan, rows, make_plan):
     found = verdicts([saved, other], [claim_on()])
     assert [row.data for row in found] == ["tiny on digits", "tiny on fashion_mnist"]
     assert {row.state for row in found} == {"supported"}
-    (section, _) = ledger_sections(found, PAGE)
+    (section, _) = ledger_sections(found, (), PAGE)
     assert section.blocks[0].text == "**1 claims of the paper on accuracy:** 1 supported."
 
 

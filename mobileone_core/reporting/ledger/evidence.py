@@ -116,7 +116,8 @@ def _trained(claim: PaperClaim, result: TrainedResult, findings: list[Finding]) 
         yield f"{study.variant} on {study.data}", tag_values(result.rows.values(), "processor"), findings
 
 
-def _contrast(result: TrainedResult, row: Contrast, name: str) -> Finding:
+def contrast_finding(result: TrainedResult, row: Contrast, name: str = "") -> Finding:
+    """Return what a report says of a contrast; name precedes the text."""
     metric = result.metric
     shown = row if row.difference is None else replace(row, difference=round(row.difference, metric.decimals + 2))
     text = metric.difference(shown, metric.difference_unit) or row.verdict
@@ -141,13 +142,15 @@ def _level(claim: PaperClaim, result: TrainedResult) -> Found:
         rows = [judged(row, result.finished(row.level, base)) for row in analysis.comparisons]
     wanted = [level_label(level) for level in claim.levels]
     rows = [row for row in rows if row.level in wanted]
-    yield from _trained(claim, result, [_contrast(result, row, row.level if len(wanted) > 1 else "") for row in rows])
+    yield from _trained(
+        claim, result, [contrast_finding(result, row, row.level if len(wanted) > 1 else "") for row in rows]
+    )
 
 
 def _effect(claim: PaperClaim, result: TrainedResult) -> Found:
     """Main effects of factors."""
     rows = [row for row in result.effects if dict(row.levels) in claim.levels and result.metric.name == claim.metric]
-    yield from _trained(claim, result, [_contrast(result, row, "") for row in rows])
+    yield from _trained(claim, result, [contrast_finding(result, row) for row in rows])
 
 
 def _curve(claim: PaperClaim, result: TrainedResult) -> Found:

@@ -5,15 +5,17 @@ found; unstable, where several reports on the same data disagree; not tested her
 missing, where the claim's study has no report.
 """
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mobileone_core.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, joined
-from mobileone_core.reporting.ledger.claims import PaperClaim, read_claims
-from mobileone_core.reporting.ledger.evidence import ORDER, Evidence, SavedResult, evidence
+from mobileone_core.reporting.ledger.claims import OPPOSITES, PaperClaim, read_claims
+from mobileone_core.reporting.ledger.evidence import ORDER, Evidence, SavedResult, contrast_finding, evidence
 from mobileone_core.reporting.ledger.phones import phone_evidence
+from mobileone_core.reporting.trained.result import TrainedResult
 
 UNSTABLE, UNTESTED, ABSENT, MIXED = "unstable", "not tested here", "report missing", "mixed"
 STATES = ("supported", *ORDER[:1], "not resolved", *ORDER[1:3], MIXED, UNSTABLE, UNTESTED, ABSENT)
@@ -80,12 +82,46 @@ def state_counts(rows: Sequence[Verdict]) -> Mapping[str, int]:
     return {state: counts[state] for state in STATES}
 
 
-def ledger_sections(rows: Sequence[Verdict], page: str) -> tuple[Section, Section]:
-    """Return the counts with what is known of tables 1 to 6, 9 and 10, and all claims; page: a report's file."""
+def repetitions(results: Sequence[SavedResult], page: str) -> list[str]:
+    """Say of each level that is better or worse whether it is so in a report of the same setting without common runs.
+
+    Those are of other seeds, or of another machine. Returns a sentence per level and pair of reports.
+    """
+    lines = []
+    trained = [item for item in results if isinstance(item.result, TrainedResult)]
+    for one, other in itertools.permutations(trained, 2):
+        is_again = one.result.plan.queue == other.result.plan.queue and not one.runs & other.runs
+        again = {row.level: row for row in other.result.analysis.comparisons}
+        for row in one.result.analysis.comparisons if is_again else ():
+            if row.verdict in OPPOSITES and row.level in again:
+                second = again[row.level]
+                state = "repeats" if second.verdict == row.verdict else "does not repeat"
+                state = UNSTABLE if second.verdict == OPPOSITES[row.verdict] else state
+                texts = [
+                    f"{contrast_finding(item.result, its).text} on [{_seeds(item)}]({item.report}/{page})"
+                    for item, its in ((one, row), (other, second))
+                ]
+                name = f"{one.study}, {', '.join(one.result.factors)} = {row.level}"
+                lines.append(f"{name}: {row.verdict}, {texts[0]}; **{state}**: {second.verdict}, {texts[1]}")
+    return lines
+
+
+def _seeds(item: SavedResult) -> str:
+    study = item.result.plan.study
+    return f"seeds {study.first_seed} to {study.first_seed + study.seeds - 1}"
+
+
+def ledger_sections(rows: Sequence[Verdict], repeated: Sequence[str], page: str) -> tuple[Section, Section]:
+    """Return the counts with what is known of tables 1 to 6, 9 and 10, and all claims.
+
+    repeated: what `repetitions` returned; page: a report's file.
+    """
     parts = [("accuracy", [row for row in rows if not row.claim.is_time])]
     parts.append(("time", [row for row in rows if row.claim.is_time]))
     lead = Paragraph(" ".join(_counted(topic, of) for topic, of in parts if of))
     blocks: list[Block] = [lead, short_table(rows, page)]
+    if repeated:
+        blocks += [Paragraph("Differences that were trained again:"), Bullets(repeated)]
     return (
         Section("What holds of the paper", blocks),
         Section(ALL, (claims_table(rows, page), Bullets(NOTES))),
