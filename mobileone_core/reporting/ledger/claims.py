@@ -28,6 +28,7 @@ class PaperClaim:
     study: str = ""
     test: str = ""
     on: str = ""
+    data: str = ""
     levels: tuple[Mapping[str, Level], ...] = ()
     base: Mapping[str, Level] = field(default_factory=dict)
     expect: str = ""
@@ -65,7 +66,7 @@ class PaperClaim:
     @property
     def is_time(self) -> bool:
         """Whether the claim is on latency."""
-        return self.test in ("time", "milliseconds", "correlation", "correlation_gap")
+        return self.test in ("time", "correlation") or bool(self.on)
 
     @property
     def topic(self) -> str:

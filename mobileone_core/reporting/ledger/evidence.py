@@ -154,8 +154,9 @@ def _effect(claim: PaperClaim, result: TrainedResult) -> Found:
 
 
 def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
-    """A training curve's last epoch against the baseline's, seed by seed, in percent."""
-    ends = curve_ends(result, claim.metric) if result.curves and claim.metric in result.plan.study.curves else {}
+    """A training curve's last epoch against the baseline's, or another level's, seed by seed, in percent."""
+    base, has_curve = level_label(claim.base) if claim.base else "", claim.metric in result.plan.study.curves
+    ends = curve_ends(result, claim.metric, base) if result.curves and has_curve else {}
     findings = []
     for level in map(level_label, claim.levels):
         mean = ends[level][1] if level in ends else None
@@ -163,7 +164,9 @@ def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
             value = Estimate(mean.mean, mean.low, mean.high)
             size = detectable_effect(mean.sd / mean.n**0.5, mean.n - 1, ALPHA)
             text = f"{value.value:+.1f} % [{value.low:+.1f}, {value.high:+.1f}]"
-            verdict = allowed(against(claim.than or 0.0, value), result.finished(level, result.analysis.baseline))
+            verdict = allowed(
+                against(claim.than or 0.0, value), result.finished(level, base or result.analysis.baseline)
+            )
             findings.append(Finding(verdict, text, f"{size:.1f} % would have been found"))
     yield from _trained(claim, result, findings)
 
@@ -253,14 +256,15 @@ def _correlation(claim: PaperClaim, result: MeasuredResult) -> Found:
 
 
 def _evaluation(claim: PaperClaim, result: MeasuredResult) -> Found:
-    """Accuracy of the user's weights on ImageNet's test set against the printed number of the claim."""
+    """Accuracy of the user's weights on ImageNet's test set, or another, against the printed number of the claim."""
     than = float(claim.published_numbers[0][-1])
     for row in result.evaluations:
-        if {"variant": row.variant} in claim.levels and row.is_imagenet:
+        is_meant = row.data == claim.data if claim.data else row.is_imagenet
+        if {"variant": row.variant} in claim.levels and is_meant:
             half = 196 * standard_error(row.top1, row.images)
             value = Estimate(100 * row.top1, 100 * row.top1 - half, 100 * row.top1 + half)
             text = f"{value.value:.2f} % [{value.low:.2f}, {value.high:.2f}]"
-            yield "ImageNet", f"run {row.run_id[:8]}", [Finding(against(than, value), text)]
+            yield claim.data or "ImageNet", f"run {row.run_id[:8]}", [Finding(against(than, value), text)]
 
 
 TESTS: Mapping[str, Callable[[PaperClaim, Any], Found]] = {

@@ -219,18 +219,18 @@ def level_curves(result: TrainedResult, metric: str) -> dict[str, dict[int, Curv
     }
 
 
-def curve_ends(result: TrainedResult, metric: str) -> dict[str, tuple[Summary, Summary]]:
+def curve_ends(result: TrainedResult, metric: str, base: str = "") -> dict[str, tuple[Summary, Summary]]:
     """By level: the values at its last epoch, and their difference from the baseline in percent, seed by seed.
 
-    A curve that stops before its cell's last epoch is left out.
+    base: a level to compare with instead of the baseline. A curve that stops before its cell's last epoch is left out.
     """
     last = {level: cells[0].epochs for level, cells in result.levels.items()}
     ends = {
         level: {seed: curve[last[level]] for seed, curve in curves.items() if last[level] in curve}
         for level, curves in level_curves(result, metric).items()
     }
-    base = ends[result.analysis.baseline]
-    return {level: (summarize(values.values()), summarize(relative(values, base))) for level, values in ends.items()}
+    former = ends.get(base or result.analysis.baseline, {})
+    return {level: (summarize(values.values()), summarize(relative(values, former))) for level, values in ends.items()}
 
 
 def relative(values: Mapping[int, float], base: Mapping[int, float]) -> list[float]:

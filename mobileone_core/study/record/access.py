@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import psutil
@@ -115,7 +115,7 @@ def serve(workspace: Workspace, port: int) -> int:
 
     if is_server(workspace.tracking):
         address = redacted(workspace.tracking).rstrip("/")
-        print("\n".join([f"{address} serves this record already", *_views(address, save_views(workspace.tracking))]))
+        print("\n".join([f"{address} serves this record already", *save_views(workspace.tracking, address)]))
         return 0
     path = sqlite_path(workspace.tracking)
     if path is not None:
@@ -125,7 +125,7 @@ def serve(workspace: Workspace, port: int) -> int:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(chosen), "--workers", "1"]
     command += ["--backend-store-uri", workspace.tracking, "--artifacts-destination", workspace.artifacts.as_uri()]
     address = f"http://{HOST}:{chosen}"
-    print("\n".join([f"{address}  (Ctrl-C ends it)", *_views(address, save_views(workspace.tracking))]), flush=True)
+    print("\n".join([f"{address}  (Ctrl-C ends it)", *save_views(workspace.tracking, address)]), flush=True)
     this = psutil.Process()
     others, server = this.children(recursive=True), None
     try:
@@ -138,12 +138,6 @@ def serve(workspace: Workspace, port: int) -> int:
             end_processes([item for item in this.children(recursive=True) if item not in others])
         if server:
             server.wait()
-
-
-def _views(address: str, paths: Mapping[str, str]) -> list[str]:
-    """A line per study: its name and the address of its runs."""
-    width = max(map(len, paths), default=0)
-    return [f"  {name:<{width}}  {address}/{path}" for name, path in paths.items()]
 
 
 def end_processes(processes: Sequence[psutil.Process]) -> None:

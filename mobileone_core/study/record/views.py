@@ -9,27 +9,28 @@ from mobileone_core.study.record.record import FINISHED, RECORD_ERRORS, Record
 KEY = "factors"  # of the view, in links
 SAVED = "mlflow.sharedViewState."  # experiment tags in which MLflow's UI keeps saved views
 RUNS = 100  # that are read for the names of factors and metrics
-RESULTS = ("test/top1", "test/map", "test/miou", "latency/median_ms", "time/step_ms")
-METRICS = (*RESULTS, "latency/ratio", "time/step_ratio", "val/top1", "train/loss", "time/train_seconds")
+TRAINED = ("test/top1", "test/map", "test/miou", "val/top1", "train/loss", "time/train_seconds")
+MEASURED = ("latency/median_ms", "latency/ratio", "time/step_ms", "time/step_ratio")
 
 
-def save_views(tracking: str) -> dict[str, str]:
-    """Save the view of every study with finished runs as a tag of its experiment; return its path in the UI by study.
+def save_views(tracking: str, address: str) -> list[str]:
+    """Save the view of every study with finished runs in its experiment; return a line with the address of each.
 
     A record that cannot be written to gets no views.
     """
-    record, paths = Record(tracking), dict[str, str]()
+    record, lines = Record(tracking), list[str]()
     with contextlib.suppress(*RECORD_ERRORS):
         for study in record.experiments():
             runs = [*itertools.islice(record.runs(study, FINISHED), RUNS)]
             factors = dict.fromkeys(name for run in runs for name in run.data.tags if name.startswith("factor."))
-            metrics = [name for name in METRICS if any(name in run.data.metrics for run in runs)]
+            metrics = [name for name in (*TRAINED, *MEASURED) if any(name in run.data.metrics for run in runs)]
             if not factors:
                 continue
             number = runs[0].info.experiment_id
             record.client.set_experiment_tag(number, SAVED + KEY, view([*factors], metrics))
-            paths[study] = f"#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
-    return paths
+            page = f"experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
+            lines.append(f"  {study}: {address}/#/{page}")
+    return lines
 
 
 def view(factors: list[str], metrics: list[str]) -> str:

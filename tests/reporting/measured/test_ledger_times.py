@@ -136,3 +136,9 @@ def test_evaluated_weights_against_a_printed_number(saved, top1, variant, state)
     result = SavedResult("backbone_comparison", replace(saved.result, evaluations=(row,)))
     result = replace(result, report="activation_latency")
     assert [item.state for item in verdicts([result], [claim])] == [state]
+    elsewhere = replace(claim, data="imagenet-r")  # of robustness sets the whole name counts, not a part
+    assert [item.state for item in verdicts([result], [elsewhere])] == ["not tested here"]
+    rendition = replace(result, result=replace(saved.result, evaluations=(replace(row, data="imagenet-r"),)))
+    assert [item.state for item in verdicts([rendition], [elsewhere])] == [state]
+    part = replace(result, result=replace(saved.result, evaluations=(replace(row, data="part of imagenet-r"),)))
+    assert [item.state for item in verdicts([part], [elsewhere])] == ["not tested here"]
