@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from safetensors.torch import load_file
+
 from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.errors import require_choice
 from mobileone_core.model.network import MobileOne
@@ -61,7 +63,7 @@ def load_run(
 def run_network(run: FinishedRun, form: Literal["deployed", "train"]) -> RunNetwork:
     """The network of a run that was read, in evaluation mode."""
     if run.spec.backbone:
-        network: Any = cell_network(run.spec, run.weights, form)
+        network: Any = cell_network(run.spec, load_file(run.weights), form)
     else:
         network = RunNetwork(run.spec.model, run.spec.data.num_classes, deployed=form == "deployed")
         load_weights(network, run.weights)
