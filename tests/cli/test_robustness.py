@@ -153,6 +153,16 @@ def test_the_mean_corruption_error_divides_every_corruption_by_alexnets():
     assert part == {"test/fog_1_error": 0.5, "test/snow_1_error": 0.1}
 
 
+def test_networks_of_other_classes_are_refused(evaluated, tmp_path):
+    write(tmp_path / "set", IDS[:2])
+    save_file(build_model(ModelSpec.preset("tiny", k=1), 10).state_dict(), tmp_path / "ten.safetensors")
+    code, err, _ = evaluated("imagenet-a", tmp_path / "set", "--weights", str(tmp_path / "ten.safetensors"))
+    assert code == 2
+    assert (
+        "robustness: 'imagenet-a' is not allowed; for RGB images of ImageNet's 1000 classes; the network has 10" in err
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "folders", "more", "words"),
     [

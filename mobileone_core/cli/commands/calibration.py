@@ -22,6 +22,7 @@ from mobileone_core.training.quantized import BATCH, calibration_batches
 from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.tasks.task import build_task
 
+CALIBRATED = 16  # images per batch of the calibration, all of whose activations ONNX Runtime holds in memory
 TESTED = 500  # test images at most, evenly spaced
 
 
@@ -51,7 +52,7 @@ class CalibrationData:
         allowed = f"images of {channels} channels and the network's {classes} classes"
         require(fits, "calibration", options.calibration, allowed)
         normalization = preprocessing.mean, preprocessing.std
-        self.loading = LoaderOptions(BATCH, "none", workers=torch.get_num_threads(), normalization=normalization)
+        self.loading = LoaderOptions(CALIBRATED, "none", workers=torch.get_num_threads(), normalization=normalization)
         self.task = build_task(CellSpec(network.spec, self.data, Recipe(label_smoothing=0.0)))
 
     def batches(self) -> Iterator[Tensor]:

@@ -206,9 +206,10 @@ def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
 def _robustness_images(options: Evaluate, source: NetworkSource) -> list[EvaluatedImages]:
     """The parts of a robustness set, decided among the classes that it has. Raises InputError."""
     name, count, card = str(options.robustness), source.network.num_classes, source.card
-    require(count == IMAGENET_CLASSES, "robustness", name, f"for ImageNet's 1000 classes, the network has {count}")
+    fits = (count, source.network.spec.in_channels) == (IMAGENET_CLASSES, 3)
+    require(fits, "robustness", name, f"for RGB images of ImageNet's 1000 classes; the network has {count} classes")
     size = options.images.image_size or (card.preprocessing.image_size if card else DATA_SETS["imagenet"].image_size)
-    data = DataSpec("imagenet", size, count, source.network.spec.in_channels)
+    data = DataSpec("imagenet", size, count, 3)
     pixels = (card.preprocessing.mean, card.preprocessing.std) if card else None
     folders = robustness.robustness_folders(name, options.data_root)
     classes = {item: robustness.robustness_classes(folder, source.class_names) for item, folder in folders.items()}
