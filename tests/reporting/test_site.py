@@ -165,6 +165,53 @@ def test_numbers_of_a_trained_study_are_those_of_its_cells(name):
             assert found == pytest.approx([gap, gap - half, gap + half], abs=0.0051)
 
 
+def printed_in(home):
+    """Every cell of the page's tables."""
+    return {cell for table in Page(home / "index.html").tables for row in table for cell in row}
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in REPORTS.glob("*/curves.csv")))
+def test_curves_of_a_page_are_those_of_its_cells(name):
+    """The mean of each curve at its last epoch with the t interval over seeds."""
+    home, levels = REPORTS / name, {}
+    cells = {line["key"]: line for line in cells_of(home)}
+    points = [*csv.DictReader((home / "curves.csv").read_text(encoding="utf-8").splitlines())]
+    last = {point["key"]: int(point["epoch"]) for point in sorted(points, key=lambda point: int(point["epoch"]))}
+    for point in points:
+        if int(point["epoch"]) == last[point["key"]]:
+            level = tuple(value for column, value in cells[point["key"]].items() if column.startswith("factor."))
+            levels.setdefault((point["metric"], level), []).append(float(point["value"]))
+    printed = printed_in(home)
+    assert levels
+    for values in levels.values():
+        error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else None
+        half = "" if error is None else f" ± {stats.t.ppf(0.975, len(values) - 1) * error:.4f}"
+        assert f"{np.mean(values):.4f}{half}" in printed
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in REPORTS.glob("*/effects.csv")))
+def test_main_effects_of_a_page_are_those_of_its_cells(name):
+    """The mean with a level minus that with its factor's baseline, over all levels of the other factors, in points."""
+    cells, plan = cells_of(REPORTS / name), json.loads((REPORTS / name / "plan.json").read_text())["study"]
+    effects = {row[0]: row[1] for table in Page(REPORTS / name / "index.html").tables for row in table
+               if table[0][0] == "effect"}  # fmt: skip
+    checked = 0
+    for factor in plan["factors"]:
+        column, base = f"factor.{factor['name']}", str(factor["baseline"])
+        means = {level: np.mean([100 * float(line[plan["metric"]]) for line in cells if line[column] == level])
+                 for level in {line[column] for line in cells}}  # fmt: skip
+        for level, mean in means.items():
+            shown = effects.get(
+                f"{factor['name']} = {level}", effects.get(factor["name"], "") if len(means) == 2 else ""
+            )
+            if level != base and shown:
+                assert float(re.match(r"[-+]?[\d.]+(?:e-\d+)?", shown)[0]) == pytest.approx(
+                    mean - means[base], abs=0.0051
+                )
+                checked += 1
+    assert checked >= len(plan["factors"])
+
+
 TIMED = [
     page.parent.name for page in PAGES if page.parent != REPORTS and page.parent.name not in {*TRAINED, "pareto_search"}
 ]
