@@ -36,9 +36,12 @@ class Runtime:
 
 @dataclass(frozen=True)
 class NamedNetwork:
-    """A network of zoo.py by name: a MobileOne variant, or another one, timed as deployed. Raises InputError."""
+    """A network by name: a MobileOne variant, or another one, timed as deployed. Raises InputError."""
 
-    model: str = option("mobileone_s0", "A network of table 9, or one of ours.")
+    model: str = option(
+        "mobileone_s0",
+        "A network of latency/zoo.py, timm:NAME or torchvision:NAME; table9 and peers are groups of rows.",
+    )
     form: Form = option("deployed", "train, with the branches of training, or deployed, one convolution per block.")
     k: int = option(0, f"Parallel conv-BN branches per block in train form, 1 to {MAX_K}; 0: the variant's.", _K)
 
@@ -76,12 +79,13 @@ KINDS: dict[str, type] = {"named": NamedNetwork, "chain": Chain, "mobileone": Mo
 
 @dataclass(frozen=True)
 class LatencyCell:
-    """One network in one runtime, batch 1, at image_size x image_size pixels. Raises InputError."""
+    """One network in one runtime at image_size x image_size pixels. Raises InputError."""
 
     network: TimedNetwork = field(default_factory=NamedNetwork)
     runtime: Runtime = field(default_factory=Runtime)
-    image_size: int = option(224, "Pixels per side of the image; a call takes one image.", require_integer)
+    image_size: int = option(224, "Pixels per side of the images.", require_integer)
     num_classes: int = option(1000, "Classes.", require_integer)
+    batch_size: int = option(1, "Images per call; above 1 the report has images per second, too.", require_integer)
 
     time_metric, ratio_metric, control_metric = "latency/median", "latency/ratio", "control/latency_ratio"
     gap = ""  # a network that no library provides keeps its row
@@ -107,7 +111,7 @@ class LatencyCell:
     @property
     def size_text(self) -> str:
         """Image size and batch size, as text."""
-        return f"{self.image_size} px, batch 1"
+        return f"{self.image_size} px, batch {self.batch_size}"
 
     def changed(self, changes: Mapping[str, Any]) -> "LatencyCell":
         """A copy with other fields, named as in network.activation, runtime.name or image_size. Raises InputError."""
@@ -129,6 +133,8 @@ class LatencyCell:
         for name in ("output_stride", "block_method"):  # later fields: keys stay as they are
             if content["network"].get(name) == getattr(ModelSpec, name):
                 del content["network"][name]
+        if self.batch_size == 1:
+            del content["batch_size"]
         return content
 
     @classmethod
@@ -137,6 +143,7 @@ class LatencyCell:
         try:
             network_type = KINDS[content["kind"]]
             network = network_type(**as_tuples(content["network"]))
-            return cls(network, Runtime(**content["runtime"]), content["image_size"], content["num_classes"])
+            runtime, batch_size = Runtime(**content["runtime"]), content.get("batch_size", 1)
+            return cls(network, runtime, content["image_size"], content["num_classes"], batch_size)
         except (KeyError, TypeError) as error:
             raise InputError(f"latency cell: written by another version ({error})") from error

@@ -1,18 +1,17 @@
 """Builds the network of a latency cell, calibrated on random images and deployed, and counts its cost."""
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mobileone_core.errors import InputError
-from mobileone_core.latency.cell import Chain, LatencyCell
+from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork
 from mobileone_core.latency.chain import ChainNetwork, fold_norms
 from mobileone_core.latency.runtimes import UnmeasuredError
 from mobileone_core.latency.zoo import MISSING, ZooEntry, zoo_entry
+from mobileone_core.model.libraries import build_classifier
 from mobileone_core.model.network import MobileOne, build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec
@@ -21,34 +20,64 @@ CHANNELS = 3
 BATCHES, BATCH, LARGEST_BATCH = 2, 4, 32  # of calibration at USUAL_SIZE; smaller images, whose maps have few pixels,
 USUAL_SIZE = 224  # come in larger batches
 SEED = 0
+FOLDED_TOLERANCE = 1e-3  # relative distance of outputs, as vectors, in float32
 
 
 def build_network(cell: LatencyCell) -> nn.Module:
-    """A cell's network in its form, in evaluation mode, on the CPU in float32.
+    """A cell's network in its form, in evaluation mode, on the CPU in float32; build_forms says how."""
+    return build_forms(cell)[1]
+
+
+def build_forms(cell: LatencyCell) -> tuple[nn.Module, nn.Module]:
+    """A cell's network before folding and as it is timed; the same object if it has no form to fold.
 
     Weights are random but the same each time; BN is calibrated on random images. The random state is left as it was.
-    Raises InputError if the network's library is not installed, and UnmeasuredError if no library has the network.
+    Raises InputError if the network's library is not installed or lacks it, and UnmeasuredError if no library has the
+    network, or if one of a library cannot read the images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network, deploy = _built(cell)
         batch = max(BATCH, min(LARGEST_BATCH, BATCH * (USUAL_SIZE // cell.image_size) ** 2))
-        calibrate(network, [_images(cell, batch) for _ in range(BATCHES)])
-    return (_deployed(network) if deploy else network).eval()  # timm's folding makes layers in train mode
+        try:
+            calibrate(network, [_images(cell, batch) for _ in range(BATCHES)])
+        except Exception as error:
+            if not isinstance(cell.network, NamedNetwork):
+                raise
+            text = " ".join(str(error).split())[:200]
+            raise UnmeasuredError(f"{cell.network.model} at {cell.image_size} px: {text}") from error
+    network = network.eval()
+    return network, (_deployed(network) if deploy else network).eval()  # timm's folding makes layers in train mode
+
+
+def folding_metrics(unfolded: nn.Module, network: nn.Module, images: Tensor) -> dict[str, float]:
+    """What folding changed: parameters before, and the relative distance of the outputs; empty without folding.
+
+    Raises UnmeasuredError if the outputs differ by more than FOLDED_TOLERANCE.
+    """
+    if unfolded is network:
+        return {}
+    with torch.inference_mode():
+        before, after = unfolded(images), network(images)
+    distance = float((after - before).norm() / before.norm())
+    if not distance <= FOLDED_TOLERANCE:  # NaN too
+        raise UnmeasuredError(f"folding changed the outputs by {distance:.2g}; {FOLDED_TOLERANCE:g} is allowed")
+    params = sum(parameter.numel() for parameter in unfolded.parameters())
+    return {"unfolded/params": float(params), "unfolded/difference": distance}
 
 
 def build_images(cell: LatencyCell) -> Tensor:
-    """The input that is timed, normal noise: (1, C, S, S)."""
+    """The input that is timed, normal noise: (B, C, S, S)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED + 1)
-        return _images(cell, 1)
+        return _images(cell, cell.batch_size)
 
 
 def count_cost(network: nn.Module, images: Tensor) -> tuple[int, int]:
-    """Numbers of parameters and of multiply-adds of convolutions, linear layers and attention products."""
+    """Numbers of parameters and, per image, of multiply-adds of convolutions, linear layers and attention products."""
     counted = copy.deepcopy(network).requires_grad_(False)  # the counter's hooks fail on tuples with some gradients
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        counted(images)
+        counted(images[:1])
     return sum(item.numel() for item in network.parameters()), counter.get_total_flops() // 2
 
 
@@ -63,25 +92,15 @@ def _built(cell: LatencyCell) -> tuple[nn.Module, bool]:
     if entry.library == "mobileone":
         spec = ModelSpec.preset(entry.entry, **({"k": network.k} if network.k else {}))
         return build_model(spec, cell.num_classes), network.form == "deployed"
-    return _from_library(entry, cell), entry.folds
+    return _from_library(entry, cell), entry.library == "timm"
 
 
 def _from_library(entry: ZooEntry, cell: LatencyCell) -> nn.Module:
     """A network as timm or torchvision builds it, with random weights."""
     if not entry.library:
         raise UnmeasuredError(f"{entry.title}: {MISSING}")
-    size = {"img_size": cell.image_size} if entry.sized else {}
-    options: dict[str, Any] = {**entry.options, "num_classes": cell.num_classes, **size}
-    try:
-        if entry.library == "timm":
-            import timm
-
-            return timm.create_model(entry.entry, pretrained=False, **options)
-        import torchvision
-
-        return torchvision.models.get_model(entry.entry, weights=None, **options)  # type: ignore[no-any-return]
-    except ImportError as error:
-        raise InputError(f"{entry.title}: {entry.library} is not installed; pip install {entry.library}") from error
+    network = f"{entry.library}:{entry.entry}"
+    return build_classifier("model", network, cell.num_classes, image_size=cell.image_size, **entry.options)
 
 
 def _deployed(network: nn.Module) -> nn.Module:
@@ -93,7 +112,8 @@ def _deployed(network: nn.Module) -> nn.Module:
         return reparameterize(network)
     from timm.utils.model import reparameterize_model
 
-    return reparameterize_model(network)
+    folded = reparameterize_model(network)
+    return network if folded.state_dict().keys() == network.state_dict().keys() else folded
 
 
 def _images(cell: LatencyCell, batch: int) -> Tensor:

@@ -1,12 +1,11 @@
-"""Networks that can be timed, by name, and the library that builds each: the rows of table 9 and our own variants."""
+"""Networks that can be timed, by name, and the library that builds each: table 9, our variants, and newer networks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from mobileone_core.errors import require_choice
+from mobileone_core.model.libraries import split_name
 
-Library = Literal["mobileone", "timm", "torchvision", ""]
 OURS = "mobileone_"
 MISSING = "no supported library has it"
 
@@ -15,17 +14,14 @@ MISSING = "no supported library has it"
 class ZooEntry:
     """A network and the library that builds it.
 
-    title: first column of table 9. library: empty if no library has the network. entry: its name there, with options.
-    sized: whether it is built for one image size (img_size). folds: whether timm folds branches for deployment. note:
-    how the library's network differs from the published one.
+    title: in tables, table 9's. library: mobileone, timm, torchvision, or empty if none of them has the network. entry:
+    its name there, with options. note: how the library's network differs from the published one.
     """
 
     title: str
-    library: Library = "timm"
+    library: str = "timm"
     entry: str = ""
     options: Mapping[str, float] = field(default_factory=dict)
-    sized: bool = False
-    folds: bool = False
     note: str = ""
 
 
@@ -51,26 +47,47 @@ ZOO: dict[str, ZooEntry] = {
     "mnasnet_a1": ZooEntry("MNASNet-A1", entry="semnasnet_100", note="torchvision's mnasnet1_0 is B1, without SE"),
     "mixnet_s": ZooEntry("MixNet-S", entry="mixnet_s"),
     **{
-        f"repvgg_{name}": ZooEntry(f"RepVGG-{name.upper()}", entry=f"repvgg_{name}", folds=True)
+        f"repvgg_{name}": ZooEntry(f"RepVGG-{name.upper()}", entry=f"repvgg_{name}")
         for name in ("a0", "a1", "a2", "b0", "b1")
     },
     "mobilevit_xxs": ZooEntry("MobileViT-XXS", entry="mobilevit_xxs", note=BETWEEN),
     "mobilevit_xs": ZooEntry("MobileViT-XS", entry="mobilevit_xs", note=BETWEEN),
     "mobilevit_s": ZooEntry("MobileViT-S", entry="mobilevit_s", note=BETWEEN),
-    "deit_tiny": ZooEntry("DeiT-tiny", entry="deit_tiny_patch16_224", sized=True),
-    "pit_ti": ZooEntry("PiT-ti", entry="pit_ti_224", sized=True),
-    "convit_tiny": ZooEntry(
-        "ConViT-tiny", entry="convit_tiny", sized=True, note="1.0 G multiply-adds published, 1.25 G built"
-    ),
+    "deit_tiny": ZooEntry("DeiT-tiny", entry="deit_tiny_patch16_224"),
+    "pit_ti": ZooEntry("PiT-ti", entry="pit_ti_224"),
+    "convit_tiny": ZooEntry("ConViT-tiny", entry="convit_tiny", note="1.0 G multiply-adds published, 1.25 G built"),
     "mobilenext_x1_0": ZooEntry("MobileNeXt-x1.0", ""),
     "mobilenext_x1_4": ZooEntry("MobileNeXt-x1.4", ""),
     "mobileformer_52": ZooEntry("Mobileformer-52", ""),
     "mobileformer_96": ZooEntry("Mobileformer-96", ""),
 }
 TABLE_9 = tuple(name for name, entry in ZOO.items() if "ours" not in entry.title)
+PEERS = {  # newer networks, and older ones whose published accuracy is by a modern recipe, by timm's names
+    **{f"fastvit_{size}": f"FastViT-{size.upper()}" for size in ("t8", "t12", "sa12")},
+    **{f"repvit_m{major}_{minor}": f"RepViT-M{major}.{minor}" for major, minor in ("09", "10", "15")},
+    **{f"efficientformerv2_s{size}": f"EfficientFormerV2-S{size}" for size in range(3)},
+    "mobilenetv4_conv_small": "MobileNetV4-Conv-S",
+    "mobilenetv4_conv_medium": "MobileNetV4-Conv-M",
+    "mobilenetv1_100": "MobileNetV1-1.0 (modern recipe)",
+    "starnet_s4": "StarNet-S4",
+    "shvit_s4": "SHViT-S4",
+    "ghostnetv3_100": "GhostNetV3-1.0",
+    **{f"resnet{depth}": f"ResNet-{depth} (modern recipe)" for depth in (18, 34, 50)},
+}
+ZOO |= {name: ZooEntry(title, entry=name) for name, title in PEERS.items()}
+# Rows that one name chooses.
+GROUPS = {"table9": TABLE_9, "peers": (*(name for name in TABLE_9 if name.startswith(OURS)), *PEERS)}
 
 
 def zoo_entry(name: str) -> ZooEntry:
-    """The network of a name. Raises InputError for an unknown name."""
-    require_choice("model", name, ZOO)
+    """The network of a name in ZOO, or any classifier timm:NAME or torchvision:NAME. Raises InputError."""
+    library, entry = split_name(name)
+    if library:
+        return ZooEntry(name, library, entry)
+    require_choice("model", name, (*ZOO, "timm:NAME", "torchvision:NAME"))
     return ZOO[name]
+
+
+def chosen_networks(names: Sequence[str], reference: str) -> tuple[str, ...]:
+    """The networks of names and groups, each once: first the reference, which the others are compared with."""
+    return tuple(dict.fromkeys((reference, *(item for name in names for item in GROUPS.get(name, (name,))))))

@@ -27,6 +27,7 @@ MEASURED_FIELDS = (
     *dict.fromkeys(f"network.{entry.name}" for kind in KINDS.values() for entry in fields(kind)),
     *(f"runtime.{entry.name}" for entry in fields(Runtime)),
     "image_size",
+    "batch_size",
     *(f"{PART}.{entry.name}" for entry in fields(StepCell)),
 )
 
@@ -54,7 +55,7 @@ class Factor(metaclass=Declared):
         field: the field that takes the level: of a trained cell ("model.k", "recipe.lr", "data.image_size" or
             "data.val_fraction"), or "model.width" and "model.depth", whose levels multiply the variant's widths and
             depths, or "backbone", a variant or a network by name; of a measured cell ("network.activation",
-            "runtime.name", "image_size") or of a training step ("step.k").
+            "runtime.name", "batch_size") or of a training step ("step.k").
         levels: the levels, each once. With settings: labels, all of them if none is named.
         baseline: the level that the others are compared with.
         settings: instead of field, for levels that set several fields or switch something on: the fields that each

@@ -12,6 +12,8 @@ from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts
 from mobileone_core.latency.cell import LatencyCell
+from mobileone_core.latency.zoo import chosen_networks
+from mobileone_core.model.libraries import require_listed, split_name
 from mobileone_core.study.declaration import Declaration, require_baselines
 from mobileone_core.study.factor import MEASURED_FIELDS, Factor, Level, MeasuredCell, fields_of, level_label
 from mobileone_core.study.options import (
@@ -28,6 +30,7 @@ from mobileone_core.study.plan import Plan, PlannedComparison, canonical_json, d
 from mobileone_core.study.workspace import MEASURE
 
 View = Literal["levels", "correlation", "backbones", "training"]
+NETWORKS = "network.model"  # the field whose factor --networks chooses
 STEP_VIEWS = ("training",)  # the others show latencies
 TITLES = {
     "network": "Fields of the network.",
@@ -165,6 +168,9 @@ class MeasuredPlan(Plan):
 
             for runtime in dict.fromkeys(entry.cell.runtime for entry in self.spec.entries):
                 require_runtime(runtime)
+            for entry in self.spec.entries:
+                if any(split_name(name := getattr(entry.cell.network, "model", ""))):
+                    require_listed("networks", name)
 
 
 class MeasuredOptions(StudyOptions):
@@ -184,17 +190,17 @@ class MeasuredOptions(StudyOptions):
         return option_group("The protocol that the fields of timing start from.", [named])
 
     def groups(self, presets: Any, *, for_help: bool) -> dict[str, Any]:
-        """Levels, the parts of the cell, timing, and the image size of a latency (a step has it among its fields)."""
+        """Levels, the parts of the cell, timing, and the images of a latency (a step has them among its fields)."""
         del for_help
         base, hidden = self.study.base, {"runtime.name"}.union(*(factor.set_fields for factor in self.study.factors))
-        sized = isinstance(base, LatencyCell) and "image_size" not in hidden
-        size = [("image_size", int, base.image_size, help_texts(LatencyCell)["image_size"])] if sized else []
+        texts, names = help_texts(LatencyCell), ("image_size", "batch_size") if isinstance(base, LatencyCell) else ()
+        sizes = [(name, int, getattr(base, name), texts[name]) for name in names if name not in hidden]
         types = {name: type(part) for name, part in base.parts.items()} | {"": type(base)}
         return {
             "levels": level_options(self.study, types),
             **{name: spec_options(TITLES[name], part, names_below(name, hidden)) for name, part in base.parts.items()},
             "timing": spec_options("How it is timed: fields of the protocol.", self._protocol(presets)),
-            "images": option_group("The images.", size),
+            "images": option_group("The images.", sizes),
         }
 
     def request(self, presets: Any, line: Any) -> PlanRequest:
@@ -207,7 +213,7 @@ class MeasuredOptions(StudyOptions):
         protocol = self._protocol(presets)
         study = replace(
             self.study,
-            factors=requested_factors(self.study, line.levels),
+            factors=tuple(map(_with_groups, requested_factors(self.study, line.levels))),
             base=self.study.base.changed(changes | vars(line.images)),
             protocol=replace(protocol, **changed_options(line.timing, fields_of(protocol))),
         )
@@ -215,3 +221,10 @@ class MeasuredOptions(StudyOptions):
 
     def _protocol(self, presets: Any) -> Protocol:
         return self.study.protocol if presets.protocol is None else Protocol.preset(presets.protocol)
+
+
+def _with_groups(factor: Factor) -> Factor:
+    """The factor of networks with the networks of groups, and with its baseline; any other factor as it is."""
+    if factor.field != NETWORKS:
+        return factor
+    return replace(factor, levels=chosen_networks([str(level) for level in factor.levels], str(factor.baseline)))

@@ -51,6 +51,7 @@ def measured():
         entry("train", replace(TINY, network=NamedNetwork("mobileone_tiny", form="train"))),
         entry("eager", replace(TINY, runtime=Runtime("torch"))),
         entry("chain", replace(TINY, network=Chain(depth=2, width=8))),
+        entry("batch", replace(TINY, batch_size=4)),
         entry("missing", replace(TINY, network=NamedNetwork("mobilenext_x1_0"))),
     )
     return spec, {row.label: row for row in measure_latency(spec, told.append)}, told
@@ -92,6 +93,23 @@ def test_counts_are_those_of_the_timed_form(measured):
     cost = model_cost("tiny", 32, 10)
     for label, form in (("tiny", cost.deployed), ("train", cost.train), ("eager", cost.deployed)):
         assert (rows[label].metrics["params"], rows[label].metrics["macs"]) == (form.params, form.macs)
+
+
+def test_a_batch_above_one_has_its_images_per_second(measured):
+    _, rows, _ = measured
+    metrics = rows["batch"].metrics
+    speed = [metrics[f"throughput/images_per_second{end}"] for end in ("_low", "", "_high")]
+    assert speed == sorted(speed)
+    assert speed[1] == pytest.approx(4000 / metrics["latency/median_ms"])
+    assert rows["batch"].metrics["macs"] == rows["tiny"].metrics["macs"]
+    assert "throughput/images_per_second" not in rows["tiny"].metrics
+
+
+def test_folding_is_recorded_with_the_parameters_before_it(measured):
+    _, rows, _ = measured
+    assert rows["tiny"].metrics["unfolded/params"] == rows["train"].metrics["params"] > rows["tiny"].metrics["params"]
+    assert rows["tiny"].metrics["unfolded/difference"] < 1e-4
+    assert "unfolded/params" not in {*rows["train"].metrics, *rows["chain"].metrics}
 
 
 def test_a_network_that_no_library_has_is_a_reason_not_a_time(measured):

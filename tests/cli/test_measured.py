@@ -106,6 +106,21 @@ def test_an_option_sets_its_field_of_every_step(options, read):
     assert not asked.default
 
 
+def test_networks_are_chosen_by_name_group_or_library():
+    study = declared("backbone_comparison")
+    asked = plan("--networks", "peers", "timm:resnet10t", "--batch-size", "4", "--image-size", "64", study=study)
+    names = [entry.cell.network.model for entry in asked.spec.entries]
+    assert (names[0], names[-1]) == ("mobileone_s0", "timm:resnet10t")
+    assert len(names) == len(set(names)) > 20
+    assert {entry.cell.size_text for entry in asked.spec.entries} == {"64 px, batch 4"}
+    assert plan("--networks", "table9", study=study).default
+    assert plan("--model", "mobilenet_v2", study=study) == plan("--networks", "mobilenet_v2", study=study)
+    with pytest.raises(InputError, match="model: 'nope' is not allowed; one of"):
+        plan("--networks", "nope", study=study)
+    with pytest.raises(InputError, match="networks: 'timm:nope' is not allowed; a network that timm lists"):
+        plan("--networks", "timm:nope", study=study).require_runnable()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -1,4 +1,4 @@
-"""Every network of table 9: its published size, and activations that are ordinary numbers."""
+"""Every network of table 9 and every newer one: its published size, folding, and activations that are ordinary."""
 
 import csv
 from dataclasses import replace
@@ -10,8 +10,9 @@ from activation_range import require_ordinary
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell, NamedNetwork
-from mobileone_core.latency.networks import build_images, build_network, count_cost
-from mobileone_core.latency.zoo import BETWEEN, MISSING, ZOO
+from mobileone_core.latency.networks import build_forms, build_images, build_network, count_cost, folding_metrics
+from mobileone_core.latency.runtimes import UnmeasuredError
+from mobileone_core.latency.zoo import BETWEEN, GROUPS, MISSING, PEERS, TABLE_9, ZOO, chosen_networks, zoo_entry
 from mobileone_core.model.cost import model_cost
 from mobileone_core.model.spec import ModelSpec
 
@@ -21,12 +22,18 @@ PARAMS_TOLERANCE = 0.05
 # parameters and multiply-adds in millions where the library's differ from the published ones; notes say so
 BUILT_OTHERWISE = {"mobilenet_v2_x1_4": (6.1, 585), "convit_tiny": (5.7, 1250)}
 BUILT = [name for name, entry in ZOO.items() if entry.library]
-light = pytest.mark.quick_cases("mobileone_tiny", "mobileone_s0", "mobilenet_v3_small", "shufflenet_v2_x1_0")
+FOLDED = ("fastvit", "repvit", "shvit", "ghostnetv3")  # families of PEERS with a form for deployment
+LIGHT = ("mobileone_tiny", "mobileone_s0", "mobilenet_v3_small", "shufflenet_v2_x1_0", "repvit_m0_9", "resnet18")
+light = pytest.mark.quick_cases(*LIGHT)
+
+
+def published(name):
+    text = (files("mobileone_core.reporting") / "published" / f"{name}.csv").read_text()
+    return list(csv.DictReader(text.splitlines()))
 
 
 def table_9():
-    text = (files("mobileone_core.reporting") / "published" / "table9_imagenet.csv").read_text()
-    return {row["model"]: row for row in csv.DictReader(text.splitlines())}
+    return {row["model"]: row for row in published("table9_imagenet")}
 
 
 def cell_of(name, size=64):
@@ -34,8 +41,9 @@ def cell_of(name, size=64):
 
 
 def test_all_rows_of_table_9_are_here_once():
-    titles = [entry.title for entry in ZOO.values() if "ours" not in entry.title]
-    assert sorted(titles) == sorted(table_9())
+    assert sorted(ZOO[name].title for name in TABLE_9) == sorted(table_9())
+    others = [entry.title for name, entry in ZOO.items() if name not in {*TABLE_9, *PEERS}]
+    assert others == ["MobileOne tiny (ours)", "MobileOne small (ours)"]
 
 
 def test_what_no_library_has_is_a_marked_gap():
@@ -56,7 +64,7 @@ def counts_of(cell):
 
 
 @light
-@pytest.mark.parametrize("name", [name for name in BUILT if "ours" not in ZOO[name].title])
+@pytest.mark.parametrize("name", [name for name in BUILT if name in TABLE_9])
 def test_counts_are_the_published_ones(name, monkeypatch):
     monkeypatch.setattr("mobileone_core.latency.networks.calibrate", lambda network, _: network.eval())
     entry, row = ZOO[name], table_9()[ZOO[name].title]
@@ -68,6 +76,55 @@ def test_counts_are_the_published_ones(name, monkeypatch):
         assert macs < 1e6 * float(row["flops_m"]) < counts_of(cell_of(name, 256))[1]
     else:
         assert macs / 1e6 == pytest.approx(built_macs, rel=MACS_TOLERANCE)
+
+
+@light
+@pytest.mark.parametrize("name", PEERS)
+def test_newer_networks_have_the_published_parameters_before_folding_and_equal_outputs_after(name):
+    row = next(row for row in (*published("peers"), *published("peers_resnet")) if row["timm"] == name)
+    assert row["network"] == PEERS[name]
+    unfolded, network = build_forms(cell_of(name))
+    changed = folding_metrics(unfolded, network, build_images(cell_of(name)))
+    assert bool(changed) == name.startswith(FOLDED)
+    params = sum(parameter.numel() for parameter in unfolded.parameters())
+    assert params / 1e6 == pytest.approx(float(row["params_m"]), abs=0.06)
+    if changed:
+        assert changed["unfolded/params"] == params > sum(parameter.numel() for parameter in network.parameters())
+        assert changed["unfolded/difference"] < 1e-4
+
+
+def test_a_folding_that_changes_the_outputs_is_no_measurement():
+    unfolded, network = build_forms(cell_of("mobileone_tiny", 32))
+    with torch.no_grad():
+        next(network.parameters()).mul_(1.1)
+    with pytest.raises(UnmeasuredError, match="folding changed the outputs by"):
+        folding_metrics(unfolded, network, build_images(cell_of("mobileone_tiny", 32)))
+
+
+def test_networks_of_both_libraries_have_no_need_of_an_entry():
+    for name in ("timm:test_vit", "torchvision:squeezenet1_1"):  # the first is built for one image size
+        assert build_network(cell_of(name))(build_images(cell_of(name))).shape == (1, 1000)
+    assert zoo_entry("timm:resnet18.a1_in1k").title == "timm:resnet18.a1_in1k"
+    with pytest.raises(InputError, match="model: 'timm:nope' is not allowed; a network that timm lists"):
+        build_network(cell_of("timm:nope"))
+    with pytest.raises(UnmeasuredError, match="torchvision:squeezenet1_1 at 8 px: "):
+        build_network(cell_of("torchvision:squeezenet1_1", 8))
+
+
+def test_groups_and_names_choose_each_network_once_after_the_reference():
+    assert chosen_networks(("table9",), "mobileone_s0") == TABLE_9
+    assert chosen_networks(("timm:a", "peers", "timm:a"), "mobileone_s0")[:2] == ("mobileone_s0", "timm:a")
+    assert set(chosen_networks(("peers",), "mobileone_s0")) == set(GROUPS["peers"])
+
+
+def test_a_batch_is_part_of_the_cell_and_the_usual_one_of_no_key():
+    cell = LatencyCell(NamedNetwork("mobileone_tiny"), image_size=32)
+    assert "batch_size" not in cell.to_dict()
+    batched = replace(cell, batch_size=3)
+    assert LatencyCell.from_dict(batched.to_dict()) == batched
+    assert build_images(batched).shape == (3, 3, 32, 32)
+    network = build_network(cell)
+    assert count_cost(network, build_images(batched)) == count_cost(network, build_images(cell))
 
 
 @light

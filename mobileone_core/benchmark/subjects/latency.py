@@ -11,7 +11,7 @@ from mobileone_core.benchmark.spec import Entry
 from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
 from mobileone_core.latency import runtimes
 from mobileone_core.latency.cell import LatencyCell, Runtime
-from mobileone_core.latency.networks import build_images, build_network, count_cost
+from mobileone_core.latency.networks import build_forms, build_images, count_cost, folding_metrics
 from mobileone_core.latency.runtimes import Opener, Session, SessionSource, UnmeasuredError
 
 LATENCY, PROCESS = "latency", "process"  # names of samples
@@ -47,11 +47,13 @@ class ReloadableSession:
 class LatencySubject(Subject[LatencyCell]):
     """Latency of every entry's network in its runtime.
 
-    Metrics: params, macs (of the timed form); latency/median_ms with _low and _high over rounds, min, p90, mean and
-    process_ms (the process's time per call, all threads, median over rounds); latency/ratio to the reference, round by
-    round, with _low and _high; low_ms and average_ms where the protocol trims. Samples: latency and process (one per
-    round), in milliseconds. An entry is not timed if no library has its network, its runtime cannot take it, or its
-    output differs from torch's in float32 by more than TOLERANCES.
+    Metrics: params, macs (of the timed form, per image); unfolded/params and unfolded/difference (folding_metrics);
+    latency/median_ms with _low and _high over rounds, min, p90, mean and process_ms (the process's time per call, all
+    threads, median over rounds); latency/ratio to the reference, round by round, with _low and _high; low_ms and
+    average_ms where the protocol trims; throughput/images_per_second with _low and _high for batches above 1. Samples:
+    latency and process (one per round), in milliseconds. An entry is not timed if no library has its network, folding
+    changed its outputs, its runtime cannot take it, or its output differs from torch's in float32 by more than
+    TOLERANCES.
     """
 
     def prepare(self, entry: Entry[LatencyCell]) -> Sequence[Prepared[LatencyCell]]:
@@ -63,9 +65,11 @@ class LatencySubject(Subject[LatencyCell]):
         folder = self.folder / str(self.spec.entries.index(entry))
         folder.mkdir()
         try:
-            network, images = build_network(entry.cell), build_images(entry.cell)
+            (unfolded, network), images = build_forms(entry.cell), build_images(entry.cell)
             params, macs = count_cost(network, images)
             item.metrics = {"params": float(params), "macs": float(macs)}
+            item.metrics |= folding_metrics(unfolded, network, images)
+            del unfolded
             with inference_mode():
                 expected = network(images)
             opener = runtimes.prepare(SessionSource(network, images, runtime, folder))
@@ -92,6 +96,9 @@ class LatencySubject(Subject[LatencyCell]):
         metrics |= {f"latency/{end}_ms": metrics.pop(f"latency/median_{end}_ms") for end in ("min", "p90")}
         metrics["latency/mean_ms"] = float(samples.times[label].mean())
         metrics["latency/process_ms"] = float(np.median(samples.process[label]))
+        if (batch := item.entry.cell.batch_size) > 1:
+            for end, time in {"": "", "_low": "_high", "_high": "_low"}.items():
+                metrics[f"throughput/images_per_second{end}"] = 1000 * batch / metrics[f"latency/median{time}_ms"]
         for other in others:
             if other.entry.label == item.entry.reference:
                 metrics |= samples.ratio_metrics(label, other.label(LATENCY), "latency/ratio")

@@ -28,6 +28,7 @@ Switch = tyro.conf.FlagCreatePairsOff[bool]
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 WIDEST = 100  # columns of a study's description
 UNBROKEN: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+FLAGS: dict[Any, dict[str, Any]] = {("model", tuple[str, ...]): {"name": "networks", "aliases": ("--model",)}}
 METAVARS = {int | Literal["auto"]: "INT", Path | None: "DIR", int | None: "N", str | None: "NAME"}
 
 
@@ -158,7 +159,8 @@ def _explained(group: Any) -> Any:
     for name, text in texts.items():
         value = getattr(group, name)
         hint = f"(default: {'on' if value else 'off'})" if hints[name] is bool else None
-        markers = [tyro.conf.arg(help=text, metavar=METAVARS.get(hints[name]), help_behavior_hint=hint)]
+        flag = FLAGS.get((name, hints[name]), {})  # the factor of networks has a flag of its own
+        markers = [tyro.conf.arg(help=text, metavar=METAVARS.get(hints[name]), help_behavior_hint=hint, **flag)]
         markers += [tyro.conf.FlagCreatePairsOff] if value is False else []
         options.append((name, Annotated[hints[name], *markers], value, text))
     return option_group(type(group).__doc__ or "", options) if options else group

@@ -8,7 +8,7 @@ from mobileone_core.reporting.document import MISSING, Column, Section, Table
 from mobileone_core.reporting.evaluation import standard_error
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, scatter_figure
-from mobileone_core.reporting.measured import table9, view
+from mobileone_core.reporting.measured import peers, table9, view
 from mobileone_core.reporting.measured.levels import levels_table
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
 from mobileone_core.reporting.published import CAVEATS
@@ -76,7 +76,6 @@ class BackbonesView(view.View):
         number = "1 evaluation" if others_evaluated == 1 else f"{others_evaluated} evaluations"
         partial = f"*Not in the table*: {number} of other images, whose data set and number are in "
         partial += "`evaluations.csv`; a part of ImageNet's test set gives no value here."
-        others = sorted({item.network for item in result.entries if not table9.paper_name(item.network)})
         return [
             *view.TIMED,
             "*Published*: printed in the paper (table 9), every model of it, never mixed with ours. "
@@ -90,12 +89,13 @@ class BackbonesView(view.View):
             "does not fit is left out.",
             *([partial] if others_evaluated else []),
             *table9.network_notes(result),
-            *([f"Measured, but not in table 9: {', '.join(others)}."] if others else []),
+            *([peers.NOTE] if peers.others(result) else []),
         ]
 
     def sections(self, result: MeasuredResult) -> Sequence[Section]:
-        """Return the table of all entries."""
-        return [Section("Every measurement", (levels_table(result),))]
+        """Return the table of the networks that table 9 lacks, if any, and that of all entries."""
+        lacking = [Section("Networks that table 9 lacks", (peers.peers_table(result),))] if peers.others(result) else []
+        return [*lacking, Section("Every measurement", (levels_table(result),))]
 
     def figure(self, result: MeasuredResult) -> style.Figure:
         """Draw accuracy against latency with its front, one panel per source of the latency."""
@@ -121,14 +121,13 @@ def published_points() -> list[NamedPoint]:
 
 
 def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
-    """Return latency measured in a runtime and published accuracy in percent."""
+    """Return latency measured in a runtime and published accuracy in percent, table 9's where it has the network."""
+    lacking = set(peers.others(result))
+    published = [(str(row["model"]), row["top1"]) for row in table9.rows()]
+    published += [(str(row["network"]), row["top1"]) for name, row in peers.published_rows().items() if name in lacking]
     entries = entries_by_model(result, runtime)
-    times = {name: time for name, item in entries.items() if (time := item.metric(MEDIAN)) is not None}
-    return [
-        NamedPoint(str(row["model"]), times[str(row["model"])], table9.number_in(row, "top1"))
-        for row in table9.rows()
-        if row["top1"] and row["model"] in times
-    ]
+    timed = [(name, entries[name].metric(MEDIAN), top1) for name, top1 in published if name in entries]
+    return [NamedPoint(name, time, float(top1)) for name, time, top1 in timed if time is not None and top1]
 
 
 def pareto_front(points: Sequence[NamedPoint]) -> list[NamedPoint]:
@@ -155,9 +154,9 @@ def measured_top1(result: MeasuredResult, model: str) -> str:
 
 
 def entries_by_model(result: MeasuredResult, runtime: str) -> dict[str, MeasuredEntry]:
-    """Return the first entry per model of table 9 in a runtime."""
+    """Return the first entry per network in a runtime, by the network's title."""
     entries: dict[str, MeasuredEntry] = {}
     for item in result.entries:
         if item.runtime == runtime:
-            entries.setdefault(table9.paper_name(item.network), item)
+            entries.setdefault(peers.title_of(item.network), item)
     return entries

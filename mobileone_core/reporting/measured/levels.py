@@ -10,6 +10,7 @@ from mobileone_core.reporting.measured import view
 from mobileone_core.reporting.measured.result import MeasuredEntry, MeasuredResult
 from mobileone_core.reporting.published import CAVEATS
 
+THROUGHPUT = "throughput/images_per_second"
 RANKS = ("dynamic_relu_a", "dynamic_relu_a_rank5")
 
 
@@ -59,13 +60,20 @@ def levels_table(result: MeasuredResult) -> Table:
 
 
 def _row(result: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
+    folded = {
+        Column("parameters before folding"): view.count_text(item.metric("unfolded/params")),
+        Column("changed by folding", "outputs, relative"): view.number_text(item.metric("unfolded/difference"), ".1g"),
+    }
     row = {
+        **(folded if any(other.metric("unfolded/params") for other in result.entries) else {}),
         Column("parameters"): view.count_text(item.metric("params")),
         Column("multiply-adds", "one image"): view.count_text(item.metric("macs")),
         Column("measured median, ms", "[95 % over rounds]"): view.estimate_text(item.estimate("latency/median", "_ms")),
         Column("minimum", "ms"): view.number_text(item.metric("latency/min_ms")),
         Column("p90", "ms"): view.number_text(item.metric("latency/p90_ms")),
     }
+    if any(other.metric(THROUGHPUT) for other in result.entries):
+        row[Column("throughput", "images/s [95 %]")] = view.estimate_text(item.estimate(THROUGHPUT), ".4g")
     if result.plan.spec.protocol.trim:
         for name in ("low", "average"):
             row[Column(name, "ms, trimmed")] = view.number_text(item.metric(f"latency/{name}_ms"))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.reporting.measured.backbones import BackbonesView, measured_points, pareto_front, published_points
 from mobileone_core.reporting.measured.result import analyse_measured
 from mobileone_core.reporting.report import read_report, write_report
@@ -119,5 +120,35 @@ def test_fronts_are_of_one_kind_of_latency(plan, record):
 def test_page_says_what_the_panels_are(plan, record, tmp_path):
     page = write_report(plan, record, tmp_path).page.read_text()
     assert "Published accuracy against latency measured here (cpu, Any CPU, onnxruntime; 3 models)" in page
-    assert "Measured, but not in table 9: mobileone_tiny." in page
+    assert "## Networks that table 9 lacks" in page
+    assert "| MobileOne tiny (ours) | - | - | - | - | - |" in page
     assert "none is in the record" in page
+
+
+def test_newer_networks_have_their_own_table_and_each_device_its_column(plan, record):
+    names = ("mobileone_s0", "mobileone_s1", "fastvit_t8", "repvit_m0_9", "timm:resnet10t", "resnet50")
+    study = replace(STUDY, factors=(replace(STUDY.factors[0], levels=names),), base=LatencyCell(batch_size=2))
+    chosen = MeasuredPlan(study, default=False)
+    more = {"throughput/images_per_second": 200.0, "unfolded/params": 5e6, "unfolded/difference": 3e-7}
+    rows = [
+        CellRow(chosen.comparison.key, 0, dict(entry.factors), entry.label, {"latency/median_ms": 10.0, **more}, DEVICE)
+        for entry in chosen.spec.entries
+    ]
+    result = analyse_measured(chosen, StudyRecord((), (), tuple(rows)))
+    table, every = (section.blocks[0] for section in BackbonesView().sections(result))
+    heads = [column.head for column in table.columns]
+    assert heads[4:7] == ["published, iPhone 12", "published, iPhone 12 Pro", "measured here, onnxruntime"]
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert list(cells) == ["MobileOne-S1", "FastViT-T8", "RepViT-M0.9", "timm:resnet10t", "ResNet-50 (modern recipe)"]
+    assert cells["FastViT-T8"][:6] == ("76.2", "4.0", "256", "-", "0.8", "10.0")
+    assert cells["RepViT-M0.9"][:5] == ("78.7", "5.5", "224", "0.9", "-")
+    assert cells["timm:resnet10t"] == ("-", "-", "-", "-", "-", "10.0", "-")
+    assert cells["ResNet-50 (modern recipe)"][:4] == ("81.214", "25.56", "288", "-")
+    extra = dict(zip((column.head for column in every.columns), every.rows[0], strict=True))
+    assert (extra["parameters before folding"], extra["changed by folding"]) == ("5,000,000", "3e-07")
+    assert extra["throughput"].startswith("200")
+    points = {point.name: point.y for point in measured_points(result, "onnxruntime")}
+    assert points["FastViT-T8"] == 76.2
+    assert points["MobileOne-S1"] == 75.9  # table 9's, not timm's
+    assert {"MobileOne-S0", "ResNet-50 (modern recipe)"} < points.keys()
+    assert "timm:resnet10t" not in points
