@@ -2,6 +2,7 @@
 
     python studies/backbone_comparison.py                                    # the networks of table 9, ONNX Runtime
     python studies/backbone_comparison.py --runtime onnxruntime openvino --threads 2
+    python studies/backbone_comparison.py --networks peers timm:levit_128s torchvision:squeezenet1_1 --batch-size 8
     mobileone evaluate --variant s0 --weights FILE --data imagenet --data-root DIR    # accuracy of your weights
 
 Shows table 9's published accuracy and latency next to latency measured here per runtime, accuracy that

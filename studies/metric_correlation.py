@@ -2,7 +2,7 @@
 
     python studies/metric_correlation.py                                     # the networks of table 9, ONNX Runtime
     python studies/metric_correlation.py --runtime torch openvino
-    python studies/metric_correlation.py --model mobileone_s0 mobilenet_v2 efficientnet_b0 repvgg_a0 --rounds 40
+    python studies/metric_correlation.py --networks table9 peers timm:levit_128s --rounds 40
 
 Times S0 to S4 and the networks of table 9 that torchvision and timm provide, interleaved, at 224 px, batch 1, on one
 thread. Shows Spearman's correlation of latency with both counts, next to table 1 as printed and as recomputed from

@@ -61,6 +61,7 @@ FEWER = {
     "quantization": ("--branches", "none", "4", "--int8", "float32", "tensor", "weights"),
     "robustness": ("--branches", "none", "4"),
     "overparam_methods": ("--method", "none", "acnet", "dbb", "expandnet"),
+    "recipe": ("--seeds", "1", "--image-size", "16", "--recipes", "digits", "fashion"),  # a recipe has its own epochs
     "pareto_search": ("--batch-size", "512", "--variants", "tiny", "--widths", "0.5", "1", "--depths", "1"),
 }
 BRIEF = Protocol(rounds=6, burst=1, warmup=1)  # of the comparison of forms, which no option changes
@@ -71,7 +72,7 @@ def run(study, *options):
     """Output of `python studies/STUDY.py OPTIONS`."""
     path = str(ROOT / "studies" / f"{study}.py")
     return (run_command if study in AS_COMMANDS else run_here)(
-        [path, *SMALL[type(declared(study))], *FEWER.get(study, ()), *options]
+        [path, *(SMALL[type(declared(study))] if study != "recipe" else ()), *FEWER.get(study, ()), *options]
     )
 
 

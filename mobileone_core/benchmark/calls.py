@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mobileone_core.benchmark.interleave import Call, collection_off
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.training.execution import autocast
+from mobileone_core.training.execution import autocast, resolve_precision
 from mobileone_core.training.optimizer import build_optimizer
 from mobileone_core.training.recipe import Recipe
 
@@ -30,7 +30,8 @@ class TrainingStep:
     def __init__(self, network: nn.Module, recipe: Recipe, images: Tensor, labels: Tensor) -> None:
         self.network, self.images, self.labels = network.train(), images, labels
         self.recipe, self.optimizer = recipe, build_optimizer(network, recipe)
-        self.scaler = torch.amp.GradScaler(images.device.type, enabled=recipe.precision == "16-mixed")
+        precision = resolve_precision(images.device, recipe.precision)
+        self.scaler = torch.amp.GradScaler(images.device.type, enabled=precision == "16-mixed")
         self.loss = images.new_zeros(())
 
     def logits(self) -> Tensor:

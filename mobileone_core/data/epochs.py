@@ -1,5 +1,6 @@
 """The batches of an epoch: order, resolution and AutoAugment strength as functions of (seed, epoch, progress)."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,9 @@ class EpochPlan:
     and no AutoAugment. batch_size counts the images of all shares together: in training the shares of a batch have
     equal sizes; otherwise every image is in one share, and sizes differ by at most one. Raises InputError if the
     images cannot be shared like this.
+
+    With scales, pairs of a resolution and a number of images, every training batch has a drawn pair, and no image is
+    dropped: the last batch is filled up with the first images of the epoch. The draw depends on (seed, epoch, step).
     """
 
     count: int
@@ -58,12 +62,14 @@ class EpochPlan:
     phases: Sequence[PhaseLike] = ()
     shuffle: bool = False
     share: Share = WHOLE
+    scales: Sequence[tuple[int, int]] = ()
     moment: Moment = field(init=False)
 
     def __post_init__(self) -> None:
         ranks = self.share.ranks
         allowed = f"a multiple of the processes that train together, which are {ranks}"
-        require(self.batch_size % ranks == 0, "batch_size", self.batch_size, allowed)
+        for images in (self.batch_size, *(images for _, images in self.scales)):
+            require(images % ranks == 0, "batch_size", images, allowed)
         is_uneven = self.shuffle and self.count < self.batch_size and self.count % ranks > 0
         fits = ranks == 1 or (self.count >= ranks and not is_uneven)
         require(fits, "processes", ranks, f"the {self.count} images of a split cannot be shared out so")
@@ -77,7 +83,7 @@ class EpochPlan:
             self.moment = Moment(epoch, phase.image_size, phase.autoaugment)
 
     def __len__(self) -> int:
-        if self.shuffle:
+        if self.shuffle and not self.scales:
             return max(self.count // self.batch_size, 1)
         return len(self.batches())
 
@@ -87,7 +93,27 @@ class EpochPlan:
         if not self.shuffle:
             return torch.split(torch.arange(rank, self.count, ranks), self.batch_size // ranks)
         order = torch.randperm(self.count, generator=generator_for(self.seed, "order", self.moment.epoch))
+        if self.scales:
+            sizes = [images for _, images in self._drawn()]
+            filled = order[torch.arange(sum(sizes)) % self.count]
+            return [batch[rank::ranks] for batch in torch.split(filled, sizes)]
         return [batch[rank::ranks] for batch in torch.split(order, self.batch_size)[: len(self)]]
+
+    def steps(self) -> Iterator[tuple[Tensor, Moment]]:
+        """Return this share's batches for the chosen epoch, each with the moment to read it at."""
+        batches, drawn = self.batches(), self._drawn()
+        for number, batch in enumerate(batches):
+            yield batch, self.moment._replace(image_size=drawn[number][0]) if drawn else self.moment
+
+    def _drawn(self) -> Sequence[tuple[int, int]]:
+        """Resolution and number of images of each training batch, until all images are read; empty without scales."""
+        if not self.scales or not self.shuffle:
+            return ()
+        most = -(-self.count // min(images for _, images in self.scales))
+        draws = torch.randint(len(self.scales), (most,), generator=generator_for(self.seed, "scale", self.moment.epoch))
+        pairs = [self.scales[index] for index in draws.tolist()]
+        read = itertools.accumulate(images for _, images in pairs)
+        return pairs[: 1 + sum(images < self.count for images in read)]
 
 
 class BatchLoader(ABC):

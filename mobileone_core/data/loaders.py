@@ -26,7 +26,7 @@ class LoaderOptions:
     augmentation is one of the task's in AUGMENTATIONS. workers = 0 decodes in this process. share is the part of every
     batch that this process reads. Validation and test images of a folder are resized with interpolation; crop is the
     fraction of the resized shorter side that the centre crop takes. normalization is the mean and std per channel, the
-    data set's if not given. Raises InputError.
+    data set's if not given. scales are those of EpochPlan, for training. Raises InputError.
     """
 
     batch_size: int
@@ -38,6 +38,7 @@ class LoaderOptions:
     crop: float = EVAL_CROP
     interpolation: Interpolation = "bilinear"
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    scales: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self) -> None:
         require_integer("batch_size", self.batch_size)
@@ -124,8 +125,8 @@ def open_test(spec: DataSpec, root: Path | None, options: LoaderOptions, classes
 
 def epoch_plan(count: int, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> EpochPlan:
     """The plan of a split of count images: shuffled and in phases for training."""
-    phases = options.phases if training else ()
-    return EpochPlan(count, seed, options.batch_size, spec.image_size, phases, training, options.share)
+    phases, scales = (options.phases, options.scales) if training else ((), ())
+    return EpochPlan(count, seed, options.batch_size, spec.image_size, phases, training, options.share, scales)
 
 
 def normalization(spec: DataSpec, options: LoaderOptions) -> Normalize:

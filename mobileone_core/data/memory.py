@@ -40,9 +40,8 @@ class MemoryLoader(BatchLoader):
         self.augment = BatchAugment(data.images, augmentation)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        moment = self.plan.moment
-        draws = self.augment.draw(self.plan.seed, moment.epoch)
-        for batch in self.plan.batches():
+        draws = self.augment.draw(self.plan.seed, self.plan.moment.epoch)
+        for batch, moment in self.plan.steps():
             indices = batch.to(self.data.labels.device)
             images = self.augment(indices, draws)
             if moment.autoaugment:

@@ -198,8 +198,7 @@ class _Requests:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[Request]:
-        moment = self.plan.moment
-        for number, batch in enumerate(self.plan.batches()):
+        for number, (batch, moment) in enumerate(self.plan.steps()):
             yield Request(batch.tolist(), moment, number % self.slots)
 
 
@@ -221,8 +220,11 @@ class StreamLoader(BatchLoader):
         self.normalize, self.plan, self.device = normalize, plan, device
         count = PREFETCH * workers + 1  # those being written by workers, and one being read
         largest = max([plan.image_size, *(phase.image_size for phase in plan.phases)])
-        batch_size = min(plan.batch_size // plan.share.ranks, plan.count)
-        self.slots = ImageSlots(count, batch_size, largest, shared=workers > 0)
+        ranks = plan.share.ranks
+        pairs = [(images // ranks, size) for size, images in plan.scales]
+        pairs = pairs or [(min(plan.batch_size // ranks, plan.count), largest)]
+        most = max(pairs, key=lambda pair: pair[0] * pair[1] ** 2)
+        self.slots = ImageSlots(count, *most, shared=workers > 0)
         self.floats = SpareFloats()
         self.loader: DataLoader[Batch] = DataLoader(
             self.dataset(files, transform, plan.seed, self.slots),

@@ -1,6 +1,7 @@
 """Builds the network of a latency cell, calibrated on random images and deployed, and counts its cost."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ CHANNELS = 3
 BATCHES, BATCH, LARGEST_BATCH = 2, 4, 32  # of calibration at USUAL_SIZE; smaller images, whose maps have few pixels,
 USUAL_SIZE = 224  # come in larger batches
 SEED = 0
-FOLDED_TOLERANCE = 1e-3  # relative distance of outputs, as vectors, in float32
 
 
 def build_network(cell: LatencyCell) -> nn.Module:
@@ -44,24 +44,24 @@ def build_forms(cell: LatencyCell) -> tuple[nn.Module, nn.Module]:
         except Exception as error:
             if not isinstance(cell.network, NamedNetwork):
                 raise
-            text = " ".join(str(error).split())[:200]
-            raise UnmeasuredError(f"{cell.network.model} at {cell.image_size} px: {text}") from error
+            text = f"{cell.network.model} at {cell.image_size} px: {error}"
+            raise UnmeasuredError(" ".join(text.split())[:200]) from error
     network = network.eval()
     return network, (_deployed(network) if deploy else network).eval()  # timm's folding makes layers in train mode
 
 
 def folding_metrics(unfolded: nn.Module, network: nn.Module, images: Tensor) -> dict[str, float]:
-    """What folding changed: parameters before, and the relative distance of the outputs; empty without folding.
+    """Parameters before folding and relative distance of the outputs after, a thousandth at most; empty without.
 
-    Raises UnmeasuredError if the outputs differ by more than FOLDED_TOLERANCE.
+    Raises UnmeasuredError for a larger distance.
     """
     if unfolded is network:
         return {}
     with torch.inference_mode():
         before, after = unfolded(images), network(images)
     distance = float((after - before).norm() / before.norm())
-    if not distance <= FOLDED_TOLERANCE:  # NaN too
-        raise UnmeasuredError(f"folding changed the outputs by {distance:.2g}; {FOLDED_TOLERANCE:g} is allowed")
+    if not distance <= 1e-3:  # NaN too
+        raise UnmeasuredError(f"folding changed the outputs by {distance:.2g}, relatively; 0.001 is allowed")
     params = sum(parameter.numel() for parameter in unfolded.parameters())
     return {"unfolded/params": float(params), "unfolded/difference": distance}
 
@@ -99,8 +99,8 @@ def _from_library(entry: ZooEntry, cell: LatencyCell) -> nn.Module:
     """A network as timm or torchvision builds it, with random weights."""
     if not entry.library:
         raise UnmeasuredError(f"{entry.title}: {MISSING}")
-    network = f"{entry.library}:{entry.entry}"
-    return build_classifier("model", network, cell.num_classes, image_size=cell.image_size, **entry.options)
+    network, options = f"{entry.library}:{entry.entry}", dict[str, Any](entry.options)
+    return build_classifier("model", network, cell.num_classes, image_size=cell.image_size, **options)
 
 
 def _deployed(network: nn.Module) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mobileone_core.errors import require_choice
 from mobileone_core.model.libraries import split_name
@@ -26,6 +27,7 @@ class ZooEntry:
 
 
 BETWEEN = "the published multiply-adds lie between ours at 224 and at 256 px, the size it was designed for"
+REPVGG = ("a0", "a1", "a2", "b0", "b1")
 ZOO: dict[str, ZooEntry] = {
     **{f"{OURS}s{size}": ZooEntry(f"MobileOne-S{size}", "mobileone", f"s{size}") for size in range(5)},
     f"{OURS}tiny": ZooEntry("MobileOne tiny (ours)", "mobileone", "tiny"),
@@ -33,11 +35,7 @@ ZOO: dict[str, ZooEntry] = {
     "mobilenet_v1": ZooEntry("MobileNetV1", entry="mobilenetv1_100"),
     "mobilenet_v2": ZooEntry("MobileNetV2-x1.0", "torchvision", "mobilenet_v2"),
     "mobilenet_v2_x1_4": ZooEntry(
-        "MobileNetV2-x1.4",
-        "torchvision",
-        "mobilenet_v2",
-        {"width_mult": 1.4},
-        note="6.9 M parameters published, 6.1 M built",
+        "MobileNetV2-x1.4", "torchvision", "mobilenet_v2", {"width_mult": 1.4}, "6.9 M parameters published, 6.1 built"
     ),
     "mobilenet_v3_large": ZooEntry("MobileNetV3-L", "torchvision", "mobilenet_v3_large"),
     "mobilenet_v3_small": ZooEntry("MobileNetV3-S", "torchvision", "mobilenet_v3_small"),
@@ -46,13 +44,11 @@ ZOO: dict[str, ZooEntry] = {
     "efficientnet_b0": ZooEntry("EfficientNet-B0", entry="efficientnet_b0"),
     "mnasnet_a1": ZooEntry("MNASNet-A1", entry="semnasnet_100", note="torchvision's mnasnet1_0 is B1, without SE"),
     "mixnet_s": ZooEntry("MixNet-S", entry="mixnet_s"),
+    **{f"repvgg_{size}": ZooEntry(f"RepVGG-{size.upper()}", entry=f"repvgg_{size}") for size in REPVGG},
     **{
-        f"repvgg_{name}": ZooEntry(f"RepVGG-{name.upper()}", entry=f"repvgg_{name}")
-        for name in ("a0", "a1", "a2", "b0", "b1")
+        f"mobilevit_{size}": ZooEntry(f"MobileViT-{size.upper()}", entry=f"mobilevit_{size}", note=BETWEEN)
+        for size in ("xxs", "xs", "s")
     },
-    "mobilevit_xxs": ZooEntry("MobileViT-XXS", entry="mobilevit_xxs", note=BETWEEN),
-    "mobilevit_xs": ZooEntry("MobileViT-XS", entry="mobilevit_xs", note=BETWEEN),
-    "mobilevit_s": ZooEntry("MobileViT-S", entry="mobilevit_s", note=BETWEEN),
     "deit_tiny": ZooEntry("DeiT-tiny", entry="deit_tiny_patch16_224"),
     "pit_ti": ZooEntry("PiT-ti", entry="pit_ti_224"),
     "convit_tiny": ZooEntry("ConViT-tiny", entry="convit_tiny", note="1.0 G multiply-adds published, 1.25 G built"),
@@ -62,19 +58,13 @@ ZOO: dict[str, ZooEntry] = {
     "mobileformer_96": ZooEntry("Mobileformer-96", ""),
 }
 TABLE_9 = tuple(name for name, entry in ZOO.items() if "ours" not in entry.title)
-PEERS = {  # newer networks, and older ones whose published accuracy is by a modern recipe, by timm's names
-    **{f"fastvit_{size}": f"FastViT-{size.upper()}" for size in ("t8", "t12", "sa12")},
-    **{f"repvit_m{major}_{minor}": f"RepViT-M{major}.{minor}" for major, minor in ("09", "10", "15")},
-    **{f"efficientformerv2_s{size}": f"EfficientFormerV2-S{size}" for size in range(3)},
-    "mobilenetv4_conv_small": "MobileNetV4-Conv-S",
-    "mobilenetv4_conv_medium": "MobileNetV4-Conv-M",
-    "mobilenetv1_100": "MobileNetV1-1.0 (modern recipe)",
-    "starnet_s4": "StarNet-S4",
-    "shvit_s4": "SHViT-S4",
-    "ghostnetv3_100": "GhostNetV3-1.0",
-    **{f"resnet{depth}": f"ResNet-{depth} (modern recipe)" for depth in (18, 34, 50)},
-}
-ZOO |= {name: ZooEntry(title, entry=name) for name, title in PEERS.items()}
+PEERS = (  # newer networks, and older ones published with a modern recipe, by timm's names
+    *("fastvit_t8", "fastvit_t12", "fastvit_sa12", "repvit_m0_9", "repvit_m1_0", "repvit_m1_5"),
+    *("efficientformerv2_s0", "efficientformerv2_s1", "efficientformerv2_s2", "mobilenetv4_conv_small"),
+    *("mobilenetv4_conv_medium", "mobilenetv1_100", "starnet_s4", "shvit_s4", "ghostnetv3_100"),
+    *("resnet18", "resnet34", "resnet50"),
+)
+ZOO |= {name: ZooEntry(name, entry=name) for name in PEERS}
 # Rows that one name chooses.
 GROUPS = {"table9": TABLE_9, "peers": (*(name for name in TABLE_9 if name.startswith(OURS)), *PEERS)}
 
@@ -88,6 +78,6 @@ def zoo_entry(name: str) -> ZooEntry:
     return ZOO[name]
 
 
-def chosen_networks(names: Sequence[str], reference: str) -> tuple[str, ...]:
+def chosen_networks(names: Sequence[Any], reference: Any) -> tuple[str, ...]:
     """The networks of names and groups, each once: first the reference, which the others are compared with."""
     return tuple(dict.fromkeys((reference, *(item for name in names for item in GROUPS.get(name, (name,))))))

@@ -35,19 +35,12 @@ def require_listed(field: str, network: str) -> None:
 
 
 def build_classifier(
-    field: str, network: str, num_classes: int, channels: int = 3, /, image_size: int | None = None, **options: Any
+    field: str, network: str, num_classes: int, channels: int = 3, /, image_size: int = 0, **options: Any
 ) -> "nn.Module":
     """Build a classifier timm:NAME or torchvision:NAME with random weights; nothing is downloaded.
 
-    Args:
-        field: what an error names.
-        network: library and name.
-        num_classes: outputs of the classifier.
-        channels: channels of the images; torchvision's networks take 3.
-        image_size: pixels per side of the images, for timm's networks that are built for one size.
-        options: further arguments of the network.
-
-    Raises InputError if the library is not installed, does not list the network, or cannot build it so.
+    timm's networks that have one image size are built for image_size, in pixels; options are further arguments. Raises
+    InputError, which names the field, if the library is not installed, lacks the network, or cannot build it so.
     """
     require_listed(field, network)
     library, name = split_name(network)
@@ -58,7 +51,7 @@ def build_classifier(
                 import timm
 
                 config = timm.get_pretrained_cfg(name)
-                if image_size is not None and config is not None and config.fixed_input_size:
+                if image_size and config and config.fixed_input_size:
                     options["img_size"] = image_size
                 return timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=channels, **options)
             from torchvision import models

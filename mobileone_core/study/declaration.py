@@ -15,7 +15,8 @@ from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.factor import TRAINED_FIELDS, AnyCell, Factor, Level, in_tuple
 from mobileone_core.study.mistakes import Declared
 from mobileone_core.training.cell import MULTIPLES, CellSpec
-from mobileone_core.training.recipe import FITTED, Recipe, recipe_preset
+from mobileone_core.training.recipe import Recipe
+from mobileone_core.training.recipe_presets import FITTED, recipe_preset
 from mobileone_core.training.tasks import metric_labels, task_spec
 
 __all__ = ["Factor", "Level", "Study"]

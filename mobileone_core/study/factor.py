@@ -10,8 +10,8 @@ from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, plain, require, require_choice
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.study.mistakes import Declared
-from mobileone_core.training.cell import BACKBONE, DATA_FIELDS, MULTIPLES, VARIED, CellSpec
-from mobileone_core.training.recipe import Phase, Teacher
+from mobileone_core.training.cell import BACKBONE, DATA_FIELDS, MULTIPLES, RECIPE, VARIED, CellSpec
+from mobileone_core.training.recipe import Phase, Recipe, Teacher
 
 Level = str | int | float | bool | tuple[int, ...]
 PLAIN = (str, int, float, bool, type(None))
@@ -54,8 +54,8 @@ class Factor(metaclass=Declared):
         name: the factor's name; its tag in the record is factor.<name>.
         field: the field that takes the level: of a trained cell ("model.k", "recipe.lr", "data.image_size" or
             "data.val_fraction"), or "model.width" and "model.depth", whose levels multiply the variant's widths and
-            depths, or "backbone", a variant or a network by name; of a measured cell ("network.activation",
-            "runtime.name", "batch_size") or of a training step ("step.k").
+            depths, or "backbone", a variant or a network by name, or "recipe", a recipe by name; of a measured cell
+            ("network.activation", "runtime.name", "batch_size") or of a training step ("step.k").
         levels: the levels, each once. With settings: labels, all of them if none is named.
         baseline: the level that the others are compared with.
         settings: instead of field, for levels that set several fields or switch something on: the fields that each
@@ -108,6 +108,8 @@ class Factor(metaclass=Declared):
         """The fields that any of the levels sets; none for a multiple of widths or depths."""
         if self.settings:
             return {name for changes in self.settings.values() for name in changes}
+        if self.field == RECIPE:
+            return {f"{RECIPE}.{entry.name}" for entry in fields(Recipe)}
         return set() if self.field in MULTIPLES else {self.field}
 
     @property

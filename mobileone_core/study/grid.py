@@ -24,7 +24,7 @@ from mobileone_core.study.plan import (
     study_from_json,
 )
 from mobileone_core.study.presets import TrainingOptions, preset_cell
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.cell import RECIPE, CellSpec
 from mobileone_core.training.tasks import task_spec
 
 NETWORK = re.compile(r"model\.|backbone$")  # fields of a cell that set its network
@@ -168,11 +168,18 @@ class GridPlan(Plan):
         """What is trained and how, the images and steps, and warnings."""
         study, recipe, data = self.study, self.base.recipe, self.base.data
         sizes = {cell.spec.data.image_size for cell in self.cells}
+        fields = f": {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}"
+        title = self.recipe_title + fields * self.recipe_title.startswith("recipe ")
         return [
-            f"{self.network} on {data.name} at {span(sizes)} px; recipe {study.recipe}: {recipe.epochs} epochs, "
-            f"batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}{self._other_fields()}",
+            f"{self.network} on {data.name} at {span(sizes)} px; {title}{self._other_fields()}",
             *super().training_lines,
         ]
+
+    @property
+    def recipe_title(self) -> str:
+        """The recipe in a title, or that the levels are recipes."""
+        is_varied = any(factor.field == RECIPE for factor in self.study.factors)
+        return "recipes as levels" if is_varied else f"recipe {self.study.recipe}"
 
     def _other_fields(self) -> str:
         """Teachers and phases of the base, and what else differs: "; teacher small; activation gelu"."""

@@ -168,8 +168,8 @@ class MeasuredPlan(Plan):
 
             for runtime in dict.fromkeys(entry.cell.runtime for entry in self.spec.entries):
                 require_runtime(runtime)
-            for entry in self.spec.entries:
-                if any(split_name(name := getattr(entry.cell.network, "model", ""))):
+            for name in (getattr(entry.cell.parts["network"], "model", "") for entry in self.spec.entries):
+                if any(split_name(name)):
                     require_listed("networks", name)
 
 
@@ -213,7 +213,10 @@ class MeasuredOptions(StudyOptions):
         protocol = self._protocol(presets)
         study = replace(
             self.study,
-            factors=tuple(map(_with_groups, requested_factors(self.study, line.levels))),
+            factors=tuple(
+                replace(item, levels=chosen_networks(item.levels, item.baseline)) if item.field == NETWORKS else item
+                for item in requested_factors(self.study, line.levels)
+            ),
             base=self.study.base.changed(changes | vars(line.images)),
             protocol=replace(protocol, **changed_options(line.timing, fields_of(protocol))),
         )
@@ -221,10 +224,3 @@ class MeasuredOptions(StudyOptions):
 
     def _protocol(self, presets: Any) -> Protocol:
         return self.study.protocol if presets.protocol is None else Protocol.preset(presets.protocol)
-
-
-def _with_groups(factor: Factor) -> Factor:
-    """The factor of networks with the networks of groups, and with its baseline; any other factor as it is."""
-    if factor.field != NETWORKS:
-        return factor
-    return replace(factor, levels=chosen_networks([str(level) for level in factor.levels], str(factor.baseline)))

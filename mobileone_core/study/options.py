@@ -12,7 +12,7 @@ from mobileone_core.fields import help_texts
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level, level_text
 from mobileone_core.study.plan import Plan
-from mobileone_core.training.cell import BACKBONE, MULTIPLES
+from mobileone_core.training.cell import BACKBONE, MULTIPLES, RECIPE
 from mobileone_core.training.named_networks import pinned
 
 ROUNDING = {"width": "rounded to a multiple of 8", "depth": "at least one block per stage"}
@@ -99,11 +99,17 @@ def requested_factors(study: Declaration, levels: Any) -> tuple[Factor, ...]:
 
 
 def _requested(factor: Factor, levels: tuple[Level, ...]) -> Factor:
-    """The factor with other levels. Networks of one's own code get its digest; any network can be the baseline."""
-    if factor.field != BACKBONE:
+    """The factor with other levels. Networks of one's own code get its digest, groups of networks become their networks.
+
+    Any network and any recipe can be the baseline: the first is, if the study's is not among them.
+    """
+    if factor.field == "network.model":
+        levels = chosen_networks(levels, factor.baseline)
+    if factor.field not in (BACKBONE, RECIPE) or not levels:
         return dataclasses.replace(factor, levels=levels)
     labels = {label: pinned(factor.name, str(value)) for label, value in factor.labels.items()}
-    levels = tuple(level if level in labels else pinned(factor.name, str(level)) for level in levels)
+    if factor.field == BACKBONE:
+        levels = tuple(level if level in labels else pinned(factor.name, str(level)) for level in levels)
     baseline = factor.baseline if factor.baseline in levels else levels[0]
     return dataclasses.replace(factor, levels=levels, labels=labels, baseline=baseline)
 
@@ -127,6 +133,8 @@ def _level_option(factor: Factor, parts: Mapping[str, type]) -> Option:
     elif factor.field in MULTIPLES:
         level = float
         text = f"Multiples of the variant's {name}s, {ROUNDING[name]}; baseline {baseline}."
+    elif factor.field == RECIPE:
+        level, text = str, f"Recipes, as --recipe of other studies takes them; baseline {baseline}, else the first."
     else:
         level = get_type_hints(parts[part])[name]
         text = f"Levels of {factor.field}; baseline {baseline}. {help_texts(parts[part])[name]}"

@@ -197,11 +197,12 @@ class Plan(ABC):
     @property
     def training_lines(self) -> list[str]:
         """Lines on training images, steps and recipes that need more steps; none where the images are not counted."""
-        runs = dict.fromkeys((cell.spec.recipe, cell.spec.data.train_images) for cell in self.cells)
-        counts = [(images, recipe.steps_per_epoch(images), recipe.steps(images)) for recipe, images in runs if images]
+        specs = [cell.spec for cell in self.cells]
+        runs = dict.fromkeys((spec.recipe, (spec.data.train_images, spec.data.image_size)) for spec in specs)
+        counts = [(of[0], recipe.steps_per_epoch(*of), recipe.steps(*of)) for recipe, of in runs if of[0]]
         if not counts:
             return []
-        warnings = dict.fromkeys(text for recipe, images in runs for text in recipe.warnings(images))
+        warnings = dict.fromkeys(text for recipe, of in runs for text in recipe.warnings(*of))
         images, per_epoch, total = map(span, zip(*counts, strict=True))
         line = f"{images} training images: {per_epoch} steps per epoch, {total} steps per cell"
         return [line, *(f"warning: {text}" for text in warnings)]

@@ -29,10 +29,11 @@ from mobileone_core.study.options import (
 )
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.cell import RECIPE, CellSpec
 from mobileone_core.training.head import HeadSpec, head_preset
 from mobileone_core.training.named_networks import Expansion
-from mobileone_core.training.recipe import FITTED, RECIPES, Phase, Recipe, Teacher, paper_phases, recipe_preset
+from mobileone_core.training.recipe import Phase, Recipe, Teacher, paper_phases
+from mobileone_core.training.recipe_presets import FITTED, RECIPES, recipe_preset
 from mobileone_core.training.tasks import TASKS, task_spec
 
 Phases = Literal["none", "paper"]
@@ -153,6 +154,12 @@ class TrainingOptions(StudyOptions):
         fits = not sizes or presets.image_size is None
         require(fits, "image_size", presets.image_size, f"--{' --'.join(sizes)} sets it")
         base, weights = self._base(presets), (line.running.run_weights, not line.running.plan)
+        images = base.data.train_images
+        for name in (factor.name for factor in self.study.factors if factor.field == RECIPE):
+            require(presets.recipe is None, "recipe", presets.recipe, f"--{name} sets it")
+            for recipe, _, number in (level.rpartition("-") for level in getattr(line.levels, name)):
+                fits = not number.isdecimal() or int(number) == images
+                require(fits, name, f"{recipe}-{number}", f"the data have {images} training images: {recipe}-{images}")
         changes = changed_options(line.training, _recipe_by_name(base))
         if base.recipe.warmup_epochs > changes.get("epochs", base.recipe.epochs):
             shorter = base.recipe.warmup_epochs * changes["epochs"] / base.recipe.epochs

@@ -16,11 +16,13 @@ from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.head import HeadSpec
 from mobileone_core.training.named_networks import Expansion, read_name
-from mobileone_core.training.recipe import PRETRAINING, Recipe, Teacher, paper_phases, recipe_preset
+from mobileone_core.training.recipe import PRETRAINING, Recipe, Teacher, corenet_scales, paper_phases
+from mobileone_core.training.recipe_presets import recipe_preset
 from mobileone_core.training.tasks import task_spec
 
 VARIED = ("model", "recipe", "head", "quantization", "expand")  # the parts all of whose fields a study can set
 DATA_FIELDS = ("data.image_size", "data.val_fraction")  # the fields of the data that a study can set
+RECIPE = "recipe"  # the name by which a study sets the whole recipe
 BACKBONE = "backbone"  # the name by which a study sets the whole network: a variant, or one of a library
 MULTIPLES = ("model.width", "model.depth")  # names that multiply the widths and depths of the variant
 SCHEMA = 1  # raised when a default changes; a new field with a default needs no new schema
@@ -59,6 +61,8 @@ class CellSpec:
         require_choice("data", self.data.name, task.data_sets)
         allowed = AUGMENTATIONS.get(self.task, (self.recipe.augmentation,))
         require_choice("augmentation", self.recipe.augmentation, allowed)
+        fits = self.task == CellSpec.task or not self.recipe.scales
+        require(fits, "scales", self.recipe.scales, f"none for {self.task}")
         fits = task.can_distil or not self.recipe.teachers
         require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
         self._check_backbone(task.has_head)
@@ -97,11 +101,22 @@ class CellSpec:
     def changed(self, changes: Mapping[str, Any]) -> "CellSpec":
         """A copy with other fields, named like model.k; model.width and model.depth multiply the widths and depths.
 
-        To another data.image_size the network is fitted (ModelSpec.fitted_to), and the paper's phases are scaled.
+        To another data.image_size the network is fitted (ModelSpec.fitted_to), and the paper's phases and CoreNet's
+        scales are scaled. recipe is the name of a whole recipe.
         """
         data = {name.partition(".")[2]: changes[name] for name in DATA_FIELDS if name in changes}
         spec = self._with_data(replace(self.data, **data)) if data else self
+        if RECIPE in changes:
+            spec, changes = (
+                spec._with_recipe(changes[RECIPE]),
+                {name: changes[name] for name in set(changes) - {RECIPE}},
+            )
         return (spec._with_backbone(changes[BACKBONE]) if BACKBONE in changes else spec)._with_parts(changes)
+
+    def _with_recipe(self, name: str) -> "CellSpec":
+        """A copy with a recipe by name, that of the variant with the model's widths."""
+        variant = next((name for name in PRESETS if ModelSpec.preset(name).widths == self.model.widths), "")
+        return replace(self, recipe=recipe_preset(name, variant, self.data.image_size))
 
     def _with_backbone(self, name: str) -> "CellSpec":
         """A copy with another variant, or another network of a library."""
@@ -118,6 +133,8 @@ class CellSpec:
             return replace(self, data=data)
         is_paper = self.recipe.phases == paper_phases(self.data.image_size)
         recipe = replace(self.recipe, phases=paper_phases(data.image_size)) if is_paper else self.recipe
+        is_corenet = recipe.scales == corenet_scales(self.data.image_size)
+        recipe = replace(recipe, scales=corenet_scales(data.image_size)) if is_corenet else recipe
         return replace(
             self, data=data, model=self.model.fitted_to(data.image_size, self.data.image_size), recipe=recipe
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from mobileone_core.errors import require, require_integer
 from mobileone_core.fields import check_options, option
 from mobileone_core.model.spec import BlockExecution
-from mobileone_core.training.recipe import Precision
+from mobileone_core.training.recipe import Precision, RecipePrecision
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +53,7 @@ class Execution:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
-def resolve_device(execution: Execution, precision: Precision) -> "torch.device":
+def resolve_device(execution: Execution, precision: RecipePrecision) -> "torch.device":
     """The device to run on, checked to exist and to support precision and memory format.
 
     "auto" is the first GPU if there is one, else the CPU. Several processes need as many GPUs: the resolved one and
@@ -74,9 +74,17 @@ def resolve_device(execution: Execution, precision: Precision) -> "torch.device"
     return device
 
 
-def autocast(device: "torch.device", precision: Precision) -> "torch.autocast":
+def resolve_precision(device: "torch.device", precision: RecipePrecision) -> Precision:
+    """A recipe's precision on a device: mixed is 16-mixed on a GPU, and 32 on a CPU."""
+    if precision == "mixed":
+        return "16-mixed" if device.type == "cuda" else "32"
+    return precision
+
+
+def autocast(device: "torch.device", precision: RecipePrecision) -> "torch.autocast":
     """The context in which networks compute in a recipe's precision; it changes nothing for 32."""
     import torch
 
     dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    return torch.autocast(device.type, dtypes.get(precision), enabled=precision in dtypes)
+    dtype = dtypes.get(resolve_precision(device, precision))
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)

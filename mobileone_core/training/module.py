@@ -33,7 +33,7 @@ class CellModule(LightningModule):
     Args:
         task: the cell's task.
         network: the network to train.
-        steps: batches per epoch.
+        steps: batches per epoch; of the current one if their number differs.
         layout: memory format of weights and images.
         teachers: the networks to imitate, if any.
     """
@@ -56,6 +56,7 @@ class CellModule(LightningModule):
         self.mistakes = task.mistakes()
         self.mean_loss = MeanMetric(nan_strategy="disable")  # the default skips NaN; this one ignores weights
         self.metrics = task.metrics()
+        self.first_epoch = 0  # of this attempt; Lightning asks for batches before it knows
         self.results: dict[str, float] = {}  # val/... of the last epoch, test/... once tested
         self._losses: list[Tensor] = []
         self._forward = self.network.__call__  # DDP's forward while several processes train
@@ -68,6 +69,10 @@ class CellModule(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """The recipe's optimizer."""
         return build_optimizer(self.network, self.recipe)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the epoch to go on with."""
+        self.first_epoch = len(checkpoint["history"])
 
     def on_fit_start(self) -> None:
         """Prepare the networks on their device."""
@@ -87,7 +92,7 @@ class CellModule(LightningModule):
         """One step on images, targets and, if computed before, the teachers' probabilities; returns the loss."""
         images, targets, *soft_labels = batch
         progress = (self.current_epoch * self.steps + batch_idx) / (self.recipe.epochs * self.steps)
-        schedule(self.trainer.optimizers[0], self.recipe, progress)
+        schedule(self.trainer.optimizers[0], self.recipe, progress, self.trainer.global_step)
         outputs = self._forward(images.contiguous(memory_format=self.layout))
         loss = self.task.loss(outputs, targets)
         if self.teachers is not None:
@@ -181,24 +186,31 @@ class CellModule(LightningModule):
 class EpochBatches:
     """Batches of the module's current epoch, with the teachers' probabilities where they can be computed beforehand.
 
-    If an image never changes (no augmentation, no phases), the teachers see each image once, before the first batch;
-    their probabilities, float32 (N, classes) in main memory, are then part of a batch.
+    If an image never changes (no augmentation, phases or scales), the teachers see each image once, before the first
+    batch; their probabilities, float32 (N, classes) in main memory, are then part of a batch.
     """
 
     def __init__(self, batches: BatchLoader, module: CellModule, epochs: int) -> None:
         self.batches, self.module, self.epochs = batches, module, epochs
         recipe = module.recipe
-        self.precompute = module.teachers is not None and recipe.augmentation == "none" and not recipe.phases
+        self.precompute = module.teachers is not None and (recipe.augmentation, recipe.phases, recipe.scales) == (
+            "none",
+            (),
+            (),
+        )
         self._soft_labels: Tensor | None = None
 
     def __len__(self) -> int:
+        if self.module.recipe.scales:
+            raise TypeError("every epoch has another number of steps")  # Lightning reads to the end of each
         return len(self.batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if self.precompute and self._soft_labels is None:
             self._soft_labels = self._compute_soft_labels()
-        epoch = self.module.current_epoch  # after a resume, Lightning makes the iterator before it knows the epoch
+        epoch = max(self.module.current_epoch, self.module.first_epoch)
         self.batches.set_epoch(epoch, epoch / self.epochs)
+        self.module.steps = len(self.batches)
         if self._soft_labels is None:
             yield from self.batches
             return

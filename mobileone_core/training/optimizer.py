@@ -45,19 +45,24 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> optim.Optimizer:
     return optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused)
 
 
-def schedule(optimizer: optim.Optimizer, recipe: Recipe, progress: float) -> None:
-    """Set the learning rate and weight decay of every parameter group for the next step."""
+def schedule(optimizer: optim.Optimizer, recipe: Recipe, progress: float, step: int = 0) -> None:
+    """Set the learning rate and weight decay of every parameter group for the next step, the step-th from 0."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, progress) * group.get("factor", 1.0)
+        group["lr"] = learning_rate(recipe, progress, step) * group.get("factor", 1.0)
         group["weight_decay"] = weight_decay(recipe, progress) if group["decay"] else 0.0
 
 
-def learning_rate(recipe: Recipe, progress: float) -> float:
-    """Linear warm-up from 0 to recipe.lr, then a cosine to 0 at progress 1."""
+def learning_rate(recipe: Recipe, progress: float, step: int = 0) -> float:
+    """Linear warm-up from warmup_lr to lr, then a cosine to lr_end at progress 1, with lr_by_epoch in whole epochs."""
+    rise = recipe.lr - recipe.warmup_lr
+    if step < recipe.warmup_steps:
+        return recipe.warmup_lr + rise * step / recipe.warmup_steps
+    if recipe.lr_by_epoch:
+        progress = math.floor(progress * recipe.epochs + 1e-9) / recipe.epochs  # whole epochs, whatever was rounded
     warmup = recipe.warmup_epochs / recipe.epochs
     if warmup > 0 and progress <= warmup:
-        return recipe.lr * progress / warmup
-    return _cosine(recipe.lr, 0.0, (progress - warmup) / (1 - warmup))
+        return recipe.warmup_lr + rise * progress / warmup
+    return _cosine(recipe.lr, recipe.lr_end, (progress - warmup) / (1 - warmup))
 
 
 def weight_decay(recipe: Recipe, progress: float) -> float:

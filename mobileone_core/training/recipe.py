@@ -1,6 +1,5 @@
 """How a network is trained, as data."""
 
-import math
 import re
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,12 +24,13 @@ from mobileone_core.model.spec import PRESETS
 DIGEST = "the first 16 hex digits of a file's SHA-256"
 PROGRESSIVE_VARIANTS = ("s2", "s3", "s4")
 PRETRAINING = "classification"  # init: the backbone's own classification cell, which is trained first
-FITTED = "fitted"  # the recipe that is fitted to the number of training images
 MIN_STEPS = 100
 Optimizer = Literal["sgd", "adamw"]
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
+RecipePrecision = Literal["32", "bf16-mixed", "16-mixed", "mixed"]
 Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip", "ssd", "ssdlite", "scale_crop_flip"]
 _DECAY_END = number_rule(lambda value: value >= 0, "none, or a number of 0 or more", optional=True)
+_COUNT = partial(require_integer, at_least=0)
 _UNTIL = number_rule(lambda value: 0 < value <= 1, "a fraction of training above 0, 1 at most")
 
 
@@ -61,6 +61,15 @@ def paper_phases(image_size: int = 224) -> tuple[Phase, ...]:
     sizes = [max(4, 4 * round(phase.image_size * image_size / last / 4)) for phase in PAPER_PHASES[:-1]]
     pairs = zip(PAPER_PHASES, [*sizes, image_size], strict=True)
     return tuple(replace(phase, image_size=min(size, image_size)) for phase, size in pairs)
+
+
+CORENET_SIZES = (128, 192, 224, 288, 320)  # five from 128 to 320 px, rounded to multiples of 32 as CoreNet does
+
+
+def corenet_scales(image_size: int = 224) -> tuple[int, ...]:
+    """CoreNet's resolutions scaled to images of another size: multiples of 4 pixels, and image_size itself."""
+    sizes = (4 * max(1, round(size * image_size / 224 / 4)) for size in CORENET_SIZES if size != 224)
+    return tuple(sorted({*sizes, image_size}))
 
 
 @dataclass(frozen=True)
@@ -114,8 +123,12 @@ class Recipe:
     epochs: int = option(300, "Passes over the training images.", require_integer)
     batch_size: int = option(256, "Images per step, over all processes of a cell.", require_integer)
     optimizer: Optimizer = option("sgd", "Optimizer of the network's weights.")
-    lr: float = option(0.1, "Learning rate at its peak; linear warm-up before, cosine to 0 after.", POSITIVE)
+    lr: float = option(0.1, "Learning rate at its peak; linear warm-up before, a cosine to lr_end after.", POSITIVE)
+    lr_end: float = option(0.0, "Learning rate at the end.", NOT_NEGATIVE)
+    lr_by_epoch: bool = option(False, "Take the cosine epoch by epoch instead of step by step.")
     warmup_epochs: float = option(0.0, "Epochs of linear warm-up.", NOT_NEGATIVE)
+    warmup_steps: int = option(0, "Steps of linear warm-up, before a cosine that begins with training.", _COUNT)
+    warmup_lr: float = option(0.0, "Learning rate at the first step of the warm-up.", NOT_NEGATIVE)
     momentum: float = option(0.9, "Momentum of sgd; first beta of adamw.", BELOW_ONE)
     nesterov: bool = option(False, "Nesterov's momentum, for sgd.")
     weight_decay: float = option(1e-4, "Weight decay at the start.", NOT_NEGATIVE)
@@ -124,10 +137,15 @@ class Recipe:
     label_smoothing: float = option(0.1, "Share of the label spread over all classes, 0 to below 1.", BELOW_ONE)
     ema_decay: float = option(0.9995, "Decay per step of the averaged weights; 0 does not average.", BELOW_ONE)
     clip_norm: float = option(0.0, "Largest norm of the gradient; 0 does not clip.", NOT_NEGATIVE)
-    precision: Precision = option("32", "Arithmetic of training.")
+    precision: RecipePrecision = option(
+        "32", "Arithmetic of training; mixed is 16-mixed with channels-last memory on a GPU, and 32 on a CPU."
+    )
     corrupted_test: bool = option(False, "Test again under corruptions of the test images, for sets in memory.")
     augmentation: Augmentation = option("resized_crop_flip", "Augmentation of the training images.")
     phases: tuple[Phase, ...] = option((), "Progressive learning: none, or the paper's three resolutions, scaled.")
+    scales: tuple[int, ...] = option(
+        (), "Resolutions of which every step draws one; the batch has as many pixels as one of the images' own size."
+    )
     teachers: tuple[Teacher, ...] = option(
         (),
         "A variant, which is trained first, or NAME=FILE with its weights, also timm:NAME=FILE and "
@@ -146,9 +164,7 @@ class Recipe:
     head: Literal["auto", "new"] = option(
         "auto", "With init: auto takes the file's head if it has as many classes as the data, new never does."
     )
-    frozen_stages: int = option(
-        0, "With init: stages that are not trained, and the stem with them.", partial(require_integer, at_least=0)
-    )
+    frozen_stages: int = option(0, "With init: stages that are not trained, and the stem with them.", _COUNT)
     frozen_norm: bool = option(False, "With init: BN of the backbone keeps its statistics, weights and biases.")
 
     def changed(self, **changes: Any) -> "Recipe":
@@ -158,13 +174,26 @@ class Recipe:
         changes = {name: getattr(Recipe, name) for name in resets} | changes
         return replace(self, **changes)
 
-    def steps_per_epoch(self, images: int) -> int:
-        """Steps per epoch over a number of training images; an incomplete last batch is dropped, unless it is all."""
-        return max(1, images // self.batch_size)
+    def scaled_batches(self, image_size: int) -> tuple[tuple[int, int], ...]:
+        """The scales with the images of a batch, for data of a size in pixels; multiples of 4, for CoreNet's 4 GPUs."""
+        pixels = self.batch_size * image_size**2
+        return tuple((size, 4 * max(1, pixels // size**2 // 4)) for size in self.scales)
 
-    def steps(self, images: int) -> int:
-        """Steps in all over a number of training images."""
-        return self.epochs * self.steps_per_epoch(images)
+    def mean_batch(self, image_size: int) -> float:
+        """Images per step, a mean over the scales."""
+        batches = [images for _, images in self.scaled_batches(image_size)] or [self.batch_size]
+        return sum(batches) / len(batches)
+
+    def steps_per_epoch(self, images: int, image_size: int = 224) -> int:
+        """Steps per epoch over a number of training images; an incomplete last batch is dropped, unless it is all.
+
+        With scales a mean, for data of image_size pixels.
+        """
+        return max(1, int(images // self.mean_batch(image_size)))
+
+    def steps(self, images: int, image_size: int = 224) -> int:
+        """Steps in all over a number of training images; see steps_per_epoch."""
+        return self.epochs * self.steps_per_epoch(images, image_size)
 
     def shortages(self, steps: int) -> list[str]:
         """What needs more than a run's steps, a sentence part each; empty if they suffice."""
@@ -173,14 +202,15 @@ class Recipe:
             f"fewer than {MIN_STEPS} steps teach a network little": steps < MIN_STEPS,
             f"ema_decay {self.ema_decay:g} averages over {horizon:,.0f} steps, more than a third": horizon > steps / 3,
             f"warmup_epochs {self.warmup_epochs:g} takes {warmup:,.0f} steps, more than half": warmup > steps / 2,
+            f"warmup_steps {self.warmup_steps:,} are more than half": self.warmup_steps > steps / 2,
             f"{len(self.phases)} phases need an epoch each, of {self.epochs}": len(self.phases) > self.epochs,
         }
         return [f"{text} (of {steps:,} in all)" for text, is_short in needs.items() if is_short]
 
-    def warnings(self, images: int) -> list[str]:
+    def warnings(self, images: int, image_size: int = 224) -> list[str]:
         """What a number of training images is too small for; empty if it suffices or is 0, for unknown."""
         larger = f"batch_size {self.batch_size} is larger than the {images} training images"
-        return [larger] * (0 < images < self.batch_size) + self.shortages(self.steps(images)) * (images > 0)
+        return [larger] * (0 < images < self.batch_size) + self.shortages(self.steps(images, image_size)) * (images > 0)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -191,100 +221,13 @@ class Recipe:
         require(bool(self.init) or not self.frozen_stages, "frozen_stages", self.frozen_stages, "0 without init")
         require(bool(self.init) or self.head == "auto", "head", self.head, "auto without init")
         require(bool(self.init) or not self.frozen_norm, "frozen_norm", self.frozen_norm, "False without init")
+        fits = len(set(self.scales)) == len(self.scales) and not (self.scales and self.phases)
+        require(fits, "scales", self.scales, "resolutions, each once, and none with phases")
+        for size in self.scales:
+            require_integer("scales", size)
         ends = [phase.until for phase in self.phases]
         rising = ends == sorted(set(ends)) and (not ends or ends[-1] == 1)
         require(rising, "phases", ends, "rising ends, the last of them 1")
         fits = isinstance(self.teachers, tuple) and all(isinstance(teacher, Teacher) for teacher in self.teachers)
         fits = fits and len(set(self.teachers)) == len(self.teachers)
         require(fits, "teachers", self.teachers, "a tuple of teachers, each once")
-
-
-_MOBILEVIT = Recipe(
-    optimizer="adamw", lr=9e-4, weight_decay=0.01, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9995
-)
-_SCENES = Recipe(
-    epochs=6, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
-    weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
-)  # fmt: skip
-RECIPES: dict[str, Recipe] = {
-    "digits": Recipe(
-        epochs=12,
-        batch_size=64,
-        lr=0.3,
-        warmup_epochs=1,
-        nesterov=True,
-        clip_norm=1.0,  # without, wide, deep and many-branched networks fail on single seeds
-        ema_decay=0.95,
-        augmentation="crop",
-    ),
-    # Chosen on validation: studies/recipes/fashion.py.
-    "fashion": Recipe(
-        epochs=8,
-        batch_size=256,
-        lr=0.4,
-        warmup_epochs=1,
-        nesterov=True,
-        clip_norm=1.0,
-        ema_decay=0.99,
-        augmentation="none",
-    ),
-    "cifar": Recipe(
-        epochs=100,
-        batch_size=128,
-        warmup_epochs=5,
-        nesterov=True,
-        weight_decay=5e-4,
-        weight_decay_end=None,
-        ema_decay=0.999,
-        augmentation="crop_flip",
-    ),
-    "paper": Recipe(),
-    # Chosen on validation, for boxes and masks of scenes.
-    "scenes-ssdlite": _SCENES,
-    "scenes-deeplab": replace(_SCENES, epochs=8),
-    # MobileViT's and MobileNetV2's configurations in CVNets (apple/ml-cvnets, config/), which the authors say they
-    # followed; 500 steps of warm-up. CVNets ends at a learning rate of 1e-6 (ADE20K 1e-4), here it ends at 0.
-    "mobilevit-ssdlite-coco": replace(_MOBILEVIT, epochs=200, batch_size=128, warmup_epochs=0.54, augmentation="ssd"),
-    "mobilevit-deeplab-voc": replace(
-        _MOBILEVIT, epochs=50, batch_size=64, warmup_epochs=3.0, head_lr_factor=10.0, augmentation="scale_crop_flip",
-    ),
-    "cvnets-deeplab-ade20k": Recipe(
-        epochs=50, batch_size=16, lr=0.02, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9999,
-        augmentation="scale_crop_flip",
-    ),
-}  # fmt: skip
-
-
-def fitted_recipe(images: int, image_size: int) -> Recipe:
-    """The recipe `fitted`: that of digits, fitted by rule to a number of training images and their size in pixels.
-
-    Batch: the largest power of two that leaves 16 steps per epoch or more, from 8 to 256. Epochs: those of 700 steps,
-    from 20 to 200. EMA: over a twentieth of all steps. Warm-up: a tenth of the epochs. Augmentation: shifts alone,
-    because a mirrored image may be of another class; from 5,000 images of 128 pixels on random crops and mirroring.
-    """
-    batch_size = min(256, max(8, 2 ** int(math.log2(max(1, images / 16)))))
-    recipe = replace(RECIPES["digits"], batch_size=batch_size)
-    epochs = min(200, max(20, math.ceil(700 / recipe.steps_per_epoch(images))))
-    decay = round(1 - 20 / replace(recipe, epochs=epochs).steps(images), 4)
-    is_large = images >= 5000 and image_size >= 128
-    augmentation: Augmentation = "resized_crop_flip" if is_large else "crop"
-    return replace(recipe, epochs=epochs, warmup_epochs=epochs // 10, ema_decay=decay, augmentation=augmentation)
-
-
-def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Recipe:
-    """A recipe by name (digits, cifar, fashion, paper, fitted-N) for a variant and the data's resolution in pixels.
-
-    fitted-N is fitted_recipe for N training images. paper is the ImageNet recipe (section 4.1); for s2 to s4 it adds
-    AutoAugment with strength and resolution rising in phases (paper_phases). Momentum 0.9 and no decay on norm layers
-    are from re-implementations. cifar, fashion and digits are ours. Raises InputError for another name.
-
-    Example:
-        >>> recipe_preset("cifar").epochs
-        100
-    """
-    fitted, _, images = name.partition("-")
-    if fitted == FITTED and images.isdecimal():
-        return fitted_recipe(int(images), image_size)
-    require(name in RECIPES, "recipe", name, f"one of {', '.join(RECIPES)}, {FITTED}")
-    has_phases = name == "paper" and variant in PROGRESSIVE_VARIANTS
-    return replace(RECIPES[name], phases=paper_phases(image_size) if has_phases else ())

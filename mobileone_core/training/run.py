@@ -27,7 +27,7 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.corrupted import corrupted_accuracies
 from mobileone_core.training.distillation import Teachers, load_teachers
 from mobileone_core.training.distributed import other_ranks
-from mobileone_core.training.execution import Execution, resolve_device
+from mobileone_core.training.execution import Execution, resolve_device, resolve_precision
 from mobileone_core.training.fine_tuning import freeze, load_initial
 from mobileone_core.training.model_card import ModelCard, model_card
 from mobileone_core.training.module import CellModule, EpochBatches
@@ -53,9 +53,11 @@ class EpochRecorder(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
         """Let the observer stop the cell after any batch."""
-        assert isinstance(trainer.lightning_module, CellModule)
-        epochs = trainer.current_epoch + trainer.fit_loop.batch_idx / trainer.num_training_batches
-        self.observer.batch_finished(epochs, trainer.global_step * trainer.lightning_module.recipe.batch_size)
+        module = trainer.lightning_module
+        assert isinstance(module, CellModule)
+        epochs = trainer.current_epoch + trainer.fit_loop.batch_idx / module.steps
+        images = trainer.global_step * module.recipe.mean_batch(module.task.spec.data.image_size)
+        self.observer.batch_finished(epochs, int(images))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and report the epoch, then write the checkpoint to a temporary file and rename it."""
@@ -174,7 +176,8 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
     torch.backends.cudnn.deterministic = True
     task, teachers = build_task(spec), load_teachers(spec, job.teachers)
     data = recipe.batch_size, recipe.augmentation, recipe.phases
-    options = LoaderOptions(*data, device, workers=execution.threads, share=Share(rank, execution.processes))
+    share, scales = Share(rank, execution.processes), recipe.scaled_batches(spec.data.image_size)
+    options = LoaderOptions(*data, device, workers=execution.threads, share=share, scales=scales)
     with task.open_data(job.data_root, options) as loaders, quiet():
         module = _build_module(task, job, teachers, steps=len(loaders.train))
         trainer = _build_trainer(recipe, device, recorder, job.directory)
@@ -197,7 +200,9 @@ def _build_module(task: Task, job: CellJob, teachers: Teachers | None, steps: in
     if job.checkpoint is None:
         load_initial(network, recipe, job.init)
     freeze(network, recipe)
-    module = CellModule(task, network, steps=steps, layout=execution.memory_format, teachers=teachers)
+    is_mixed = recipe.precision == "mixed" and resolve_device(execution, recipe.precision).type == "cuda"
+    layout = torch.channels_last if is_mixed else execution.memory_format
+    module = CellModule(task, network, steps=steps, layout=layout, teachers=teachers)
     if execution.compile:
         module.network.compile()
     return module
@@ -205,10 +210,11 @@ def _build_module(task: Task, job: CellJob, teachers: Teachers | None, steps: in
 
 def _build_trainer(recipe: Recipe, device: torch.device, recorder: EpochRecorder, directory: Path) -> Trainer:
     """One process on one device, whatever cluster it runs in; only our own checkpoints, no logger, no display."""
+    precision = resolve_precision(device, recipe.precision)
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1 if device.index is None else [device.index],
-        precision="32-true" if recipe.precision == "32" else recipe.precision,
+        precision="32-true" if precision == "32" else precision,
         max_epochs=recipe.epochs,
         gradient_clip_val=recipe.clip_norm or None,
         callbacks=[recorder],

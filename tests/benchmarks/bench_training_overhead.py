@@ -25,7 +25,7 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.optimizer import AveragedNetwork, build_optimizer
-from mobileone_core.training.recipe import recipe_preset
+from mobileone_core.training.recipe_presets import recipe_preset
 from mobileone_core.training.run import train_cell
 
 

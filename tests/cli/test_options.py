@@ -26,7 +26,8 @@ from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.head import HEADS
-from mobileone_core.training.recipe import RECIPES, Teacher, paper_phases, recipe_preset
+from mobileone_core.training.recipe import Teacher, paper_phases
+from mobileone_core.training.recipe_presets import RECIPES, recipe_preset
 
 
 def declared(name):

@@ -50,3 +50,44 @@ def test_evaluation_reads_every_image_once(ranks, size, more):
 def test_what_cannot_be_shared_is_refused(count, batch_size, shuffle, message):
     with pytest.raises(InputError, match=message):
         plans(count, batch_size, 2, shuffle=shuffle)
+
+
+SCALES = ((20, 160), (28, 80), (32, 64), (40, 40), (44, 32))
+
+
+def scaled(count: int, seed: int = 3, ranks: int = 1, rank: int = 0, epoch: int = 2) -> EpochPlan:
+    plan = EpochPlan(count, seed, 64, 32, shuffle=True, share=Share(rank, ranks), scales=SCALES)
+    plan.set_epoch(epoch, 0.5)
+    return plan
+
+
+@given(st.integers(64, 2000), st.integers(0, 9), st.integers(0, 9), st.sampled_from([1, 2, 4]))
+def test_scaled_batches_read_every_image_and_share_each_batch_equally(count, seed, epoch, ranks):
+    whole = scaled(count, seed, epoch=epoch)
+    batches, moments = zip(*whole.steps(), strict=True)
+    assert all((moment.image_size, len(batch)) in SCALES for batch, moment in zip(batches, moments, strict=True))
+    assert {moment.epoch for moment in moments} == {epoch}
+    read = torch.cat(batches).tolist()
+    assert sorted(read[:count]) == list(range(count))  # once each
+    assert len(read) - len(batches[-1]) < count  # the last batch is filled up
+    assert all(index == read[number % count] for number, index in enumerate(read))
+    shares = [scaled(count, seed, ranks, rank, epoch) for rank in range(ranks)]
+    assert {len(plan) for plan in shares} == {len(whole)}
+    for batch, *parts in zip(batches, *(plan.batches() for plan in shares), strict=True):
+        assert torch.equal(torch.stack(parts, dim=1).flatten(), batch)
+
+
+def test_a_scale_is_drawn_from_seed_epoch_and_step_alone():
+    drawn = {
+        (count, seed, epoch): [moment.image_size for _, moment in scaled(count, seed, epoch=epoch).steps()]
+        for count, seed, epoch in ((4000, 3, 2), (400, 3, 2), (4000, 3, 3), (4000, 4, 2))
+    }
+    first, short, *others = drawn.values()
+    assert short == first[: len(short)]
+    assert all(other[: len(short)] != short for other in others)
+    assert {size for size, _ in SCALES} == set(first)
+
+
+def test_scales_that_processes_cannot_share_are_refused():
+    with pytest.raises(InputError, match="batch_size: 40 is not allowed; a multiple of the processes"):
+        EpochPlan(500, 3, 64, 32, shuffle=True, share=Share(0, 16), scales=SCALES)

@@ -300,3 +300,19 @@ def test_workers_need_no_room_in_dev_shm_but_for_their_locks(make_folder: Folder
         alone = open_test(resolve_data("folder", root, test_only=True), root, LoaderOptions(4, "none", workers=1))
     assert (alone.loader.num_workers, sum(len(labels) for _, labels in alone)) == (0, 4)
     assert len(open_test(resolve_data("folder", root, test_only=True), root, LoaderOptions(4, "none"))) == 1
+
+
+@pytest.mark.slow
+def test_scaled_batches_are_the_same_from_any_number_of_workers(make_folder, folder_loaders):
+    root = make_folder({"train": 9, "val": 2, "test": 2})
+    scales = ((8, 4), (16, 4))
+    read = []
+    for workers in (0, 2):
+        loader = folder_loaders(root, workers=workers, scales=scales).train
+        loader.set_epoch(1, 0.5)
+        read.append(list(loader))
+        assert [(images.shape[-1], len(images)) for images, _ in read[-1]] == [
+            (moment.image_size, len(batch)) for batch, moment in loader.plan.steps()
+        ]
+    assert {tuple(images.shape[2:]) for images, _ in read[0]} == {(8, 8), (16, 16)}
+    assert all(torch.equal(one, other) for (one, _), (other, _) in zip(*read, strict=True))

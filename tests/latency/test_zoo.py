@@ -82,7 +82,6 @@ def test_counts_are_the_published_ones(name, monkeypatch):
 @pytest.mark.parametrize("name", PEERS)
 def test_newer_networks_have_the_published_parameters_before_folding_and_equal_outputs_after(name):
     row = next(row for row in (*published("peers"), *published("peers_resnet")) if row["timm"] == name)
-    assert row["network"] == PEERS[name]
     unfolded, network = build_forms(cell_of(name))
     changed = folding_metrics(unfolded, network, build_images(cell_of(name)))
     assert bool(changed) == name.startswith(FOLDED)

@@ -14,7 +14,8 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ACTIVATIONS, ModelSpec
 from mobileone_core.study.factor import Factor
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import Phase, Recipe, Teacher, recipe_preset
+from mobileone_core.training.recipe import Phase, Recipe, Teacher
+from mobileone_core.training.recipe_presets import recipe_preset
 
 UNCLIPPED = replace(recipe_preset("digits"), clip_norm=0.0)  # as the pinned records have it
 DIGITS = CellSpec(ModelSpec.preset("tiny", k=3, in_channels=1), DataSpec(), UNCLIPPED, seed=2)

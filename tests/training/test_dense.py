@@ -16,7 +16,8 @@ from mobileone_core.training.fine_tuning import freeze, load_initial
 from mobileone_core.training.head import HeadSpec, head_preset
 from mobileone_core.training.observer import TrainingStopped
 from mobileone_core.training.optimizer import build_optimizer
-from mobileone_core.training.recipe import RECIPES, Recipe, weights_digest
+from mobileone_core.training.recipe import Recipe, weights_digest
+from mobileone_core.training.recipe_presets import RECIPES
 from mobileone_core.training.tasks.task import build_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.recipe import RECIPES, Phase, Recipe, Teacher, paper_phases, recipe_preset
+from mobileone_core.training.recipe import Phase, Recipe, Teacher, paper_phases
+from mobileone_core.training.recipe_presets import RECIPES, recipe_preset
 
 REFUSED = [
     ("epochs", 0),
@@ -224,3 +225,45 @@ def test_fitted_mirrors_large_images_alone():
 def test_what_lacks_steps_is_named(fields, steps, text):
     [shortage] = replace(recipe_preset("paper"), **fields).shortages(steps)
     assert text in shortage
+
+
+def test_corenet_is_apples_configuration_to_the_letter():
+    """projects/mobileone/classification/mobileone_s1_in1k.yaml; batches per GPU of four by its sampler's rule."""
+    recipe = recipe_preset("corenet", "s1")
+    published = {
+        "epochs": 300, "batch_size": 4 * 128, "optimizer": "sgd", "momentum": 0.9, "nesterov": True,
+        "lr": 0.4, "warmup_lr": 0.05, "warmup_steps": 7500, "lr_end": 2e-4, "lr_by_epoch": True, "warmup_epochs": 0.0,
+        "weight_decay": 4e-5, "weight_decay_end": None, "decay_norm_and_bias": False, "label_smoothing": 0.1,
+        "ema_decay": 1 - 5e-4, "precision": "mixed", "augmentation": "resized_crop_flip", "clip_norm": 0.0,
+    }  # fmt: skip
+    assert {name: getattr(recipe, name) for name in published} == published
+    sizes = sorted({int(size + 16) // 32 * 32 for size in (128, 176, 224, 272, 320)})
+    assert recipe.scaled_batches(224) == tuple((size, 4 * int(128 * 224**2 / size**2)) for size in sizes)
+    assert len(sizes) == 5
+    pixels = [size**2 * images for size, images in recipe.scaled_batches(224)]
+    assert max(pixels) / min(pixels) < 1.03
+
+
+@given(st.sampled_from(["paper", "corenet"]), st.integers(1, 100_000), st.sampled_from([8, 32, 64, 224]))
+def test_a_published_recipe_is_fitted_in_size_alone(name, images, image_size):
+    whole, fitted = recipe_preset(name, "s0", image_size), recipe_preset(f"{name}-{images}", "s0", image_size)
+    ours = recipe_preset(f"fitted-{images}", "s0", image_size)
+    changed = {key for key, value in vars(fitted).items() if value != getattr(whole, key)}
+    assert changed <= {"epochs", "batch_size", "warmup_steps", "ema_decay", "augmentation"}
+    assert (fitted.epochs, fitted.batch_size, fitted.augmentation) == (ours.epochs, ours.batch_size, ours.augmentation)
+    share = whole.warmup_steps / whole.steps(1_281_167, image_size)
+    assert fitted.warmup_steps == round(share * fitted.steps(images, image_size))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scales": (32, 32)}, "scales: .32, 32. is not allowed; resolutions, each once, and none with phases"),
+        ({"scales": (32, 0)}, "scales: 0 is not allowed; an integer of 1 or more"),
+        ({"scales": (32,), "phases": paper_phases(32)}, "scales: "),
+        ({"warmup_steps": -1}, "warmup_steps: -1 is not allowed"),
+    ],
+)
+def test_scales_and_warm_up_that_cannot_be_are_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        Recipe(**changes)

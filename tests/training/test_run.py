@@ -25,7 +25,7 @@ from mobileone_core.training.execution import Execution
 from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import TrainingFailed, TrainingStopped
 from mobileone_core.training.optimizer import learning_rate, weight_decay
-from mobileone_core.training.recipe import recipe_preset
+from mobileone_core.training.recipe_presets import recipe_preset
 from mobileone_core.training.tasks.classification import Classification
 
 

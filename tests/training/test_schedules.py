@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mobileone_core.training.optimizer import learning_rate, weight_decay
 from mobileone_core.training.recipe import Recipe
+from mobileone_core.training.recipe_presets import recipe_preset
 
 fractions = st.floats(0, 1)
 
@@ -64,3 +65,23 @@ def test_learning_rate_equals_pytorchs_cosine():
         assert learning_rate(Recipe(lr=0.3), step / steps) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
         optimizer.step()
         scheduler.step()
+
+
+@given(st.integers(0, 299), st.integers(0, 1920), st.integers(1800, 1921))
+def test_corenets_rate_is_by_steps_in_warm_up_and_by_epochs_after(epoch, batch, steps):
+    """Against the rule of CoreNet's scheduler: warm-up counts iterations, the cosine counts epochs from 0 to 300."""
+    batch = min(batch, steps - 1)
+    step = epoch * steps + batch
+    progress = step / (300 * steps)
+    rising = 0.05 + 0.35 * step / 7500
+    falling = 2e-4 + (0.4 - 2e-4) * (1 + math.cos(math.pi * epoch / 300)) / 2
+    expected = rising if step < 7500 else falling
+    assert learning_rate(recipe_preset("corenet"), progress, step) == pytest.approx(expected, rel=1e-12)
+
+
+def test_corenets_rate_at_its_ends():
+    recipe = recipe_preset("corenet")
+    assert learning_rate(recipe, 0.0, 0) == 0.05
+    assert learning_rate(recipe, 4 / 300, 7500) < 0.4
+    assert learning_rate(recipe, 1.0, 10**6) == pytest.approx(2e-4)
+    assert {weight_decay(recipe, progress) for progress in (0.0, 0.5, 1.0)} == {4e-5}

@@ -9,7 +9,8 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.training.cell import CellSpec, teacher_cell
-from mobileone_core.training.recipe import Teacher, recipe_preset, weights_digest
+from mobileone_core.training.recipe import Teacher, weights_digest
+from mobileone_core.training.recipe_presets import recipe_preset
 
 RECIPE = replace(
     recipe_preset("digits"), teachers=(Teacher("small"), Teacher("s0")), temperature=2.0, hard_label_weight=0.0

@@ -69,7 +69,6 @@ class LatencySubject(Subject[LatencyCell]):
             params, macs = count_cost(network, images)
             item.metrics = {"params": float(params), "macs": float(macs)}
             item.metrics |= folding_metrics(unfolded, network, images)
-            del unfolded
             with inference_mode():
                 expected = network(images)
             opener = runtimes.prepare(SessionSource(network, images, runtime, folder))

@@ -14,7 +14,8 @@ from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
 from mobileone_core.benchmark.step_cell import StepCell, StepPath
 from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import require
+from mobileone_core.model.libraries import build_classifier
 from mobileone_core.model.network import MobileOne, build_model
 from mobileone_core.model.weights import export_weights
 from mobileone_core.training.execution import Execution, resolve_device
@@ -117,11 +118,7 @@ def build_step(cell: StepCell) -> TrainingStep:
 
 def timm_twin(model: MobileOne, variant: str, num_classes: int) -> nn.Module:
     """timm's network with our network's weights. Raises InputError if timm is not installed."""
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError("path: timm is not installed; pip install timm") from error
-    network: nn.Module = timm.create_model(f"mobileone_{variant}", pretrained=False, num_classes=num_classes)
+    network = build_classifier("path", f"timm:mobileone_{variant}", num_classes)
     network.load_state_dict(export_weights(model, "timm"))
     return network
 

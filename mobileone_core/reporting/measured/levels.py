@@ -60,18 +60,16 @@ def levels_table(result: MeasuredResult) -> Table:
 
 
 def _row(result: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
-    folded = {
-        Column("parameters before folding"): view.count_text(item.metric("unfolded/params")),
-        Column("changed by folding", "outputs, relative"): view.number_text(item.metric("unfolded/difference"), ".1g"),
-    }
     row = {
-        **(folded if any(other.metric("unfolded/params") for other in result.entries) else {}),
         Column("parameters"): view.count_text(item.metric("params")),
         Column("multiply-adds", "one image"): view.count_text(item.metric("macs")),
         Column("measured median, ms", "[95 % over rounds]"): view.estimate_text(item.estimate("latency/median", "_ms")),
         Column("minimum", "ms"): view.number_text(item.metric("latency/min_ms")),
         Column("p90", "ms"): view.number_text(item.metric("latency/p90_ms")),
     }
+    if any(other.metric("unfolded/params") for other in result.entries):
+        row[Column("parameters before folding")] = view.count_text(item.metric("unfolded/params"))
+        row[Column("outputs changed by", "folding")] = view.number_text(item.metric("unfolded/difference"), ".1g")
     if any(other.metric(THROUGHPUT) for other in result.entries):
         row[Column("throughput", "images/s [95 %]")] = view.estimate_text(item.estimate(THROUGHPUT), ".4g")
     if result.plan.spec.protocol.trim:

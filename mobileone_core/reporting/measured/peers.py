@@ -25,8 +25,9 @@ def others(result: MeasuredResult) -> list[str]:
 
 
 def title_of(network: str) -> str:
-    """Return a network's name in tables and figures: table 9's, that of latency/zoo.py, or the name as given."""
-    return ZOO[network].title if network in ZOO else network
+    """Return a network's name in tables and figures: as published, as in latency/zoo.py, or as given."""
+    published = published_rows().get(network)
+    return str(published["network"]) if published else ZOO[network].title if network in ZOO else network
 
 
 def peers_table(result: MeasuredResult) -> Table:

@@ -188,7 +188,7 @@ def setting_text(plan: GridPlan) -> str:
     changes = "".join(f", {field_text(name.partition('.')[2], value)}" for name, value in fields.items())
     first = f" from {study.first_seed}" if study.first_seed else ""
     seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'}{first} a level"
-    return f"{plan.network} on {plan.base.data.title}, recipe {study.recipe}{changes}, {seeds}"
+    return f"{plan.network} on {plan.base.data.title}, {plan.recipe_title}{changes}, {seeds}"
 
 
 def recipe_text(result: TrainedResult) -> str:
@@ -211,7 +211,8 @@ def recipe_text(result: TrainedResult) -> str:
     size = "" if "data.image_size" in varied else f"{data.image_size} px, "
     counts = sorted({row.metrics["test/images"] for row in result.rows.values() if "test/images" in row.metrics})
     images = "".join(f" on {count:,.0f} images" for count in counts)
-    return f"Trained for {how}; {size}{data.num_classes} classes; {weights} are tested{images}, in train form."
+    how = f"for {how}" if how else "as the recipes say"
+    return f"Trained {how}; {size}{data.num_classes} classes; {weights} are tested{images}, in train form."
 
 
 def level_lines(plan: GridPlan) -> list[str]:

@@ -145,7 +145,7 @@ def test_newer_networks_have_their_own_table_and_each_device_its_column(plan, re
     assert cells["timm:resnet10t"] == ("-", "-", "-", "-", "-", "10.0", "-")
     assert cells["ResNet-50 (modern recipe)"][:4] == ("81.214", "25.56", "288", "-")
     extra = dict(zip((column.head for column in every.columns), every.rows[0], strict=True))
-    assert (extra["parameters before folding"], extra["changed by folding"]) == ("5,000,000", "3e-07")
+    assert (extra["parameters before folding"], extra["outputs changed by"]) == ("5,000,000", "3e-07")
     assert extra["throughput"].startswith("200")
     points = {point.name: point.y for point in measured_points(result, "onnxruntime")}
     assert points["FastViT-T8"] == 76.2
