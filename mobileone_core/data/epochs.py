@@ -101,13 +101,13 @@ class EpochPlan:
 
     def steps(self) -> Iterator[tuple[Tensor, Moment]]:
         """Return this share's batches for the chosen epoch, each with the moment to read it at."""
-        batches, drawn = self.batches(), self._drawn()
-        for number, batch in enumerate(batches):
+        drawn = self._drawn()
+        for number, batch in enumerate(self.batches()):
             yield batch, self.moment._replace(image_size=drawn[number][0]) if drawn else self.moment
 
     def _drawn(self) -> Sequence[tuple[int, int]]:
         """Resolution and number of images of each training batch, until all images are read; empty without scales."""
-        if not self.scales or not self.shuffle:
+        if not self.scales:
             return ()
         most = -(-self.count // min(images for _, images in self.scales))
         draws = torch.randint(len(self.scales), (most,), generator=generator_for(self.seed, "scale", self.moment.epoch))

@@ -221,10 +221,9 @@ class StreamLoader(BatchLoader):
         count = PREFETCH * workers + 1  # those being written by workers, and one being read
         largest = max([plan.image_size, *(phase.image_size for phase in plan.phases)])
         ranks = plan.share.ranks
-        pairs = [(images // ranks, size) for size, images in plan.scales]
-        pairs = pairs or [(min(plan.batch_size // ranks, plan.count), largest)]
-        most = max(pairs, key=lambda pair: pair[0] * pair[1] ** 2)
-        self.slots = ImageSlots(count, *most, shared=workers > 0)
+        pairs = plan.scales or [(largest, min(plan.batch_size, plan.count * ranks))]
+        size, images = max(pairs, key=lambda pair: pair[0] ** 2 * pair[1])
+        self.slots = ImageSlots(count, images // ranks, size, shared=workers > 0)
         self.floats = SpareFloats()
         self.loader: DataLoader[Batch] = DataLoader(
             self.dataset(files, transform, plan.seed, self.slots),

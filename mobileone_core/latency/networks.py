@@ -23,13 +23,8 @@ USUAL_SIZE = 224  # come in larger batches
 SEED = 0
 
 
-def build_network(cell: LatencyCell) -> nn.Module:
-    """A cell's network in its form, in evaluation mode, on the CPU in float32; build_forms says how."""
-    return build_forms(cell)[1]
-
-
 def build_forms(cell: LatencyCell) -> tuple[nn.Module, nn.Module]:
-    """A cell's network before folding and as it is timed; the same object if it has no form to fold.
+    """A cell's network before folding and as timed, the same object if nothing folds; on the CPU, float32, evaluation.
 
     Weights are random but the same each time; BN is calibrated on random images. The random state is left as it was.
     Raises InputError if the network's library is not installed or lacks it, and UnmeasuredError if no library has the

@@ -166,7 +166,7 @@ class GridPlan(Plan):
     @property
     def training_lines(self) -> list[str]:
         """What is trained and how, the images and steps, and warnings."""
-        study, recipe, data = self.study, self.base.recipe, self.base.data
+        recipe, data = self.base.recipe, self.base.data
         sizes = {cell.spec.data.image_size for cell in self.cells}
         fields = f": {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}"
         title = self.recipe_title + fields * self.recipe_title.startswith("recipe ")

@@ -12,7 +12,6 @@ from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.zoo import chosen_networks
 from mobileone_core.model.libraries import require_listed, split_name
 from mobileone_core.study.declaration import Declaration, require_baselines
 from mobileone_core.study.factor import MEASURED_FIELDS, Factor, Level, MeasuredCell, fields_of, level_label
@@ -30,7 +29,6 @@ from mobileone_core.study.plan import Plan, PlannedComparison, canonical_json, d
 from mobileone_core.study.workspace import MEASURE
 
 View = Literal["levels", "correlation", "backbones", "training"]
-NETWORKS = "network.model"  # the field whose factor --networks chooses
 STEP_VIEWS = ("training",)  # the others show latencies
 TITLES = {
     "network": "Fields of the network.",
@@ -213,10 +211,7 @@ class MeasuredOptions(StudyOptions):
         protocol = self._protocol(presets)
         study = replace(
             self.study,
-            factors=tuple(
-                replace(item, levels=chosen_networks(item.levels, item.baseline)) if item.field == NETWORKS else item
-                for item in requested_factors(self.study, line.levels)
-            ),
+            factors=requested_factors(self.study, line.levels),
             base=self.study.base.changed(changes | vars(line.images)),
             protocol=replace(protocol, **changed_options(line.timing, fields_of(protocol))),
         )

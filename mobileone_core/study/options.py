@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from mobileone_core.fields import help_texts
+from mobileone_core.latency.zoo import chosen_networks
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level, level_text
 from mobileone_core.study.plan import Plan
@@ -99,9 +100,9 @@ def requested_factors(study: Declaration, levels: Any) -> tuple[Factor, ...]:
 
 
 def _requested(factor: Factor, levels: tuple[Level, ...]) -> Factor:
-    """The factor with other levels. Networks of one's own code get its digest, groups of networks become their networks.
+    """The factor with other levels. Groups become their networks, and networks of one's own code get its digest.
 
-    Any network and any recipe can be the baseline: the first is, if the study's is not among them.
+    Any network that is trained and any recipe can be the baseline: the first is, if the study's is not given.
     """
     if factor.field == "network.model":
         levels = chosen_networks(levels, factor.baseline)

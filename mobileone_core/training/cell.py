@@ -107,10 +107,8 @@ class CellSpec:
         data = {name.partition(".")[2]: changes[name] for name in DATA_FIELDS if name in changes}
         spec = self._with_data(replace(self.data, **data)) if data else self
         if RECIPE in changes:
-            spec, changes = (
-                spec._with_recipe(changes[RECIPE]),
-                {name: changes[name] for name in set(changes) - {RECIPE}},
-            )
+            spec = spec._with_recipe(changes[RECIPE])
+            changes = {name: value for name, value in changes.items() if name != RECIPE}
         return (spec._with_backbone(changes[BACKBONE]) if BACKBONE in changes else spec)._with_parts(changes)
 
     def _with_recipe(self, name: str) -> "CellSpec":

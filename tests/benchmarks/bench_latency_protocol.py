@@ -15,14 +15,14 @@ import numpy as np
 from mobileone_core.benchmark.interleave import TimedCall, interleave
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.latency.cell import LatencyCell
-from mobileone_core.latency.networks import build_images, build_network
+from mobileone_core.latency.networks import build_forms, build_images
 from mobileone_core.latency.runtimes import SessionSource, prepare
 
 
 def main(repeats: int = 10) -> None:
     cell, protocol = LatencyCell(), Protocol()
     with TemporaryDirectory() as folder:
-        source = SessionSource(build_network(cell), build_images(cell), cell.runtime, Path(folder))
+        source = SessionSource(build_forms(cell)[1], build_images(cell), cell.runtime, Path(folder))
         opener = prepare(source)
         calls = {name: TimedCall(opener().call) for name in ("first", "second")}
         by_order: dict[str, list[float]] = {"one after the other": [], "interleaved": []}

@@ -9,7 +9,7 @@ from activation_range import require_ordinary
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import Chain, ChainActivation, ChainBlock, LatencyCell
 from mobileone_core.latency.chain import ChainNetwork, chain_activation, fold_norms
-from mobileone_core.latency.networks import build_images, build_network, count_cost
+from mobileone_core.latency.networks import build_forms, build_images, count_cost
 from mobileone_core.model.network import calibrate
 
 SMALL = LatencyCell(Chain(width=16), image_size=32, num_classes=10)
@@ -50,14 +50,14 @@ def test_folding_changes_nothing(block):
 )
 def test_activations_are_ordinary_numbers(changes):
     cell = SMALL.changed(changes)
-    require_ordinary(build_network(cell), build_images(cell))
+    require_ordinary(build_forms(cell)[1], build_images(cell))
 
 
 def test_blocks_have_what_their_names_say():
     costs = {}
     for block in get_args(ChainBlock):
         cell = SMALL.changed({"network.block": block})
-        costs[block] = count_cost(build_network(cell), build_images(cell))
+        costs[block] = count_cost(build_forms(cell)[1], build_images(cell))
     hidden, width, depth = 1, 16, 30
     macs = depth * 2 * hidden * width
     params = macs + depth * (hidden + width)

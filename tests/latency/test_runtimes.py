@@ -8,7 +8,7 @@ import torch
 from mobileone_core.errors import InputError
 from mobileone_core.latency import runtimes
 from mobileone_core.latency.cell import LatencyCell, NamedNetwork, Runtime
-from mobileone_core.latency.networks import build_images, build_network
+from mobileone_core.latency.networks import build_forms, build_images
 from mobileone_core.latency.runtimes import SessionSource, UnmeasuredError
 
 pytestmark = pytest.mark.usefixtures("onnx_registry")
@@ -16,7 +16,7 @@ CELL = LatencyCell(NamedNetwork("mobileone_tiny"), image_size=32, num_classes=10
 
 
 def opened(runtime, folder, cell=CELL):
-    network, images = build_network(cell), build_images(cell)
+    network, images = build_forms(cell)[1], build_images(cell)
     with torch.inference_mode():
         expected = network(images)
     runtimes.require_runtime(runtime)

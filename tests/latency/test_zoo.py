@@ -10,7 +10,7 @@ from activation_range import require_ordinary
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell, NamedNetwork
-from mobileone_core.latency.networks import build_forms, build_images, build_network, count_cost, folding_metrics
+from mobileone_core.latency.networks import build_forms, build_images, count_cost, folding_metrics
 from mobileone_core.latency.runtimes import UnmeasuredError
 from mobileone_core.latency.zoo import BETWEEN, GROUPS, MISSING, PEERS, TABLE_9, ZOO, chosen_networks, zoo_entry
 from mobileone_core.model.cost import model_cost
@@ -51,16 +51,16 @@ def test_what_no_library_has_is_a_marked_gap():
     assert gaps == ["mobilenext_x1_0", "mobilenext_x1_4", "mobileformer_52", "mobileformer_96"]
     for name in gaps:
         with pytest.raises(InputError, match=f"{ZOO[name].title}: {MISSING}"):
-            build_network(cell_of(name))
+            build_forms(cell_of(name))[1]
 
 
 def counts_of(cell):
     """Counts of a network without numbers, on the meta device; ours has numbers, which folding reads."""
     images = build_images(cell)
     if ZOO[cell.network.model].library == "mobileone":
-        return count_cost(build_network(cell), images)
+        return count_cost(build_forms(cell)[1], images)
     with torch.device("meta"):
-        return count_cost(build_network(cell), images.to("meta"))
+        return count_cost(build_forms(cell)[1], images.to("meta"))
 
 
 @light
@@ -102,12 +102,12 @@ def test_a_folding_that_changes_the_outputs_is_no_measurement():
 
 def test_networks_of_both_libraries_have_no_need_of_an_entry():
     for name in ("timm:test_vit", "torchvision:squeezenet1_1"):  # the first is built for one image size
-        assert build_network(cell_of(name))(build_images(cell_of(name))).shape == (1, 1000)
+        assert build_forms(cell_of(name))[1](build_images(cell_of(name))).shape == (1, 1000)
     assert zoo_entry("timm:resnet18.a1_in1k").title == "timm:resnet18.a1_in1k"
     with pytest.raises(InputError, match="model: 'timm:nope' is not allowed; a network that timm lists"):
-        build_network(cell_of("timm:nope"))
+        build_forms(cell_of("timm:nope"))[1]
     with pytest.raises(UnmeasuredError, match="torchvision:squeezenet1_1 at 8 px: "):
-        build_network(cell_of("torchvision:squeezenet1_1", 8))
+        build_forms(cell_of("torchvision:squeezenet1_1", 8))[1]
 
 
 def test_groups_and_names_choose_each_network_once_after_the_reference():
@@ -122,7 +122,7 @@ def test_a_batch_is_part_of_the_cell_and_the_usual_one_of_no_key():
     batched = replace(cell, batch_size=3)
     assert LatencyCell.from_dict(batched.to_dict()) == batched
     assert build_images(batched).shape == (3, 3, 32, 32)
-    network = build_network(cell)
+    network = build_forms(cell)[1]
     assert count_cost(network, build_images(batched)) == count_cost(network, build_images(cell))
 
 
@@ -130,11 +130,11 @@ def test_a_batch_is_part_of_the_cell_and_the_usual_one_of_no_key():
 @pytest.mark.parametrize("name", BUILT)
 def test_activations_are_ordinary_numbers_and_the_same_each_time(name, monkeypatch):
     monkeypatch.setattr("mobileone_core.latency.networks.LARGEST_BATCH", 8)  # images are enough
-    network, images = build_network(cell_of(name)), build_images(cell_of(name))
+    network, images = build_forms(cell_of(name))[1], build_images(cell_of(name))
     assert not any(module.training for module in network.modules())
     require_ordinary(network, images)
     with torch.no_grad():
-        assert torch.equal(network(images), build_network(cell_of(name))(images))
+        assert torch.equal(network(images), build_forms(cell_of(name))[1](images))
 
 
 @pytest.mark.quick_cases("s0", "tiny")
@@ -143,15 +143,15 @@ def test_activations_are_ordinary_numbers_and_the_same_each_time(name, monkeypat
 def test_mobileone_is_counted_exactly(variant, form):
     cell = replace(cell_of(f"mobileone_{variant}"), network=NamedNetwork(f"mobileone_{variant}", form))
     cost = getattr(model_cost(variant, 64), form)
-    assert count_cost(build_network(cell), build_images(cell)) == (cost.params, cost.macs)
+    assert count_cost(build_forms(cell)[1], build_images(cell)) == (cost.params, cost.macs)
 
 
 def test_k_and_specs_are_taken():
     named = LatencyCell(NamedNetwork("mobileone_tiny", "train", k=2), image_size=32)
-    params, _ = count_cost(build_network(named), build_images(named))
+    params, _ = count_cost(build_forms(named)[1], build_images(named))
     assert params == model_cost(ModelSpec.preset("tiny", k=2)).train.params
     spec = LatencyCell(ModelSpec.preset("tiny", in_channels=1), image_size=32)
-    assert build_network(spec)(build_images(spec)).shape == (1, 1000)
+    assert build_forms(spec)[1](build_images(spec)).shape == (1, 1000)
 
 
 @pytest.mark.parametrize(

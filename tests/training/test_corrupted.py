@@ -16,7 +16,8 @@ from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.corrupted import SEVERITIES, corrupt
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import NullObserver
-from mobileone_core.training.recipe import Teacher, recipe_preset
+from mobileone_core.training.recipe import Teacher
+from mobileone_core.training.recipe_presets import recipe_preset
 from mobileone_core.training.run import train_cell
 
 DIGITS = open_splits(DataSpec(), None, 0).val.images[:12]

@@ -122,7 +122,7 @@ def published_points() -> list[NamedPoint]:
 
 def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
     """Return latency measured in a runtime and published accuracy in percent, table 9's where it has the network."""
-    lacking = set(peers.others(result))
+    lacking = peers.others(result)
     published = [(str(row["model"]), row["top1"]) for row in table9.rows()]
     published += [(str(row["network"]), row["top1"]) for name, row in peers.published_rows().items() if name in lacking]
     entries = entries_by_model(result, runtime)

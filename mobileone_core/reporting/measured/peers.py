@@ -1,7 +1,5 @@
 """Networks that table 9 lacks: what was published of them, next to what was measured here."""
 
-from collections.abc import Mapping
-
 from mobileone_core.latency.zoo import ZOO
 from mobileone_core.reporting.document import MISSING, Column, Table
 from mobileone_core.reporting.measured import table9, view
@@ -9,19 +7,19 @@ from mobileone_core.reporting.measured.result import MeasuredResult
 from mobileone_core.reporting.published import Row, read_published
 
 NOTE = (
-    "*Networks that table 9 lacks*: published by the source in the last column, at the image size given; some "
+    "*Networks that table 9 lacks*: published by the source in the last column, at the size in px; some "
     "were distilled. Latencies of different devices are in different columns."
 )
 
 
-def published_rows() -> Mapping[str, Row]:
+def published_rows() -> dict[str, Row]:
     """Return the published rows by timm's name of the network."""
     return {str(row["timm"]): row for name in ("peers", "peers_resnet") for row in read_published(name)}
 
 
-def others(result: MeasuredResult) -> list[str]:
-    """Return the networks of a study that table 9 lacks, in the order of the plan."""
-    return list(dict.fromkeys(item.network for item in result.entries if not table9.paper_name(item.network)))
+def others(result: MeasuredResult) -> set[str]:
+    """Return the networks of a study that table 9 lacks."""
+    return {item.network for item in result.entries if not table9.paper_name(item.network)}
 
 
 def title_of(network: str) -> str:
@@ -32,8 +30,8 @@ def title_of(network: str) -> str:
 
 def peers_table(result: MeasuredResult) -> Table:
     """Return one row per network that table 9 lacks, and per MobileOne that another source published, too."""
-    published, shown = published_rows(), set(others(result))
-    shown |= {item.network for item in result.entries if item.network in published}
+    published = published_rows()
+    shown = others(result) | {item.network for item in result.entries if item.network in published}
     devices = list(dict.fromkeys(row["device"] for row in published.values() if row["device"]))
     rows = []
     for network in dict.fromkeys(item.network for item in result.entries if item.network in shown):
@@ -44,8 +42,7 @@ def peers_table(result: MeasuredResult) -> Table:
         cells += [view.estimate_text(item.estimate("latency/median", "_ms")) for item in items]
         rows.append((title_of(network), *cells, row.get("note") or MISSING))
     columns = (
-        *(Column("model"), Column("published top-1", "%"), Column("published parameters", "M")),
-        Column("published at", "px"),
+        *(Column("model"), Column("published top-1", "%"), Column("published parameters", "M"), Column("at", "px")),
         *(Column(f"published, {name}", "ms") for name in devices),
         *(Column(f"measured here, {name}", "median, ms [95 %]") for name in result.runtimes),
         Column("source", is_text=True),
