@@ -21,7 +21,8 @@ from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.evaluate import cell_network
 from mobileone_core.training.named_networks import Expansion, classifier_by_name, pinned, read_name
 from mobileone_core.training.observer import TrainingStopped
-from mobileone_core.training.recipe import Teacher, recipe_preset
+from mobileone_core.training.recipe import Teacher
+from mobileone_core.training.recipe_presets import recipe_preset
 from mobileone_core.training.tasks.task import build_task
 
 GREY = ModelSpec(in_channels=1)
