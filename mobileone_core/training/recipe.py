@@ -168,9 +168,10 @@ class Recipe:
     frozen_norm: bool = option(False, "With init: BN of the backbone keeps its statistics, weights and biases.")
 
     def changed(self, **changes: Any) -> "Recipe":
-        """A copy with other fields; teachers=() also resets the fields of distillation, init="" those of init."""
+        """A copy with other fields; teachers=() resets those of distillation, init="" those of init, phases scales."""
         resets = ["temperature", "hard_label_weight"] if changes.get("teachers") == () else []
         resets += ["frozen_stages", "frozen_norm", "head"] if changes.get("init") == "" else []
+        resets += ["scales"] if changes.get("phases") else []
         changes = {name: getattr(Recipe, name) for name in resets} | changes
         return replace(self, **changes)
 

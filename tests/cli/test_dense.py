@@ -16,7 +16,7 @@ from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.errors import InputError
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.workspace import Workspace
-from mobileone_core.training.recipe import RECIPES
+from mobileone_core.training.recipe_presets import RECIPES
 from mobileone_core.training.tasks import task_spec
 from mobileone_core.training.tasks.task import build_task
 
