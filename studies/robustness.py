@@ -8,7 +8,8 @@ Trains networks without branches and with k = 1 and 4, with averaged and with la
 images and on the same images under noise, blur, contrast, brightness, JPEG, pixelation, rotation and elastic
 deformation, each at five severities. The corruptions are ours, made by torchvision's transforms, and not ImageNet-C;
 they are seeded by image, so that all networks see the same ones. Any study tests so with --corrupted-test.
-`mobileone evaluate --robustness imagenet-c` evaluates the published set. Expect accuracies 20 points below clean ones.
+`mobileone evaluate --robustness imagenet-c` evaluates the published set. Averaged and last weights are of one training,
+so that main effects are not tested. Expect accuracies 20 points below clean ones, and more noise between seeds.
 """
 
 from mobileone_core.study import Factor, Study

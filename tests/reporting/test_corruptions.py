@@ -1,5 +1,6 @@
 """The report's section on corruptions: means over seeds per level, the published table 12, and nothing without them."""
 
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -8,6 +9,7 @@ from mobileone_core.reporting.published import read_published
 from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import corruptions_section
+from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
 
 
@@ -30,6 +32,16 @@ def test_the_section_shows_means_over_seeds_and_table_12_apart(make_plan):
     assert len(published.rows) == len(read_published("table12_robustness")) == 11
     assert published.cell("MobileOne-S0", "ImageNet-C, mCE") == "86.4"
     assert trained_document(result).table.columns[1].head == "measured corrupted top-1, %"
+
+
+def test_averaged_and_last_weights_of_one_training_are_no_replicates(make_plan):
+    branches = Factor("branches", settings={"none": {"model.reparam": False}, "1": {"model.k": 1}}, baseline="none")
+    ema = Factor("ema", settings={"off": {"recipe.ema_decay": 0.0}, "on": {}}, baseline="off")
+    for is_corrupted in (False, True):
+        plan = make_plan(factors=(branches, ema), published="", metric="corrupted/top1", default=False)
+        plan = replace(plan, base=plan.base.changed({"recipe.corrupted_test": is_corrupted}))
+        result = analyse(plan, StudyRecord(tuple(map(row_of, plan.cells)), (), (), ()))
+        assert bool(result.effects) == (not is_corrupted)
 
 
 def test_other_studies_have_no_such_section(make_plan, make_row):

@@ -139,7 +139,8 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better, baselines=base_of)
     compared = (judged(row, [*finished[row.level], *finished[base_of[row.level]]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))
-    is_quantized = any(cell.spec.is_quantized for cell in plan.cells)  # those of one network are no replicates
+    averages = any("recipe.ema_decay" in item.set_fields for item in plan.study.factors)  # of one training, as int8 is
+    shares = any(cell.spec.is_quantized or (averages and cell.spec.recipe.corrupted_test) for cell in plan.cells)
     # ImageNet's numbers: comparable there, the scale of the effects beside the embedded digits, and nowhere else shown
     published = published_values(plan.study.published) if plan.base.data.name in PUBLISHED_ON else ()
     return TrainedResult(
@@ -150,7 +151,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         teachers,
         (*record.problems, *(text for key, text in (*errors, *form_errors) if key not in reported)),
         replace(analysis, comparisons=tuple(compared)),
-        () if is_quantized else tuple(judged(row, trained) for row in effects(plan.study, sample)),
+        () if shares else tuple(judged(row, trained) for row in effects(plan.study, sample)),
         tuple(value for value in published if value.level in sample),
         tuple(point for point in record.curves if point.key in rows and point.metric in plan.study.curves),
         forms,

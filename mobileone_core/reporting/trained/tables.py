@@ -15,9 +15,8 @@ from mobileone_core.training.tasks import task_spec
 Curve = Mapping[int, float]  # epoch, value
 TABLE12 = ("model", "mobile, ms", "clean", "ImageNet-C, mCE", "ImageNet-A", "ImageNet-R", "ImageNet-Sketch")
 CORRUPTION_NOTES = (
-    "Top-1 in percent, means over seeds with 95 % t intervals. *clean*: the test images; a corruption: the mean over "
-    "five severities; *top1*: the mean over corruptions. They are torchvision's transforms with our severities, not "
-    "ImageNet-C; every network sees the same images.",
+    "Top-1 in percent, means over seeds with 95 % t intervals; a corruption is the mean over five severities, *top1* "
+    "the mean over corruptions. Ours, of torchvision's transforms, not ImageNet-C; every network sees the same images.",
     "*Published* (table 12, ImageNet): top-1 in percent, mCE relative to AlexNet (lower is better); no scale for ours.",
 )
 
