@@ -71,8 +71,8 @@ class PaperClaim:
     @property
     def topic(self) -> str:
         """What the claim is about: on phones, on CPUs, on GPUs, on time or on accuracy."""
-        devices = {"phone": "on phones", "cpu": "on CPUs", "gpu": "on GPUs"}
-        return devices.get(self.on, "on time" if self.is_time else "on accuracy")
+        named = {"phone": "phones", "cpu": "CPUs", "gpu": "GPUs", "": "time" if self.is_time else "accuracy"}
+        return f"on {named[self.on]}"
 
     def counts(self, variant: str) -> bool:
         """Whether results of a variant are evidence."""

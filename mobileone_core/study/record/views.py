@@ -16,7 +16,7 @@ MEASURED = ("latency/median_ms", "latency/ratio", "time/step_ms", "time/step_rat
 def save_views(tracking: str, address: str) -> list[str]:
     """Save the view of every study with finished runs in its experiment; return a line with the address of each.
 
-    A record that cannot be written to gets no views.
+    Data set, seed and metrics are its columns. A record that cannot be written to gets no views.
     """
     record, lines = Record(tracking), list[str]()
     with contextlib.suppress(*RECORD_ERRORS):
@@ -24,18 +24,13 @@ def save_views(tracking: str, address: str) -> list[str]:
             runs = [*itertools.islice(record.runs(study, FINISHED), RUNS)]
             factors = dict.fromkeys(name for run in runs for name in run.data.tags if name.startswith("factor."))
             metrics = [name for name in (*TRAINED, *MEASURED) if any(name in run.data.metrics for run in runs)]
-            if not factors:
-                continue
-            number = runs[0].info.experiment_id
-            record.client.set_experiment_tag(number, SAVED + KEY, view([*factors], metrics))
-            page = f"experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
-            lines.append(f"  {study}: {address}/#/{page}")
+            columns = ["attributes.`Dataset`", "tags.`seed`", *(f"metrics.`{name}`" for name in metrics)]
+            groups = [{"mode": "tag", "groupByData": name} for name in factors]
+            state = {"groupBy": {"aggregateFunction": "average", "groupByKeys": groups}, "selectedColumns": columns}
+            view = {"name": "by factor", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
+            if factors:
+                number = runs[0].info.experiment_id
+                record.client.set_experiment_tag(number, SAVED + KEY, json.dumps(view))
+                page = f"experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey={KEY}"
+                lines.append(f"  {study}: {address}/#/{page}")
     return lines
-
-
-def view(factors: list[str], metrics: list[str]) -> str:
-    """Return a view as MLflow's UI saves it: runs grouped by these tags, with data set, seed and these metrics."""
-    groups = [{"mode": "tag", "groupByData": name} for name in factors]
-    columns = ["attributes.`Dataset`", "tags.`seed`", *(f"metrics.`{name}`" for name in metrics)]
-    state = {"groupBy": {"aggregateFunction": "average", "groupByKeys": groups}, "selectedColumns": columns}
-    return json.dumps({"name": "by factor", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
