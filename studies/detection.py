@@ -4,7 +4,8 @@
     python studies/detection.py --data coco --data-root DIR --variant s1 --backbone s1 s4 timm:mobilevit_s --device cuda
     python studies/detection.py --backbone tiny small micro --seeds 5
 
-Every backbone carries the same SSDLite head. Scenes are composed of embedded digits, others in every epoch: objects are
+Every backbone carries the same SSDLite head. The last cell measures latency of the whole deployed networks, in ONNX
+Runtime, one image. Scenes are composed of embedded digits, others in every epoch: objects are
 real, scenes are not. On COCO the recipe is MobileViT's (mobilevit-ssdlite-coco), which the authors say they followed;
 their own learning rates were not published, and table 11a has one number per backbone, without spread. Give --init FILE
 for a backbone that was trained on ImageNet, as theirs were.
@@ -25,6 +26,7 @@ STUDY = Study(
     seeds=3,
     metric="test/map",
     figure="cost",
+    compares="latency",
     curves=("val/map50",),
 )
 

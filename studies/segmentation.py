@@ -4,7 +4,8 @@
     python studies/segmentation.py --data voc --data-root DIR --variant s1 --backbone s1 s4 --device cuda
     python studies/segmentation.py --data ade20k --data-root DIR --variant s1 --backbone s1 timm:mobilevit_s
 
-Every backbone, dilated to an output stride of 8, carries the same DeepLabV3 head. Scenes are composed of embedded
+Every backbone, dilated to an output stride of 8, carries the same DeepLabV3 head. The last cell measures latency of the
+whole deployed networks, in ONNX Runtime, one image. Scenes are composed of embedded
 digits: objects are real, scenes are not; the background is a class. On VOC and ADE20K the recipes are those of CVNets
 (mobilevit-deeplab-voc, cvnets-deeplab-ade20k); the authors' own were not published, and table 11b has one number per
 backbone, without spread. Give --init FILE for a backbone that was trained on ImageNet, as theirs were.
@@ -25,6 +26,7 @@ STUDY = Study(
     seeds=3,
     metric="test/miou",
     figure="cost",
+    compares="latency",
     curves=("val/miou",),
 )
 

@@ -5,12 +5,13 @@ import io
 import runpy
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.benchmark.spec import FormsSpec
+from mobileone_core.benchmark.spec import DeployedSpec, FormsSpec
 from mobileone_core.reporting.report import read_report
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.kinds import default_plan
@@ -97,7 +98,9 @@ def run_here(words):
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_runs_to_its_report(study, tmp_path, monkeypatch):
-    monkeypatch.setattr("mobileone_core.study.grid.FormsSpec", lambda entries, _: FormsSpec(entries, BRIEF))
+    for kind in (FormsSpec, DeployedSpec):
+        brief = partial(lambda kind, entries, _: kind(entries, BRIEF), kind)
+        monkeypatch.setattr(f"mobileone_core.study.grid.{kind.__name__}", brief)
     asked = declared(study)
     told = run(study, "--runs", str(tmp_path))
     assert asked.question in told

@@ -11,9 +11,9 @@ import torch
 
 from mobileone_core.benchmark.interleave import Progress, interleave
 from mobileone_core.benchmark.samples import Samples
-from mobileone_core.benchmark.spec import AnySpec, EntryResult, FormsSpec, LatencySpec, StepSpec
+from mobileone_core.benchmark.spec import AnySpec, DeployedSpec, EntryResult, FormsSpec, LatencySpec, StepSpec
 from mobileone_core.benchmark.subjects import CONTROL, Prepared, Subject
-from mobileone_core.benchmark.subjects.forms import FormsSubject
+from mobileone_core.benchmark.subjects.forms import DeployedSubject, FormsSubject
 from mobileone_core.benchmark.subjects.latency import LatencySubject
 from mobileone_core.benchmark.subjects.step import StepSubject
 from mobileone_core.training.execution import Execution
@@ -23,6 +23,7 @@ SUBJECTS: Mapping[type[AnySpec], type[Subject[Any]]] = {
     LatencySpec: LatencySubject,
     StepSpec: StepSubject,
     FormsSpec: FormsSubject,
+    DeployedSpec: DeployedSubject,
 }
 
 
@@ -31,7 +32,7 @@ def measure(spec: AnySpec, *, execution: Execution, progress: Progress) -> list[
 
     Args:
         spec: what is measured: a LatencySpec, a StepSpec or a FormsSpec.
-        execution: device, threads and layout of a FormsSpec; the cells of the other kinds name their own.
+        execution: device, threads and layout of a FormsSpec, threads of a DeployedSpec; other cells name their own.
         progress: called with 0 after each entry is prepared and with n after round n; what it raises ends the
             measurement.
 

@@ -118,7 +118,7 @@ class StepSpec(BenchmarkSpec[StepCell]):
 
 
 class FormsSpec(BenchmarkSpec[CellSpec]):
-    """Training steps and inferences of networks in both forms; all refer to one baseline. Raises InputError."""
+    """Training steps and inferences of cells' networks in both forms; all refer to one baseline. Raises InputError."""
 
     kind = "forms"
 
@@ -145,8 +145,14 @@ class FormsSpec(BenchmarkSpec[CellSpec]):
         )
 
 
+class DeployedSpec(FormsSpec):
+    """Latencies of cells' whole deployed networks; all refer to one baseline. Raises InputError."""
+
+    kind = "deployed"
+
+
 AnySpec = LatencySpec | StepSpec | FormsSpec
-SPECS: Mapping[str, type[AnySpec]] = {kind.kind: kind for kind in (LatencySpec, StepSpec, FormsSpec)}
+SPECS: Mapping[str, type[AnySpec]] = {kind.kind: kind for kind in (LatencySpec, StepSpec, FormsSpec, DeployedSpec)}
 
 
 def read_spec(text: str) -> AnySpec:

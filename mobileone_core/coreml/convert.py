@@ -10,16 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from mobileone_core.coreml.options import Options, Pixels
-from mobileone_core.coreml.program import import_coremltools, quiet
+from mobileone_core.coreml.program import LOGGER, import_coremltools
 from mobileone_core.errors import InputError
+from mobileone_core.model.network import ExportNetwork, outputs_of
+from mobileone_core.onnx.export import quiet
 
-IMAGES, LOGITS = "images", "logits"
+IMAGES = "images"
 DEBUG = "executorch_debug_handle_mapping.json"  # a leftover of the converter
 DATE = "com.github.apple.coremltools.conversion_date"  # the only metadata that changes from day to day
 
 
 class PixelNetwork(nn.Module):
     """Maps pixels from 0 to 255, (N, C, H, W), to probabilities (N, classes): normalization, network, softmax.
+
+    Without labels it returns the network's outputs.
 
     Normalization is one addition and one multiplication per channel, since Core ML's image type has one scale for all
     channels. In the other order the converter would emit a batch_norm, whose epsilon changes the result by 5e-6.
@@ -30,22 +34,22 @@ class PixelNetwork(nn.Module):
 
     def __init__(self, network: nn.Module, pixels: Pixels) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.labels = network, pixels.labels
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (pixels.mean, pixels.std))
         self.register_buffer("shift", -255 * mean)
         self.register_buffer("scale", 1 / (255 * std))
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the logits (N, classes) of pixels."""
-        out: Tensor = self.network((images + self.shift) * self.scale)
-        return out
+    def raw(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the network's outputs for pixels: logits (N, classes) if it classifies."""
+        return outputs_of(self.network, (images + self.shift) * self.scale)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.logits(images).softmax(1)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.raw(images)
+        return (outputs[0].softmax(1),) if self.labels else outputs
 
 
 def whole_network(network: nn.Module, options: Options) -> nn.Module:
-    """Return the network in eval mode; if options.pixels makes an image the input, with normalization and softmax."""
+    """Return the network in eval mode; with normalization, and softmax for labels, if options.pixels is an image."""
     return (PixelNetwork(network, options.pixels) if options.pixels else network).eval()
 
 
@@ -63,12 +67,15 @@ def convert(network: nn.Module, channels: int, options: Options) -> Any:
     interface: dict[str, Any] = {}
     if options.pixels is None:
         interface["inputs"] = [ct.TensorType(IMAGES, shape, dtype=dtype)]
-        interface["outputs"] = [ct.TensorType(LOGITS, dtype=dtype)]
     else:
         layout = ct.colorlayout.GRAYSCALE if channels == 1 else ct.colorlayout.RGB
         interface["inputs"] = [ct.ImageType(IMAGES, shape, color_layout=layout)]
-        interface["classifier_config"] = ct.ClassifierConfig(list(options.pixels.labels))
-    with quiet():
+    if options.labels:
+        interface["classifier_config"] = ct.ClassifierConfig(list(options.labels))
+    else:
+        names = getattr(network, "output_names", ExportNetwork.output_names)
+        interface["outputs"] = [ct.TensorType(name, dtype=dtype) for name in names]
+    with quiet(LOGGER):
         exported = torch.export.export(whole_network(network, options), (torch.zeros(shape),)).run_decompositions({})
         model = ct.convert(
             exported,
@@ -105,7 +112,7 @@ def save(
         for texts, values in ((model.input_description, "inputs"), (model.output_description, "outputs")):
             for value in interface[values]:
                 texts[value["name"]] = value["description"]
-    with quiet():
+    with quiet(LOGGER):
         model.save(str(package))
     (package / DEBUG).unlink(missing_ok=True)
 

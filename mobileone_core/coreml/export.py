@@ -12,7 +12,7 @@ from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.package import package_bytes, package_hash, part_hashes, write_package
 from mobileone_core.coreml.program import read_program
 from mobileone_core.coreml.verify import Verification, int8_network, verify
-from mobileone_core.model.network import MobileOne
+from mobileone_core.model.network import ExportNetwork
 
 MANIFEST = "mobileone.json"  # inside the package, beside Core ML's Manifest.json
 
@@ -24,11 +24,11 @@ class Exported:
     verification: Verification
     hash: str
     size: int
-    network: MobileOne
+    network: ExportNetwork
 
 
 def export_package(  # noqa: PLR0913, PLR0917
-    network: MobileOne,
+    network: ExportNetwork,
     output: Path,
     options: Options,
     metadata: Mapping[str, str],
@@ -46,26 +46,11 @@ def export_package(  # noqa: PLR0913, PLR0917
     def write(aside: Path) -> None:
         save(convert(network, network.spec.in_channels, options), aside, dict(metadata), interface)
         found.append(verify(aside, network, options))
-        text = json.dumps({**_manifest(aside, network, options, metadata, found[0]), **interface}, indent=2)
+        content = {"hash": package_hash(aside), "parts": part_hashes(aside), "metadata": dict(metadata)}
+        text = json.dumps({**content, "verified": asdict(found[0]), **interface}, indent=2)
         (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
         proceed()
 
     write_package(output, write)
     exported = int8_network(read_program(output), network) if options.int8 else network
     return Exported(found[0], package_hash(output), package_bytes(output), exported)
-
-
-def _manifest(
-    package: Path, network: MobileOne, options: Options, metadata: Mapping[str, str], found: Verification
-) -> dict[str, Any]:
-    return {
-        "hash": package_hash(package),
-        "parts": part_hashes(package),
-        "network": asdict(network.spec),
-        "classes": network.num_classes,
-        "image_size": options.image_size,
-        "precision": options.precision,
-        "input": "image" if options.pixels else "tensor",
-        "metadata": dict(metadata),
-        "verified": asdict(found),
-    }

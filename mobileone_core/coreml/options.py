@@ -13,11 +13,12 @@ class Pixels:
     """An image as input: pixels from 0 to 255 in, a class label and the probabilities of all classes out.
 
     mean and std are those of pixels in [0, 1], one per channel (grey or RGB); labels are distinct, one per class.
+    Without labels the outputs are the network's, as those of a detector.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(len(self.mean) in (1, 3), "channels", len(self.mean), "Core ML reads images of 1 (grey) or 3 channels")
@@ -37,3 +38,8 @@ class Options:
     precision: Precision = "float16"
     pixels: Pixels | None = None
     int8: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of a program that classifies an image; empty if the outputs are the network's."""
+        return self.pixels.labels if self.pixels else ()

@@ -1,10 +1,6 @@
 """Reads a Core ML program from its package, without the converter's classes."""
 
-import contextlib
-import io
-import logging
 import struct
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +11,11 @@ from numpy.typing import NDArray
 
 from mobileone_core.coreml.package import MODEL, WEIGHTS
 from mobileone_core.errors import InputError
+from mobileone_core.onnx.export import quiet
 
 BLOB = struct.Struct("<IIQQ")  # sentinel, type, bytes, offset: the header of every array in weight.bin
 SENTINEL = 0xDEADBEEF
+LOGGER = "coremltools"
 TYPES = {
     "FLOAT16": np.float16,
     "FLOAT32": np.float32,
@@ -65,23 +63,9 @@ class Program:
         return counts
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress warnings, log messages and progress bars inside the context; exceptions still propagate."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def import_coremltools() -> Any:
     """Import coremltools, which takes seconds."""
-    with quiet():
+    with quiet(LOGGER):
         import coremltools
 
         return coremltools

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -18,11 +18,12 @@ from torch.overrides import TorchFunctionMode
 from mobileone_core.coreml.convert import PixelNetwork, whole_network
 from mobileone_core.coreml.evaluate import evaluate
 from mobileone_core.coreml.operators import Value
-from mobileone_core.coreml.options import Options, Pixels
+from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.program import Name, Operation, Program, read_program
 from mobileone_core.errors import InputError
-from mobileone_core.model.network import MobileOne
+from mobileone_core.model.network import ExportNetwork, MobileOne, outputs_of
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.onnx.export import relative_error
 
 TOLERANCE = 1e-4  # relative to the largest output
 HALF_STEP = 0.57  # 0.5, and the rounding of 127 steps to float16
@@ -63,17 +64,19 @@ class Verification:
     half_difference: float | None
 
 
-def verify(package: Path, network: MobileOne, options: Options) -> Verification:
+def verify(package: Path, network: ExportNetwork, options: Options) -> Verification:
     """Verify a package against the deployed network that it was converted from.
 
+    Operators are compared of classifiers, and weights of networks without BatchNorm, which the converter folds.
     Raises NotVerifiedError if operators, a weight, or outputs by more than TOLERANCE differ, and InputError for
     unsupported operators and for outputs that are not finite.
     """
     program = read_program(package)
-    census, expected = program.census(), expected_census(network.spec, options)
-    if census != expected:
+    census = program.census()
+    if isinstance(network, MobileOne) and census != (expected := expected_census(network.spec, options)):
         raise NotVerifiedError(f"{package.name}: operators are not the network's; {_difference(census, expected)}")
-    weights = match_weights(program, network, options)
+    is_folded = not any(isinstance(item, nn.BatchNorm2d) for item in network.modules())
+    weights = match_weights(program, network, options) if is_folded else 0
     network = int8_network(program, network) if options.int8 else network
     images = random_images(network.spec.in_channels, options)
     error = worst_error(program, network, images, options)
@@ -91,7 +94,7 @@ def expected_census(spec: ModelSpec, options: Options) -> dict[str, int]:
         counts += Counter(conv=1) + ACTIVATIONS[spec.activation]
         if block.se:
             counts += SQUEEZE_EXCITE
-    if options.pixels:
+    if options.labels:
         counts += Counter(add=1, mul=1, softmax=1, classify=1)
         counts += Counter(cast=2 if options.precision == "float16" else 0)
     return dict(counts)
@@ -106,25 +109,25 @@ def random_images(channels: int, options: Options) -> Tensor:
 
 
 def worst_error(program: Program, network: nn.Module, images: Tensor, options: Options) -> float:
-    """Return the largest difference between the program's and torch's logits, relative to torch's largest.
+    """Return the largest difference between the program's and torch's outputs, relative to each one's largest.
 
-    network takes a normalized tensor. If the input is an image, probabilities and label are also checked against the
-    program's logits. Raises NotVerifiedError above TOLERANCE, InputError for outputs that are not finite.
+    network takes a normalized tensor. If the program classifies an image, the outputs are its logits, and probabilities
+    and label are also checked against them. Raises NotVerifiedError above TOLERANCE, InputError for outputs that are
+    not finite.
     """
     whole = whole_network(network, options)
     if options.precision == "float16":
         whole, images = rounded(whole), images.half().float()
     with torch.inference_mode(), rounded_constants() if options.precision == "float16" else contextlib.nullcontext():
-        reference = _logits_of(whole, images)
-    if not reference.isfinite().all():
+        references = _raw_outputs(whole, images)
+    if not all(reference.isfinite().all() for reference in references):
         raise InputError("weights: the network's outputs are not finite; was it trained or calibrated?")
     outputs = evaluate(_to_logits(program, options), dict.fromkeys(program.inputs, images))
-    logits = _first_tensor(outputs)
-    error = _relative(logits, reference)
+    error = _relative(outputs, references)
     if not error <= TOLERANCE:
         raise NotVerifiedError(f"the program's outputs differ from torch's by {error:.1e}, allowed {TOLERANCE:.0e}")
-    if options.pixels:
-        _check_classes(outputs, logits, options.pixels)
+    if options.labels:
+        _check_classes(outputs, options.labels)
     return error
 
 
@@ -152,7 +155,7 @@ def _layers(program: Program, network: nn.Module) -> tuple[list[tuple[str, nn.Co
     return layers, [item for item in program.operations if item.kind in ("conv", "linear")]
 
 
-def int8_network(program: Program, network: MobileOne) -> MobileOne:
+def int8_network(program: Program, network: ExportNetwork) -> ExportNetwork:
     """A copy of the network with the dequantized weights of its program."""
     network = copy.deepcopy(network)
     layers, operations = _layers(program, network)
@@ -207,23 +210,22 @@ def _hard_sigmoid(x: Tensor) -> Tensor:
     return (SIXTH * x + 0.5).clamp(0, 1)
 
 
-def _half_difference(program: Program, network: MobileOne, images: Tensor, options: Options) -> float | None:
+def _half_difference(program: Program, network: ExportNetwork, images: Tensor, options: Options) -> float | None:
     if options.precision == "float32":
         return None
     with torch.inference_mode():
-        reference = _logits_of(whole_network(network, options), images)
+        references = _raw_outputs(whole_network(network, options), images)
     inputs = dict.fromkeys(program.inputs, images.half().float())
-    return _relative(_first_tensor(evaluate(_to_logits(program, options), inputs, rounds=True)), reference)
+    return _relative(evaluate(_to_logits(program, options), inputs, rounds=True), references)
 
 
-def _logits_of(network: nn.Module, images: Tensor) -> Tensor:
-    out: Tensor = network.logits(images) if isinstance(network, PixelNetwork) else network(images)
-    return out
+def _raw_outputs(network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    return network.raw(images) if isinstance(network, PixelNetwork) else outputs_of(network, images)
 
 
 def _to_logits(program: Program, options: Options) -> Program:
     """Return the program with its logits as first output: probabilities near 0 and 1 hide differences."""
-    if options.pixels is None:
+    if not options.labels:
         return program
     inputs = [item.inputs["x"] for item in program.operations if item.kind == "softmax"]
     names = tuple(item.text for item in inputs[-1:] if isinstance(item, Name))
@@ -232,25 +234,25 @@ def _to_logits(program: Program, options: Options) -> Program:
     return replace(program, outputs=(*names, *program.outputs))
 
 
-def _first_tensor(outputs: dict[str, Value]) -> Tensor:
-    return next(value for value in outputs.values() if isinstance(value, Tensor))
-
-
-def _check_classes(outputs: dict[str, Value], logits: Tensor, pixels: Pixels) -> None:
+def _check_classes(outputs: dict[str, Value], labels: Sequence[str]) -> None:
     """Check that probabilities are the softmax of the logits and that the label belongs to the largest."""
-    _, *rest = outputs.values()
+    logits, *rest = outputs.values()
+    assert isinstance(logits, Tensor)
     for value in rest:
         if isinstance(value, Tensor) and not (value - logits.softmax(1)).abs().max() <= TOLERANCE:
             raise NotVerifiedError("the program's probabilities are not the softmax of its logits")
-        best = pixels.labels[int(logits.argmax())]
+        best = labels[int(logits.argmax())]
         if isinstance(value, str) and value != best:
             raise NotVerifiedError(f"the program calls the image {value!r}, its logits say {best!r}")
 
 
-def _relative(output: Tensor, reference: Tensor) -> float:
-    if output.shape != reference.shape:
-        raise NotVerifiedError(f"the program returns {tuple(output.shape)}, torch {tuple(reference.shape)}")
-    return float((output - reference).abs().max() / reference.abs().max().clamp(min=1e-30))
+def _relative(outputs: Mapping[str, Value], references: Sequence[Tensor]) -> float:
+    """The largest difference of the first outputs from torch's, relative to each one's largest."""
+    tensors = [value for value in outputs.values() if isinstance(value, Tensor)][: len(references)]
+    returned, expected = ([tuple(item.shape) for item in items] for items in (tensors, references))
+    if returned != expected:
+        raise NotVerifiedError(f"the program returns {returned}, torch {expected}")
+    return relative_error(tensors, references)
 
 
 def _difference(census: dict[str, int], expected: dict[str, int]) -> str:

@@ -28,7 +28,15 @@ class ClassifierHead(nn.Module):
         return logits
 
 
-class MobileOne(nn.Module):
+class ExportNetwork(nn.Module):
+    """A network that files can hold: images (N, spec.in_channels, S, S) to one tensor per name of output_names."""
+
+    spec: ModelSpec
+    num_classes: int
+    output_names: tuple[str, ...] = ("logits",)
+
+
+class MobileOne(ExportNetwork):
     """MobileOne (Vasu et al., CVPR 2023) as the authors' released code builds it.
 
     It differs from table 7 of the paper: the stem is one dense 3x3 block with a scale branch, no skip branch and
@@ -124,6 +132,12 @@ def set_sync_batchnorm(module: AnyModule, sync_batchnorm: bool = True) -> AnyMod
         if isinstance(part, MobileOneBlock | ExpandedConv2d):
             part.sync_batchnorm = sync_batchnorm
     return module
+
+
+def outputs_of(network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    """The outputs of a network that returns one tensor or several, as a tuple."""
+    outputs = network(images)
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import io
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,43 +16,51 @@ import torch
 from torch import Tensor, nn
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.network import MobileOne
+from mobileone_core.model.network import ExportNetwork, outputs_of
+from mobileone_core.onnx.nms import Suppression, add_suppression
 
 TOLERANCE = 1e-4  # of the largest output
 HALF_TOLERANCE = 2e-2  # every result is rounded to 11 bits
 
 
 class HalfNetwork(nn.Module):
-    """A copy of a network that computes in float16; images and logits stay float32."""
+    """A copy of a network that computes in float16; images and outputs stay float32."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: ExportNetwork) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).half()
+        self.network, self.output_names = copy.deepcopy(network).half(), network.output_names
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images.half()).float()
-        return logits
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(output.float() for output in outputs_of(self.network, images.half()))
 
 
 def export_onnx(network: nn.Module, images: Tensor, path: Path, *, any_batch: bool = False) -> None:
     """Write a network in evaluation mode to one file, weights inside, for images of exactly this shape.
 
-    images: (B, C, S, S); with any_batch B is only an example, of 2 or more, and named batch. Input and output are named
-    images and logits. The exporter's messages are suppressed, its errors are not.
+    images: (B, C, S, S); with any_batch B is only an example, of 2 or more, and named batch. The input is named images,
+    outputs as the network's output_names, or logits. The exporter's messages are suppressed, its errors are not.
     """
-    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    names: dict[str, Any] = {"input_names": ["images"]}
+    names["output_names"] = list(getattr(network, "output_names", ExportNetwork.output_names))
     names |= {"dynamic_shapes": ({0: "batch"},)} if any_batch else {}
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    with quiet("torch.onnx"):
+        torch.onnx.export(
+            network, (images,), path, **names, dynamo=True, optimize=True, external_data=False, verbose=False
+        )
+
+
+@contextlib.contextmanager
+def quiet(logger: str = "") -> Iterator[None]:
+    """Suppress warnings, a logger's messages and what is printed inside the context; exceptions still propagate."""
+    log, printed = logging.getLogger(logger), io.StringIO()
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             warnings.simplefilter("ignore")
-            torch.onnx.export(
-                network, (images,), path, **names, dynamo=True, optimize=True, external_data=False, verbose=False
-            )
+            yield
     finally:
-        logger.setLevel(level)
+        log.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,16 @@ class OnnxVerification:
 
 @dataclass(frozen=True)
 class OnnxOptions:
-    """Image size in pixels, batch size (None: any), and precision of weights and results."""
+    """Image size in pixels, batch size (None: any; 1 with suppression), precision, and a detector's suppression."""
 
     image_size: int
     batch_size: int | None = None
     precision: str = "float32"
+    suppression: Suppression | None = None
 
 
 def export_verified_onnx(
-    network: MobileOne, options: OnnxOptions, path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]
+    network: ExportNetwork, options: OnnxOptions, path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]
 ) -> OnnxVerification:
     """Export a deployed network, verify the file, for any batch at two batch sizes, and write metadata into it.
 
@@ -88,6 +97,8 @@ def export_verified_onnx(
     exported = HalfNetwork(network).eval() if is_half else network
     export_onnx(exported, images[0], path, any_batch=options.batch_size is None)
     results = [verify_onnx(path, exported, batch) for batch in images]
+    if options.suppression is not None:
+        add_suppression(path, options.suppression, images[-1])
     describe(path, metadata, interface)
     return replace(results[0], error=max(item.error for item in results))
 
@@ -108,7 +119,8 @@ def describe(path: Path, metadata: Mapping[str, str], interface: Mapping[str, An
 def verify_onnx(path: Path, network: nn.Module, images: Tensor) -> OnnxVerification:
     """Compare an ONNX file with the deployed network: its operators, every weight bit by bit, and its outputs.
 
-    A HalfNetwork is compared with its weights and images, rounded to float16, in float32 arithmetic.
+    A HalfNetwork is compared with its weights and images, rounded to float16, in float32 arithmetic. Of a network that
+    kept BatchNorm, which exporters fold, no weights are compared.
 
     images: (B, C, S, S) of the exported shape. Raises InputError that names what differs.
     """
@@ -117,34 +129,48 @@ def verify_onnx(path: Path, network: nn.Module, images: Tensor) -> OnnxVerificat
     onnx.checker.check_model(str(path), full_check=True)
     graph = onnx.load(path).graph
     census = dict(Counter(node.op_type for node in graph.node))
+    if any(isinstance(item, nn.BatchNorm2d) for item in network.modules()):
+        return OnnxVerification(census, 0, _output_error(path, network, images))
     convolutions = sum(isinstance(item, nn.Conv2d) for item in network.modules())
     if census.get("Conv", 0) != convolutions or "BatchNormalization" in census:
         raise InputError(f"{path.name}: operators are not the network's; {census}, expected {convolutions} Conv")
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
     parameters = dict(network.named_parameters())
     for name, expected in parameters.items():
-        if name not in arrays or not np.array_equal(arrays[name], expected.detach().numpy()):
+        zeros = np.zeros(len(expected), np.float32)  # of equal arrays one is in the file, and no bias of zeros
+        candidates = [arrays[name]] if name in arrays else [*arrays.values(), zeros]
+        if not any(np.array_equal(array, expected.detach().numpy()) for array in candidates):
             raise InputError(f"{path.name}: {name} is not the network's")
     return OnnxVerification(census, len(parameters), _output_error(path, network, images))
 
 
 def _output_error(path: Path, network: nn.Module, images: Tensor) -> float:
-    """The largest difference between the file's outputs and torch's, relative to the largest. Raises InputError."""
+    """The largest difference between the file's outputs and torch's, relative to each one's largest.
+
+    Raises InputError.
+    """
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(["logits"], {"images": images.numpy()})
+    outputs = map(torch.from_numpy, session.run(None, {"images": images.numpy()}))
     is_half = isinstance(network, HalfNetwork)
     tolerance = HALF_TOLERANCE if is_half else TOLERANCE
     with torch.inference_mode():
         if isinstance(network, HalfNetwork):
-            reference = copy.deepcopy(network.network).float()(images.half().float())
+            references = outputs_of(copy.deepcopy(network.network).float(), images.half().float())
         else:
-            reference = network(images)
-    if not reference.isfinite().all():
+            references = outputs_of(network, images)
+    if not all(reference.isfinite().all() for reference in references):
         raise InputError("weights: the network's outputs are not finite; was it trained or calibrated?")
-    error = float((torch.from_numpy(logits) - reference).abs().max() / reference.abs().max().clamp(min=1e-30))
+    error = relative_error([*outputs], references)
     if not error <= tolerance:
         more = "; use --precision float32" if is_half else ""
         raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {tolerance:.0e}{more}")
     return error
+
+
+def relative_error(outputs: Sequence[Tensor], references: Sequence[Tensor]) -> float:
+    """The largest difference of tensors from their references, relative to each reference's largest value."""
+    pairs = zip(outputs, references, strict=True)
+    errors = [(output - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30) for output, wanted in pairs]
+    return float(torch.stack(errors).max())

@@ -1,8 +1,5 @@
 """Post-training quantization of an ONNX file to 8 bits by ONNX Runtime, and verification of the result."""
 
-import contextlib
-import io
-import logging
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mobileone_core.errors import InputError
+from mobileone_core.onnx.export import quiet
 from mobileone_core.onnx.scheme import Quantization
 
 # Percentile: of an activation's absolute values that are kept. Bins: with ONNX Runtime's own 128 bins for 128 quantized
@@ -66,13 +64,8 @@ def quantize_onnx(source: Path, target: Path, scheme: Quantization, batches: Ite
         _quantize_weights(model, scheme.granularity == "channel")
         onnx.save(model, target)
         return
-    root, level = logging.getLogger(), logging.getLogger().level
-    root.setLevel(logging.ERROR)  # it advises preprocessing, which folding has done
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), TemporaryDirectory() as folder:
-            _quantize_all(source, target, scheme, batches, Path(folder))
-    finally:
-        root.setLevel(level)
+    with quiet(), TemporaryDirectory() as folder:  # it advises preprocessing, which folding has done
+        _quantize_all(source, target, scheme, batches, Path(folder))
 
 
 def _quantize_all(source: Path, target: Path, scheme: Quantization, batches: Iterable[Tensor], folder: Path) -> None:
@@ -172,10 +165,6 @@ def layer_ranges(path: Path, network: nn.Module) -> list[LayerRange]:
     network: the deployed (and equalized) network that was quantized. Raises InputError if a dequantized weight is
     farther than half a step from the network's, or a layer is not quantized.
     """
-    return list(_ranges(path, network))
-
-
-def _ranges(path: Path, network: nn.Module) -> Iterator[LayerRange]:
     import onnx
 
     graph = onnx.load(path).graph
@@ -183,7 +172,7 @@ def _ranges(path: Path, network: nn.Module) -> Iterator[LayerRange]:
     producers = {name: node for node in graph.node for name in node.output}
     parameters = dict(network.named_parameters())
     layers = [node for node in graph.node if node.op_type in OPERATORS]
-    expected = sum(isinstance(module, LAYERS) for module in network.modules())
+    expected, ranges = sum(isinstance(module, LAYERS) for module in network.modules()), []
     if len(layers) != expected:
         raise InputError(f"{path.name}: it has {len(layers)} layers, the network {expected}")
     for node in layers:
@@ -200,4 +189,5 @@ def _ranges(path: Path, network: nn.Module) -> Iterator[LayerRange]:
         source = producers.get(node.input[0])
         is_int8 = source is not None and source.op_type == "DequantizeLinear"
         span = float(arrays[source.input[1]]) * 255 if is_int8 and source else 0.0
-        yield LayerRange(name, float(by_channel.max()), float(np.median(by_channel)), span, error)
+        ranges.append(LayerRange(name, float(by_channel.max()), float(np.median(by_channel)), span, error))
+    return ranges

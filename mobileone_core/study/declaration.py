@@ -21,7 +21,7 @@ from mobileone_core.training.tasks import metric_labels, task_spec
 
 __all__ = ["Factor", "Level", "Study"]
 
-Comparison = Literal["", "forms"]
+Comparison = Literal["", "forms", "latency"]
 Figure = Literal["levels", "cost"]
 _NOT_NEGATIVE = partial(require_integer, at_least=0)
 RESERVED = ("evaluate", "device_latency")  # experiments of the record that belong to no study
@@ -148,7 +148,8 @@ class Study(TrainedStudy):
         metric: the metric of the record that decides.
         figure: "levels" draws the metric over the levels, "cost" over the cost of their deployed networks.
         curves: metrics whose training curves the report draws.
-        compares: "forms" adds one exclusive measurement of time and memory in train and deployed form.
+        compares: "forms" adds one exclusive measurement of time and memory in train and deployed form; "latency" one of
+            the whole deployed networks, as they are exported, in ONNX Runtime.
         protocol: how many rounds and calls that measurement takes.
         within: the name of a factor whose levels are no rivals: each has its own baseline, at the other factors' ones.
         first_seed: the seed that seeds are counted from, so that others can be added elsewhere.

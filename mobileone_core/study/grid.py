@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-from mobileone_core.benchmark.spec import Entry, FormsSpec
+from mobileone_core.benchmark.spec import DeployedSpec, Entry, FormsSpec
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Study, require_baselines
@@ -97,7 +97,8 @@ class GridPlan(Plan):
         entries = (
             Entry(level_label(setting), setting, spec.with_seed(0), reference) for setting, spec in self._settings
         )
-        spec = FormsSpec(tuple(entries), self.study.protocol)
+        spec_type = FormsSpec if self.study.compares == "forms" else DeployedSpec
+        spec = spec_type(tuple(entries), self.study.protocol)
         needs = tuple(cell.key for cell in (*self.teachers, *self.cells))
         return PlannedComparison(spec, self.study.name, self.study.variant, needs)
 

@@ -24,6 +24,7 @@ from mobileone_core.training.recipe import Recipe, Teacher
 TRAIN, MEASURE = "study_fakes:train", "study_fakes:measure"
 FAST = Engine(QueueTiming(heartbeat=1, grace=3, claim=1.0), TRAIN, MEASURE, preload=TRAIN)
 CONTROL = 1.01  # what the stand-in measures of the baseline's twin
+FEW_SCENES = {"train": 64, "val": 16, "test": 16}  # four steps of 16
 
 
 def small_plan(levels=(1, 2, 3, 4), seeds=3, epochs=4, name="branch_count", *, teachers=(), compares="", curves=()):
@@ -228,3 +229,21 @@ class Lines:
 
     def end(self):
         pass
+
+
+def train_and_die(spec, *, directory, observer, **rest):
+    """Real training on few scenes; the first attempt at a cell is killed in its second epoch."""
+    from mobileone_core.data.annotated import loaders
+    from mobileone_core.training.run import train_cell
+
+    loaders.SCENES.update(FEW_SCENES)  # of this worker alone
+    is_first, batch_finished, batches = not (directory / "last.ckpt").exists(), observer.batch_finished, []
+
+    def count(*progress):
+        batches.append(progress)
+        if is_first and len(batches) == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        batch_finished(*progress)
+
+    observer.batch_finished = count
+    return train_cell(spec, directory=directory, observer=observer, **rest)

@@ -1,6 +1,8 @@
 """Cells that train detectors and segmenters: metrics, cost, resume to the bit, initial weights, other backbones."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,9 @@ from mobileone_core.training.optimizer import build_optimizer
 from mobileone_core.training.recipe import Recipe, weights_digest
 from mobileone_core.training.recipe_presets import RECIPES
 from mobileone_core.training.tasks.task import build_task
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+import annotated_sets as sets
 
 pytestmark = pytest.mark.filterwarnings("ignore:ema_decay")
 MODEL = ModelSpec(widths=(8, 12, 16), depths=(1, 1, 1), k=2, stage_strides=(2, 2, 2), in_channels=1)
@@ -64,11 +69,34 @@ def test_a_cell_is_tested_and_resumed_to_the_bit(task, train, memory):
 
 
 @pytest.mark.slow
-def test_a_backbone_of_a_library_trains_end_to_end(train):
-    spec = cell_of("detection", backbone="timm:mobilenetv3_small_050")
-    result = train("timm", spec=replace(spec, head=replace(spec.head, stride=8)), epochs=1)
-    assert 0 <= result.metrics["test/map50"] <= 1
-    assert any("backbone.features" in name for name in load_file(result.weights))
+@pytest.mark.parametrize("backbone", ["timm:mobilenetv3_small_050", "torchvision:mobilenet_v3_small"])
+@pytest.mark.parametrize("task", HEADS)
+def test_a_backbone_of_a_library_trains_end_to_end(backbone, task, train, tmp_path):
+    """On photographs, since torchvision's networks read three channels."""
+    is_boxes, root = task == "detection", tmp_path / "data"
+    if is_boxes:
+        sets.write_coco(root, year="", annotations="annotations/{}.json")
+    else:
+        sets.write_masks(root)
+    data = resolve_data("boxes" if is_boxes else "masks", root, 64)
+    model, recipe = ModelSpec(output_stride=32 if is_boxes else 16), replace(RECIPE, epochs=1, batch_size=4)
+    spec = CellSpec(model, data, recipe, task=task, head=HEADS[task], backbone=backbone)
+    result = train(spec=spec, root=root)
+    assert 0 <= result.metrics["test/map50" if is_boxes else "test/miou"] <= 1
+    assert result.metrics["deployed/params"] > 1e5
+    weights, task_of = load_file(result.weights), build_task(spec)
+    network = task_of.build_network().eval()
+    network.load_state_dict(weights)
+    assert any("backbone.features" in name for name in weights)
+    with torch.inference_mode():
+        images = torch.randn(2, 3, 64, 64)
+        expected, exported = network(images), task_of.exportable(network, 64)(images)
+        if is_boxes:
+            [first, _] = task_of.predictions(expected, images)
+            assert len(exported[0]) == 2
+            assert len(first["boxes"])
+        else:
+            torch.testing.assert_close(exported, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("task", HEADS)

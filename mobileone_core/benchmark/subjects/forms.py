@@ -12,12 +12,16 @@ from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingSte
 from mobileone_core.benchmark.interleave import TimedCall, averaging_timer
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
-from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
+from mobileone_core.benchmark.subjects import CONTROL, Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.latency.cell import Form
+from mobileone_core.latency.cell import Form, Runtime
+from mobileone_core.latency.networks import count_cost
+from mobileone_core.latency.runtimes import SessionSource, prepare
+from mobileone_core.latency.runtimes.onnx_file import ONNX_FILE
 from mobileone_core.model.cost import model_cost
 from mobileone_core.model.network import calibrate
 from mobileone_core.model.reparam import reparameterize
+from mobileone_core.onnx.export import verify_onnx
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.tasks.backbones import cost_of
@@ -72,10 +76,10 @@ class FormsSubject(Subject[CellSpec]):
     ) -> dict[str, float]:
         """The times of a form's calls, and their ratios to the baseline and to the deployed form."""
         by_name = {(other.entry.label, other.form): other for other in others}
-        baseline = by_name[item.entry.reference, "train"]
+        baseline = by_name.get((item.entry.reference, "train")) or by_name[item.entry.reference, "deployed"]
         deployed = by_name[item.entry.label, "deployed"]
         metrics: dict[str, float] = {}
-        for call in (STEP, INFERENCE):
+        for call in (name for name in item.calls if not name.endswith(CONTROL)):
             label, memory = item.label(call), f"memory/{call}_bytes"
             metrics |= samples.time_metrics(label, f"time/{call}")
             metrics |= samples.ratio_metrics(label, baseline.label(call), f"time/{call}_ratio")
@@ -83,6 +87,28 @@ class FormsSubject(Subject[CellSpec]):
                 metrics |= samples.ratio_metrics(label, deployed.label(call), f"time/{call}_over_deployed")
                 metrics[f"memory/{call}_over_deployed"] = item.metrics[memory] / deployed.metrics[memory]
         return metrics
+
+
+class DeployedSubject(FormsSubject):
+    """Time that ONNX Runtime takes for one image with every entry's whole network as it is exported.
+
+    Metrics are those of an inference in deployed form; params and macs count the exported network.
+    """
+
+    def prepare(self, entry: Entry[CellSpec]) -> Sequence[Prepared[CellSpec]]:
+        """Build, count, open and check an entry's network. Raises InputError if the file's outputs are wrong."""
+        cell, runtime = entry.cell, Runtime(threads=self.execution.threads)
+        trained, images = build_forms(cell, self.execution, torch.device("cpu"))["train"], _images(cell, "images")[:1]
+        network = build_task(cell).exportable(trained, cell.data.image_size)
+        params, macs = count_cost(network, images)
+        folder = self.folder / str(self.spec.entries.index(entry))
+        folder.mkdir()
+        opener = prepare(SessionSource(network, images, runtime, folder))
+        verify_onnx(folder / ONNX_FILE, network, images)
+        sessions = {INFERENCE + suffix: opener() for suffix in copy_suffixes(entry)}
+        calls = {name: TimedCall(item.call, timer=averaging_timer(item.call)) for name, item in sessions.items()}
+        metrics, tags = {"params": float(params), "macs": float(macs)}, {"runtime": runtime.name}
+        return [Prepared(entry, calls, metrics, {**tags, **sessions[INFERENCE].tags}, form="deployed")]
 
 
 def build_forms(cell: CellSpec, execution: Execution, device: torch.device) -> dict[Form, nn.Module]:

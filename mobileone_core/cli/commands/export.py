@@ -12,16 +12,19 @@ import torch
 
 from mobileone_core.cli.commands.calibration import CalibrationData
 from mobileone_core.cli.commands.interface import exported_interface
-from mobileone_core.cli.commands.source import interface_of, source_of
+from mobileone_core.cli.commands.source import interface_of, open_source
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.export import Export
 from mobileone_core.coreml.options import Options, Pixels
 from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.errors import InputError, require
 from mobileone_core.files import read_text, sha256, write_content, write_whole
-from mobileone_core.model.network import MobileOne
+from mobileone_core.model.network import ExportNetwork, MobileOne
 from mobileone_core.study.environment import git_revision
 from mobileone_core.study.run.runner import SignalGuard
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.tasks import metric_labels
+from mobileone_core.training.tasks.task import build_task
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class ExportSource:
     interface: what an application needs to know, as JSON. calibration: images of an int8 export.
     """
 
-    network: MobileOne
+    network: ExportNetwork
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     metadata: Mapping[str, str]
@@ -54,15 +57,11 @@ def export(options: Export) -> int:
 def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
     from mobileone_core.coreml.export import export_package
 
-    pixels = None
-    if options.input == "image":
-        pixels = Pixels(source.preprocessing.mean, source.preprocessing.std, source.labels)
-    conversion = Options(
-        source.preprocessing.image_size, options.chosen_precision, pixels, options.quantize is not None
-    )
-    done = export_package(
-        source.network, options.output, conversion, source.metadata, interrupt.check, source.interface
-    )
+    read, labels = source.preprocessing, source.labels if source.interface["task"] == CellSpec.task else ()
+    pixels = Pixels(read.mean, read.std, labels) if options.input == "image" else None
+    conversion = Options(read.image_size, options.chosen_precision, pixels, options.quantize is not None)
+    texts = source.metadata, interrupt.check, source.interface
+    done = export_package(source.network, options.output, conversion, *texts)
     verified = done.verification
     lines = _lines(options, source, verified.census, verified.weights, verified.error)
     if verified.half_difference is not None:
@@ -78,34 +77,28 @@ def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list
     """Write the file, then its manifest: hash, network, operators and what was verified."""
     from mobileone_core.onnx.export import OnnxOptions, OnnxVerification, export_verified_onnx
     from mobileone_core.onnx.int8 import OnnxNetwork, reduces_range
+    from mobileone_core.onnx.nms import Suppression
     from mobileone_core.onnx.quantize import export_int8_onnx
     from mobileone_core.onnx.scheme import Quantization
 
     results: list[OnnxVerification] = []
-    chosen = OnnxOptions(source.preprocessing.image_size, options.batch_size, options.chosen_precision)
+    rule = Suppression(**source.interface["nms"]["rule"]) if options.nms else None
+    size = source.preprocessing.image_size
+    chosen = OnnxOptions(size, 1 if rule else options.batch_size, options.chosen_precision, rule)
 
     def write(aside: Path) -> None:
         texts, calibration = (aside, source.metadata, source.interface), source.calibration
         if calibration is None:
             results.append(export_verified_onnx(source.network, chosen, *texts))
         else:
+            assert isinstance(source.network, MobileOne)
             scheme = Quantization("full", "channel", images=calibration.images)
             results.append(export_int8_onnx(source.network, scheme, calibration.batches(), *texts))
         interrupt.check()
 
     write_whole(options.output, write)
     [verified], digest = results, sha256(options.output)
-    content = {
-        "hash": digest,
-        "network": asdict(source.network.spec),
-        "classes": source.network.num_classes,
-        "image_size": source.preprocessing.image_size,
-        "precision": options.chosen_precision,
-        "input": options.input,
-        "metadata": dict(source.metadata),
-        "verified": asdict(verified),
-        **source.interface,
-    }
+    content = {"hash": digest, "metadata": dict(source.metadata), "verified": asdict(verified), **source.interface}
     write_content(options.manifest, json.dumps(content, indent=2) + "\n")
     lines = _lines(options, source, verified.census, verified.weights, verified.error)
     if source.calibration is not None:
@@ -131,21 +124,29 @@ def _lines(options: Export, source: ExportSource, census: Mapping[str, int], wei
 
 def _source(options: Export) -> ExportSource:
     """The network with all that its user needs. Raises InputError."""
-    source = source_of(options, "deployed", options.image_size)
+    source = open_source(options, "deployed", options.image_size)
+    if source.card and source.task != CellSpec.task:
+        size = options.image_size or source.card.preprocessing.image_size
+        source = replace(source, network=build_task(source.card.cell).exportable(source.network, size))
     card, network = (None if options.data else source.card), source.network
     preprocessing, names, title = interface_of(options, source)
     size = options.image_size or preprocessing.image_size
     if card is not None and size != preprocessing.image_size:
         print(f"warning: weights trained at {preprocessing.image_size} px are exported for {size} px", file=sys.stderr)
     preprocessing = replace(preprocessing, image_size=size)
-    labels = class_labels(names, network.num_classes, options.labels, required=options.input == "image")
+    is_classifier = source.task == CellSpec.task
+    allowed = f"for {'detectors' if options.nms else 'classifiers'}; leave it out"
+    require(not options.nms or source.task == "detection", "nms", options.nms, allowed)
+    require(is_classifier or not options.quantize, "quantize", options.quantize, allowed)
+    required = options.input == "image" and is_classifier
+    labels = class_labels(names, network.num_classes, options.labels, required=required)
     interface = exported_interface(options, preprocessing, labels, source, title)
     facts = {"variant": source.variant, "file": source.file, "git": git_revision(), "torch": str(torch.__version__)}
-    facts |= {"precision": options.chosen_precision, "input": options.input}
     facts |= {"quantize": options.quantize, "calibration": options.calibration} if options.quantize else {}
     if card is not None:
         facts |= {"key": card.cell.key, "recipe": json.dumps(asdict(card.cell.recipe))}
-    facts |= {name: f"{source.metrics[name]:.6g}" for name in ("test/top1", "val/top1") if name in source.metrics}
+    metrics = [f"{split}/{name}" for split in ("test", "val") for name in metric_labels()]
+    facts |= {name: f"{source.metrics[name]:.6g}" for name in metrics if name in source.metrics}
     facts |= {name: item if isinstance(item, str) else json.dumps(item) for name, item in interface.items()}
     metadata = {f"mobileone.{name}": text for name, text in facts.items()}
     calibration = CalibrationData(options, source, preprocessing) if options.quantize else None

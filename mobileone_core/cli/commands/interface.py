@@ -1,25 +1,49 @@
 """What an application needs to know of an exported file, as JSON for its manifest and its metadata."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from mobileone_core.cli.commands.source import NetworkSource
 from mobileone_core.cli.options.export import Export
 from mobileone_core.data.preprocessing import Preprocessing
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.tasks.deployed import DeployedDetector
 
 NOT_STATED = "not stated"
 PROBABILITIES = "classLabel_probs"  # Core ML's names of a classifier's outputs
 LABEL = "classLabel"
+BOXES = "left, top, right, bottom in pixels of the input"
+NMS = (
+    "per class: boxes with a score above score_threshold, at most `detections` of them, the best; from the best to the "
+    "worst, one goes if its intersection over union with one that stays is above overlap; then the best of all classes"
+)
 
 
 def exported_interface(
     options: Export, preprocessing: Preprocessing, labels: Sequence[str], source: NetworkSource, data: str
 ) -> dict[str, Any]:
     """Inputs, outputs, preprocessing, labels, and where the weights come from; data is the data set's title."""
-    classes = source.network.num_classes
+    network, cell = source.network, source.card.cell if source.card else None
+    classes, task = network.num_classes, source.task
     run = f", run {source.run_id}" if source.run_id else ""
-    usual = f"MobileOne {source.variant}, one convolution per block: classifies {classes} classes of {data}{run}"
+    name = (cell and cell.backbone) or f"MobileOne {source.variant}, one convolution per block"
+    verb = {"classification": "classifies", "detection": "detects", "segmentation": "segments"}[task]
+    usual = f"{name}: {verb} {classes} classes of {data}{run}"
+    more: dict[str, Any] = {}
+    if cell and task != CellSpec.task:
+        more = {"title": f"{cell.backbone or source.variant} {task}", "backbone": cell.backbone}
+    if cell and isinstance(network, DeployedDetector):
+        names = {"score_threshold": "score_threshold", "overlap": "nms_threshold", "detections": "detections"}
+        rule = {name: getattr(cell.head, item) for name, item in names.items()}
+        more |= network.facts() | {"nms": {"where": "inside" if options.nms else "outside", "rule": rule, "text": NMS}}
     return {
+        "task": task,
+        "network": asdict(network.spec),
+        "classes": classes,
+        "image_size": preprocessing.image_size,
+        "precision": options.chosen_precision,
+        "input": options.input,
         "description": options.description or usual,
         "author": options.author or NOT_STATED,
         "license": options.license or NOT_STATED,
@@ -27,9 +51,10 @@ def exported_interface(
         "data": data,
         "weights_sha256": source.sha256,
         "inputs": [_input(options, preprocessing)],
-        "outputs": _outputs(options, classes),
+        "outputs": _outputs(options, source, preprocessing.image_size),
         "preprocessing": _steps(preprocessing),
         "labels": list(labels),
+        **more,
     }
 
 
@@ -39,7 +64,7 @@ def _dtype(options: Export) -> str:
 
 
 def _batch(options: Export) -> int | str:
-    return 1 if options.chosen_format == "coreml" else options.batch_size or "batch"
+    return 1 if options.chosen_format == "coreml" or options.nms else options.batch_size or "batch"
 
 
 def _input(options: Export, preprocessing: Preprocessing) -> dict[str, Any]:
@@ -84,10 +109,22 @@ def _steps(preprocessing: Preprocessing) -> dict[str, Any]:
     }
 
 
-def _outputs(options: Export, classes: int) -> list[dict[str, Any]]:
+def _outputs(options: Export, source: NetworkSource, size: int) -> list[dict[str, Any]]:
+    network = source.network
+    classes, batch, dtype = network.num_classes, _batch(options), _dtype(options)
     logits = "logits, one per class in the order of labels; softmax gives probabilities"
-    rows: list[tuple[object, ...]] = [("logits", [_batch(options), classes], _dtype(options), logits)]
-    if options.input == "image":
+    rows: list[tuple[object, ...]] = [("logits", [batch, classes], dtype, logits)]
+    if isinstance(network, DeployedDetector) and options.nms:
+        rows = [("boxes", ["detections", 4], dtype, BOXES), ("scores", ["detections"], dtype, "best first")]
+        rows += [("classes", ["detections"], "int64", "number of the class in labels, from 0")]
+    elif isinstance(network, DeployedDetector):
+        rows = [("boxes", [batch, len(network.centres), 4], dtype, f"{BOXES}, one per anchor, before NMS")]
+        scores = "probability of every class in the order of labels; the background has the rest"
+        rows += [("scores", [batch, len(network.centres), classes], dtype, scores)]
+    elif source.task == "segmentation":
+        logits = "logits per pixel, one per class in the order of labels; the class of the largest is the pixel's"
+        rows = [("logits", [batch, classes, size, size], dtype, logits)]
+    elif options.input == "image":
         rows = [(LABEL, [], "string", "most probable class")]
         rows += [(PROBABILITIES, [classes], "dictionary", "probability of every class by its label")]
     return [dict(zip(("name", "shape", "dtype", "description"), row, strict=True)) for row in rows]

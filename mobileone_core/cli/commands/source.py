@@ -79,14 +79,6 @@ def open_source(
     return NetworkSource(network, options.variant or "network", file.name, digest, card)
 
 
-def source_of(options: NetworkOptions, form: Form, size: int | None = None, say: Say = print) -> NetworkSource:
-    """The classifier of the run or weight file in options, as open_source. Raises InputError if it is none."""
-    source = open_source(options, form, size, say)
-    allowed = f"those of a classifier; {source.task} is not supported"
-    require(source.task == CellSpec.task, "weights", source.file, allowed)
-    return source
-
-
 def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Preprocessing, tuple[str, ...], str]:
     """Preprocessing, class names and title of the data set in options, of the card's, or else of imagenet."""
     if source.card is not None and (not options.data or source.task != CellSpec.task):

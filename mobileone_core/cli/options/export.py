@@ -34,6 +34,8 @@ class Export(NetworkOptions):
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels; the run's, or the data set's, if not given."""
     batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None  # ONNX: a fixed batch; any if not given.
+    nms: bool = False
+    """ONNX, detectors: non-maximum suppression inside; one image per call, detections out."""
     quantize: Literal["int8"] | None = None
     """int8: weights and activations in ONNX, with a scale per output channel; weights alone in Core ML."""
     calibration: Annotated[str, tyro.conf.arg(metavar="DIR|DATA|DATA=DIR")] = ""
@@ -74,6 +76,8 @@ class Export(NetworkOptions):
         require(fits, "output", str(self.output), "a package is a directory, an ONNX file is none")
         require(is_coreml or self.input == "tensor", "input", self.input, "tensor for ONNX")
         require(not (is_coreml and self.batch_size), "batch_size", self.batch_size, "for ONNX; Core ML takes one image")
+        require(not (is_coreml and self.nms), "nms", self.nms, "for ONNX; Core ML's manifest describes it")
+        require(not self.nms or self.batch_size in (None, 1), "batch_size", self.batch_size, "1 with --nms")
         if self.quantize:
             require(bool(self.calibration), "calibration", self.calibration, "a directory or data set with --quantize")
             require(self.batch_size is None, "batch_size", self.batch_size, "left out with --quantize: any batch")

@@ -9,6 +9,7 @@ from mobileone_core.latency.runtimes import Opener, Session, SessionSource, Unme
 from mobileone_core.onnx.export import export_onnx
 from mobileone_core.onnx.int8 import open_session
 
+ONNX_FILE = "network.onnx"  # in the folder of a source
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 NAMES = {hint: name for name, hint in HINTS.items()}
 
@@ -18,7 +19,7 @@ def prepare(source: SessionSource) -> Opener:
 
     Opening raises UnmeasuredError if OpenVINO does not compute in the requested precision.
     """
-    path = source.folder / "network.onnx"
+    path = source.folder / ONNX_FILE
     export_onnx(source.network, source.images, path)
     return partial(_openvino if source.runtime.name == "openvino" else _onnxruntime, source, path)
 

@@ -1,7 +1,8 @@
-"""The comparison of forms: time and memory of every level in train and deployed form, and whether its control held."""
+"""The comparison of levels: time and memory in train and deployed form, or latency as exported; and its control."""
 
 from collections.abc import Mapping, Sequence
 
+from mobileone_core.benchmark.spec import DeployedSpec
 from mobileone_core.reporting.document import MISSING, Bullets, Column, Paragraph, Section, Table
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, names_device, tag_values
 from mobileone_core.reporting.trained.result import DEPLOYED, TRAIN, TrainedResult
@@ -10,8 +11,9 @@ CONTROLS = (("training step", "control/step_ratio"), ("inference", "control/infe
 
 
 def comparison_section(result: TrainedResult) -> Section:
-    """The section of a study that compares forms, empty for others."""
+    """The section of a study that compares forms or latencies, empty for others."""
     heading = "What it costs: train form against deployed form"
+    heading = "Latency of the whole deployed network" if _is_latency(result) else heading
     if result.plan.comparison is None:
         return Section(heading, ())
     if not result.compared_forms:
@@ -21,10 +23,18 @@ def comparison_section(result: TrainedResult) -> Section:
     return Section(heading, (warning, comparison_table(result), Bullets(_notes(result))))
 
 
+def _is_latency(result: TrainedResult) -> bool:
+    """Whether the networks are timed as they are exported, which have no other form."""
+    return bool(result.plan.comparison and isinstance(result.plan.comparison.spec, DeployedSpec))
+
+
 def comparison_table(result: TrainedResult) -> Table:
     """A row per level in train form, then a row per level in deployed form."""
-    entries = [(level.level, form) for form in (TRAIN, DEPLOYED) for level in result.analysis.comparisons]
+    forms = (DEPLOYED,) if _is_latency(result) else (TRAIN, DEPLOYED)
+    entries = [(level.level, form) for form in forms for level in result.analysis.comparisons]
     measured = [_measurements(result, *entry) for entry in entries]
+    if _is_latency(result):
+        measured = [[columns[index] for index in (0, 1, 7, 8)] for columns in measured]
     columns = (Column(result.factor_names), Column("form", is_text=True), *(column for column, _ in measured[0]))
     rows = ((*entry, *(text for _, text in texts)) for entry, texts in zip(entries, measured, strict=True))
     return Table(columns, tuple(rows), labels=2)
@@ -36,9 +46,10 @@ def _measurements(result: TrainedResult, level: str, form: str) -> list[tuple[Co
     hidden = () if row and names_device(row) else ("time/", "memory/")
     metrics = {name: value for name, value in row.metrics.items() if not name.startswith(hidden)} if row else {}
     base = result.analysis.baseline
-    to_base = f"to {result.level_name(base)}, train form [95 %]"
+    reference = DEPLOYED if _is_latency(result) else TRAIN
+    to_base = f"to {result.level_name(base)}, {reference} form [95 %]"
     step, inference = (_interval(metrics, f"time/{call}_ratio") for call in ("step", "inference"))
-    if row and (level, form) == (base, TRAIN):
+    if row and (level, form) == (base, reference):
         step = inference = "baseline"
     return [
         (Column("parameters"), _number(metrics, "params", ",.0f")),
@@ -52,6 +63,13 @@ def _measurements(result: TrainedResult, level: str, form: str) -> list[tuple[Co
         (Column("inference ratio", to_base), inference),
         (Column("inference ratio", "to its deployed form [95 %]"), _interval(metrics, "time/inference_over_deployed")),
     ]
+
+
+def latencies(result: TrainedResult) -> dict[str, str]:
+    """Milliseconds of every level's network as exported, as text; empty if they are not measured on an idle machine."""
+    rows = {level: row for (level, _), row in result.compared_forms.items() if names_device(row)}
+    is_shown = _is_latency(result) and _is_idle(result)
+    return {level: _digits(row.metrics["time/inference_ms"]) for level, row in rows.items()} if is_shown else {}
 
 
 def _number(metrics: Mapping[str, float], name: str, digits: str, unit: float = 1.0) -> str:
@@ -87,13 +105,19 @@ def _notes(result: TrainedResult) -> list[str]:
     control = f"the baseline timed twice, as two levels (ratio {ratios}): {held}"
     if not ratios:
         control = "**not recorded; whether the machine was idle is unknown.**"
-    return [
-        f"*Measured* side by side in one process: {', '.join(conditions)}.",
-        *([] if all(map(names_device, rows)) else [unnamed]),
+    calls = (
         f"*Step*: forward, loss, backward and update on one batch{batch}, without data loading; the deployed form is "
         "trained as a plain network. *Inference*: one image, the mean over 10 ms. *Memory*: the peak above what was "
         "allocated before the call, that is activations, buffers and gradients without parameters and the optimizer's "
-        "state.",
+        "state."
+    )
+    if _is_latency(result):
+        calls = "*Inference*: one image, the mean over 10 ms, in ONNX Runtime: backbone and head as `mobileone export` "
+        calls += "writes them, a detector before NMS; parameters without those of the head's norms, which are folded."
+    return [
+        f"*Measured* side by side in one process: {', '.join(conditions)}.",
+        *([] if all(map(names_device, rows)) else [unnamed]),
+        calls,
         "*Ratios* are taken round by round; intervals are order statistics over rounds, each at 95 %.",
         f"*Control*: {control}",
     ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mobileone_core.reporting.document import MISSING, Bullets, Column, Number, Section, Table
 from mobileone_core.reporting.published import read_published
+from mobileone_core.reporting.trained.comparison import latencies
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.study.factor import level_label, level_text
 from mobileone_core.study.plan import PlannedCell
@@ -150,13 +151,15 @@ def cost_table(result: TrainedResult) -> Table:
     forms = ("deployed",) if has_head else ("trained", "deployed")
     heads = [f"{what}, {form}" for what in ("parameters", "multiply-adds") for form in forms]
     measured_heads = [f"measured {result.axis_label}", "n"] if result.plan.study.figure == "cost" else []
-    rows = []
+    rows, times = [], latencies(result)
     for row, levels in zip(result.analysis.comparisons, level_texts(result).values(), strict=True):
         cost = result.costs(result.levels[row.level])
         costs = [{"trained": cost.train, "deployed": cost.deployed}[form] for form in forms]
         counts = [count for name in ("params", "macs") for count in (getattr(item, name) for item in costs)]
         measured = (summary_text(row.summary, result.metric.decimals), str(row.summary.n)) if measured_heads else ()
-        rows.append((*levels, *(f"{count:,}" for count in counts), *measured))
+        latency = (times.get(row.level, MISSING),) if times else ()
+        rows.append((*levels, *(f"{count:,}" for count in counts), *latency, *measured))
+    heads += ["latency, ms"] * bool(times)
     columns = tuple(map(Column, [*result.factors, *heads, *measured_heads]))
     return Table(columns, tuple(rows), len(result.factors))
 

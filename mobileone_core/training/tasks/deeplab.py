@@ -6,6 +6,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 
 from mobileone_core.errors import require
+from mobileone_core.model.network import ExportNetwork
 from mobileone_core.training.head import HeadSpec
 from mobileone_core.training.tasks.backbones import Backbone, map_shapes
 
@@ -31,7 +32,7 @@ class SegmentationHead(nn.Module):
         return [*logits, self.aux(aux_features)] if self.aux is not None and self.training else logits
 
 
-class DeepLabV3(nn.Module):
+class DeepLabV3(ExportNetwork):
     """A segmenter: images (N, C, H, W) to logits (N, classes, H, W); in training with an auxiliary head two of them."""
 
     def __init__(self, backbone: Backbone, spec: HeadSpec, num_classes: int) -> None:

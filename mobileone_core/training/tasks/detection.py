@@ -1,14 +1,16 @@
 """Detection: boxes and labels per image, the loss of SSD, COCO's average precision."""
 
 from collections.abc import Sequence
+from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks.backbones import build_backbone
 from mobileone_core.training.tasks.dense import DenseTask
+from mobileone_core.training.tasks.deployed import DeployedDetector
 from mobileone_core.training.tasks.metrics import BoxPrecision
 from mobileone_core.training.tasks.ssdlite import BoxCodec, Boxes, SSDLite
 
@@ -27,6 +29,10 @@ class Detection(DenseTask):
     def loss(self, outputs: dict[str, Tensor], targets: Boxes) -> Tensor:
         """SSD's loss, 0-d."""
         return self.codec.loss(outputs, targets)
+
+    def exportable(self, network: nn.Module, image_size: int) -> DeployedDetector:
+        """A folded copy, as DeployedDetector describes it."""
+        return DeployedDetector(cast("SSDLite", network), self.spec, image_size)
 
     def metrics(self) -> MetricCollection:
         """COCO's average precisions."""

@@ -1,6 +1,6 @@
 """Segmentation: a class per pixel, cross entropy, mean intersection over union."""
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
@@ -10,6 +10,7 @@ from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.tasks.backbones import build_backbone
 from mobileone_core.training.tasks.deeplab import DeepLabV3
 from mobileone_core.training.tasks.dense import DenseTask
+from mobileone_core.training.tasks.deployed import folded
 from mobileone_core.training.tasks.metrics import MeanIoU
 
 
@@ -30,6 +31,12 @@ class Segmentation(DenseTask):
     def image_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross entropy over each image's pixels that count, (B,); 0 without any."""
         return self._losses(outputs, targets).sum((1, 2)) / (targets != IGNORED).sum((1, 2)).clamp(min=1)
+
+    def exportable(self, network: nn.Module, image_size: int) -> DeepLabV3:  # noqa: ARG002
+        """A folded copy; images of any size to logits per pixel (N, classes, H, W)."""
+        exported: DeepLabV3 = folded(network)
+        exported.spec, exported.num_classes, exported.head.aux = self.spec.model, self.spec.data.num_classes, None
+        return exported
 
     def metrics(self) -> MetricCollection:
         """miou, of the confusion matrix of all images."""

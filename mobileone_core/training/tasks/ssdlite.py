@@ -71,10 +71,15 @@ class SSDLite(nn.Module):
         widths = [shapes[index][1] for index in self.read]
         self.head = DetectionHead(widths, spec, self.boxes.num_anchors_per_location(), num_classes + 1)
 
+    def maps(self, images: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Images to the maps that are read, and the outputs without anchors."""
+        features = self.backbone.forward_features(images)
+        maps: tuple[list[Tensor], dict[str, Tensor]] = self.head([features[index] for index in self.read])
+        return maps
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute raw outputs; detect decodes them."""
-        features = self.backbone.forward_features(images)
-        maps, outputs = self.head([features[index] for index in self.read])
+        maps, outputs = self.maps(images)
         anchors = self.boxes(ImageList(images, [tuple(images.shape[2:])]), maps)[0]
         return {**outputs, "anchors": anchors}
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders, open_loaders
+from mobileone_core.model.network import ExportNetwork
+from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks import task_spec
@@ -56,6 +58,11 @@ class Task(ABC):
     def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:  # noqa: ARG002
         """Cost of the deployed network for the record, where no spec tells it."""
         return {}
+
+    def exportable(self, network: nn.Module, image_size: int) -> ExportNetwork:  # noqa: ARG002
+        """A folded copy of a trained network with the outputs that files and benchmarks have, in evaluation mode."""
+        exported: ExportNetwork = reparameterize(network.eval())  # type: ignore[assignment]
+        return exported
 
     def tensors(self, outputs: Any) -> Sequence[Tensor]:
         """The tensors within outputs that the deployed form must reproduce."""

@@ -1,0 +1,41 @@
+"""Latency of whole deployed networks, a backbone with its head."""
+
+from dataclasses import replace
+
+import pytest
+
+from mobileone_core.benchmark.measure import measure
+from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.spec import DeployedSpec, Entry, read_spec
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.training.cell import CellSpec
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.head import HeadSpec
+from mobileone_core.training.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("onnx_registry")
+MODEL = ModelSpec(in_channels=1, widths=(8, 12, 16), depths=(1, 1, 1), k=2, stage_strides=(2, 2, 1))
+HEADS = {
+    "detection": HeadSpec(stride=4, extras=(16,), scales=(0.2, 0.6, 0.8)),
+    "segmentation": HeadSpec(width=8, rates=(1, 2), aux_weight=0.4),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", HEADS)
+def test_whole_networks_are_timed_as_they_are_exported(task):
+    recipe = Recipe(1, 4, label_smoothing=0.0, augmentation="none")
+    cell = CellSpec(MODEL, DataSpec("scenes", 32, 10, 1), recipe, task=task, head=HEADS[task])
+    wide = replace(cell, model=MODEL.scaled(width=4.0))
+    entries = tuple(Entry(name, {"backbone": name}, item, "one") for name, item in (("one", cell), ("wide", wide)))
+    spec = DeployedSpec(entries, Protocol(rounds=6, burst=2, warmup=1))
+    assert read_spec(spec.to_json()) == spec
+    one, four = measure(spec, execution=Execution("cpu"), progress=lambda _: None)
+    assert (one.form, one.tags["runtime"], one.tags["threads"]) == ("deployed", "onnxruntime", "1")
+    assert four.metrics["params"] > one.metrics["params"] > 1000
+    assert four.metrics["macs"] > 4 * one.metrics["macs"] > 1000
+    assert four.metrics["time/inference_ratio"] > 0
+    assert one.metrics["control/inference_ratio"] > 0  # a busy machine says nothing of 1
+    assert one.metrics["time/inference_low_ms"] <= one.metrics["time/inference_ms"]
+    assert set(one.samples) == {"inference", "inference_control"}
