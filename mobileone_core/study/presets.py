@@ -123,6 +123,7 @@ class TrainingOptions(StudyOptions):
         base = self._base(presets, for_help=for_help)
         varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden
         recipe, has_head = _recipe_by_name(base), task_spec(base.task).has_head
+        varied |= {"recipe.scales"} if has_head else set()  # the head has an option of this name
         named = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
         texts = help_texts(type(self.study))
         seeds: list[Option] = [("seeds", int, self.study.seeds, texts["seeds"])]
