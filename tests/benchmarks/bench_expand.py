@@ -1,11 +1,14 @@
 """A training step of other networks: plain, expanded by branches, folded everywhere, and by the measured rule.
 
     python tests/benchmarks/bench_expand.py [--networks torchvision:mobilenet_v2 timm:NAME] [--k 4] [--rounds 3] ...
+    python tests/benchmarks/bench_expand.py --by-block [--networks ...]          # each block alone, both ways
+    python tests/benchmarks/bench_expand.py --by-block --networks conv:3:48:3:2:1:224 conv:16:16:3:1:1:56
 
 Forward, loss and backward on 8 random images of 224 px, on one thread, in processor time of this process. All take
 turns in every round, and ratios to the plain network are taken round by round. Memory is what autograd keeps for the
 backward pass: every storage once, parameters left out; matrices of parameter size (moments, kernels) are those that do
-not change with the batch.
+not change with the batch. By block, every block whose kind or size no other has, and "auto" says where the rule folds;
+conv:IN:OUT:KERNEL:STRIDE:GROUPS:PIXELS is a convolution of its own. Ratios above 1 mean that folding is faster.
 """
 
 import argparse
@@ -20,7 +23,9 @@ from torch.nn import functional as F
 
 from mobileone_core.benchmark.calls import saved_bytes
 from mobileone_core.benchmark.interleave import collection_off
+from mobileone_core.model.expand.block import ExpandedConv2d
 from mobileone_core.model.expand.conversion import expand
+from mobileone_core.model.folded.block import uses_folded
 from mobileone_core.model.network import calibrate
 
 MIB = 2**20
@@ -35,6 +40,53 @@ def build(name: str) -> nn.Module:
     import torchvision
 
     return torchvision.models.get_model(model, weights=None)
+
+
+def blocks_of(network: nn.Module, images: torch.Tensor) -> dict[str, tuple[ExpandedConv2d, torch.Size]]:
+    """Every expanded convolution whose kind or size no other has, with the shape of its input, by description."""
+    found: dict[str, tuple[ExpandedConv2d, torch.Size]] = {}
+
+    def keep(block: ExpandedConv2d, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        geometry, size = block.geometry, given[0].shape[-1]
+        kind = geometry.kind if geometry.kernel else f"{geometry.pairs.kernel} {geometry.pairs.stride}"
+        name = f"{kind} {geometry.in_channels} > {geometry.out_channels} at {size} px"
+        found.setdefault(name, (block, given[0].shape))
+
+    hooks = [part.register_forward_hook(keep) for part in network.modules() if isinstance(part, ExpandedConv2d)]
+    network(images)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def measure_blocks(name: str, arguments: argparse.Namespace) -> None:
+    kind, *numbers = name.split(":")
+    torch.manual_seed(0)
+    if kind == "conv":
+        inputs, outputs, kernel, stride, groups, size = map(int, numbers)
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        network: nn.Module = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+    else:
+        network, inputs, size = build(name), 3, arguments.image_size
+    expand(network.train(), k=arguments.k, method=arguments.method, execution="branches")
+    print(f"{name}, k = {arguments.k}, {arguments.batch} x {size} px, {arguments.method}: ms, branches / folded")
+    for what, (block, shape) in blocks_of(network, torch.randn(arguments.batch, inputs, size, size)).items():
+        x = torch.randn(shape, requires_grad=shape[1] > 3)
+        grad, times = torch.randn_like(block(x)), {"branches": [], "folded": []}
+        for index in range(arguments.rounds + 1):
+            for path, values in times.items():
+                block.execution = path
+                block.zero_grad()
+                x.grad, start = None, time.process_time()
+                block(x).backward(grad)
+                if index:
+                    values.append(1000 * (time.process_time() - start))
+        ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+        least = [min(values) for values in times.values()]
+        block.execution = "auto"
+        choice = "folded" if uses_folded(block, x) else "branches"
+        figures = f"{least[0]:>8.1f} {least[1]:>8.1f} {least[0] / least[1]:>6.2f} (median {ratio:.2f})"
+        print(f"  {what:<44} {figures}, auto: {choice}", flush=True)
 
 
 def saved(network: nn.Module, images: torch.Tensor) -> tuple[float, float]:
@@ -93,11 +145,12 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--paths", nargs="+", default=["branches", "folded", "auto"])
+    parser.add_argument("--by-block", action="store_true", help="each block alone")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     for name in arguments.networks:
-        measure(name, arguments)
+        (measure_blocks if arguments.by_block else measure)(name, arguments)
 
 
 if __name__ == "__main__":

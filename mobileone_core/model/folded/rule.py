@@ -11,15 +11,22 @@ batch 8 and 224 px / at batch 32 and 64 px / of tiny at batch 64 and 16 px:
 Depthwise blocks with k = 1 gain from 6272 positions on (1.1 to 2.2). On 4096 and fewer they reach 0.7 to 1.1, except
 for S0's fourteen rows (1.6) and tiny's two (1.5).
 
-A pointwise block saves k - 1 branches at every position and pays for k quadratic forms in C channels. With more
-positions than channels, and up to 256 channels, it gains from k = 4 on (1.1 to 5.2). For other blocks the gain depends
-on the ratio 2 (k - 1) positions / ((k + 2) C); S4 at 8 x 224 and 32 x 64 px included:
+A pointwise block of C input and O output channels on P positions saves k - 1 branches, 3 (k - 1) P C O multiply-adds,
+and pays for the moments of its input, P C^2, and for k O quadratic forms, k O C^2. With a stride of 2, too, it gains
+where 3 (k - 1) P O > 1.45 P C + 1.8 k O C:
 
-    k = 2   ratio below 1: 0.5 to 1.1; at 1: 0.9; above 1: 1.0 to 2.1, tiny's narrow blocks on few positions 0.8 to 1.0
-    k = 4   ratio below 1: 0.5 to 0.7; above 1: 1.2 to 3.4
-    k = 8   ratio below 1: 0.8; above 1: 1.7 to 6.3
+    k = 2   O = C: below 0.5 to 1.1, above 1.0 to 2.1, tiny's narrow blocks on few positions 0.8 to 1.0
+    k = 4   O = C: below 0.5 to 0.7, above 1.1 to 5.2; O = 6 C: above 1.4 to 5.8; O = C / 6: below 0.8, above 1.1
+    k = 8   O = C: below 0.8, above 1.7 to 6.3
 
-With no more positions than channels its algebra is in float64: 256 channels on 128 positions reach 0.4 to 0.6, for any
+A dense block of larger kernels has T taps, C times the kernel's area, and pays P T^2 twice: what k and O bring in
+return decides. 3x3, 5x5 and 7x7 blocks of up to 288 taps, from 16384 positions on:
+
+    k O / T of 0.1 to 0.9    0.26 to 0.82
+               0.9 to 1.2    0.7 to 1.8; blocks of an image of three channels gain, others lose
+               1.5 to 17     1.3 to 4.1; 0.8 for 16 channels on 16384 positions with k = 1, 2.1 on 65536
+
+With no more positions than channels the algebra is in float64: 256 channels on 128 positions reach 0.4 to 0.6, for any
 k. A block of one branch has nothing to fold: with bench_training_step.py --no-reparam --k 1 (two threads) S0 took 1.5
 times the time at 8 x 224 px, tiny 2.1 times at 64 x 32.
 Without a compiler depthwise blocks gain from k = 4 on (1.1 to 1.5), pointwise ones where (k - 1) positions > k C.
@@ -50,10 +57,10 @@ from mobileone_core.model.folded.gpu_timings import Condition, least_positions, 
 from mobileone_core.model.folded.native.library import available
 from mobileone_core.model.spec import BlockSpec
 
-LEAST_K = 4  # from which depthwise blocks gain without a compiler, and pointwise ones of up to NARROW channels with one
-NARROW = 256  # channels
-LEAST_POSITIONS = 2**14  # from which a dense block gains, and
-MOST_TAPS = 64  # per group up to which it does, as in a network's first block
+LEAST_K = 4  # from which depthwise blocks gain without a compiler
+LEAST_POSITIONS = 2**14  # from which a dense block with larger kernels gains, and
+LEAST_OUTPUTS = 2**19  # of all branches and positions, from which it gains, and
+MOST_TAPS = 288  # up to which it was measured
 LEAST_POSITIONS_OF_ONE = 6000  # from which a depthwise block with k = 1 gains
 
 
@@ -81,15 +88,16 @@ def _is_faster_on_cpu(geometry: Geometry, k: int, x: Tensor) -> bool:
         measured = geometry.dilation == 1
     if not measured:
         return False
-    positions, channels = geometry.positions(x.shape), geometry.in_channels
+    positions, taps, outputs = geometry.positions(x.shape), geometry.taps, geometry.outputs
     if geometry.depthwise:
         return k >= LEAST_K or (available() and (k > 1 or positions >= LEAST_POSITIONS_OF_ONE))
-    if not geometry.pointwise:
-        few = geometry.groups == 1 and geometry.kernel == 3 and geometry.taps <= MOST_TAPS
-        return few and positions >= LEAST_POSITIONS
-    if not available():
-        return (k - 1) * positions > k * channels
-    gains = (k >= LEAST_K and channels <= NARROW) or 2 * (k - 1) * positions > (k + 2) * channels
+    if geometry.groups > 1 or geometry.stride > 2:
+        return False
+    if geometry.kernel > 1:
+        many = positions >= LEAST_POSITIONS and k * outputs * positions >= LEAST_OUTPUTS
+        return many and 2 * k * outputs >= 3 * taps and taps <= MOST_TAPS
+    gains = 3 * (k - 1) * positions * outputs > 1.45 * positions * taps + 1.8 * k * outputs * taps
+    gains = gains and (available() or (k - 1) * positions > k * taps)
     return gains and geometry.can_have_full_rank(x.shape)  # else the algebra is in float64
 
 
