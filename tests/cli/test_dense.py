@@ -125,7 +125,6 @@ def test_what_does_not_fit_is_refused(recorded, tmp_path, capsys):
         (("predict", tmp_path / "a.png", "--run", run, "--output", weights / "x"), ("output", "directory")),
         (("predict", tmp_path / "a.png", weights, "--run", run, "--output", "b.png"), ("output", "2 pictures")),
         (("predict", tmp_path / "a.png", "--weights", weights, "--variant", "s0"), ("variant", "leave it out")),
-        (("export", "--run", run, "--output", tmp_path / "net.onnx"), ("those of a classifier",)),
     ):  # fmt: skip
         code, _, err = ran(capsys, *given, "--runs", runs)
         assert (code, err.count("\n")) == (2, 1), (given, err)
