@@ -13,12 +13,17 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision import models
 
+from mobileone_core.cli.commands.source import open_source, source_of
+from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.errors import InputError
 from mobileone_core.model.expand.conversion import expand
 from mobileone_core.model.spec import BLOCK_METHODS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
+from mobileone_core.study.record.loading import run_network
+from mobileone_core.study.record.reading import FinishedRun
 from mobileone_core.training.cell import CellSpec, teacher_cell
 from mobileone_core.training.evaluate import cell_network
+from mobileone_core.training.model_card import read_card
 from mobileone_core.training.named_networks import Expansion, classifier_by_name, pinned, read_name
 from mobileone_core.training.observer import TrainingStopped
 from mobileone_core.training.recipe import Teacher
@@ -239,6 +244,14 @@ def test_an_expanded_cell_trains_resumes_to_the_bit_and_deploys_the_plain_networ
     assert whole.metrics["deployed/macs"] == macs
     images = torch.randn(4, 1, 32, 32)
     torch.testing.assert_close(plain.eval()(images), train_form(images), rtol=1e-4, atol=1e-5)
+    options = NetworkOptions(weights=whole.weights)
+    source = open_source(options, "deployed", say=lambda _: None)
+    assert torch.equal(source.network(images), deployed(images))
+    with pytest.raises(InputError, match="those of a MobileOne classifier; Small, which load_run returns"):
+        source_of(options, "deployed", say=lambda _: None)
+    loaded = run_network(FinishedRun("0123", read_card(whole.weights), whole.weights, {}, ""), "deployed")
+    assert torch.equal(loaded(images), deployed(images))
+    assert (loaded.run_id, len(loaded.class_names), loaded.transform.image_size) == ("0123", 10, 32)
     expanded = expand(build_task(dataclasses.replace(spec, expand=Expansion())).build_network(), 2)
     expanded.load_state_dict(state)
     assert torch.equal(expanded.eval()(images), train_form(images))

@@ -51,8 +51,8 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     torch.set_num_threads(execution.threads)
     source = open_source(options, options.form, options.images.image_size, card=_described(options))
     require(options.task in ("", source.task), "task", options.task, f"{source.task}, that of {source.file}")
-    is_classifier = source.task == CellSpec.task
-    require(is_classifier or not options.robustness, "robustness", options.robustness, "for classifiers")
+    is_classifier = source.task == CellSpec.task and not source.is_named
+    require(is_classifier or not options.robustness, "robustness", options.robustness, "for MobileOne classifiers")
     read = _images if is_classifier else _annotated
     images = _robustness_images(options, source) if options.robustness else [read(options, source)]
     data, stage = images[0].data, options.images.split
@@ -228,6 +228,7 @@ def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImag
             whole = "{:,} images of {} classes in {} folders".format(*robustness.SETS[options.robustness])
             print(f"warning: {title}, and no value of it: the set has {whole}", file=sys.stderr)
     is_variant = source.variant in PRESETS and images.cell is None
+    is_deployed = any("reparam" in name for name in source.network.state_dict())
     is_read_whole = DATA_SETS[data.name].in_memory or images.corruption or images.cell
     preset = ModelSpec.preset(source.variant, in_channels=data.channels) if is_variant else None
     return EvaluationSetting(
@@ -235,7 +236,9 @@ def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImag
         is_preset=preset is not None and source.network.spec == preset.fitted_to(data.image_size),
         data=title,
         split=options.images.split,
-        form="deployed" if any("reparam" in name for name in source.network.state_dict()) else "train",
+        form="deployed"
+        if options.form == "deployed" or any("reparam" in name for name in source.network.state_dict())
+        else "train",
         crop="none" if is_read_whole else f"{options.images.crop:g}",
         interpolation=options.images.interpolation,
         image_size=data.image_size,

@@ -20,6 +20,7 @@ from mobileone_core.training.model_card import ModelCard, read_card
 
 Say = Callable[[str], object]
 WHOLE = r"backbone\.(stem|features)\."  # first names of detectors and segmenters
+UNPREFIXED = r"(?<!\.)."  # any names, as training writes those of classifiers by name
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class NetworkSource:
         return self.card.class_names if self.card else ()
 
     @property
+    def is_named(self) -> bool:
+        """Whether it is a classifier by name instead of a MobileOne."""
+        return self.card is not None and bool(self.card.cell.backbone) and self.task == CellSpec.task
+
+    @property
     def task(self) -> str:
         """What the network was trained for."""
         return self.card.cell.task if self.card else CellSpec.task
@@ -63,8 +69,9 @@ def open_source(
         file = run.weights if run else options.weights
         assert file is not None  # options.check requires it
         card = run.card if run else card or read_card(file)
-        is_dense = card is not None and card.cell.task != CellSpec.task
-        chosen = read_weights(file, "auto" if run else options.which, WHOLE if is_dense else FIRST_BLOCK)
+        is_dense = card is not None and (card.cell.task != CellSpec.task or bool(card.cell.backbone))
+        pattern = WHOLE if card and card.cell.task != CellSpec.task else UNPREFIXED if is_dense else FIRST_BLOCK
+        chosen = read_weights(file, "auto" if run else options.which, pattern)
         digest = sha256(file)
     spec = card.cell.model if card else None
     if options.variant and not described:
@@ -81,7 +88,7 @@ def open_source(
 
 def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Preprocessing, tuple[str, ...], str]:
     """Preprocessing, class names and title of the data set in options, of the card's, or else of imagenet."""
-    if source.card is not None and (not options.data or source.task != CellSpec.task):
+    if source.card is not None and (not options.data or source.task != CellSpec.task or source.is_named):
         return source.card.preprocessing, source.card.class_names, source.card.data
     name, entry = options.data_name, DATA_SETS[options.data_name]
     data = DataSpec(name, entry.image_size, source.network.num_classes, entry.channels)
