@@ -236,9 +236,7 @@ def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImag
         is_preset=preset is not None and source.network.spec == preset.fitted_to(data.image_size),
         data=title,
         split=options.images.split,
-        form="deployed"
-        if options.form == "deployed" or any("reparam" in name for name in source.network.state_dict())
-        else "train",
+        form="deployed" if is_deployed or options.form == "deployed" else "train",
         crop="none" if is_read_whole else f"{options.images.crop:g}",
         interpolation=options.images.interpolation,
         image_size=data.image_size,
