@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision import models
 
-from mobileone_core.cli.commands.source import open_source, source_of
+from mobileone_core.cli.commands.export import export
+from mobileone_core.cli.commands.source import open_source
+from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.errors import InputError
 from mobileone_core.model.expand.conversion import expand
@@ -220,7 +222,7 @@ def test_a_network_without_convolutions_to_take_is_not_called_expanded(own):
 
 
 @pytest.mark.slow
-def test_an_expanded_cell_trains_resumes_to_the_bit_and_deploys_the_plain_network(own, train, memory):
+def test_an_expanded_cell_trains_resumes_to_the_bit_and_deploys_the_plain_network(own, train, memory, tmp_path):
     spec = CellSpec(GREY, backbone=pinned("backbone", f"{own}:small"), expand=Expansion("mobileone", 2))
     spec = dataclasses.replace(spec, recipe=dataclasses.replace(recipe_preset("digits"), epochs=3, batch_size=128))
     whole = train("whole", spec=spec)
@@ -247,8 +249,8 @@ def test_an_expanded_cell_trains_resumes_to_the_bit_and_deploys_the_plain_networ
     options = NetworkOptions(weights=whole.weights)
     source = open_source(options, "deployed", say=lambda _: None)
     assert torch.equal(source.network(images), deployed(images))
-    with pytest.raises(InputError, match="those of a MobileOne classifier; Small, which load_run returns"):
-        source_of(options, "deployed", say=lambda _: None)
+    with pytest.raises(InputError, match="no Small, for it is no MobileOne; load_run returns it folded"):
+        export(Export(weights=whole.weights, output=tmp_path / "small.onnx"))
     loaded = run_network(FinishedRun("0123", read_card(whole.weights), whole.weights, {}, ""), "deployed")
     assert torch.equal(loaded(images), deployed(images))
     assert (loaded.run_id, len(loaded.class_names), loaded.transform.image_size) == ("0123", 10, 32)

@@ -125,6 +125,8 @@ def _lines(options: Export, source: ExportSource, census: Mapping[str, int], wei
 def _source(options: Export) -> ExportSource:
     """The network with all that its user needs. Raises InputError."""
     source = open_source(options, "deployed", options.image_size)
+    allowed = f"no {type(source.network).__name__}, for it is no MobileOne; load_run returns it folded"
+    require(not source.is_named, "weights", source.file, allowed)
     if source.card and source.task != CellSpec.task:
         size = options.image_size or source.card.preprocessing.image_size
         source = replace(source, network=build_task(source.card.cell).exportable(source.network, size))
