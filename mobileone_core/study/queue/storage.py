@@ -71,7 +71,7 @@ class PatientStorage(RDBStorage):
 CALLS = {
     "trial_states",
     *(name for name in vars(BaseStorage) if name.startswith(("create_", "set_", "get_"))),
-    "_get_stale_trial_ids",
+    *("_get_stale_trial_ids", "_get_trials", "_create_new_trial"),  # Optuna's cache calls these
 }  # what waits
 
 

@@ -282,4 +282,19 @@ def test_a_process_with_a_queue_reads_through_its_patient_storage(queue, workspa
     """A server that is away for a moment would otherwise fail the cell that looks at its neighbours."""
     fill(queue, PLAN.cells[:1])
     monkeypatch.setattr(storages, "has_table", lambda *_: pytest.fail("it asks a server that may be away"))
+    monkeypatch.setattr(storages, "RETRY", 0.0)
+    queue._storage.patience = 5.0
+    for name in ("_get_trials", "get_all_studies"):  # Optuna's cache calls the first
+        monkeypatch.setattr(RDBStorage, name, failing_once(getattr(RDBStorage, name)))
     assert [view.key for view in trial_views(workspace.queue, PLAN.queue)] == [PLAN.cells[0].key]
+
+
+def failing_once(call):
+    errors = [OperationalError("", {}, Exception("server closed the connection unexpectedly"))]
+
+    def wrapped(*arguments, **options):
+        if errors:
+            raise errors.pop()
+        return call(*arguments, **options)
+
+    return wrapped
