@@ -1,7 +1,8 @@
 """Errors that a user can fix, each in one line: the field, its value, and what is allowed."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 LONGEST = 300  # characters that a message shows of a value
@@ -19,6 +20,18 @@ class InputError(ValueError):
             text = f"this {type(value).__name__}"
         text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
         return cls(f"{field}: {text} is not allowed; {allowed}")
+
+
+@contextlib.contextmanager
+def refusing(message: str) -> Iterator[None]:
+    """Turn what broken content raises, which is nearly any exception, into an InputError of one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:LONGEST] or type(error).__name__
+        raise InputError(f"{message} ({reason})") from error
 
 
 def require(holds: bool, field: str, value: object, allowed: str) -> None:

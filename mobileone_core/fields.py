@@ -54,7 +54,7 @@ def number_rule(fits: Callable[[float], bool], allowed: str, *, optional: bool =
     """A rule for finite numbers that fit, and for None if optional; True and False are no numbers."""
 
     def rule(field: str, value: Any) -> None:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
         require((optional and value is None) or (is_number and fits(value)), field, value, allowed)
 
     return rule

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.step_cell import StepCell
-from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.errors import refusing, require, require_choice
 from mobileone_core.fields import as_tuples
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.training.cell import CellSpec
@@ -74,6 +74,7 @@ class BenchmarkSpec(Generic[Cell]):
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
+    @refusing("comparison: written by another version")
     def from_json(cls, text: str) -> Self:
         """Read a benchmark. Raises InputError where another version wrote it."""
         content: dict[str, Any] = json.loads(text)
@@ -81,11 +82,8 @@ class BenchmarkSpec(Generic[Cell]):
         require(schema == SCHEMA, "schema", schema, f"this version reads comparisons of schema {SCHEMA}")
         kind = content.pop("kind", None)
         require(kind == cls.kind, "kind", kind, f"one of {cls.kind}")
-        try:
-            protocol = Protocol(**content.pop("protocol"))
-            return cls(cls._entries(**content), protocol)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"comparison: written by another version ({error})") from error
+        protocol = Protocol(**content.pop("protocol"))
+        return cls(cls._entries(**content), protocol)
 
     def _arms(self) -> dict[str, Any]:
         """The entries as JSON takes them."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from mobileone_core.errors import InputError, require, require_integer
+from mobileone_core.errors import refusing, require, require_integer
 from mobileone_core.fields import check_options, option
 from mobileone_core.model.spec import BlockExecution, ModelSpec
 from mobileone_core.training.recipe import Precision
@@ -83,9 +83,7 @@ class StepCell:
         return {"kind": PART, **changed}
 
     @classmethod
+    @refusing("step cell: written by another version")
     def from_dict(cls, content: dict[str, Any]) -> "StepCell":
         """Read a dictionary of to_dict. Raises InputError if another version wrote it."""
-        try:
-            return cls(**{name: value for name, value in content.items() if name != "kind"})
-        except TypeError as error:
-            raise InputError(f"step cell: written by another version ({error})") from error
+        return cls(**{name: value for name, value in content.items() if name != "kind"})

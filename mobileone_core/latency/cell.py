@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
-from mobileone_core.errors import InputError, require, require_choice, require_integer
+from mobileone_core.errors import refusing, require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, check_options, option
 from mobileone_core.latency.zoo import zoo_entry
 from mobileone_core.model.spec import MAX_K, Activation, ModelSpec
@@ -138,12 +138,9 @@ class LatencyCell:
         return content
 
     @classmethod
+    @refusing("latency cell: written by another version")
     def from_dict(cls, content: dict[str, Any]) -> "LatencyCell":
         """Read a dictionary of to_dict. Raises InputError if another version wrote it."""
-        try:
-            network_type = KINDS[content["kind"]]
-            network = network_type(**as_tuples(content["network"]))
-            runtime, batch_size = Runtime(**content["runtime"]), content.get("batch_size", 1)
-            return cls(network, runtime, content["image_size"], content["num_classes"], batch_size)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"latency cell: written by another version ({error})") from error
+        network = KINDS[content["kind"]](**as_tuples(content["network"]))
+        runtime, batch_size = Runtime(**content["runtime"]), content.get("batch_size", 1)
+        return cls(network, runtime, content["image_size"], content["num_classes"], batch_size)

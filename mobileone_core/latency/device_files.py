@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.errors import InputError, refusing, require, require_choice
 from mobileone_core.files import read_text
 from mobileone_core.latency.device import (
     STATISTICS,
@@ -153,10 +153,8 @@ def _number(text: str, name: str) -> float:
 def read_manifest(path: Path, title: str = "") -> ExportedModel:
     """The exported model that a manifest describes; title names it if the manifest does not. Raises InputError."""
     require(path.is_file(), "manifest", str(path), "an existing file; `mobileone export` writes it next to a package")
-    try:
+    with refusing(f"manifest {path.name}: not readable as JSON"):
         content = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"manifest {path.name}: not readable as JSON ({error})") from error
     require(isinstance(content, dict), "manifest", path.name, "an object, as `mobileone export` writes it")
     metadata = content.get("metadata", content.get("told"))  # older manifests call it told
     if isinstance(metadata, dict):

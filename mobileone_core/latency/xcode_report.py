@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import refusing, require
 from mobileone_core.files import read_text
 from mobileone_core.latency.device import MILLISECONDS, MOST, to_milliseconds
 
@@ -62,10 +62,8 @@ def read_report(path: Path) -> XcodeReport:
     """Search a performance report X.mlperf for times and compute units. Raises InputError if it is not readable."""
     files = sorted(path.rglob(REPORT)) if path.is_dir() else []
     require(len(files) == 1, "file", str(path), f"an Xcode performance report with one {REPORT} in it")
-    try:
+    with refusing(f"{path.name}/{REPORT}: not readable as JSON"):
         leaves = list(_leaves(json.loads(read_text(files[0])), ""))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path.name}/{REPORT}: not readable as JSON ({error})") from error
     times = [time for key, value in leaves if (time := _reported_time(key, value)) is not None]
     units = Counter(_compute_unit(value) for key, value in leaves if isinstance(value, str) and UNIT_KEYS.search(key))
     return XcodeReport(tuple(times), {name: count for name, count in units.items() if name})

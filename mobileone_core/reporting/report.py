@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, refusing
 from mobileone_core.files import require_writable, saved_text, write_content
 from mobileone_core.reporting.document import Document
 from mobileone_core.reporting.figures.style import Drawing
@@ -217,14 +217,11 @@ def read_saved_plan(directory: Path) -> Plan:
 
 @contextlib.contextmanager
 def _reading(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise InputError(f"{directory}: no report here, {Path(error.filename).name} is missing") from error
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{directory}: its files cannot be read as one record ({error!r})") from error
+    with refusing(f"{directory}: its files cannot be read as one record"):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise InputError(f"{directory}: no report here, {Path(error.filename).name} is missing") from error
 
 
 def write_index(directory: Path, written: Mapping[Path, AnalysedRecord] | None = None) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mobileone_core.errors import require_choice
+from mobileone_core.errors import refusing, require_choice
 from mobileone_core.study.declaration import Declaration, Study
 from mobileone_core.study.grid import GridOptions, GridPlan
 from mobileone_core.study.measured import MeasuredOptions, MeasuredPlan, MeasuredStudy
@@ -47,6 +47,7 @@ def default_plan(study: Declaration) -> Plan:
 
 
 @functools.lru_cache(maxsize=64)  # a command reads the same plan several times, and its cells take long to make
+@refusing("plan: written by another version")
 def read_plan(text: str) -> Plan:
     """A recorded plan of any kind. Raises InputError if another version wrote it."""
     plans = {kind.plan.kind: kind.plan for kind in KINDS}

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, ClassVar, Self
 
 from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, refusing
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.options import spec_options
 from mobileone_core.study.plan import (
@@ -165,17 +165,15 @@ class SearchPlan(Plan):
         return canonical_json(content)
 
     @classmethod
+    @refusing("plan: written by another version")
     def from_json(cls, text: str) -> "SearchPlan":
         """Read a recorded plan. Raises InputError if another version wrote it."""
         content = json.loads(text)
         study, base = study_from_json(SearchStudy, content["study"]), CellSpec.from_json(json.dumps(content["base"]))
-        try:
-            generations = [generation.split() for generation in content["proposed"]]
-            proposed = tuple(tuple(tuple(map(DIGITS.index, genes)) for genes in group) for group in generations)
-            settings = {"default": content["default"], "default_lineage": content["own"]}
-            return cls(study, base, proposed=proposed, confirmed=tuple(content["confirmed"].split()), **settings)
-        except KeyError as error:
-            raise InputError(f"plan: written by another version ({error})") from error
+        generations = [generation.split() for generation in content["proposed"]]
+        proposed = tuple(tuple(tuple(map(DIGITS.index, genes)) for genes in group) for group in generations)
+        settings = {"default": content["default"], "default_lineage": content["own"]}
+        return cls(study, base, proposed=proposed, confirmed=tuple(content["confirmed"].split()), **settings)
 
     def overview(self, states: str) -> list[str]:
         """The lines of --plan: cells (states is a text that counts them), space, generations, and the next steps."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec
-from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.errors import refusing, require, require_choice, require_integer
 from mobileone_core.fields import as_tuples, make_plain, option
 from mobileone_core.model.libraries import LIBRARIES
 from mobileone_core.model.spec import PRESETS, ModelSpec
@@ -169,6 +169,7 @@ class CellSpec:
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
+    @refusing("cell: written by another version")
     def from_json(cls, text: str) -> "CellSpec":
         """Read a cell. Raises InputError if a newer schema wrote it."""
         content = as_tuples(json.loads(text))

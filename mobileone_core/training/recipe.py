@@ -222,10 +222,13 @@ class Recipe:
         require(bool(self.init) or not self.frozen_stages, "frozen_stages", self.frozen_stages, "0 without init")
         require(bool(self.init) or self.head == "auto", "head", self.head, "auto without init")
         require(bool(self.init) or not self.frozen_norm, "frozen_norm", self.frozen_norm, "False without init")
-        fits = len(set(self.scales)) == len(self.scales) and not (self.scales and self.phases)
-        require(fits, "scales", self.scales, "resolutions, each once, and none with phases")
+        fits = isinstance(self.phases, tuple) and all(isinstance(phase, Phase) for phase in self.phases)
+        require(fits, "phases", self.phases, "a tuple of phases")
+        require(isinstance(self.scales, tuple), "scales", self.scales, "a tuple of resolutions")
         for size in self.scales:
             require_integer("scales", size)
+        fits = len(set(self.scales)) == len(self.scales) and not (self.scales and self.phases)
+        require(fits, "scales", self.scales, "resolutions, each once, and none with phases")
         ends = [phase.until for phase in self.phases]
         rising = ends == sorted(set(ends)) and (not ends or ends[-1] == 1)
         require(rising, "phases", ends, "rising ends, the last of them 1")

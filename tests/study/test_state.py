@@ -13,6 +13,8 @@ from study_proof import finished_workspace, in_child
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.database import open_readonly, require_database
+from mobileone_core.study.record.access import recorded_plans, run_statuses
+from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.progress import plan_lines, status_lines
 from mobileone_core.study.state import CellState, cell_states, is_settled, study_names, study_states, waiting_for_failed
@@ -184,3 +186,19 @@ def test_what_waits_for_a_failed_cell():
 def test_a_directory_in_place_of_a_database_is_named(tmp_path):
     with pytest.raises(InputError, match=tmp_path.name), open_readonly(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("text", ["{", "[1", "9" * 5000, "\x1b[1m"])
+def test_a_record_with_strange_tags_is_refused_in_one_line(copy, text):
+    def refused(read, table, key, *arguments):
+        with sqlite3.connect(copy.runs / "mlflow.db") as connection:
+            connection.execute(f"UPDATE {table} SET value = ? WHERE key {key}", (text,))
+        connection.close()
+        with pytest.raises(InputError) as caught:
+            read(copy.tracking, *arguments)
+        assert "\n" not in str(caught.value)
+
+    refused(read_record, "tags", "= 'factors'", PLAN)
+    refused(recorded_plans, "experiment_tags", "LIKE 'plan.%'", PLAN.study.name)
+    if text != "9" * 5000:
+        refused(run_statuses, "tags", "= 'trial'", PLAN.study.name, PLAN.queue)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, refusing, require
 from mobileone_core.study.database import database_error, database_exists, require_database, sqlite_path
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan
@@ -32,7 +32,7 @@ def open_record(tracking: str) -> Iterator["RecordReader"]:
     """Open a record for reading. Raises InputError if it cannot be used."""
     path = sqlite_path(tracking)
     if path is not None:
-        with RecordTables.open(path) as tables:
+        with RecordTables.open(path) as tables, refusing(f"{path}: not as this version records"):
             yield tables
         return
     with connected(tracking) as record:
