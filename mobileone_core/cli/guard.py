@@ -44,7 +44,7 @@ def parsed(parse: Callable[[], Any]) -> Any:
     problem = " ".join(line.strip() for line in first.splitlines() if not line.startswith(8 * " "))
     meant = re.findall(r"(?m)^ {4,7}(--[\w-]+)", others[0]) if others and "Perhaps you meant:" in others[0] else []
     advice = f"perhaps you meant {' or '.join(meant)}" if meant else "see --help"
-    raise InputError(f"{problem.rstrip('.')}; {advice}")
+    raise InputError(f"{problem.rstrip('.')[:1000]}; {advice}")
 
 
 def guarded(command: Callable[[], int]) -> int:
