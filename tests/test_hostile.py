@@ -21,12 +21,13 @@ from mobileone_core.reporting.report import read_report
 from mobileone_core.study.kinds import default_plan, read_plan
 from mobileone_core.texts import visible
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.recipe import Recipe, recipe_preset
+from mobileone_core.training.recipe import Recipe
+from mobileone_core.training.recipe_presets import recipe_preset
 from mobileone_core.training.run import read_history
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINT = Path(__file__).parent / "training" / "fixtures" / "22d9c40" / "last.ckpt"
-LONGEST = 2000  # characters of a message: it may list all fields that are allowed
+LONGEST = 4000  # characters of a message: it may list all fields that are allowed
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 fewer = settings(few, max_examples=25)
 
