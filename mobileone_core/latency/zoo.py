@@ -35,7 +35,11 @@ ZOO: dict[str, ZooEntry] = {
     "mobilenet_v1": ZooEntry("MobileNetV1", entry="mobilenetv1_100"),
     "mobilenet_v2": ZooEntry("MobileNetV2-x1.0", "torchvision", "mobilenet_v2"),
     "mobilenet_v2_x1_4": ZooEntry(
-        "MobileNetV2-x1.4", "torchvision", "mobilenet_v2", {"width_mult": 1.4}, "6.9 M parameters published, 6.1 built"
+        "MobileNetV2-x1.4",
+        "torchvision",
+        "mobilenet_v2",
+        {"width_mult": 1.4},
+        note="6.9 M parameters published, 6.1 M built",
     ),
     "mobilenet_v3_large": ZooEntry("MobileNetV3-L", "torchvision", "mobilenet_v3_large"),
     "mobilenet_v3_small": ZooEntry("MobileNetV3-S", "torchvision", "mobilenet_v3_small"),

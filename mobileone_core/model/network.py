@@ -1,7 +1,7 @@
 """The MobileOne network: a stem, stages of depthwise and pointwise blocks, a linear classifier."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,12 @@ class ClassifierHead(nn.Module):
 class ExportNetwork(nn.Module):
     """A network that files can hold: images (N, spec.in_channels, S, S) to one tensor per name of output_names."""
 
-    spec: ModelSpec
-    num_classes: int
-    output_names: tuple[str, ...] = ("logits",)
+    if TYPE_CHECKING:  # TorchScript would compile the classes of annotations
+        spec: ModelSpec
+        num_classes: int
+        output_names: tuple[str, ...]
+    else:
+        output_names = ("logits",)
 
 
 class MobileOne(ExportNetwork):

@@ -20,7 +20,7 @@ from torch import nn
 from mobileone_core.data.epochs import Share
 from mobileone_core.data.loaders import LoaderOptions, Loaders
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.errors import refusing, require
+from mobileone_core.errors import InputError, require
 from mobileone_core.files import write_whole
 from mobileone_core.model.network import set_sync_batchnorm
 from mobileone_core.training.cell import CellSpec
@@ -77,9 +77,11 @@ class EpochRecorder(Callback):
 
 def read_history(path: Path) -> list[EpochRecord]:
     """The epochs that a checkpoint holds; executes no pickled code. Raises InputError if the file cannot be read."""
-    with refusing(f"{path}: not a checkpoint of this version; delete it to start this cell afresh"):
+    try:
         content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return [EpochRecord(**record) for record in content["history"]]
+    except Exception as error:  # a broken file raises any of a dozen, in words about pickles
+        raise InputError(f"{path}: not a checkpoint of this version; delete it to start this cell afresh") from error
 
 
 def train_cell(  # noqa: PLR0913

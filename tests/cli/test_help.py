@@ -44,6 +44,7 @@ def test_help_explains_every_field_that_is_offered(capsys, name):
     fields = {"model": ModelSpec.__dataclass_fields__, "recipe": Recipe.__dataclass_fields__}
     assert set(HELP) == {*fields["model"], *fields["recipe"]} - {"in_channels"}
     varied = {field for factor in study.factors for field in factor.fields}
+    varied |= set() if study.task == "classification" else {"recipe.scales"}  # the option --scales is the head's
     text = told(capsys, study=study)
     for part, names in fields.items():
         for field in set(names) - {"in_channels"}:

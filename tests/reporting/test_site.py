@@ -103,7 +103,8 @@ def test_page_is_for_every_reader(page):
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in parsed.all("meta")
     assert all(attrs.get("scope") in ("col", "row") for attrs in parsed.all("th"))
     assert all(attrs.get("role") == "img" and attrs["aria-label"] for attrs in parsed.all("svg"))
-    assert tags.count("svg") == tags.count("figure") == tags.count("figcaption")
+    assert all(attrs["alt"] and attrs["src"].startswith("data:image/png;base64,") for attrs in parsed.all("img"))
+    assert tags.count("svg") + tags.count("img") == tags.count("figure") == tags.count("figcaption")
     scrolling = [attrs for attrs in parsed.all("div") if attrs.get("class") == "scroll"]
     assert len(scrolling) == tags.count("table")
     assert all(attrs["tabindex"] == "0" and attrs["role"] == "region" for attrs in scrolling)

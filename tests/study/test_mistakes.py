@@ -47,7 +47,7 @@ def declared(*factors, **changes):
         (lambda: Factor("ema", settings={1: {"recipe.ema_decay": 0.0}}), "ema, settings: .* names as text"),
         (lambda: Factor("ema", settings={"on": {1: 0.0}}), "ema, settings: .* names as text"),
         (lambda: factor(levels=((1, [2]),)), r"k, levels: \[2\] is not allowed; a tuple of int"),
-        (lambda: Factor("k", "model.k", (1, 4), 1, {}, 7), "Factor: too many positional arguments"),
+        (lambda: Factor("k", "model.k", (1, 4), 1, {}, (), 7), "Factor: too many positional arguments"),
         (lambda: Study("study", "?", ()), "factors: .* one factor or more"),
         (lambda: declared(curves=("train/los",)), "curves: 'train/los' .*did you mean 'train/loss'"),
         (lambda: declared(base=None), "base: None is not allowed; fields and their values"),

@@ -19,6 +19,7 @@ class Stub:
 
     def __init__(self):
         self.recipe, self.teachers, self.current_epoch, self.asked = Recipe(augmentation="none"), object(), 0, 0
+        self.first_epoch = 0
 
     def soft_labels(self, images):
         self.asked += len(images)
@@ -65,7 +66,7 @@ def test_each_image_brings_its_own_soft_label(folder, name, share):
 def test_nothing_is_computed_ahead_where_images_change_or_nobody_teaches(changes):
     module = Stub()
     module.teachers = changes.get("teachers", module.teachers)
-    module.recipe = SimpleNamespace(**{"augmentation": "none", "phases": (), **changes})
+    module.recipe = SimpleNamespace(**{"augmentation": "none", "phases": (), "scales": (), **changes})
     with open_loaders(DataSpec("digits", 16), None, 0, LoaderOptions(256, "none")) as loaders:
         drawn = list(EpochBatches(loaders.train, module, epochs=3))
     assert {len(batch) for batch in drawn} == {2}

@@ -164,7 +164,6 @@ def test_pretraining_is_a_classification_cell_of_the_items():
     ("fields", "message"),
     [
         ({"head": HeadSpec(width=8)}, "head: .* none for classification"),
-        ({"backbone": "timm:resnet18"}, "backbone: 'timm:resnet18' is not allowed; none for classification"),
         ({"task": "detection"}, "data: 'digits' is not allowed; one of scenes"),
     ],
 )

@@ -28,7 +28,7 @@ def test_a_quantized_cell_has_a_key_of_its_own_and_names_the_network_it_quantize
 
 
 def test_students_are_not_quantized():
-    with pytest.raises(InputError, match="only classifiers without teachers"):
+    with pytest.raises(InputError, match="only MobileOne classifiers without teachers"):
         INT8.changed({"recipe.teachers": (Teacher("small"),)})
 
 
