@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,10 +25,13 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def refusing(message: str) -> Iterator[None]:
-    """Turn what broken content raises, which is nearly any exception, into an InputError of one line."""
+    """Turn what broken content raises, which is nearly any exception, into an InputError of one line.
+
+    A database that is locked or whose disk is full, and too little memory, are other errors, which pass.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError, sqlite3.OperationalError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:LONGEST] or type(error).__name__

@@ -231,8 +231,9 @@ def write_index(directory: Path, written: Mapping[Path, AnalysedRecord] | None =
     """
     homes, studies = report_homes(directory), {claim.study for claim in read_claims()}
     reports = _readable(homes, written or {})
-    results = [SavedResult(home.name, item.result) for home, item in reports.items()]
-    rows = verdicts([item for item in results if item.study in studies])
+    claimed = {home: item for home, item in reports.items() if item.plan.study.name in studies}
+    results = [SavedResult(home.name, item.result) for home, item in claimed.items()]
+    rows = verdicts(results)
     parts = [INDEX_HEAD]
     if any(row.evidence for row in rows):
         first, further = ledger_sections(rows, repetitions(results, PAGE), PAGE)

@@ -176,6 +176,8 @@ class Study(TrainedStudy):
         fractions = [f"{stage}/{name}" for stage in ("test", "val") for name in metric_labels()]
         losses = [f"{stage}/loss" for stage in ("test", "val", "train")]
         require_choice("metric", self.metric, [*fractions, *losses, "corrupted/top1", "time/train_seconds"])
+        is_measured = self.metric != "corrupted/top1" or self.base.get("recipe.corrupted_test") is True
+        require(is_measured, "metric", self.metric, 'with base={"recipe.corrupted_test": True}')
         object.__setattr__(self, "curves", in_tuple("curves", self.curves, str))
         by_epoch = [name for name in (*losses, *fractions) if not name.startswith("test/")]
         for name in self.curves:

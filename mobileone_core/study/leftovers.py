@@ -11,12 +11,13 @@ from typing import NamedTuple
 from mobileone_core.errors import InputError
 from mobileone_core.files import user_cache
 from mobileone_core.study.database import at_work, planning
-from mobileone_core.study.state import study_names, study_states
+from mobileone_core.study.state import CellState, study_names, study_states
 from mobileone_core.study.workspace import Workspace
 
-FINISHED, ABANDONED = "checkpoint of a complete cell", "checkpoint of a cell that is not in this queue"
+FINISHED, ABANDONED = "checkpoint of a complete cell", "checkpoint of no cell of this queue"
 HALF_WRITTEN, UNUSED = "half-written file", "compiled code, unused for 30 days"
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")  # as files.write_whole names them
+SETTLED = 60.0  # seconds after a cell ended in which its worker may still write its checkpoint
 LIMITS = {HALF_WRITTEN: 3600.0, UNUSED: 30 * 86400.0}  # seconds; no file takes an hour to be written
 
 
@@ -38,12 +39,14 @@ def leftovers(workspace: Workspace) -> list[Leftover]:
     for folder in _directories(workspace.checkpoint_root):
         files = {cell: _files(cell) for cell in _directories(folder)}
         states = study_states(workspace, folder.name) if folder.name in queues else []
-        state_of = {item.key: item.state for item in states}
+        state_of = {item.key: item for item in states}
         for cell, listed in files.items():
             state = state_of.get(cell.name)
-            if state in ("complete", None):
-                items.append(Leftover(cell, FINISHED if state else ABANDONED, listed))
-            elif state != "running":
+            if state is None or (state.state == "complete" and _written_later(state, listed)):
+                items.append(Leftover(cell, ABANDONED, listed))
+            elif state.state == "complete":
+                items.append(Leftover(cell, FINISHED, listed))
+            elif state.state != "running":
                 items += [Leftover(file, HALF_WRITTEN, [file]) for file in listed if TEMPORARY.fullmatch(file.name)]
     return items
 
@@ -80,6 +83,12 @@ def _old(workspace: Workspace) -> Iterator[Leftover]:
             state = path.lstat()
             if reason and time.time() - max(state.st_mtime, state.st_atime) > LIMITS[reason]:
                 yield Leftover(path, reason, [path])
+
+
+def _written_later(cell: CellState, files: Sequence[Path]) -> bool:
+    """Whether a complete cell's files were written after it ended: those of the same cell in another queue."""
+    times = [file.lstat().st_mtime for file in files if os.path.lexists(file)]
+    return cell.ended is not None and max(times, default=0.0) > cell.ended.timestamp() + SETTLED
 
 
 def _directories(directory: Path) -> list[Path]:

@@ -54,6 +54,7 @@ def test_a_signal_ends_the_server_with_all_its_processes(monkeypatch, tmp_path, 
     real = subprocess.Popen
     monkeypatch.setattr(access.subprocess, "Popen", popen)
     monkeypatch.setattr(access, "require_database", lambda _: None)
+    monkeypatch.setattr("mobileone_core.study.record.views.save_views", lambda *_: [])
     threading.Thread(target=end).start()
     assert ui(Ui(WorkspaceOptions(tmp_path))) == 0
     server = int((tmp_path / "server").read_text())

@@ -12,6 +12,8 @@ from mobileone_core.reporting.trained.tables import corruptions_section
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
 
+CORRUPTED = {"recipe.corrupted_test": True}
+
 
 def row_of(cell):
     clean, noise, blur = 0.9 + 0.01 * cell.seed, 0.5 + 0.02 * cell.seed, 0.7
@@ -21,7 +23,7 @@ def row_of(cell):
 
 
 def test_the_section_shows_means_over_seeds_and_table_12_apart(make_plan):
-    plan = make_plan(published="", metric="corrupted/top1", default=False)
+    plan = make_plan(published="", metric="corrupted/top1", base=CORRUPTED, default=False)
     result = analyse(plan, StudyRecord(tuple(map(row_of, plan.cells)), (), (), ()))
     measured, _, published = corruptions_section(result).blocks
     level, cells = next(iter(result.levels.items()))
@@ -38,7 +40,7 @@ def test_averaged_and_last_weights_of_one_training_are_no_replicates(make_plan):
     branches = Factor("branches", settings={"none": {"model.reparam": False}, "1": {"model.k": 1}}, baseline="none")
     ema = Factor("ema", settings={"off": {"recipe.ema_decay": 0.0}, "on": {}}, baseline="off")
     for is_corrupted in (False, True):
-        plan = make_plan(factors=(branches, ema), published="", metric="corrupted/top1", default=False)
+        plan = make_plan(factors=(branches, ema), published="", metric="corrupted/top1", base=CORRUPTED, default=False)
         plan = replace(plan, base=plan.base.changed({"recipe.corrupted_test": is_corrupted}))
         result = analyse(plan, StudyRecord(tuple(map(row_of, plan.cells)), (), (), ()))
         assert bool(result.effects) == (not is_corrupted)

@@ -129,6 +129,19 @@ def test_what_a_worker_writes_after_the_look_stays(planned, workspace, monkeypat
     assert [path.name for path in folder.iterdir()] == ["weights.safetensors"]
 
 
+def test_what_another_queue_wrote_after_a_cell_ended_is_not_of_a_finished_cell(planned, workspace, capsys):
+    """The same cell may be on its way in a queue with another address, whose checkpoints lie in the same directory."""
+    _, queue, folder = planned
+    queue.claim(lambda _: 0.5)
+    path = write(folder / "last.ckpt")
+    later = time.time() + 3600
+    os.utime(path, (later, later))
+    assert [(item.path, item.reason) for item in leftovers(workspace)] == [(folder, ABANDONED)]
+    assert clean(workspace, "--yes") == 0
+    assert path.exists()
+    assert "another (--queue) may have them" in capsys.readouterr().out
+
+
 def test_only_what_was_shown_is_removed(planned, workspace):
     _, queue, folder = planned
     other = write(folder / HALF)

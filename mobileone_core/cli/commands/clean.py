@@ -38,13 +38,13 @@ def clean(options: Clean) -> int:
     """Show what is not needed on the disk, and remove it after a question."""
     workspace = options.storage.workspace
     is_shared = workspace.checkpoint_root.parent != workspace.runs
-    require(not (options.abandoned and is_shared), "abandoned", True, "only in runs/checkpoints, which no queue shares")
+    require(not (options.abandoned and is_shared), "abandoned", True, "only in runs/checkpoints, without --checkpoints")
     items = leftovers(workspace)
     chosen = [item for item in items if options.abandoned or item.reason != ABANDONED]
     for item in items:
         print(f"{item.path}: {_size_of([item])}, {item.reason}")
     if len(chosen) < len(items):
-        print("cells that are not in this queue stay: another queue (--queue) may have them; --abandoned removes them")
+        print("cells that are not of this queue stay: another (--queue) may have them; --abandoned removes them")
     if not chosen or options.dry_run:
         print(f"{_size_of(chosen)} can be removed" if chosen else "nothing to remove")
         return COMPLETE

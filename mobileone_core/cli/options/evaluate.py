@@ -86,7 +86,8 @@ class Evaluate(NetworkOptions):
             return
         is_classifier = self.task in ("", CLASSIFICATION)
         require(is_classifier or not self.robustness, "robustness", self.robustness, "for classifiers")
-        require(not (is_classifier and self.recipe), "recipe", self.recipe, "none for classification")
+        allowed = "none for classification" if is_classifier else "with --variant, which describes the file's network"
+        require(not self.recipe or bool(self.variant and not is_classifier), "recipe", self.recipe, allowed)
         if not (self.variant and (self.data or self.robustness)) and (is_classifier or self.variant):
             raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME (or --robustness)")
         data = self.resolved(self.data, self.data_root) if self.data else None

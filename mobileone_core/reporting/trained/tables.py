@@ -148,7 +148,8 @@ def _contrast(result: TrainedResult, row: Contrast) -> tuple[str, str, str]:
 def cost_table(result: TrainedResult) -> Table:
     """Parameters and multiply-adds of every level in both forms; the metric too where the study asks what cost buys."""
     has_head = task_spec(result.plan.base.task).has_head
-    forms = ("deployed",) if has_head else ("trained", "deployed")
+    is_recorded = has_head or any(cells[0].spec.backbone for cells in result.levels.values())
+    forms = ("deployed",) if is_recorded else ("trained", "deployed")
     heads = [f"{what}, {form}" for what in ("parameters", "multiply-adds") for form in forms]
     measured_heads = [f"measured {result.axis_label}", "n"] if result.plan.study.figure == "cost" else []
     rows, times = [], latencies(result)
@@ -158,7 +159,7 @@ def cost_table(result: TrainedResult) -> Table:
         counts = [count for name in ("params", "macs") for count in (getattr(item, name) for item in costs)]
         measured = (summary_text(row.summary, result.metric.decimals), str(row.summary.n)) if measured_heads else ()
         latency = (times.get(row.level, MISSING),) if times else ()
-        rows.append((*levels, *(f"{count:,}" for count in counts), *latency, *measured))
+        rows.append((*levels, *(f"{count:,}" if count else MISSING for count in counts), *latency, *measured))
     heads += ["latency, ms"] * bool(times)
     columns = tuple(map(Column, [*result.factors, *heads, *measured_heads]))
     return Table(columns, tuple(rows), len(result.factors))

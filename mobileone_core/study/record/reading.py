@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 EVALUATIONS = "evaluate"  # the experiment of evaluations
 LEVELS = 4  # whose examples a report shows
 SHOWN = 4  # candidates of an ambiguous run in its message
+SUBSETS = ("imagenet-a", "imagenet-r")  # published among their own 200 classes
 
 
 def read_record(tracking: str, plan: Plan) -> StudyRecord:
@@ -154,7 +155,8 @@ def _evaluations(run: RecordedRun) -> Iterator[EvaluationRow]:
     """One row; none if the network differs from its variant or another version wrote the run."""
     tags = run.tags
     texts = ("variant", "data", "split", "form", "crop", "interpolation", "image_size", "sha256")
-    numbers = [f"{tags.get('split')}/{name}" for name in ("top1", "images")]
+    accuracy = "subset_top1" if tags.get("data") in SUBSETS else "top1"
+    numbers = [f"{tags.get('split')}/{name}" for name in (accuracy, "images")]
     if not tags.keys() >= set(texts) or not run.metrics.keys() >= set(numbers) or tags["variant"] not in PRESETS:
         return
     channels = int(run.params.get("data.channels", "3"))

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -83,6 +84,7 @@ class WorkerPool:
         """Start replacements for dead workers, MAX_REPLACEMENTS in all."""
         count = min(dead, self.replacements_left)
         self.replacements_left -= count
+        self.job = replace(self.job, setup=replace(self.job.setup, command_start=0.0))  # their first step says nothing
         self.start(count)
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ TAGS |= {"interpolation": "bilinear", "image_size": "224", "sha256": "abc"}
 def evaluated(workspace, tags, images=50000.0, **changes):
     params = {f"model.{name}": value for name, value in dataclasses.asdict(ModelSpec.preset("s0", **changes)).items()}
     with standalone_run(workspace, "evaluate", "s0", tags, {**params, "data.channels": 3}) as run:
-        run.log({"test/top1": 0.714, "test/images": images})
+        run.log({"test/top1": 0.714, "test/images": images, "test/subset_top1": 0.8})
     return run.run_id
 
 
@@ -33,6 +33,14 @@ def test_only_finished_runs_of_the_variant_as_it_is(tmp_path):
         raise RuntimeError("broken")
     (row,) = read_evaluations(workspace.tracking, {})
     assert (row.run_id, row.variant, row.top1, row.images, row.crop) == (first, "s0", 0.714, 50000.0, "0.875")
+
+
+def test_accuracy_on_imagenet_a_and_r_is_that_among_their_200_classes(tmp_path):
+    workspace = Workspace.at(tmp_path)
+    for data in ("imagenet-a", "imagenet-sketch"):
+        evaluated(workspace, TAGS | {"data": data})
+    read = {row.data: row.top1 for row in read_evaluations(workspace.tracking, {})}
+    assert read == {"imagenet-a": 0.8, "imagenet-sketch": 0.714}
 
 
 def test_an_excluded_evaluation_is_not_read_until_it_is_taken_back(tmp_path, capsys):
