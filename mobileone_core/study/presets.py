@@ -29,7 +29,7 @@ from mobileone_core.study.options import (
 )
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
-from mobileone_core.training.cell import RECIPE, CellSpec
+from mobileone_core.training.cell import BACKBONE, RECIPE, CellSpec
 from mobileone_core.training.head import HeadSpec, head_preset
 from mobileone_core.training.named_networks import Expansion
 from mobileone_core.training.recipe import Phase, Recipe, Teacher, paper_phases
@@ -124,6 +124,8 @@ class TrainingOptions(StudyOptions):
         varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden
         recipe, has_head = _recipe_by_name(base), task_spec(base.task).has_head
         varied |= {"recipe.scales"} if has_head else set()  # the head has an option of this name
+        if not has_head and any(factor.field == BACKBONE for factor in self.study.factors):  # levels are whole networks
+            varied |= {f"model.{name}" for name in fields_of(base.model)}
         named = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
         texts = help_texts(type(self.study))
         seeds: list[Option] = [("seeds", int, self.study.seeds, texts["seeds"])]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from io import BytesIO
 from statistics import fmean
+from typing import Any
 
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from mobileone_core.data.epochs import BatchLoader, EpochPlan
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.training.evaluate import evaluate
+from mobileone_core.training.execution import resolve_precision
 from mobileone_core.training.module import CellModule
 
 
@@ -35,7 +37,7 @@ NEAREST = InterpolationMode.NEAREST
 FLOATS, BYTES = (v2.ToDtype(kind, scale=True) for kind in (torch.float32, torch.uint8))
 CORRUPTIONS: Mapping[str, Callable[[float, int], v2.Transform]] = {  # of the value and the side in pixels
     "noise": lambda std, _: v2.Compose([FLOATS, v2.GaussianNoise(sigma=std), BYTES]),
-    "blur": lambda std, side: v2.GaussianBlur(2 * round(3 * std * side) + 1, std * side),
+    "blur": lambda std, side: v2.GaussianBlur(2 * max(1, round(3 * std * side)) + 1, std * side),
     "contrast": lambda factor, _: v2.ColorJitter(contrast=(factor, factor)),
     "brightness": lambda factor, _: v2.ColorJitter(brightness=(factor, factor)),
     "jpeg": lambda quality, _: v2.Lambda(partial(_jpeg, int(quality))),
@@ -61,6 +63,7 @@ def corrupted_accuracies(module: CellModule, test: BatchLoader, device: torch.de
     """
     assert module.forms is not None
     assert isinstance(test, MemoryLoader)
+    precision = resolve_precision(device, module.recipe.precision)
     images, labels, accuracies = test.data.images.cpu(), test.data.labels, dict[str, float]()
     plan = EpochPlan(len(labels), 0, test.plan.batch_size, images.shape[-1])
     for kind, values in SEVERITIES.items():
@@ -69,6 +72,7 @@ def corrupted_accuracies(module: CellModule, test: BatchLoader, device: torch.de
             data = ImageTensor(corrupt(images, kind, severity), labels).to(device)
             batches = MemoryLoader(data, test.normalize, "none", plan)
             arguments = module.forms.deployed, module.task, batches
-            top1.append(evaluate(*arguments, stage="test", device=device, layout=module.layout)["test/top1"])
+            options: Any = {"device": device, "layout": module.layout, "precision": precision}
+            top1.append(evaluate(*arguments, stage="test", **options)["test/top1"])
         accuracies[f"corrupted/{kind}_top1"] = fmean(top1)
     return {**accuracies, "corrupted/top1": fmean(accuracies.values())}

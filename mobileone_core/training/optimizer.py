@@ -57,12 +57,12 @@ def learning_rate(recipe: Recipe, progress: float, step: int = 0) -> float:
     rise = recipe.lr - recipe.warmup_lr
     if step < recipe.warmup_steps:
         return recipe.warmup_lr + rise * step / recipe.warmup_steps
-    if recipe.lr_by_epoch:
-        progress = math.floor(progress * recipe.epochs + 1e-9) / recipe.epochs  # whole epochs, whatever was rounded
     warmup = recipe.warmup_epochs / recipe.epochs
     if warmup > 0 and progress <= warmup:
         return recipe.warmup_lr + rise * progress / warmup
-    return _cosine(recipe.lr, recipe.lr_end, (progress - warmup) / (1 - warmup))
+    if recipe.lr_by_epoch:
+        progress = math.floor(progress * recipe.epochs + 1e-9) / recipe.epochs  # whole epochs, whatever was rounded
+    return _cosine(recipe.lr, recipe.lr_end, max(progress - warmup, 0.0) / (1 - warmup))
 
 
 def weight_decay(recipe: Recipe, progress: float) -> float:

@@ -217,6 +217,11 @@ class Recipe:
         check_options(self)
         fits, allowed = self.warmup_epochs <= self.epochs, f"at most epochs, which is {self.epochs}"
         require(fits, "warmup_epochs", self.warmup_epochs, allowed)
+        fits = not (self.warmup_steps and self.warmup_epochs)
+        require(fits, "warmup_steps", self.warmup_steps, "0 with warmup_epochs")
+        for name in ("warmup_lr", "lr_end"):
+            value = getattr(self, name)
+            require(value <= self.lr, name, value, f"at most lr, which is {self.lr:g}")
         fits = self.optimizer == "sgd" and self.momentum > 0
         require(fits or not self.nesterov, "nesterov", self.nesterov, "it is for sgd with a momentum above 0")
         require(bool(self.init) or not self.frozen_stages, "frozen_stages", self.frozen_stages, "0 without init")

@@ -45,6 +45,8 @@ def test_help_explains_every_field_that_is_offered(capsys, name):
     assert set(HELP) == {*fields["model"], *fields["recipe"]} - {"in_channels"}
     varied = {field for factor in study.factors for field in factor.fields}
     varied |= set() if study.task == "classification" else {"recipe.scales"}  # the option --scales is the head's
+    if study.name == "expand_any":  # its levels are whole networks
+        varied |= {f"model.{name}" for name in fields["model"]}
     text = told(capsys, study=study)
     for part, names in fields.items():
         for field in set(names) - {"in_channels"}:

@@ -34,6 +34,7 @@ from mobileone_core.study.run.slurm import launch
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Engine, Setup
 from mobileone_core.texts import visible
+from mobileone_core.training.tasks import task_spec
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -110,11 +111,15 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
     request, running, workspace = command.request, command.running, command.running.workspace
     require_name(study, workspace.tracking)
     plan, processes = resumed(request.plan, workspace), command.execution.processes
-    for size in dict.fromkeys(cell.spec.recipe.batch_size for cell in plan.cells):
-        require(size % processes == 0, "batch_size", size, f"a multiple of processes, which is {processes}")
+    for spec in (cell.spec for cell in plan.cells):
+        scaled = [("scales", images) for _, images in spec.recipe.scaled_batches(spec.data.image_size)]
+        for name, size in scaled or [("batch_size", spec.recipe.batch_size)]:
+            require(size % processes == 0, name, size, f"batches of a multiple of processes, which is {processes}")
     is_synced = command.execution.sync_batchnorm and processes > 1
     fits = not is_synced or all(cell.spec.model.block_method != "dbb" for cell in plan.cells)
     require(fits, "sync_batchnorm", True, "off with block_method dbb, whose blocks cannot be folded")
+    fits = not is_synced or all(task_spec(cell.spec.task).has_head or not cell.spec.backbone for cell in plan.cells)
+    require(fits, "sync_batchnorm", True, "off for classifiers of other libraries, whose BN would stay per process")
     sets = dict.fromkeys(cell.spec.data.name for cell in plan.cells)
     for line in request.folder_lines:
         print(line)

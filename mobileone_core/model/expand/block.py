@@ -80,7 +80,7 @@ class ExpandedConv2d(nn.Module):
             main.convs[0].weight = conv.weight
         main.add_module("bn", norm_twin(norm))
         self.branches = nn.ModuleDict(branches)
-        sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, k)
+        sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, 1 if method == "repvgg" else k)
         spec = (conv.in_channels, conv.out_channels, *sizes, True, False, self.geometry.dilation)
         self.spec = BlockSpec(*spec, method=method) if self.geometry.kernel % 2 else None  # 0 or even: not measured
         self.train(norm.training)
