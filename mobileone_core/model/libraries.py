@@ -1,5 +1,6 @@
 """Networks of timm and torchvision by name: timm:NAME and torchvision:NAME."""
 
+import difflib
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,16 @@ def require_listed(field: str, network: str) -> None:
         if library == "timm":
             import timm
 
-            is_listed = timm.is_model(name)
+            names = timm.list_models()
         else:
             from torchvision import models
 
-            is_listed = name in models.list_models(module=models)  # classifiers alone: others download a backbone
+            names = models.list_models(module=models)  # classifiers alone: others download a backbone
     except ImportError as error:
         raise InputError(f"{field}: {network} needs {library}: pip install {library}") from error
-    require(is_listed, field, network, f"a network that {library} lists")
+    close = "".join(f"; did you mean {library}:{item}?" for item in difflib.get_close_matches(name, names, 1))
+    is_listed = name in names or (library == "timm" and timm.is_model(name))
+    require(is_listed, field, network, f"a network that {library} lists{close}")
 
 
 def build_classifier(

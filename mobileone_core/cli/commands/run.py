@@ -21,6 +21,7 @@ from mobileone_core.data.spec import DATA_SETS, data_sets
 from mobileone_core.errors import require, require_choice
 from mobileone_core.files import require_writable
 from mobileone_core.model.folded.gpu_timings import timings
+from mobileone_core.model.libraries import LIBRARIES, require_listed
 from mobileone_core.reporting.published import SHIPPED
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import level_text
@@ -34,6 +35,9 @@ from mobileone_core.study.run.slurm import launch
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Engine, Setup
 from mobileone_core.texts import visible
+from mobileone_core.training.cell import BACKBONE
+from mobileone_core.training.execution import Execution
+from mobileone_core.training.named_networks import read_name
 from mobileone_core.training.tasks import task_spec
 
 if TYPE_CHECKING:
@@ -110,20 +114,13 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
     require_choice(f"{study.declared_in}, published".strip(", "), study.published, ("", *SHIPPED))
     request, running, workspace = command.request, command.running, command.running.workspace
     require_name(study, workspace.tracking)
-    plan, processes = resumed(request.plan, workspace), command.execution.processes
-    for spec in (cell.spec for cell in plan.cells):
-        scaled = [("scales", images) for _, images in spec.recipe.scaled_batches(spec.data.image_size)]
-        for name, size in scaled or [("batch_size", spec.recipe.batch_size)]:
-            require(size % processes == 0, name, size, f"batches of a multiple of processes, which is {processes}")
-    is_synced = command.execution.sync_batchnorm and processes > 1
-    fits = not is_synced or all(cell.spec.model.block_method != "dbb" for cell in plan.cells)
-    require(fits, "sync_batchnorm", True, "off with block_method dbb, whose blocks cannot be folded")
-    fits = not is_synced or all(task_spec(cell.spec.task).has_head or not cell.spec.backbone for cell in plan.cells)
-    require(fits, "sync_batchnorm", True, "off for classifiers of other libraries, whose BN would stay per process")
+    plan = resumed(request.plan, workspace)
+    _require_shareable(plan, command.execution)
     sets = dict.fromkeys(cell.spec.data.name for cell in plan.cells)
     for line in request.folder_lines:
         print(line)
     if running.plan:
+        _require_networks(plan)
         print("\n".join([*plan_lines(plan, cell_states(workspace, plan)), *_unfolded(command, plan)]))
         if isinstance(plan, GridPlan):
             from mobileone_core.reporting.power import power_line  # reports are read for --plan alone
@@ -135,6 +132,7 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
     else:
         plan.require_runnable()
+        _require_networks(plan)
         _check_directories(plan, running)
         for line in plan.training_lines:
             print(line)
@@ -151,6 +149,28 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
         return _report(plan, running, join(plan, setup, _display(plan)))
     plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
     return _report(plan, running, outcome)
+
+
+def _require_shareable(plan: Plan, execution: Execution) -> None:
+    """Raise InputError for a batch, or a network with --sync-batchnorm, that several processes cannot share."""
+    processes = execution.processes
+    for spec in (cell.spec for cell in plan.cells):
+        scaled = [("scales", images) for _, images in spec.recipe.scaled_batches(spec.data.image_size)]
+        for name, size in scaled or [("batch_size", spec.recipe.batch_size)]:
+            require(size % processes == 0, name, size, f"batches of a multiple of processes, which is {processes}")
+    is_synced = execution.sync_batchnorm and processes > 1
+    fits = not is_synced or all(cell.spec.model.block_method != "dbb" for cell in plan.cells)
+    require(fits, "sync_batchnorm", True, "off with block_method dbb, whose blocks cannot be folded")
+    fits = not is_synced or all(task_spec(cell.spec.task).has_head or not cell.spec.backbone for cell in plan.cells)
+    require(fits, "sync_batchnorm", True, "off for classifiers of other libraries, whose BN would stay per process")
+
+
+def _require_networks(plan: Plan) -> None:
+    """Raise InputError for a library's network that the library does not list, before a cell fails on it."""
+    for name in dict.fromkeys(cell.spec.backbone for cell in plan.cells if cell.spec.backbone):
+        library, network, _, _ = read_name(BACKBONE, name)
+        if library in LIBRARIES:
+            require_listed(BACKBONE, f"{library}:{network}")
 
 
 def _command_of_jobs() -> list[str]:

@@ -12,6 +12,7 @@ from mobileone_core.data.catalog import check_root, resolve_data
 from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.training.execution import Execution
+from mobileone_core.training.model_card import read_card
 from mobileone_core.training.recipe import Precision
 from mobileone_core.training.tasks import task_spec
 
@@ -40,7 +41,7 @@ class Evaluate(NetworkOptions):
     Classifiers have top-1 and top-5, detectors COCO's average precisions, segmenters the mean IoU. A run (--run ID)
     names network, weights, data set and preprocessing. A weight file (--weights FILE --variant s0 --data imagenet) may
     hold this package's, the authors', timm's or mmpretrain's names, in train or deployed form; it may be a training
-    program's checkpoint or a cell's last.ckpt. With --task detection or segmentation a run's weight file needs no more.
+    program's checkpoint or a cell's last.ckpt. A run's weight file needs no more.
     Averaged weights are preferred; a line says which were read. Folders of classes are matched by name with the
     network's classes, and with ImageNet's by WordNet id, name or number; if some are missing, the accuracy among those
     present is measured, too.
@@ -88,10 +89,11 @@ class Evaluate(NetworkOptions):
         require(is_classifier or not self.robustness, "robustness", self.robustness, "for classifiers")
         allowed = "none for classification" if is_classifier else "with --variant, which describes the file's network"
         require(not self.recipe or bool(self.variant and not is_classifier), "recipe", self.recipe, allowed)
-        if not (self.variant and (self.data or self.robustness)) and (is_classifier or self.variant):
+        is_described = bool(self.weights and read_card(self.weights))  # by itself, as those of our runs
+        if not ((self.variant and (self.data or self.robustness)) or is_described) and (is_classifier or self.variant):
             raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME (or --robustness)")
         data = self.resolved(self.data, self.data_root) if self.data else None
-        if is_classifier and data:
+        if is_classifier and data and self.variant:
             self.network.spec(self.variant, data.channels, data.image_size)
 
     def resolved(self, name: str, root: Path | None, image_size: int | None = None, **named: Any) -> DataSpec:

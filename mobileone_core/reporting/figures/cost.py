@@ -51,7 +51,7 @@ class LevelCost(NamedTuple):
 
 
 def level_costs(result: TrainedResult) -> list[LevelCost]:
-    """Return the study's levels with their cost at the image size and number of classes of the data."""
+    """Return the study's levels of known cost, at the image size and number of classes of the data."""
     intervals = {row.level: shown_interval(result, row.summary) for row in result.analysis.comparisons}
     baseline = result.analysis.baseline
     indices = style.level_indices(intervals, baseline)
@@ -59,6 +59,8 @@ def level_costs(result: TrainedResult) -> list[LevelCost]:
     for label, cells in result.levels.items():
         cost = result.costs(cells).deployed
         values = tuple(result.value(cell.key) for cell in cells if cell.key in result.rows)
+        if not cost.params:  # of a network by name, which no finished cell has recorded
+            continue
         name = ", ".join(texts[label]) + (" (baseline)" if label == baseline else "")
         levels.append(LevelCost(name, style.level_color(indices[label]), cost, values, intervals[label]))
     return levels
@@ -96,7 +98,7 @@ def cost_figure(result: TrainedResult) -> style.Figure:
 def positions(costs: list[int]) -> list[float]:
     """Return the position of each level on a logarithmic axis: its cost, or next to it where another costs the same."""
     logs = [math.log(cost) for cost in costs]
-    width = max(max(logs) - min(logs), 0.05)
+    width = max(max(logs, default=0) - min(logs, default=0), 0.05)
     groups: list[list[int]] = []
     for index in sorted(range(len(logs)), key=lambda index: (logs[index], index)):
         if groups and logs[index] - logs[groups[-1][0]] < EQUAL * width:
