@@ -59,6 +59,7 @@ FEWER = {
     ),
     "backbone_comparison": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "mobileformer_52"),
     "expand_any": ("--networks", "shufflenetv2", "torchvision:mobilenet_v2(width_mult=0.1)"),
+    "transfer": ("--k", "1"),
     "quantization": ("--branches", "none", "4", "--int8", "float32", "tensor", "weights"),
     "robustness": ("--branches", "none", "4"),
     "overparam_methods": ("--method", "none", "acnet", "dbb", "expandnet"),

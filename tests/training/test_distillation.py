@@ -231,7 +231,7 @@ def test_a_network_without_logits_is_refused(refusal):
 )
 def test_an_unknown_network_is_named_and_nothing_is_downloaded(refusal, network):
     library = network.partition(":")[0]
-    assert refusal(network, {}) == f"teachers: {network!r} is not allowed; a network that {library} lists"
+    assert refusal(network, {}).startswith(f"teachers: {network!r} is not allowed; a network that {library} lists")
 
 
 def test_a_missing_package_is_named_with_its_cure(refusal, monkeypatch):

@@ -89,8 +89,8 @@ class Evaluate(NetworkOptions):
         require(is_classifier or not self.robustness, "robustness", self.robustness, "for classifiers")
         allowed = "none for classification" if is_classifier else "with --variant, which describes the file's network"
         require(not self.recipe or bool(self.variant and not is_classifier), "recipe", self.recipe, allowed)
-        is_described = bool(self.weights and read_card(self.weights))  # by itself, as those of our runs
-        if not ((self.variant and (self.data or self.robustness)) or is_described) and (is_classifier or self.variant):
+        is_described = not is_classifier or bool(self.weights and read_card(self.weights))  # as those of our runs
+        if not ((self.data or self.robustness) if self.variant else is_described):
             raise InputError("evaluate: give --run ID, or --weights FILE --variant s0 --data NAME (or --robustness)")
         data = self.resolved(self.data, self.data_root) if self.data else None
         if is_classifier and data and self.variant:

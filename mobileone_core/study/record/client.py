@@ -71,6 +71,14 @@ class PatientClient:
                     raise
 
 
+def twice(call: Callable[..., object], *arguments: Any, **named: Any) -> None:
+    """Call once more after an MlflowException, since another process may have inserted the row that MLflow missed."""
+    try:
+        call(*arguments, **named)
+    except MlflowException:
+        call(*arguments, **named)
+
+
 def is_away(error: MlflowException) -> bool:
     """Whether a tracking server did not answer, or answered that it, or its database, cannot serve."""
     return bool(AWAY.search(str(error)))

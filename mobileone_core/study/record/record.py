@@ -28,7 +28,7 @@ from mobileone_core.study.database import (
 )
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
-from mobileone_core.study.record.client import PatientClient, short_timeout
+from mobileone_core.study.record.client import PatientClient, short_timeout, twice
 from mobileone_core.study.record.tables import EXCLUDED, PLAN, RecordedRun, RunStatus, relocate
 from mobileone_core.study.workspace import Workspace, is_server, one_line, redacted
 from mobileone_core.training.cell import SCHEMA
@@ -152,7 +152,7 @@ class Record:
         self.client.log_batch(writer.run_id, params=params)
         name, source = tags.get("data_set", cell.spec.data.name), json.dumps({"data_root": tags.get("data_root", "")})
         dataset = Dataset(name, cell.spec.data.digest, "local", source)
-        self.client.log_inputs(writer.run_id, datasets=[DatasetInput(dataset, [])])
+        twice(self.client.log_inputs, writer.run_id, datasets=[DatasetInput(dataset, [])])
         return writer
 
     def start_entry(self, comparison: PlannedComparison, result: EntryResult, tags: Mapping[str, str]) -> RunWriter:
