@@ -11,6 +11,13 @@ from chaos import run_trial
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [11])
+def test_nothing_is_lost_by_ten_faults(seed):
+    lines = []
+    assert run_trial(10, seed, commands=1, workers=3, say=lines.append) == [], "\n".join(lines)
+
+
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("queue", ["sqlite", "postgresql"])
