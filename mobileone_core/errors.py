@@ -34,8 +34,12 @@ def refusing(message: str) -> Iterator[None]:
     except (InputError, MemoryError, sqlite3.OperationalError):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:LONGEST] or type(error).__name__
-        raise InputError(f"{message} ({reason})") from error
+        raise InputError(f"{message} ({reason_of(error) or type(error).__name__})") from error
+
+
+def reason_of(error: Exception, longest: int = LONGEST) -> str:
+    """The text of a library's error in one line, of so many characters at most; empty if it has none."""
+    return " ".join(str(error).split())[:longest]
 
 
 def require(holds: bool, field: str, value: object, allowed: str) -> None:

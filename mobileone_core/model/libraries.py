@@ -4,7 +4,7 @@ import difflib
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, reason_of, require
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,4 +61,4 @@ def build_classifier(
 
             return models.get_model(name, weights=None, num_classes=num_classes, **options)  # type: ignore[no-any-return]
         except Exception as error:  # each of a thousand constructors refuses in its own way
-            raise InputError(f"{field}: {network} cannot be built: {' '.join(str(error).split())[:200]}") from error
+            raise InputError(f"{field}: {network} cannot be built: {reason_of(error, 200)}") from error

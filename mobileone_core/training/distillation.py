@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, reason_of, require
 from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.libraries import build_classifier
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
 from mobileone_core.training.cell import CellSpec, teacher_model
-from mobileone_core.training.named_networks import check_outputs, one_line
+from mobileone_core.training.named_networks import check_outputs
 from mobileone_core.training.recipe import Teacher, weights_digest
 
 
@@ -92,5 +92,7 @@ def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
         network.load_state_dict(state)
     except RuntimeError as error:
         shape = f"{classes} classes, {channels} channel{'s' if channels > 1 else ''}"
-        raise InputError(f"teachers: {path} does not fit {teacher.network} with {shape}: {one_line(error)}") from error
+        raise InputError(
+            f"teachers: {path} does not fit {teacher.network} with {shape}: {reason_of(error, 200)}"
+        ) from error
     return network

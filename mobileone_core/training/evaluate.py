@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MaxMetric, MeanMetric, MetricCollection
 
-from mobileone_core.errors import LONGEST, InputError, require
+from mobileone_core.errors import InputError, reason_of, require
 from mobileone_core.model.checkpoints import HEADS, WeightSet
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
@@ -50,7 +50,7 @@ def cell_network(spec: CellSpec, weights: Mapping[str, Tensor], form: Form = "tr
     try:
         network.load_state_dict({name: item for name, item in weights.items() if name != "n_averaged"})
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:LONGEST]
+        reason = reason_of(error)
         raise InputError(f"weights: not those of this {spec.task} network ({reason})") from error
     return reparameterize(network) if form == "deployed" and not is_deployed else network
 

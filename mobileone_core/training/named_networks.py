@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mobileone_core.errors import InputError, require, require_integer
+from mobileone_core.errors import InputError, reason_of, require, require_integer
 from mobileone_core.fields import check_options, option
 from mobileone_core.files import sha256
 from mobileone_core.model.libraries import LIBRARIES, build_classifier
@@ -98,7 +98,7 @@ def classifier_by_name(field: str, text: str, num_classes: int, shape: tuple[int
         try:
             network = getattr(importlib.import_module(library), name)(num_classes=num_classes, **arguments)
         except Exception as error:  # whatever a user's code raises
-            raise InputError(f"{field}: {text} cannot be built: {one_line(error)}") from error
+            raise InputError(f"{field}: {text} cannot be built: {reason_of(error, 200)}") from error
         require(isinstance(network, nn.Module), field, text, "a function that returns a torch.nn.Module")
     conv = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if is_grey and conv is not None and (conv.in_channels, conv.groups) == (3, 1):
@@ -116,11 +116,6 @@ def check_outputs(field: str, text: str, network: "nn.Module", shape: tuple[int,
         with torch.no_grad():
             logits = network.eval()(torch.zeros(shape))
     except Exception as error:
-        raise InputError(f"{field}: {text} cannot read images of {images}: {one_line(error)}") from error
+        raise InputError(f"{field}: {text} cannot read images of {images}: {reason_of(error, 200)}") from error
     fits = isinstance(logits, torch.Tensor) and logits.shape == (1, num_classes) and math.isfinite(logits.sum())
     require(fits, field, text, f"its outputs for images of {images} are no finite logits of {num_classes} classes")
-
-
-def one_line(error: Exception) -> str:
-    """An error's text in one line of 200 characters at most."""
-    return " ".join(str(error).split())[:200]
