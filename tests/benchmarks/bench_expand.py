@@ -39,7 +39,20 @@ def build(name: str) -> nn.Module:
         return timm.create_model(model, num_classes=1000)
     import torchvision
 
-    return torchvision.models.get_model(model, weights=None)
+    is_dense = model in torchvision.models.list_models(torchvision.models.segmentation) or "ssd" in model
+    options = {"weights_backbone": None} if is_dense else {}
+    options |= {"init_weights": False} if model == "googlenet" else {}
+    return torchvision.models.get_model(model, weights=None, **options)
+
+
+def logits(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What the loss is taken of: class scores; means of masks; means of a detector's feature maps."""
+    if type(network).__name__ == "SSD":  # in training its forward pass wants boxes
+        return torch.cat([values.mean((2, 3)) for values in network.backbone(images).values()], 1)
+    found = network(images)
+    if isinstance(found, dict):
+        return found["out"].mean((2, 3))
+    return found[0] if isinstance(found, tuple) else found  # GoogLeNet has auxiliary scores
 
 
 def blocks_of(network: nn.Module, images: torch.Tensor) -> dict[str, tuple[ExpandedConv2d, torch.Size]]:
@@ -92,14 +105,14 @@ def measure_blocks(name: str, arguments: argparse.Namespace) -> None:
 def saved(network: nn.Module, images: torch.Tensor) -> tuple[float, float]:
     """MiB kept for backward that grow with the batch, and those that do not, scaled to the whole batch."""
     half = images[: len(images) // 2]
-    whole, part = (saved_bytes(partial(network, x), network.parameters()) for x in (images, half))
+    whole, part = (saved_bytes(partial(logits, network, x), network.parameters()) for x in (images, half))
     return 2 * (whole - part) / MIB, (2 * part - whole) / MIB
 
 
 def step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
     for parameter in network.parameters():
         parameter.grad = None
-    F.cross_entropy(network(images), labels).backward()
+    F.cross_entropy(logits(network, images), labels).backward()
 
 
 def measure(name: str, arguments: argparse.Namespace) -> None:
@@ -107,7 +120,7 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     images = torch.randn(arguments.batch, 3, arguments.image_size, arguments.image_size)
     labels = torch.arange(arguments.batch)
     plain = build(name)
-    calibrate(plain, [images])
+    calibrate(plain.backbone if type(plain).__name__ == "SSD" else plain, [images])
     networks = {"plain": plain.train()}
     for path in arguments.paths:
         expanded = expand(copy.deepcopy(plain), k=arguments.k, method=arguments.method, execution=path)

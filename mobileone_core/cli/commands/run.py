@@ -93,7 +93,7 @@ def run(study: Declaration, **options: Any) -> "DataFrame":
     return results(study.name, setting=report.name, runs=report, reports=report.parent)
 
 
-OFF_BY_DEFAULT = ("plan", "join", "channels_last")  # options without a --no- form
+OFF_BY_DEFAULT = ("plan", "join", "again", "channels_last")  # options without a --no- form
 
 
 def _as_arguments(name: str, value: Any) -> list[str]:
@@ -127,6 +127,11 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
 
             print(power_line(plan, reports_of(running)))
         return COMPLETE, None
+    if running.again:
+        require(not running.join, "again", True, "a command that plans, which --join does not")
+        from mobileone_core.study.run.planner import measure_again
+
+        measure_again(plan, workspace)
     finished = _finished(plan, running)
     if finished:
         print(f"all {len(plan.queued)} cells are complete: nothing to do")

@@ -74,7 +74,8 @@ def control_sentence(result: MeasuredResult) -> str:
     text = f"ratios {min(ratios):.3f} to {max(ratios):.3f}" if len(ratios) > 1 else f"ratio {ratios[0]:.3f}"
     if all(map(is_within_tolerance, ratios)):
         return f"A/A control within {TOLERANCE} ({text})."
-    return f"**A/A control not within {TOLERANCE} ({text}): the machine was not idle, do not trust ratios to it.**"
+    doubt = "the machine was not idle, do not trust ratios to it; --again measures once more"
+    return f"**A/A control not within {TOLERANCE} ({text}): {doubt}.**"
 
 
 def by_verdict(result: MeasuredResult, names: Mapping[str, Sequence[str]], link: str) -> list[str]:

@@ -19,7 +19,7 @@ def comparison_section(result: TrainedResult) -> Section:
     if not result.compared_forms:
         return Section(heading, (Paragraph("Not measured yet: all cells have to be complete first."),))
     doubt = _doubt(result)
-    warning = Paragraph(f"**{doubt} Do not trust them.**" if doubt else "")
+    warning = Paragraph(f"**{doubt} Do not trust them; --again measures once more.**" if doubt else "")
     return Section(heading, (warning, comparison_table(result), Bullets(_notes(result))))
 
 
@@ -151,7 +151,7 @@ def _doubt(result: TrainedResult) -> str:
 
 
 def cost_sentences(result: TrainedResult) -> list[str]:
-    """The cost of the largest level in training against the baseline, and of all levels deployed.
+    """The cost of the slowest level in training against the baseline, and of all levels deployed.
 
     Empty where it is not measured or the device not recorded; only a warning where the control did not hold.
     """
@@ -164,14 +164,14 @@ def cost_sentences(result: TrainedResult) -> list[str]:
 
 
 def _training(result: TrainedResult) -> str:
-    """The step of the level with most parameters in train form."""
+    """The slowest step of a level in train form."""
     names = ("time/step_ratio", "time/step_ratio_low", "time/step_ratio_high")
     forms = {level: row for (level, form), row in result.compared_forms.items() if form == TRAIN}
     base = forms.pop(result.analysis.baseline, None)
-    others = {level: row for level, row in forms.items() if {"params", *names} <= row.metrics.keys()}
+    others = {level: row for level, row in forms.items() if set(names) <= row.metrics.keys()}
     if base is None or not others:
         return ""
-    level, row = max(others.items(), key=lambda item: item[1].metrics["params"])
+    level, row = max(others.items(), key=lambda item: item[1].metrics["time/step_ratio"])
     ratio, low, high = (f"{row.metrics[name]:.2f}" for name in names)
     memory, memory_of_base = (item.metrics.get("memory/step_bytes", 0.0) for item in (row, base))
     share = f", and {memory / memory_of_base:.2f} times the memory" if memory and memory_of_base else ""

@@ -51,6 +51,17 @@ def queue_order(cells: Sequence[Queued]) -> list[Queued]:
     return sorted(cells, key=lambda cell: (cell.role == "comparison", cell.seed, cell.role != "teacher", -cell.cost))
 
 
+def measure_again(plan: Plan, workspace: Workspace) -> None:
+    """Make the complete comparisons of a plan missing; their runs are KILLED, so that reports leave them out."""
+    if plan.queue not in study_names(workspace):
+        return
+    with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
+        record = Record(workspace.tracking)
+        queue = Queue(workspace.queue, plan.queue, QueueTiming(), partial(kill_runs, record))
+        keys = {item.key for item in plan.comparisons}
+        _void([trial for trial in queue.trials("COMPLETE") if trial.key in keys], queue, record)
+
+
 def repair(workspace: Workspace) -> list[str]:
     """Repair every study of a workspace, and make cells missing again whose results were deleted from the record.
 
@@ -148,14 +159,16 @@ def _finish(trial: TrialView, record: Record, checkpoint: Path, finished: set[st
 
 
 def _void_lost_results(queue: Queue, record: Record) -> list[str]:
-    """Make complete trials void whose runs are not in the record; only on request, it may be the wrong record.
-
-    Remaining runs of a comparison are KILLED first, so that they are not mixed with those of the next attempt.
-    """
+    """Make complete trials void whose runs are not in the record; only on request, it may be the wrong record."""
     recorded = {run.run_id for run in run_statuses(record.tracking, queue.study_name, queue.name)}
     complete = queue.trials("COMPLETE")
     lost = [trial for trial in complete if not all(run in recorded or record.is_active(run) for run in trial.runs)]
-    for trial in lost:
+    _void(lost, queue, record)
+    return [f"cell {trial.key} is missing again" for trial in lost]
+
+
+def _void(trials: Sequence[TrialView], queue: Queue, record: Record) -> None:
+    """Make complete trials void; their runs are KILLED first, so that they are not mixed with the next attempt's."""
+    for trial in trials:
         kill_runs(record, trial)
         queue.void(trial)
-    return [f"cell {trial.key} is missing again" for trial in lost]

@@ -32,7 +32,7 @@ from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record, RunWriter
 from mobileone_core.study.run import attempt
 from mobileone_core.study.run.attempt import measuring, neighbours
-from mobileone_core.study.run.planner import plan_cells, repair
+from mobileone_core.study.run.planner import measure_again, plan_cells, repair
 from mobileone_core.study.run.progress import status_lines
 from mobileone_core.study.state import CellState, cell_states, is_settled
 
@@ -259,6 +259,21 @@ def test_a_comparison_that_lost_a_run_is_told_and_measured_again_on_demand(copy)
     assert in_child(plan_and_work, PLAN, copy) == 0
     assert_one_whole_comparison(copy)
     assert not set(comparison_state(copy).runs) & set(first.runs)
+
+
+def test_again_measures_once_more_and_leaves_cells_and_what_waits_as_they_are(copy, workspace):
+    measure_again(PLAN, workspace)  # nothing is planned yet
+    measure_again(PLAN, copy)
+    assert comparison_state(copy).state == "waiting"
+    assert in_child(plan_and_work, PLAN, copy) == 0
+    first, cells = comparison_state(copy), cell_states(copy, PLAN)[:-1]
+    measure_again(PLAN, copy)
+    assert comparison_state(copy).state == "missing"
+    assert cell_states(copy, PLAN)[:-1] == cells
+    assert in_child(plan_and_work, PLAN, copy) == 0
+    assert_one_whole_comparison(copy)
+    assert not set(comparison_state(copy).runs) & set(first.runs)
+    assert len(read_record(copy.tracking, PLAN).comparison) == RUNS
 
 
 def look_often_and_work(*arguments):
