@@ -9,6 +9,7 @@ Every network is trained plain and with MobileOne's branches (k = 4, 1x1 scale a
 batch norm follows. Both start from the same weights of these convolutions and see the same images in the same order:
 seeds pair them. Afterwards fold gives back the network's own class and state dict. The networks are narrow variants,
 made by their libraries' own arguments, that learn digits in seconds. Last, time and memory of their steps are measured.
+On digits, expect a gain of about a point on average, most of it of the RegNet, which trains worst when plain.
 """
 
 from mobileone_core.study import Factor, Protocol, Study

@@ -8,8 +8,9 @@ Trains networks without branches and with k = 1 and 4, with averaged and with la
 images and on the same images under noise, blur, contrast, brightness, JPEG, pixelation, rotation and elastic
 deformation, each at five severities. The corruptions are ours, made by torchvision's transforms, and not ImageNet-C;
 they are seeded by image, so that all networks see the same ones. Any study tests so with --corrupted-test.
-`mobileone evaluate --robustness imagenet-c` evaluates the published set. Averaged and last weights are of one training,
-so that main effects are not tested. Expect accuracies 20 points below clean ones, and more noise between seeds.
+`mobileone evaluate --robustness imagenet-c` evaluates the published set. Averaged and last weights are readings of one
+training, as the intervals take into account. Expect accuracies 20 points below clean ones, more noise between seeds, and
+nothing of averaging.
 """
 
 from mobileone_core.study import Factor, Study

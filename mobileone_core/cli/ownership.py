@@ -13,21 +13,24 @@ from mobileone_core.study.workspace import workspace_directory
 RULE = "another study of this name reports and records there; give this one a name that no other study has"
 
 
-def require_shipped(study: Declaration) -> None:
-    """Raise InputError if a file of the workspace's studies/ has the study's name and declares another study."""
+def require_shipped(study: Declaration) -> bool:
+    """Whether a file of the workspace's studies/ declares the study; InputError if it declares another of its name."""
     shipped = workspace_directory() / "studies" / f"{study.name}.py"
     values = runpy.run_path(str(shipped)).values() if shipped.is_file() else ()
     owners = [item for item in values if isinstance(item, Declaration) and item.name == study.name]
     if owners and study not in owners:
         raise InputError(f"name: {study.name!r} belongs to studies/{shipped.name}; {RULE}")
+    return bool(owners)
 
 
 def require_name(study: Declaration, tracking: str) -> None:
     """Raise InputError if another declaration owns the study's name: a shipped one, or one whose runs are recorded.
 
     A file may change what it declares; the same declaration may stand in several files, such as those of two clones.
+    A shipped study also goes on with what another version of it has recorded.
     """
-    require_shipped(study)
+    if require_shipped(study):
+        return
     owner, digest = declaring_file(tracking, study.name)
     if (
         owner not in ("", study.declared_in)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mobileone_core.errors import require
-from mobileone_core.study.statistics import Contrast
+from mobileone_core.study.least_squares import Contrast
 from mobileone_core.training.tasks import metric_labels
 
 EXACT = 1e-9  # a difference below this is 0 and rounding

@@ -2,6 +2,8 @@
 
 import math
 import sys
+from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +13,10 @@ from mobileone_core.reporting.metric import metric_of
 from mobileone_core.reporting.report import read_report, read_saved_plan, report_homes
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.study.effects import effect_weights, estimated_effects
+from mobileone_core.study.factor import Level, level_label
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.statistics import ALPHA, detectable_effect
+from mobileone_core.study.least_squares import detectable_effect
+from mobileone_core.study.statistics import ALPHA
 
 GUESSED_SD = 0.005  # of a fraction: half a point, between seeds of one level
 MAX_SEEDS = 20
@@ -69,10 +73,23 @@ def detectable(spread: Spread, levels: int, seeds: int, tests: int = 0, weight: 
 
 def planned(plan: GridPlan, spread: Spread, seeds: int) -> float | None:
     """What so many seeds of a plan find with 80 % power: a difference, or a main effect where several factors vary."""
-    effects, levels = estimated_effects(plan.study), len(list(plan.study.settings))
-    weights = [effect_weights(plan.study, effect).values() for effect in effects if len(effect) == 1]
-    weight = max((sum(value**2 for value in of) for of in weights), default=2.0)
+    effects, trainings = estimated_effects(plan.study), _trainings(plan)
+    weight = max((_weight(plan, effect) for effect in effects if len(effect) == 1), default=2.0)
+    levels = len(set(trainings.values())) if effects else len(trainings)
     return detectable(spread, levels, seeds, len(effects), weight)
+
+
+def _weight(plan: GridPlan, effect: Mapping[str, Level]) -> float:
+    """The sum of an effect's squared weights; readings of one training vary together and count as one."""
+    trainings, weights, totals = _trainings(plan), effect_weights(plan.study, effect), defaultdict[str, float](float)
+    for level, weight in weights.items():
+        totals[trainings[level]] += weight
+    return max(sum(value**2 for value in of.values()) for of in (weights, totals))
+
+
+def _trainings(plan: GridPlan) -> dict[str, str]:
+    """The training that each level's cells read, by level."""
+    return {level_label(cell.factors): cell.spec.training.key for cell in plan.cells if cell.seed == plan.cells[0].seed}
 
 
 def seeds_for(plan: GridPlan, difference: float, reports: Path) -> int:

@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import TypeVar, cast
 
 from mobileone_core.reporting.document import joined
+from mobileone_core.study.least_squares import Contrast, Verdict
 from mobileone_core.study.plan import PlannedCell, span
 from mobileone_core.study.rows import CellRow
-from mobileone_core.study.statistics import Contrast, Verdict, is_guessing
+from mobileone_core.study.statistics import is_guessing
 
 Finished = tuple[PlannedCell, CellRow]
 Judged = TypeVar("Judged", bound=Contrast)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Level, level_label, level_text
-from mobileone_core.study.statistics import ALPHA, BlockModel, Contrast, Sample, with_verdicts
+from mobileone_core.study.least_squares import Contrast, Sample, fit
+from mobileone_core.study.statistics import ALPHA, with_verdicts
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ class Effect(Contrast):
         return " x ".join(name if text == "on" else f"{name} = {text}" for name, text in texts.items())
 
 
-def effects(study: Study, sample: Sample) -> tuple[Effect, ...]:
+def effects(study: Study, sample: Sample, trainings: Mapping[str, str] | None = None) -> tuple[Effect, ...]:
     """Estimate every effect of a study of several factors, main effects first.
 
-    The sample's levels are the study's settings. Missing cells are left out of the fit. An effect is tested if all
-    settings that it spans have two values.
+    The sample's levels are the study's settings; trainings are those of statistics.compare. Missing cells are left out
+    of the fit. An effect is tested if all settings that it spans have two values.
     """
     effect_levels = estimated_effects(study)
     if not effect_levels:
         return ()
-    model = BlockModel(sample)
+    model = fit(sample, trainings)
     rows = [model.contrast(effect_weights(study, levels), ALPHA / len(effect_levels)) for levels in effect_levels]
     rows = [row if row.difference is not None else replace(row, verdict="not estimable") for row in rows]
     rows = with_verdicts(rows, ("raises", "lowers", "no effect shown"))

@@ -98,6 +98,11 @@ class CellSpec:
         """The cell that trains the network of this one: itself, without quantization."""
         return replace(self, quantization=Quantization())
 
+    @property
+    def training(self) -> "CellSpec":
+        """The cell whose training this one reads, averaging or none of weights apart, which leaves training alone."""
+        return replace(self.float32, recipe=replace(self.recipe, ema_decay=0.0, corrupted_test=False))
+
     def changed(self, changes: Mapping[str, Any]) -> "CellSpec":
         """A copy with other fields, named like model.k; model.width and model.depth multiply the widths and depths.
 

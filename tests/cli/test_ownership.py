@@ -72,6 +72,8 @@ def test_the_same_declaration_may_stand_in_two_files(tmp_path, monkeypatch):
     tags = ownership.declared_tags(SHIPPED)
     monkeypatch.setattr(ownership, "declaring_file", lambda *_: (tags["declared_in"], tags["declaration"]))
     ownership.require_name(other, "")
+    monkeypatch.setattr(ownership, "declaring_file", lambda *_: (str(clone), "digest of an older version"))
+    ownership.require_name(SHIPPED, "")
 
 
 @pytest.mark.parametrize("more", ["", 'SECOND = Study("second", "?", FACTORS)'])

@@ -88,7 +88,7 @@ def test_a_factorial_plan_finds_the_main_effects_of_its_report():
     plan, record = read_report(REPORTS / "training_strategy")
     result = analyse(plan, record)
     least = planned(plan, nearest_spread(plan, REPORTS), plan.study.seeds)
-    assert result.effects[0].detectable == pytest.approx(least)
+    assert result.effects[0].detectable == pytest.approx(least, rel=0.06)  # of means over EMA, planned of cells
     assert f"seeds find a main effect of {result.metric.amount(least)} in 80 %" in power_line(plan, REPORTS)
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Factor, Study
-from mobileone_core.study.effects import effects
+from mobileone_core.study.effects import effect_weights, effects
 from mobileone_core.study.factor import level_label
+from mobileone_core.study.statistics import compare
 
 SWITCHES = tuple(
     Factor(name, settings={"off": {f"recipe.{field}": 0.0}, "on": {}}, baseline="off")
@@ -220,3 +222,71 @@ def test_row_never_contradicts_itself(drawn_values, gone):
             assert row.p <= row.p_holm <= 1
         else:
             assert row.verdict in ("not enough seeds", "not estimable", "no spread")
+
+
+READINGS = Study(
+    "readings", "What do branches and averaging bring?",
+    (Factor("k", "model.k", (1, 2, 4), 1), SWITCHES[2]),
+)  # fmt: skip
+TRAININGS = {level_label(arm): str(arm["k"]) for arm in READINGS.settings}
+
+
+def drawn_readings(seeds, random, training_sd=1.0, reading_sd=0.3):
+    """No effects; an error of every training, which both its readings share, and one of every reading."""
+    shared = {(k, seed): random.normal(90, training_sd) for k in TRAININGS.values() for seed in range(seeds)}
+    return {
+        label: {seed: shared[k, seed] + random.normal(0, reading_sd) for seed in range(seeds)}
+        for label, k in TRAININGS.items()
+    }
+
+
+def test_effects_of_two_readings_of_a_training_against_a_mixed_model_by_reml():
+    """In a balanced design the model of random trainings has the standard errors and estimates of the split plot."""
+    import statsmodels.api as sm
+
+    sample = drawn_readings(6, np.random.default_rng(3))
+    cells = [(label, seed, value) for label, values in sample.items() for seed, value in values.items()]
+    design = [
+        [*(float(label == other) for other in sample), *(float(seed == other) for other in range(1, 6))]
+        for label, seed, _ in cells
+    ]
+    groups = [f"{TRAININGS[label]} {seed}" for label, seed, _ in cells]
+    fit = sm.MixedLM([value for *_, value in cells], np.array(design), groups=groups).fit(reml=True)
+    rows = {row.label: row for row in effects(READINGS, sample, TRAININGS)}
+    for label, weights in ((row.label, effect_weights(READINGS, row.levels)) for row in rows.values()):
+        contrast = np.array([weights.get(level, 0.0) for level in sample] + [0.0] * 6)[: len(fit.fe_params)]
+        error = math.sqrt(contrast @ fit.cov_params()[: len(contrast), : len(contrast)] @ contrast)
+        df = 3 * 5 if label == "ema" else 2 * 5
+        half = float(stats.t.ppf(1 - 0.05 / 2 / len(rows), df)) * error
+        assert rows[label].difference == pytest.approx(contrast @ fit.fe_params, abs=1e-6)
+        assert rows[label].high - rows[label].difference == pytest.approx(half, rel=1e-3)
+    base, *_, single = compare(sample, level_label(READINGS.baseline), trainings=TRAININGS).comparisons
+    both = [(2 * float(fit.cov_re[0, 0]) + fit.scale) / 6, fit.scale / 6]  # of k, between trainings; of ema, within
+    df = sum(both) ** 2 / (both[0] ** 2 / 10 + both[1] ** 2 / 15)
+    assert base.verdict == "baseline"
+    half = float(stats.t.ppf(1 - 0.05 / 2 / 5, df)) * math.sqrt(sum(both))
+    assert single.high - single.difference == pytest.approx(half, rel=1e-3)
+
+
+def test_readings_of_one_training_do_not_pass_for_two():
+    """Intervals of 95 % cover the true effect, none, in 95 % of repeats; those that count readings do not."""
+    random, covered = np.random.default_rng(4), {True: 0, False: 0}
+    for _ in range(400):
+        sample = drawn_readings(4, random)
+        for knows, trainings in ((True, TRAININGS), (False, None)):
+            rows = [row for row in effects(READINGS, sample, trainings) if "k" in row.levels]
+            covered[knows] += all(row.low < 0 < row.high for row in rows)
+    assert covered[True] > 0.93 * 400
+    assert covered[False] < 0.88 * 400
+
+
+def test_a_seed_of_which_a_reading_is_missing_is_left_out_of_its_training():
+    def told(sample):
+        return [row.difference for row in effects(READINGS, sample, TRAININGS)]
+
+    whole = drawn_readings(5, np.random.default_rng(5))
+    *_, off, on = whole
+    without = {level: {seed: value for seed, value in whole[level].items() if seed < 4} for level in (on, off)}
+    assert told(whole | {on: without[on]}) == told(whole | without) != told(whole)
+    single = effects(READINGS, drawn_readings(1, np.random.default_rng(6)), TRAININGS)
+    assert {row.verdict for row in single} == {"not enough seeds"}

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.statistics import BlockModel, compare, detectable_effect, holm, paired, summarize
+from mobileone_core.study.least_squares import BlockModel, detectable_effect
+from mobileone_core.study.statistics import compare, holm, paired, summarize
 
 # Percent, five levels and five seeds, written down by hand.
 TABLE = {

@@ -15,11 +15,12 @@ from mobileone_core.reporting.measured import table9
 from mobileone_core.reporting.measured.correlation import COSTS, measured_correlations
 from mobileone_core.reporting.measured.result import NOT_JUDGED, MeasuredEntry, MeasuredResult
 from mobileone_core.reporting.measured.view import estimate_text, location
-from mobileone_core.reporting.trained.result import TrainedResult
+from mobileone_core.reporting.trained.result import TrainedResult, trainings_of
 from mobileone_core.reporting.trained.tables import curve_ends
 from mobileone_core.reporting.untrained import SHORT, UNTRAINED, allowed, judged
 from mobileone_core.study.factor import Level, level_label
-from mobileone_core.study.statistics import ALPHA, Comparison, Contrast, compare, detectable_effect
+from mobileone_core.study.least_squares import Contrast, detectable_effect
+from mobileone_core.study.statistics import ALPHA, Comparison, compare
 
 State = Literal["contradicted", "not tested: not trained", "not tested: too few steps", "not resolved", "supported"]
 ORDER: tuple[State, ...] = get_args(State)  # of what decides
@@ -138,7 +139,8 @@ def _level(claim: PaperClaim, result: TrainedResult) -> Found:
     rows: Sequence[Comparison] = result.analysis.comparisons
     if claim.base:
         sample = {level: values_of(result, level) for level in names}
-        analysis = compare(sample, base, higher_is_better=result.metric.higher_is_better)
+        is_higher_better, trainings = result.metric.higher_is_better, trainings_of(names)
+        analysis = compare(sample, base, higher_is_better=is_higher_better, trainings=trainings)
         rows = [judged(row, result.finished(row.level, base)) for row in analysis.comparisons]
     wanted = [level_label(level) for level in claim.levels]
     rows = [row for row in rows if row.level in wanted]

@@ -19,7 +19,7 @@ from mobileone_core.reporting.trained.result import TrainedResult, analyse
 from mobileone_core.reporting.trained.verdict import verdict
 from mobileone_core.study.factor import field_text, level_text
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.statistics import ALPHA
+from mobileone_core.study.statistics import ALPHA, Analysis
 
 DIFFERENCE = "test/form_difference"  # between the logits of the two forms over the test set
 
@@ -67,7 +67,7 @@ def trained_document(result: TrainedResult) -> Document:
 class TrainedKind:
     """Reports of grid studies, whose replicates are seeds."""
 
-    version: int = 4
+    version: int = 5
     record_files = staticmethod(trained_files)
     read_record = staticmethod(read_trained)
     analyse = staticmethod(analyse)
@@ -93,9 +93,9 @@ def _notes(result: TrainedResult) -> list[str]:
     direction = "Higher" if result.metric.higher_is_better else "Lower"
     notes = [
         f"*Measured*: mean over seeds with its 95 % t interval; sd with n - 1. {direction} is better.",
-        "*Difference*, *verdict* and *detectable* come from one model, value = level + seed, with the residual "
-        f"pooled over all cells ({analysis.df} degrees of freedom). The intervals hold simultaneously at 95 % (each at "
-        f"{100 * analysis.confidence:.4g} %). A level is better or worse if Holm's test at 5 % and its interval agree.",
+        f"*Difference*, *verdict* and *detectable* come from one model, {_model(analysis)}. The intervals hold "
+        f"simultaneously at 95 % (each at {100 * analysis.confidence:.4g} %). A level is better or worse if Holm's "
+        "test at 5 % and its interval agree.",
         '*Detectable*: the true difference that this many seeds detect with 80 % power. We never claim "no '
         'difference", only that n seeds did not show one.',
     ]
@@ -114,6 +114,17 @@ def _notes(result: TrainedResult) -> list[str]:
         )
     text = "The same table with paired t tests and wins: `table.csv`, `table.tex`; the metric is"
     return [*notes, f"{text} {study.metric}."]
+
+
+def _model(analysis: Analysis) -> str:
+    """The model of an analysis in words, with its degrees of freedom."""
+    if not analysis.df_within:
+        return f"value = level + seed, with the residual pooled over all cells ({analysis.df} degrees of freedom)"
+    return (
+        "value = level + seed + training + reading, since some levels are readings of one training (as trained, "
+        f"averaged, quantized): trainings vary with {analysis.df} degrees of freedom, readings of one with "
+        f"{analysis.df_within}"
+    )
 
 
 def _effects(result: TrainedResult) -> Section:

@@ -136,11 +136,11 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         level_label(item): level_label(plan.study.baseline | {name: item[name] for name in item if name == within})
         for item in plan.study.settings
     }
-    analysis = compare(sample, baseline, higher_is_better=metric.higher_is_better, baselines=base_of)
+    trainings, is_higher_better = trainings_of(levels), metric.higher_is_better
+    analysis = compare(sample, baseline, higher_is_better=is_higher_better, baselines=base_of, trainings=trainings)
     compared = (judged(row, [*finished[row.level], *finished[base_of[row.level]]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))
-    averages = any("recipe.ema_decay" in item.set_fields for item in plan.study.factors)  # of one training, as int8 is
-    shares = any(cell.spec.is_quantized or (averages and cell.spec.recipe.corrupted_test) for cell in plan.cells)
+    is_int8 = any(cell.spec.is_quantized for cell in plan.cells)  # its losses are compared instead
     # ImageNet's numbers: comparable there, the scale of the effects beside the embedded digits, and nowhere else shown
     published = published_values(plan.study.published) if plan.base.data.name in PUBLISHED_ON else ()
     return TrainedResult(
@@ -151,12 +151,17 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         teachers,
         (*record.problems, *(text for key, text in (*errors, *form_errors) if key not in reported)),
         replace(analysis, comparisons=tuple(compared)),
-        () if shares else tuple(judged(row, trained) for row in effects(plan.study, sample)),
+        () if is_int8 else tuple(judged(row, trained) for row in effects(plan.study, sample, trainings)),
         tuple(value for value in published if value.level in sample),
         tuple(point for point in record.curves if point.key in rows and point.metric in plan.study.curves),
         forms,
         [*record.examples],
     )
+
+
+def trainings_of(levels: Mapping[str, Sequence[PlannedCell]]) -> dict[str, str]:
+    """The training that each level's cells read, by level; levels that read averaged weights or int8 share it."""
+    return {label: cells[0].spec.training.key for label, cells in levels.items()}
 
 
 def _usable(metrics: Mapping[str, str], rows: Sequence[CellRow]) -> tuple[dict[str, CellRow], Problems]:

@@ -9,8 +9,9 @@ from mobileone_core.reporting.published import read_published
 from mobileone_core.reporting.trained.comparison import latencies
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.study.factor import level_label, level_text
+from mobileone_core.study.least_squares import Contrast
 from mobileone_core.study.plan import PlannedCell
-from mobileone_core.study.statistics import ALPHA, Comparison, Contrast, Summary, summarize
+from mobileone_core.study.statistics import ALPHA, Comparison, Summary, summarize
 from mobileone_core.training.tasks import task_spec
 
 Curve = Mapping[int, float]  # epoch, value
