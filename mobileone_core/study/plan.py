@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.benchmark.spec import AnySpec, FormsSpec
+from mobileone_core.benchmark.spec import AnySpec, DeployedSpec, FormsSpec
 from mobileone_core.errors import InputError
 from mobileone_core.fields import as_tuples
 from mobileone_core.model.cost import ModelCost, model_cost
@@ -21,6 +21,7 @@ from mobileone_core.study.workspace import TRAIN
 from mobileone_core.training.cell import CellSpec, pretraining_cell, teacher_cell
 from mobileone_core.training.recipe import PRETRAINING
 
+DIGITS = 1210  # training images of digits
 Role = Literal["cell", "teacher", "comparison"]
 cached_cost = functools.lru_cache(maxsize=1024)(model_cost)  # all seeds of a setting share a network
 
@@ -111,12 +112,15 @@ class PlannedComparison:
     def cost(self) -> int:
         """Relative cost in the unit of a cell's: four rounds of both forms take about as long as one epoch on digits.
 
-        A comparison of a plan without cells has no such scale: networks times rounds.
+        Exported networks infer single images, which takes a twentieth. A comparison of a plan without cells has no such
+        scale: networks times rounds.
         """
         if not isinstance(self.spec, FormsSpec):
             return len(self.spec.entries) * self.epochs
         costs = [_cost(entry.cell) for entry in self.spec.entries]
-        return sum(cost.train.macs + cost.deployed.macs for cost in costs) * self.epochs // 4
+        images = max(entry.cell.data.train_images for entry in self.spec.entries) or DIGITS
+        divisor = 4 * images * (20 if isinstance(self.spec, DeployedSpec) else 1)
+        return sum(cost.train.macs + cost.deployed.macs for cost in costs) * self.epochs * DIGITS // divisor
 
     @property
     def data(self) -> str:

@@ -288,6 +288,10 @@ def test_a_comparison_costs_what_its_arms_do_in_both_forms_whatever_the_seeds():
     rounds = both.spec.protocol.rounds
     assert both.cost == pytest.approx(sum(item.train.macs + item.deployed.macs for item in costs) * rounds / 4)
     assert 0 < one.cost < both.cost == more.cost
+    larger = replace(both.spec.entries[0].cell.data, class_images=(6000,) * 10)  # epochs grow with it, steps do not
+    entries = tuple(replace(entry, cell=replace(entry.cell, data=larger)) for entry in both.spec.entries)
+    beside_longer_epochs = replace(both, spec=replace(both.spec, entries=entries))
+    assert beside_longer_epochs.cost == pytest.approx(both.cost * 1210 / larger.train_images, rel=1e-4)
 
 
 @pytest.mark.parametrize("field", ["k", "model.kk", "modle.k", "seed", "execution.compile"])
