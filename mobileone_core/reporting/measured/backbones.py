@@ -121,11 +121,18 @@ def published_points() -> list[NamedPoint]:
 
 
 def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
-    """Return latency measured in a runtime and published accuracy in percent, table 9's where it has the network."""
-    lacking = peers.others(result)
+    """Return latency measured in a runtime and published accuracy in percent, table 9's where it has the network.
+
+    Networks that table 9 lacks are left out if their accuracy was published at another size of images.
+    """
+    lacking, entries = peers.others(result), entries_by_model(result, runtime)
     published = [(str(row["model"]), row["top1"]) for row in table9.rows()]
-    published += [(str(row["network"]), row["top1"]) for name, row in peers.published_rows().items() if name in lacking]
-    entries = entries_by_model(result, runtime)
+    sizes = {name: str(item.entry.cell.image_size) for name, item in entries.items()}
+    published += [
+        (str(row["network"]), row["top1"])
+        for name, row in peers.published_rows().items()
+        if name in lacking and sizes.get(str(row["network"])) == row["image_size"]
+    ]
     timed = [(name, entries[name].metric(MEDIAN), top1) for name, top1 in published if name in entries]
     return [NamedPoint(name, time, float(top1)) for name, time, top1 in timed if time is not None and top1]
 

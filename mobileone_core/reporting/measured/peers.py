@@ -8,7 +8,8 @@ from mobileone_core.reporting.published import Row, read_published
 
 NOTE = (
     "*Networks that table 9 lacks*: published by the source in the last column, at the size in px; some "
-    "were distilled. Latencies of different devices are in different columns."
+    "were distilled. Latencies of different devices are in different columns. Figure and fronts leave out those whose "
+    "accuracy was published at another size than was measured here."
 )
 
 
