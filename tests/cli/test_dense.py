@@ -125,6 +125,7 @@ def test_what_does_not_fit_is_refused(recorded, tmp_path, capsys):
         (("predict", tmp_path / "a.png", "--run", run, "--output", weights / "x"), ("output", "directory")),
         (("predict", tmp_path / "a.png", weights, "--run", run, "--output", "b.png"), ("output", "2 pictures")),
         (("predict", tmp_path / "a.png", "--weights", weights, "--variant", "s0"), ("variant", "leave it out")),
+        (("predict", tmp_path / "a.png", "--weights", weights, "--data", "voc"), ("data", "'voc'", "scenes")),
     ):  # fmt: skip
         code, _, err = ran(capsys, *given, "--runs", runs)
         assert (code, err.count("\n")) == (2, 1), (given, err)

@@ -66,6 +66,7 @@ def _confirmed(question: str, expected: Sequence[str] = ("y", "Y", "yes")) -> bo
     try:
         is_meant = input(question).strip() in expected
     except EOFError:
+        print()
         raise InputError("yes: no answer can be read here; --yes removes without a question") from None
     if not is_meant:
         print("nothing was removed")

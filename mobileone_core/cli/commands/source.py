@@ -73,6 +73,8 @@ def open_source(
         pattern = WHOLE if card and card.cell.task != CellSpec.task else UNPREFIXED if is_dense else FIRST_BLOCK
         chosen = read_weights(file, "auto" if run else options.which, pattern)
         digest = sha256(file)
+    if card and card.cell.task != CellSpec.task and not described:
+        _require_own_data(options, card, file.name)
     spec = card.cell.model if card else None
     if options.variant and not described:
         require(not is_dense, "variant", options.variant, f"{file.name} says its network: leave it out")
@@ -86,8 +88,15 @@ def open_source(
     return NetworkSource(network, options.variant or "network", file.name, digest, card)
 
 
+def _require_own_data(options: NetworkOptions, card: ModelCard, file: str) -> None:
+    own = card.cell.data.name
+    require(options.data in ("", own), "data", options.data, f"{own}, as {file} says: leave it out")
+
+
 def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Preprocessing, tuple[str, ...], str]:
-    """Preprocessing, class names and title of the data set in options, of the card's, or else of imagenet."""
+    """Preprocessing, class names and title of the data set in options, of the card's, or else of imagenet. Raises InputError."""
+    if source.card is not None and source.is_named:  # of a library, which reads images in its own way
+        _require_own_data(options, source.card, source.file)
     if source.card is not None and (not options.data or source.task != CellSpec.task or source.is_named):
         return source.card.preprocessing, source.card.class_names, source.card.data
     name, entry = options.data_name, DATA_SETS[options.data_name]

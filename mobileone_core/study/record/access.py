@@ -129,7 +129,7 @@ def serve(workspace: Workspace, port: int) -> int:
     this = psutil.Process()
     others, server = this.children(recursive=True), None
     try:
-        server = subprocess.Popen(command, env={**os.environ, **QUIET})
+        server = subprocess.Popen(command, env={**os.environ, **QUIET}, start_new_session=True)  # Ctrl-C is ours alone
         return server.wait()
     except KeyboardInterrupt:
         return 0
