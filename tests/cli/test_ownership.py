@@ -107,6 +107,16 @@ def test_recorded_runs_of_a_foreign_declaration_never_reach_the_shipped_report(t
         report_directory(plan, RUNS, reports_directory(), True)
 
 
+def test_a_study_that_changed_is_reported_beside_its_earlier_record(monkeypatch, capsys):
+    plans = default_plan(SHIPPED), default_plan(replace(SHIPPED, seeds=3))
+    monkeypatch.setattr(report, "read_record", lambda *_: StudyRecord())
+    sources = report._sources(RUNS, reports_directory(), plans, ())
+    assert [plan for plan, *_ in sources] == [plans[0]]
+    assert capsys.readouterr().err == "branch_count: cells of an earlier declaration of the study are left out\n"
+    with pytest.raises(InputError, match="belongs to"):
+        list(report._sources(RUNS, reports_directory(), plans[1:], ()))
+
+
 def test_the_readme_quotes_the_unchanged_study_alone(tmp_path, monkeypatch):
     text = "<!-- table:branch_count -->\nas shipped\n<!-- end table:branch_count -->\n"
     (tmp_path / "README.md").write_text(text)

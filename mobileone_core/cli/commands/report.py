@@ -1,12 +1,13 @@
 """Reports from the record: one study's at the end of its run, or all of them by `mobileone report`."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.workspace import Compare, Exclude, Report, reports_directory
 from mobileone_core.cli.ownership import require_shipped
-from mobileone_core.errors import require
+from mobileone_core.errors import InputError, require
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.compare import paired_table, read_setting
 from mobileone_core.reporting.merge import MergedReport, merged
@@ -156,11 +157,20 @@ def _is_complete(plan: Plan, record: StudyRecord) -> bool:
 def _sources(
     workspace: Workspace, requested: Path | None, recorded: Sequence[Plan], saved: Sequence[Path]
 ) -> Iterator[Source]:
-    """Recorded plans with their records, then the reports of a directory that belong to none of those plans."""
+    """Recorded plans with their records, then the reports of a directory that belong to none of those plans.
+
+    Where a shipped study was recorded, plans of its earlier declarations are left out of its directory, with a line.
+    """
     written = set()
     for plan in recorded:
         record = read_record(workspace.tracking, plan)
-        directory = report_directory(plan, workspace, requested, _is_complete(plan, record))
+        try:
+            directory = report_directory(plan, workspace, requested, _is_complete(plan, record))
+        except InputError:
+            if not any(home.name == plan.study.name for home in written):
+                raise
+            print(f"{plan.study.name}: cells of an earlier declaration of the study are left out", file=sys.stderr)
+            continue
         written.add(report_home(plan, directory))
         yield plan, record, directory
     for directory in (item for item in saved if item not in written):

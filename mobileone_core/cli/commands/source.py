@@ -94,7 +94,7 @@ def _require_own_data(options: NetworkOptions, card: ModelCard, file: str) -> No
 
 
 def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Preprocessing, tuple[str, ...], str]:
-    """Preprocessing, class names and title of the data set in options, of the card's, or else of imagenet. Raises InputError."""
+    """Preprocessing, class names and title of the data set in options, the card's or imagenet. Raises InputError."""
     if source.card is not None and source.is_named:  # of a library, which reads images in its own way
         _require_own_data(options, source.card, source.file)
     if source.card is not None and (not options.data or source.task != CellSpec.task or source.is_named):
