@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import onnx
 import pytest
 
 from mobileone_core.benchmark.measure import measure
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import DeployedSpec, Entry, read_spec
+from mobileone_core.benchmark.subjects import forms
 from mobileone_core.data.spec import DataSpec
+from mobileone_core.latency.runtimes.onnx_file import onnxruntime_session
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.head import HeadSpec
@@ -39,3 +43,24 @@ def test_whole_networks_are_timed_as_they_are_exported(task):
     assert one.metrics["control/inference_ratio"] > 0  # a busy machine says nothing of 1
     assert one.metrics["time/inference_low_ms"] <= one.metrics["time/inference_ms"]
     assert set(one.samples) == {"inference", "inference_control"}
+
+
+@pytest.mark.slow
+def test_a_quantized_cell_is_timed_as_an_int8_file(monkeypatch):
+    cell = CellSpec(MODEL, DataSpec("digits", 16, 10, 1), Recipe(1, 8))
+    int8 = replace(cell, quantization=Quantization("full"))
+    entries = tuple(Entry(name, {"int8": name}, item, "float32") for name, item in (("float32", cell), ("int8", int8)))
+    opened = []
+
+    def session(source, path):
+        opened.append({node.op_type for node in onnx.load(path).graph.node})
+        return onnxruntime_session(source, path)
+
+    monkeypatch.setattr(forms, "onnxruntime_session", session)
+    spec = DeployedSpec(entries, Protocol(rounds=6, burst=2, warmup=1))
+    plain, quantized = measure(spec, execution=Execution("cpu"), progress=lambda _: None)
+    assert len(opened) == 1
+    assert {"QuantizeLinear", "DequantizeLinear"} <= opened[0]
+    assert quantized.metrics["time/inference_ms"] > 0
+    assert quantized.metrics["macs"] == plain.metrics["macs"]
+    assert "control/inference_ratio" in plain.metrics

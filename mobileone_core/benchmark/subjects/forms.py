@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,11 +18,12 @@ from mobileone_core.data.seeding import derive_seed
 from mobileone_core.latency.cell import Form, Runtime
 from mobileone_core.latency.networks import count_cost
 from mobileone_core.latency.runtimes import SessionSource, prepare
-from mobileone_core.latency.runtimes.onnx_file import ONNX_FILE
+from mobileone_core.latency.runtimes.onnx_file import ONNX_FILE, onnxruntime_session
 from mobileone_core.model.cost import model_cost
 from mobileone_core.model.network import calibrate
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.onnx.export import verify_onnx
+from mobileone_core.onnx.quantize import quantize_network
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.tasks.backbones import cost_of
@@ -92,7 +94,8 @@ class FormsSubject(Subject[CellSpec]):
 class DeployedSubject(FormsSubject):
     """Time that ONNX Runtime takes for one image with every entry's whole network as it is exported.
 
-    Metrics are those of an inference in deployed form; params and macs count the exported network.
+    Metrics are those of an inference in deployed form; params and macs count the exported network. The network of a
+    cell with quantization is quantized first, with random images for calibration.
     """
 
     def prepare(self, entry: Entry[CellSpec]) -> Sequence[Prepared[CellSpec]]:
@@ -103,8 +106,12 @@ class DeployedSubject(FormsSubject):
         params, macs = count_cost(network, images)
         folder = self.folder / str(self.spec.entries.index(entry))
         folder.mkdir()
-        opener = prepare(SessionSource(network, images, runtime, folder))
+        opener = prepare(source := SessionSource(network, images, runtime, folder))
         verify_onnx(folder / ONNX_FILE, network, images)
+        if cell.is_quantized:
+            file = folder / "int8.onnx"
+            quantize_network(network, cell.quantization, [_images(cell, "images")], file)  # type: ignore[arg-type]
+            opener = partial(onnxruntime_session, source, file)
         sessions = {INFERENCE + suffix: opener() for suffix in copy_suffixes(entry)}
         calls = {name: TimedCall(item.call, timer=averaging_timer(item.call)) for name, item in sessions.items()}
         metrics, tags = {"params": float(params), "macs": float(macs)}, {"runtime": runtime.name}

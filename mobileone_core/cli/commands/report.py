@@ -161,7 +161,7 @@ def _sources(
 
     Where a shipped study was recorded, plans of its earlier declarations are left out of its directory, with a line.
     """
-    written = set()
+    written = set[Path]()
     for plan in recorded:
         record = read_record(workspace.tracking, plan)
         try:

@@ -21,11 +21,11 @@ def prepare(source: SessionSource) -> Opener:
     """
     path = source.folder / ONNX_FILE
     export_onnx(source.network, source.images, path)
-    return partial(_openvino if source.runtime.name == "openvino" else _onnxruntime, source, path)
+    return partial(_openvino if source.runtime.name == "openvino" else onnxruntime_session, source, path)
 
 
-def _onnxruntime(source: SessionSource, path: Path) -> Session:
-    """A session of ONNX Runtime, which folds batch normalization itself."""
+def onnxruntime_session(source: SessionSource, path: Path) -> Session:
+    """A session of ONNX Runtime on a file of the source's network; it folds batch normalization itself."""
     import onnxruntime
 
     session = open_session(path, source.runtime.threads)

@@ -114,6 +114,8 @@ def _notes(result: TrainedResult) -> list[str]:
     if _is_latency(result):
         calls = "*Inference*: one image, the mean over 10 ms, in ONNX Runtime: backbone and head as `mobileone export` "
         calls += "writes them, a detector before NMS; parameters without those of the head's norms, which are folded."
+        if any(cell.spec.is_quantized for cell in result.plan.cells):
+            calls += " int8 networks are quantized as `mobileone export --quantize int8` does."
     return [
         f"*Measured* side by side in one process: {', '.join(conditions)}.",
         *([] if all(map(names_device, rows)) else [unnamed]),
