@@ -1,6 +1,8 @@
 """A small study with rows written by hand: three levels, three seeds, percent in steps of a tenth."""
 
+import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,8 @@ from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 PERCENT = {1: (96.0, 96.5, 97.0), 2: (96.1, 96.4, 97.3), 4: (98.0, 98.6, 98.9)}
 STUDY = Study(

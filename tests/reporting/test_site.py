@@ -1,61 +1,18 @@
 """The site in reports/: whole, small, without a network, for every reader, and with the numbers of the cells."""
 
-import csv
-import json
 import re
-from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote
 
-import numpy as np
 import pytest
-from scipy import stats
+from site_pages import PAGES, REPORTS, Page, cells_of, level_table
 
 from mobileone_core.reporting.document import Figure
 from mobileone_core.reporting.report import AnalysedRecord, read_saved_plan, write_index, write_report
 from mobileone_core.reporting.site import UI, inline_svg
 from mobileone_core.study.rows import StudyRecord
 
-REPORTS = Path(__file__).parents[2] / "reports"
-PAGES = sorted(REPORTS.rglob("index.html"))
 NAMES = [page.relative_to(REPORTS).as_posix() for page in PAGES]
-VOID = {"meta", "link", "br", "img", "input"}
 each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
-
-
-class Page(HTMLParser):
-    """Elements of a page in order; every one is closed in order."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.elements, self.open, self.tables, self.cell = [], [], [], None
-        self.text = path.read_text(encoding="utf-8")
-        self.feed(self.text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data
-
-    def all(self, *tags):
-        return [attrs for tag, attrs in self.elements if tag in tags]
 
 
 def test_every_report_has_a_page():
@@ -118,142 +75,6 @@ def test_page_is_for_every_reader(page):
 def test_caption_has_two_sentences(page):
     for caption in re.findall(r"<figcaption>(.*?)</figcaption>", page.read_text(encoding="utf-8")):
         assert len(re.findall(r"\.(?=\s|$)", caption)) == 2
-
-
-def cells_of(home):
-    with (home / "cells.csv").open(encoding="utf-8", newline="") as file:
-        return [line for line in csv.DictReader(file) if line["run_id"] and line.get("role", "cell") == "cell"]
-
-
-def level_table(home):
-    """The heads of the page's first table and its rows by their levels."""
-    rows = Page(home / "index.html").tables[0]
-    count = sum(name.startswith("factor.") for name in cells_of(home)[0])
-    return rows[0], {tuple(row[:count]): row[count:] for row in rows[1:]}
-
-
-def variance_of_difference(table, trainings, is_within):
-    """Variance of the difference of two rows of the table (levels, seeds) and its degrees of freedom, by textbook.
-
-    Rows of one training, and rows of two, have those of a split plot: Cochran and Cox, Experimental Designs, 7.1.
-    """
-    n, number = table.shape[1], len({tuple(item) for item in trainings})
-    readings = len(table) // number
-    plots = table[sorted(range(len(table)), key=lambda row: trainings[row])].reshape(number, readings, n)
-    means = plots.mean(1)
-    whole = means - means.mean(1, keepdims=True) - means.mean(0, keepdims=True) + means.mean()
-    df = (number - 1) * (n - 1)
-    whole_square = readings * (whole**2).sum() / df
-    if readings == 1:
-        return 2 * whole_square / n, df
-    split = plots - plots.mean(1, keepdims=True) - plots.mean(2, keepdims=True) + plots.mean((1, 2), keepdims=True)
-    split_df = number * (readings - 1) * (n - 1)
-    split_square = (split**2).sum() / split_df
-    if is_within:
-        return 2 * split_square / n, split_df
-    parts = np.array([whole_square, (readings - 1) * split_square])
-    return 2 * parts.sum() / (n * readings), parts.sum() ** 2 / (parts**2 / [df, split_df]).sum()
-
-
-TRAINED = [page.parent.name for page in PAGES if "Seeds vary initialization" in page.read_text(encoding="utf-8")]
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_numbers_of_a_trained_study_are_those_of_its_cells(name):
-    """Mean, t interval, n, sd, difference and its interval, computed here from cells.csv."""
-    cells, (_, rows) = cells_of(REPORTS / name), level_table(REPORTS / name)
-    metric = json.loads((REPORTS / name / "plan.json").read_text())["study"]["metric"]
-    factors = [column for column in cells[0] if column.startswith("factor.")]
-    values = {}
-    for line in cells:
-        level = tuple(line[factor] for factor in factors)
-        values.setdefault(level, {})[line["seed"]] = 100 * float(line[metric])
-    assert set(values) == set(rows)
-    table = np.array([[its[seed] for seed in sorted(its)] for its in values.values()])  # fails where a cell is missing
-    if table.shape[1] == 1:
-        assert [row[:3] for row in rows.values()] == [[f"{mean:.2f}", "1", "-"] for (mean,) in table]
-        return
-    n, bases = table.shape[1], [index for index, level in enumerate(values) if rows[level][4] == "baseline"]
-    reading = next((name for name in factors if name in ("factor.ema", "factor.int8")), "")
-    trainings = [[part for name, part in zip(factors, level, strict=True) if name != reading] for level in values]
-    for index, (level, its) in enumerate(zip(values, table, strict=True)):
-        base = max(
-            (base for base in bases if base <= index), default=bases[0]
-        )  # a study within networks has one of each
-        variance, df = variance_of_difference(table, trainings, trainings[index] == trainings[base])
-        half = stats.t.ppf(1 - 0.025 / (len(table) - len(bases)), df) * np.sqrt(variance)
-        mean, sd = its.mean(), its.std(ddof=1)
-        printed = rows[level]
-        assert printed[:3] == [f"{mean:.2f} ± {stats.t.ppf(0.975, n - 1) * sd / n**0.5:.2f}", str(n), f"{sd:.2f}"]
-        gap = mean - table[base].mean()
-        if printed[3] != "-":
-            found = [float(text) for text in re.findall(r"[-+]?[\d.]+(?:e-\d+)?", printed[3])]
-            assert found == pytest.approx([gap, gap - half, gap + half], abs=0.0051)
-
-
-def printed_in(home):
-    """Every cell of the page's tables."""
-    return {cell for table in Page(home / "index.html").tables for row in table for cell in row}
-
-
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in REPORTS.glob("*/curves.csv")))
-def test_curves_of_a_page_are_those_of_its_cells(name):
-    """The mean of each curve at its last epoch with the t interval over seeds."""
-    home, levels = REPORTS / name, {}
-    cells = {line["key"]: line for line in cells_of(home)}
-    points = [*csv.DictReader((home / "curves.csv").read_text(encoding="utf-8").splitlines())]
-    last = {point["key"]: int(point["epoch"]) for point in sorted(points, key=lambda point: int(point["epoch"]))}
-    for point in points:
-        if int(point["epoch"]) == last[point["key"]]:
-            level = tuple(value for column, value in cells[point["key"]].items() if column.startswith("factor."))
-            levels.setdefault((point["metric"], level), []).append(float(point["value"]))
-    printed = printed_in(home)
-    assert levels
-    for values in levels.values():
-        error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else None
-        half = "" if error is None else f" ± {stats.t.ppf(0.975, len(values) - 1) * error:.4f}"
-        assert f"{np.mean(values):.4f}{half}" in printed
-
-
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in REPORTS.glob("*/effects.csv")))
-def test_main_effects_of_a_page_are_those_of_its_cells(name):
-    """The mean with a level minus that with its factor's baseline, over all levels of the other factors, in points."""
-    cells, plan = cells_of(REPORTS / name), json.loads((REPORTS / name / "plan.json").read_text())["study"]
-    effects = {row[0]: row[1] for table in Page(REPORTS / name / "index.html").tables for row in table
-               if table[0][0] == "effect"}  # fmt: skip
-    checked = 0
-    for factor in plan["factors"]:
-        column, base = f"factor.{factor['name']}", str(factor["baseline"])
-        means = {level: np.mean([100 * float(line[plan["metric"]]) for line in cells if line[column] == level])
-                 for level in {line[column] for line in cells}}  # fmt: skip
-        for level, mean in means.items():
-            shown = effects.get(
-                f"{factor['name']} = {level}", effects.get(factor["name"], "") if len(means) == 2 else ""
-            )
-            if level != base and shown:
-                assert float(re.match(r"[-+]?[\d.]+(?:e-\d+)?", shown)[0]) == pytest.approx(
-                    mean - means[base], abs=0.0051
-                )
-                checked += 1
-    assert checked >= len(plan["factors"]) - bool(plan.get("within"))
-
-
-TIMED = [
-    page.parent.name for page in PAGES if page.parent != REPORTS and page.parent.name not in {*TRAINED, "pareto_search"}
-]
-
-
-@pytest.mark.parametrize("name", TIMED)
-def test_times_of_a_measured_study_are_those_of_its_cells(name):
-    """Every median with its interval that the page prints, from cells.csv."""
-    text = Page(REPORTS / name / "index.html").tables
-    printed = {cell for table in text for row in table for cell in row}
-    for line in cells_of(REPORTS / name):
-        metric = next(item for item in ("latency/median{}_ms", "time/step{}_ms") if item.format("") in line)
-        if line[metric.format("")]:
-            numbers = [float(line[metric.format(end)]) for end in ("", "_low", "_high")]
-            middle, low, high = (f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:,.0f}" for value in numbers)
-            assert f"{middle} [{low}, {high}]" in printed
 
 
 def test_ledger_quotes_the_reports_tables():
