@@ -1,6 +1,6 @@
 """A training step of other networks: plain, expanded by branches, folded everywhere, and by the measured rule.
 
-    python tests/benchmarks/bench_expand.py [--networks torchvision:mobilenet_v2 timm:NAME] [--k 4] [--rounds 3] ...
+    python tests/benchmarks/bench_expand.py [--networks torchvision:mobilenet_v2 timm:NAME] [--k 4] [--rounds 7] ...
     python tests/benchmarks/bench_expand.py --by-block [--networks ...]          # each block alone, both ways
     python tests/benchmarks/bench_expand.py --by-block --networks conv:3:48:3:2:1:224 conv:16:16:3:1:1:56
 
@@ -14,15 +14,14 @@ conv:IN:OUT:KERNEL:STRIDE:GROUPS:PIXELS is a convolution of its own. Ratios abov
 import argparse
 import copy
 import statistics
-import time
 from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from turns import milliseconds, ratio
 
 from mobileone_core.benchmark.calls import saved_bytes
-from mobileone_core.benchmark.interleave import collection_off
 from mobileone_core.model.expand.block import ExpandedConv2d
 from mobileone_core.model.expand.conversion import expand
 from mobileone_core.model.folded.block import uses_folded
@@ -72,6 +71,13 @@ def blocks_of(network: nn.Module, images: torch.Tensor) -> dict[str, tuple[Expan
     return found
 
 
+def step_block(block: ExpandedConv2d, x: torch.Tensor, grad: torch.Tensor, path: str) -> None:
+    block.execution = path
+    block.zero_grad()
+    x.grad = None
+    block(x).backward(grad)
+
+
 def measure_blocks(name: str, arguments: argparse.Namespace) -> None:
     kind, *numbers = name.split(":")
     torch.manual_seed(0)
@@ -85,20 +91,13 @@ def measure_blocks(name: str, arguments: argparse.Namespace) -> None:
     print(f"{name}, k = {arguments.k}, {arguments.batch} x {size} px, {arguments.method}: ms, branches / folded")
     for what, (block, shape) in blocks_of(network, torch.randn(arguments.batch, inputs, size, size)).items():
         x = torch.randn(shape, requires_grad=shape[1] > 3)
-        grad, times = torch.randn_like(block(x)), {"branches": [], "folded": []}
-        for index in range(arguments.rounds + 1):
-            for path, values in times.items():
-                block.execution = path
-                block.zero_grad()
-                x.grad, start = None, time.process_time()
-                block(x).backward(grad)
-                if index:
-                    values.append(1000 * (time.process_time() - start))
-        ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+        grad = torch.randn_like(block(x))
+        calls = {path: partial(step_block, block, x, grad, path) for path in ("branches", "folded")}
+        times = milliseconds(calls, arguments.rounds, processor=True)
         least = [min(values) for values in times.values()]
         block.execution = "auto"
         choice = "folded" if uses_folded(block, x) else "branches"
-        figures = f"{least[0]:>8.1f} {least[1]:>8.1f} {least[0] / least[1]:>6.2f} (median {ratio:.2f})"
+        figures = f"{least[0]:>8.1f} {least[1]:>8.1f} {least[0] / least[1]:>6.2f} (median {ratio(times, *times):.2f})"
         print(f"  {what:<44} {figures}, auto: {choice}", flush=True)
 
 
@@ -130,18 +129,11 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
                     norm.weight.uniform_(0.2, 0.4)
         networks[path] = expanded
     memory = {path: saved(network, images) for path, network in networks.items()}
-    times: dict[str, list[float]] = {path: [] for path in networks}
-    with collection_off():
-        for index in range(arguments.rounds + 1):
-            for path, network in networks.items():
-                start = time.process_time()
-                step(network, images, labels)
-                if index:  # the first round warms up
-                    times[path].append(1000 * (time.process_time() - start))
+    calls = {path: partial(step, network, images, labels) for path, network in networks.items()}
+    times = milliseconds(calls, arguments.rounds, processor=True)
     print(f"{name}, k = {arguments.k}, {arguments.batch} x {arguments.image_size} px, {arguments.method}")
     for path, values in times.items():
-        ratios = [statistics.median(a / b for a, b in zip(values, times[base], strict=True)) for base in networks]
-        pairs = ", ".join(f"{ratio:.2f} {base}" for base, ratio in zip(networks, ratios, strict=True))
+        pairs = ", ".join(f"{ratio(times, path, base):.2f} {base}" for base in networks)
         grows, constant = memory[path]
         print(
             f"  {path:<9} {statistics.median(values):>7.0f} ms, {grows:>6.0f} + {constant:>5.0f} MiB; times: {pairs}",
@@ -156,7 +148,7 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--paths", nargs="+", default=["branches", "folded", "auto"])
     parser.add_argument("--by-block", action="store_true", help="each block alone")
     parser.add_argument("--threads", type=int, default=1)

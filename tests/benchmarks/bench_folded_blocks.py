@@ -18,11 +18,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from gpu_limits import Rates, least_work
 from torch import Tensor
+from turns import milliseconds, ratio
 
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.folded.geometry import Geometry
@@ -86,24 +88,19 @@ def reach() -> tuple[float, float]:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    clock = time.process_time if arguments.processor else time.perf_counter
     bandwidth, rate = reach()
     print(f"{bandwidth / 1e9:.0f} GB/s, {rate / 1e9:.0f} billion multiply-adds a second, {arguments.threads} threads")
     heads = f"{'branches ms':>12} {'folded ms':>10} {'branches / folded':>18} {'limit ms':>9} {'/ limit':>8}"
     print(f"{'':<32} {'k':>2} {heads}")
     for k in arguments.k:
         for case in cases(arguments, k):
-            times: dict[str, list[float]] = {"branches": [], "folded": []}
-            for index in range(arguments.rounds + 1):
-                for execution, values in times.items():
-                    start = clock()
-                    case.step(execution)
-                    if index:  # the first round warms up
-                        values.append(clock() - start)
-            ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
-            branches, folded = (1000 * statistics.median(values) for values in times.values())
+            calls = {execution: partial(case.step, execution) for execution in ("branches", "folded")}
+            times = milliseconds(calls, arguments.rounds, processor=arguments.processor)
+            branches, folded = map(statistics.median, times.values())
             bound = 1000 * least_work(case.block.spec, case.x.shape, 4).seconds(Rates(bandwidth, rate, rate))
-            figures = f"{branches:>12.2f} {folded:>10.2f} {ratio:>18.2f} {bound:>9.2f} {folded / bound:>8.1f}"
+            figures = (
+                f"{branches:>12.2f} {folded:>10.2f} {ratio(times, *times):>18.2f} {bound:>9.2f} {folded / bound:>8.1f}"
+            )
             print(f"{case.name:<32} {k:>2} {figures}")
 
 

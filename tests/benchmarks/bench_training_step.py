@@ -13,17 +13,15 @@ once, parameters left out. timm's network is mobileone_s0 with k = 4 and our wei
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from turns import milliseconds, ratio
 
 from mobileone_core.benchmark.calls import saved_bytes
-from mobileone_core.benchmark.interleave import collection_off
 from mobileone_core.benchmark.subjects.step import timm_twin
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
@@ -76,20 +74,13 @@ def measure(arguments: argparse.Namespace) -> None:
     if arguments.compile:  # memory is that of eager networks
         built = {label: torch.compile(network) for label, network in built.items()}
     trained = {label: Trained(network, list(network.parameters())) for label, network in built.items()}
-    clock: Callable[[], float] = time.process_time if arguments.processor else time.perf_counter
-    times: dict[str, list[float]] = {label: [] for label in built}
-    with collection_off():
-        for index in range(arguments.rounds + 1):
-            for label, each in trained.items():
-                start = clock()
-                step(each, images, labels, arguments.precision)
-                if index:  # the first round warms up
-                    times[label].append(1000 * (clock() - start))
+    calls = {label: partial(step, each, images, labels, arguments.precision) for label, each in trained.items()}
+    times = milliseconds(calls, arguments.rounds, processor=arguments.processor)
     first = next(iter(built))
     print(f"{'':<14} {'ms':>8} {'MiB kept':>9} {'/ ' + first:>15}   median of {arguments.rounds} rounds")
     for label, values in times.items():
-        ratio = statistics.median(a / b for a, b in zip(values, times[first], strict=True))
-        print(f"{label:<14} {statistics.median(values):>8.1f} {memory[label] / MIB:>9.0f} {ratio:>15.2f}")
+        to_first = ratio(times, label, first)
+        print(f"{label:<14} {statistics.median(values):>8.1f} {memory[label] / MIB:>9.0f} {to_first:>15.2f}")
 
 
 def main() -> None:
