@@ -1,6 +1,7 @@
 """Image files of every mode: read as 8-bit RGB, or refused in one line with the file's name."""
 
 import contextlib
+import json
 import struct
 import warnings
 import zlib
@@ -12,7 +13,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 
+from mobileone_core import ModelSpec, build_model
+from mobileone_core.cli import console
 from mobileone_core.data.check import read_images, read_splits
 from mobileone_core.data.images import decode, turned
 from mobileone_core.data.loaders import LoaderOptions, open_loaders, open_test
@@ -231,3 +235,26 @@ def test_training_evaluation_and_check_refuse_the_same_in_one_line(name: str, tm
     assert [error.partition(" is not")[0] for error in errors] == [
         str(root / split / "b" / name) for split in ("train", "val", "test")
     ]
+
+
+def test_predict_reads_and_refuses_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    network = build_model(ModelSpec.preset("micro", in_channels=3), 3)
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    written = {"black.png": saved(BLACK), "ramp.png": saved(GREY), **SOUND, **BROKEN}
+    for name, write in written.items():
+        write(tmp_path / name)
+    pictures = [str(tmp_path / name) for name in written]
+    line = ["--weights", str(tmp_path / "weights.safetensors"), "--variant", "micro", "--data", "folder", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        console(["predict", *pictures, *line])
+    shown = capsys.readouterr()
+    black, ramp, *others = [json.loads(text)["classes"] for text in shown.out.splitlines()]
+    assert ended.value.code == 2
+    assert len(others) == len(SOUND)
+    assert abs(black[0]["probability"] - ramp[0]["probability"]) > 0.1
+    for seen in others:
+        assert [item["name"] for item in seen] == [item["name"] for item in ramp]
+        expected = [item["probability"] for item in ramp]
+        assert [item["probability"] for item in seen] == pytest.approx(expected, abs=0.02)
+    errors = [text for text in shown.err.splitlines() if "is not a readable image" in text]
+    assert [text.partition(" is not")[0] for text in errors] == [str(tmp_path / name) for name in BROKEN]
