@@ -1,15 +1,18 @@
-"""Cells whose networks were not trained: their accuracy is that of guessing, or their recipe needs more steps."""
+"""Cells whose networks were not trained: their metric is that of guessing, or their recipe needs more steps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
 
 from mobileone_core.reporting.document import joined
+from mobileone_core.reporting.metric import metric_of
 from mobileone_core.study.least_squares import Contrast, Verdict
 from mobileone_core.study.plan import PlannedCell, span
 from mobileone_core.study.rows import CellRow
 from mobileone_core.study.statistics import is_guessing
 
+METRICS = {"classification": "test/top1", "detection": "test/map50", "segmentation": "test/miou"}
+NO_BOXES = 0.01  # AP 50 of a detector that has learned nothing, at most
 Finished = tuple[PlannedCell, CellRow]
 Judged = TypeVar("Judged", bound=Contrast)
 UNTRAINED, SHORT = "not trained", "too few steps"
@@ -17,19 +20,27 @@ UNSHOWN = ("no difference shown", "no effect shown", "borderline", "not distingu
 
 
 def chance_of(cell: PlannedCell, row: CellRow) -> float:
-    """The accuracy of guessing: the share of the most frequent class if it is recorded, at least 1 / classes."""
+    """The metric of guessing: the share of the most frequent class if it is recorded, at least 1 / classes.
+
+    The mean IoU of one class for all pixels is at most 1 / classes; a detector's AP 50 at most NO_BOXES.
+    """
+    if cell.spec.task == "detection":
+        return NO_BOXES
     return max(1 / cell.spec.data.num_classes, row.metrics.get("test/majority", 0.0))
 
 
 def is_untrained(cell: PlannedCell, row: CellRow) -> bool:
-    """Whether the test accuracy is no better than guessing.
+    """Whether the metric of the test images is no better than guessing.
 
-    False if accuracy or number of images is not recorded, and for int8 networks, which training is not to blame for.
+    False if metric or number of images is not recorded, and for int8 networks, which training is not to blame for.
     """
     if cell.spec.is_quantized:
         return False
-    accuracy, images = row.metrics.get("test/top1"), row.metrics.get("test/images")
-    return accuracy is not None and images is not None and is_guessing(accuracy, images, chance_of(cell, row))
+    value, images = row.metrics.get(METRICS[cell.spec.task]), row.metrics.get("test/images")
+    if value is None or images is None:
+        return False
+    chance = chance_of(cell, row)
+    return is_guessing(value, images, chance) if cell.spec.task == "classification" else value <= chance
 
 
 def shortages(cell: PlannedCell, row: CellRow) -> list[str]:
@@ -70,9 +81,15 @@ def untrained_sentences(cells: Mapping[str, Iterable[PlannedCell]], rows: Mappin
     if names:
         right, chance = (
             span([100 * value for value in values], ".2f")
-            for values in ((row.metrics["test/top1"] for _, row in guesses), (chance_of(*pair) for pair in guesses))
+            for values in (
+                (row.metrics[METRICS[cell.spec.task]] for cell, row in guesses),
+                (chance_of(*pair) for pair in guesses),
+            )
         )
+        task = guesses[0][0].spec.task
         at_chance = f"{right} % of the test images right, where guessing gets {chance} %"
+        if task != "classification":
+            at_chance = f"{metric_of(METRICS[task]).label} {right} %, where nothing learned gets up to {chance} %"
         remedy = "train them first, for example by the recipe fitted, for more epochs or at another learning rate"
         sentences.insert(0, f"Not trained: {joined(names)}: {at_chance}. Nothing follows; {remedy}.")
     return sentences

@@ -1,6 +1,8 @@
 """Networks that were not trained are named, and nothing is compared with them."""
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +12,11 @@ from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.untrained import is_untrained
 from mobileone_core.study.declaration import Factor
-from mobileone_core.study.rows import StudyRecord
+from mobileone_core.study.kinds import default_plan
+from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.statistics import is_guessing
+
+STUDIES = Path(__file__).parents[2] / "studies"
 
 
 def measured(row, top1, **metrics):
@@ -84,3 +89,19 @@ def test_the_papers_numbers_do_not_stand_next_to_those_of_a_folder(plan, name, i
     document, _ = report(elsewhere, ())
     assert any(column.head.startswith("published") for column in document.table.columns) == is_shown
     assert any("*Published*" in note for note in document.notes) == is_shown
+
+
+@pytest.mark.parametrize(
+    ("study", "metric", "learned", "guessed", "words"),
+    [
+        ("detection", "test/map50", 0.2, 0.004, "AP 50 0.40 %, where nothing learned gets up to 1.00 %"),
+        ("segmentation", "test/miou", 0.12, 0.09, "mIoU 9.00 %, where nothing learned gets up to 9.09 %"),  # 11 classes
+    ],
+)
+def test_detectors_and_segmenters_that_learned_nothing_are_named(study, metric, learned, guessed, words):
+    plan = default_plan(runpy.run_path(str(STUDIES / f"{study}.py"))["STUDY"])
+    for value, is_named in ((learned, False), (guessed, True)):
+        metrics = {"test/map": value / 2, "test/images": 1000.0, metric: value}
+        rows = [CellRow(cell.key, cell.seed, cell.factors, f"run{cell.key}", metrics, {}) for cell in plan.cells]
+        document, _ = report(plan, rows)
+        assert (words in document.verdict and document.verdict.startswith("Not trained: ")) == is_named
