@@ -45,12 +45,12 @@ class Execution:
         fits = self.device in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdigit())
         require(fits, "device", self.device, "auto, cpu, cuda or cuda:N")
 
-    @property
-    def memory_format(self) -> "torch.memory_format":
-        """The memory format of networks and images."""
+    def memory_format(self, device: "torch.device", precision: RecipePrecision = "32") -> "torch.memory_format":
+        """The memory format of networks and images on a device; mixed precision brings its own on a GPU."""
         import torch
 
-        return torch.channels_last if self.channels_last else torch.contiguous_format
+        is_last = self.channels_last or (precision == "mixed" and device.type == "cuda")
+        return torch.channels_last if is_last else torch.contiguous_format
 
 
 def resolve_device(execution: Execution, precision: RecipePrecision) -> "torch.device":

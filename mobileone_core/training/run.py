@@ -200,8 +200,7 @@ def _build_module(task: Task, job: CellJob, teachers: Teachers | None, steps: in
     if job.checkpoint is None:
         load_initial(network, recipe, job.init)
     freeze(network, recipe)
-    is_mixed = recipe.precision == "mixed" and resolve_device(execution, recipe.precision).type == "cuda"
-    layout = torch.channels_last if is_mixed else execution.memory_format
+    layout = execution.memory_format(resolve_device(execution, recipe.precision), recipe.precision)
     module = CellModule(task, network, steps=steps, layout=layout, teachers=teachers)
     if execution.compile:
         module.network.compile()

@@ -63,6 +63,15 @@ def test_mixed_is_float16_on_a_gpu_and_32_on_a_cpu(train, whole, memory):
     assert outcome(train(observer=observer, precision="mixed", **CHANGES), observer.records) == whole
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("precision", ["32", "16-mixed", "mixed"])
+def test_mixed_brings_channels_last_memory_on_a_gpu_alone(channels_last, device, precision):
+    layout = Execution("auto", channels_last=channels_last).memory_format(torch.device(device), precision)
+    is_last = channels_last or (device, precision) == ("cuda", "mixed")
+    assert layout == (torch.channels_last if is_last else torch.contiguous_format)
+
+
 def test_scales_follow_the_images_and_belong_to_classification(cell):
     spec = replace(cell, recipe=recipe_preset("corenet", "tiny", cell.data.image_size))
     assert spec.changed({"data.image_size": 64}).recipe.scales == corenet_scales(64)

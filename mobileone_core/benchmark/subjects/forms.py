@@ -123,14 +123,15 @@ def build_forms(cell: CellSpec, execution: Execution, device: torch.device) -> d
     torch.manual_seed(derive_seed(cell.seed, "init"))
     network = build_task(cell).build_network(execution.blocks).to(device)
     calibrate(network, [_images(cell, "calibration", index).to(device) for index in range(CALIBRATION_BATCHES)])
-    layout = execution.memory_format
+    layout = execution.memory_format(device, cell.recipe.precision)
     return {"train": network.to(memory_format=layout), "deployed": reparameterize(network).to(memory_format=layout)}
 
 
 def build_calls(network: nn.Module, cell: CellSpec, execution: Execution) -> tuple[TrainingStep, Inference]:
     """A training step on a batch at LEARNING_RATE and an inference of one image, each on a copy of the network."""
     device = next(network.parameters()).device
-    images = _images(cell, "images").to(device).contiguous(memory_format=execution.memory_format)
+    layout = execution.memory_format(device, cell.recipe.precision)
+    images = _images(cell, "images").to(device).contiguous(memory_format=layout)
     labels = torch.arange(len(images), device=device) % cell.data.num_classes
     trained, evaluated = copy.deepcopy(network), copy.deepcopy(network)
     if execution.compile:

@@ -100,7 +100,7 @@ def build_step(cell: StepCell) -> TrainingStep:
     Torch's random state does not change. Raises InputError if timm lacks the network, or for a missing device.
     """
     device = step_device(cell)
-    layout = Execution(cell.device, channels_last=cell.channels_last).memory_format
+    layout = Execution(cell.device, channels_last=cell.channels_last).memory_format(device)
     require(not cell.gap, "path", cell.path, cell.gap)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(SEED, "init"))

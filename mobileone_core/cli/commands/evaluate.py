@@ -48,6 +48,7 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     """Evaluate a run or a checkpoint, record, print the table; return the exit status. Raises InputError."""
     execution = Execution(options.device, options.threads or torch.get_num_threads(), options.channels_last)
     device = resolve_device(execution, options.precision)
+    layout = execution.memory_format(device, options.precision)
     torch.set_num_threads(execution.threads)
     source = open_source(options, options.form, options.images.image_size, card=_described(options))
     require(options.task in ("", source.task), "task", options.task, f"{source.task}, that of {source.file}")
@@ -74,7 +75,7 @@ def evaluate_checkpoint(options: Evaluate) -> int:
             for item in images:
                 opened, measure = item.open(*opening) if measured else first, partial(measure, subset=item.subset)
                 with contextlib.closing(opened) as batches, _progress(batches.plan.count, interrupt) as show:
-                    measured.append(measure(batches, layout=execution.memory_format, progress=show, mistakes=mistakes))
+                    measured.append(measure(batches, layout=layout, progress=show, mistakes=mistakes))
             table, metrics = _results(setting, images, measured)
             writing.log(metrics)
             if mistakes is not None:
