@@ -36,6 +36,7 @@ SMALL = {
     MeasuredStudy: ("--rounds", "6", "--burst", "1"),
     SearchStudy: ("--seeds", "1", "--epochs", "1", "--ema-decay", "0", "--generations", "1", "--population", "2"),
 }
+SCENES = ("--seeds", "1", "--epochs", "1", "--image-size", "16", "--batch-size", "512")  # an epoch of them is long
 # Levels enough for every kind of row. Of the networks: ours, another library's, a gap.
 FEWER = {
     "activation": ("--activation", "relu", "silu", "dynamic_shift_max"),
@@ -72,10 +73,9 @@ AS_COMMANDS = ("branch_count", "block_latency")  # one of each kind of cell; the
 
 def run(study, *options):
     """Output of `python studies/STUDY.py OPTIONS`."""
-    path = str(ROOT / "studies" / f"{study}.py")
-    return (run_command if study in AS_COMMANDS else run_here)(
-        [path, *(SMALL[type(declared(study))] if study != "recipe" else ()), *FEWER.get(study, ()), *options]
-    )
+    path, asked = str(ROOT / "studies" / f"{study}.py"), declared(study)
+    small = () if study == "recipe" else SCENES if getattr(asked, "data", "") == "scenes" else SMALL[type(asked)]
+    return (run_command if study in AS_COMMANDS else run_here)([path, *small, *FEWER.get(study, ()), *options])
 
 
 def run_command(words):
