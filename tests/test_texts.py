@@ -13,7 +13,7 @@ from mobileone_core.reporting.render import csv as csv_renderer
 from mobileone_core.reporting.render import html, latex, markdown, terminal
 from mobileone_core.study.workspace import one_line
 from mobileone_core.texts import csv_rows, csv_text, visible
-from mobileone_core.training.mistakes import Mistakes
+from mobileone_core.training.tasks.classification import Mistakes
 
 HOSTILE = "\x1b[31mred\x07 \u202egnp.exe\u2066 \x9b\r"
 RUN = ("=1+1", "+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(A1:A9)", '=HYPERLINK("http://x")', "-A1", "+A1")

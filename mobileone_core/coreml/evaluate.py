@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobileone_core.coreml import operators_pointwise, operators_shape, operators_spatial, operators_tensor
+from mobileone_core.coreml import operators_pointwise, operators_spatial, operators_tensor
 from mobileone_core.coreml.operators import Inputs, Value, apply
-from mobileone_core.coreml.program import Argument, Name, Operation, Program
+from mobileone_core.coreml.program import Argument, Name, Program
 from mobileone_core.errors import InputError
 
-REGISTERED = (operators_pointwise, operators_shape, operators_spatial, operators_tensor)  # on import
+REGISTERED = (operators_pointwise, operators_spatial, operators_tensor)  # on import
 
 
 def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = False) -> dict[str, Value]:
@@ -26,17 +26,13 @@ def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = F
     values: dict[str, Value] = {name: tensor.float() for name, tensor in inputs.items()}
     with torch.inference_mode():
         for operation in program.operations:
-            results = apply(_inputs(operation, values))
+            given = {name: _value(argument, values) for name, argument in operation.inputs.items()}
+            results = apply(Inputs(operation.kind, given, len(operation.results)))
             if len(results) != len(operation.results):
                 raise InputError(f"operator {operation.kind}: {len(operation.results)} results, not {len(results)}")
             for name, is_half, result in zip(operation.results, operation.is_half, results, strict=True):
                 values[name] = _rounded(result) if rounds and is_half else result
     return {name: values[name] for name in program.outputs}
-
-
-def _inputs(operation: Operation, values: Mapping[str, Value]) -> Inputs:
-    given = {name: _value(argument, values) for name, argument in operation.inputs.items()}
-    return Inputs(operation.kind, given, len(operation.results))
 
 
 def _value(argument: Argument, values: Mapping[str, Value]) -> Value:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import datetime
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,13 @@ class Placed:
     operator: str
     output: str
     unit: str
+
+    @classmethod
+    def of(cls, operator: str, outputs: Iterable[Any], usage: Any) -> "Placed":
+        """Read coremltools' outputs and usage: NeuralEngine, GPU or CPU of MLNeuralEngineComputeDevice and so on."""
+        device = type(usage.preferred_compute_device).__name__ if usage else ""
+        unit = device.removeprefix("ML").removesuffix("ComputeDevice")
+        return cls(operator, next((item.name for item in outputs), ""), unit)
 
 
 @dataclass(frozen=True)
@@ -94,21 +101,17 @@ async def _measure(  # noqa: PLR0913, PLR0917
             for unit in units:
                 step = _benchmark(make(package, unit, device), n, can_plan=can_plan)
                 load, times, operators = await _in_time(step, phone.timeout, f"{package.name}, {unit}", _lost)
-                facts = {**_facts(device), "load_ms": load}
+                facts = {
+                    "device": product_name(device.identifier),
+                    "os": f"iOS {device.os_version} ({device.os_build_number})",
+                    "protocol": PROTOCOL,
+                    "app": "coremltools modelrunner",
+                    "load_ms": load,
+                }
                 results.append(Measured(measurement_of(package, unit, times, operators, facts), operators))
     finally:
         _end_app(device)
     return results
-
-
-def _facts(device: Any) -> dict[str, str]:
-    system = f"iOS {device.os_version} ({device.os_build_number})"
-    return {
-        "device": product_name(device.identifier),
-        "os": system,
-        "protocol": PROTOCOL,
-        "app": "coremltools modelrunner",
-    }
 
 
 async def _prepare(phone: Phone) -> Any:
@@ -131,23 +134,8 @@ async def _benchmark(benchmarker: Any, n: int, *, can_plan: bool) -> tuple[float
     load = await benchmarker.benchmark_load(iterations=1)
     times = await benchmarker.benchmark_predict(iterations=n, warmup=True)
     infos = await benchmarker.benchmark_operation_execution(iterations=1) if can_plan else []
-    return load.samples[0], list(times.samples), tuple(map(_placed, infos))
-
-
-def _placed(info: Any) -> Placed:
-    usage = info.compute_device_usage
-    output = next((item.name for item in info.spec.outputs), "")
-    return Placed(info.spec.type, output, unit_name(usage.preferred_compute_device) if usage else "")
-
-
-def unit_name(device: object) -> str:
-    """Return NeuralEngine, GPU or CPU for coremltools' compute device, e.g. MLNeuralEngineComputeDevice."""
-    return type(device).__name__.removeprefix("ML").removesuffix("ComputeDevice")
-
-
-def count_by_unit(operators: Sequence[Placed]) -> dict[str, int]:
-    """Count operators by compute unit."""
-    return dict(Counter(item.unit for item in operators if item.unit))
+    operators = [Placed.of(info.spec.type, info.spec.outputs, info.compute_device_usage) for info in infos]
+    return load.samples[0], list(times.samples), tuple(operators)
 
 
 def measurement_of(
@@ -161,7 +149,7 @@ def measurement_of(
         statistics=sample_statistics(times),
         date=datetime.date.today().isoformat(),
         samples=times,
-        placement=count_by_unit(operators),
+        placement=dict(Counter(item.unit for item in operators if item.unit)),
         **facts,
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mobileone_core.benchmark.interleave import TimedCall, interleave
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.coreml.iphone import Measured, Placed, measurement_of, unit_name
+from mobileone_core.coreml.iphone import Measured, Placed, measurement_of
 from mobileone_core.coreml.xcode import PLAN_MACOS, require_macos
 
 PROTOCOL = "mac-interleaved"
@@ -63,7 +63,9 @@ def compute_plan(package: Path, units: str = "all") -> tuple[Placed, ...]:
     model = _load(package, units)
     plan = MLComputePlan.load_from_path(model.get_compiled_model_path(), model.compute_unit)
     operations = plan.model_structure.program.functions["main"].block.operations
-    return tuple(_placed(plan, item) for item in operations if item.operator_name != "const")
+    usage = plan.get_compute_device_usage_for_mlprogram_operation
+    timed = [item for item in operations if item.operator_name != "const"]
+    return tuple(Placed.of(item.operator_name, item.outputs, usage(item)) for item in timed)
 
 
 def measure_on_mac(
@@ -102,9 +104,3 @@ def _load(package: Path, units: str) -> Any:
     import coremltools
 
     return coremltools.models.MLModel(str(package), compute_units=coremltools.ComputeUnit[units.upper()])
-
-
-def _placed(plan: Any, operation: Any) -> Placed:
-    usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
-    output = next((item.name for item in operation.outputs), "")
-    return Placed(operation.operator_name, output, unit_name(usage.preferred_compute_device) if usage else "")

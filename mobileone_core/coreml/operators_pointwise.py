@@ -6,48 +6,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone_core.coreml.operators import Inputs, register
+from mobileone_core.coreml.operators import register
 
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
-    "abs": torch.abs,
-    "ceil": torch.ceil,
-    "cos": torch.cos,
-    "erf": torch.erf,
-    "exp": torch.exp,
-    "floor": torch.floor,
-    "identity": lambda x: x,
-    "logical_not": torch.logical_not,
-    "relu": torch.relu,
-    "relu6": F.relu6,
-    "sigmoid": torch.sigmoid,
-    "sign": torch.sign,
-    "silu": F.silu,
-    "sin": torch.sin,
-    "softplus": F.softplus,
-    "softsign": F.softsign,
-    "sqrt": torch.sqrt,
-    "square": torch.square,
-    "tanh": torch.tanh,
+    name: getattr(torch, name)
+    for name in (
+        *("abs", "ceil", "cos", "erf", "exp", "floor", "logical_not"),
+        *("relu", "sigmoid", "sign", "sin", "sqrt", "square", "tanh"),
+    )
 }
+UNARY |= {"relu6": F.relu6, "silu": F.silu, "softplus": F.softplus, "softsign": F.softsign, "identity": lambda x: x}
 BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "add": torch.add,
-    "equal": torch.eq,
-    "floor_div": torch.floor_divide,
-    "greater": torch.gt,
-    "greater_equal": torch.ge,
-    "less": torch.lt,
-    "less_equal": torch.le,
-    "logical_and": torch.logical_and,
-    "logical_or": torch.logical_or,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
-    "mod": torch.remainder,
-    "mul": torch.mul,
-    "not_equal": torch.ne,
-    "pow": torch.pow,
-    "real_div": torch.div,
-    "sub": torch.sub,
+    name: getattr(torch, name)
+    for name in (
+        *("add", "sub", "mul", "pow", "maximum", "minimum", "logical_and", "logical_or"),
+        *("greater", "greater_equal", "less", "less_equal", "not_equal"),
+    )
 }
+BINARY |= {"equal": torch.eq, "floor_div": torch.floor_divide, "mod": torch.remainder, "real_div": torch.div}
 CASTS = {"fp16": torch.float32, "fp32": torch.float32, "int32": torch.int32, "bool": torch.bool}
 GELUS: dict[str, Callable[[Tensor], Tensor]] = {
     "EXACT": F.gelu,
@@ -56,17 +32,9 @@ GELUS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _unary(inputs: Inputs) -> Tensor:
-    return UNARY[inputs.kind](inputs.tensor("x"))
-
-
-def _binary(inputs: Inputs) -> Tensor:
-    return BINARY[inputs.kind](inputs.tensor("x"), inputs.tensor("y"))
-
-
 register(
-    dict.fromkeys(UNARY, _unary)
-    | dict.fromkeys(BINARY, _binary)
+    dict.fromkeys(UNARY, lambda op: UNARY[op.kind](op.tensor("x")))
+    | dict.fromkeys(BINARY, lambda op: BINARY[op.kind](op.tensor("x"), op.tensor("y")))
     | {
         "gelu": lambda op: GELUS[op.text("mode", tuple(GELUS), "EXACT")](op.tensor("x")),
         "sigmoid_hard": lambda op: (op.number("alpha", 0.2) * op.tensor("x") + op.number("beta", 0.5)).clamp(0, 1),

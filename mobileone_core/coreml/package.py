@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from mobileone_core.errors import InputError
 from mobileone_core.files import flush
 
@@ -42,7 +44,8 @@ def write_package(path: Path, write: Callable[[Path], object]) -> None:
     write gets the path of a temporary directory in the same folder. Leftovers of killed processes are removed first.
     """
     for left in path.parent.glob(f".{path.name}.*"):
-        if not _is_alive(left.suffixes[-2].removeprefix(".")):
+        process = left.suffixes[-2].removeprefix(".")
+        if not (process.isdecimal() and psutil.pid_exists(int(process))):
             shutil.rmtree(left, ignore_errors=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
@@ -57,17 +60,6 @@ def write_package(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         for left in (aside, old):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_alive(process: str) -> bool:
-    """Return whether the process with this pid is running."""
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _part(path: Path, part: Path) -> bytes:

@@ -1,6 +1,7 @@
 """Reads a Core ML program from its package, without the converter's classes."""
 
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,7 @@ class Program:
 
     def census(self) -> dict[str, int]:
         """Count the operations of each kind."""
-        counts: dict[str, int] = {}
-        for operation in self.operations:
-            counts[operation.kind] = counts.get(operation.kind, 0) + 1
-        return counts
+        return dict(Counter(operation.kind for operation in self.operations))
 
 
 def import_coremltools() -> Any:

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -115,10 +115,10 @@ def worst_error(program: Program, network: nn.Module, images: Tensor, options: O
     and label are also checked against them. Raises NotVerifiedError above TOLERANCE, InputError for outputs that are
     not finite.
     """
-    whole = whole_network(network, options)
-    if options.precision == "float16":
-        whole, images = rounded(whole), images.half().float()
-    with torch.inference_mode(), rounded_constants() if options.precision == "float16" else contextlib.nullcontext():
+    whole, is_half = whole_network(network, options), options.precision == "float16"
+    if is_half:
+        whole, images = copy.deepcopy(whole).half().float(), images.half().float()
+    with torch.inference_mode(), _RoundedConstants() if is_half else contextlib.nullcontext():
         references = _raw_outputs(whole, images)
     if not all(reference.isfinite().all() for reference in references):
         raise InputError("weights: the network's outputs are not finite; was it trained or calibrated?")
@@ -183,19 +183,9 @@ def _match(operation: Operation, part: str, name: str, parameter: Tensor, *, int
         raise NotVerifiedError(f"{name}: {differing} of {actual.size} values differ from the network's")
 
 
-def rounded(network: nn.Module) -> nn.Module:
-    """Return a copy with every weight and buffer rounded to float16 and back."""
-    return copy.deepcopy(network).half().float()
-
-
-@contextlib.contextmanager
-def rounded_constants() -> Iterator[None]:
+class _RoundedConstants(TorchFunctionMode):
     """Compute hard sigmoid and hard swish with 1/6 rounded to float16, as Core ML stores it (relative error 2e-4)."""
-    with _Rounding():
-        yield
 
-
-class _Rounding(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -256,9 +246,5 @@ def _relative(outputs: Mapping[str, Value], references: Sequence[Tensor]) -> flo
 
 
 def _difference(census: dict[str, int], expected: dict[str, int]) -> str:
-    def lines() -> Iterator[str]:
-        for kind in sorted(census | expected):
-            if census.get(kind, 0) != expected.get(kind, 0):
-                yield f"{kind} {census.get(kind, 0)} instead of {expected.get(kind, 0)}"
-
-    return ", ".join(lines())
+    counts = {kind: (census.get(kind, 0), expected.get(kind, 0)) for kind in sorted(census | expected)}
+    return ", ".join(f"{kind} {one} instead of {other}" for kind, (one, other) in counts.items() if one != other)

@@ -24,12 +24,12 @@ from mobileone_core.data.loaders import LoaderOptions
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.model.network import outputs_of
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.onnx.nms import Suppression
+from mobileone_core.onnx.export import Suppression
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.head import HeadSpec
 from mobileone_core.training.recipe import Recipe
-from mobileone_core.training.tasks.ssdlite import BoxCodec
+from mobileone_core.training.tasks.detection import BoxCodec
 from mobileone_core.training.tasks.task import build_task
 
 sys.path.insert(0, str(Path(__file__).parent))

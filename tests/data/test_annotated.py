@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mobileone_core.data.annotated.boxes import read_boxes
-from mobileone_core.data.annotated.check import read_annotated
+from mobileone_core.data.annotated.files import read_annotated
 from mobileone_core.data.annotated.layouts import Source
 from mobileone_core.data.annotated.loaders import open_annotated
 from mobileone_core.data.catalog import class_names, resolve_data

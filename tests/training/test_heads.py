@@ -18,8 +18,8 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.head import HEADS, HeadSpec
 from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.tasks.backbones import LibraryBackbone, build_backbone, feature_extractor
-from mobileone_core.training.tasks.deeplab import DeepLabV3
-from mobileone_core.training.tasks.ssdlite import BoxCodec, SSDLite
+from mobileone_core.training.tasks.detection import BoxCodec, SSDLite
+from mobileone_core.training.tasks.segmentation import DeepLabV3
 
 TINY = ModelSpec.preset("tiny", k=2, stage_strides=(2, 2, 2, 2), in_channels=1)
 SCENES = DataSpec("scenes", 64)

@@ -13,7 +13,8 @@ from pycocotools.cocoeval import COCOeval
 from torchmetrics import MetricCollection
 
 from mobileone_core.errors import InputError
-from mobileone_core.training.tasks.metrics import BoxPrecision, MeanIoU
+from mobileone_core.training.tasks.detection import BoxPrecision
+from mobileone_core.training.tasks.segmentation import MeanIoU
 
 NAMES = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
 

@@ -13,7 +13,7 @@ from mobileone_core.data.spec import DataSpec
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.mistakes import WORST, Mistakes
+from mobileone_core.training.tasks.classification import WORST, Mistakes
 
 
 @pytest.fixture

@@ -75,9 +75,8 @@ def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> li
 
 def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
     """Write the file, then its manifest: hash, network, operators and what was verified."""
-    from mobileone_core.onnx.export import OnnxOptions, OnnxVerification, export_verified_onnx
+    from mobileone_core.onnx.export import OnnxOptions, OnnxVerification, Suppression, export_verified_onnx
     from mobileone_core.onnx.int8 import OnnxNetwork, reduces_range
-    from mobileone_core.onnx.nms import Suppression
     from mobileone_core.onnx.quantize import export_int8_onnx
     from mobileone_core.onnx.scheme import Quantization
 

@@ -8,7 +8,7 @@ from mobileone_core.cli.commands.source import NetworkSource
 from mobileone_core.cli.options.export import Export
 from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.tasks.deployed import DeployedDetector
+from mobileone_core.training.tasks.detection import DeployedDetector
 
 NOT_STATED = "not stated"
 PROBABILITIES = "classLabel_probs"  # Core ML's names of a classifier's outputs

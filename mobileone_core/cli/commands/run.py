@@ -242,7 +242,7 @@ def _report(plan: Plan, running: RunOptions, outcome: Outcome) -> tuple[int, Pat
 
 def check_data(options: Check) -> int:
     """Read every image of a data set, print what it holds; the exit status is 1 if there is any fault."""
-    from mobileone_core.data.annotated.check import read_annotated
+    from mobileone_core.data.annotated.files import read_annotated
     from mobileone_core.data.sets import open_splits
 
     faults: list[str] = []

@@ -1,22 +1,77 @@
-"""Images with boxes or masks in files: the splits of a data set, and their batches."""
+"""Images with boxes or masks in files: the splits of a data set, their augmentation, batches and check."""
 
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode, v2
 
-from mobileone_core.data.annotated.boxes import BoxFiles, read_boxes
+from mobileone_core.data.annotated.boxes import Arrays, BoxFiles, read_boxes
 from mobileone_core.data.annotated.layouts import find_boxes, find_masks
-from mobileone_core.data.annotated.masks import MaskFiles
+from mobileone_core.data.annotated.masks import IGNORED, MaskFiles
 from mobileone_core.data.autoaugment import seeded
 from mobileone_core.data.catalog import resolve_data
+from mobileone_core.data.check import FileFacts
 from mobileone_core.data.epochs import Moment
 from mobileone_core.data.seeding import derive_seed
-from mobileone_core.data.spec import DATA_SETS, DataSpec, carved_images
+from mobileone_core.data.spec import DATA_SETS, IMAGENET_MEAN, DataSpec, carved_images
 from mobileone_core.data.stream import Item, StreamDataset, StreamLoader, Unreadable
 from mobileone_core.errors import InputError, require
+
+Track = Callable[[Iterable[int], str], Iterable[int]]  # shows the progress of a loop with a description
+FILL = [round(255 * value) for value in IMAGENET_MEAN]  # of what lies outside of the image
+SCALES = (0.5, 2.0)  # of scale_crop_flip
+
+
+@lru_cache(maxsize=8)
+def annotated_steps(augmentation: str, image_size: int, interpolation: str = "bilinear") -> v2.Compose:
+    """The steps of an augmentation to image_size x image_size.
+
+    ssd and ssdlite are torchvision's training of SSD300 and SSDLite320 (Liu et al., 2016: photometric distortion,
+    zooming out, a crop with a least overlap, mirroring). scale_crop_flip scales by 0.5 to 2 and crops; what lies
+    outside of the image is ignored.
+    """
+    mode, size = InterpolationMode(interpolation), (image_size, image_size)
+    resize = v2.Resize(size, interpolation=mode)
+    zoomed = [v2.RandomPhotometricDistort(), v2.RandomZoomOut(fill=FILL)]
+    cropped = [v2.RandomIoUCrop(), v2.RandomHorizontalFlip(), resize]
+    fill = {tv_tensors.Image: FILL, tv_tensors.Mask: IGNORED}
+    crop = v2.RandomCrop(size, pad_if_needed=True, fill=fill)
+    steps = {
+        "none": [resize],
+        "ssd": [*zoomed, *cropped],
+        "ssdlite": cropped,
+        "scale_crop_flip": [v2.ScaleJitter(size, SCALES, interpolation=mode), crop, v2.RandomHorizontalFlip()],
+    }
+    return v2.Compose(steps[augmentation])
+
+
+def transform_annotated(image: Image.Image, target: Arrays, steps: v2.Compose, *, training: bool) -> tuple[Tensor, Any]:
+    """Transform an image with its mask or boxes: uint8 (3, S, S), and uint8 (S, S) or boxes in its pixels, as arrays.
+
+    Training leaves crowds out, and boxes of less than a pixel. Otherwise iscrowd, area and scale, the original's width
+    and height as multiples of S, go along with boxes.
+    """
+    picture = tv_tensors.Image(v2.functional.pil_to_tensor(image))
+    if "masks" in target:
+        pixels, mask = steps(picture, tv_tensors.Mask(target["masks"]))
+        return pixels, mask.numpy()
+    chosen = target["iscrowd"] == 0 if training else slice(None)
+    boxes = tv_tensors.BoundingBoxes(target["boxes"][chosen], format="XYXY", canvas_size=image.size[::-1])
+    pixels, changed = steps(picture, {"boxes": boxes, "labels": torch.from_numpy(target["labels"][chosen])})
+    arrays = v2.SanitizeBoundingBoxes(min_size=1)(changed) if training else changed
+    arrays = {name: value.numpy() for name, value in arrays.items()}
+    if not training:
+        arrays |= {name: target[name] for name in ("iscrowd", "area")}
+        arrays["scale"] = np.array(image.size, np.float32) / pixels.shape[-1]
+    return pixels, arrays
 
 
 def open_files(spec: DataSpec, root: Path, split: str, seed: int) -> BoxFiles | MaskFiles:
@@ -72,3 +127,27 @@ class AnnotatedLoader(StreamLoader):
         if not isinstance(labels[0], dict):
             return torch.from_numpy(np.stack(labels)).to(self.device).long()
         return [{name: torch.as_tensor(value, device=self.device) for name, value in item.items()} for item in labels]
+
+
+def read_annotated(spec: DataSpec, root: Path | None, track: Track) -> tuple[dict[str, NDArray[Any]], list[FileFacts]]:
+    """Read every image of a set with its boxes or mask; spec comes from resolve_data.
+
+    Returns the labels of each split, of every box or of the classes that each mask has, counted from 0, and what was
+    read of every image. Validation is carved as seed 0 carves it. Raises InputError if a list or layout is broken.
+    """
+    facts, labels = list[FileFacts](), dict[str, NDArray[Any]]()
+    for split in ("train", "val", "test"):
+        files = open_files(spec, Path(root or ""), split, seed=0)
+        numbers = [np.array([], np.int64)]
+        for index in track(range(len(files)), split):
+            try:
+                image, target = files.read(index)
+            except InputError as error:
+                facts.append(FileFacts(split, error=str(error)))
+                continue
+            facts.append(FileFacts(split, image.mode, image.size))
+            masks = target.get("masks")
+            present = target["labels"] - 1 if masks is None else np.setdiff1d(masks, [IGNORED])
+            numbers.append(present.astype(np.int64))
+        labels[split] = np.concatenate(numbers)
+    return labels, facts

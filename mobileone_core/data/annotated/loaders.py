@@ -47,8 +47,12 @@ class AnnotatedLoaders(SplitLoaders):
         return self._scenes(split) if self._spec.name == "scenes" else self._files(split)
 
     def _files(self, split: str) -> BatchLoader:
-        from mobileone_core.data.annotated.files import AnnotatedLoader, open_files  # torchvision takes a second
-        from mobileone_core.data.annotated.transforms import annotated_steps, transform_annotated
+        from mobileone_core.data.annotated.files import (  # torchvision takes a second
+            AnnotatedLoader,
+            annotated_steps,
+            open_files,
+            transform_annotated,
+        )
 
         options, training = self._options, split == "train"
         files = open_files(self._spec, check_root(self._spec.name, self._root), split, self._seed)

@@ -1,5 +1,6 @@
 """What detection and segmentation share: annotated images, whole networks, and pictures of predictions."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import fuse_conv_bn_eval
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
 
@@ -16,6 +18,7 @@ from mobileone_core.data.annotated.loaders import AnnotatedTask, open_annotated
 from mobileone_core.data.annotated.masks import IGNORED
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders
 from mobileone_core.data.spec import DATA_SETS
+from mobileone_core.model.reparam import reparameterize
 from mobileone_core.training.model_card import EXAMPLES
 from mobileone_core.training.tasks.backbones import cost_of
 from mobileone_core.training.tasks.task import Task
@@ -40,6 +43,16 @@ class DenseTask(Task):
     def mistakes(self) -> "Examples":
         """The images with the largest losses."""
         return Examples(self)
+
+
+def folded(network: Any) -> Any:
+    """A copy in deployed form, in evaluation mode, whose head's norms are in its convolutions, too."""
+    network = reparameterize(network.eval()).eval()
+    for layers in (item for item in network.head.modules() if isinstance(item, nn.Sequential)):
+        for index, (conv, norm) in enumerate(itertools.pairwise([*layers])):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                layers[index], layers[index + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return network
 
 
 class Examples:
