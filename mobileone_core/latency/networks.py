@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mobileone_core.latency.cell import Chain, LatencyCell, NamedNetwork
 from mobileone_core.latency.chain import ChainNetwork, fold_norms
 from mobileone_core.latency.runtimes import UnmeasuredError
-from mobileone_core.latency.zoo import MISSING, ZooEntry, zoo_entry
+from mobileone_core.latency.zoo import MISSING, zoo_entry
 from mobileone_core.model.libraries import build_classifier
 from mobileone_core.model.network import MobileOne, build_model, calibrate
 from mobileone_core.model.reparam import reparameterize
@@ -87,15 +87,10 @@ def _built(cell: LatencyCell) -> tuple[nn.Module, bool]:
     if entry.library == "mobileone":
         spec = ModelSpec.preset(entry.entry, **({"k": network.k} if network.k else {}))
         return build_model(spec, cell.num_classes), network.form == "deployed"
-    return _from_library(entry, cell), entry.library == "timm"
-
-
-def _from_library(entry: ZooEntry, cell: LatencyCell) -> nn.Module:
-    """A network as timm or torchvision builds it, with random weights."""
     if not entry.library:
         raise UnmeasuredError(f"{entry.title}: {MISSING}")
-    network, options = f"{entry.library}:{entry.entry}", dict[str, Any](entry.options)
-    return build_classifier("model", network, cell.num_classes, image_size=cell.image_size, **options)
+    name, options = f"{entry.library}:{entry.entry}", dict[str, Any](entry.options, image_size=cell.image_size)
+    return build_classifier("model", name, cell.num_classes, **options), entry.library == "timm"
 
 
 def _deployed(network: nn.Module) -> nn.Module:

@@ -3,11 +3,11 @@
 import csv
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS
+from mobileone_core.reporting.document import Column
 from mobileone_core.study.rows import DeviceRow
 from mobileone_core.texts import csv_text
 
@@ -19,15 +19,6 @@ COLUMNS = (*TEXTS, "n", *(f"{name}_ms" for name in STATISTICS))
 NOT_MEASURED = "not measured"
 UNITS = {"all": "all units", "cpu_and_ne": "CPU and Neural Engine", "cpu_and_gpu": "CPU and GPU", "cpu_only": "CPU"}
 CAVEATS = {"remote-device": "coarse: the chip idles between predictions"}
-
-
-@dataclass(frozen=True)
-class DeviceColumn:
-    """A column of a table: title, note, and a cell per model."""
-
-    title: str
-    note: str
-    cells: tuple[str, ...]
 
 
 def devices_text(rows: Sequence[DeviceRow]) -> str:
@@ -55,8 +46,8 @@ def read_devices_csv(text: str) -> tuple[DeviceRow, ...]:
     return tuple(rows)
 
 
-def device_columns(rows: Sequence[DeviceRow], titles: Sequence[str]) -> tuple[DeviceColumn, ...]:
-    """Return a column per device, OS, compute units, form, precision, input, protocol and statistic.
+def device_columns(rows: Sequence[DeviceRow], titles: Sequence[str]) -> dict[Column, tuple[str, ...]]:
+    """Return the cells of a column per device, OS, compute units, form, precision, input, protocol and statistic.
 
     titles: the models of the table's rows, such as mobileone_s0. Several runs of one cell are all shown, by date.
     """
@@ -66,11 +57,11 @@ def device_columns(rows: Sequence[DeviceRow], titles: Sequence[str]) -> tuple[De
         for index, name in enumerate(STATISTICS):
             if row.model in titles and name in row.statistics:
                 groups[*setting, index][row.model].append(f"{row.statistics[name]:#.3g}".rstrip("."))
-    columns = []
+    columns = {}
     for (device, system, units, form, precision, kind, protocol, index), cells in sorted(groups.items()):
         conditions = [device, system, UNITS.get(units, units), form, precision, f"{kind} input" if kind else ""]
         title = f"{', '.join(filter(None, conditions))}: {STATISTICS[index]}, ms"
         caveat = f"; {CAVEATS[protocol]}" if protocol in CAVEATS else ""
         texts = tuple(" / ".join(cells[name]) or NOT_MEASURED for name in titles)
-        columns.append(DeviceColumn(title, f"protocol {protocol}{caveat}", texts))
-    return tuple(columns)
+        columns[Column(title, f"protocol {protocol}{caveat}")] = texts
+    return columns

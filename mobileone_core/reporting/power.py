@@ -11,9 +11,9 @@ from pathlib import Path
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.metric import metric_of
 from mobileone_core.reporting.report import read_report, read_saved_plan, report_homes
-from mobileone_core.reporting.trained.result import analyse
+from mobileone_core.reporting.trained.result import analyse, trainings_of
 from mobileone_core.study.effects import effect_weights, estimated_effects
-from mobileone_core.study.factor import Level, level_label
+from mobileone_core.study.factor import Level
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.least_squares import detectable_effect
 from mobileone_core.study.statistics import ALPHA
@@ -73,7 +73,7 @@ def detectable(spread: Spread, levels: int, seeds: int, tests: int = 0, weight: 
 
 def planned(plan: GridPlan, spread: Spread, seeds: int) -> float | None:
     """What so many seeds of a plan find with 80 % power: a difference, or a main effect where several factors vary."""
-    effects, trainings = estimated_effects(plan.study), _trainings(plan)
+    effects, trainings = estimated_effects(plan.study), trainings_of(plan)
     weight = max((_weight(plan, effect) for effect in effects if len(effect) == 1), default=2.0)
     levels = len(set(trainings.values())) if effects else len(trainings)
     return detectable(spread, levels, seeds, len(effects), weight)
@@ -81,15 +81,10 @@ def planned(plan: GridPlan, spread: Spread, seeds: int) -> float | None:
 
 def _weight(plan: GridPlan, effect: Mapping[str, Level]) -> float:
     """The sum of an effect's squared weights; readings of one training vary together and count as one."""
-    trainings, weights, totals = _trainings(plan), effect_weights(plan.study, effect), defaultdict[str, float](float)
+    trainings, weights, totals = trainings_of(plan), effect_weights(plan.study, effect), defaultdict[str, float](float)
     for level, weight in weights.items():
         totals[trainings[level]] += weight
     return max(sum(value**2 for value in of.values()) for of in (weights, totals))
-
-
-def _trainings(plan: GridPlan) -> dict[str, str]:
-    """The training that each level's cells read, by level."""
-    return {level_label(cell.factors): cell.spec.training.key for cell in plan.cells if cell.seed == plan.cells[0].seed}
 
 
 def seeds_for(plan: GridPlan, difference: float, reports: Path) -> int:

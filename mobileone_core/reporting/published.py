@@ -5,7 +5,8 @@ An empty cell was not published or could not be sourced; it stays missing.
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -148,59 +149,10 @@ LONG_FORMS: Mapping[str, Callable[[tuple[Row, ...]], Iterator[Entry]]] = {
     "table11b_deeplabv3_miou": _transfer,
 }
 
-# What limits a table's numbers.
-CAVEATS: Mapping[str, str] = {
-    "table4_overparam_methods": (
-        "Each method's own network, of other kinds and sizes than this study's one network: only values of one column "
-        "are of one network. Larger RepVGG and MobileOne networks of the table are left out."
-    ),
-    "table5_reparam_branches_top1": (
-        "Only S0, S1 and S3 were printed; read from one source. With branches S0 has k = 4, S1 and S3 have k = 1 "
-        "(table 7)."
-    ),
-    "table6_branch_count_top1": "Read from one source, which agrees with the paper's text.",
-    "table8_training_settings_s2_top1": (
-        "The paper adds one setting after the other: progressive learning, weight-decay annealing, EMA. So its rows "
-        "are four of these combinations, and a gain is over the previous row. Two gains and the final value could be "
-        "sourced; the other values could not and stay empty."
-    ),
-    "table10_distillation_top1": (
-        "Distilled by MEAL V2's recipe; the settings used for MobileOne were not published. The table's other "
-        "networks are left out."
-    ),
-    "table2_activation_latency_ms": (
-        "Latency on an iPhone 12, the minimum over runs; read from one source; Dynamic ReLU A above B is as printed. "
-        "The network's widths, kernel and resolution were not published, so absolute times cannot be compared; the "
-        "published ratio is to the published ReLU. The layout of Dynamic ReLU is unknown: its value is shown for both "
-        "of our forms."
-    ),
-    "table11a_coco_ssdlite_map": "mAP of SSDLite at 320 px on COCO; backbones trained on ImageNet before.",
-    "table11b_deeplabv3_miou": (
-        "mIoU of DeepLabV3 on VOC and ADE20K; backbones trained on ImageNet before; S4 is the one without SE."
-    ),
-    "table9_imagenet": (
-        "Mobile latency is the minimum over runs on an iPhone 12; GPU latency the median of 100 runs with TensorRT "
-        "8.0.1.6 on an RTX 2080 Ti; CPU latency is that of a Xeon Gold 5118, its threads, framework and statistic are "
-        "not stated. A network without a latency could not be exported."
-    ),
-}
-
-
-# Statements of the paper's text on a study's question, with their place in the paper.
-QUOTATIONS: Mapping[str, Sequence[str]] = {
-    "reparam_effect": (
-        "(text on figure 4; S0 on ImageNet, no seeds, no spread): from no branches to k = 1 the train loss falls by "
-        "3.4 %, to k = 4 by a further 1 % or so; from no branches to k = 4 the validation loss falls by 3.1 %.",
-        "(figure 4, read off the curves at epoch 300; S0 on ImageNet): for none, k = 1 and k = 4 train loss about "
-        "2.43, 2.34 and 2.32, validation loss about 2.30, 2.24 and 2.22.",
-    ),
-    "block_latency": (
-        "(table 3; its numbers could not be sourced): squeeze-and-excite blocks and skip connections both raise the "
-        "latency of the 30-layer network.",
-    ),
-}
+STATEMENTS = tomllib.loads((DIRECTORY / "statements.toml").read_text(encoding="utf-8"))
+CAVEATS: Mapping[str, str] = STATEMENTS["caveats"]  # what limits a table's numbers
 
 
 def quoted_notes(study: str) -> list[str]:
     """The paper's statements on a study's question, as notes of a page."""
-    return [f"*Published* {text}" for text in QUOTATIONS.get(study, ())]
+    return [f"*Published* {text}" for text in STATEMENTS["quotations"].get(study, ())]

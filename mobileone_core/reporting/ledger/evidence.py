@@ -12,7 +12,7 @@ from mobileone_core.reporting.environment import tag_values
 from mobileone_core.reporting.evaluation import standard_error
 from mobileone_core.reporting.ledger.claims import OPPOSITES, PaperClaim
 from mobileone_core.reporting.measured import table9
-from mobileone_core.reporting.measured.correlation import COSTS, measured_correlations
+from mobileone_core.reporting.measured.correlation import COSTS, Correlation, measured_correlations
 from mobileone_core.reporting.measured.result import NOT_JUDGED, MeasuredEntry, MeasuredResult
 from mobileone_core.reporting.measured.view import estimate_text, location
 from mobileone_core.reporting.trained.result import TrainedResult, trainings_of
@@ -139,7 +139,7 @@ def _level(claim: PaperClaim, result: TrainedResult) -> Found:
     rows: Sequence[Comparison] = result.analysis.comparisons
     if claim.base:
         sample = {level: values_of(result, level) for level in names}
-        is_higher_better, trainings = result.metric.higher_is_better, trainings_of(names)
+        is_higher_better, trainings = result.metric.higher_is_better, trainings_of(result.plan)
         analysis = compare(sample, base, higher_is_better=is_higher_better, trainings=trainings)
         rows = [judged(row, result.finished(row.level, base)) for row in analysis.comparisons]
     wanted = [level_label(level) for level in claim.levels]
@@ -247,14 +247,17 @@ def _quotient(item: MeasuredEntry, base: MeasuredEntry | None) -> Estimate | Non
 
 def _correlation(claim: PaperClaim, result: MeasuredResult) -> Found:
     """Spearman's rank correlation of latency with a cost over table 1's networks, per runtime."""
-    names = {str(row["model"]) for row in table9.figure2_models()}
     for runtime in result.runtimes:
-        row = measured_correlations(result, runtime, names)[list(COSTS).index(claim.metric)]
-        verdict = NEITHER
-        if row.rho is not None and row.low is not None and row.high is not None:
-            verdict = against(claim.than or 0.0, Estimate(row.rho, row.low, row.high))
-        findings = [Finding(verdict, f"{row.rho_text} over {row.n} of {len(names)} networks")] if row.n else []
-        yield *_where(result, runtime), findings
+        row = measured_correlations(result, runtime, table9.figure2_names())[list(COSTS).index(claim.metric)]
+        yield *_where(result, runtime), [correlation_finding(claim, row)] if row.n else []
+
+
+def correlation_finding(claim: PaperClaim, row: Correlation) -> Finding:
+    """Return what a rank correlation over table 1's networks, or some of them, says of a claim."""
+    verdict = NEITHER
+    if row.rho is not None and row.low is not None and row.high is not None:
+        verdict = against(claim.than or 0.0, Estimate(row.rho, row.low, row.high))
+    return Finding(verdict, f"{row.rho_text} over {row.n} of {len(table9.figure2_names())} networks")
 
 
 def _evaluation(claim: PaperClaim, result: MeasuredResult) -> Found:

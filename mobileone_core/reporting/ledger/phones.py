@@ -13,7 +13,14 @@ from mobileone_core.benchmark.samples import Estimate
 from mobileone_core.reporting.devices import UNITS
 from mobileone_core.reporting.environment import is_within_tolerance
 from mobileone_core.reporting.ledger.claims import PaperClaim
-from mobileone_core.reporting.ledger.evidence import Evidence, Finding, SavedResult, against, conclusion
+from mobileone_core.reporting.ledger.evidence import (
+    Evidence,
+    Finding,
+    SavedResult,
+    against,
+    conclusion,
+    correlation_finding,
+)
 from mobileone_core.reporting.measured import table9
 from mobileone_core.reporting.measured.correlation import spearman
 from mobileone_core.reporting.measured.result import ALIKE, MeasuredResult
@@ -69,11 +76,8 @@ def _ratios(claim: PaperClaim, times: Times, statistic: str) -> list[Finding]:
 
 def _correlation(claim: PaperClaim, result: MeasuredResult, times: Times) -> list[Finding]:
     """Spearman's rank correlation with a cost over those of table 1's networks that have a cost in the report."""
-    names = {str(row["model"]) for row in table9.figure2_models()}
+    names = table9.figure2_names()
     costs = {item.network: item.metric(claim.metric) for item in result.entries}
     shared = [name for name, cost in costs.items() if cost and times.get(name) and table9.paper_name(name) in names]
     value = spearman([statistics.median(times[name]) for name in shared], [costs[name] or 0.0 for name in shared])
-    if value.rho is None or value.low is None or value.high is None:
-        return []
-    verdict = against(claim.than or 0.0, Estimate(value.rho, value.low, value.high))
-    return [Finding(verdict, f"{value.rho_text} over {value.n} of {len(names)} networks")]
+    return [] if value.low is None else [correlation_finding(claim, value)]

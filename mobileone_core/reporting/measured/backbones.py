@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mobileone_core.latency.zoo import ZOO
-from mobileone_core.reporting.devices import DeviceColumn, device_columns
+from mobileone_core.reporting.devices import NOT_MEASURED, device_columns
 from mobileone_core.reporting.document import MISSING, Column, Section, Table
 from mobileone_core.reporting.evaluation import standard_error
 from mobileone_core.reporting.figures import style
@@ -13,7 +13,6 @@ from mobileone_core.reporting.measured.levels import levels_table
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
 from mobileone_core.reporting.published import CAVEATS
 
-NOT_MEASURED = "not measured"
 PUBLISHED_COLUMNS = {
     "top1": Column("published top-1", "%"),
     "flops_m": Column("published FLOPs", "M"),
@@ -45,13 +44,13 @@ class BackbonesView(view.View):
         names = {entry.title: name for name, entry in ZOO.items()}
         shown = table9.shown_rows(result)
         titles = [names[str(row["model"])] for row in shown]
-        no_device = DeviceColumn("measured or imported, iPhone", "ms", (NOT_MEASURED,) * len(titles))
-        devices = device_columns(result.devices, titles) or (no_device,)
+        no_device = {Column("measured or imported, iPhone", "ms"): (NOT_MEASURED,) * len(titles)}
+        devices = device_columns(result.devices, titles) or no_device
         rows = []
         for index, row in enumerate(shown):
             model = str(row["model"])
             published = [row[name] or MISSING for name in PUBLISHED_COLUMNS]
-            on_devices = [column.cells[index] for column in devices]
+            on_devices = [cells[index] for cells in devices.values()]
             items = [entries.get(model) for entries in measured]
             times = [
                 view.estimate_text(item.estimate("latency/median", "_ms"))
@@ -63,7 +62,7 @@ class BackbonesView(view.View):
         columns = (
             Column("model"),
             *PUBLISHED_COLUMNS.values(),
-            *(Column(column.title, column.note) for column in devices),
+            *devices,
             *(Column(f"measured here, {runtime}", "median, ms [95 %]") for runtime in result.runtimes),
             Column("measured top-1", "% ± standard error"),
         )

@@ -17,10 +17,10 @@ from mobileone_core.reporting.measured.result import MeasuredEntry, MeasuredResu
 from mobileone_core.reporting.measured.training import TrainingView
 from mobileone_core.reporting.measured.view import View, control_sentence, entries_table
 from mobileone_core.reporting.published import quoted_notes
-from mobileone_core.reporting.render.csv import FACTOR, factor_columns, read_measured, rows_csv
+from mobileone_core.reporting.render.csv import FACTOR, factor_columns, read_rows, rows_csv
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.measured import MeasuredPlan
-from mobileone_core.study.rows import CellRow, EvaluationRow, StudyRecord
+from mobileone_core.study.rows import EvaluationRow, StudyRecord
 from mobileone_core.texts import csv_rows, csv_text
 
 VIEWS: Mapping[str, View] = {
@@ -30,7 +30,6 @@ VIEWS: Mapping[str, View] = {
     "training": TrainingView(),
 }
 LOAD = "host/load"
-FIXED = {"key", "run_id"}
 EVALUATION = ("variant", "data", "split", "form", "crop", "interpolation", "image_size", "sha256", "run_id")
 NUMBERS = ("top1", "images")
 
@@ -72,14 +71,12 @@ class MeasuredKind:
     def read_record(self, plan: MeasuredPlan, directory: Path) -> StudyRecord:
         """Read what record_files returned. Raises KeyError or ValueError if it is of another plan."""
         names = [factor.name for factor in plan.study.factors]
-        entries = {tuple(level_text(entry.factors[name]) for name in names): entry for entry in plan.spec.entries}
-        rows = []
-        for line in csv_rows((directory / "cells.csv").read_text(encoding="utf-8")):
-            entry = entries[tuple(line[FACTOR + name] for name in names)]
-            if line["key"] != plan.comparison.key:
-                raise ValueError(f"{line['key']} is not the comparison {plan.comparison.key}")
-            if line["run_id"]:
-                rows.append(CellRow(line["key"], 0, dict(entry.factors), line["run_id"], *read_measured(line, FIXED)))
+        key, settings = plan.comparison.key, [entry.factors for entry in plan.spec.entries]
+        cells = {(key, *(level_text(levels[name]) for name in names)): (0, levels) for levels in settings}
+        rows = read_rows(
+            (directory / "cells.csv").read_text(encoding="utf-8"),
+            lambda line: cells[(line["key"], *(line[FACTOR + name] for name in names))],
+        )
         evaluations = tuple(
             EvaluationRow(
                 **{name: line[name] for name in EVALUATION}, top1=float(line["top1"]), images=float(line["images"])

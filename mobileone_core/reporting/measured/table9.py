@@ -27,6 +27,11 @@ def figure2_models() -> tuple[Row, ...]:
     return tuple(row for row in rows() if row["model"] not in LEFT_OUT and not str(row["model"]).startswith("RepVGG-"))
 
 
+def figure2_names() -> set[str]:
+    """Return the names of these models."""
+    return {str(row["model"]) for row in figure2_models()}
+
+
 def number_in(row: Row, column: str) -> float:
     """Return the number in a column of a published table's row."""
     return float(str(row[column]))

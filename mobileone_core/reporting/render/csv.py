@@ -1,14 +1,15 @@
 """CSV: tables as shown, and rows of the record in full precision and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mobileone_core.reporting.document import MISSING, Table, plain
 from mobileone_core.reporting.environment import reportable_tags
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.rows import CellRow
-from mobileone_core.texts import csv_text
+from mobileone_core.texts import csv_rows, csv_text
 
 FACTOR, ENVIRONMENT = "factor.", "environment."
+NAMES = {"key", "seed", "run_id", "role", "teacher", "arm", "form"}  # columns of a row that are not measured
 
 
 def table_csv(table: Table) -> str:
@@ -43,9 +44,14 @@ def factor_columns(levels: Mapping[str, Level]) -> dict[str, str]:
     return {FACTOR + name: level_text(level) for name, level in levels.items()}
 
 
-def read_measured(line: Mapping[str, str], fixed: set[str]) -> tuple[dict[str, float], dict[str, str]]:
-    """Metrics and environment of a line; fixed names the columns that are neither."""
-    filled = {name: text for name, text in line.items() if text and name not in fixed}
-    metrics = {name: float(text) for name, text in filled.items() if not name.startswith((FACTOR, ENVIRONMENT))}
-    tags = {name.removeprefix(ENVIRONMENT): text for name, text in filled.items() if name.startswith(ENVIRONMENT)}
-    return metrics, tags
+def read_rows(text: str, cell_of: Callable[[Mapping[str, str]], tuple[int, Mapping[str, Level]]]) -> list[CellRow]:
+    """Read the rows that `rows_csv` wrote; cell_of gives seed and levels of a line."""
+    rows = []
+    for line in csv_rows(text):
+        seed, levels = cell_of(line)
+        filled = {name: cell for name, cell in line.items() if cell and name not in NAMES}
+        metrics = {name: float(cell) for name, cell in filled.items() if not name.startswith((FACTOR, ENVIRONMENT))}
+        tags = {name.removeprefix(ENVIRONMENT): cell for name, cell in filled.items() if name.startswith(ENVIRONMENT)}
+        if line["run_id"]:
+            rows.append(CellRow(line["key"], seed, levels, line["run_id"], metrics, tags))
+    return rows

@@ -11,16 +11,13 @@ from mobileone_core.files import saved_text
 from mobileone_core.reporting.document import Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures.style import Drawing, drawing
-from mobileone_core.reporting.render.csv import factor_columns, read_measured, rows_csv
+from mobileone_core.reporting.render.csv import factor_columns, read_rows, rows_csv
 from mobileone_core.reporting.search.answer import candidates_table, finalist_runs_table, networks_table, verdict
 from mobileone_core.reporting.search.figure import search_figure
 from mobileone_core.reporting.search.result import SearchResult, analyse_search
 from mobileone_core.study.factor import level_text
-from mobileone_core.study.rows import CellRow, StudyRecord
+from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
-from mobileone_core.texts import csv_rows
-
-FIXED = {"key", "seed", "arm", "run_id"}
 
 
 @dataclass(frozen=True)
@@ -68,16 +65,9 @@ class SearchKind:
         """Read what record_files returned. Raises KeyError or ValueError if it is of another plan."""
         cells = {cell.key: (cell.seed, cell.factors) for cell in plan.cells}
         levels = {(key, entry.label): entry.factors for key, entry in _entries(plan)}
-        rows = [
-            CellRow(line["key"], *cells[line["key"]], line["run_id"], *read_measured(line, FIXED))
-            for line in csv_rows((directory / "cells.csv").read_text(encoding="utf-8"))
-            if line["run_id"]
-        ]
-        compared = [
-            CellRow(line["key"], 0, levels[line["key"], line["arm"]], line["run_id"], *read_measured(line, FIXED))
-            for line in csv_rows(saved_text(directory / "comparison.csv"))
-            if line["run_id"]
-        ]
+        rows = read_rows((directory / "cells.csv").read_text(encoding="utf-8"), lambda line: cells[line["key"]])
+        comparison = saved_text(directory / "comparison.csv")
+        compared = read_rows(comparison, lambda line: (0, levels[line["key"], line["arm"]]))
         return StudyRecord(tuple(rows), (), tuple(compared))
 
     def document(self, result: SearchResult) -> Document:

@@ -1,17 +1,16 @@
 """The record of a grid study as files: cells.csv, curves.csv and comparison.csv, from which all else is rendered."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mobileone_core.files import saved_text
-from mobileone_core.reporting.render.csv import FACTOR, read_measured, rows_csv
+from mobileone_core.reporting.render.csv import FACTOR, read_rows, rows_csv
 from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
+from mobileone_core.study.factor import Level
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
 from mobileone_core.texts import csv_rows, csv_text
-
-FIXED = {"key", "seed", "run_id", "role", "teacher"}
 
 
 def trained_files(plan: GridPlan, record: StudyRecord) -> dict[str, str]:
@@ -25,14 +24,11 @@ def trained_files(plan: GridPlan, record: StudyRecord) -> dict[str, str]:
 
 def read_trained(plan: GridPlan, directory: Path) -> StudyRecord:
     """Read what `trained_files` wrote. Raises KeyError and ValueError where it does not fit the plan."""
-    cells = {cell.key: cell for cell in (*plan.cells, *plan.teachers)}
-    rows = {}
-    for line in csv_rows((directory / "cells.csv").read_text(encoding="utf-8")):
-        if run := line["run_id"]:
-            cell = cells[line["key"]]
-            rows[run] = CellRow(cell.key, cell.seed, cell.factors, run, *read_measured(line, FIXED))
+    cells = {cell.key: (cell.seed, cell.factors) for cell in (*plan.cells, *plan.teachers)}
+    rows = read_rows((directory / "cells.csv").read_text(encoding="utf-8"), lambda line: cells[line["key"]])
+    by_run = {row.run_id: row for row in rows}  # that of a teacher which is a cell, too, stands twice
     comparison = read_comparison(plan, saved_text(directory / "comparison.csv"))
-    return StudyRecord(tuple(rows.values()), (), comparison, read_curves(saved_text(directory / "curves.csv")))
+    return StudyRecord(tuple(by_run.values()), (), comparison, read_curves(saved_text(directory / "curves.csv")))
 
 
 def cells_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
@@ -89,8 +85,8 @@ def read_comparison(plan: GridPlan, text: str) -> tuple[CellRow, ...]:
     """The rows of a comparison.csv; KeyError for a level that the plan does not have."""
     factors = [factor.name for factor in plan.study.factors]
     settings = {tuple(str(setting[name]) for name in factors): setting for setting in plan.study.settings}
-    rows = []
-    for line in csv_rows(text):
-        levels = {**settings[tuple(line[FACTOR + name] for name in factors)], FORM: line[FORM]}
-        rows.append(CellRow(line["key"], 0, levels, line["run_id"], *read_measured(line, {"key", FORM, "run_id"})))
-    return tuple(rows)
+
+    def cell_of(line: Mapping[str, str]) -> tuple[int, Mapping[str, Level]]:
+        return 0, {**settings[tuple(line[FACTOR + name] for name in factors)], FORM: line[FORM]}
+
+    return tuple(read_rows(text, cell_of))

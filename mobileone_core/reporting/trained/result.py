@@ -136,7 +136,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         level_label(item): level_label(plan.study.baseline | {name: item[name] for name in item if name == within})
         for item in plan.study.settings
     }
-    trainings, is_higher_better = trainings_of(levels), metric.higher_is_better
+    trainings, is_higher_better = trainings_of(plan), metric.higher_is_better
     analysis = compare(sample, baseline, higher_is_better=is_higher_better, baselines=base_of, trainings=trainings)
     compared = (judged(row, [*finished[row.level], *finished[base_of[row.level]]]) for row in analysis.comparisons)
     trained = list(itertools.chain(*finished.values()))
@@ -159,9 +159,9 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     )
 
 
-def trainings_of(levels: Mapping[str, Sequence[PlannedCell]]) -> dict[str, str]:
+def trainings_of(plan: GridPlan) -> dict[str, str]:
     """The training that each level's cells read, by level; levels that read averaged weights or int8 share it."""
-    return {label: cells[0].spec.training.key for label, cells in levels.items()}
+    return {level_label(cell.factors): cell.spec.training.key for cell in plan.cells if cell.seed == plan.cells[0].seed}
 
 
 def _usable(metrics: Mapping[str, str], rows: Sequence[CellRow]) -> tuple[dict[str, CellRow], Problems]:
