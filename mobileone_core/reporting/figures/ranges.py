@@ -12,29 +12,24 @@ PANELS = {"weights": {"weight": "-", "channel": "--"}, "input activations": {"in
 LEFT = 0.08
 
 
-def draw_ranges(result: TrainedResult) -> style.Drawing:
-    """Draw two panels, weights and activations, over the layers."""
-    return style.drawing(lambda: _figure(result))
-
-
 def layer_means(losses: Int8Losses) -> dict[str, dict[str, list[float]]]:
     """Mean over seeds per layer, by network and quantity, of the first int8 setting that has activations in int8."""
-    full = [(cell, row) for cell, row in losses.cells if cell.spec.quantization.scheme == "full"] or losses.cells
-    setting = losses.label(full[0][0].factors, losses.int8)
+    schemes = {setting: pairs[0][0].spec.quantization.scheme for (setting, _), pairs in losses.groups.items()}
+    first = next((setting for setting, scheme in schemes.items() if scheme == "full"), next(iter(schemes)))
     values: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for cell, row in full:
-        if losses.label(cell.factors, losses.int8) == setting:
-            for name, value in row.metrics.items():
+    for (setting, network), pairs in losses.groups.items():
+        for name, value in (item for _, row in pairs for item in row.metrics.items() if setting == first):
+            if name.startswith("range/"):
                 layer, _, quantity = name.removeprefix("range/").partition("_")
-                if name.startswith("range/"):
-                    values[losses.network(cell)][quantity][layer].append(value)
+                values[network][quantity][layer].append(value)
     return {
         network: {name: [fmean(layers[layer]) for layer in sorted(layers)] for name, layers in quantities.items()}
         for network, quantities in values.items()
     }
 
 
-def _figure(result: TrainedResult) -> style.Figure:
+def ranges_figure(result: TrainedResult) -> style.Figure:
+    """Draw two panels, weights and activations, over the layers."""
     from matplotlib.ticker import MaxNLocator
 
     losses = Int8Losses(result)

@@ -1,4 +1,4 @@
-"""How a search is reported: its document."""
+"""How a search is reported: its document, and its figure, accuracy over deployed latency."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,15 @@ from mobileone_core.benchmark.spec import Entry
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.document import Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks
-from mobileone_core.reporting.figures.style import Drawing, drawing
+from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.render.csv import factor_columns, read_rows, rows_csv
 from mobileone_core.reporting.search.answer import candidates_table, finalist_runs_table, networks_table, verdict
-from mobileone_core.reporting.search.figure import search_figure
 from mobileone_core.reporting.search.result import SearchResult, analyse_search
 from mobileone_core.study.factor import level_text
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.search_plan import SearchPlan
+
+LEFT = 0.09  # of the axes
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ class SearchKind:
             values={"n": str(study.seeds), "networks": str(len(result.candidates))},
         )
 
-    def figures(self, result: SearchResult) -> Mapping[str, Drawing]:
+    def figures(self, result: SearchResult) -> Mapping[str, style.Drawing]:
         """Draw accuracy over latency on validation and on test, the only figure."""
-        return {"figure": drawing(lambda: search_figure(result))}
+        return {"figure": style.drawing(lambda: _figure(result))}
 
 
 def _missing(result: SearchResult) -> list[str]:
@@ -139,3 +140,47 @@ def _method(result: SearchResult) -> str:
 
 def _entries(plan: SearchPlan) -> Iterator[tuple[str, Entry[Any]]]:
     return ((planned.key, entry) for planned in plan.comparisons for entry in planned.spec.entries)
+
+
+def _figure(result: SearchResult) -> style.Figure:
+    """Validation, by which the search chose, on the left, and test of the finalists on the right."""
+    figure, grid = style.canvas(style.HEIGHT + 0.4, 1, 2, left=LEFT, right=0.98, bottom=0.12, top=0.82, wspace=0.22)
+    left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+    _validation(left, result)
+    _test(right, result)
+    for axes, split in ((left, "validation"), (right, "test")):
+        axes.set(xlabel="deployed latency, ratio to the reference", ylabel=f"{split} top-1, %")
+        axes.grid(visible=True, axis="both")
+    style.note(left, "Validation, seed 0: one point per network, by generation; lines: fronts")
+    style.note(right, "Test: finalists, mean over further seeds, 95 % intervals")
+    style.title(figure, result.plan.study.question, LEFT)
+    return figure
+
+
+def _validation(axes: style.Axes, result: SearchResult) -> None:
+    for number in range(1 + len(result.plan.proposed)):
+        points = [item.point for item in result.candidates if item.generation == number and item.point]
+        x, y = [point.latency for point in points], [100 * point.accuracy for point in points]
+        color, mark, label = (style.level_color(number), "o", f"generation {number}")
+        if number == 0:
+            color, mark, label = (style.PUBLISHED, "D", "hand-made")
+        axes.scatter(x, y, color=color, marker=mark, s=22, label=label, zorder=3)
+    for searched, color in ((True, style.level_color(1)), (False, style.PUBLISHED)):
+        front = sorted(
+            (item.point for item in result.on_front(searched=searched) if item.point), key=lambda point: point.latency
+        )
+        x, y = [point.latency for point in front], [100 * point.accuracy for point in front]
+        axes.plot(x, y, color=color, linewidth=1, drawstyle="steps-post", zorder=2)
+    axes.legend(fontsize=7, loc="lower right")
+
+
+def _test(axes: style.Axes, result: SearchResult) -> None:
+    for item in result.finalists:
+        if item.point is None or item.ratio is None:
+            continue
+        color, mark = (style.level_color(1), "o") if item.candidate.is_searched else (style.PUBLISHED, "D")
+        height, ratio = 100 * item.point.accuracy, item.ratio
+        half = None if item.test.high is None else 100 * (item.test.high - item.point.accuracy)
+        ends = style.interval_ends(ratio.value, (ratio.low, ratio.high))
+        axes.errorbar(ratio.value, height, half, ends, fmt=mark, color=color, markersize=4, linewidth=1)
+        axes.annotate(item.name, (ratio.value, height), (4, 3), textcoords="offset points", fontsize=7)

@@ -1,14 +1,15 @@
 """How a grid study is reported: its files, its result, its document and its figures."""
 
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures.panels import is_drawn
-from mobileone_core.reporting.figures.style import Drawing
+from mobileone_core.reporting.figures.style import Drawing, drawing
 from mobileone_core.reporting.published import CAVEATS, quoted_notes
 from mobileone_core.reporting.trained import tables
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
@@ -82,10 +83,10 @@ class TrainedKind:
         """Draw the metric by level or over cost, and curves and ranges of int8 networks where they are recorded."""
         from mobileone_core.reporting.figures.curves import draw_curves
         from mobileone_core.reporting.figures.levels import draw
-        from mobileone_core.reporting.figures.ranges import draw_ranges
+        from mobileone_core.reporting.figures.ranges import ranges_figure
 
         figures = {"figure": draw(result), **({"curves": draw_curves(result)} if result.curves else {})}
-        return figures | ({"ranges": draw_ranges(result)} if Int8Losses(result).samples else {})
+        return figures | ({"ranges": drawing(lambda: ranges_figure(result))} if Int8Losses(result).samples else {})
 
 
 def _notes(result: TrainedResult) -> list[str]:
@@ -251,9 +252,9 @@ def forms_text(result: TrainedResult) -> str:
     rows = [row.metrics for row in result.rows.values() if DIFFERENCE in row.metrics]
     if not rows:
         return "How far the logits of train form and deployed form differ was not recorded."
-    largest = max((row[DIFFERENCE] for row in rows), key=_nan_last)
+    largest = np.max([row[DIFFERENCE] for row in rows])  # NaN, if one is
     relative = [row[f"{DIFFERENCE}_relative"] for row in rows if f"{DIFFERENCE}_relative" in row]
-    share = f" (relative {max(relative, key=_nan_last):.1e})" if relative else ""
+    share = f" (relative {np.max(relative):.1e})" if relative else ""
     count = f"all {len(rows)}" if len(rows) == len(result.rows) else f"{len(rows)} of {len(result.rows)}"
     plain = [row["deployed/as_plain"] for row in rows if "deployed/as_plain" in row]
     folded = f" {sum(plain):.0f} of {len(plain)} deployed networks have class, keys and shapes of the plain network."
@@ -261,7 +262,3 @@ def forms_text(result: TrainedResult) -> str:
         "Train form against deployed form: the logits of a test image differ by "
         f"{largest:.1e}{share} at most, the largest of {count} cells.{folded if plain else ''}"
     )
-
-
-def _nan_last(value: float) -> tuple[bool, float]:
-    return math.isnan(value), value

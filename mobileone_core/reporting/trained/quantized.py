@@ -1,6 +1,6 @@
 """What a study with int8 levels adds to its report: the loss of every int8 network against its own float32 network."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -8,10 +8,8 @@ from mobileone_core.reporting.document import MISSING, Bullets, Column, Figure, 
 from mobileone_core.reporting.metric import Metric
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import summary_text
-from mobileone_core.reporting.untrained import chance_of
+from mobileone_core.reporting.untrained import Finished, chance_of
 from mobileone_core.study.factor import Level, level_label, level_text
-from mobileone_core.study.plan import PlannedCell
-from mobileone_core.study.rows import CellRow
 from mobileone_core.study.statistics import Analysis, compare, is_guessing
 
 LOSS = Metric("test/top1", "points", 100.0, 2, higher_is_better=False)
@@ -28,20 +26,25 @@ class Int8Losses:
         self.others = [item.name for item in factors if item.name not in self.int8]
 
     @cached_property
-    def cells(self) -> list[tuple[PlannedCell, CellRow]]:
-        """The finished quantized cells with their rows."""
-        pairs = [pair for level in self.result.levels for pair in self.result.finished(level)]
-        return [(cell, row) for cell, row in pairs if cell.spec.is_quantized]
+    def groups(self) -> Mapping[tuple[str, str], list[Finished]]:
+        """The finished quantized cells with their rows, by int8 setting and by network, the other factors' levels."""
+        groups = defaultdict[tuple[str, str], list[Finished]](list)
+        for cell, row in self.result.finished(*self.result.levels):
+            if cell.spec.is_quantized:
+                name = self.label(cell.factors, self.int8), self.label(cell.factors, self.others)
+                groups[name].append((cell, row))
+        return groups
 
     @cached_property
     def samples(self) -> Mapping[str, Mapping[str, Mapping[int, float]]]:
-        """Losses by int8 setting, by network (the levels of the other factors) and by seed."""
+        """Losses by int8 setting, by network and by seed."""
         losses: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
         rows = {**self.result.rows, **self.result.teachers}
-        for cell, row in self.cells:
-            if (float32 := rows.get(cell.spec.float32.key)) is not None:
-                loss = LOSS.scale * (float32.metrics[TOP1] - row.metrics[TOP1])
-                losses[self.label(cell.factors, self.int8)][self.network(cell)][cell.seed] = loss
+        for (setting, network), pairs in self.groups.items():
+            for cell, row in pairs:
+                if (float32 := rows.get(cell.spec.float32.key)) is not None:
+                    loss = LOSS.scale * (float32.metrics[TOP1] - row.metrics[TOP1])
+                    losses[setting][network][cell.seed] = loss
         return losses
 
     @cached_property
@@ -53,16 +56,6 @@ class Int8Losses:
             for setting, sample in self.samples.items()
             if baseline in sample
         }
-
-    @property
-    def network_name(self) -> str:
-        """The baseline network in a sentence: branches = none."""
-        baseline = self.result.plan.study.baseline
-        return ", ".join(f"{name} = {level_text(baseline[name])}" for name in self.others) or "the network"
-
-    def network(self, cell: PlannedCell) -> str:
-        """The levels of a cell's other factors."""
-        return self.label(cell.factors, self.others)
 
     def label(self, setting: Mapping[str, Level], names: list[str]) -> str:
         """The levels of some factors: 4."""
@@ -88,8 +81,9 @@ def int8_sentences(result: TrainedResult) -> list[str]:
     compared = len(sentences) + len(hidden)
     sentences = [*_destroyed(losses), *sentences]
     if costs:
-        costly = f"Points of top-1 that int8 costs {losses.network_name}: {', '.join(costs)}."
-        sentences.insert(0, costly)
+        baseline = result.plan.study.baseline
+        network = ", ".join(f"{name} = {level_text(baseline[name])}" for name in losses.others) or "the network"
+        sentences.insert(0, f"Points of top-1 that int8 costs {network}: {', '.join(costs)}.")
     if hidden:
         count = f"{len(hidden)} of {compared}"
         power = LOSS.detectable_text(hidden)
@@ -117,45 +111,34 @@ def int8_section(result: TrainedResult) -> Section:
         for row in analysis.comparisons:
             difference = LOSS.difference(row) or MISSING
             loss = summary_text(row.summary, 2, "+")
-            share = _share(losses, setting, row.level)
-            rows.append((setting, row.level, loss, str(row.summary.n), difference, row.verdict, share))
+            metrics = [cell.metrics for _, cell in losses.groups[setting, row.level]]
+            share = sum(item["int8/bytes"] / item["float32/bytes"] for item in metrics) / len(metrics)
+            rows.append((setting, row.level, loss, str(row.summary.n), difference, row.verdict, f"{share:.2f}"))
     table = Table(columns, tuple(rows), len(names), file="int8")
     return Section(heading, (table, Figure("ranges", "Ranges of weights and activations"), _notes(losses)), is_key=True)
 
 
 def _destroyed(losses: Int8Losses) -> list[str]:
     """Networks that int8 brings down to guessing, by int8 setting and network."""
-    total, guessing = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    for cell, row in losses.cells:
-        name = losses.label(cell.factors, losses.int8), losses.network(cell)
-        images = row.metrics.get("test/images")
-        total[name] += 1
-        guessing[name] += images is not None and is_guessing(row.metrics[TOP1], images, chance_of(cell, row))
-    names = ", ".join(losses.others)
-    cells = [
-        f"{setting} of {names} = {network} ({count} of {total[setting, network]} seeds)"
-        for (setting, network), count in guessing.items()
-        if count
-    ]
-    return [f"Down to guessing by int8: {joined(cells)}."] if cells else []
-
-
-def _share(losses: Int8Losses, setting: str, network: str) -> str:
-    """Size of the int8 file over that of the float32 file: 0.31."""
-    shares = [
-        row.metrics["int8/bytes"] / row.metrics["float32/bytes"]
-        for cell, row in losses.cells
-        if (losses.label(cell.factors, losses.int8), losses.network(cell)) == (setting, network)
-    ]
-    return f"{sum(shares) / len(shares):.2f}" if shares else MISSING
+    names, destroyed = ", ".join(losses.others), []
+    for (setting, network), pairs in losses.groups.items():
+        guesses = [
+            is_guessing(row.metrics[TOP1], row.metrics["test/images"], chance_of(cell, row))
+            for cell, row in pairs
+            if "test/images" in row.metrics
+        ]
+        if any(guesses):
+            destroyed.append(f"{setting} of {names} = {network} ({sum(guesses)} of {len(pairs)} seeds)")
+    return [f"Down to guessing by int8: {joined(destroyed)}."] if destroyed else []
 
 
 def _notes(losses: Int8Losses) -> Bullets:
     """How losses are paired, the distance from the reference, and the bits of weights."""
-    rows = [row.metrics for _, row in losses.cells]
+    cells = [pair for pairs in losses.groups.values() for pair in pairs]
+    rows = [row.metrics for _, row in cells]
     distance = max(abs(row[TOP1] - row[SIMULATED]) for row in rows) * LOSS.scale
     bits = ", ".join(sorted({level_text(int(row["int8/weight_bits"])) for row in rows}))
-    images = sorted({cell.spec.quantization.images for cell, _ in losses.cells})
+    images = sorted({cell.spec.quantization.images for cell, _ in cells})
     vnni = "the processor has VNNI" if bits == "8" else "processors without VNNI saturate with 8"
     return Bullets(
         [
