@@ -25,10 +25,7 @@ ROUNDING = 1e-9  # relative: the last digit of a unit conversion
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """An exported Core ML model: its title (mobileone_s0), the hash of program and weights, and how it was exported.
-
-    Raises InputError for a text that tables cannot show.
-    """
+    """An exported Core ML model: title (mobileone_s0), hash of program and weights, how exported. Raises InputError."""
 
     model: str
     model_hash: str

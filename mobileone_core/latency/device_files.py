@@ -41,10 +41,7 @@ separated by spaces, placement as NeuralEngine=43 CPU=2. Empty cells are left ou
 
 
 def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasurement, ...]:
-    """All measurements of a JSON or CSV file; given holds fields that the file may leave out.
-
-    Raises InputError, which names file, measurement and field, for the first that is wrong.
-    """
+    """All measurements of a JSON or CSV file; given: fields it may leave out. Raises InputError for a wrong one."""
     kinds = {".json": _read_json, ".csv": _read_csv}
     require(path.suffix.lower() in kinds, "file", path.name, f"a file that ends in {' or '.join(kinds)}, or .mlperf")
     require(path.is_file(), "file", str(path), "an existing file")

@@ -46,10 +46,7 @@ def build_forms(cell: LatencyCell) -> tuple[nn.Module, nn.Module]:
 
 
 def folding_metrics(unfolded: nn.Module, network: nn.Module, images: Tensor) -> dict[str, float]:
-    """Parameters before folding and relative distance of the outputs after, a thousandth at most; empty without.
-
-    Raises UnmeasuredError for a larger distance.
-    """
+    """Parameters before folding and the outputs' relative change, if any. Raises UnmeasuredError above a thousandth."""
     if unfolded is network:
         return {}
     with torch.inference_mode():

@@ -70,10 +70,7 @@ def read_report(path: Path) -> XcodeReport:
 
 
 def confirmed_median(report: XcodeReport, advice: str, unit: str) -> float:
-    """The report's only prediction median, in milliseconds. unit, if not empty, replaces the unit of the report.
-
-    Raises InputError, which ends with the advice, if there is not exactly one median or no unit.
-    """
+    """The only prediction median, in milliseconds, in unit or the report's. Raises InputError that ends with advice."""
     medians = report.medians
     require(len(medians) == 1, "median", [item.path for item in medians], f"one prediction median; {advice}")
     unit = unit or medians[0].unit

@@ -24,10 +24,7 @@ MAX_SEEDS = 20
 
 @dataclass(frozen=True)
 class Spread:
-    """The standard deviation of a metric between seeds, in its shown unit, and the report that it comes from.
-
-    source is empty for a guess.
-    """
+    """The standard deviation of a metric between seeds, in its shown unit, and its report, empty for a guess."""
 
     sd: float
     source: str = ""

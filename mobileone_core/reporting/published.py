@@ -39,10 +39,7 @@ class PublishedValue:
 
 
 def read_published(name: str) -> tuple[Row, ...]:
-    """Return the rows of a table, columns by name, None where nothing was published.
-
-    Raises InputError for an unknown name, and for a file that differs from the shipped one.
-    """
+    """Return a table's rows, None where nothing was published. Raises InputError for an unknown or changed table."""
     require(name in SHIPPED, "published", name, f"one of {', '.join(SHIPPED)}")
     text = (DIRECTORY / f"{name}.csv").read_text(encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -59,10 +59,7 @@ def judged(row: Judged, finished: Sequence[Finished]) -> Judged:
 
 
 def allowed(verdict: str, finished: Sequence[Finished]) -> str:
-    """The verdict that finished cells allow: none if one is untrained.
-
-    Too few steps show a difference, if there is one, but not that there is none.
-    """
+    """The verdict that finished cells allow: none if one is untrained; a difference alone where steps are too few."""
     if any(is_untrained(*pair) for pair in finished):
         return UNTRAINED
     return SHORT if verdict in UNSHOWN and any(shortages(*pair) for pair in finished) else verdict

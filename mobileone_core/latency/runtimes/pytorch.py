@@ -14,10 +14,7 @@ WARMUP = 3  # calls on the capturing stream: libraries allocate what must not ha
 
 
 def prepare(source: SessionSource) -> Opener:
-    """Every session copies the network; torch_compile also compiles it, and cuda_graph captures it as a graph.
-
-    Raises UnmeasuredError if torch_compile finds no C++ compiler.
-    """
+    """Every session copies the network, and compiles or captures it. Raises UnmeasuredError without a C++ compiler."""
     if source.runtime.name.startswith("cuda"):
         return lambda: _cuda_session(source)
     if source.runtime.name == "torch_compile":

@@ -114,10 +114,7 @@ def positions(costs: list[int]) -> list[float]:
 
 
 def _draw_levels(axes: style.Axes, levels: list[LevelCost], costs: list[int]) -> tuple[float, float]:
-    """Draw seeds, mean and interval of every level; returns the lowest and the highest value.
-
-    The axis is logarithmic with round ticks, however narrow its range is.
-    """
+    """Draw seeds, mean and interval of every level over a logarithmic axis; returns the lowest and highest value."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     x = positions(costs)

@@ -24,10 +24,7 @@ def draw_curves(result: TrainedResult) -> style.Drawing:
 
 
 def curve_summaries(curves: Mapping[int, Curve], base: Mapping[int, Curve] | None = None) -> dict[int, Summary]:
-    """Return mean and 95 % t interval over the available seeds, by epoch.
-
-    With base, the baseline's curves, summarize the difference from it in percent, taken seed by seed.
-    """
+    """Return mean and 95 % t interval over seeds, by epoch; with base, of the difference from its curves in percent."""
     summaries = {}
     for epoch in sorted({epoch for curve in curves.values() for epoch in curve}):
         values, against = (

@@ -29,10 +29,7 @@ def level_names(result: TrainedResult, room: float) -> tuple[list[str], float]:
 
 
 def shown_variants(result: TrainedResult) -> list[str]:
-    """Return the published variants with two levels or more in the metric's unit, the last printed first.
-
-    Gains in points and single values are in the table alone.
-    """
+    """Return the published variants with two levels or more in the metric's unit, the last printed first."""
     counts = Counter(value.variant for value in _drawn(result))
     return [variant for variant, count in counts.items() if count > 1][::-1]
 

@@ -67,10 +67,7 @@ def canvas(height: float, rows: int, columns: int, *, width: float = WIDTH, **la
 
 
 def log_axis(axes: Axes, side: Literal["x", "y"], low: float, high: float, *, sparse: float = 100.0) -> None:
-    """Make one axis logarithmic from low to high, with ticks at 1, 2 and 5 times the powers of ten.
-
-    Where high / low reaches sparse, only the powers of ten have a tick.
-    """
+    """Make one axis logarithmic, ticks at 1, 2 and 5 times powers of ten; at powers alone from high / low = sparse."""
     steps = (1, 2, 5) if high / low < sparse else (1,)
     ticks = [step * 10.0**power for power in range(-3, 16) for step in steps]
     axes.set(**{f"{side}scale": "log", f"{side}lim": (low, high)})

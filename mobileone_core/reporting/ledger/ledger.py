@@ -112,10 +112,7 @@ def _seeds(item: SavedResult) -> str:
 
 
 def ledger_sections(rows: Sequence[Verdict], repeated: Sequence[str], page: str) -> tuple[Section, Section]:
-    """Return the counts with what is known of tables 1 to 6, 9 and 10, and all claims.
-
-    repeated: what `repetitions` returned; page: a report's file.
-    """
+    """Return the counts with what is known of tables 1 to 6, 9 and 10, and all claims; repeated: of `repetitions`."""
     parts = [("accuracy", [row for row in rows if not row.claim.is_time])]
     parts.append(("time", [row for row in rows if row.claim.is_time]))
     lead = Paragraph(" ".join(_counted(topic, of) for topic, of in parts if of))

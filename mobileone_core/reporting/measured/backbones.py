@@ -1,4 +1,4 @@
-"""The view of table 9's networks: published accuracy and latencies next to what was measured here."""
+"""The view of table 9's networks, and of others: what was published of them, next to what was measured here."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from mobileone_core.reporting.document import MISSING, Column, Section, Table
 from mobileone_core.reporting.evaluation import standard_error
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.scatter import NamedPoint, ScatterPanel, scatter_figure
-from mobileone_core.reporting.measured import peers, table9, view
+from mobileone_core.reporting.measured import table9, view
 from mobileone_core.reporting.measured.levels import levels_table
 from mobileone_core.reporting.measured.result import MEDIAN, MeasuredEntry, MeasuredResult
-from mobileone_core.reporting.published import CAVEATS
+from mobileone_core.reporting.published import CAVEATS, Row, read_published
 
 PUBLISHED_COLUMNS = {
     "top1": Column("published top-1", "%"),
@@ -21,6 +21,12 @@ PUBLISHED_COLUMNS = {
     "gpu_ms": Column("published, GPU", "ms"),
     "mobile_ms": Column("published, iPhone 12", "ms, minimum"),
 }
+
+PEERS_NOTE = (
+    "*Networks that table 9 lacks*: published by the source in the last column, at the size in px; some "
+    "were distilled. Latencies of different devices are in different columns. Figure and fronts leave out those whose "
+    "accuracy was published at another size than was measured here."
+)
 
 
 class BackbonesView(view.View):
@@ -88,12 +94,12 @@ class BackbonesView(view.View):
             "does not fit is left out.",
             *([partial] if others_evaluated else []),
             *table9.network_notes(result),
-            *([peers.NOTE] if peers.others(result) else []),
+            *([PEERS_NOTE] if others(result) else []),
         ]
 
     def sections(self, result: MeasuredResult) -> Sequence[Section]:
         """Return the table of the networks that table 9 lacks, if any, and that of all entries."""
-        lacking = [Section("Networks that table 9 lacks", (peers.peers_table(result),))] if peers.others(result) else []
+        lacking = [Section("Networks that table 9 lacks", (peers_table(result),))] if others(result) else []
         return [*lacking, Section("Every measurement", (levels_table(result),))]
 
     def figure(self, result: MeasuredResult) -> style.Figure:
@@ -124,12 +130,12 @@ def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
 
     Networks that table 9 lacks are left out if their accuracy was published at another size of images.
     """
-    lacking, entries = peers.others(result), entries_by_model(result, runtime)
+    lacking, entries = others(result), entries_by_model(result, runtime)
     published = [(str(row["model"]), row["top1"]) for row in table9.rows()]
     sizes = {name: str(item.entry.cell.image_size) for name, item in entries.items()}
     published += [
         (str(row["network"]), row["top1"])
-        for name, row in peers.published_rows().items()
+        for name, row in published_rows().items()
         if name in lacking and sizes.get(str(row["network"])) == row["image_size"]
     ]
     timed = [(name, entries[name].metric(MEDIAN), top1) for name, top1 in published if name in entries]
@@ -137,10 +143,7 @@ def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
 
 
 def pareto_front(points: Sequence[NamedPoint]) -> list[NamedPoint]:
-    """Return the points to which no other is at least as good in both and better in one, latencies (x) rising.
-
-    Equal points are all on the front or all off it.
-    """
+    """Return the points to which no other is at least as good in both and better in one, latencies (x) rising."""
 
     def dominates(one: NamedPoint, other: NamedPoint) -> bool:
         return one.x <= other.x and one.y >= other.y and one[1:] != other[1:]
@@ -164,5 +167,43 @@ def entries_by_model(result: MeasuredResult, runtime: str) -> dict[str, Measured
     entries: dict[str, MeasuredEntry] = {}
     for item in result.entries:
         if item.runtime == runtime:
-            entries.setdefault(peers.title_of(item.network), item)
+            entries.setdefault(title_of(item.network), item)
     return entries
+
+
+def published_rows() -> dict[str, Row]:
+    """Return the published rows by timm's name of the network."""
+    return {str(row["timm"]): row for name in ("peers", "peers_resnet") for row in read_published(name)}
+
+
+def others(result: MeasuredResult) -> set[str]:
+    """Return the networks of a study that table 9 lacks."""
+    return {item.network for item in result.entries if not table9.paper_name(item.network)}
+
+
+def title_of(network: str) -> str:
+    """Return a network's name in tables and figures: as published, as in latency/zoo.py, or as given."""
+    published = published_rows().get(network)
+    return str(published["network"]) if published else ZOO[network].title if network in ZOO else network
+
+
+def peers_table(result: MeasuredResult) -> Table:
+    """Return one row per network that table 9 lacks, and per MobileOne that another source published, too."""
+    published = published_rows()
+    shown = others(result) | {item.network for item in result.entries if item.network in published}
+    devices = list(dict.fromkeys(row["device"] for row in published.values() if row["device"]))
+    rows = []
+    for network in dict.fromkeys(item.network for item in result.entries if item.network in shown):
+        row = published.get(network.removeprefix("timm:"), {})
+        cells = [row.get(name) or MISSING for name in ("top1", "params_m", "image_size")]
+        cells += [(row.get("latency_ms") if row.get("device") == name else None) or MISSING for name in devices]
+        items = [item for item in result.entries if item.network == network]
+        cells += [view.estimate_text(item.estimate("latency/median", "_ms")) for item in items]
+        rows.append((title_of(network), *cells, row.get("note") or MISSING))
+    columns = (
+        *(Column("model"), Column("published top-1", "%"), Column("published parameters", "M"), Column("at", "px")),
+        *(Column(f"published, {name}", "ms") for name in devices),
+        *(Column(f"measured here, {name}", "median, ms [95 %]") for name in result.runtimes),
+        Column("source", is_text=True),
+    )
+    return Table(columns, tuple(rows))

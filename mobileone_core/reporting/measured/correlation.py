@@ -60,10 +60,7 @@ class Correlation:
 
 
 def spearman(x: Sequence[float], y: Sequence[float]) -> Correlation:
-    """Return Spearman's rank correlation with the interval and p value of METHOD; ties have their mean rank.
-
-    Raises InputError if the lengths differ.
-    """
+    """Return Spearman's rank correlation with METHOD's interval and p value. Raises InputError if lengths differ."""
     from scipy.stats import norm, rankdata, spearmanr
 
     require(len(x) == len(y), "pairs", (len(x), len(y)), "two sequences of one length")

@@ -42,10 +42,7 @@ class SearchKind:
         )
 
     def record_files(self, plan: SearchPlan, record: StudyRecord) -> dict[str, str]:
-        """Return cells.csv with a row per cell and comparison.csv with a row per network measured.
-
-        A cell or network that is not finished has a row without values.
-        """
+        """Return cells.csv and comparison.csv, a row per cell and network measured, without values if unfinished."""
         cells = [
             (
                 {"key": cell.key, "seed": cell.seed, **factor_columns(cell.factors)},
