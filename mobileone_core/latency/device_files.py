@@ -67,10 +67,7 @@ def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasu
 
 
 def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
-    """Build a measurement from the fields of the format; times are converted from item["unit"] to milliseconds.
-
-    Raises InputError for the first wrong field.
-    """
+    """Build a measurement from the format's fields, times in item['unit']. Raises InputError for a wrong one."""
     for name in item:
         require_choice("field", name, (*REQUIRED, *OPTIONAL))
     for name in REQUIRED:
