@@ -56,11 +56,11 @@ def results(
 
 def settings_by_name(study: str, workspace: Workspace, reports: Path) -> Settings:
     """The settings of a study, or of all if it is empty; recorded plans, largest first, come before saved reports."""
-    from mobileone_core.study.record.access import record_exists, recorded_plans, recorded_studies
+    from mobileone_core.study.record.access import recorded_plans, recorded_studies
 
     known = defaultdict[str, list[Source]](list)
-    names = recorded_studies(workspace.tracking) if record_exists(workspace.tracking) else []
-    plans = [plan for name in names if study in ("", name) for plan in recorded_plans(workspace.tracking, name)]
+    names = [name for name in recorded_studies(workspace.tracking) if study in ("", name)]
+    plans = [plan for name in names for plan in recorded_plans(workspace.tracking, name)]
     for plan in sorted(plans, key=lambda plan: len(plan.queued), reverse=True):
         known[report_name(plan)].append((plan, None))
     for home in report_homes(reports):

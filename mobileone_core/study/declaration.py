@@ -50,7 +50,9 @@ class Declaration(metaclass=Declared):
     def __post_init__(self) -> None:
         allowed = f"letters, digits, '_' and '-', for it names directories; and not {', '.join(map(repr, RESERVED))}"
         fits = isinstance(self.name, str) and bool(re.fullmatch(r"[\w-]+", self.name)) and self.name not in RESERVED
-        require(fits, "name", self.name, allowed + _without_spaces(self.name))
+        if isinstance(self.name, str) and " " in self.name.strip():
+            allowed += f"; did you mean {'_'.join(self.name.split())!r}?"
+        require(fits, "name", self.name, allowed)
         object.__setattr__(self, "factors", in_tuple("factors", self.factors, Factor))
         require(isinstance(self.question, str), "question", self.question, "text")
         names = [factor.name for factor in self.factors]
@@ -191,8 +193,3 @@ def require_baselines(factors: Collection[Factor]) -> None:
         if factor.baseline not in factor.levels:
             allowed = f"the baseline level {factor.baseline!r} must be among the levels"
             raise InputError.of(factor.name, list(factor.levels), allowed)
-
-
-def _without_spaces(name: object) -> str:
-    """The suggestion for a name with spaces; empty for others."""
-    return f"; did you mean {'_'.join(name.split())!r}?" if isinstance(name, str) and " " in name.strip() else ""

@@ -86,9 +86,7 @@ class Factor(metaclass=Declared):
         levels = in_tuple(f"{self.name}, levels", plain(self.levels), str, int, float, tuple)
         for numbers in (level for level in levels if isinstance(level, tuple)):
             in_tuple(f"{self.name}, levels", numbers, int)
-        object.__setattr__(self, "levels", levels)
-        if not self.levels:
-            object.__setattr__(self, "levels", tuple(self.settings or self.labels))
+        object.__setattr__(self, "levels", levels or tuple(self.settings or self.labels))
         settings = {
             label: {name: plain(value) for name, value in changes.items()} for label, changes in self.settings.items()
         }

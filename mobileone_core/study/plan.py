@@ -14,11 +14,13 @@ from mobileone_core.benchmark.spec import AnySpec, DeployedSpec, FormsSpec
 from mobileone_core.errors import InputError
 from mobileone_core.fields import as_tuples
 from mobileone_core.model.cost import ModelCost, model_cost
+from mobileone_core.model.libraries import LIBRARIES, require_listed
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.workspace import TRAIN
-from mobileone_core.training.cell import CellSpec, pretraining_cell, teacher_cell
+from mobileone_core.training.cell import BACKBONE, CellSpec, pretraining_cell, teacher_cell
+from mobileone_core.training.named_networks import read_name
 from mobileone_core.training.recipe import PRETRAINING
 
 DIGITS = 1210  # training images of digits
@@ -231,8 +233,12 @@ class Plan(ABC):
         """Whether its report shows evaluations of checkpoints and latencies of devices, which belong to no plan."""
         return False
 
-    def require_runnable(self) -> None:  # noqa: B027
-        """Raise InputError if this machine lacks something that a comparison needs, such as a runtime."""
+    def require_runnable(self) -> None:
+        """Raise InputError if this machine lacks what cells or comparisons need: a network's library, a runtime."""
+        for name in dict.fromkeys(cell.spec.backbone for cell in self.cells if cell.spec.backbone):
+            library, network, _, _ = read_name(BACKBONE, name)
+            if library in LIBRARIES:
+                require_listed(BACKBONE, f"{library}:{network}")
 
 
 def span(values: Iterable[float], digits: str = ",") -> str:

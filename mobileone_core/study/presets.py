@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from mobileone_core.data.catalog import check_root, resolve_data
 from mobileone_core.data.check import short_lines
@@ -14,7 +14,6 @@ from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.study.declaration import TrainedStudy
 from mobileone_core.study.factor import fields_of
 from mobileone_core.study.options import (
@@ -30,22 +29,13 @@ from mobileone_core.study.options import (
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
 from mobileone_core.training.cell import BACKBONE, RECIPE, CellSpec
-from mobileone_core.training.head import HeadSpec, head_preset
-from mobileone_core.training.named_networks import Expansion
-from mobileone_core.training.recipe import Phase, Recipe, Teacher, paper_phases
+from mobileone_core.training.head import head_preset
+from mobileone_core.training.recipe import Phase, Teacher, paper_phases
 from mobileone_core.training.recipe_presets import FITTED, RECIPES, recipe_preset
 from mobileone_core.training.tasks import TASKS, task_spec
 
 Phases = Literal["none", "paper"]
-PARTS = {
-    "": CellSpec,
-    "model": ModelSpec,
-    "recipe": Recipe,
-    "data": DataSpec,
-    "head": HeadSpec,
-    "quantization": Quantization,
-    "expand": Expansion,
-}
+PARTS = {"": CellSpec, **get_type_hints(CellSpec)}  # types of a cell and its parts
 LAPTOP_SIZES = {"micro": 64, "tiny": 64, "small": 64}  # pixels of larger images, where the recipe is fitted
 LARGER = {"micro": "tiny", "tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
 
@@ -214,7 +204,6 @@ class TrainingOptions(StudyOptions):
         return f"{FITTED}-{data.train_images}"
 
     def _task(self, presets: Presets) -> str:
-        """The task's name: the requested one, or the study's."""
         return presets.task or self.study.task
 
     def _variant(self, presets: Presets) -> str:

@@ -38,9 +38,8 @@ class CalibrationData:
         if name not in DATA_SETS:
             name, root = "folder", options.calibration
         self.root = Path(root) if root else None
-        if self.root is None and name != "digits":
-            allowed = f"{name}=DIR, with the directory of its images"
-            require(False, "calibration", options.calibration, allowed)
+        has_root = self.root is not None or name == "digits"
+        require(has_root, "calibration", options.calibration, f"{name}=DIR, with the directory of its images")
         try:
             self.data = resolve_data(name, self.root, preprocessing.image_size)
             names = () if DATA_SETS[name].in_memory else class_names(self.data, self.root)

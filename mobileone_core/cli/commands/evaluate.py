@@ -126,8 +126,9 @@ def _described(options: Evaluate) -> ModelCard | None:
 class EvaluatedImages:
     """A split of a data set, its classes in the order of the network's outputs (empty: the data set's) and its root.
 
-    subset: numbers of the classes that the split has, if some are missing. seed: of a carved validation split.
-    corruption: that of ImageNet-C, whose images are read whole. cell: of a detector or segmenter, with these data.
+    subset: numbers of the classes that the split has, if some are missing. seed: of a carved validation split. card:
+    the network's, if its normalization is not the data set's. corruption: that of ImageNet-C, whose images are read
+    whole. cell: of a detector or segmenter, with these data.
     """
 
     data: DataSpec
@@ -135,13 +136,14 @@ class EvaluatedImages:
     classes: tuple[str, ...] = ()
     subset: tuple[int, ...] = ()
     seed: int = 0
-    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    card: ModelCard | None = None
     corruption: robustness.Corruption | None = None
     cell: CellSpec | None = None
 
     def open(self, options: Evaluate, workers: int, device: torch.device) -> BatchLoader:
         """The batches of the split."""
-        reading = 1.0 if self.corruption else options.images.crop, options.images.interpolation, self.normalization
+        normalization = (self.card.preprocessing.mean, self.card.preprocessing.std) if self.card else None
+        reading = 1.0 if self.corruption else options.images.crop, options.images.interpolation, normalization
         loading = LoaderOptions(options.batch_size, "none", (), device, workers, WHOLE, *reading)
         if options.images.split == "test" and self.cell is None:
             return open_test(self.data, self.root, loading, self.classes)
@@ -165,18 +167,16 @@ def _annotated(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     if (options.images.split, name) == ("val", own.name):  # carved from the images that it was trained on, or refused
         data = replace(own, image_size=data.image_size)
     cell = replace(card.cell, data=data, recipe=card.cell.recipe.changed(init=""))
-    return EvaluatedImages(data, root, normalization=(card.preprocessing.mean, card.preprocessing.std), cell=cell)
+    return EvaluatedImages(data, root, card=card, cell=cell)
 
 
 def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     """The images that are evaluated: those of the options, by default the run's. Raises InputError."""
     card, count = source.card, source.network.num_classes
-    name, root, size, normalization = options.data, options.data_root, None, None
+    name, root, size = options.data, options.data_root, None
     if card is not None and (source.run_id or not name):
         name, size = options.data or card.cell.data.name, card.preprocessing.image_size
         root = root or (Path(card.data_root) if card.data_root and name == card.cell.data.name else None)
-    if card is not None:
-        normalization = card.preprocessing.mean, card.preprocessing.std
     data = options.resolved(name, root, size)
     channels = source.network.spec.in_channels
     require(data.channels == channels, "data", name, f"images of {channels} channels, as the network reads")
@@ -188,20 +188,20 @@ def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
         fits = not has_folders or not names or names == class_names(data, root)
         require(fits and data.num_classes == count, "data", name, f"the network's {count} classes")
         if card is None or not source.run_id or name != card.cell.data.name:
-            return EvaluatedImages(data, root, normalization=normalization)
+            return EvaluatedImages(data, root, card=card)
         trained_on, seed = card.cell.data, card.cell.seed
         is_same = options.images.split == "test" or data.fingerprint == trained_on.fingerprint
         allowed = "the very images that the run was trained on: validation is carved from them"
         require(is_same, "data_root", str(root), allowed)
         data = replace(data, val_fraction=trained_on.val_fraction)
-        return EvaluatedImages(data, root, seed=seed, normalization=normalization)
+        return EvaluatedImages(data, root, seed=seed, card=card)
     folders = tuple(class_folders(find_test(check_root(name, root) / DATA_SETS[name].directory)[1]))
     mapping = {} if options.class_map is None else read_class_map(options.class_map)
     classes = network_classes(folders, names, count, mapping)
     data = replace(options.resolved(name, root, size, classes=classes), num_classes=count)
     subset = tuple(number for number, item in enumerate(classes) if item in set(folders))
     subset = subset if len(subset) < count else ()
-    return EvaluatedImages(data, root, classes, subset, normalization=normalization)
+    return EvaluatedImages(data, root, classes, subset, card=card)
 
 
 def _robustness_images(options: Evaluate, source: NetworkSource) -> list[EvaluatedImages]:
@@ -211,10 +211,9 @@ def _robustness_images(options: Evaluate, source: NetworkSource) -> list[Evaluat
     require(fits, "robustness", name, f"for RGB images of ImageNet's 1000 classes; the network has {count} classes")
     size = options.images.image_size or (card.preprocessing.image_size if card else DATA_SETS["imagenet"].image_size)
     data = DataSpec("imagenet", size, count, 3)
-    pixels = (card.preprocessing.mean, card.preprocessing.std) if card else None
     folders = robustness.robustness_folders(name, options.data_root)
     classes = {item: robustness.robustness_classes(folder, source.class_names) for item, folder in folders.items()}
-    return [EvaluatedImages(data, folders[item], *classes[item], 0, pixels, item) for item in folders]
+    return [EvaluatedImages(data, folders[item], *classes[item], 0, card, item) for item in folders]
 
 
 def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImages], count: int) -> EvaluationSetting:

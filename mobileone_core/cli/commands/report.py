@@ -27,7 +27,7 @@ from mobileone_core.reporting.report import (
     write_report,
 )
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.record.access import connected, excluded_runs, record_exists, recorded_plans, recorded_studies
+from mobileone_core.study.record.access import connected, excluded_runs, recorded_plans, recorded_studies
 from mobileone_core.study.record.reading import read_record, resolve_run
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.state import CellState, cell_states, is_settled
@@ -85,8 +85,8 @@ def report(options: Report) -> int:
     workspace, studies = options.storage.workspace, options.studies
     default = reports_directory() if workspace.runs == runs_directory() else workspace.runs / "reports"
     reports = options.reports.expanduser().absolute() if options.reports else default
-    names = recorded_studies(workspace.tracking) if record_exists(workspace.tracking) else []
-    recorded = [plan for name in names for plan in recorded_plans(workspace.tracking, name)]
+    tracking = workspace.tracking
+    recorded = [plan for name in recorded_studies(tracking) for plan in recorded_plans(tracking, name)]
     if options.merge:
         for page, _ in _write(_merged(options, recorded)):
             print(page)
@@ -119,8 +119,12 @@ def compare(options: Compare) -> int:
 def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
     """The reports of options.merge, joined with one another and with the recorded plans of the same settings."""
     workspace = options.storage.workspace
-    homes = [home for root in options.merge for home in _homes_to_merge(root.expanduser().absolute())]
-    kept = [MergedReport(*read_report(home), str(home)) for home in dict.fromkeys(homes)]
+    homes = dict[Path, None]()
+    for root in (item.expanduser().absolute() for item in options.merge):
+        below = [root] if (root / PLAN).is_file() else report_homes(root)
+        require(bool(below), "merge", str(root), "a report, or a directory of reports")
+        homes |= dict.fromkeys(below)
+    kept = [MergedReport(*read_report(home), str(home)) for home in homes]
     names = sorted({item.plan.study.name for item in kept})
     for name in options.studies:
         require(name in names, "study", name, f"studies with a report to merge: {', '.join(names)}")
@@ -129,13 +133,6 @@ def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
     chosen = [item for item in (*rows, *kept) if not options.studies or item.plan.study.name in options.studies]
     for plan, record in merged(chosen):
         yield plan, record, report_directory(plan, workspace, options.reports, _is_complete(plan, record))
-
-
-def _homes_to_merge(root: Path) -> list[Path]:
-    """A report, or all reports in a directory. Raises InputError if there are none."""
-    homes = [root] if (root / PLAN).is_file() else report_homes(root)
-    require(bool(homes), "merge", str(root), "a report, or a directory of reports")
-    return homes
 
 
 def exclude(options: Exclude) -> int:

@@ -21,7 +21,6 @@ from mobileone_core.data.spec import DATA_SETS, data_sets
 from mobileone_core.errors import require, require_choice
 from mobileone_core.files import require_writable
 from mobileone_core.model.folded.gpu_timings import timings
-from mobileone_core.model.libraries import LIBRARIES, require_listed
 from mobileone_core.reporting.published import SHIPPED
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import level_text
@@ -35,9 +34,7 @@ from mobileone_core.study.run.slurm import launch
 from mobileone_core.study.state import cell_states, is_settled
 from mobileone_core.study.workspace import Engine, Setup
 from mobileone_core.texts import visible
-from mobileone_core.training.cell import BACKBONE
 from mobileone_core.training.execution import Execution
-from mobileone_core.training.named_networks import read_name
 from mobileone_core.training.tasks import task_spec
 
 if TYPE_CHECKING:
@@ -120,7 +117,8 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
     for line in request.folder_lines:
         print(line)
     if running.plan:
-        _require_networks(plan)
+        if plan.cells:  # what is measured may be planned elsewhere
+            plan.require_runnable()
         print("\n".join([*plan_lines(plan, cell_states(workspace, plan)), *_unfolded(command, plan)]))
         if isinstance(plan, GridPlan):
             from mobileone_core.reporting.power import power_line  # reports are read for --plan alone
@@ -137,7 +135,6 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
     else:
         plan.require_runnable()
-        _require_networks(plan)
         _check_directories(plan, running)
         for line in plan.training_lines:
             print(line)
@@ -170,14 +167,6 @@ def _require_shareable(plan: Plan, execution: Execution) -> None:
     require(fits, "sync_batchnorm", True, "off with block_method dbb, whose blocks cannot be folded")
     fits = not is_synced or all(task_spec(cell.spec.task).has_head or not cell.spec.backbone for cell in plan.cells)
     require(fits, "sync_batchnorm", True, "off for classifiers of other libraries, whose BN would stay per process")
-
-
-def _require_networks(plan: Plan) -> None:
-    """Raise InputError for a library's network that the library does not list, before a cell fails on it."""
-    for name in dict.fromkeys(cell.spec.backbone for cell in plan.cells if cell.spec.backbone):
-        library, network, _, _ = read_name(BACKBONE, name)
-        if library in LIBRARIES:
-            require_listed(BACKBONE, f"{library}:{network}")
 
 
 def _command_of_jobs() -> list[str]:

@@ -57,7 +57,9 @@ def record_exists(tracking: str) -> bool:
 
 
 def recorded_studies(tracking: str) -> list[str]:
-    """The studies that have a plan in the record."""
+    """The studies that have a plan in the record; none before it is written."""
+    if not record_exists(tracking):
+        return []
     with open_record(tracking) as record:
         experiments = record.experiments()
     return [study for study, tags in experiments.items() if any(name.startswith(PLAN) for name in tags)]

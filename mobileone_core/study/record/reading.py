@@ -28,7 +28,6 @@ from mobileone_core.training.tasks import task_spec
 
 if TYPE_CHECKING:
     from mobileone_core.study.record.access import RecordReader
-    from mobileone_core.study.record.record import Record
 
 EVALUATIONS = "evaluate"  # the experiment of evaluations
 LEVELS = 4  # whose examples a report shows
@@ -206,27 +205,23 @@ def read_run(tracking: str, run: str, directory: Path, which: str = "auto") -> F
     Files of a server are downloaded into directory. which: "auto" for the final weights, which are averaged if the
     recipe averages; "ema" for averaged ones; "model" for those that are not, which have no metrics of their own then.
     """
-    run_id = resolve_run(tracking, run)
-    with connected(tracking) as record:
-        return _finished_run(record, run_id, directory, which)
-
-
-def _finished_run(record: "Record", run_id: str, directory: Path, which: str) -> FinishedRun:
     from mobileone_core.study.record.record import RAW_WEIGHTS, WEIGHTS
 
-    recorded = record.client.get_run(run_id)
-    status, tags = recorded.info.status, recorded.data.tags
-    require(status == "FINISHED", "run", f"{run_id} ({status})", "a FINISHED run")
-    require("cell" in tags and COUNT not in tags, "run", run_id, "a run of a trained cell: this one has no weights")
-    spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))
-    has_averaged = spec.recipe.ema_decay > 0
-    require(has_averaged or which != "ema", "which", which, f"auto or model: run {run_id} averages no weights")
-    is_raw = has_averaged and which == "model"
-    weights = record.file(run_id, RAW_WEIGHTS if is_raw else WEIGHTS, directory)
-    try:
-        text = record.file(run_id, CARD, directory).read_text(encoding="utf-8")
-        card = ModelCard.read(json.loads(text))
-    except InputError:  # older runs have none
-        card = model_card(spec, None)
+    run_id = resolve_run(tracking, run)
+    with connected(tracking) as record:
+        recorded = record.client.get_run(run_id)
+        status, tags = recorded.info.status, recorded.data.tags
+        require(status == "FINISHED", "run", f"{run_id} ({status})", "a FINISHED run")
+        require("cell" in tags and COUNT not in tags, "run", run_id, "a run of a trained cell: this one has no weights")
+        spec = CellSpec.from_json(record.file(run_id, "cell.json", directory).read_text(encoding="utf-8"))
+        has_averaged = spec.recipe.ema_decay > 0
+        require(has_averaged or which != "ema", "which", which, f"auto or model: run {run_id} averages no weights")
+        is_raw = has_averaged and which == "model"
+        weights = record.file(run_id, RAW_WEIGHTS if is_raw else WEIGHTS, directory)
+        try:
+            text = record.file(run_id, CARD, directory).read_text(encoding="utf-8")
+            card = ModelCard.read(json.loads(text))
+        except InputError:  # older runs have none
+            card = model_card(spec, None)
     metrics = {} if is_raw else dict(recorded.data.metrics)
     return FinishedRun(run_id, card, weights, metrics, tags.get("variant", ""))

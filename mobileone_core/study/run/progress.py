@@ -137,8 +137,9 @@ class Progress:
 
 def summary(states: Sequence[CellState], left: float | None) -> str:
     """Counts of the states, speed, and time left: "12 complete, 2 running, 980 images/s, about 2 min left"."""
-    counts = [f"{number} {state}" for state, number in _counts(states).items() if number]
-    return ", ".join(filter(None, [*counts, _speed_text(states), f"about {duration(left)} left" if left else ""]))
+    counts = Counter(item.state for item in states)
+    texts = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    return ", ".join(filter(None, [*texts, _speed_text(states), f"about {duration(left)} left" if left else ""]))
 
 
 def _speed_text(states: Sequence[CellState]) -> str:
@@ -218,7 +219,6 @@ def _event(item: CellState) -> str:
 
 
 def _seconds(item: CellState) -> float:
-    """Seconds that the last attempt took."""
     return (item.ended - item.started).total_seconds() if item.ended and item.started else 0.0
 
 
@@ -233,8 +233,3 @@ def _share(item: CellState) -> float:
         return 1.0
     is_begun = item.state in ("running", "waiting") and item.epochs
     return max(item.epoch, item.part) / item.epochs if is_begun else 0.0
-
-
-def _counts(states: Sequence[CellState]) -> dict[str, int]:
-    counts = Counter(item.state for item in states)
-    return {state: counts[state] for state in STATES}
