@@ -14,15 +14,7 @@ from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Study, require_baselines
 from mobileone_core.study.factor import Level, field_text, fields_of, level_label, sizes_text
-from mobileone_core.study.plan import (
-    Plan,
-    PlannedCell,
-    PlannedComparison,
-    canonical_json,
-    declared_fields,
-    span,
-    study_from_json,
-)
+from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, span, study_from_json
 from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import RECIPE, CellSpec
 from mobileone_core.training.tasks import task_spec
@@ -148,10 +140,10 @@ class GridPlan(Plan):
         digest = hashlib.sha256(spec.to_json().encode()).hexdigest()[:6]
         return f"{self.study.name}-{self.study.variant}-{self.study.data}-{digest}"
 
-    def to_json(self) -> str:
-        """The declaration and the base as recorded; from_json resolves the same cells."""
-        base, study = json.loads(self.base.to_json()), declared_fields(self.study)
-        return canonical_json({"study": study, "base": base, "default": self.default})
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The base; a plan that names no kind is of this one."""
+        return {"base": json.loads(self.base.to_json())}
 
     @classmethod
     def from_json(cls, text: str) -> "GridPlan":

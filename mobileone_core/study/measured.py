@@ -25,7 +25,7 @@ from mobileone_core.study.options import (
     requested_factors,
     spec_options,
 )
-from mobileone_core.study.plan import Plan, PlannedComparison, canonical_json, declared_fields, study_from_json
+from mobileone_core.study.plan import Plan, PlannedComparison, study_from_json
 from mobileone_core.study.workspace import MEASURE
 
 View = Literal["levels", "correlation", "backbones", "training"]
@@ -123,12 +123,11 @@ class MeasuredPlan(Plan):
         """The study's name for the study unchanged, else with a hash of what is measured."""
         return self.study.name if self.default else f"{self.study.name}-{self.comparison.key[:6]}"
 
-    def to_json(self) -> str:
-        """The declaration as recorded; from_json resolves the same comparison."""
-        fields = {"base": self.study.base.to_dict(), "protocol": changed_fields(self.study.protocol)}
-        return canonical_json(
-            {"plan": self.kind, "study": declared_fields(self.study) | fields, "default": self.default}
-        )
+    @property
+    def declared(self) -> dict[str, Any]:
+        """The declaration as JSON content; of base and protocol the fields that differ from the defaults."""
+        study = self.study
+        return super().declared | {"base": study.base.to_dict(), "protocol": changed_fields(study.protocol)}
 
     @classmethod
     def from_json(cls, text: str) -> "MeasuredPlan":

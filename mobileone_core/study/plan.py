@@ -187,9 +187,23 @@ class Plan(ABC):
     def queue(self) -> str:
         """Name of the queue; plans that may train each other's cells share one."""
 
-    @abstractmethod
+    @property
+    def declared(self) -> dict[str, Any]:
+        """The declaration as JSON content; without the fields that plans did not always have, at their defaults."""
+        later = {"first_seed": 0, "task": CellSpec.task, "within": "", "protocol": asdict(Protocol())}
+        content = asdict(self.study)
+        for factor in content["factors"]:
+            _ = factor["labels"] or factor.pop("labels")
+        return {name: value for name, value in content.items() if name not in later or value != later[name]}
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What is recorded besides the declaration, as JSON content."""
+        return {"plan": self.kind}
+
     def to_json(self) -> str:
         """The plan as recorded; from_json reads it back."""
+        return canonical_json({"study": self.declared, "default": self.default, **self.resolved})
 
     @classmethod
     @abstractmethod
@@ -256,15 +270,6 @@ def study_from_json(cls: type[Any], content: Mapping[str, Any], **fields: Any) -
         return cls(**{**as_tuples(content), "factors": factors, **fields})
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"plan: written by another version ({error})") from error
-
-
-def declared_fields(study: Declaration) -> dict[str, Any]:
-    """A declaration as JSON content; without the fields that plans did not always have, at their defaults."""
-    later = {"first_seed": 0, "task": CellSpec.task, "within": "", "protocol": asdict(Protocol())}
-    content = asdict(study)
-    for factor in content["factors"]:
-        _ = factor["labels"] or factor.pop("labels")
-    return {name: value for name, value in content.items() if name not in later or value != later[name]}
 
 
 def canonical_json(content: Mapping[str, Any]) -> str:

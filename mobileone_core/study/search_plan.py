@@ -13,14 +13,7 @@ from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
 from mobileone_core.errors import InputError, refusing
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.study.options import spec_options
-from mobileone_core.study.plan import (
-    Plan,
-    PlannedCell,
-    PlannedComparison,
-    canonical_json,
-    declared_fields,
-    study_from_json,
-)
+from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, study_from_json
 from mobileone_core.study.presets import TrainingOptions
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.search import (
@@ -131,7 +124,7 @@ class SearchPlan(Plan):
     @property
     def lineage(self) -> str:
         """Names the search whatever its length: more generations or seeds continue it."""
-        study = {name: value for name, value in self._declared.items() if name not in LENGTH}
+        study = {name: value for name, value in self.declared.items() if name not in LENGTH}
         text = json.dumps({"study": study, "base": json.loads(self.base.to_json())}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -141,28 +134,22 @@ class SearchPlan(Plan):
         return self.study.name if self.default_lineage else f"{self.study.name}-{self.lineage[:6]}"
 
     @property
-    def _declared(self) -> dict[str, Any]:
-        return declared_fields(self.study) | {"protocol": changed_fields(self.study.protocol)}
+    def declared(self) -> dict[str, Any]:
+        """The declaration as JSON content; of the protocol the fields that differ from the defaults."""
+        return super().declared | {"protocol": changed_fields(self.study.protocol)}
 
     @property
     def requested(self) -> "SearchPlan":
         """The search before its first proposal."""
         return replace(self, proposed=(), confirmed=())
 
-    def to_json(self) -> str:
-        """The declaration and what was proposed, as recorded."""
-        content = {
-            "plan": self.kind,
-            "study": self._declared,
-            "base": json.loads(self.base.to_json()),
-            "default": self.default,
-            "own": self.default_lineage,
-            "proposed": [
-                " ".join("".join(DIGITS[gene] for gene in genes) for genes in group) for group in self.proposed
-            ],
-            "confirmed": " ".join(self.confirmed),
-        }
-        return canonical_json(content)
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The base and what was proposed, a digit per gene."""
+        proposed = [" ".join("".join(DIGITS[gene] for gene in genes) for genes in group) for group in self.proposed]
+        base, confirmed = json.loads(self.base.to_json()), " ".join(self.confirmed)
+        fields = {"base": base, "own": self.default_lineage, "proposed": proposed, "confirmed": confirmed}
+        return super().resolved | fields
 
     @classmethod
     @refusing("plan: written by another version")

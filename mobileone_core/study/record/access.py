@@ -155,11 +155,6 @@ def free_port(first: int) -> int:
     """The first port, counted from first, that no process listens on. Raises InputError if 20 are taken."""
     require(1 <= first <= 65535, "port", first, "from 1 to 65535")
     for port in range(first, min(first + TRIED, 65536)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        return port
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
     raise InputError.of("port", first, f"a free port; {first} to {first + TRIED - 1} are taken")
