@@ -115,7 +115,7 @@ class BlockModel:
             self.residual_sd = unless_rounding(sd, self.scale)
 
     def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
-        """ContrastEstimate the sum of weight times level mean, with its interval at 1 - alpha.
+        """Estimate the sum of weight times level mean, with its interval at 1 - alpha.
 
         It is tested if every weighted level has two values and seeds connect them.
         """
@@ -174,7 +174,7 @@ class SplitPlot:
         return math.sqrt(self.between.residual_sd**2 + averaged * self.within_sd**2)
 
     def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
-        """ContrastEstimate the sum of weight times level mean, with its interval at 1 - alpha, as BlockModel does."""
+        """Estimate the sum of weight times level mean, with its interval at 1 - alpha, as BlockModel does."""
         totals = defaultdict[str, float](float)
         for level, weight in weights.items():
             totals[self.trainings[level]] += weight

@@ -98,7 +98,6 @@ def _save(options: Evaluate, source: NetworkSource, mistakes: Any, writing: Any)
 def _results(
     setting: EvaluationSetting, images: Sequence["EvaluatedImages"], measured: Sequence[dict[str, float]]
 ) -> tuple[str, dict[str, float]]:
-    """The printed table and the recorded metrics."""
     if images[0].cell:
         named = {name: value for name, value in measured[0].items() if name.startswith(setting.split)}
         return "\n".join(f"{name:<16}{value:>9.4f}" for name, value in named.items()), measured[0]

@@ -130,7 +130,6 @@ def _require_new(options: Import, sources: Sequence[tuple[MeasurementSource, Seq
 
 
 def _summary_line(model: ExportedModel, item: DeviceMeasurement) -> str:
-    """A measurement in one line."""
     times = ", ".join(f"{name} {value:#.4g} ms" for name, value in item.statistics.items())
     where = f"{item.device}, {item.os}, {item.compute_units}"
     return f"{model.model} ({model.model_hash[:12]}) on {where}, protocol {item.protocol}: {times} (n = {item.n})"

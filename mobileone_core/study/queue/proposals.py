@@ -56,7 +56,6 @@ def propose(  # noqa: PLR0913, PLR0917
 def _draws(
     sampler: Sampler, seed: int, sizes: Mapping[str, int], measured: Sequence[MeasuredCandidate], population: int
 ) -> Iterator[Genes]:
-    """The sampler's draws, then random ones."""
     distributions: dict[str, BaseDistribution] = {name: IntDistribution(0, size - 1) for name, size in sizes.items()}
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(sampler, seed, measured))
     for item in measured:

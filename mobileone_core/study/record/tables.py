@@ -145,7 +145,6 @@ class RecordTables:
         return dict(self.connection.execute(query, (study,)))
 
     def _values(self, table: str, value: str, runs: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Values of a table by run and key."""
         values: dict[str, dict[str, Any]] = {}
         query = f"SELECT run_uuid, key, {value} FROM {table} WHERE run_uuid IN ({_marks(runs)})"
         for run_id, key, item in self.connection.execute(query, runs):
