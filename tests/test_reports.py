@@ -17,7 +17,7 @@ from mobileone_core.study.search import SearchStudy
 ROOT = Path(__file__).parents[1]
 REPORTS = ROOT / "reports"
 # Studies whose default takes a quarter of an hour, and was not run yet on a machine that had it.
-WITHOUT_REPORT = {"quantization", "transfer"}
+WITHOUT_REPORT = {"quantization"}
 STUDIES = sorted({path.stem for path in (ROOT / "studies").glob("*.py")} - WITHOUT_REPORT)
 
 

@@ -14,7 +14,7 @@ SAMPLERS = ("nsga2", "tpe", "random")
 
 
 def after(generations, population=4):
-    """MeasuredCandidate candidates whose accuracy and latency rise with their first two genes."""
+    """Candidates whose accuracy and latency rise with their first two genes."""
     every = list(itertools.product(*(range(size) for size in SIZES.values())))
     return [
         MeasuredCandidate(every[(7 * number + 5 * index) % len(every)], Point(index / 10, 1.0 + number), number)
