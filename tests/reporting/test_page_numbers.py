@@ -211,7 +211,7 @@ def test_interactions_of_a_page_are_those_of_its_cells(name):
     orders = range(2, len(base) + 1)
     assert len(interactions) == sum(len([*itertools.combinations(base, order)]) for order in orders)
     for effect in interactions:
-        names = effect.split(" x ")
+        names = [part.partition(" = ")[0] for part in effect.split(" x ")]
         corners = []
         for on in itertools.product((False, True), repeat=len(names)):
             values = [
