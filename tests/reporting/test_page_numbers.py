@@ -205,7 +205,7 @@ def test_interactions_of_a_page_are_those_of_its_cells(name):
     """Differences of differences of means over seeds, averaged over the other factors, in points."""
     cells = cells_of(REPORTS / name)
     study = json.loads((REPORTS / name / "plan.json").read_text())["study"]
-    base = {factor["name"]: factor["baseline"] for factor in study["factors"]}
+    base = {factor["name"]: str(factor["baseline"]) for factor in study["factors"]}
     printed = {row[0]: numbers_in(row[1])[0] for row in table_with(name, "effect")[1]}
     interactions = [effect for effect in printed if " x " in effect]
     orders = range(2, len(base) + 1)
