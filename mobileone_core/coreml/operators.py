@@ -54,10 +54,6 @@ class Inputs:
         """Return a scalar input as bool, or the default if the operation does not have it."""
         return default if name not in self.values else bool(self.tensor(name).item())
 
-    def flags(self, name: str, count: int) -> list[bool]:
-        """Return the count booleans of an input, all False if the operation does not have it."""
-        return [False] * count if name not in self.values else [bool(item) for item in self.ints(name)]
-
     def text(self, name: str, allowed: Sequence[str], default: str | None = None) -> str:
         """Return a string input, or the default if it is missing. Raises InputError unless that is an allowed value."""
         value = default if name not in self.values else self._get(name)

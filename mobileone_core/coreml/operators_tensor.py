@@ -65,7 +65,7 @@ def slice_by_index(inputs: Inputs) -> Tensor:
     """Slice x from begin to end with a stride per axis; masks take whole axes or single indices."""
     x, begin, end = inputs.tensor("x"), inputs.ints("begin"), inputs.ints("end")
     stride = inputs.ints("stride", [1] * x.dim())
-    masks = [inputs.flags(name, x.dim()) for name in ("begin_mask", "end_mask", "squeeze_mask")]
+    masks = [inputs.ints(name, [0] * x.dim()) for name in ("begin_mask", "end_mask", "squeeze_mask")]
     dropped = []
     for axis, (first, last, step, from_start, to_end, single) in enumerate(
         zip(begin, end, stride, *masks, strict=True)

@@ -66,12 +66,8 @@ def find_iphone(devices: Sequence[Any], name: str) -> Any:
     require(bool(named), "name", name, f"one of {names}")
     connected = [item for item in named if item.state.value == "connected"]
     state = ", ".join(f"{item.name}: {item.state.value}" for item in named)
-    require(
-        bool(connected),
-        "iphone",
-        state,
-        "connected: plug it in, unlock it, and wait until Xcode's Devices window shows it",
-    )
+    cure = "connected: plug it in, unlock it, and wait until Xcode's Devices window shows it"
+    require(bool(connected), "iphone", state, cure)
     require(len(connected) == 1, "iphone", names, "exactly one: choose with --name")
     phone = connected[0]
     mode = str(phone.developer_mode_state)
@@ -87,9 +83,8 @@ def product_name(identifier: str) -> str:
         if _output("xcrun", "devicectl", "list", "devices", "-j", file.name, empty=True) is None:
             return "iPhone"
         listed = json.loads(Path(file.name).read_text(encoding="utf-8"))["result"]["devices"]
-    hardware: dict[str, str] = next(
-        (item["hardwareProperties"] for item in listed if item["identifier"] == identifier), {}
-    )
+    found = (item["hardwareProperties"] for item in listed if item["identifier"] == identifier)
+    hardware: dict[str, str] = next(found, {})
     name, kind = hardware.get("marketingName", "iPhone"), hardware.get("productType", "")
     return f"{name} ({kind})" if kind else name
 

@@ -41,9 +41,6 @@ def _scaled(table: Magnitudes, strength: float, whole: bool, *shape: int) -> Ten
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global CPU generator inside the context, and restore its state afterwards."""
-    state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    try:
+    with torch.random.fork_rng(devices=(), device_type="cpu"):
+        torch.default_generator.manual_seed(seed)
         yield
-    finally:
-        torch.set_rng_state(state)

@@ -57,9 +57,8 @@ def network_classes(
         return ()
     labels = names or (imagenet_labels() if count == IMAGENET_CLASSES else ())
     exact = {label: number for number, label in enumerate(labels)}
-    require(
-        not unknown, "class_map", listed(sorted(unknown), SHOWN), f"folders of the data set: {listed(folders, SHOWN)}"
-    )
+    allowed = f"folders of the data set: {listed(folders, SHOWN)}"
+    require(not unknown, "class_map", listed(sorted(unknown), SHOWN), allowed)
     found: dict[int, str] = {}
     for folder in folders:
         name = mapping.get(folder, folder)

@@ -4,24 +4,14 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mobileone_core.data.seeding import derive_seed
+from mobileone_core.data.spec import Phase
 from mobileone_core.errors import require
-
-
-class PhaseLike(Protocol):
-    """A phase of training: ends at the fraction `until`, with a resolution (pixels) and an AutoAugment strength."""
-
-    @property
-    def until(self) -> float: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def autoaugment(self) -> float: ...
 
 
 class Moment(NamedTuple):
@@ -59,7 +49,7 @@ class EpochPlan:
     seed: int
     batch_size: int
     image_size: int
-    phases: Sequence[PhaseLike] = ()
+    phases: Sequence[Phase] = ()
     shuffle: bool = False
     share: Share = WHOLE
     scales: Sequence[tuple[int, int]] = ()

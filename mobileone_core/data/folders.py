@@ -153,9 +153,8 @@ def read_test(
         refuse(f"{root} holds no test images; expected {LAYOUT_TEST}, with two classes or more")
     if classes:
         unknown = [repr(name) for name in names if name not in set(classes)]
-        require(
-            not unknown, "data_root", f"class {listed(unknown)} of {folder}", f"one of the network's {len(classes)}"
-        )
+        allowed = f"one of the network's {len(classes)}"
+        require(not unknown, "data_root", f"class {listed(unknown)} of {folder}", allowed)
         return {split: _read_split(folder, classes, names, upright=upright)}
     trained = class_folders(split_folder(root, "train")) or names
     return {split: _read_split(folder, trained, upright=upright, complain=complain)}

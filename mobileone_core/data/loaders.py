@@ -10,10 +10,10 @@ from typing import Literal, Self, get_args
 import torch
 
 from mobileone_core.data.augment import Normalize
-from mobileone_core.data.epochs import WHOLE, BatchLoader, EpochPlan, PhaseLike, Share
+from mobileone_core.data.epochs import WHOLE, BatchLoader, EpochPlan, Share
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.sets import Images, Splits, open_splits, open_test_set
-from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, EVAL_CROP, DataSpec
+from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, EVAL_CROP, DataSpec, Phase
 from mobileone_core.errors import require, require_choice, require_integer
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -31,7 +31,7 @@ class LoaderOptions:
 
     batch_size: int
     augmentation: str
-    phases: Sequence[PhaseLike] = ()
+    phases: Sequence[Phase] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     workers: int = 0
     share: Share = WHOLE

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.fields import make_plain, option
+from mobileone_core.fields import FRACTION, make_plain, number_rule, option
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 IDX_FILES = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
+_UNTIL = number_rule(lambda value: 0 < value <= 1, "a fraction of training above 0, 1 at most")
 DIGITS = "0,1,2,3,4,5,6,7,8,9"
 
 
@@ -189,6 +190,21 @@ TRAIN_IMAGES = {
     **{"stl10": 5000, "cifar10": 50_000, "cifar100": 50_000, "imagenette": 9469, "imagenet": 1_281_167},
     **{"scenes": 2000, "coco": 118_287, "voc": 10_582, "ade20k": 20_210},
 }
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of progressive learning. Raises InputError."""
+
+    until: float  # fraction of training at which the phase ends; 1 for the last
+    image_size: int  # pixels
+    autoaugment: float  # strength, 0 for none and 1 as published
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        _UNTIL("until", self.until)
+        require_integer("image_size", self.image_size)
+        FRACTION("autoaugment", self.autoaugment)
 
 
 @dataclass(frozen=True)

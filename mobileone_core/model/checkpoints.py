@@ -102,13 +102,10 @@ def _choose(found: Sequence[WeightSet], which: str) -> WeightSet:
         allowed = f"auto, ema, model or a set of {source}: {', '.join(names)}"
         require(which in ("ema", "model"), "which", which, allowed)
         chosen = [item for item in found if item.averaged == (which == "ema")]
-        require(bool(chosen), "which", which, f"{source} holds {', '.join(map(_described, found))}")
+        held = [f"{item.name} ({'averaged' if item.averaged else 'not averaged'})" for item in found]
+        require(bool(chosen), "which", which, f"{source} holds {', '.join(held)}")
     require(len(chosen) == 1, "which", which, f"{source} holds several: name one of {', '.join(names)}")
     return replace(chosen[0], others=tuple(name for name in names if name != chosen[0].name))
-
-
-def _described(item: WeightSet) -> str:
-    return f"{item.name} ({'averaged' if item.averaged else 'not averaged'})"
 
 
 def _sets(
@@ -175,8 +172,6 @@ def _plain_types() -> list[Any]:
     from numpy._core.multiarray import scalar
 
     kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
-    paths = [(kind, f"pathlib{part}.{name}") for part in ("", "._local") for kind, name in _PATHS]
+    names = ((PurePosixPath, "PosixPath"), (PureWindowsPath, "WindowsPath"))
+    paths = [(kind, f"pathlib{part}.{name}") for part in ("", "._local") for kind, name in names]
     return [argparse.Namespace, encode, np.dtype, *kinds, scalar, (scalar, "numpy.core.multiarray.scalar"), *paths]
-
-
-_PATHS = ((PurePosixPath, "PosixPath"), (PureWindowsPath, "WindowsPath"))

@@ -53,7 +53,8 @@ def model_cost(spec: ModelSpec | str, image_size: int = 224, num_classes: int = 
         before, size = size, (size - 1) // block.stride + 1
         after = _after_conv(block, spec.activation)
         train += _branches(block, before, size * size) + after
-        deployed += _conv(block, block.kernel_size, size * size) + FormCost(block.out_channels) + after
+        weights = block.out_channels * (block.in_channels // block.groups) * block.kernel_size**2
+        deployed += FormCost(weights + block.out_channels, weights * size * size) + after
     return ModelCost(train, deployed)
 
 
@@ -69,11 +70,6 @@ def _branches(block: BlockSpec, size: int, positions: int) -> FormCost:
             weights = layer.outputs * (layer.inputs // block.groups) * area if layer.kind == "conv" else 0
             total += FormCost(weights + 2 * layer.outputs * (layer.kind == "bn"), weights * at)
     return total
-
-
-def _conv(block: BlockSpec, kernel_size: int, positions: int) -> FormCost:
-    weights = block.out_channels * (block.in_channels // block.groups) * kernel_size**2
-    return FormCost(weights, weights * positions)
 
 
 def _after_conv(block: BlockSpec, activation: str) -> FormCost:

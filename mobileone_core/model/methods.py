@@ -53,15 +53,19 @@ def method_branches(method: BlockMethod, shape: ConvShape, k: int, scale: bool, 
     and 1x1 in a row, k times as wide, with one norm (Guo et al., NeurIPS 2020).
     """
     inputs, outputs, _, (rows, columns), can_skip = shape
-    full, centre = (0, 0, rows, columns), (rows // 2, columns // 2, 1, 1)
+    full, centre, norm = (0, 0, rows, columns), (rows // 2, columns // 2, 1, 1), Layer("bn", outputs, outputs)
     if method == "expandnet":
-        return {"chain": BranchPlan(full, _chain(shape, k))}
+        chain = {  # without norms and biases between convolutions zeros stay zeros
+            "conv1": Layer("conv", inputs, k * inputs),
+            "conv2": Layer("conv", k * inputs, k * outputs, shape.kernel),
+            "conv3": Layer("conv", k * outputs, outputs),
+        }
+        return {"chain": BranchPlan(full, {**chain, "bn": norm})}
     windows = {f"kxk_{index}": full for index in range(k if method == "mobileone" else 1)}
     others = {"scale": centre} if scale or method != "mobileone" else {}
     if method == "acnet":
         others = {"row": (rows // 2, 0, 1, columns), "column": (0, columns // 2, rows, 1)}
     windows |= {name: window for name, window in others.items() if window not in windows.values()}
-    norm = Layer("bn", outputs, outputs)
     branches = {
         name: BranchPlan(window, {"conv": Layer("conv", inputs, outputs, window[2:]), "bn": norm})
         for name, window in windows.items()
@@ -90,15 +94,4 @@ def _diverse(shape: ConvShape) -> dict[str, dict[str, Layer]]:
     return {
         "point_kxk": {**first, "conv2": Layer("conv", wide, outputs, kernel), "bn": norm},
         "average": {**before, "average": Layer("average", outputs, outputs, kernel), "bn": norm},
-    }
-
-
-def _chain(shape: ConvShape, k: int) -> dict[str, Layer]:
-    """ExpandNet's chain; without norms and biases between its convolutions zeros stay zeros."""
-    inputs, outputs = shape.inputs, shape.outputs
-    return {
-        "conv1": Layer("conv", inputs, k * inputs),
-        "conv2": Layer("conv", k * inputs, k * outputs, shape.kernel),
-        "conv3": Layer("conv", k * outputs, outputs),
-        "bn": Layer("bn", outputs, outputs),
     }

@@ -70,7 +70,7 @@ class ModelSpec:
 
     Args:
         widths: Output channels of each stage. The released code has four; its third is stages 4 and 5 of table 7.
-        depths: Blocks of each stage; each is a depthwise and a pointwise block.
+        depths: Blocks of each stage, each a depthwise and a pointwise one.
         k: Parallel conv-BN branches of a block in train form (section 3.3), 1 to 16.
         reparam: False builds the plain network without branches, scale and skip; it requires k = 1.
         activation: Activation of every block, one of ACTIVATIONS.

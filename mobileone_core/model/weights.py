@@ -149,9 +149,8 @@ def require_representable(spec: ModelSpec, deployed: bool, layout: str) -> None:
     if not deployed:
         allowed = f"the {layout} layout needs {{}} in train form; reparameterize the model to export it"
         require(spec.reparam, "reparam", spec.reparam, allowed.format("reparam=True"))
-        require(
-            spec.block_method in ("mobileone", "repvgg"), "block_method", spec.block_method, allowed.format("mobileone")
-        )
+        fits = spec.block_method in ("mobileone", "repvgg")
+        require(fits, "block_method", spec.block_method, allowed.format("mobileone"))
         require(spec.stem_k == 1, "stem_k", spec.stem_k, allowed.format("stem_k=1"))
     if layout == "apple":
         require(len(spec.widths) == 4, "widths", spec.widths, "the apple layout needs four stages")
@@ -195,7 +194,8 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
     counters = [key for key in expected if key not in given and key.endswith("num_batches_tracked")]  # of old files
     given |= {key: torch.zeros((), dtype=torch.long, device="cpu") for key in counters}
     shared = [key for key in expected if key in given]
-    shapes = _differing({key: (given[key], current[expected[key]]) for key in shared})
+    pairs = {key: (_shape(given[key]), _shape(current[expected[key]])) for key in shared}
+    shapes = [f"{key} (given {one}, the model's {wanted})" for key, (one, wanted) in pairs.items() if one != wanted]
     problems = [
         _listed("missing", [key for key in expected if key not in given]),
         _listed("unexpected", [key for key in given if key not in expected and isinstance(given[key], Tensor)]),
@@ -207,14 +207,6 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
         method = "" if model.spec.block_method == "mobileone" else f", whose block_method is {model.spec.block_method}"
         raise InputError(f"{source} does not fit the model{method}: {'; '.join(filter(None, problems))}{hint}")
     return {expected[key]: given[key].detach() for key in shared}
-
-
-def _differing(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[str]:
-    return [
-        f"{key} (given {_shape(given)}, the model's {_shape(wanted)})"
-        for key, (given, wanted) in pairs.items()
-        if _shape(given) != _shape(wanted)
-    ]
 
 
 def _shape(values: Tensor) -> str:

@@ -1,11 +1,12 @@
 """Post-training quantization of an ONNX file to 8 bits by ONNX Runtime, and verification of the result."""
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -39,18 +40,6 @@ def reduces_range() -> bool:
         return True
 
 
-@dataclass
-class _Reader:
-    """Batches of images as ONNX Runtime's calibration reads them."""
-
-    batches: Iterator[Tensor]
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next batch, or None at the end."""
-        batch = next(self.batches, None)
-        return None if batch is None else {"images": batch.numpy()}
-
-
 def quantize_onnx(source: Path, target: Path, scheme: Quantization, batches: Iterable[Tensor]) -> None:
     """Write a float32 file of export_onnx as an int8 file.
 
@@ -79,7 +68,8 @@ def _quantize_all(source: Path, target: Path, scheme: Quantization, batches: Ite
         calibrate_method=CalibrationMethod[name],
         extra_options=options,
     )
-    calibrator.collect_data(_Reader(iter(batches)))
+    feeds = ({"images": batch.numpy()} for batch in batches)
+    calibrator.collect_data(SimpleNamespace(get_next=lambda: next(feeds, None)))
     calibrate.save_tensors_data(calibrator.compute_data(), folder / "ranges.json")
     quantize_static(
         source,
@@ -111,8 +101,8 @@ def _quantize_weights(model: Any, per_channel: bool) -> None:
         parts: dict[str, Any] = {"quantized": values, "scale": scale.reshape(-1) if per_channel else scale}
         model.graph.initializer.extend(numpy_helper.from_array(item, f"{name}_{part}") for part, item in parts.items())
         inputs = [f"{name}_{part}" for part in parts]
-        nodes.append(helper.make_node("DequantizeLinear", inputs, [name], axis=0) if per_channel
-                     else helper.make_node("DequantizeLinear", inputs, [name]))  # fmt: skip
+        axis: dict[str, Any] = {"axis": 0} if per_channel else {}
+        nodes.append(helper.make_node("DequantizeLinear", inputs, [name], **axis))
     for node in reversed(nodes):
         model.graph.node.insert(0, node)
 

@@ -7,11 +7,12 @@ from dataclasses import field as item
 from typing import Any, TypeVar
 
 from mobileone_core.benchmark.step_cell import PART, StepCell
+from mobileone_core.data.spec import Phase
 from mobileone_core.errors import InputError, plain, require, require_choice
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.study.mistakes import Declared
 from mobileone_core.training.cell import BACKBONE, DATA_FIELDS, MULTIPLES, RECIPE, VARIED, CellSpec
-from mobileone_core.training.recipe import Phase, Recipe, Teacher
+from mobileone_core.training.recipe import Recipe, Teacher
 
 Level = str | int | float | bool | tuple[int, ...]
 PLAIN = (str, int, float, bool, type(None))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_type_hints
 from mobileone_core.data.catalog import check_root, resolve_data
 from mobileone_core.data.check import short_lines
 from mobileone_core.data.folders import read_folder
-from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, DataSpec
+from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, DataSpec, Phase
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
@@ -30,7 +30,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
 from mobileone_core.training.cell import BACKBONE, RECIPE, CellSpec
 from mobileone_core.training.head import head_preset
-from mobileone_core.training.recipe import Phase, Teacher, paper_phases
+from mobileone_core.training.recipe import Teacher, paper_phases
 from mobileone_core.training.recipe_presets import FITTED, RECIPES, recipe_preset
 from mobileone_core.training.tasks import TASKS, task_spec
 

@@ -28,14 +28,8 @@ class CellModule(LightningModule):
     test/form_difference compares the tested network with its deployed form, in the recipe's precision.
 
     If several processes train the cell, each gets its share of every batch: gradients are averaged and metrics cover
-    all images.
-
-    Args:
-        task: the cell's task.
-        network: the network to train.
-        steps: batches per epoch; of the current one if their number differs.
-        layout: memory format of weights and images.
-        teachers: the networks to imitate, if any.
+    all images. steps are the batches per epoch, of the current one if their number differs; layout is the memory format
+    of weights and images.
     """
 
     def __init__(
@@ -193,11 +187,8 @@ class EpochBatches:
     def __init__(self, batches: BatchLoader, module: CellModule, epochs: int) -> None:
         self.batches, self.module, self.epochs = batches, module, epochs
         recipe = module.recipe
-        self.precompute = module.teachers is not None and (recipe.augmentation, recipe.phases, recipe.scales) == (
-            "none",
-            (),
-            (),
-        )
+        changes = recipe.augmentation != "none" or recipe.phases or recipe.scales
+        self.precompute = module.teachers is not None and not changes
         self._soft_labels: Tensor | None = None
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mobileone_core.data.spec import Phase
 from mobileone_core.errors import require, require_integer
 from mobileone_core.fields import (
     BELOW_ONE,
@@ -13,7 +14,6 @@ from mobileone_core.fields import (
     NOT_NEGATIVE,
     POSITIVE,
     check_options,
-    make_plain,
     number_rule,
     option,
 )
@@ -31,23 +31,6 @@ RecipePrecision = Literal["32", "bf16-mixed", "16-mixed", "mixed"]
 Augmentation = Literal["none", "crop", "crop_flip", "resized_crop_flip", "ssd", "ssdlite", "scale_crop_flip"]
 _DECAY_END = number_rule(lambda value: value >= 0, "none, or a number of 0 or more", optional=True)
 _COUNT = partial(require_integer, at_least=0)
-_UNTIL = number_rule(lambda value: 0 < value <= 1, "a fraction of training above 0, 1 at most")
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A phase of progressive learning. Raises InputError."""
-
-    until: float  # fraction of training at which the phase ends; 1 for the last
-    image_size: int  # pixels
-    autoaugment: float  # strength, 0 for none and 1 as published
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        _UNTIL("until", self.until)
-        require_integer("image_size", self.image_size)
-        FRACTION("autoaugment", self.autoaugment)
-
 
 # Epochs 0-38, 39-113 and 114-299 of 300: re-implementations, and the jumps of figure 4. Resolutions: the same.
 # Strengths: the paper says that they rise. MMPretrain uses 0.3, 0.7 and 1.0 (of RandAugment where the paper has

@@ -101,8 +101,7 @@ def train_cell(  # noqa: PLR0913
     is left to the caller.
 
     Args:
-        spec: what to train.
-        execution: device, threads, processes and so on.
+        spec, execution: what to train, and how it runs.
         data_root: directory of the data set; None for embedded data.
         directory: where checkpoint and weights are written.
         observer: receives every epoch and may stop the cell.

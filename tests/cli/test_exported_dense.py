@@ -29,7 +29,7 @@ from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.head import HeadSpec
 from mobileone_core.training.recipe import Recipe
-from mobileone_core.training.tasks.detection import BoxCodec
+from mobileone_core.training.tasks.detection import Detection
 from mobileone_core.training.tasks.task import build_task
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -177,9 +177,10 @@ def test_the_end_of_the_file_is_torchvisions_nms(numbers, threshold, most):
     starts, sides = torch.rand(40, 2, generator=draw) * 20, torch.rand(40, 2, generator=draw) * 12
     anchors = torch.cat([starts, starts + sides], 1)
     logits = torch.randn(1, 40, 4, generator=draw) * 3
-    codec = BoxCodec(HeadSpec(score_threshold=threshold, nms_threshold=0.4, detections=most))
+    head = HeadSpec(score_threshold=threshold, nms_threshold=0.4, detections=most)
+    task = Detection(CellSpec(data=DataSpec("scenes"), recipe=Recipe(augmentation="none"), task="detection", head=head))
     outputs = {"cls_logits": logits, "bbox_regression": torch.zeros(1, 40, 4), "anchors": anchors}
-    [wanted] = codec.detect(outputs, (32, 32))
+    [wanted] = task.predictions(outputs, torch.zeros(1, 1, 32, 32))
     session = onnxruntime.InferenceSession(Suppression(threshold, 0.4, most).model(10, 20).SerializeToString())
     given_boxes, given_scores = anchors.clamp(0, 32)[None], logits.softmax(-1)[..., 1:]
     raw = {"raw_boxes": given_boxes.numpy(), "raw_scores": given_scores.numpy()}

@@ -11,7 +11,7 @@ from PIL import Image
 from mobileone_core.data.annotated.boxes import read_boxes
 from mobileone_core.data.annotated.files import read_annotated
 from mobileone_core.data.annotated.layouts import Source
-from mobileone_core.data.annotated.loaders import open_annotated
+from mobileone_core.data.annotated.loaders import AnnotatedLoaders
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.loaders import LoaderOptions
 from mobileone_core.data.spec import DATA_SETS, TRAIN_IMAGES
@@ -31,7 +31,7 @@ def open_set(name, root, seed=0, size=32, **options):
     task = WRITERS[name][0]
     spec = resolve_data(name, root, size)
     options = {"batch_size": 4, "augmentation": "none"} | options
-    return open_annotated(spec, task, root, seed, LoaderOptions(**options))
+    return AnnotatedLoaders(spec, task, root, seed, LoaderOptions(**options))
 
 
 def write_set(name, root):
@@ -301,7 +301,7 @@ def test_an_empty_root_names_the_layout(name, tmp_path):
 def test_a_test_set_alone_can_be_opened(tmp_path):
     root = sets.write_coco(tmp_path, splits=("val",), year="", annotations="annotations/{}.json")
     spec = resolve_data("boxes", root, 32, test_only=True)
-    with open_annotated(spec, "detection", root, 0, LoaderOptions(4, "none")) as loaders:
+    with AnnotatedLoaders(spec, "detection", root, 0, LoaderOptions(4, "none")) as loaders:
         assert len(list(loaders.test)) == 1
     with pytest.raises(InputError, match="holds no boxes"):
         resolve_data("boxes", root)

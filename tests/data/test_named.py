@@ -18,8 +18,7 @@ from torchvision.datasets import mnist, svhn
 
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
-from mobileone_core.data.named import read_named
-from mobileone_core.data.sets import open_splits, open_test_set
+from mobileone_core.data.sets import open_splits, open_test_set, read_named
 from mobileone_core.data.spec import DATA_SETS, IDX_FILES
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobileone_core.data.annotated.loaders import open_annotated
+from mobileone_core.data.annotated.loaders import AnnotatedLoaders
 from mobileone_core.data.annotated.scenes import OBJECTS, VISIBLE, SceneComposer, uniform
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.epochs import Share
@@ -25,7 +25,7 @@ def composer(seed=3, size=SIZE) -> SceneComposer:
 
 def loaders(task="detection", seed=0, size=SIZE, **options):
     options = {"batch_size": 100, "augmentation": "none"} | options
-    return open_annotated(resolve_data("scenes", None, size, task=task), task, None, seed, LoaderOptions(**options))
+    return AnnotatedLoaders(resolve_data("scenes", None, size, task=task), task, None, seed, LoaderOptions(**options))
 
 
 @settings(max_examples=20, deadline=None)
@@ -178,7 +178,7 @@ def test_other_items(tmp_path):
         ),
         (lambda: resolve_data("scenes", None, items="mnist"), "data_root: mnist needs"),
         (lambda: DataSpec(items="mnist"), "items: 'mnist' is not allowed; it is for scenes alone"),
-        (lambda: open_annotated(DataSpec(), "detection", None, 0, LoaderOptions(1, "none")), "data: 'digits' is not"),
+        (lambda: AnnotatedLoaders(DataSpec(), "detection", None, 0, LoaderOptions(1, "none")), "data: 'digits' is not"),
     ],
 )
 def test_refusals(make, message):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
 
-from mobileone_core.data.annotated.masks import IGNORED
+from mobileone_core.data.annotated.files import IGNORED
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.loaders import LoaderOptions
 from mobileone_core.study.presets import preset_cell

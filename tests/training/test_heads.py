@@ -18,7 +18,7 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.head import HEADS, HeadSpec
 from mobileone_core.training.recipe import Recipe
 from mobileone_core.training.tasks.backbones import LibraryBackbone, build_backbone, feature_extractor
-from mobileone_core.training.tasks.detection import BoxCodec, SSDLite
+from mobileone_core.training.tasks.detection import Detection, SSDLite
 from mobileone_core.training.tasks.segmentation import DeepLabV3
 
 TINY = ModelSpec.preset("tiny", k=2, stage_strides=(2, 2, 2, 2), in_channels=1)
@@ -56,12 +56,12 @@ def test_ssdlite_is_torchvisions():
     same_norms(ours, theirs)
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
     images = torch.rand(2, 3, 320, 320)
-    codec = BoxCodec(HeadSpec())
+    task = Detection(cell("detection"))
     losses = theirs.train()(list(images), TARGETS)
-    assert codec.loss(ours.train()((images - 0.5) / 0.5), TARGETS).item() == pytest.approx(sum(losses.values()).item())
+    assert task.loss(ours.train()((images - 0.5) / 0.5), TARGETS).item() == pytest.approx(sum(losses.values()).item())
     with torch.no_grad():
         expected, raw = theirs.eval()(list(images)), ours.eval()((images - 0.5) / 0.5)
-        actual = codec.detect(raw, (320, 320))
+        actual = task.predictions(raw, images)
     assert len(expected[0]["boxes"]) > 10
     for mine, other in zip(actual, expected, strict=True):
         assert mine.keys() == other.keys()
@@ -128,15 +128,15 @@ def test_the_deployed_whole_is_the_trained_one(task, head):
 
 def test_detections_and_loss_of_a_batch_without_objects():
     head = HeadSpec(stride=8, extras=(32, 16), scales=(0.1, 0.6, 0.8))
-    net, codec = network("detection", head), BoxCodec(head)
-    outputs = net(torch.randn(2, 1, 64, 64))
-    loss = codec.loss(outputs, [TARGETS[1], TARGETS[1]])
+    net, task, images = network("detection", head), Detection(cell("detection", head=head)), torch.randn(2, 1, 64, 64)
+    outputs = net(images)
+    loss = task.loss(outputs, [TARGETS[1], TARGETS[1]])
     assert torch.isfinite(loss)
-    found = codec.detect(outputs, (64, 64))
+    found = task.predictions(outputs, images)
     assert all(set(item) == {"boxes", "labels", "scores"} and item["labels"].min() >= 1 for item in found)
     flat = {"boxes": torch.tensor([[1.0, 2.0, 1.0, 5.0]]), "labels": torch.tensor([1])}
     with pytest.raises(InputError, match="boxes"):
-        codec.loss(outputs, [flat, TARGETS[1]])
+        task.loss(outputs, [flat, TARGETS[1]])
 
 
 def test_a_single_image_is_refused_by_aspp_in_training_alone():

@@ -104,6 +104,3 @@ class SceneLoader(BatchLoader):
             return images, masks.long()
         triples = zip(boxes, labels, labels > 0, strict=True)
         return images, [{"boxes": box[exists], "labels": label[exists]} for box, label, exists in triples]
-
-
-open_annotated = AnnotatedLoaders

@@ -184,14 +184,10 @@ def pad_like(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return F.pad(x, pads)
 
 
-def does_more(norm: nn.Module) -> bool:
-    """Whether a norm drops out and activates after normalizing, as timm's BatchNormAct2d."""
-    return isinstance(norm, nn.BatchNorm2d) and type(norm).__name__ == "BatchNormAct2d"
-
-
 def can_twin(norm: nn.Module) -> bool:
-    """Whether a norm is a BN with running statistics, alone or followed by dropout and activation."""
-    is_norm = type(norm).forward in KNOWN_FORWARDS or does_more(norm)
+    """Whether a norm is a BN with running statistics, alone or with dropout and activation, timm's BatchNormAct2d."""
+    does_more = isinstance(norm, nn.BatchNorm2d) and type(norm).__name__ == "BatchNormAct2d"
+    is_norm = does_more or type(norm).forward in KNOWN_FORWARDS
     return is_norm and isinstance(getattr(norm, "running_var", None), Tensor)
 
 

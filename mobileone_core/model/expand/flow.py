@@ -32,13 +32,10 @@ class DataFlow:
 
 
 def data_flow(model: nn.Module, inputs: Sequence[Any] | None = None) -> DataFlow:
-    """Trace a network in training and in evaluation; where torch.fx cannot, run it once in evaluation.
+    """Trace a network in training and in evaluation; where torch.fx cannot, run it once in evaluation on inputs.
 
-    Args:
-        model: The network; it is as before afterwards.
-        inputs: Arguments of its forward, for a network that torch.fx cannot trace; by default images are tried.
-
-    Raises InputError if the network does not trace and does not run.
+    The network is as before afterwards. inputs are the arguments of its forward; by default images are tried. Raises
+    InputError if the network does not trace and does not run.
     """
     flow = DataFlow(defaultdict(list), set())
     try:

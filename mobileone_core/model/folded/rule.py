@@ -1,42 +1,7 @@
 """The rule by which "auto" folds a block: by kind, branches, size, layout, dtype and device, never by values.
 
-Measured on a Xeon with AVX-512, one thread, in float32: forward and backward of one block, time of the branches over
-time of the folded path, so that above 1 folding is faster; by tests/benchmarks/bench_folded_blocks.py. Blocks of S0 at
-batch 8 and 224 px / at batch 32 and 64 px / of tiny at batch 64 and 16 px:
-
-    k = 1   dense 2.1 / 1.6 / 0.6; depthwise 0.7 to 2.2 / 0.8 to 1.3 / 0.9 to 1.5; pointwise 0.6 to 0.9
-    k = 2   dense 1.9 / 1.3 / 0.5; depthwise 1.1 to 3.3 / 1.0 to 1.8 / 1.1 to 2.1; pointwise 0.8 to 1.6
-    k = 4   dense 2.0 / 1.6 / 0.6; depthwise 1.5 to 4.9 / 1.5 to 4.4 / 1.5 to 3.2; pointwise 1.1 to 2.7
-
-Depthwise blocks with k = 1 gain from 6272 positions on (1.1 to 2.2). On 4096 and fewer they reach 0.7 to 1.1, except
-for S0's fourteen rows (1.6) and tiny's two (1.5).
-
-A pointwise block of C input and O output channels on P positions saves k - 1 branches, 3 (k - 1) P C O multiply-adds,
-and pays for the moments of its input, P C^2, and for k O quadratic forms, k O C^2. With a stride of 2, too, it gains
-where 3 (k - 1) P O > 1.45 P C + 1.8 k O C:
-
-    k = 2   O = C: below 0.5 to 1.1, above 1.0 to 2.1, tiny's narrow blocks on few positions 0.8 to 1.0
-    k = 4   O = C: below 0.5 to 0.7, above 1.1 to 5.2; O = 6 C: above 1.4 to 5.8; O = C / 6: below 0.8, above 1.1
-    k = 8   O = C: below 0.8, above 1.7 to 6.3
-
-A dense block of larger kernels has T taps, C times the kernel's area, and pays P T^2 twice: what k and O bring in
-return decides. 3x3, 5x5 and 7x7 blocks of up to 288 taps, from 16384 positions on:
-
-    k O / T of 0.1 to 0.9    0.26 to 0.82
-               0.9 to 1.2    0.7 to 1.8; blocks of an image of three channels gain, others lose
-               1.5 to 17     1.3 to 4.1; 0.8 for 16 channels on 16384 positions with k = 1, 2.1 on 65536
-
-Both on an EPYC (Zen 4), processor time, 2026-11, by tests/benchmarks/bench_expand.py --by-block.
-With no more positions than channels the algebra is in float64: 256 channels on 128 positions reach 0.4 to 0.6, for any
-k. A block of one branch has nothing to fold: with bench_training_step.py --no-reparam --k 1 (two threads) S0 took 1.5
-times the time at 8 x 224 px, tiny 2.1 times at 64 x 32.
-Without a compiler depthwise blocks gain from k = 4 on (1.1 to 1.5), pointwise ones where (k - 1) positions > k C.
-On an EPYC (Zen 4) the same choices gain, except for some blocks with k = 2: depthwise ones on 2048 positions and fewer
-reach 0.9 to 1.9, pointwise ones 0.7 to 1.9.
-Depthwise blocks of dilation 2 and 4 at stride 1 follow the same rule; on an EPYC with the compiler: k = 1 0.8 to 1.4
-on 2304 positions and fewer, 1.1 to 1.7 from 4096 on; k = 2 1.4 to 2.3; k = 4 2.3 to 4.7.
-On GPUs the timings of the device's family decide (gpu_timings.py). A run of tests/benchmarks/gpu.py gives
-them to this command:
+README.md has the measurements by which it was chosen, section "Where auto folds". On GPUs the timings of the device's
+family decide (gpu_timings.py). A run of tests/benchmarks/gpu.py gives them to this command:
 
     python -m mobileone_core.model.folded.rule --from gpu.json
 

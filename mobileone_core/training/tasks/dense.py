@@ -14,8 +14,8 @@ from torch.nn.utils import fuse_conv_bn_eval
 from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks, make_grid
 
-from mobileone_core.data.annotated.loaders import AnnotatedTask, open_annotated
-from mobileone_core.data.annotated.masks import IGNORED
+from mobileone_core.data.annotated.files import IGNORED
+from mobileone_core.data.annotated.loaders import AnnotatedLoaders, AnnotatedTask
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.model.reparam import reparameterize
@@ -34,7 +34,8 @@ class DenseTask(Task):
 
     def open_data(self, data_root: Path | None, options: LoaderOptions) -> SplitLoaders:
         """Open images with boxes or masks."""
-        return open_annotated(self.spec.data, cast("AnnotatedTask", self.spec.task), data_root, self.spec.seed, options)
+        spec, task = self.spec, cast("AnnotatedTask", self.spec.task)
+        return AnnotatedLoaders(spec.data, task, data_root, spec.seed, options)
 
     def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:
         """Parameters and multiply-adds of the whole deployed network."""

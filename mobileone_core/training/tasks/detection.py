@@ -100,47 +100,6 @@ class SSDLite(nn.Module):
         return {**outputs, "anchors": anchors}
 
 
-class BoxCodec:
-    """Loss and detections of raw outputs, as torchvision's SSD computes them.
-
-    Raises InputError if a target's box has no area.
-    """
-
-    def __init__(self, spec: HeadSpec) -> None:
-        limits = spec.score_threshold, spec.nms_threshold, spec.detections
-        unused = DefaultBoxGenerator([RATIOS])
-        self.ssd = SSD(
-            nn.Identity(), unused, (1, 1), 0, None, None, nn.Identity(), *limits, topk_candidates=spec.detections,
-            positive_fraction=1 / (1 + spec.negatives),
-        )  # fmt: skip
-
-    def loss(self, outputs: dict[str, Tensor], targets: Boxes) -> Tensor:
-        """Localization and classification loss per matched default box, 0-d."""
-        raw = {name: at_least_float32(value) for name, value in outputs.items()}
-        anchors = raw.pop("anchors")
-        for target in targets:
-            has_area = bool((target["boxes"][:, 2:] > target["boxes"][:, :2]).all())
-            require(has_area, "boxes", target["boxes"].tolist(), "boxes with x2 > x1 and y2 > y1")
-        matched = [self._matched(target["boxes"], anchors) for target in targets]
-        losses = self.ssd.compute_loss(targets, raw, [anchors] * len(targets), matched)
-        return torch.stack([*losses.values()]).sum()
-
-    @torch.no_grad()
-    def detect(self, outputs: dict[str, Tensor], image_size: tuple[int, int]) -> Boxes:
-        """Boxes (n, 4) in pixels of images (rows, columns), labels and scores (n,) per image, best first."""
-        raw = {name: at_least_float32(value) for name, value in outputs.items()}
-        count = len(raw["cls_logits"])
-        detections: Boxes = self.ssd.postprocess_detections(raw, [raw["anchors"]] * count, [image_size] * count)
-        return detections
-
-    def _matched(self, boxes: Tensor, anchors: Tensor) -> Tensor:
-        """Index of the box that each anchor (A, 4) predicts, -1 for background: (A,)."""
-        if not len(boxes):
-            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
-        matched: Tensor = self.ssd.proposal_matcher(box_iou(boxes, anchors))
-        return matched
-
-
 class DeployedDetector(ExportNetwork):
     """A detector before NMS: images (N, C, S, S) to boxes (N, A, 4) and scores (N, A, classes).
 
@@ -224,19 +183,42 @@ class BoxPrecision(MeanAveragePrecision):
 
 
 class Detection(DenseTask):
-    """SSDLite; targets are one dict per image: boxes (n, 4), float32 xyxy in pixels, and labels (n,) from 1 on."""
+    """SSDLite, with loss and detections as torchvision's SSD computes them.
+
+    Targets are one dict per image: boxes (n, 4), float32 xyxy in pixels, and labels (n,) from 1 on.
+    """
 
     def __init__(self, spec: CellSpec) -> None:
         super().__init__(spec)
-        self.codec = BoxCodec(spec.head)
+        head, unused = spec.head, DefaultBoxGenerator([RATIOS])
+        limits = head.score_threshold, head.nms_threshold, head.detections
+        self.ssd = SSD(
+            nn.Identity(), unused, (1, 1), 0, None, None, nn.Identity(), *limits, topk_candidates=head.detections,
+            positive_fraction=1 / (1 + head.negatives),
+        )  # fmt: skip
 
     def build_network(self, execution: BlockExecution = "branches") -> SSDLite:
         """The backbone with SSDLite's head."""
         return SSDLite(build_backbone(self.spec, execution), self.spec.head, self.spec.data.num_classes)
 
     def loss(self, outputs: dict[str, Tensor], targets: Boxes) -> Tensor:
-        """SSD's loss, 0-d."""
-        return self.codec.loss(outputs, targets)
+        """Localization and classification loss per matched default box, 0-d. Raises InputError for a flat box."""
+        raw = {name: at_least_float32(value) for name, value in outputs.items()}
+        anchors = raw.pop("anchors")
+        for target in targets:
+            has_area = bool((target["boxes"][:, 2:] > target["boxes"][:, :2]).all())
+            require(has_area, "boxes", target["boxes"].tolist(), "boxes with x2 > x1 and y2 > y1")
+        matched = [self._matched(target["boxes"], anchors) for target in targets]
+        losses = self.ssd.compute_loss(targets, raw, [anchors] * len(targets), matched)
+        return torch.stack([*losses.values()]).sum()
+
+    @torch.no_grad()
+    def predictions(self, outputs: dict[str, Tensor], images: Tensor) -> Boxes:
+        """Boxes (n, 4) in the images' pixels, labels and scores (n,) per image, best first."""
+        raw = {name: at_least_float32(value) for name, value in outputs.items()}
+        count, size = len(raw["cls_logits"]), tuple(images.shape[2:])
+        detections: Boxes = self.ssd.postprocess_detections(raw, [raw["anchors"]] * count, [size] * count)
+        return detections
 
     def exportable(self, network: nn.Module, image_size: int) -> DeployedDetector:
         """A folded copy, as DeployedDetector describes it."""
@@ -246,10 +228,13 @@ class Detection(DenseTask):
         """COCO's average precisions."""
         return MetricCollection({"map": BoxPrecision(self.spec.data.name)})
 
-    def predictions(self, outputs: dict[str, Tensor], images: Tensor) -> Boxes:
-        """Boxes, labels and scores per image."""
-        return self.codec.detect(outputs, (images.shape[2], images.shape[3]))
-
     def tensors(self, outputs: dict[str, Tensor]) -> Sequence[Tensor]:
         """Class logits and box regressions."""
         return [outputs["cls_logits"], outputs["bbox_regression"]]
+
+    def _matched(self, boxes: Tensor, anchors: Tensor) -> Tensor:
+        """Index of the box that each anchor (A, 4) predicts, -1 for background: (A,)."""
+        if not len(boxes):
+            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+        matched: Tensor = self.ssd.proposal_matcher(box_iou(boxes, anchors))
+        return matched

@@ -7,7 +7,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 
-from mobileone_core.data.annotated.masks import IGNORED
+from mobileone_core.data.annotated.files import IGNORED
 from mobileone_core.errors import require
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.network import ExportNetwork
