@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mobileone_core.cli import run as run
     from mobileone_core.model.cost import model_cost as model_cost
-    from mobileone_core.model.expand.conversion import expand as expand
-    from mobileone_core.model.expand.conversion import expansion_plan as expansion_plan
-    from mobileone_core.model.expand.conversion import fold as fold
     from mobileone_core.model.network import build_model as build_model
+    from mobileone_core.model.reparam import expand as expand
+    from mobileone_core.model.reparam import expansion_plan as expansion_plan
+    from mobileone_core.model.reparam import fold as fold
     from mobileone_core.model.reparam import reparameterize as reparameterize
     from mobileone_core.model.spec import ModelSpec as ModelSpec
     from mobileone_core.model.weights import export_weights as export_weights
@@ -23,9 +23,9 @@ _HOMES = {
     "ModelSpec": "mobileone_core.model.spec",
     "build_model": "mobileone_core.model.network",
     "reparameterize": "mobileone_core.model.reparam",
-    "expand": "mobileone_core.model.expand.conversion",
-    "expansion_plan": "mobileone_core.model.expand.conversion",
-    "fold": "mobileone_core.model.expand.conversion",
+    "expand": "mobileone_core.model.reparam",
+    "expansion_plan": "mobileone_core.model.reparam",
+    "fold": "mobileone_core.model.reparam",
     "load_run": "mobileone_core.study.record.loading",
     "results": "mobileone_core.reporting.results",
     "load_weights": "mobileone_core.model.weights",

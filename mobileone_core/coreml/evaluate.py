@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mobileone_core.coreml import operators_pointwise, operators_spatial, operators_tensor
+from mobileone_core.coreml import operators_spatial, operators_tensor
 from mobileone_core.coreml.operators import Inputs, Value, apply
 from mobileone_core.coreml.program import Argument, Name, Program
 from mobileone_core.errors import InputError
 
-REGISTERED = (operators_pointwise, operators_spatial, operators_tensor)  # on import
+REGISTERED = (operators_spatial, operators_tensor)  # on import
 
 
 def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = False) -> dict[str, Value]:

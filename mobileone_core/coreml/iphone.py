@@ -85,9 +85,8 @@ def build_benchmarker(package: Path, units: str, device: Any) -> Any:
     from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
 
     unit = coremltools.ComputeUnit[units.upper()]
-    return MLModelBenchmarker(
-        coremltools.models.MLModel(str(package), compute_units=unit, skip_model_load=True), device
-    )
+    model = coremltools.models.MLModel(str(package), compute_units=unit, skip_model_load=True)
+    return MLModelBenchmarker(model, device)
 
 
 async def _measure(  # noqa: PLR0913, PLR0917
@@ -192,7 +191,6 @@ def _message(error: BaseException) -> str:
 
 
 def _end_children(before: Sequence[psutil.Process]) -> None:
-    """Kill all child processes that were not there before."""
     for child in set(psutil.Process().children(recursive=True)) - set(before):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()

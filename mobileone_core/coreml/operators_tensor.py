@@ -1,4 +1,4 @@
-"""Operators over axes: those that rearrange values, and products, reductions and normalization."""
+"""Operators on tensors: element by element, those that rearrange values, products, reductions and normalization."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,58 @@ from torch.nn import functional as F
 
 from mobileone_core.coreml.operators import Inputs, Value, operator, register
 
+UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    name: getattr(torch, name)
+    for name in (
+        *("abs", "ceil", "cos", "erf", "exp", "floor", "logical_not"),
+        *("relu", "sigmoid", "sign", "sin", "sqrt", "square", "tanh"),
+    )
+}
+UNARY |= {"relu6": F.relu6, "silu": F.silu, "softplus": F.softplus, "softsign": F.softsign, "identity": lambda x: x}
+BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    name: getattr(torch, name)
+    for name in (
+        *("add", "sub", "mul", "pow", "maximum", "minimum", "logical_and", "logical_or"),
+        *("greater", "greater_equal", "less", "less_equal", "not_equal"),
+    )
+}
+BINARY |= {"equal": torch.eq, "floor_div": torch.floor_divide, "mod": torch.remainder, "real_div": torch.div}
+CASTS = {"fp16": torch.float32, "fp32": torch.float32, "int32": torch.int32, "bool": torch.bool}
+GELUS: dict[str, Callable[[Tensor], Tensor]] = {
+    "EXACT": F.gelu,
+    "TANH_APPROXIMATION": lambda x: F.gelu(x, approximate="tanh"),
+    "SIGMOID_APPROXIMATION": lambda x: x * torch.sigmoid(1.702 * x),
+}
+REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
+    "reduce_mean": lambda x, axes, keep: x.mean(axes, keep),
+    "reduce_sum": lambda x, axes, keep: x.sum(axes, keep),
+    "reduce_max": lambda x, axes, keep: x.amax(axes, keep),
+    "reduce_min": lambda x, axes, keep: x.amin(axes, keep),
+    "reduce_l2_norm": lambda x, axes, keep: x.square().sum(axes, keep).sqrt(),
+    "reduce_sum_square": lambda x, axes, keep: x.square().sum(axes, keep),
+}
+
+
 register(
-    {
-        "transpose": lambda op: op.tensor("x").permute(op.ints("perm")),
-        "stack": lambda op: torch.stack(op.tensors("values"), int(op.number("axis"))),
-        "tile": lambda op: op.tensor("x").tile(op.ints("reps")),
+    dict.fromkeys(UNARY, lambda op: UNARY[op.kind](op.tensor("x")))
+    | dict.fromkeys(BINARY, lambda op: BINARY[op.kind](op.tensor("x"), op.tensor("y")))
+    | {
+        "gelu": lambda op: GELUS[op.text("mode", tuple(GELUS), "EXACT")](op.tensor("x")),
+        "sigmoid_hard": lambda op: (op.number("alpha", 0.2) * op.tensor("x") + op.number("beta", 0.5)).clamp(0, 1),
+        "leaky_relu": lambda op: F.leaky_relu(op.tensor("x"), op.number("alpha", 0.01)),
+        "elu": lambda op: F.elu(op.tensor("x"), op.number("alpha", 1.0)),
+        "prelu": lambda op: F.prelu(op.tensor("x"), op.tensor("alpha")),
+        # x where x >= alpha, 0 elsewhere
+        "thresholded_relu": lambda op: torch.where(op.tensor("x") >= op.number("alpha", 1.0), op.tensor("x"), 0.0),
+        # min(beta, x) where x >= 0, min(beta, alpha x) elsewhere
+        "clamped_relu": lambda op: F.leaky_relu(op.tensor("x"), op.number("alpha")).clamp(max=op.number("beta")),
+        "clip": lambda op: op.tensor("x").clamp(op.number("alpha"), op.number("beta")),
+        "rsqrt": lambda op: torch.rsqrt(op.tensor("x") + op.number("epsilon", 1e-12)),
+        "inverse": lambda op: torch.reciprocal(op.tensor("x") + op.number("epsilon", 1e-4)),
+        "log": lambda op: torch.log(op.tensor("x") + op.number("epsilon", 1e-45)),
+        "select": lambda op: torch.where(op.tensor("cond").bool(), op.tensor("a"), op.tensor("b")),
+        # float16 stays float32: the evaluator decides about rounding
+        "cast": lambda op: op.tensor("x").to(CASTS[op.text("dtype", tuple(CASTS))]),
     }
 )
 
@@ -107,18 +154,11 @@ def classify(inputs: Inputs) -> tuple[Value, ...]:
     return classes[int(odds.reshape(-1).argmax())], odds
 
 
-REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
-    "reduce_mean": lambda x, axes, keep: x.mean(axes, keep),
-    "reduce_sum": lambda x, axes, keep: x.sum(axes, keep),
-    "reduce_max": lambda x, axes, keep: x.amax(axes, keep),
-    "reduce_min": lambda x, axes, keep: x.amin(axes, keep),
-    "reduce_l2_norm": lambda x, axes, keep: x.square().sum(axes, keep).sqrt(),
-    "reduce_sum_square": lambda x, axes, keep: x.square().sum(axes, keep),
-}
-
-
 register(
     {
+        "transpose": lambda op: op.tensor("x").permute(op.ints("perm")),
+        "stack": lambda op: torch.stack(op.tensors("values"), int(op.number("axis"))),
+        "tile": lambda op: op.tensor("x").tile(op.ints("reps")),
         "linear": lambda op: F.linear(op.tensor("x"), op.tensor("weight"), op.optional("bias")),
         "softmax": lambda op: op.tensor("x").softmax(int(op.number("axis", -1))),
         "batch_norm": lambda op: F.batch_norm(
@@ -132,7 +172,6 @@ register(
 
 
 def _affine(inputs: Inputs) -> tuple[Tensor | None, Tensor | None]:
-    """Return the optional weight and bias of a normalization."""
     return inputs.optional("gamma"), inputs.optional("beta")
 
 

@@ -27,10 +27,7 @@ def package_hash(path: Path) -> str:
 
     Raises InputError if path is not a Core ML package.
     """
-    digest = hashlib.sha256()
-    for part in PARTS:
-        digest.update(_part(path, part))
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(_part(path, part) for part in PARTS)).hexdigest()
 
 
 def package_bytes(path: Path) -> int:

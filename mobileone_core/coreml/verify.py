@@ -150,7 +150,6 @@ def match_weights(program: Program, network: nn.Module, options: Options) -> int
 
 
 def _layers(program: Program, network: nn.Module) -> tuple[list[tuple[str, nn.Conv2d | nn.Linear]], list[Operation]]:
-    """The convolutions and linear layers of a network and of its program."""
     layers = [(name, item) for name, item in network.named_modules() if isinstance(item, nn.Conv2d | nn.Linear)]
     return layers, [item for item in program.operations if item.kind in ("conv", "linear")]
 

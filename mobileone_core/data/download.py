@@ -66,7 +66,6 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
 
 
 def _fetch(name: str, item: str, root: str) -> None:
-    """Let torchvision download and unpack an item of a data set into root."""
     from torchvision import datasets  # takes a second
 
     if name == "imagenet":

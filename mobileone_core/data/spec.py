@@ -59,14 +59,16 @@ def _torchvision_set(
 
 
 def _annotated_set(task: str, size: int, classes: int = 0, val_fraction: float = 0.1, **row: Any) -> DataSet:
-    """A data set of photographs with targets for a task."""
     row |= {"in_memory": False, "val_fraction": val_fraction, "upright": True, "tasks": (task,)}
     return DataSet(3, classes, size, IMAGENET_MEAN, IMAGENET_STD, **row)
 
 
-def _sums(text: str) -> Mapping[str, str]:
-    """MD5 sums of the content of IDX_FILES by unpacked name, from a text that lists them in this order."""
-    return dict(zip((file.removesuffix(".gz") for file in IDX_FILES), text.split(), strict=True))
+def _idx_set(reader: str, mean: float, std: float, classes: str, sums: str = "") -> DataSet:
+    """A set in MNIST's files; sums are the MD5 sums of their unpacked content, in the order of IDX_FILES."""
+    names = [file.removesuffix(".gz") for file in IDX_FILES]
+    unpacked = dict(zip(names, sums.split(), strict=True)) if sums else {}
+    row: dict[str, Any] = {"directory": reader, "files": IDX_FILES, "unpacked": unpacked}
+    return _torchvision_set(reader, 28, (mean,), (std,), classes, **row)
 
 
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
@@ -84,75 +86,35 @@ _VOC = (
     "aeroplane,bicycle,bird,boat,bottle,bus,car,cat,chair,cow,diningtable,dog,horse,motorbike,person,pottedplant,sheep,"
     "sofa,train,tvmonitor"
 )
+_EMNIST = "0,1,2,3,4,5,6,7,8,9,A,B,C,D,E,F,G,H,I,J,K,L,M,N,O,P,Q,R,S,T,U,V,W,X,Y,Z,a,b,d,e,f,g,h,n,q,r,t"
+_STL10 = "airplane,bird,car,cat,deer,dog,horse,monkey,ship,truck"
+_SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
+_MNIST_SUMS = (
+    "6bbc9ace898e44ae57da46a324031adb a25bea736e30d166cdddb491f175f624 "
+    "2646ac647ad5339dbf082846283269ea 27ae3e4e09519cfbb04c329615203637"
+)
+_FASHION_SUMS = (
+    "f4a8712d7a061bf5bd6d2ca38dc4d50a 9018921c3c673c538a1fc5bad174d6f9 "
+    "8181f5470baa50b63fa0f6fddb340f0a 15d484375f8d13e6eb1aabb0c3f46965"
+)
 _SPLITS: Mapping[str, Any] = {"train": {"split": "train"}, "test": {"split": "test"}}
 _BALANCED: Mapping[str, Any] = {name: {"split": "balanced", "train": name == "train"} for name in ("train", "test")}
 
 DATA_SETS: dict[str, DataSet] = {
     # Measured on the scans resized to 32 px: bilinear resizing lowers the standard deviation.
     "digits": DataSet(1, 10, 32, (0.3053,), (0.3235,), in_memory=True, class_names=tuple(DIGITS.split(","))),
-    "mnist": _torchvision_set(
-        "MNIST",
-        28,
-        (0.1307,),
-        (0.3081,),
-        DIGITS,
-        directory="MNIST",
-        files=IDX_FILES,
-        unpacked=_sums(
-            "6bbc9ace898e44ae57da46a324031adb a25bea736e30d166cdddb491f175f624 "
-            "2646ac647ad5339dbf082846283269ea 27ae3e4e09519cfbb04c329615203637"
-        ),
-    ),
-    "fashion_mnist": _torchvision_set(
-        "FashionMNIST",
-        28,
-        (0.2860,),
-        (0.3530,),
-        _FASHION,
-        directory="FashionMNIST",
-        files=IDX_FILES,
-        unpacked=_sums(
-            "f4a8712d7a061bf5bd6d2ca38dc4d50a 9018921c3c673c538a1fc5bad174d6f9 "
-            "8181f5470baa50b63fa0f6fddb340f0a 15d484375f8d13e6eb1aabb0c3f46965"
-        ),
-    ),
-    "kmnist": _torchvision_set(
-        "KMNIST",
-        28,
-        (0.1918,),
-        (0.3483,),
-        "o,ki,su,tsu,na,ha,ma,ya,re,wo",
-        directory="KMNIST",
-        files=IDX_FILES,
-    ),
+    "mnist": _idx_set("MNIST", 0.1307, 0.3081, DIGITS, _MNIST_SUMS),
+    "fashion_mnist": _idx_set("FashionMNIST", 0.2860, 0.3530, _FASHION, _FASHION_SUMS),
+    "kmnist": _idx_set("KMNIST", 0.1918, 0.3483, "o,ki,su,tsu,na,ha,ma,ya,re,wo"),
     # The balanced split: letters whose two cases look alike are one class.
     "emnist": _torchvision_set(
-        "EMNIST",
-        28,
-        (0.1751,),
-        (0.3332,),
-        "0,1,2,3,4,5,6,7,8,9,A,B,C,D,E,F,G,H,I,J,K,L,M,N,O,P,Q,R,S,T,U,V,W,X,Y,Z,a,b,d,e,f,g,h,n,q,r,t",
-        directory="EMNIST",
-        transposed=True,
-        **_BALANCED,
+        "EMNIST", 28, (0.1751,), (0.3332,), _EMNIST, directory="EMNIST", transposed=True, **_BALANCED
     ),
     "svhn": _torchvision_set(
-        "SVHN",
-        32,
-        (0.4377, 0.4438, 0.4728),
-        (0.1980, 0.2010, 0.1970),
-        DIGITS,
-        files=("train_32x32.mat", "test_32x32.mat"),
-        **_SPLITS,
+        "SVHN", 32, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), DIGITS, files=_SVHN_FILES, **_SPLITS
     ),
     "stl10": _torchvision_set(
-        "STL10",
-        96,
-        (0.4467, 0.4398, 0.4066),
-        (0.2603, 0.2566, 0.2713),
-        "airplane,bird,car,cat,deer,dog,horse,monkey,ship,truck",
-        directory="stl10_binary",
-        **_SPLITS,
+        "STL10", 96, (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713), _STL10, directory="stl10_binary", **_SPLITS
     ),
     "cifar10": _torchvision_set(
         "CIFAR10", 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), _CIFAR10, directory="cifar-10-batches-py"

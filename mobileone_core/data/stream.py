@@ -32,8 +32,6 @@ PREFETCH = 2  # batches requested of each worker in advance; PyTorch's default
 LEAST_SHARED = 2  # MiB of /dev/shm
 SPARES = 2  # free arrays to keep: a reader holds one batch, or the last one and the next
 
-ImageTransform = Callable[[int, float], v2.Compose]  # (resolution in pixels, AutoAugment strength)
-
 
 class Request(NamedTuple):
     """A batch that one worker reads, and the slot that it writes to.

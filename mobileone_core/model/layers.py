@@ -53,9 +53,8 @@ def scale_and_bias(norm: Any) -> tuple[Tensor, Tensor]:
     scale = deviation.reciprocal() if norm.weight is None else in_float64(norm.weight) / deviation
     bias = -mean * scale if norm.bias is None else in_float64(norm.bias) - mean * scale
     if type(norm).forward not in KNOWN_FORWARDS:
-        values = (
-            torch.linspace(-9, 9, 7, dtype=torch.float64, device="cpu").view(-1, 1, 1, 1).expand(-1, len(bias), 1, 1)
-        )
+        levels = torch.linspace(-9, 9, 7, dtype=torch.float64, device="cpu")
+        values = levels.view(-1, 1, 1, 1).expand(-1, len(bias), 1, 1)
         actual = copy.deepcopy(norm).to("cpu", torch.float64)(values)
         expected = values * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
         require(torch.allclose(actual, expected, 1e-4, 1e-4), "model", name, allowed)

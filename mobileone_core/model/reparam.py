@@ -1,19 +1,125 @@
-"""Folds the branches of every block into one convolution: train form to deployed form."""
+"""Over-parameterizes a network's convolutions, and folds branches into one convolution: train form to deployed form."""
 
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d, Origin, norm_twin
 from mobileone_core.model.expand.branches import Branch
-from mobileone_core.model.expand.conversion import fold
+from mobileone_core.model.expand.plan import ExpandOptions, ExpansionPlan, Where, plan_network
 from mobileone_core.model.layers import ConvNorm, block_conv, identity_kernel, in_float64, scale_and_bias
-from mobileone_core.model.spec import BlockSpec
+from mobileone_core.model.spec import BlockExecution, BlockMethod, BlockSpec
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+TRAIN_MODE = "model: it is in train mode, and only evaluation mode can be folded; call model.eval() first"
+
+
+def expansion_plan(model: nn.Module, *, inputs: Sequence[Any] | None = None, **options: Any) -> ExpansionPlan:
+    """Return what expand with the same arguments would do with every convolution: its branches, or why it is left.
+
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1))
+    >>> print(expansion_plan(model, k=2))
+    mobileone: 1 of 2 convolutions taken
+    0 (Conv2d 3 to 8, 3x3) taken with 1: kxk_0, kxk_1, scale
+    3 (Conv2d 8 to 8, 1x1) left: no batch norm reads its output
+    """
+    return plan_network(model, ExpandOptions(**options), inputs)[0]
+
+
+def expand(  # noqa: PLR0913, PLR0917
+    model: AnyModule,
+    k: int = 4,
+    scale: bool = True,
+    skip: bool | str = "auto",
+    where: Where = "auto",
+    method: BlockMethod = "mobileone",
+    execution: BlockExecution = "auto",
+    *,
+    inputs: Sequence[Any] | None = None,
+) -> AnyModule:
+    """Over-parameterize the convolutions of a network that batch norms follow; change the network, and return it.
+
+    Outputs in evaluation mode stay as they are. New branches are initialized as PyTorch does and end with a batch norm
+    whose gamma is 0, from where training moves them; in method expandnet the old weight stands between orthogonal 1x1
+    convolutions. Call it before the optimizer is built. A saved state dict loads after expand with the same arguments.
+
+    Args:
+        model: The network, of any class.
+        k: Branches with the convolution's kernel in method mobileone; in expandnet, factor of the widths.
+        scale: Whether kernels larger than 1x1 get a 1x1 branch in method mobileone.
+        skip: "auto" adds a batch norm of the input where shapes allow, in methods mobileone and repvgg; False does not.
+        where: "auto" for all convolutions, patterns of names such as ["layer4.*"], or a function of name and module.
+        method: "mobileone", "repvgg", "acnet", "dbb" or "expandnet" (model/methods.py says what they add).
+        execution: How branches are computed in training, as in set_execution.
+        inputs: Arguments of the network's forward, to run it once where torch.fx cannot trace it; by default images of
+            64, 224 and 299 pixels are tried.
+
+    Raises InputError (a ValueError).
+
+    >>> model = expand(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()), k=2)
+    >>> sorted({name.split(".")[2] for name in model.state_dict()})
+    ['kxk_0', 'kxk_1', 'scale']
+    >>> list(fold(model.eval()).state_dict())[:3]
+    ['0.weight', '0.bias', '1.weight']
+    """
+    replaced: dict[nn.Module, nn.Module] = {}
+    for conv, norm in plan_network(model, ExpandOptions(k, scale, skip, where, method, execution), inputs)[1]:
+        origin = Origin(conv, norm)
+        replaced[conv] = block = ExpandedConv2d(origin, method, k, scale, bool(skip))
+        replaced[norm], block.execution = AfterNorm(origin), execution
+    return _replaced(model, replaced)
+
+
+def fold(model: AnyModule) -> AnyModule:
+    """Return a copy of an expanded network as it was before expand: its class, modules and state dict's keys.
+
+    Folding is exact in evaluation mode: computed in float64, and each convolution is compared with its branches on a
+    random input. Batch norms have the first branches' statistics: train on with the expanded network, not this one.
+    Raises InputError (a ValueError) in train mode, and if a folded convolution does not equal its branches.
+    """
+    if any(norm.training for block in _blocks(model) for branch in block.parts() for norm in branch.norms):
+        raise InputError(TRAIN_MODE)
+    folded = copy.deepcopy(model)
+    replaced: dict[nn.Module, nn.Module] = {}
+    for block in _blocks(folded):
+        block.restore()
+        _prove(block)
+        replaced[block] = block.origin.conv.train(block.training)
+    for part in folded.modules():
+        if isinstance(part, AfterNorm):
+            replaced[part] = part.origin.norm.train(part.training)
+    return _replaced(folded, replaced)
+
+
+def _blocks(model: nn.Module) -> list[ExpandedConv2d]:
+    return [part for part in model.modules() if isinstance(part, ExpandedConv2d)]
+
+
+def _replaced(model: AnyModule, replaced: Mapping[nn.Module, nn.Module]) -> AnyModule:
+    """The network with other modules in the places of some, wherever they are registered."""
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and child in replaced:
+                parent._modules[name] = replaced[child]
+    return model
+
+
+@torch.no_grad()
+def _prove(block: ExpandedConv2d) -> None:
+    """Compare a block with the convolution and norm that it is folded into, on a random input in evaluation mode."""
+    conv, norm = block.origin.conv, norm_twin(block.origin.norm).eval()
+    sizes = [gap * size + step for gap, size, step in zip(conv.dilation, conv.kernel_size, conv.stride, strict=True)]
+    x = torch.randn(2, conv.in_channels, *sizes, generator=torch.Generator().manual_seed(0)).to(conv.weight)
+    expected = block(x)
+    error = float((norm(conv(x)) - expected).abs().max() / expected.abs().max().clamp(min=1))
+    fits, value = error <= torch.finfo(expected.dtype).eps ** 0.5, f"{type(conv).__name__} with an error of {error:.1g}"
+    require(fits, "model", value, "finite values only")
 
 
 def reparameterize(model: AnyModule) -> AnyModule:
@@ -39,9 +145,7 @@ def reparameterize(model: AnyModule) -> AnyModule:
     """
     for block in _train_form(model):
         if any(norm.training for branch in block.branches() for norm in _norms(branch)):
-            raise InputError(
-                "model: it is in train mode, and only evaluation mode can be folded; call model.eval() first"
-            )
+            raise InputError(TRAIN_MODE)
     deployed = fold(model)
     for block in _train_form(deployed):
         _deploy(block)
@@ -72,14 +176,11 @@ def _deploy(block: MobileOneBlock) -> None:
     block.conv_kxk, block.conv_scale, block.identity = nn.ModuleList().train(block.training), None, None
 
 
-def _fold_branch(branch: nn.Module, spec: BlockSpec) -> tuple[Tensor, Tensor]:
+def _fold_branch(branch: Any, spec: BlockSpec) -> tuple[Tensor, Tensor]:
     if isinstance(branch, Branch):
         return branch.fold()
-    weight = (
-        in_float64(branch.conv.weight)
-        if isinstance(branch, ConvNorm)
-        else identity_kernel(spec.in_channels, spec.groups)
-    )
+    is_conv = isinstance(branch, ConvNorm)
+    weight = in_float64(branch.conv.weight) if is_conv else identity_kernel(spec.in_channels, spec.groups)
     scale, bias = scale_and_bias(_norms(branch)[0])
     border = (spec.kernel_size - weight.shape[-1]) // 2
     return F.pad(weight * scale.view(-1, 1, 1, 1), [border] * 4), bias

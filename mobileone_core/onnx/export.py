@@ -54,12 +54,9 @@ def add_suppression(path: Path, rule: Suppression, images: Tensor) -> None:
 
     model = onnx.load(path)
     (opset,) = [item.version for item in model.opset_import if not item.domain]
-    detector, end = (
-        onnx.compose.add_prefix(model, "detector/", rename_inputs=False),
-        rule.model(model.ir_version, opset),
-    )
+    detector = onnx.compose.add_prefix(model, "detector/", rename_inputs=False)
     joins = [(f"detector/{name}", f"raw_{name}") for name in ("boxes", "scores")]
-    onnx.save(onnx.compose.merge_models(detector, end, joins), path)
+    onnx.save(onnx.compose.merge_models(detector, rule.model(model.ir_version, opset), joins), path)
     onnx.checker.check_model(str(path), full_check=True)
     onnxruntime.InferenceSession(path).run(None, {"images": images.numpy()})
 
@@ -194,18 +191,16 @@ def _output_error(path: Path, network: nn.Module, images: Tensor) -> float:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     outputs = map(torch.from_numpy, session.run(None, {"images": images.numpy()}))
-    is_half = isinstance(network, HalfNetwork)
-    tolerance = HALF_TOLERANCE if is_half else TOLERANCE
+    tolerance, more = TOLERANCE, ""
+    if isinstance(network, HalfNetwork):
+        tolerance, more = HALF_TOLERANCE, "; use --precision float32"
+        network, images = copy.deepcopy(network.network).float(), images.half().float()
     with torch.inference_mode():
-        if isinstance(network, HalfNetwork):
-            references = outputs_of(copy.deepcopy(network.network).float(), images.half().float())
-        else:
-            references = outputs_of(network, images)
+        references = outputs_of(network, images)
     if not all(reference.isfinite().all() for reference in references):
         raise InputError("weights: the network's outputs are not finite; was it trained or calibrated?")
     error = relative_error([*outputs], references)
     if not error <= tolerance:
-        more = "; use --precision float32" if is_half else ""
         raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {tolerance:.0e}{more}")
     return error
 

@@ -117,12 +117,10 @@ class CellSpec:
         return (spec._with_backbone(changes[BACKBONE]) if BACKBONE in changes else spec)._with_parts(changes)
 
     def _with_recipe(self, name: str) -> "CellSpec":
-        """A copy with a recipe by name, that of the variant with the model's widths."""
         variant = next((name for name in PRESETS if ModelSpec.preset(name).widths == self.model.widths), "")
         return replace(self, recipe=recipe_preset(name, variant, self.data.image_size))
 
     def _with_backbone(self, name: str) -> "CellSpec":
-        """A copy with another variant, or another network of a library."""
         plain = ModelSpec(in_channels=self.model.in_channels, output_stride=self.model.output_stride)
         if name not in PRESETS:
             return replace(self, backbone=name, model=plain)
@@ -138,9 +136,8 @@ class CellSpec:
         recipe = replace(self.recipe, phases=paper_phases(data.image_size)) if is_paper else self.recipe
         is_corenet = recipe.scales == corenet_scales(self.data.image_size)
         recipe = replace(recipe, scales=corenet_scales(data.image_size)) if is_corenet else recipe
-        return replace(
-            self, data=data, model=self.model.fitted_to(data.image_size, self.data.image_size), recipe=recipe
-        )
+        model = self.model.fitted_to(data.image_size, self.data.image_size)
+        return replace(self, data=data, model=model, recipe=recipe)
 
     def _with_parts(self, changes: Mapping[str, Any]) -> "CellSpec":
         model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})

@@ -74,7 +74,6 @@ def _load(spec: CellSpec, teacher: Teacher, path: Path | None) -> nn.Module:
 
 
 def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
-    """The teacher's network with the weights of a file."""
     classes, channels = spec.data.num_classes, spec.data.channels
     network = build_classifier("teachers", teacher.network, classes, channels) if teacher.library else None
     try:
@@ -92,7 +91,6 @@ def _load_weights(spec: CellSpec, teacher: Teacher, path: Path) -> nn.Module:
         network.load_state_dict(state)
     except RuntimeError as error:
         shape = f"{classes} classes, {channels} channel{'s' if channels > 1 else ''}"
-        raise InputError(
-            f"teachers: {path} does not fit {teacher.network} with {shape}: {reason_of(error, 200)}"
-        ) from error
+        reason = reason_of(error, 200)
+        raise InputError(f"teachers: {path} does not fit {teacher.network} with {shape}: {reason}") from error
     return network

@@ -22,9 +22,8 @@ def load_initial(network: nn.Module, recipe: Recipe, path: Path | None) -> Weigh
     if not recipe.init:
         return None
     if path is None or not path.is_file():
-        raise InputError.of(
-            "init", recipe.init, "on this machine no file with these weights is named: give --init FILE"
-        )
+        allowed = "on this machine no file with these weights is named: give --init FILE"
+        raise InputError.of("init", recipe.init, allowed)
     digest = weights_digest(path)
     allowed = f"{path} is another file: its SHA-256 begins with {digest}"
     require(recipe.init in (digest, PRETRAINING), "init", recipe.init, allowed)
@@ -47,7 +46,6 @@ def backbone_of(network: nn.Module) -> nn.Module:
 
 
 def _load_features(features: nn.Module, path: Path) -> WeightSet:
-    """Load the feature maps of a library's network from a file of the whole network."""
     names = [*features.state_dict()]
     weights = read_weights(path, first=f"{re.escape(names[0])}$")
     missing = [name for name in names if name not in weights.state]

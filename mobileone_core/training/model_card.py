@@ -34,17 +34,14 @@ class ModelCard:
 
     def content(self) -> dict[str, Any]:
         """The card as JSON; read takes it back."""
+        shown = self.preprocessing
         return {
             "key": self.cell.key,
             "data": self.data,
             "data_root": self.data_root,
             "fingerprint": self.cell.data.fingerprint,
             "class_names": list(self.class_names),
-            "preprocessing": {
-                **asdict(self.preprocessing),
-                "color": self.preprocessing.color,
-                "resize": self.preprocessing.resize,
-            },
+            "preprocessing": asdict(shown) | {"color": shown.color, "resize": shown.resize},
             "recipe": asdict(self.cell.recipe),
             "cell": self.cell.to_json(),
         }

@@ -12,8 +12,7 @@ from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.errors import InputError
 from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.onnx.int8 import OnnxNetwork, reduces_range
-from mobileone_core.onnx.quantize import quantize_network
-from mobileone_core.onnx.reference import SimulatedInt8
+from mobileone_core.onnx.quantize import SimulatedInt8, quantize_network
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import evaluate, read_network
 from mobileone_core.training.execution import Execution
@@ -30,7 +29,7 @@ def quantize_cell(
     """Quantize a trained cell's network and test the int8 file, on the CPU. Raises InputError.
 
     Writes int8.onnx. Metrics: test/... of the file in ONNX Runtime; simulated/top1 and simulated/loss of the same file
-    executed with torch (onnx/reference.py); int8/bytes and float32/bytes, the sizes of the two files; int8/weight_bits;
+    executed with torch (SimulatedInt8); int8/bytes and float32/bytes, the sizes of the two files; int8/weight_bits;
     range/NN_weight, _channel and _input of every layer as LayerRange has them.
     """
     started = time.perf_counter()

@@ -164,7 +164,6 @@ class CellJob:
 
 
 def _train_other_rank(rank: int, device: torch.device, job: CellJob) -> None:
-    """Train as a process that neither writes nor reports."""
     train_rank(job, device, EpochRecorder(None, NullObserver(), []), rank)
 
 

@@ -23,9 +23,9 @@ from turns import milliseconds, ratio
 
 from mobileone_core.benchmark.calls import saved_bytes
 from mobileone_core.model.expand.block import ExpandedConv2d
-from mobileone_core.model.expand.conversion import expand
 from mobileone_core.model.folded.block import uses_folded
 from mobileone_core.model.network import calibrate
+from mobileone_core.model.reparam import expand
 
 MIB = 2**20
 

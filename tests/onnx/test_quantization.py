@@ -15,8 +15,7 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.onnx import int8
 from mobileone_core.onnx.export import export_onnx
 from mobileone_core.onnx.int8 import OnnxNetwork, layer_ranges, quantize_onnx
-from mobileone_core.onnx.quantize import equalize
-from mobileone_core.onnx.reference import SimulatedInt8
+from mobileone_core.onnx.quantize import SimulatedInt8, equalize
 from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.training.quantized import calibration_batches
 

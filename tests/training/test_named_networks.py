@@ -18,7 +18,7 @@ from mobileone_core.cli.commands.source import open_source
 from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.errors import InputError
-from mobileone_core.model.expand.conversion import expand
+from mobileone_core.model.reparam import expand
 from mobileone_core.model.spec import BLOCK_METHODS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
 from mobileone_core.study.record.loading import run_network

@@ -138,7 +138,6 @@ def _candidates(model: nn.Module) -> Iterator[tuple[Any]]:
 
 @contextmanager
 def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Set every module's mode, and afterwards back."""
     modes: Mapping[nn.Module, bool] = {module: module.training for module in model.modules()}
     try:
         model.train(training)

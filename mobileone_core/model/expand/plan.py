@@ -128,9 +128,8 @@ def plan_network(
     for conv in convs:
         name, norm, reason = names[conv], *_norm_of(conv, flow)
         reason = reason or _reason(conv, norm, flow, owners) or options.reason(name, conv)
-        text = (
-            f"{type(conv).__name__} {conv.in_channels} to {conv.out_channels}, {'x'.join(map(str, conv.kernel_size))}"
-        )
+        size = "x".join(map(str, conv.kernel_size))
+        text = f"{type(conv).__name__} {conv.in_channels} to {conv.out_channels}, {size}"
         branches = () if reason else options.branch_names(conv)
         planned.append(PlannedConv(name, text, "" if reason else names[norm], branches, reason))
         taken += [] if reason else [(conv, norm)]

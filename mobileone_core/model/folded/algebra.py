@@ -36,14 +36,6 @@ class FoldedKernel(NamedTuple):
     scales: Tensor
 
 
-class FoldGradients(NamedTuple):
-    """Gradients of fold: to the covariance (G, T, T), symmetric; to the branches' kernels; to the gammas (G, B, O)."""
-
-    covariance: Tensor
-    kernels: Sequence[Tensor]
-    gammas: Tensor
-
-
 @dataclass(frozen=True)
 class Branches:
     """The branches of a block: whether it has a scale branch (1x1) and a skip branch, and eps of every branch's BN.
@@ -112,8 +104,8 @@ def fold(moments: Moments, branches: Branches, stacked: Stacked, geometry: Geome
 
 def fold_backward(
     moments: Moments, scales: Tensor, stacked: Stacked, grad_weight: Tensor, geometry: Geometry
-) -> FoldGradients:
-    """The gradients of fold, given that of its kernel (G, O, T).
+) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+    """The gradients of fold, given that of its kernel (G, O, T): to covariance (G, T, T), kernels and gammas (G, B, O).
 
     The betas' gradient is that of the bias. The mean receives none: patches are centred before the kernel meets them.
     """
@@ -126,7 +118,7 @@ def fold_backward(
         grad_skip = skip_diagonal(grad_weight, geometry)
         centre_variances(grad_covariance, geometry).add_(grad_skip * slopes[:, -1])
         grad_factors = torch.cat((grad_factors, grad_skip.unsqueeze(1)), 1)
-    return FoldGradients(grad_covariance, grad_kernels, grad_factors * scales)
+    return grad_covariance, grad_kernels, grad_factors * scales
 
 
 def weighted_sum(stacked: Stacked, factors: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.model.folded.algebra import Branches
 from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
-from mobileone_core.model.folded.convolution import BranchSum, FoldedConvolution
+from mobileone_core.model.folded.convolution import FoldedConvolution
 from mobileone_core.model.folded.distributed import has_other_ranks
 from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.folded.gpu.dispatch import gpu_statistics
@@ -63,9 +63,8 @@ def uses_folded(block: FoldableBlock, x: Tensor) -> bool:
     """
     sync_batchnorm = block.sync_batchnorm and has_other_ranks()
     if block.execution == "branches" or not can_fold(block):
-        if sync_batchnorm and any(
-            isinstance(norm, nn.BatchNorm2d) and _follows_the_batch(norm) for norm in _norms(block)
-        ):
+        norms = (norm for norm in _norms(block) if isinstance(norm, nn.BatchNorm2d))
+        if sync_batchnorm and any(map(_follows_the_batch, norms)):
             allowed = "it needs execution folded or auto, and in every branch a BN that follows the batch"
             raise InputError.of("sync_batchnorm", True, allowed)
         return False
@@ -95,10 +94,11 @@ def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         gammas, betas = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
         weights = [branch.kernel() for branch in _conv_norms(block)]
-        result = BranchSum(*FoldedConvolution.apply(x, statistics, branches, sync_batchnorm, gammas, betas, *weights))
-        means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in result[1:])
+        arguments = x, statistics, branches, sync_batchnorm, gammas, betas, *weights
+        output, *moments = FoldedConvolution.apply(*arguments)
+        means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in moments)
         update_running(norms, means, variances)
-    return from_phases(result.output, phases) if phases > 1 else result.output
+    return from_phases(output, phases) if phases > 1 else cast("Tensor", output)
 
 
 def to_phases(x: Tensor, phases: int) -> Tensor:
@@ -153,7 +153,6 @@ def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Te
 
 
 def _conv_norms(block: FoldableBlock) -> list[ConvNorm]:
-    """The branches with a convolution, in their order."""
     scale = [] if block.conv_scale is None else [block.conv_scale]
     return [*cast("list[ConvNorm]", block.conv_kxk), *scale]
 

@@ -1,6 +1,6 @@
 """The sum of a block's branches as one differentiable function of its input and their parameters."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,17 +12,10 @@ from mobileone_core.model.folded.distributed import all_reduce_moments, all_redu
 from mobileone_core.model.folded.statistics import PatchStatistics
 
 
-class BranchSum(NamedTuple):
-    """output (N, C_out, H', W'); batch mean and unbiased variance of every branch, (G, B, O)."""
-
-    output: Tensor
-    means: Tensor
-    variances: Tensor
-
-
 class FoldedConvolution(Function):
-    """x (N, C, H, W), gammas and betas (B, C_out) and the weights of all branches -> BranchSum.
+    """x (N, C, H, W), gammas and betas (B, C_out) and the weights of all branches to their sum (N, C_out, H', W').
 
+    Also returned are the batch mean and the unbiased variance of every branch, (G, B, O).
     With sync_batchnorm the statistics are those of all ranks, and gradients those of the sum of all ranks' losses.
     Saved for backward are x, the weights, and two values per channel and branch; nothing else grows with the branches.
     """
@@ -37,7 +30,7 @@ class FoldedConvolution(Function):
         gammas: Tensor,
         betas: Tensor,
         *weights: Tensor,
-    ) -> BranchSum:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the sum, and each branch's batch statistics for its running ones."""
         geometry = statistics.geometry
         local, count = statistics.moments(x), geometry.positions(x.shape)
@@ -51,7 +44,7 @@ class FoldedConvolution(Function):
         ctx.statistics, ctx.branches, ctx.sync_batchnorm = statistics, branches, sync_batchnorm
         variances = folded.variances * (total / (total - 1))
         ctx.mark_non_differentiable(folded.means, variances)
-        return BranchSum(_not_a_view(output), folded.means, variances)
+        return _not_a_view(output), folded.means, variances
 
     @staticmethod
     @once_differentiable
@@ -80,12 +73,13 @@ def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     else:
         grad_weight, grad_bias = statistics.parameter_gradients(x, mean, grad_output)
     stacked = branches.stack(weights, gammas, geometry, mean)
-    grads = fold_backward(Moments(mean, covariance), scales, stacked, grad_weight, geometry)
-    grad_weights = branches.unstack(grads.kernels, weights, geometry)
-    grad_gammas = grads.gammas.transpose(0, 1).reshape(gammas.shape)
+    moments = Moments(mean, covariance)
+    grad_covariance, grad_kernels, by_branch = fold_backward(moments, scales, stacked, grad_weight, geometry)
+    grad_weights = branches.unstack(grad_kernels, weights, geometry)
+    grad_gammas = by_branch.transpose(0, 1).reshape(gammas.shape)
     # repeated, not expanded: optimizers change gradients in place
     grad_betas = grad_bias.reshape(1, -1).repeat(len(gammas), 1)
-    grad_input, grad_covariance = None, grads.covariance
+    grad_input = None
     if ctx.sync_batchnorm:
         grad_covariance, grad_bias = all_reduce_sums(grad_covariance, grad_bias)
     if ctx.needs_input_grad[0]:

@@ -4,8 +4,6 @@ Gradients are those of the sum of all ranks' losses. DDP's mean over ranks turns
 loss, so that ranks with equal shares of a batch train as one process does with the whole batch.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -13,20 +11,13 @@ from torch import Tensor
 from mobileone_core.model.folded.algebra import Moments
 
 
-class MergedMoments(NamedTuple):
-    """Moments over all ranks' positions, and the number of positions, a tensor without dimensions."""
-
-    moments: Moments
-    total: Tensor
-
-
 def has_other_ranks() -> bool:
     """Whether this process is one of several that train together."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def merge_moments(counts: Tensor, means: Tensor, scatter: Tensor) -> MergedMoments:
-    """Merge the moments of R ranks.
+def merge_moments(counts: Tensor, means: Tensor, scatter: Tensor) -> tuple[Moments, Tensor]:
+    """Merge the moments of R ranks; also return the number of all positions, a tensor without dimensions.
 
     Nothing but means is subtracted: no digits are lost beyond those of the means.
 
@@ -41,11 +32,11 @@ def merge_moments(counts: Tensor, means: Tensor, scatter: Tensor) -> MergedMomen
     centre = (weights * offsets).sum(0)
     centred = offsets - centre
     between = torch.bmm((weights * centred).permute(1, 2, 0), centred.transpose(0, 1))
-    return MergedMoments(Moments(means[0] + centre, scatter / total + between), total)
+    return Moments(means[0] + centre, scatter / total + between), total
 
 
-def all_reduce_moments(local: Moments, count: int) -> MergedMoments:
-    """Merge this rank's moments of count positions with those of all other ranks.
+def all_reduce_moments(local: Moments, count: int) -> tuple[Moments, Tensor]:
+    """Merge this rank's moments of count positions with those of all other ranks, as merge_moments does.
 
     Every rank gets the same bits, provided that its moments have the same dtype. What is sent is float64, whatever that
     dtype. Each rank's count and mean have a slot where all others add 0: T^2 + R T values per group, where an
@@ -60,7 +51,7 @@ def all_reduce_moments(local: Moments, count: int) -> MergedMoments:
     means.view(ranks, *mean.shape)[rank] = mean
     dist.all_reduce(packed)
     moments, total = merge_moments(counts, means.view(ranks, *mean.shape), scatter.view_as(covariance))
-    return MergedMoments(Moments(*(value.to(mean.dtype) for value in moments)), total)
+    return Moments(*(value.to(mean.dtype) for value in moments)), total
 
 
 def all_reduce_sums(*values: Tensor) -> list[Tensor]:

@@ -13,9 +13,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mobileone_core.errors import require
 from mobileone_core.model.expand.block import ExpandedConv2d
-from mobileone_core.model.expand.conversion import expand
 from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.network import build_model
+from mobileone_core.model.reparam import expand
 from mobileone_core.model.spec import BlockExecution
 from mobileone_core.texts import csv_text
 from mobileone_core.training.named_networks import Expansion, classifier_by_name
