@@ -63,8 +63,9 @@ def uses_folded(block: FoldableBlock, x: Tensor) -> bool:
     """
     sync_batchnorm = block.sync_batchnorm and has_other_ranks()
     if block.execution == "branches" or not can_fold(block):
-        norms = (norm for norm in _norms(block) if isinstance(norm, nn.BatchNorm2d))
-        if sync_batchnorm and any(map(_follows_the_batch, norms)):
+        if sync_batchnorm and any(
+            isinstance(norm, nn.BatchNorm2d) and _follows_the_batch(norm) for norm in _norms(block)
+        ):
             allowed = "it needs execution folded or auto, and in every branch a BN that follows the batch"
             raise InputError.of("sync_batchnorm", True, allowed)
         return False
