@@ -91,7 +91,6 @@ def _built(cell: LatencyCell) -> tuple[nn.Module, bool]:
 
 
 def _deployed(network: nn.Module) -> nn.Module:
-    """The network with its branches and norms folded."""
     if isinstance(network, ChainNetwork):
         fold_norms(network)
         return network

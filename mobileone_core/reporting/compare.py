@@ -92,9 +92,6 @@ def _row(level: str, cells: Sequence[Cell], before: Values, after: Values, metri
         for values in (after, before)
     )
     pairs = paired(new, old, metric.higher_is_better)
-    interval = MISSING if pairs.difference is None else metric.signed(pairs.difference)
-    if pairs.low is not None and pairs.high is not None:
-        interval += f" [{metric.signed(pairs.low)}, {metric.signed(pairs.high)}]"
     means = [summarize(values[cell] for cell in cells).mean for values in (before, after)]
     texts = [MISSING if mean is None else metric.number(mean) for mean in means]
-    return (level, str(pairs.pairs), *texts, interval, f"{pairs.wins} of {pairs.pairs}")
+    return (level, str(pairs.pairs), *texts, metric.difference(pairs) or MISSING, f"{pairs.wins} of {pairs.pairs}")

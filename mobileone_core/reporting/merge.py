@@ -64,13 +64,9 @@ def _joined(reports: Sequence[MergedReport]) -> tuple[Plan, StudyRecord]:
         row, report = _same(key, owners[key])
         rows.append(row)
         curves |= {point for point in report.record.curves if point.key == key}
+    key = plan.comparison.key if plan.comparison else ""
     compared = [
-        [
-            row
-            for row in report.record.comparison
-            if plan.comparison and row.key == plan.comparison.key and row.run_id not in excluded
-        ]
-        for report in reports
+        [row for row in report.record.comparison if row.key == key and row.run_id not in excluded] for report in reports
     ]
     record = StudyRecord(
         tuple(rows),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mobileone_core.errors import require
 from mobileone_core.study.least_squares import Contrast
+from mobileone_core.study.statistics import Paired
 from mobileone_core.training.tasks import metric_labels
 
 EXACT = 1e-9  # a difference below this is 0 and rounding
@@ -47,7 +48,7 @@ class Metric:
         """A difference's size with its unit: 0.42 points."""
         return f"{self.number(value)} {self.difference_unit}".rstrip()
 
-    def difference(self, row: Contrast, unit: str = "") -> str:
+    def difference(self, row: Contrast | Paired, unit: str = "") -> str:
         """A contrast's estimate, unit and interval: +2.00 points [+1.56, +2.44]; nothing where there is none."""
         if row.difference is None:
             return ""

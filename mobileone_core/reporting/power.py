@@ -31,10 +31,7 @@ class Spread:
 
 
 def nearest_spread(plan: GridPlan, reports: Path) -> Spread:
-    """The spread of the report most like the plan, among those on its data set with its metric; else a guess.
-
-    Reports of the same setting come first, then those of the same study, network and recipe.
-    """
+    """The spread of the report most like the plan (setting, study, network, recipe) on its data, or else a guess."""
     metric, nearest = metric_of(plan.study.metric), list[tuple[tuple[object, ...], Path]]()
     for home in report_homes(reports):
         try:

@@ -28,10 +28,7 @@ def update_readme(readme: Path, page: Path) -> bool:
 
 
 def update_values(readme: Path, name: str, document: Document) -> bool:
-    """Fill the readme's value markers of a report, by its name; return whether the readme changed.
-
-    Raises InputError for a key that the report does not have, and for a marker without an end.
-    """
+    """Fill a report's value markers; return whether the readme changed. Raises InputError for a wrong key or marker."""
 
     def filled(match: re.Match[str]) -> str:
         start, study, key, end = match.groups()

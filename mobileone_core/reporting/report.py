@@ -41,9 +41,7 @@ STAMP = re.compile(r"<!-- Written by `mobileone report`; record (\w+)(?:; (.+))?
 class ReportKind(Protocol):
     """How plans of one kind are reported. plan is of that kind; result is what `analyse` returned."""
 
-    @property
-    def version(self) -> int:
-        """Raise it when the same record is to give another report."""
+    version: int  # raised when the same record is to give another report
 
     def suffix(self, plan: Any) -> str:
         """Return what follows the study's name in report_name, for a plan that is not the study unchanged."""

@@ -89,10 +89,7 @@ def _chosen(known: Settings, study: str, data: str, setting: str) -> list[str]:
 
 
 def cells_of(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
-    """The rows of cells, each from the first source that has it; those of one comparison, if the plan trains none.
-
-    A run that one source excludes is in none.
-    """
+    """The rows of cells that no source excludes, each from the first that has it; else those of one comparison."""
     from mobileone_core.study.record.reading import read_record
 
     tracking = workspace.tracking

@@ -7,7 +7,7 @@ import pytest
 
 from mobileone_core.cli.options.study import parse
 from mobileone_core.reporting.report import document_of, report_name
-from mobileone_core.reporting.trained.repeat import command
+from mobileone_core.reporting.trained.kind import command
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.rows import CellRow, StudyRecord
 

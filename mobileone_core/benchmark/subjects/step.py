@@ -124,7 +124,6 @@ def timm_twin(model: MobileOne, variant: str, num_classes: int) -> nn.Module:
 
 
 def _tags(cell: StepCell, device: torch.device) -> dict[str, str]:
-    """How the step runs."""
     tags = {"runtime": cell.runtime_name, "threads": str(cell.threads), "precision": cell.precision}
     name = f" {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
     tags |= {"layout": "channels_last" if cell.channels_last else "contiguous", "device": f"{device}{name}"}

@@ -15,7 +15,7 @@ from mobileone_core.reporting.figures.panels import (
     measured_text,
     one_scale,
     shown_interval,
-    shown_variants,
+    shown_values,
 )
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import level_texts
@@ -68,7 +68,7 @@ def level_costs(result: TrainedResult) -> list[LevelCost]:
 
 def cost_figure(result: TrainedResult) -> style.Figure:
     """Draw the metric over multiply-adds and over parameters; published values in a third (see draw_published)."""
-    has_published = bool(shown_variants(result))
+    has_published = bool(shown_values(result))
     figure, grid = style.canvas(
         style.HEIGHT + 0.4, 1, 3 if has_published else 2,
         left=LEFT, right=0.98, bottom=0.12, top=0.79, wspace=0.2 if has_published else 0.1,
@@ -137,7 +137,6 @@ def _draw_levels(axes: style.Axes, levels: list[LevelCost], costs: list[int]) ->
 
 
 def _label(axes: style.Axes, levels: list[LevelCost], costs: list[int]) -> None:
-    """Write the name of every level next to its mean."""
     drawn = [(x, level) for x, level in zip(positions(costs), levels, strict=True) if level.values]
     labels = [label_at(axes, level.label, x, level.mean, level.extent) for x, level in drawn]
     for (x, level), label, spot in zip(drawn, labels, place_labels_in(axes, labels), strict=True):

@@ -116,7 +116,6 @@ def limits(shown: Sequence[Summary], *, banded: bool) -> tuple[float, float]:
 
 
 def _line(axes: style.Axes, index: int, summaries: Mapping[int, Summary], level: str, banded: bool) -> None:
-    """Draw the mean of one level and its interval."""
     epochs = [epoch for epoch, item in summaries.items() if item.mean is not None]
     means = [item.mean for item in summaries.values() if item.mean is not None]
     color = style.level_color(index)

@@ -71,7 +71,6 @@ def _frame(axes: style.Axes, ks: Sequence[int], panel: GrowthPanel) -> None:
 
 
 def _draw_line(axes: style.Axes, line: GrowthLine, index: int) -> None:
-    """Draw the points of a path with their intervals."""
     color, costs = COLORS[index % len(COLORS)], [cost for _, cost in line.values]
     ends = [[cost.value - cost.low for cost in costs], [cost.high - cost.value for cost in costs]]
     linestyle, size, filling, zorder = ("none", 8, "none", 4) if line.is_single else ("-", 5, color, 3)

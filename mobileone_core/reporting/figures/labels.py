@@ -81,10 +81,7 @@ def place_labels_in(axes: style.Axes, labels: Sequence[Label]) -> list[Spot]:
 
 
 def place_labels(labels: Sequence[Label], width: float, height: float) -> list[Spot]:
-    """Return the left middle of each name within axes of this size: the nearest spot that hides least.
-
-    The longest name chooses first. A spot hides the area it covers of bars and other names, and the area outside.
-    """
+    """Return the left middle of each name within axes of this size, longest first: the nearest spot hiding least."""
     inside = Box(0, 0, width, height)
     bars = [label.bar(MARK) for label in labels]
     near = [label.bar(NEAR) for label in labels]

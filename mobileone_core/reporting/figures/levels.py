@@ -12,7 +12,7 @@ from mobileone_core.reporting.figures.panels import (
     measured_text,
     one_scale,
     shown_interval,
-    shown_variants,
+    shown_values,
 )
 from mobileone_core.reporting.trained.result import TrainedResult
 
@@ -32,7 +32,7 @@ def levels_figure(result: TrainedResult) -> style.Figure:
     names = [factor.name for factor in result.plan.study.factors]
     is_single = len(names) == 1
     left = 0.09 if is_single else max(0.09, 0.03 + LETTER * max(map(len, names)))  # several names stand left of ticks
-    ratios = [1.6, 1] if shown_variants(result) else [1]
+    ratios = [1.6, 1] if shown_values(result) else [1]
     share = ratios[0] / sum(ratios)
     room = style.WIDTH * (0.96 - left) * style.POINTS
     ticks, size = fitted_ticks(result, room * share)
@@ -50,7 +50,7 @@ def levels_figure(result: TrainedResult) -> style.Figure:
         pad = main.xaxis.get_tick_padding() + rcParams["xtick.major.pad"]
         text, shift = "\n".join(names), (-8, -pad)
         main.annotate(text, (0, 0), shift, "axes fraction", "offset points", ha="right", va="top", fontsize=size)
-    if shown_variants(result):
+    if shown_values(result):
         spans += draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
     one_scale(spans, result)
     style.title(figure, result.plan.study.question, left)

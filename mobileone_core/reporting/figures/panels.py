@@ -1,6 +1,6 @@
 """Parts that figures of one metric share: one scale, the mark of a mean, and a separate panel of published values."""
 
-from collections import Counter
+from collections import defaultdict
 
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.published import PublishedValue
@@ -28,15 +28,13 @@ def level_names(result: TrainedResult, room: float) -> tuple[list[str], float]:
     return ["\n".join(setting) for setting in texts], size
 
 
-def shown_variants(result: TrainedResult) -> list[str]:
-    """Return the published variants with two levels or more in the metric's unit, the last printed first."""
-    counts = Counter(value.variant for value in _drawn(result))
-    return [variant for variant, count in counts.items() if count > 1][::-1]
-
-
-def is_drawn(result: TrainedResult, value: PublishedValue) -> bool:
-    """Return whether the published panel of the figure shows this value."""
-    return value in _drawn(result) and value.variant in shown_variants(result)
+def shown_values(result: TrainedResult) -> dict[str, list[PublishedValue]]:
+    """Return the published values in the metric's unit by variant, those of two levels or more, the last first."""
+    values = defaultdict[str, list[PublishedValue]](list)
+    for value in result.published:
+        if value.unit == result.metric.unit and not value.what:
+            values[value.variant].append(value)
+    return {variant: values[variant] for variant in reversed(values) if len(values[variant]) > 1}
 
 
 def shown_interval(result: TrainedResult, summary: Summary) -> tuple[float, float] | None:
@@ -45,10 +43,6 @@ def shown_interval(result: TrainedResult, summary: Summary) -> tuple[float, floa
         return None
     is_percent = result.metric.unit == "%"
     return (max(0.0, summary.low), min(100.0, summary.high)) if is_percent else (summary.low, summary.high)
-
-
-def _drawn(result: TrainedResult) -> list[PublishedValue]:
-    return [value for value in result.published if value.unit == result.metric.unit and not value.what]
 
 
 def draw_mean(  # noqa: PLR0913, PLR0917
@@ -64,14 +58,14 @@ def draw_published(figure: style.Figure, slot: style.SubplotSpec, result: Traine
 
     More than STACKED variants share one axes with a separate scale, which is not returned.
     """
-    variants = shown_variants(result)
+    variants = shown_values(result)
     several = len(variants) > STACKED
     stack = slot.subgridspec(1 if several else len(variants), 1, hspace=0.12)
     ticks, size = level_names(result, room)
     spans: list[Span] = []
-    for index, variant in enumerate(variants):
+    for index, values in enumerate(variants.values()):
         axes = spans[0][0] if several and spans else figure.add_subplot(stack[index])
-        spans.append((axes, _draw_variant(axes, result, variant, at_end=several)))
+        spans.append((axes, _draw_variant(axes, result, values, at_end=several)))
         axes.set_xticks(range(len(ticks)), ticks, fontsize=size)
         axes.set(xlim=(-0.5, len(ticks) - 0.5), xlabel="", ylabel="")
         axes.tick_params(labelbottom=several or index == len(variants) - 1)
@@ -85,13 +79,14 @@ def draw_published(figure: style.Figure, slot: style.SubplotSpec, result: Traine
     return [] if several else spans
 
 
-def _draw_variant(axes: style.Axes, result: TrainedResult, variant: str, *, at_end: bool) -> tuple[float, float]:
+def _draw_variant(
+    axes: style.Axes, result: TrainedResult, values: list[PublishedValue], *, at_end: bool
+) -> tuple[float, float]:
     """Draw the printed values of one variant over the study's levels, its name at the last value or in the corner."""
     import seaborn as sns
 
     levels = [row.level for row in result.analysis.comparisons]
-    values = [value for value in _drawn(result) if value.variant == variant]
-    values.sort(key=lambda value: levels.index(value.level))
+    variant, values = values[0].variant.upper(), sorted(values, key=lambda value: levels.index(value.level))
     x = [levels.index(value.level) for value in values]
     y = [value.value for value in values]
     sns.lineplot(x=x, y=y, color=style.PUBLISHED, marker="o", markersize=5, ax=axes)
@@ -102,9 +97,7 @@ def _draw_variant(axes: style.Axes, result: TrainedResult, variant: str, *, at_e
     xy, shift, frame, size = (
         ((x[-1], y[-1]), (8, -3), "data", 8.0) if at_end else ((0, 0), (8, 6), "axes fraction", style.FONT_SIZE)
     )
-    axes.annotate(
-        variant.upper(), xy, shift, frame, "offset points", fontweight="bold", fontsize=size, color=style.PUBLISHED
-    )
+    axes.annotate(variant, xy, shift, frame, "offset points", fontweight="bold", fontsize=size, color=style.PUBLISHED)
     return min(y), max(y)
 
 

@@ -89,10 +89,7 @@ def _plain_log_axis(axes: style.Axes, side: Literal["x", "y"], values: Sequence[
 
 
 def _name_points(axes: style.Axes, panel: ScatterPanel) -> None:
-    """Write names next to their marks, once position and limits of the axes are final.
-
-    A name that only fits far from its mark is left out; those of MobileOne are connected to it instead.
-    """
+    """Write names next to their marks; one that only fits far away is left out, or, of MobileOne, connected to it."""
     labels = [label_at(axes, *point) for point in panel.points]
     for _ in range(PASSES):
         spots = place_labels_in(axes, labels)

@@ -150,7 +150,6 @@ def _level(claim: PaperClaim, result: TrainedResult) -> Found:
 
 
 def _effect(claim: PaperClaim, result: TrainedResult) -> Found:
-    """Main effects of factors."""
     rows = [row for row in result.effects if dict(row.levels) in claim.levels and result.metric.name == claim.metric]
     yield from _trained(claim, result, [contrast_finding(result, row) for row in rows])
 

@@ -58,10 +58,7 @@ def verdicts(results: Sequence[SavedResult], claims: Sequence[PaperClaim] | None
 
 
 def combined(items: Sequence[Evidence]) -> str:
-    """Return the state of all evidence on the same data: unstable if one report supports what another contradicts.
-
-    What one report resolves counts over another that does not.
-    """
+    """Return the state of all evidence on the same data: unstable if reports disagree, else what one resolves."""
     states = {item.state for item in items}
     return UNSTABLE if {"supported", "contradicted"} <= states else max(states, key=DECIDES.index)
 

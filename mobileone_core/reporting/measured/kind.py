@@ -1,7 +1,7 @@
 """How a measured study is reported: its document, and the registry of views."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
@@ -34,11 +34,10 @@ EVALUATION = ("variant", "data", "split", "form", "crop", "interpolation", "imag
 NUMBERS = ("top1", "images")
 
 
-@dataclass(frozen=True)
 class MeasuredKind:
     """Reports of measured studies, whose replicates are rounds."""
 
-    version: int = 2
+    version = 2
     analyse = staticmethod(analyse_measured)
 
     def suffix(self, plan: MeasuredPlan) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from mobileone_core.study.search_plan import SearchPlan
 LEFT = 0.09  # of the axes
 
 
-@dataclass(frozen=True)
 class SearchKind:
     """Reports of searches, whose rows are networks; an unfinished search shows all networks so far."""
 
-    version: int = 2
+    version = 2
     analyse = staticmethod(analyse_search)
 
     def suffix(self, plan: SearchPlan) -> str:

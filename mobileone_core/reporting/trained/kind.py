@@ -1,21 +1,20 @@
 """How a grid study is reported: its files, its result, its document and its figures."""
 
 import itertools
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Section
-from mobileone_core.reporting.environment import environment_blocks
-from mobileone_core.reporting.figures.panels import is_drawn
+from mobileone_core.reporting.environment import environment_blocks, tag_values
+from mobileone_core.reporting.figures.panels import shown_values
 from mobileone_core.reporting.figures.style import Drawing, drawing
 from mobileone_core.reporting.published import CAVEATS, quoted_notes
 from mobileone_core.reporting.trained import tables
 from mobileone_core.reporting.trained.cells import read_trained, trained_files
 from mobileone_core.reporting.trained.comparison import comparison_section
 from mobileone_core.reporting.trained.quantized import Int8Losses, int8_section
-from mobileone_core.reporting.trained.repeat import repeat_section
 from mobileone_core.reporting.trained.result import TrainedResult, analyse
 from mobileone_core.reporting.trained.verdict import verdict
 from mobileone_core.study.factor import field_text, level_text
@@ -64,11 +63,10 @@ def trained_document(result: TrainedResult) -> Document:
     )
 
 
-@dataclass(frozen=True)
 class TrainedKind:
     """Reports of grid studies, whose replicates are seeds."""
 
-    version: int = 5
+    version = 5
     record_files = staticmethod(trained_files)
     read_record = staticmethod(read_trained)
     analyse = staticmethod(analyse)
@@ -108,7 +106,7 @@ def _notes(result: TrainedResult) -> list[str]:
             f"*Published*: printed in the paper ({source}; ImageNet; no seeds, no spread), never mixed with ours. "
             f"{CAVEATS[study.published]}"
         )
-    if not all(is_drawn(result, value) for value in result.published):
+    if sum(map(len, shown_values(result).values())) < len(result.published):
         notes.append(
             "The figure has a published panel only for variants with two levels or more in the metric's unit; "
             "single values and gains are in the table."
@@ -129,7 +127,6 @@ def _model(analysis: Analysis) -> str:
 
 
 def _effects(result: TrainedResult) -> Section:
-    """Main effects and interactions, where several factors vary."""
     rows = result.effects
     if not rows:
         return Section("Main effects", ())
@@ -262,3 +259,30 @@ def forms_text(result: TrainedResult) -> str:
         "Train form against deployed form: the logits of a test image differ by "
         f"{largest:.1e}{share} at most, the largest of {count} cells.{folded if plain else ''}"
     )
+
+
+def repeat_section(result: TrainedResult) -> Section:
+    """The measured cost of all cells and one command; empty for a plan that one data set's defaults do not give."""
+    plan = result.plan
+    if not plan.follows_data or not plan.study.metric.startswith("test/"):
+        return Section("Repeating it", ())
+    rows = [*result.rows.values(), *result.teachers.values()]
+    times = [row.metrics["time/train_seconds"] for row in rows if "time/train_seconds" in row.metrics]
+    counts = f"{len(rows)} cells" + (f", {len(result.teachers)} of them teachers" if result.teachers else "")
+    cost = f"{counts}, trained in {sum(times) / 3600:.1f} hours, the sum of the cells' own training times"
+    mean = f"{sum(times) / len(times):.0f} s per cell" if times else "times were not recorded"
+    threads = tag_values(rows, "threads")
+    where = f" with {threads} thread{'' if threads == '1' else 's'} each" if threads else ""
+    text = f"{cost} ({mean}){where}; machines that did other work at the same time took longer."
+    return Section("Repeating it", (Paragraph(text), Paragraph(f"`{command(plan)}`")))
+
+
+def command(plan: GridPlan) -> str:
+    """The command line that plans exactly these cells."""
+    study = plan.study
+    words = ["python", f"studies/{study.name}.py", "--data", study.data, "--data-root", "DIR"]
+    for factor in study.factors:
+        words += [f"--{factor.name.replace('_', '-')}", *(shlex.quote(level_text(level)) for level in factor.levels)]
+    words += ["--seeds", str(study.seeds)]
+    words += ["--first-seed", str(study.first_seed)] if study.first_seed else []
+    return " ".join([*words, "--reports", "reports"])

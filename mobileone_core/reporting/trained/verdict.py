@@ -65,7 +65,6 @@ def _effects(result: TrainedResult) -> list[str]:
 
 
 def _by_level(result: TrainedResult) -> list[str]:
-    """Every level against the baseline."""
     groups = defaultdict[str, list[Comparison]](list)
     for row in result.compared:
         groups[row.verdict].append(row)

@@ -89,13 +89,13 @@ def test_intervals_are_named_where_they_are_drawn(costs, number, named):
 
 
 def test_published_values_in_percent_are_drawn_and_points_are_not(make_plan):
-    from mobileone_core.reporting.figures.panels import shown_variants
+    from mobileone_core.reporting.figures.panels import shown_values
 
     plan = make_plan(figure="cost")
     result = analyse(plan, record_of(plan))
-    assert shown_variants(result) == ["s1", "s0"]
+    assert list(shown_values(result)) == ["s1", "s0"]
     points = tuple(replace(value, unit="points") for value in result.published)
-    assert shown_variants(replace(result, published=points)) == []
+    assert not shown_values(replace(result, published=points))
     assert draw(result) != draw(replace(result, published=points))
 
 
