@@ -29,11 +29,10 @@ def require_name(study: Declaration, tracking: str) -> None:
     A file may change what it declares; the same declaration may stand in several files, such as those of two clones.
     A shipped study also goes on with what another version of it has recorded.
     """
-    if require_shipped(study):
-        return
-    owner, digest = declaring_file(tracking, study.name)
+    is_shipped, (owner, digest) = require_shipped(study), declaring_file(tracking, study.name)
     if (
-        owner not in ("", study.declared_in)
+        not is_shipped
+        and owner not in ("", study.declared_in)
         and digest != declared_tags(study)[DECLARATION]
         and _names(Path(owner), study.name)
     ):
