@@ -13,6 +13,7 @@ from mobileone_core.cli import console, main
 from mobileone_core.cli.commands import run as module
 from mobileone_core.errors import InputError
 from mobileone_core.reporting import results as results_module
+from mobileone_core.study.run import planner
 
 
 def declared(name):
@@ -127,3 +128,28 @@ def test_dbb_and_batch_norm_over_processes_exclude_each_other(tmp_path):
         mobileone_core.run(
             declared("se_usage"), block_method="dbb", processes=2, sync_batchnorm=True, plan=True, runs=tmp_path
         )
+
+
+@pytest.mark.parametrize("is_usable", [False, True])
+def test_again_gives_up_what_is_recorded_only_once_all_else_is_checked(monkeypatch, tmp_path, is_usable):
+    class Reached(Exception):  # noqa: N818
+        pass
+
+    def reach(*_):
+        raise Reached
+
+    monkeypatch.setattr(planner, "measure_again", reach)
+    reports = tmp_path / "reports"
+    if not is_usable:
+        reports.write_text("no directory")
+    with pytest.raises(Reached if is_usable else InputError):
+        mobileone_core.run(declared("reparam_effect"), again=True, runs=tmp_path / "runs", reports=reports)
+
+
+def test_jobs_do_not_measure_again_each(monkeypatch, tmp_path):
+    script = tmp_path / "study.py"
+    script.touch()
+    monkeypatch.setattr(sys, "argv", [str(script), "--again", "--seeds", "3", "--launcher", "slurm"])
+    assert module._command_of_jobs() == [
+        str(script), "--seeds", "3", "--launcher", "slurm", "--launcher", "local",
+    ]  # fmt: skip

@@ -125,11 +125,7 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
 
             print(power_line(plan, reports_of(running)))
         return COMPLETE, None
-    if running.again:
-        require(not running.join, "again", True, "a command that plans, which --join does not")
-        from mobileone_core.study.run.planner import measure_again
-
-        measure_again(plan, workspace)
+    require(not (running.again and running.join), "again", True, "a command that plans, which --join does not")
     finished = _finished(plan, running)
     if finished:
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
@@ -142,6 +138,10 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
         prepare_data(name, request.data_root)
         if name in data_sets("classification") and not (name == "folder" or DATA_SETS[name].in_memory):
             print("\n".join(short_lines(read_splits(name, request.data_root))))
+    if running.again:  # what is recorded goes only once all else is checked
+        from mobileone_core.study.run.planner import measure_again
+
+        measure_again(plan, workspace)
     if running.launcher == "slurm" and not finished:
         return _report(plan, running, launch(plan, workspace, running.slurm, _command_of_jobs(), _display(plan)))
     engine, tags = Engine(preload=plan.preload), declared_tags(study)
@@ -173,7 +173,8 @@ def _command_of_jobs() -> list[str]:
     """This process's script and arguments for jobs on other machines. Raises InputError if it runs no script."""
     script = Path(sys.argv[0]).absolute()
     require(script.suffix == ".py" and script.is_file(), "launcher", "slurm", "only the command of a study's file")
-    return [str(script), *sys.argv[1:], "--launcher", "local"]
+    once = [item for item in sys.argv[1:] if item != "--again"]  # which this command does, not each of its jobs
+    return [str(script), *once, "--launcher", "local"]
 
 
 def _unfolded(command: Command, plan: Plan) -> list[str]:
@@ -202,8 +203,8 @@ def _check_directories(plan: Plan, running: RunOptions) -> None:
 
 
 def _finished(plan: Plan, running: RunOptions) -> Outcome | None:
-    """The outcome if nothing is left to do; None for a command that joins a queue, as others planned it."""
-    if running.join or not plan.is_final:
+    """The outcome if nothing is left to do; None for one that measures again or joins a queue, as others planned it."""
+    if running.join or not plan.is_final or (running.again and plan.comparisons):
         return None
     states = cell_states(running.workspace, plan)
     return Outcome(tuple(states)) if is_settled(running.workspace, plan, states) else None
