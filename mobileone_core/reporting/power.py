@@ -2,8 +2,6 @@
 
 import math
 import sys
-from collections import defaultdict
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,8 @@ from mobileone_core.reporting.metric import metric_of
 from mobileone_core.reporting.report import read_report, read_saved_plan, report_homes
 from mobileone_core.reporting.trained.result import analyse, trainings_of
 from mobileone_core.study.effects import effect_weights, estimated_effects
-from mobileone_core.study.factor import Level
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.least_squares import detectable_effect
+from mobileone_core.study.least_squares import detectable_effect, training_totals
 from mobileone_core.study.statistics import ALPHA
 
 GUESSED_SD = 0.005  # of a fraction: half a point, between seeds of one level
@@ -68,17 +65,11 @@ def detectable(spread: Spread, levels: int, seeds: int, tests: int = 0, weight: 
 def planned(plan: GridPlan, spread: Spread, seeds: int) -> float | None:
     """What so many seeds of a plan find with 80 % power: a difference, or a main effect where several factors vary."""
     effects, trainings = estimated_effects(plan.study), trainings_of(plan)
-    weight = max((_weight(plan, effect) for effect in effects if len(effect) == 1), default=2.0)
+    weights = [effect_weights(plan.study, effect) for effect in effects if len(effect) == 1]
+    each = [*weights, *(training_totals(of, trainings) for of in weights)]  # readings of a training vary together
+    weight = max((sum(value**2 for value in of.values()) for of in each), default=2.0)
     levels = len(set(trainings.values())) if effects else len(trainings)
     return detectable(spread, levels, seeds, len(effects), weight)
-
-
-def _weight(plan: GridPlan, effect: Mapping[str, Level]) -> float:
-    """The sum of an effect's squared weights; readings of one training vary together and count as one."""
-    trainings, weights, totals = trainings_of(plan), effect_weights(plan.study, effect), defaultdict[str, float](float)
-    for level, weight in weights.items():
-        totals[trainings[level]] += weight
-    return max(sum(value**2 for value in of.values()) for of in (weights, totals))
 
 
 def seeds_for(plan: GridPlan, difference: float, reports: Path) -> int:

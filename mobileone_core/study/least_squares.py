@@ -5,6 +5,7 @@ network in int8. Then a part of the error is common to all readings of a trainin
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,21 +75,51 @@ class ContrastEstimate:
         )
 
 
-def fit(sample: Sample, trainings: Mapping[str, str] | None = None) -> "BlockModel | SplitPlot":
+class LevelModel(ABC):
+    """A fitted model, of which contrasts of levels are taken.
+
+    residual_sd is the standard deviation of a cell between seeds, None if it cannot be estimated; df are the residual's
+    degrees of freedom, between trainings where levels share them, and df_within those within.
+    """
+
+    residual_sd: float | None = None
+    df: int
+    df_within = 0
+
+    @abstractmethod
+    def estimate(self, weights: Mapping[str, float]) -> ContrastEstimate | None:
+        """The sum of weight times level mean; None if no seeds connect the levels."""
+
+    def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
+        """Estimate the sum of weight times level mean, with its interval at 1 - alpha.
+
+        It is tested if every weighted level has two values and seeds connect them.
+        """
+        estimate = self.estimate(weights)
+        return Contrast(verdict="not enough seeds") if estimate is None else estimate.contrast(alpha)
+
+
+def fit(sample: Sample, trainings: Mapping[str, str] | None = None) -> LevelModel:
     """SplitPlot if some levels read the same training, named by level in trainings; else BlockModel."""
     names = {level: (trainings or {}).get(level, level) for level in sample}
     return BlockModel(sample) if len(set(names.values())) == len(names) else SplitPlot(sample, names)
 
 
-class BlockModel:
+def training_totals(weights: Mapping[str, float], trainings: Mapping[str, str]) -> dict[str, float]:
+    """The sum of the weights of each training's readings; trainings names that of every level."""
+    totals = defaultdict[str, float](float)
+    for level, weight in weights.items():
+        totals[trainings[level]] += weight
+    return dict(totals)
+
+
+class BlockModel(LevelModel):
     """Least squares of y = level + seed on the cells that exist.
 
     Seeds are eliminated first (the intrablock analysis of incomplete block designs), which leaves one equation per
     level: work and memory grow linearly with the cells, whether all of them exist or not. Raises InputError if a value
     is not finite.
     """
-
-    df_within = 0  # as SplitPlot has it
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
@@ -108,19 +139,10 @@ class BlockModel:
         self.inverse, self.projection, rank = _pseudoinverse(reduced)
         self.coefficients = self.inverse @ _without_seed_means(centred, exists).sum(axis=1)
         self.df = cells - len(seeds) - rank
-        self.residual_sd: float | None = None
         if self.df > 0:
             residual = _without_seed_means(np.where(exists, centred - self.coefficients[:, None], 0.0), exists)
             sd = math.sqrt(float((residual**2).sum()) / self.df)
             self.residual_sd = unless_rounding(sd, self.scale)
-
-    def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
-        """Estimate the sum of weight times level mean, with its interval at 1 - alpha.
-
-        It is tested if every weighted level has two values and seeds connect them.
-        """
-        estimate = self.estimate(weights)
-        return Contrast(verdict="not enough seeds") if estimate is None else estimate.contrast(alpha)
 
     def estimate(self, weights: Mapping[str, float]) -> ContrastEstimate | None:
         """The sum of weight times level mean; None if no seeds connect the levels."""
@@ -133,7 +155,7 @@ class BlockModel:
         return ContrastEstimate(unless_rounding(float(contrast @ self.coefficients), self.scale), error, self.df)
 
 
-class SplitPlot:
+class SplitPlot(LevelModel):
     """y = level + seed + error of the training + error of the reading, for levels that are readings of trainings.
 
     Means of a training's readings are compared as BlockModel compares levels, differences between its readings by their
@@ -164,20 +186,13 @@ class SplitPlot:
         self.between, self.df_within = BlockModel(means), df
         self.df, self.scale = self.between.df, self.between.scale
         self.within_sd = unless_rounding(math.sqrt(squares / df), self.scale) if df else None
+        if self.between.residual_sd is not None and self.within_sd is not None:
+            averaged = 1 - len(self.readings) / len(self.trainings)  # of a reading's variance, in means
+            self.residual_sd = math.sqrt(self.between.residual_sd**2 + averaged * self.within_sd**2)
 
-    @property
-    def residual_sd(self) -> float | None:
-        """Standard deviation of a cell between seeds: errors of training and reading together."""
-        if self.between.residual_sd is None or self.within_sd is None:
-            return None
-        averaged = 1 - len(self.readings) / len(self.trainings)  # of a reading's variance, in means
-        return math.sqrt(self.between.residual_sd**2 + averaged * self.within_sd**2)
-
-    def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
-        """Estimate the sum of weight times level mean, with its interval at 1 - alpha, as BlockModel does."""
-        totals = defaultdict[str, float](float)
-        for level, weight in weights.items():
-            totals[self.trainings[level]] += weight
+    def estimate(self, weights: Mapping[str, float]) -> ContrastEstimate | None:
+        """The sum of weight times level mean; None if no seeds connect the levels, or one of them has no value."""
+        totals = training_totals(weights, self.trainings)
         within = {
             level: weights.get(level, 0.0) - totals[training] / self.readings[training]
             for level, training in self.trainings.items()
@@ -186,7 +201,7 @@ class SplitPlot:
         parts = [self.between.estimate(kept)] if (kept := _without_zeros(totals)) else []
         parts += [self._within(kept)] if (kept := _without_zeros(within)) else []
         known = [part for part in parts if part is not None]
-        return _sum(known).contrast(alpha) if len(known) == len(parts) else Contrast(verdict="not enough seeds")
+        return _sum(known) if len(known) == len(parts) else None
 
     def _within(self, weights: Mapping[str, float]) -> ContrastEstimate | None:
         """The sum of weight times level mean, where the weights of every training's readings add up to 0."""

@@ -2,10 +2,10 @@
 
 Difference, interval, verdict and detectable effect come from one model, y = level + seed + noise: least squares on
 the cells that exist, with one pooled residual, or two where levels are readings of one training (least_squares.py). The
-tests are Holm's over the levels; the intervals hold simultaneously
-(each at 1 - alpha / (levels - 1), Bonferroni). Holm's test rejects a little more often than these intervals exclude 0,
-and intervals that match Holm's test exactly give no more than a sign. So a level is better or worse if both agree: the
-interval excludes 0 and Holm's p is at most alpha. If only one of them does, the level is borderline.
+tests are Holm's over the levels; the intervals hold simultaneously (each at 1 - alpha / (levels - 1), Bonferroni).
+Holm's test rejects a little more often than these intervals exclude 0, and intervals that match Holm's test exactly
+give no more than a sign. So a level is better or worse if both agree: the interval excludes 0 and Holm's p is at most
+alpha. If only one of them does, the level is borderline.
 The effects of factors (effects.py) are contrasts of the same model, judged by the same rule.
 """
 
@@ -118,7 +118,6 @@ def compare(
     """Compare every level of the sample with the baseline level, or with its own one of baselines.
 
     trainings names the training that a level's cells read, for levels that read the same; others have their own.
-
     Missing cells are left out of the fit. A level is compared if it and the baseline have two values each and seeds
     connect them; Holm's test and the intervals count every declared level, compared or not. Raises InputError if the
     baseline is no level of the sample or a value is not finite.
