@@ -10,9 +10,8 @@ from mobileone_core.study.least_squares import Contrast, Verdict
 from mobileone_core.study.plan import PlannedCell, span
 from mobileone_core.study.rows import CellRow
 from mobileone_core.study.statistics import is_guessing
+from mobileone_core.training.tasks import task_spec
 
-METRICS = {"classification": "test/top1", "detection": "test/map50", "segmentation": "test/miou"}
-NO_BOXES = 0.01  # AP 50 of a detector that has learned nothing, at most
 Finished = tuple[PlannedCell, CellRow]
 Judged = TypeVar("Judged", bound=Contrast)
 UNTRAINED, SHORT = "not trained", "too few steps"
@@ -20,13 +19,15 @@ UNSHOWN = ("no difference shown", "no effect shown", "borderline", "not distingu
 
 
 def chance_of(cell: PlannedCell, row: CellRow) -> float:
-    """The metric of guessing: the share of the most frequent class if it is recorded, at least 1 / classes.
+    """The metric of guessing: the task's, else the most frequent class's share if recorded, at least 1 / classes."""
+    least = 1 / cell.spec.data.num_classes
+    return task_spec(cell.spec.task).chance or max(least, row.metrics.get("test/majority", 0.0))
 
-    The mean IoU of one class for all pixels is at most 1 / classes; a detector's AP 50 at most NO_BOXES.
-    """
-    if cell.spec.task == "detection":
-        return NO_BOXES
-    return max(1 / cell.spec.data.num_classes, row.metrics.get("test/majority", 0.0))
+
+def chance_metric(cell: PlannedCell) -> str:
+    """The metric that is compared with guessing."""
+    task = task_spec(cell.spec.task)
+    return task.chance_metric or task.metric
 
 
 def is_untrained(cell: PlannedCell, row: CellRow) -> bool:
@@ -36,11 +37,11 @@ def is_untrained(cell: PlannedCell, row: CellRow) -> bool:
     """
     if cell.spec.is_quantized:
         return False
-    value, images = row.metrics.get(METRICS[cell.spec.task]), row.metrics.get("test/images")
+    value, images = row.metrics.get(chance_metric(cell)), row.metrics.get("test/images")
     if value is None or images is None:
         return False
-    chance = chance_of(cell, row)
-    return is_guessing(value, images, chance) if cell.spec.task == "classification" else value <= chance
+    chance, is_counted = chance_of(cell, row), not task_spec(cell.spec.task).has_head
+    return is_guessing(value, images, chance) if is_counted else value <= chance
 
 
 def shortages(cell: PlannedCell, row: CellRow) -> list[str]:
@@ -79,14 +80,15 @@ def untrained_sentences(cells: Mapping[str, Iterable[PlannedCell]], rows: Mappin
         right, chance = (
             span([100 * value for value in values], ".2f")
             for values in (
-                (row.metrics[METRICS[cell.spec.task]] for cell, row in guesses),
+                (row.metrics[chance_metric(cell)] for cell, row in guesses),
                 (chance_of(*pair) for pair in guesses),
             )
         )
-        task = guesses[0][0].spec.task
+        first, _ = guesses[0]
         at_chance = f"{right} % of the test images right, where guessing gets {chance} %"
-        if task != "classification":
-            at_chance = f"{metric_of(METRICS[task]).label} {right} %, where nothing learned gets up to {chance} %"
+        if task_spec(first.spec.task).has_head:
+            label = metric_of(chance_metric(first)).label
+            at_chance = f"{label} {right} %, where nothing learned gets up to {chance} %"
         remedy = "train them first, for example by the recipe fitted, for more epochs or at another learning rate"
         sentences.insert(0, f"Not trained: {joined(names)}: {at_chance}. Nothing follows; {remedy}.")
     return sentences

@@ -23,6 +23,8 @@ class TaskSpec:
         variants: default variant by data set; the others take the study's.
         can_distil: whether the recipe may have teachers: outputs are then logits (B, classes).
         has_head: whether a HeadSpec describes its head, and the backbone may be a library's.
+        chance_metric: the metric that tells a network that has learned nothing, if not the first.
+        chance: its value then, at most; if 0, that of naming one class always, at most 1 / classes.
     """
 
     implementation: str
@@ -32,6 +34,8 @@ class TaskSpec:
     variants: Mapping[str, str] = field(default_factory=dict)
     can_distil: bool = False
     has_head: bool = False
+    chance_metric: str = ""
+    chance: float = 0.0
 
     @property
     def metric(self) -> str:
@@ -68,6 +72,8 @@ TASKS: dict[str, TaskSpec] = {
         },
         recipes={**dict.fromkeys(("coco", "boxes"), "mobilevit-ssdlite-coco"), "scenes": "scenes-ssdlite"},
         has_head=True,
+        chance_metric="test/map50",
+        chance=0.01,
     ),
     "segmentation": TaskSpec(
         implementation="mobileone_core.training.tasks.segmentation:Segmentation",
