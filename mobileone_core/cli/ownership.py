@@ -13,13 +13,18 @@ from mobileone_core.study.workspace import workspace_directory
 RULE = "another study of this name reports and records there; give this one a name that no other study has"
 
 
+def shipped_studies(name: str) -> list[Declaration]:
+    """The declarations of a name in the file of that name in the workspace's studies/."""
+    shipped = workspace_directory() / "studies" / f"{name}.py"
+    values = runpy.run_path(str(shipped)).values() if shipped.is_file() else ()
+    return [item for item in values if isinstance(item, Declaration) and item.name == name]
+
+
 def require_shipped(study: Declaration) -> bool:
     """Whether a file of the workspace's studies/ declares the study; InputError if it declares another of its name."""
-    shipped = workspace_directory() / "studies" / f"{study.name}.py"
-    values = runpy.run_path(str(shipped)).values() if shipped.is_file() else ()
-    owners = [item for item in values if isinstance(item, Declaration) and item.name == study.name]
+    owners = shipped_studies(study.name)
     if owners and study not in owners:
-        raise InputError(f"name: {study.name!r} belongs to studies/{shipped.name}; {RULE}")
+        raise InputError(f"name: {study.name!r} belongs to studies/{study.name}.py; {RULE}")
     return bool(owners)
 
 

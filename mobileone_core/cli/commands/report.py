@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.workspace import Compare, Exclude, Report, reports_directory
-from mobileone_core.cli.ownership import require_shipped
-from mobileone_core.errors import InputError, require
+from mobileone_core.cli.ownership import require_shipped, shipped_studies
+from mobileone_core.errors import require
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.compare import paired_table, read_setting
 from mobileone_core.reporting.merge import MergedReport, merged
@@ -156,18 +156,17 @@ def _sources(
 ) -> Iterator[Source]:
     """Recorded plans with their records, then the reports of a directory that belong to none of those plans.
 
-    Where a shipped study was recorded, plans of its earlier declarations are left out of its directory, with a line.
+    A line says of a shipped study that plans of its earlier declarations are left out.
     """
     written = set[Path]()
+    present = [plan.study for plan in recorded if plan.default and plan.study in shipped_studies(plan.study.name)]
+    names = {study.name for study in present}
     for plan in recorded:
-        record = read_record(workspace.tracking, plan)
-        try:
-            directory = report_directory(plan, workspace, requested, _is_complete(plan, record))
-        except InputError:
-            if not any(home.name == plan.study.name for home in written):
-                raise
+        if plan.default and plan.study.name in names and plan.study not in present:
             print(f"{plan.study.name}: cells of an earlier declaration of the study are left out", file=sys.stderr)
             continue
+        record = read_record(workspace.tracking, plan)
+        directory = report_directory(plan, workspace, requested, _is_complete(plan, record))
         written.add(report_home(plan, directory))
         yield plan, record, directory
     for directory in (item for item in saved if item not in written):
