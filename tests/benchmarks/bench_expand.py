@@ -13,13 +13,12 @@ conv:IN:OUT:KERNEL:STRIDE:GROUPS:PIXELS is a convolution of its own. Ratios abov
 
 import argparse
 import copy
-import statistics
 from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from turns import milliseconds, ratio
+from turns import take_turns
 
 from mobileone_core.benchmark.calls import saved_bytes
 from mobileone_core.model.expand.block import ExpandedConv2d
@@ -93,11 +92,11 @@ def measure_blocks(name: str, arguments: argparse.Namespace) -> None:
         x = torch.randn(shape, requires_grad=shape[1] > 3)
         grad = torch.randn_like(block(x))
         calls = {path: partial(step_block, block, x, grad, path) for path in ("branches", "folded")}
-        times = milliseconds(calls, arguments.rounds, processor=True)
-        least = [min(values) for values in times.values()]
+        samples = take_turns(calls, arguments.rounds, processor=True)
+        least, ratio = [samples.minimum(path) for path in calls], samples.ratio(*calls).value
         block.execution = "auto"
         choice = "folded" if uses_folded(block, x) else "branches"
-        figures = f"{least[0]:>8.1f} {least[1]:>8.1f} {least[0] / least[1]:>6.2f} (median {ratio(times, *times):.2f})"
+        figures = f"{least[0]:>8.1f} {least[1]:>8.1f} {least[0] / least[1]:>6.2f} (median {ratio:.2f})"
         print(f"  {what:<44} {figures}, auto: {choice}", flush=True)
 
 
@@ -130,15 +129,12 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
         networks[path] = expanded
     memory = {path: saved(network, images) for path, network in networks.items()}
     calls = {path: partial(step, network, images, labels) for path, network in networks.items()}
-    times = milliseconds(calls, arguments.rounds, processor=True)
+    samples = take_turns(calls, arguments.rounds, processor=True)
     print(f"{name}, k = {arguments.k}, {arguments.batch} x {arguments.image_size} px, {arguments.method}")
-    for path, values in times.items():
-        pairs = ", ".join(f"{ratio(times, path, base):.2f} {base}" for base in networks)
-        grows, constant = memory[path]
-        print(
-            f"  {path:<9} {statistics.median(values):>7.0f} ms, {grows:>6.0f} + {constant:>5.0f} MiB; times: {pairs}",
-            flush=True,
-        )
+    for path in calls:
+        pairs = ", ".join(f"{samples.ratio(path, base).value:.2f} {base}" for base in networks)
+        time, (grows, constant) = samples.median(path).value, memory[path]
+        print(f"  {path:<9} {time:>7.0f} ms, {grows:>6.0f} + {constant:>5.0f} MiB; times: {pairs}", flush=True)
 
 
 def main() -> None:

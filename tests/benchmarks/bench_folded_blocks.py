@@ -15,7 +15,6 @@ processor time instead (with --threads 1).
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,7 +23,7 @@ from typing import NamedTuple
 import torch
 from gpu_limits import Rates, least_work
 from torch import Tensor
-from turns import milliseconds, ratio
+from turns import take_turns
 
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.folded.geometry import Geometry
@@ -95,12 +94,10 @@ def measure(arguments: argparse.Namespace) -> None:
     for k in arguments.k:
         for case in cases(arguments, k):
             calls = {execution: partial(case.step, execution) for execution in ("branches", "folded")}
-            times = milliseconds(calls, arguments.rounds, processor=arguments.processor)
-            branches, folded = map(statistics.median, times.values())
+            samples = take_turns(calls, arguments.rounds, processor=arguments.processor)
+            gain, (branches, folded) = samples.ratio(*calls).value, (samples.median(path).value for path in calls)
             bound = 1000 * least_work(case.block.spec, case.x.shape, 4).seconds(Rates(bandwidth, rate, rate))
-            figures = (
-                f"{branches:>12.2f} {folded:>10.2f} {ratio(times, *times):>18.2f} {bound:>9.2f} {folded / bound:>8.1f}"
-            )
+            figures = f"{branches:>12.2f} {folded:>10.2f} {gain:>18.2f} {bound:>9.2f} {folded / bound:>8.1f}"
             print(f"{case.name:<32} {k:>2} {figures}")
 
 

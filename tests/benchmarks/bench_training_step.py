@@ -12,14 +12,13 @@ once, parameters left out. timm's network is mobileone_s0 with k = 4 and our wei
 """
 
 import argparse
-import statistics
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from turns import milliseconds, ratio
+from turns import take_turns
 
 from mobileone_core.benchmark.calls import saved_bytes
 from mobileone_core.benchmark.subjects.step import timm_twin
@@ -75,12 +74,12 @@ def measure(arguments: argparse.Namespace) -> None:
         built = {label: torch.compile(network) for label, network in built.items()}
     trained = {label: Trained(network, list(network.parameters())) for label, network in built.items()}
     calls = {label: partial(step, each, images, labels, arguments.precision) for label, each in trained.items()}
-    times = milliseconds(calls, arguments.rounds, processor=arguments.processor)
+    samples = take_turns(calls, arguments.rounds, processor=arguments.processor)
     first = next(iter(built))
     print(f"{'':<14} {'ms':>8} {'MiB kept':>9} {'/ ' + first:>15}   median of {arguments.rounds} rounds")
-    for label, values in times.items():
-        to_first = ratio(times, label, first)
-        print(f"{label:<14} {statistics.median(values):>8.1f} {memory[label] / MIB:>9.0f} {to_first:>15.2f}")
+    for label in calls:
+        time, to_first = samples.median(label).value, samples.ratio(label, first).value
+        print(f"{label:<14} {time:>8.1f} {memory[label] / MIB:>9.0f} {to_first:>15.2f}")
 
 
 def main() -> None:
