@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 _INVISIBLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 FORMULA = r"(?=[=@]|[+-](?!(\d[\d.,]*(e[+-]?\d+)?)?( [^(|!=@]*)?$))"  # not -1, +0.5 [-0.1, +1.1] and -
-
 SIGNS, ESCAPED = ("=", "@", "+", "-"), re.compile(f"'{FORMULA}")
 
 

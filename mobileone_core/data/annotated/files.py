@@ -26,6 +26,9 @@ from mobileone_core.data.stream import Item, StreamDataset, StreamLoader, Unread
 from mobileone_core.errors import InputError, require
 
 IGNORED = 255  # label of pixels that count for nothing
+FILL = [round(255 * value) for value in IMAGENET_MEAN]  # of what lies outside of the image
+SCALES = (0.5, 2.0)  # of scale_crop_flip
+Track = Callable[[Iterable[int], str], Iterable[int]]  # shows the progress of a loop with a description
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,6 @@ def read_mask(file: Path) -> NDArray[np.uint8]:
         raise InputError(f"{file} is not a readable mask ({' '.join(str(error).split())})") from error
     require(mode in ("L", "P"), f"{file}: mode", mode, "L or P: class numbers, not colours")
     return mask
-
-
-Track = Callable[[Iterable[int], str], Iterable[int]]  # shows the progress of a loop with a description
-FILL = [round(255 * value) for value in IMAGENET_MEAN]  # of what lies outside of the image
-SCALES = (0.5, 2.0)  # of scale_crop_flip
 
 
 @lru_cache(maxsize=8)

@@ -143,7 +143,10 @@ def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
 
 
 def pareto_front(points: Sequence[NamedPoint]) -> list[NamedPoint]:
-    """Return the points to which no other is at least as good in both and better in one, latencies (x) rising."""
+    """Return the points to which no other is at least as good in both and better in one, latencies (x) rising.
+
+    Equal points are all on the front or all off it.
+    """
 
     def dominates(one: NamedPoint, other: NamedPoint) -> bool:
         return one.x <= other.x and one.y >= other.y and one[1:] != other[1:]

@@ -108,7 +108,10 @@ def setting_of(row: CellRow) -> dict[str, Level]:
 
 
 def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
-    """Compute the statistics of the plan's cells; one of two runs, or of no finite value, is a problem and left out."""
+    """Compute the statistics of the plan's cells; rows of other plans are ignored.
+
+    A cell with two finished runs, or with a value that is not finite, is a problem and left out.
+    """
     metric = metric_of(plan.study.metric)
     levels = {level_label(setting): list[PlannedCell]() for setting in plan.study.settings}
     for cell in plan.cells:
