@@ -102,13 +102,23 @@ class ImageSlots:
 
 
 def possible_workers(workers: int) -> int:
-    """The worker processes, or 0, with a warning, where /dev/shm is all but full: Linux keeps their locks there."""
-    state = os.statvfs("/dev/shm") if workers and sys.platform == "linux" else None
-    if state is None or (free := state.f_bavail * state.f_frsize / 2**20) >= LEAST_SHARED:
+    """The worker processes, or 0, with a warning, where /dev/shm is all but full: Linux keeps their locks there.
+
+    Raises:
+        InputError: /dev/shm could not hold the locks if it were empty.
+    """
+    if not workers or sys.platform != "linux":
         return workers
-    cure = f"{LEAST_SHARED} MiB give worker processes: empty or enlarge it (docker run --shm-size=1g)"
-    warnings.warn(f"no worker process decodes, for /dev/shm has {free:.1f} MiB free; {cure}", UserWarning, stacklevel=2)
-    return 0
+    state = os.statvfs("/dev/shm")
+    size, free = (blocks * state.f_frsize / 2**20 for blocks in (state.f_blocks, state.f_bavail))
+    cure = f"worker processes need {LEAST_SHARED} MiB of this shared memory: enlarge it (docker run --shm-size=1g)"
+    if size < LEAST_SHARED:
+        raise InputError(f"/dev/shm: {size:.1f} MiB in all; {cure}")
+    if free < LEAST_SHARED:
+        lack = f"no worker process decodes, for /dev/shm has {free:.1f} MiB free; {cure} or empty it"
+        warnings.warn(lack, UserWarning, stacklevel=2)
+        return 0
+    return workers
 
 
 class SpareFloats:

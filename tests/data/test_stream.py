@@ -285,20 +285,23 @@ def test_a_vanished_image_is_named(make_folder: FolderMaker, folder_loaders: Ope
 
 
 def test_workers_need_no_room_in_dev_shm_but_for_their_locks(make_folder: FolderMaker, monkeypatch: pytest.MonkeyPatch):
-    root, free = make_folder({"train": 4, "val": 2}), [3.0]
+    root, size, free = make_folder({"train": 4, "val": 2}), [64.0], [3.0]
     spec = resolve_data("folder", root, 224)
 
     def refuse(_: int) -> None:
         raise RuntimeError("unable to allocate shared memory")
 
     monkeypatch.setattr(torch.UntypedStorage, "_new_shared", refuse)
-    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=free[0] * 2**20, f_frsize=1))
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_blocks=size[0], f_bavail=free[0], f_frsize=2**20))
     with open_loaders(spec, root, 0, LoaderOptions(4, "none", workers=1)) as loaders:  # 1.8 MB of batches
         assert sum(len(labels) for _, labels in loaders.test) == 4
     free[0] = 0.5
     with pytest.warns(UserWarning, match=r"no worker process decodes, for /dev/shm has 0.5 MiB free; .* --shm-size"):
         alone = open_test(resolve_data("folder", root, test_only=True), root, LoaderOptions(4, "none", workers=1))
     assert (alone.loader.num_workers, sum(len(labels) for _, labels in alone)) == (0, 4)
+    size[0] = 1.0  # not even empty enough
+    with pytest.raises(InputError, match=r"^/dev/shm: 1.0 MiB in all; worker processes need 2 MiB .* --shm-size=1g"):
+        open_test(resolve_data("folder", root, test_only=True), root, LoaderOptions(4, "none", workers=1))
     assert len(open_test(resolve_data("folder", root, test_only=True), root, LoaderOptions(4, "none"))) == 1
 
 
