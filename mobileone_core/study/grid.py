@@ -73,6 +73,8 @@ class GridPlan(Plan):
 
         A classifier to start from also has the levels of the factors that set its network.
         """
+        if not any(cell.teachers for cell in self.cells[: len(self._settings)]):  # one seed tells of all
+            return ()
         keys, teachers = {cell.key for cell in self.cells}, dict[str, PlannedCell]()
         names = [item.name for item in self.study.factors if any(map(NETWORK.match, item.set_fields))]
         for cell, teacher in ((item, teacher) for item in self.cells for teacher in item.teachers):

@@ -71,13 +71,11 @@ def _table(table: Table) -> str:
     for column, mark in zip(table.columns, marks, strict=True):
         note = f"<br><small>{inline(column.note)}</small>" if column.note else ""
         heads += f'<th scope="col"{mark}>{inline(column.head)}{note}</th>'
-    tags = ['th scope="row"'] * table.labels + [f"td{mark}" for mark in marks[table.labels :]]
-    body = ""
-    for row in table.rows:
-        cells = (f"<{tag}>{inline(cell)}</{tag[:2]}>" for tag, cell in zip(tags, row, strict=True))
-        body += f"<tr>{''.join(cells)}</tr>\n"
+    tags = ['<th scope="row">{}</th>'] * table.labels + [f"<td{mark}>{{}}</td>" for mark in marks[table.labels :]]
+    line = f"<tr>{''.join(tags)}</tr>"
+    body = "\n".join(line.format(*map(inline, row)) for row in table.rows)
     label = escape(", ".join(plain(column.head) for column in table.columns))
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="Table: {label}">\n<table class="sortable">\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body.rstrip()}\n</tbody>\n</table>\n</div>"
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
