@@ -11,6 +11,7 @@ from chaos import run_trial
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [11])
 def test_nothing_is_lost_by_ten_faults(seed):
     lines = []

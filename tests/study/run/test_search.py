@@ -93,7 +93,7 @@ def test_the_same_search_elsewhere_proposes_the_same(databases, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["worker", "command"])
+@pytest.mark.parametrize("victim", ["worker", pytest.param("command", marks=pytest.mark.long)])
 def test_killed_at_every_stage_it_comes_to_the_same(databases, tmp_path, workspace, victim):
     from mobileone_core.study.workspace import Workspace
 

@@ -101,6 +101,7 @@ def status(runs):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_three_cells_one_of_them_preempted_are_finished_once(slurm, tmp_path):
     runs = tmp_path / "runs"
     command = study(runs, "--slurm-jobs", "2", "--slurm-time", "30")
