@@ -7,9 +7,9 @@ from typing import Any
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.latency.device import STATISTICS
-from mobileone_core.reporting.document import Column
+from mobileone_core.reporting.document import Column, number_text
 from mobileone_core.study.rows import DeviceRow
-from mobileone_core.texts import csv_text
+from mobileone_core.texts import csv_rows, csv_text
 
 TEXTS = (
     *("model", "variant", "model_hash", "form", "precision", "input", "device", "os", "compute_units", "protocol"),
@@ -32,17 +32,16 @@ def devices_text(rows: Sequence[DeviceRow]) -> str:
 
 def read_devices_csv(text: str) -> tuple[DeviceRow, ...]:
     """Read what `devices_text` wrote. Raises InputError for anything else."""
-    reader = csv.DictReader(text.splitlines(), strict=True)
-    columns = tuple(reader.fieldnames or ())
-    require(columns == COLUMNS, "columns", ", ".join(columns), ", ".join(COLUMNS))
+    columns, expected = text.partition("\n")[0], ",".join(COLUMNS)
+    require(columns == expected, "columns", columns, expected)
     rows = []
     try:
-        for line in reader:
+        for line in csv_rows(text):
             statistics = {name: float(line[f"{name}_ms"]) for name in STATISTICS if line[f"{name}_ms"]}
             texts = {name: line[name] for name in TEXTS}
             rows.append(DeviceRow(**texts, n=int(line["n"]), statistics=statistics))
     except (ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise InputError(f"devices.csv: line {reader.line_num} is not as written ({error})") from error
+        raise InputError(f"devices.csv: row {len(rows) + 1} is not as written ({error})") from error
     return tuple(rows)
 
 
@@ -56,7 +55,7 @@ def device_columns(rows: Sequence[DeviceRow], titles: Sequence[str]) -> dict[Col
         setting = row.device, row.os, row.compute_units, row.form, row.precision, row.input, row.protocol
         for index, name in enumerate(STATISTICS):
             if row.model in titles and name in row.statistics:
-                groups[*setting, index][row.model].append(f"{row.statistics[name]:#.3g}".rstrip("."))
+                groups[*setting, index][row.model].append(number_text(row.statistics[name]))
     columns = {}
     for (device, system, units, form, precision, kind, protocol, index), cells in sorted(groups.items()):
         conditions = [device, system, UNITS.get(units, units), form, precision, f"{kind} input" if kind else ""]

@@ -46,6 +46,11 @@ def plain(text: str) -> str:
     return "".join(span.text for span in spans(text))
 
 
+def number_text(value: float | None, digits: str = "#.3g") -> str:
+    """Format a value with three digits, all digits from 1000 on; None as a missing cell."""
+    return MISSING if value is None else format(value, digits if abs(value) < 999.5 else ",.0f").rstrip(".")
+
+
 @dataclass(frozen=True)
 class Paragraph:
     """A text; left out where it is empty."""

@@ -29,7 +29,7 @@ def changed(**fields):
 
 
 def test_csv_comes_back_whole_and_its_bytes_do_not_depend_on_order():
-    rows = [ROW, changed(run_id="run2", protocol="modelbench", statistics={"low": 2.0, "average": 3.0})]
+    rows = [ROW, changed(run_id="run2", device="=1+1", statistics={"low": 2.0, "average": 3.0})]
     text = devices_text(rows)
     assert text == devices_text(rows[::-1])
     assert sorted(read_devices_csv(text), key=lambda row: row.run_id) == rows

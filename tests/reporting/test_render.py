@@ -18,6 +18,7 @@ from mobileone_core.reporting.document import (
     Section,
     Span,
     Table,
+    number_text,
     plain,
     spans,
 )
@@ -161,6 +162,11 @@ def test_spans(text, expected):
 
 def test_plain_removes_markup():
     assert plain("**a** *b* `c` [d](e)") == "a b c d"
+
+
+def test_numbers_have_three_digits_or_all_before_the_point():
+    values = (None, 0.012345, 9.999, 123.4, 999.4, 999.5, 1234.6, -2_000_000)
+    assert [*map(number_text, values)] == ["-", "0.0123", "10.0", "123", "999", "1,000", "1,235", "-2,000,000"]
 
 
 def test_cell_of_a_table_by_its_names():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mobileone_core.benchmark.samples import Estimate
-from mobileone_core.reporting.document import MISSING, Column, Table
+from mobileone_core.reporting.document import MISSING, Column, Table, number_text
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.ratios import ratio_figure
 from mobileone_core.reporting.measured import view
@@ -64,17 +64,17 @@ def _row(result: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
         Column("parameters"): view.count_text(item.metric("params")),
         Column("multiply-adds", "one image"): view.count_text(item.metric("macs")),
         Column("measured median, ms", "[95 % over rounds]"): view.estimate_text(item.estimate("latency/median", "_ms")),
-        Column("minimum", "ms"): view.number_text(item.metric("latency/min_ms")),
-        Column("p90", "ms"): view.number_text(item.metric("latency/p90_ms")),
+        Column("minimum", "ms"): number_text(item.metric("latency/min_ms")),
+        Column("p90", "ms"): number_text(item.metric("latency/p90_ms")),
     }
     if any(other.metric("unfolded/params") for other in result.entries):
         row[Column("parameters before folding")] = view.count_text(item.metric("unfolded/params"))
-        row[Column("outputs changed by", "folding")] = view.number_text(item.metric("unfolded/difference"), ".1g")
+        row[Column("outputs changed by", "folding")] = number_text(item.metric("unfolded/difference"), ".1g")
     if any(other.metric(THROUGHPUT) for other in result.entries):
         row[Column("throughput", "images/s [95 %]")] = view.estimate_text(item.estimate(THROUGHPUT), ".4g")
     if result.plan.spec.protocol.trim:
         for name in ("low", "average"):
-            row[Column(name, "ms, trimmed")] = view.number_text(item.metric(f"latency/{name}_ms"))
+            row[Column(name, "ms, trimmed")] = number_text(item.metric(f"latency/{name}_ms"))
     row[Column("ratio to its reference", "[95 %]")] = view.estimate_text(item.ratio, ".2f")
     verdict = "not measured" if item.unmeasured else result.verdict(item)
     row[Column("verdict", "against its reference", is_text=True)] = verdict
@@ -82,7 +82,7 @@ def _row(result: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
     if result.published:
         value = result.published_value(item)
         row[Column("published, iPhone 12", "ms, minimum")] = value.printed if value else MISSING
-        row[Column("published ratio", "to published ReLU")] = view.number_text(result.published_ratio(item), ".2f")
+        row[Column("published ratio", "to published ReLU")] = number_text(result.published_ratio(item), ".2f")
     return row
 
 

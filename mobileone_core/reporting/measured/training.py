@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from mobileone_core.benchmark.samples import Estimate
-from mobileone_core.reporting.document import MISSING, Column, Table
+from mobileone_core.reporting.document import MISSING, Column, Table, number_text
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.figures.growth import GrowthLine, GrowthPanel, growth_figure
 from mobileone_core.reporting.measured import view
@@ -116,8 +116,8 @@ def _row(result: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
         Column("time ratio", f"{to_branches} [95 %]"): view.estimate_text(ratio, ".2f"),
         Column("verdict", "against the branches, same k", is_text=True): verdict,
         Column("kept for the backward", "MiB"): saved,
-        Column("kept, ratio", f"to {reference}"): view.number_text(item.metric("memory/saved_ratio"), ".2f"),
-        Column("kept, ratio", to_branches): view.number_text(item.metric("memory/saved_over_branches"), ".2f"),
+        Column("kept, ratio", f"to {reference}"): number_text(item.metric("memory/saved_ratio"), ".2f"),
+        Column("kept, ratio", to_branches): number_text(item.metric("memory/saved_over_branches"), ".2f"),
         Column("peak of a step", "MiB"): peak,
         Column("n", "rounds"): MISSING if item.unmeasured else str(result.rounds),
     }

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 from mobileone_core.benchmark.samples import Estimate
-from mobileone_core.reporting.document import MISSING, Column, Section, Table, joined
+from mobileone_core.reporting.document import MISSING, Column, Section, Table, joined, number_text
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, tag_values
 from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.measured.result import ALIKE, NOT_JUDGED, MeasuredEntry, MeasuredResult
@@ -96,11 +96,6 @@ def entries_table(
         levels = {Column(name): level_text(level) for name, level in item.entry.factors.items()}
         rows.append({**levels, **cells(result, item)})
     return Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), labels=len(result.plan.study.factors))
-
-
-def number_text(value: float | None, digits: str = "#.3g") -> str:
-    """Format a value with three digits, all digits from 1000 on."""
-    return MISSING if value is None else format(value, digits if abs(value) < 1000 else ",.0f").rstrip(".")
 
 
 def estimate_text(value: Estimate | None, digits: str = "#.3g") -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mobileone_core.benchmark.spec import DeployedSpec
-from mobileone_core.reporting.document import MISSING, Bullets, Column, Paragraph, Section, Table
+from mobileone_core.reporting.document import MISSING, Bullets, Column, Paragraph, Section, Table, number_text
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, names_device, tag_values
 from mobileone_core.reporting.trained.result import DEPLOYED, TRAIN, TrainedResult
 
@@ -69,7 +69,7 @@ def latencies(result: TrainedResult) -> dict[str, str]:
     """Milliseconds of every level's network as exported, as text; empty if they are not measured on an idle machine."""
     rows = {level: row for (level, _), row in result.compared_forms.items() if names_device(row)}
     is_shown = _is_latency(result) and _is_idle(result)
-    return {level: _digits(row.metrics["time/inference_ms"]) for level, row in rows.items()} if is_shown else {}
+    return {level: number_text(row.metrics["time/inference_ms"]) for level, row in rows.items()} if is_shown else {}
 
 
 def _number(metrics: Mapping[str, float], name: str, digits: str, unit: float = 1.0) -> str:
@@ -79,12 +79,8 @@ def _number(metrics: Mapping[str, float], name: str, digits: str, unit: float = 
 def _interval(metrics: Mapping[str, float], name: str, unit: str = "") -> str:
     """A value with its interval where all three are recorded: times with three digits, ratios with two decimals."""
     values = [metrics[item] for end in ("", "_low", "_high") if (item := f"{name}{end}{unit}") in metrics]
-    texts = [_digits(value) if unit else f"{value:.2f}" for value in values]
+    texts = [number_text(value) if unit else f"{value:.2f}" for value in values]
     return f"{texts[0]} [{texts[1]}, {texts[2]}]" if len(texts) == 3 else (texts or [MISSING])[0]
-
-
-def _digits(value: float) -> str:
-    return f"{value:#.3g}".rstrip(".")
 
 
 def _notes(result: TrainedResult) -> list[str]:
@@ -205,7 +201,7 @@ def _deployed(result: TrainedResult) -> str:
     have = "all levels have the same" if all(len(values) == 1 for values in counts) else "the levels have"
     params, macs = (_range([f"{value:,.0f}" for value in values]) for values in counts)
     times = sorted(row["time/inference_ms"] for row in rows if "time/inference_ms" in row)
-    took = f"; inference takes {_range(list(map(_digits, times)))} ms per image" if len(times) == len(rows) else ""
+    took = f"; inference takes {_range(list(map(number_text, times)))} ms per image" if len(times) == len(rows) else ""
     return f"Deployed, {have} {params} parameters and {macs} multiply-adds{took}."
 
 
