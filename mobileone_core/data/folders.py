@@ -1,8 +1,10 @@
 """Image folders in the layout of torchvision's ImageFolder: split/class/image; what hides is no class and no image."""
 
+import errno
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +24,6 @@ SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validati
 HIDDEN = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "__pycache__", "thumbs.db", "desktop.ini"}
 LAYOUT = "train/CLASS/IMAGE and val/CLASS/IMAGE, or test/ instead of val/ or in addition"
 LAYOUT_TEST = "test/CLASS/IMAGE, val/CLASS/IMAGE or CLASS/IMAGE"
-
 
 Complain = Callable[[str], None]  # gets a fault of the layout
 
@@ -124,6 +125,8 @@ def read_folder(root: Path, *, upright: bool = True, complain: Complain = refuse
     classes = class_folders(folders["train"])
     if len(classes) < 2 or len(present) < 2:
         refuse(f"{root} holds no image folder; expected {LAYOUT}, with two classes or more")
+    if len({folder.resolve() for folder in present.values()}) < len(present):
+        refuse(f"{root} holds one folder of images under two of its names {', '.join(present)}")
     return {
         split: _read_split(folder, classes, upright=upright, complain=complain) for split, folder in present.items()
     }
@@ -182,10 +185,11 @@ def _read_split(
         lacking = directory if name in names else "train/"
         complain(f"{directory} and train/ differ in class {name!r}, which {lacking} lacks; both need the same")
     first: dict[str, str] = {}
-    for name in names:  # 007 and 7, Cat and cat
-        twin = first.setdefault(re.sub("^0+(?=[0-9]+$)", "", name.casefold()), name)
+    for name in names:  # 007 and 7, Cat and cat, an accented letter as one character or two
+        plain = unicodedata.normalize("NFC", name).casefold().strip()
+        twin = first.setdefault(re.sub("^0+(?=[0-9]+$)", "", plain), name)
         if twin != name:
-            complain(f"'{directory} with {twin} and {name}' is not allowed; classes that differ in more than case")
+            complain(f"{directory} holds classes {twin!a} and {name!a}; names must differ in more than case or zeros")
     rows: list[tuple[bytes, int, int]] = []
     left_out = Counter(_kind(path.name, nested=False) for path in directory.iterdir() if not path.is_dir())
     left_out["hidden"] += sum(path.is_dir() and is_hidden(path.name) for path in directory.iterdir())
@@ -226,7 +230,9 @@ def _images(directory: Path, name: str) -> tuple[list[tuple[bytes, int]], Counte
             path = os.path.join(folder, file)  # noqa: PTH118 - Path objects take seconds on ImageNet
             try:
                 size = os.stat(path).st_size  # noqa: PTH116
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):
+                    _refuse_unreadable(error)
                 left_out["link to nothing"] += 1
                 continue
             images.append((os.fsencode(os.path.relpath(path, directory)), size))

@@ -12,12 +12,13 @@ from mobileone_core.errors import InputError
 def decode(path: Path, *, upright: bool = True) -> Image.Image:
     """Read the first frame of an image file as RGB, 8 bits per channel.
 
-    Grey levels of 16 bits count from 0 to 65535, those of floats from 0 to 1. Transparency is dropped, as torchvision
-    does: the colour below it stays. With upright, the image is turned as its EXIF orientation says; if that is broken,
-    it stays as it lies. Raises InputError with the file's name for what is no image, cut short, or of another range.
+    Grey levels of 16 bits count from 0 to 65535, of 12 bits in a TIFF to 4095, those of floats from 0 to 1.
+    Transparency is dropped, as torchvision does: the colour below it stays. With upright, the image is turned as its
+    EXIF orientation says; if that is broken, it stays as it lies. Raises InputError with the file's name for what is no
+    image, cut short, or of another range.
     """
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:  # Pillow shears TIFFs that it opens by name
             image.load()
             return as_rgb(turned(image) if upright else image)
     except UnidentifiedImageError:
@@ -43,9 +44,13 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if image.mode != "F" and not image.mode.startswith("I"):
         # A palette with transparency warns unless it becomes RGBA first.
         return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
-    top, pixels = 1 if image.mode == "F" else 65535, np.asarray(image)
+    tags, pixels = getattr(image, "tag_v2", {}), np.asarray(image)  # of a TIFF: 12 bits are read as they are
+    bits = tags.get(ExifTags.Base.BitsPerSample, (16,)) if image.mode == "I;16" else (16,)
+    top = 1 if image.mode == "F" else 2 ** bits[0] - 1
     if image.mode == "I" and image.format == "TIFF":
         raise InputError("32-bit or signed integers have no range of grey levels; save it with 8 or 16 bits")
     if not (pixels.min() >= 0 and pixels.max() <= top):
         raise InputError(f"grey levels from {pixels.min():g} to {pixels.max():g}; 0 to {top} are allowed for this mode")
-    return Image.fromarray(np.rint(pixels * (255 / top)).astype(np.uint8)).convert("RGB")
+    is_inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0  # white is 0; of 8 bits Pillow inverts it
+    levels = np.rint((top - pixels if is_inverted else pixels) * (255 / top))
+    return Image.fromarray(levels.astype(np.uint8)).convert("RGB")

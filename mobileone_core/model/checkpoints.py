@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -62,7 +63,7 @@ class WeightSet:
         kind = "averaged weights" if self.averaged else "weights"
         name = f" {self.name}" if self.name != "weights" else ""
         others = f", which also holds {', '.join(self.others)}" if self.others else ""
-        head = f"; the head is new: its classifier has {self.num_classes} classes" if self.head == "new" else ""
+        head = f"; the head is new: its classifier has {self.num_classes or 'no'} classes" if self.head == "new" else ""
         return f"{kind}{name} of {self.source}{others}{head}"
 
 
@@ -155,12 +156,12 @@ def _read(path: Path) -> object:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(_plain_types()):
+        with torch.serialization.safe_globals(_plain_types()), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # a broken file can raise nearly any exception, with a message of many lines
-        foreign = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it is broken, or contains more than weights ({foreign[1] if foreign else type(error).__name__})"
+        foreign = re.search(r"(?<=GLOBAL )\S+|TorchScript archive", str(error))
+        reason = f"it is broken, or contains more than weights ({foreign[0] if foreign else type(error).__name__})"
         raise InputError(f"{path}: not a readable weight file; {reason}") from error
 
 

@@ -115,11 +115,20 @@ def _prove(block: ExpandedConv2d) -> None:
     """Compare a block with the convolution and norm that it is folded into, on a random input in evaluation mode."""
     conv, norm = block.origin.conv, norm_twin(block.origin.norm).eval()
     sizes = [gap * size + step for gap, size, step in zip(conv.dilation, conv.kernel_size, conv.stride, strict=True)]
-    x = torch.randn(2, conv.in_channels, *sizes, generator=torch.Generator().manual_seed(0)).to(conv.weight)
-    expected = block(x)
-    error = float((norm(conv(x)) - expected).abs().max() / expected.abs().max().clamp(min=1))
-    fits, value = error <= torch.finfo(expected.dtype).eps ** 0.5, f"{type(conv).__name__} with an error of {error:.1g}"
-    require(fits, "model", value, "finite values only")
+    x = _random(conv.in_channels, *sizes).to(conv.weight)
+    _require_equal(norm(conv(x)), block(x), type(conv).__name__)
+
+
+def _random(*shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, *shape, generator=generator, dtype=torch.float64, device="cpu")
+
+
+def _require_equal(output: Tensor, expected: Tensor, name: str) -> None:
+    """Raise InputError unless a folded convolution's output is that of its branches."""
+    error = float((output - expected).abs().max() / expected.abs().max().clamp(min=1))
+    fits, value = error <= torch.finfo(expected.dtype).eps ** 0.5, f"{name} with an error of {error:.1g}"
+    require(fits, "model", value, "finite values, and branches of plain convolutions and norms alone")
 
 
 def reparameterize(model: AnyModule) -> AnyModule:
@@ -129,7 +138,8 @@ def reparameterize(model: AnyModule) -> AnyModule:
 
     Folding is exact (section 3.3): computed in float64, then rounded to the parameters' dtype. The model itself does
     not change. In the copy, a block's convolution requires gradients if any parameter of its branches did; devices,
-    training modes, hooks and buffers of all modules but the branches are as they were. Hooks on branches are dropped.
+    training modes, hooks and buffers of all modules but the branches are as they were. Hooks on branches are dropped
+    after each convolution was compared with its branches on a random input.
 
     Args:
         model: The module. The BN of every branch must be in evaluation mode; it may be SyncBatchNorm, another subclass,
@@ -143,6 +153,7 @@ def reparameterize(model: AnyModule) -> AnyModule:
     >>> sum(isinstance(module, nn.BatchNorm2d) for module in deployed.modules())
     0
     """
+    require(isinstance(model, nn.Module), "model", type(model).__name__, "a torch module")
     for block in _train_form(model):
         if any(norm.training for branch in block.branches() for norm in _norms(branch)):
             raise InputError(TRAIN_MODE)
@@ -164,6 +175,7 @@ def fold_block(block: MobileOneBlock) -> tuple[Tensor, Tensor]:
     return torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
 
 
+@torch.no_grad()
 def _deploy(block: MobileOneBlock) -> None:
     kernel, bias = fold_block(block)
     like = next(block.parameters())
@@ -172,6 +184,9 @@ def _deploy(block: MobileOneBlock) -> None:
     trains = any(value.requires_grad for branch in block.branches() for value in branch.parameters())
     conv.weight = nn.Parameter(kernel.to(like.device, like.dtype), trains)
     conv.bias = nn.Parameter(bias.to(like.device, like.dtype), trains)
+    x = _random(conv.in_channels, *(2 * size for size in conv.kernel_size))
+    outputs = [branch.to("cpu", torch.float64)(x) for branch in block.branches()]
+    _require_equal(conv._conv_forward(x, kernel, bias).float(), sum(outputs).float(), type(block).__name__)
     block.reparam_conv = conv.train(block.training)
     block.conv_kxk, block.conv_scale, block.identity = nn.ModuleList().train(block.training), None, None
 
@@ -180,6 +195,8 @@ def _fold_branch(branch: Any, spec: BlockSpec) -> tuple[Tensor, Tensor]:
     if isinstance(branch, Branch):
         return branch.fold()
     is_conv = isinstance(branch, ConvNorm)
+    if is_conv:  # and no wrapper, such as LoRA's
+        require(hasattr(branch.conv, "weight"), "model", type(branch.conv).__name__, "a convolution in every branch")
     weight = in_float64(branch.conv.weight) if is_conv else identity_kernel(spec.in_channels, spec.groups)
     scale, bias = scale_and_bias(_norms(branch)[0])
     border = (spec.kernel_size - weight.shape[-1]) // 2

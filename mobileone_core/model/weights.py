@@ -74,7 +74,7 @@ def load_weights(
     Returns:
         What was loaded; print it, or read its attributes name, averaged, others and head.
 
-    Raises InputError that names the missing, unexpected or differently shaped tensors, or the unreadable file.
+    Raises InputError that names missing, unexpected, differently shaped or infinite tensors, or the unreadable file.
 
     >>> from mobileone_core.model.network import build_model
     >>> trained, fresh = build_model("tiny", num_classes=10), build_model("tiny", num_classes=4)
@@ -200,10 +200,11 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
         _listed("missing", [key for key in expected if key not in given]),
         _listed("unexpected", [key for key in given if key not in expected and isinstance(given[key], Tensor)]),
         _listed("of another shape", shapes),
+        _listed("with NaN or infinity", [key for key in shared if not given[key].double().isfinite().all()]),
     ]
     if any(problems):
-        is_head_alone = not problems[1] and all(key.startswith(HEADS) for key in {*expected} - {*given} | {*shapes})
-        hint = "; head='new' keeps the model's own classifier" if is_head_alone else ""
+        only_head = not any(problems[1::2]) and all(key.startswith(HEADS) for key in {*expected} - {*given} | {*shapes})
+        hint = "; head='new' keeps the model's own classifier" if only_head else ""
         method = "" if model.spec.block_method == "mobileone" else f", whose block_method is {model.spec.block_method}"
         raise InputError(f"{source} does not fit the model{method}: {'; '.join(filter(None, problems))}{hint}")
     return {expected[key]: given[key].detach() for key in shared}

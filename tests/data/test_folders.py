@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -144,10 +145,10 @@ def test_differing_classes_are_named_with_what_lacks_them(tmp_path: Path):
         resolve_data("folder", root)
 
 
-@pytest.mark.parametrize("names", [("007", "7"), ("0", "00"), ("Cat", "cat")])
-def test_classes_that_differ_in_case_or_zeros_alone_are_refused(names: tuple[str, str], tmp_path: Path):
+@pytest.mark.parametrize("names", [("007", "7"), ("0", "00"), ("Cat", "cat"), ("1", "1 "), ("cafe\u0301", "caf\xe9")])
+def test_classes_that_look_alike_are_refused(names: tuple[str, str], tmp_path: Path):
     root = make(tmp_path, {"train": names, "val": names})
-    with pytest.raises(InputError, match=rf"train with {names[0]} and {names[1]}' is not allowed; classes that differ"):
+    with pytest.raises(InputError, match=re.escape(f"train holds classes {names[0]!a} and {names[1]!a}; names must")):
         resolve_data("folder", root)
 
 
@@ -190,8 +191,15 @@ def test_a_link_to_nothing_is_counted_and_left_out(tmp_path):
         (tmp_path / split / label).mkdir(parents=True)
         (tmp_path / split / label / "1.png").write_bytes(b"x")
     (tmp_path / "train" / "cat" / "2.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "train" / "dog" / "itself.png").symlink_to("itself.png")
     files = read_folder(tmp_path)["train"]
-    assert (len(files), files.left_out) == (2, {"link to nothing": 1})
+    assert (len(files), files.left_out) == (2, {"link to nothing": 2})
+
+
+def test_one_folder_under_two_names_is_no_test_set(tmp_path):
+    (make(tmp_path, {"train": "ab"}) / "val").symlink_to("train")
+    with pytest.raises(InputError, match="holds one folder of images under two of its names train, val"):
+        resolve_data("folder", tmp_path)
 
 
 def test_folders_of_a_network_are_matched_by_their_very_names_first():

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import struct
 import warnings
 import zlib
@@ -46,6 +47,27 @@ def saved(image: Image.Image, **options: object) -> Callable[[Path], object]:
     return lambda path: image.save(path, **options)
 
 
+def tiff(image: Image.Image, tags: dict[int, int]) -> Callable[[Path], object]:
+    """Write a TIFF, with other values of tags of one integer below 65536 than Pillow writes."""
+
+    def write(path: Path) -> None:
+        image.save(path)
+        content = bytearray(path.read_bytes())
+        for tag, value in tags.items():
+            [entry] = re.finditer(re.escape(struct.pack("<H", tag)) + rb"[\x03\x04]\x00\x01\x00{3}", content)
+            content[entry.end() : entry.end() + 2] = struct.pack("<H", value)
+        path.write_bytes(content)
+
+    return write
+
+
+def packed() -> Image.Image:
+    """The ramp in 12 bits per pixel, two pixels in three bytes."""
+    levels = (RAMP.astype(np.uint32) * 4095 + 127) // 255
+    pairs = (levels[:, ::2] << 12 | levels[:, 1::2]).astype(">u4")
+    return Image.fromarray(pairs.view(np.uint8).reshape(4, -1, 4)[..., 1:].reshape(4, -1))
+
+
 BLACK = Image.new("L", GREY.size)
 READ: dict[str, Callable[[Path], object]] = {
     "grey.png": saved(GREY),
@@ -57,6 +79,10 @@ READ: dict[str, Callable[[Path], object]] = {
     "grey_alpha16.png": lambda path: png(path, np.stack([DEEP] * 2, -1), 4),
     "rgba16.png": lambda path: png(path, np.stack([DEEP] * 4, -1), 6),
     "float.tif": saved(Image.fromarray(RAMP.astype(np.float32) / 255)),
+    "white_is_zero.tif": tiff(Image.fromarray(255 - RAMP), {262: 0}),
+    "white_is_zero16.tif": tiff(Image.fromarray(65535 - DEEP), {262: 0}),
+    "white_is_zero_float.tif": tiff(Image.fromarray((255 - RAMP).astype(np.float32) / 255), {262: 0}),
+    "twelve_bits.tif": tiff(packed(), {256: 256, 258: 12}),
     "palette.png": saved(GREY.convert("P")),
     "palette_transparent.png": saved(GREY.convert("P"), transparency=bytes(range(256))),
     "grey_transparent.png": saved(GREY, transparency=3),
@@ -139,6 +165,15 @@ def test_exif_turns_an_image_where_a_person_sees_it(orientation: int, suffix: st
     assert seen.shape == corner.shape
     assert np.abs(seen - corner).max() < 40
     assert np.abs(np.asarray(decode(path, upright=False), int) - lying).max() < 40
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "I;16"])
+def test_turned_tiffs_have_their_own_pixels(mode: str, compression: str | None, tmp_path: Path):
+    image = Image.fromarray(DEEP) if mode == "I;16" else (GREY.convert("RGB") if mode == "CMYK" else GREY).convert(mode)
+    image.save(tmp_path / "x.tif", compression=compression, tiffinfo={0x0112: 6})
+    turned = np.asarray(decode(tmp_path / "x.tif"), int)
+    assert np.abs(turned - np.stack([RAMP.T] * 3, -1)).max() <= 1
 
 
 @pytest.mark.parametrize(("name", "turned"), [("folder", True), ("imagenette", False)])

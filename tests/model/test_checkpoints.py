@@ -93,6 +93,12 @@ def test_a_truncated_file_is_named(model, tmp_path, refused):
     assert refused(path).startswith(f"{path}: not a readable weight file")
 
 
+@pytest.mark.filterwarnings("error", "ignore:.torch.jit:FutureWarning")
+def test_a_torchscript_archive_is_named_without_a_warning(tmp_path, refused):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / "w.pt")
+    assert refused(tmp_path / "w.pt").endswith("or contains more than weights (TorchScript archive)")
+
+
 def test_missing_files_and_folders_are_named(tmp_path, refused):
     assert refused(tmp_path / "none.pt") == f"{tmp_path / 'none.pt'}: no such file"
     assert refused(tmp_path) == f"{tmp_path}: no such file"

@@ -223,6 +223,44 @@ def test_what_the_copy_keeps(randomize):
     assert calls == [1]
 
 
+class Doubled(nn.Conv2d):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def doubled_by_hook(conv):
+    conv.register_forward_hook(lambda *arguments: 2 * arguments[-1])
+
+
+def doubled_by_class(conv):
+    conv.__class__ = Doubled
+
+
+def biased(conv):
+    conv.bias = nn.Parameter(torch.ones(conv.out_channels))
+
+
+def diverged(conv):
+    nn.init.constant_(conv.weight, float("nan"))
+
+
+@pytest.mark.parametrize("change", [doubled_by_hook, doubled_by_class, biased, diverged, nn.utils.spectral_norm])
+def test_a_branch_that_no_convolution_equals_is_refused(change, randomize):
+    net = randomize(build_model("tiny", 3)).eval()
+    change(net.stages[1][1].conv_kxk[0].conv)
+    with pytest.raises(InputError, match=r"MobileOneBlock with an error of .* branches of plain convolutions"):
+        reparameterize(net)
+
+
+def test_what_is_no_network_or_convolution_is_named(randomize):
+    net = randomize(build_model("tiny", 3)).eval()
+    with pytest.raises(InputError, match="model: 'OrderedDict' is not allowed; a torch module"):
+        reparameterize(net.state_dict())
+    net.stem.conv_kxk[0].conv = nn.Sequential(net.stem.conv_kxk[0].conv)
+    with pytest.raises(InputError, match="model: 'Sequential' is not allowed; a convolution in every branch"):
+        reparameterize(net)
+
+
 def test_frozen_statistics_fold_while_the_rest_trains(randomize, relative_error):
     model = randomize(build_model("tiny", 3).double()).train()
     for module in model.modules():
