@@ -81,19 +81,21 @@ def fold(model: AnyModule) -> AnyModule:
 
     Folding is exact in evaluation mode: computed in float64, and each convolution is compared with its branches on a
     random input. Batch norms have the first branches' statistics: train on with the expanded network, not this one.
-    Raises InputError (a ValueError) in train mode, and if a folded convolution does not equal its branches.
+    Raises InputError (a ValueError) in train mode, for a part of a network that has an expanded convolution without its
+    norm, and if a folded convolution does not equal its branches.
     """
     if any(norm.training for block in _blocks(model) for branch in block.parts() for norm in branch.norms):
         raise InputError(TRAIN_MODE)
     folded = copy.deepcopy(model)
     replaced: dict[nn.Module, nn.Module] = {}
+    norms = [part for part in folded.modules() if isinstance(part, AfterNorm)]
+    is_whole = {id(norm.origin) for norm in norms} == {id(block.origin) for block in _blocks(folded)}
+    require(is_whole, "model", type(model).__name__, "a network with every expanded convolution and its norm")
     for block in _blocks(folded):
         block.restore()
         _prove(block)
         replaced[block] = block.origin.conv.train(block.training)
-    for part in folded.modules():
-        if isinstance(part, AfterNorm):
-            replaced[part] = part.origin.norm.train(part.training)
+    replaced |= {norm: norm.origin.norm.train(norm.training) for norm in norms}
     return _replaced(folded, replaced)
 
 
@@ -114,7 +116,9 @@ def _replaced(model: AnyModule, replaced: Mapping[nn.Module, nn.Module]) -> AnyM
 def _prove(block: ExpandedConv2d) -> None:
     """Compare a block with the convolution and norm that it is folded into, on a random input in evaluation mode."""
     conv, norm = block.origin.conv, norm_twin(block.origin.norm).eval()
-    sizes = [gap * size + step for gap, size, step in zip(conv.dilation, conv.kernel_size, conv.stride, strict=True)]
+    border = max(conv._reversed_padding_repeated_twice)  # reflection needs as many pixels
+    numbers = zip(conv.dilation, conv.kernel_size, conv.stride, strict=True)
+    sizes = [border + gap * size + step for gap, size, step in numbers]
     x = _random(conv.in_channels, *sizes).to(conv.weight)
     _require_equal(norm(conv(x)), block(x), type(conv).__name__)
 

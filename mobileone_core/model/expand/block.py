@@ -14,6 +14,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.expand.branches import Branch, shape_of
 from mobileone_core.model.folded.block import folded_sum, uses_folded
 from mobileone_core.model.folded.geometry import ConvPairs, Geometry
+from mobileone_core.model.folded.statistics import at_least_float32
 from mobileone_core.model.layers import KNOWN_FORWARDS, in_float64, scale_and_bias
 from mobileone_core.model.methods import method_branches
 from mobileone_core.model.spec import BlockExecution, BlockMethod, BlockSpec
@@ -40,11 +41,11 @@ class AfterNorm(nn.Module):
                 self.add_module(name, getattr(origin.norm, name))
         self.train(origin.norm.training)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
         for layer in self.children():
-            x = layer(x)
-        return x
+            input = layer(input)
+        return input
 
 
 class ExpandedConv2d(nn.Module):
@@ -72,6 +73,8 @@ class ExpandedConv2d(nn.Module):
                 conv.bias.zero_()
         for branch in branches.values():
             branch.to(conv.weight.device, conv.weight.dtype)
+            for layer in branch.norms:  # which networks in half precision keep in float32
+                layer.to(norm.running_var.dtype)
         for branch in others:
             nn.init.zeros_(branch.norms[-1].weight)
         if method == "expandnet":
@@ -82,7 +85,7 @@ class ExpandedConv2d(nn.Module):
         self.branches = nn.ModuleDict(branches)
         sizes = (self.geometry.kernel, self.geometry.stride, conv.groups, 1 if method == "repvgg" else k)
         spec = (conv.in_channels, conv.out_channels, *sizes, True, False, self.geometry.dilation)
-        self.spec = BlockSpec(*spec, method=method) if self.geometry.kernel % 2 else None  # 0 or even: not measured
+        self.spec = BlockSpec(*spec, method=method) if self.geometry.kernel else None  # not measured
         self.train(norm.training)
 
     def __getattr__(self, name: str) -> Any:
@@ -91,10 +94,9 @@ class ExpandedConv2d(nn.Module):
             return getattr(self.origin.conv, name)
         return super().__getattr__(name)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Features (N, C, H, W) to the sum of the branches (N, O, H', W')."""
-        if self.is_padded:
-            x = pad_like(self.origin.conv, x)
+        x = pad_like(self.origin.conv, input) if self.is_padded else input
         if uses_folded(self, x):
             return folded_sum(self, x)
         first, *others = self.parts()
@@ -136,7 +138,7 @@ class ExpandedConv2d(nn.Module):
         scale, shift = scale_and_bias(norm_twin(norm))
         _assign(conv, "weight", kernel / scale.view(-1, 1, 1, 1), next(self.parameters()))
         if conv.bias is not None:
-            _assign(conv, "bias", torch.zeros_like(conv.bias), conv.weight)
+            _assign(conv, "bias", conv.weight.new_zeros(conv.bias.shape), conv.weight)
         if norm.affine:
             _assign(norm, "bias", in_float64(norm.bias) + bias - shift, norm.bias)
         else:
@@ -152,9 +154,10 @@ class ExpandedConv2d(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def is_same_padded(conv: nn.Module) -> bool:
-    """Whether this is timm's Conv2dSame, which pads as TensorFlow does, by the size of the input."""
-    return type(conv).__name__ == "Conv2dSame"
+def is_timms(name: str, module: nn.Module) -> bool:
+    """Whether a module is timm's of this name: Conv2dSame, which pads by the size of the input, or BatchNormAct2d."""
+    kind = type(module)
+    return kind.__name__ == name and kind.__module__.startswith("timm.") and "forward" not in vars(module)
 
 
 def geometry_of(conv: nn.Conv2d) -> Geometry:
@@ -163,18 +166,19 @@ def geometry_of(conv: nn.Conv2d) -> Geometry:
     pairs = ConvPairs(*cast("Any", (conv.kernel_size, conv.stride, (top, left), conv.dilation)))
     channels = (conv.in_channels, conv.out_channels)
     square = Geometry(conv.groups, conv.kernel_size[0], conv.stride[0], *channels, conv.dilation[0])
-    return square if square.pairs == pairs else replace(square, kernel=0, stride=0, dilation=1, uncommon=pairs)
+    is_square = square.kernel % 2 == 1 and square.pairs == pairs
+    return square if is_square else replace(square, kernel=0, stride=0, dilation=1, uncommon=pairs)
 
 
 def is_padded(conv: nn.Conv2d) -> bool:
     """Whether a convolution's input is padded before its branches see it, since not by a fixed number of zeros."""
     left, right, top, bottom = cast("Any", conv)._reversed_padding_repeated_twice
-    return conv.padding_mode != "zeros" or is_same_padded(conv) or left != right or top != bottom
+    return conv.padding_mode != "zeros" or is_timms("Conv2dSame", conv) or left != right or top != bottom
 
 
 def pad_like(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Pad x (N, C, H, W) as a convolution does whose padding is not zeros alone."""
-    if not is_same_padded(conv):
+    if not is_timms("Conv2dSame", conv):
         mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
         return F.pad(x, cast("Any", conv)._reversed_padding_repeated_twice, mode)
     pads: list[int] = []
@@ -184,11 +188,11 @@ def pad_like(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return F.pad(x, pads)
 
 
-def can_twin(norm: nn.Module) -> bool:
-    """Whether a norm is a BN with running statistics, alone or with dropout and activation, timm's BatchNormAct2d."""
-    does_more = isinstance(norm, nn.BatchNorm2d) and type(norm).__name__ == "BatchNormAct2d"
-    is_norm = does_more or type(norm).forward in KNOWN_FORWARDS
-    return is_norm and isinstance(getattr(norm, "running_var", None), Tensor)
+def can_twin(norm: Any) -> bool:
+    """Whether a norm is a BN with running statistics and both parameters or none, or that in timm's BatchNormAct2d."""
+    is_norm = getattr(norm.forward, "__func__", None) in KNOWN_FORWARDS or is_timms("BatchNormAct2d", norm)
+    has_both = norm.affine == (norm.weight is not None) == (norm.bias is not None)
+    return is_norm and has_both and isinstance(getattr(norm, "running_var", None), Tensor)
 
 
 def norm_twin(norm: Any) -> Any:
@@ -211,7 +215,7 @@ def factorize(chain: Branch, weight: Tensor) -> None:
     first, middle, last = (layer.weight for layer in chain.convs)
     groups = chain.geometry.groups
     for factor in (*first.chunk(groups), *last.chunk(groups)):
-        nn.init.orthogonal_(factor)  # its transpose is its inverse
+        factor.copy_(nn.init.orthogonal_(at_least_float32(factor)))  # its transpose is its inverse
     outer, old, inner = (in_float64(values).view(groups, -1, *values.shape[1:]) for values in (last, weight, first))
     middle.copy_(torch.einsum("gomab,goirs,gniab->gmnrs", outer, old, inner).flatten(0, 1))
 

@@ -1,20 +1,23 @@
 """Which modules read what a convolution writes: by torch.fx, or recorded while the network runs once."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from typing import Any
+from unittest import mock
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 
 LAYERS = (_ConvNd, _NormBase)
 SIZES = (64, 224, 299)  # pixels; images that are tried where no inputs are given
@@ -34,20 +37,36 @@ class DataFlow:
 def data_flow(model: nn.Module, inputs: Sequence[Any] | None = None) -> DataFlow:
     """Trace a network in training and in evaluation; where torch.fx cannot, run it once in evaluation on inputs.
 
-    The network is as before afterwards. inputs are the arguments of its forward; by default images are tried. Raises
-    InputError if the network does not trace and does not run.
+    The network is as before afterwards. inputs are the arguments of its forward; by default images are tried, alone.
+    Raises InputError if the network does not trace and does not run.
     """
+    flow = None if "forward" in vars(model) else _traced(model, inputs)  # torch.fx reads the class's forward
+    flow = flow or _recorded(model, inputs)
+    attributes = [value for part in model.modules() for name, value in vars(part).items() if name != "_modules"]
+    flow.bypassed.update(value for value in tree_leaves(attributes) if isinstance(value, LAYERS))
+    return flow
+
+
+def _traced(model: nn.Module, inputs: Sequence[Any] | None) -> DataFlow | None:
     flow = DataFlow(defaultdict(list), set())
     try:
         for training in (True, False):
             with _mode(model, training):
-                _add_graph(flow, model, _LayerTracer().trace(model))
+                _add_graph(flow, model, _LayerTracer().trace(model, _defaults(model, inputs)))
     except Exception:  # whatever the network's code raises on proxies
-        return _recorded(model, inputs)
+        return None
     return flow
 
 
+def _defaults(model: nn.Module, inputs: Sequence[Any] | None) -> dict[str, Any]:
+    """The defaults of arguments of forward that inputs do not give; torch.fx would take them as given."""
+    arguments = list(inspect.signature(model.forward).parameters.values())[len(inputs or (None,)) :]
+    return {item.name: item.default for item in arguments if item.default is not item.empty}
+
+
 class _LayerTracer(fx.Tracer):
+    proxy_buffer_attributes = True
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, LAYERS) or super().is_leaf_module(m, module_qualified_name)
 
@@ -74,7 +93,8 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         layers = [module for module in model.modules() if isinstance(module, LAYERS)]
-        self.owners = {id(value): layer for layer in layers for value in layer.parameters(recurse=False)}
+        tensors = ((value, layer) for layer in layers for value in chain(layer.parameters(False), layer.buffers(False)))
+        self.owners = {id(value): layer for value, layer in tensors}
         self.flow = DataFlow(defaultdict(list), set())
         self.outputs: dict[int, Any] = {}  # layer, readers and output, held so that no other gets its id
         self.source: nn.Module | None = None
@@ -92,6 +112,17 @@ class _Recorder(TorchFunctionMode):
             elif value in self.owners:
                 self.flow.bypassed.add(self.owners[value])
 
+    def watch(self) -> AbstractContextManager[Any]:
+        """Note reading a layer's parameter or buffer as an attribute, if only for its dtype."""
+        get: Callable[[nn.Module, str], Any] = nn.Module.__getattr__
+
+        def noted(module: nn.Module, name: str) -> Any:
+            value = get(module, name)
+            self.flow.bypassed |= {self.owners[id(value)]} if not self.inside and id(value) in self.owners else set()
+            return value
+
+        return mock.patch.object(nn.Module, "__getattr__", noted)
+
     def enter(self, layer: nn.Module, inputs: Any) -> None:
         self.read(inputs, layer)
         self.inside = True
@@ -103,18 +134,22 @@ class _Recorder(TorchFunctionMode):
         self.inside = False
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not self.inside and func.__name__ != "__get__":  # shape, dtype and the like
+        output = func(*args, **(kwargs or {}))
+        is_read = func.__name__ != "__get__" or isinstance(output, Tensor)  # not of its shape, dtype and the like
+        if is_read and not self.inside:
             self.read((args, kwargs))
-        return func(*args, **(kwargs or {}))
+        return output
 
 
 @torch.no_grad()
 def _recorded(model: nn.Module, inputs: Sequence[Any] | None) -> DataFlow:
+    require(not any(map(is_lazy, model.parameters())), "model", "uninitialized", "run it once on images before")
+    require(not isinstance(inputs, Tensor), "inputs", "a tensor", "a tuple of what forward takes, such as (images,)")
     problem: Exception | None = None
     for candidate in [inputs] if inputs is not None else _candidates(model):
         recorder = _Recorder(model)
         try:
-            with _mode(model, False), recorder:
+            with _mode(model, False), recorder, recorder.watch():
                 recorder.read(model(*candidate))
             return recorder.flow  # noqa: TRY300
         except Exception as error:  # whatever the network's code raises on inputs that do not fit

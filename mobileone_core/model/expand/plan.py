@@ -14,12 +14,13 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_same_padded
+from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_timms
 from mobileone_core.model.expand.branches import shape_of
 from mobileone_core.model.expand.flow import DataFlow, data_flow
 from mobileone_core.model.methods import method_branches
 from mobileone_core.model.spec import BLOCK_EXECUTIONS, BLOCK_METHODS, MAX_K, BlockExecution, BlockMethod
 
+WRAPPERS = {"DistributedDataParallel", "FullyShardedDataParallel"}  # they listed the parameters already
 Where = Literal["auto"] | Sequence[str] | Callable[[str, nn.Conv2d], bool]
 
 
@@ -30,14 +31,14 @@ class Reason(Enum):
     FORWARD = "its class computes more than a convolution"
     PARAMETRIZED = "its weight is computed from others, as by weight norm or pruning"
     UNUSED = "the forward pass does not call it"
-    BYPASSED = "its parameters, or its norm's, are also read by other code"
+    BYPASSED = "it, its norm or their parameters are also held or read by other code"
     NO_NORM = "no batch norm reads its output"
     OUTPUT_SHARED = "its output is read by more than its norm"
     NORM_SHARED = "its norm also normalizes something else"
     NORMS = "it is called several times and followed by different layers"
     NORM_KIND = "its norm is no batch norm with running statistics that scales and shifts"
     HOOKS = "it or its norm has hooks, which would not run"
-    FROZEN = "it and its norm are frozen, or its norm alone is in evaluation mode"
+    FROZEN = "its weight is frozen, or its norm alone is in evaluation mode"
     WEIGHTS_SHARED = "another module has the same parameters"
     EXCLUDED = "where excludes it"
     NOTHING_TO_ADD = "the method has no second branch for its shape"
@@ -121,10 +122,15 @@ def plan_network(
     require(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
     names = {module: name for name, module in model.named_modules()}
     require(not any(isinstance(part, ExpandedConv2d) for part in names), "model", "expanded", "expand it once")
+    is_wrapped = any(type(part).__name__ in WRAPPERS for part in names)
+    require(not is_wrapped, "model", type(model).__name__, "a network before it is wrapped: expand, then wrap")
     flow = data_flow(model, inputs)
     owners = Counter(id(value) for module in names for value in module._parameters.values())
     planned, taken = [], []
     convs: list[Any] = [module for module in names if isinstance(module, _ConvNd)]
+    for pattern in [] if callable(options.where) or options.where == "auto" else options.where:
+        matches = any(fnmatch(names[conv], pattern) for conv in convs)
+        require(matches, "where", pattern, "a pattern that matches the name of a convolution")
     for conv in convs:
         name, norm, reason = names[conv], *_norm_of(conv, flow)
         reason = reason or _reason(conv, norm, flow, owners) or options.reason(name, conv)
@@ -142,8 +148,8 @@ def _norm_of(conv: _ConvNd, flow: DataFlow) -> tuple[Any, Reason | None]:
     norms = {reader for _, readers in calls for reader in readers if isinstance(reader, _NormBase)}
     reasons = {
         Reason.DIMENSIONS: not isinstance(conv, nn.Conv2d) or is_lazy(conv.weight),
-        Reason.FORWARD: type(conv).forward is not nn.Conv2d.forward and not is_same_padded(conv),
-        Reason.PARAMETRIZED: not isinstance(conv._parameters.get("weight"), nn.Parameter),
+        Reason.FORWARD: not (is_timms("Conv2dSame", conv) or _inherits(conv, nn.Conv2d, "forward", "_conv_forward")),
+        Reason.PARAMETRIZED: "weight" not in conv._parameters or parametrize.is_parametrized(conv),
         Reason.UNUSED: not calls,
         Reason.NO_NORM: not norms,
         Reason.OUTPUT_SHARED: any(len(readers) > 1 for _, readers in calls),
@@ -153,16 +159,22 @@ def _norm_of(conv: _ConvNd, flow: DataFlow) -> tuple[Any, Reason | None]:
     return next(iter(norms), None), reason
 
 
+def _inherits(module: Any, kind: type[nn.Module], *methods: str) -> bool:
+    """Whether methods of a module are those of a class, which neither a subclass nor the module itself overrides."""
+    return all(getattr(getattr(module, name), "__func__", None) is getattr(kind, name) for name in methods)
+
+
 def _reason(conv: Any, norm: Any, flow: DataFlow, owners: Counter[int]) -> Reason | None:
     """Why a convolution that a norm reads is left, or None."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     values = [*conv.parameters(), *norm.parameters(recurse=False)]
+    is_frozen = not conv.weight.requires_grad or (conv.training and not norm.training)
     reasons = {
         Reason.NORM_SHARED: any(source is not conv for source, _ in flow.calls[norm]),
         Reason.NORM_KIND: not can_twin(norm) or parametrize.is_parametrized(norm),
         Reason.BYPASSED: bool({conv, norm} & flow.bypassed),
         Reason.HOOKS: any(getattr(module, name) for module in (conv, norm) for name in hooks),
-        Reason.FROZEN: not any(value.requires_grad for value in values) or (conv.training and not norm.training),
+        Reason.FROZEN: is_frozen or not _inherits(norm, nn.Module, "train"),
         Reason.WEIGHTS_SHARED: any(owners[id(value)] > 1 for value in values),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -146,6 +146,45 @@ def test_fold_refuses_train_mode_and_what_does_not_fold():
     assert fold(plain) is not plain
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_networks_in_half_precision_keep_their_norms_dtype(method):
+    network = conv_norm(3, 8, 3)
+    network[0].to(torch.bfloat16)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.bfloat16)
+    old = network.eval()(x).double()
+    expand(network, k=2, method=method)
+    assert difference(network(x).double(), old) < 0.05
+    assert {value.dtype for name, value in network.state_dict().items() if "running" in name} == {torch.float32}
+    assert difference(fold(network)(x).double(), network(x).double()) < 0.05
+
+
+def test_fold_refuses_a_part_without_its_norm():
+    network = expand(conv_norm(3, 4, 3)).eval()
+    for part in (network[0], network[:1], network[1:2], nn.Sequential(copy.deepcopy(network[0]), network[1])):
+        with pytest.raises(InputError, match="and its norm"):
+            fold(part)
+    assert type(fold(network[:2])[0]) is nn.Conv2d
+
+
+@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_padding_wider_than_the_kernel_folds(mode, kernel):
+    network = expand(conv_norm(3, 4, kernel, padding=6, padding_mode=mode).double(), k=2).eval()
+    randomize(network)
+    x = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    assert difference(fold(network)(x), network(x)) < 1e-12
+
+
+def test_a_network_expanded_without_memory_loads_and_folds():
+    network = randomize(expand(conv_norm(3, 4, 3), k=2)).eval()
+    with torch.device("meta"):
+        empty = expand(conv_norm(3, 4, 3), k=2)
+    empty.to_empty(device="cpu").load_state_dict(network.state_dict())
+    x = torch.randn(2, 3, 9, 9)
+    assert torch.equal(empty.eval()(x), network(x))
+    assert torch.equal(fold(empty)(x), fold(network)(x))
+
+
 def test_a_saved_network_loads_with_the_same_plan_and_refuses_another(tmp_path):
     torch.manual_seed(0)
     network = randomize(expand(Residual(), k=2))

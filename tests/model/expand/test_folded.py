@@ -38,6 +38,17 @@ def test_folded_is_the_sum_of_the_branches(network, method, k):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(("kernel", "padding"), [(2, 1), (4, 2), ((2, 4), (1, 2))])
+@pytest.mark.parametrize("method", ["mobileone", "acnet", "expandnet"])
+def test_kernels_of_even_sides_fold_in_training(kernel, padding, method):
+    torch.manual_seed(0)
+    network = randomize(expand(conv_norm(3, 4, kernel, padding=padding).double(), k=2, method=method)).train()
+    folded, x = set_execution(copy.deepcopy(network), "folded"), torch.randn(2, 3, 7, 6, dtype=torch.float64)
+    set_execution(network, "branches")
+    for ours, theirs in zip(gradients(folded, x), gradients(network, x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
 def test_which_blocks_fold():
     for method in METHODS:
         block = expand(conv_norm(4, 4, 3, padding=1), method=method).train()[0]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from expanded_networks import Residual, conv_norm
 from torch import nn
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from mobileone_core import expand, expansion_plan
 from mobileone_core.errors import InputError
@@ -34,12 +34,73 @@ class Shifted(nn.BatchNorm2d):
         return super().forward(x) + 1
 
 
+class Centred(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight - weight.mean(), bias)
+
+
+class Conv2dSame(nn.Conv2d):
+    """Another than timm's."""
+
+    def forward(self, x):
+        return super().forward(x.flip(2))
+
+
+class BatchNormAct2d(nn.BatchNorm2d):
+    """Another than timm's."""
+
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
+
+class Still(nn.BatchNorm2d):
+    def train(self, mode=True):  # noqa: ARG002
+        return super().train(False)
+
+
+class InList(nn.Module):
+    """Calls its layers by a list of Python's."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = [conv(), nn.BatchNorm2d(3)]
+        for index, layer in enumerate(self.layers):
+            self.add_module(f"layer{index}", layer)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Negative(nn.Module):
+    def forward(self, x):
+        return -x
+
+
+def doubled(layer):
+    """The layer with a forward of its own."""
+    layer.forward = lambda x: 2 * type(layer).forward(layer, x)
+    return layer
+
+
 def conv(*, kind=nn.Conv2d, **options):
     return kind(3, 3, 3, padding=1, **options)
 
 
 def with_hook(layer):
     layer.register_forward_hook(lambda *_: None)
+    return layer
+
+
+def without(name, layer):
+    layer.register_parameter(name, None)
+    return layer
+
+
+def with_computed_bias():
+    layer = conv()
+    parametrize.register_parametrization(layer, "bias", Negative())
     return layer
 
 
@@ -91,6 +152,19 @@ OTHERS = [
     (Reason.NO_NORM, lambda: Flow(in_order, a=conv(), gn=nn.GroupNorm(1, 3))),
     (Reason.DIMENSIONS, lambda: Flow(in_order, f=nn.Flatten(2), a=nn.Conv1d(3, 3, 1), bn=nn.BatchNorm1d(3))),
     (Reason.OUTPUT_SHARED, lambda: Flow(lambda self, x: (self.bn(y := self.a(x)), y)[::1], a=conv(), bn=NORM(3))),
+    (Reason.OUTPUT_SHARED, lambda: Flow(lambda self, x: self.bn(y := self.a(x)) + y.data, a=conv(), bn=NORM(3))),
+    (Reason.FORWARD, lambda: Flow(in_order, a=conv(kind=Centred), bn=NORM(3))),
+    (Reason.FORWARD, lambda: Flow(in_order, a=conv(kind=Conv2dSame), bn=NORM(3))),
+    (Reason.FORWARD, lambda: Flow(in_order, a=doubled(conv()), bn=NORM(3))),
+    (Reason.NORM_KIND, lambda: Flow(in_order, a=conv(), bn=doubled(NORM(3)))),
+    (Reason.NORM_KIND, lambda: Flow(in_order, a=conv(), bn=BatchNormAct2d(3))),
+    (Reason.NORM_KIND, lambda: Flow(in_order, a=conv(), bn=without("bias", NORM(3)))),
+    (Reason.PARAMETRIZED, lambda: Flow(in_order, a=with_computed_bias(), bn=NORM(3))),
+    (Reason.FROZEN, lambda: Flow(in_order, a=conv().requires_grad_(False), bn=NORM(3))),
+    (Reason.FROZEN, lambda: Flow(in_order, a=conv(), bn=Still(3))),
+    (Reason.BYPASSED, InList),
+    (Reason.BYPASSED, lambda: Flow(lambda self, x: self.bn(self.a(x.to(self.a.weight.dtype))), a=conv(), bn=NORM(3))),
+    (Reason.BYPASSED, lambda: Flow(lambda self, x: self.bn(self.a(x)) + self.bn.running_var[0], a=conv(), bn=NORM(3))),
 ]  # fmt: skip
 
 
@@ -119,6 +193,27 @@ def test_every_reason(reason, build, traced):
     if not plan.taken:
         assert [type(module) for module in network.modules()] == before
         assert [module.training for module in network.modules()] == modes
+
+
+def test_arguments_that_are_not_given_have_their_defaults():
+    class Optional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = conv(), nn.BatchNorm2d(3)
+
+        def forward(self, x, mask=None):
+            y = self.conv(x)
+            return self.bn(y) + y if mask is None else self.bn(y) * mask
+
+    assert expansion_plan(Optional()).left[0].reason is Reason.OUTPUT_SHARED
+    images = torch.zeros(2, 3, 8, 8)
+    assert len(expansion_plan(Optional(), inputs=(images, images)).taken) == 1
+
+
+def test_a_forward_of_the_network_alone_is_the_one_that_is_planned():
+    network = Flow(in_order, a=conv(), bn=NORM(3))
+    network.forward = lambda x: network.bn(network.a(x).relu())
+    assert expansion_plan(network).left[0].reason is Reason.NO_NORM
 
 
 def test_every_reason_has_a_case():
@@ -170,6 +265,15 @@ def test_what_cannot_be_planned_is_refused():
         expand(expand(Residual()))
     with pytest.raises(InputError, match="Module"):
         expansion_plan("resnet18")
+    with pytest.raises(InputError, match=r"where: 'layer9\.\*'"):
+        expand(Residual(), where=["conv1", "layer9.*"])
+    with pytest.raises(InputError, match="expand, then wrap"):
+        expand(type("DistributedDataParallel", (nn.Sequential,), {})(*conv_norm(3, 3, 3)))
+    lazy = Flow(in_order, inner=Residual(control_flow=True), flat=nn.Flatten(), linear=nn.LazyLinear(2))
+    with pytest.raises(InputError, match="run it once"):
+        expand(lazy)
+    with pytest.raises(InputError, match="a tuple"):
+        expansion_plan(Residual(control_flow=True), inputs=torch.zeros(1, 3, 8, 8))
     with pytest.raises(TypeError, match="branches"):
         expansion_plan(Residual(), branches=3)
 
