@@ -57,22 +57,21 @@ def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor, stride: in
 
 @operator("triton_depthwise", lambda x, *_: torch.empty_like(dense(x)))
 def input_gradient(  # noqa: PLR0913, PLR0917
-    x: Tensor, weights: Tensor, constants: Tensor, grad_output: Tensor | None, kernel: Tensor | None, stride: int
+    x: Tensor, weights: Tensor, constants: Tensor, grad_output: Tensor, kernel: Tensor, stride: int
 ) -> Tensor:
-    """The gradient of x, where that of a patch p is weights p + constants, and kernel * grad_output where given.
+    """The gradient of x, where that of a patch p is weights p + constants + kernel * grad_output.
 
     weights (C, 9, 9), constants (C, 9), kernel (C, 1, 9); grad_output (N, C, H', W'), the result as x (N, C, H, W).
     """
     x = dense(x)
     out, cut = torch.empty_like(x), tiles(x, x.shape[3])
-    weights, constants = (contiguous(values.flatten(1).T) for values in (weights, constants))
-    filters = constants if kernel is None else contiguous(kernel.flatten(1).T)
-    y, height = x if grad_output is None else grad_output, x.shape[2]
+    weights, constants, filters = (contiguous(values.flatten(1).T) for values in (weights, constants, kernel))
+    height = x.shape[2]
     last = max(height - 1, 1) if stride == 1 else height - 1 + height % 2
     sizes = (*output_sizes(x.shape, stride), last)
     cut = cut._replace(grid=(3 * cut.grid[0], *cut.grid[1:]))  # three kinds of rows
-    tensors = (x, weights, constants, y, filters, out)
-    _launch(input_gradient_kernel, cut, tensors, y.stride(), sizes, has_y=grad_output is not None, stride=stride)
+    tensors = (x, weights, constants, grad_output, filters, out)
+    _launch(input_gradient_kernel, cut, tensors, grad_output.stride(), sizes, stride=stride)
     return out
 
 

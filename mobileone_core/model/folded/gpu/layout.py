@@ -38,13 +38,6 @@ def tiles(x: Tensor, columns_out: int, rows: int = 1) -> Tiles:
     return Tiles(down, across, images, (-(-batch // images), *counts))
 
 
-def as_strided_like(x: Tensor, values: Tensor | None) -> Tensor:
-    """Values with the strides of x; x itself, which is then not read, where they are None."""
-    if values is None or values.stride() == x.stride():
-        return x if values is None else values
-    return torch.empty_like(x).copy_(values)
-
-
 def contiguous(values: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Values in a dtype and contiguous, as the operators promise their results."""
     return values.to(dtype).contiguous()

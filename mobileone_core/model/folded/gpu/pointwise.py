@@ -5,16 +5,7 @@ from torch import Tensor
 
 from mobileone_core.model.folded.gpu.kernels.pointwise import input_gradient as input_gradient_kernel
 from mobileone_core.model.folded.gpu.kernels.pointwise import position_sums
-from mobileone_core.model.folded.gpu.layout import (
-    INTERPRETED,
-    PROGRAMS,
-    as_strided_like,
-    contiguous,
-    dense,
-    launch,
-    power_of_two,
-    shift,
-)
+from mobileone_core.model.folded.gpu.layout import INTERPRETED, PROGRAMS, contiguous, dense, launch, power_of_two, shift
 from mobileone_core.model.folded.operators import operator
 
 DEPTH = 32  # channels or positions multiplied at a time
@@ -79,17 +70,18 @@ def parameter_gradients(x: Tensor, mean: Tensor, grad_output: Tensor) -> tuple[T
 
 
 @operator("triton_pointwise", lambda x, *_: torch.empty_like(dense(x)))
-def input_gradient(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, other: Tensor | None) -> Tensor:
-    """weights (x - mean) + constants at every position, plus other where given.
+def input_gradient(x: Tensor, mean: Tensor, weights: Tensor, constants: Tensor, other: Tensor) -> Tensor:
+    """weights (x - mean) + constants + other at every position.
 
     mean and constants (C), weights (C, C), symmetric; other and the result as x, (N, C, H, W).
     """
     x = dense(x)
     shape, out = layout(x), torch.empty_like(x)
     side, warps = block(x)
-    options = {"has_other": other is not None, "precision": precision(x), "block": (side, POSITIONS, DEPTH)}
+    options = {"precision": precision(x), "block": (side, POSITIONS, DEPTH)}
     grid = (-(-shape[0] // side) * -(-shape[1] // POSITIONS),)
-    tensors = (*map(contiguous, (mean, weights, constants)), as_strided_like(x, other), out)
+    other = other if other.stride() == x.stride() else torch.empty_like(x).copy_(other)
+    tensors = (*map(contiguous, (mean, weights, constants)), other, out)
     launch(input_gradient_kernel, grid, x, *tensors, shape, **options, num_warps=warps)
     return out
 

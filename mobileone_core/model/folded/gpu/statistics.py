@@ -30,10 +30,6 @@ class TritonDepthwise(TritonStatistics):
         """The gradients of convolve to kernel and bias, given the mean of the patches."""
         return depthwise.parameter_gradients(x, mean, grad_output, self.geometry.stride)
 
-    def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
-        """The gradient of x, (N, C, H, W), where that of a patch p is weights (p - mean)."""
-        return depthwise.input_gradient(x, weights, -_times(weights, mean), None, None, self.geometry.stride)
-
     def input_gradient(  # noqa: PLR0913, PLR0917
         self, x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor
     ) -> Tensor:
@@ -54,10 +50,6 @@ class TritonPointwise(TritonStatistics):
         """The gradients of convolve to kernel and bias, given the mean of the patches."""
         grad_weight, grad_bias = pointwise.parameter_gradients(x, mean[0], grad_output)
         return grad_weight.unsqueeze(0), grad_bias.unsqueeze(0)
-
-    def moments_backward(self, x: Tensor, mean: Tensor, weights: Tensor) -> Tensor:
-        """The gradient of x, (N, C, H, W), where that of a patch p is weights (p - mean)."""
-        return pointwise.input_gradient(x, mean[0], weights[0], torch.zeros_like(mean[0]), None)
 
     def input_gradient(  # noqa: PLR0913, PLR0917
         self, x: Tensor, mean: Tensor, grad_output: Tensor, mean_grad: Tensor, kernel: Tensor, weights: Tensor

@@ -86,10 +86,8 @@ def _rows_of(kind, height, last, stride: constexpr):
 
 
 @triton.jit
-def input_gradient(
-    x, a, k, y, w, out, shape, strides, images, y_strides, sizes, has_y: constexpr, stride: constexpr, block: constexpr
-):
-    """out(q): the sum over taps t that cover q, from o, of k_t + sum_t' A_tt' x(q + t' - t), plus w_t y(o) if has_y.
+def input_gradient(x, a, k, y, w, out, shape, strides, images, y_strides, sizes, stride: constexpr, block: constexpr):
+    """out(q): the sum over taps t that cover q, from o, of k_t + sum_t' A_tt' x(q + t' - t) + w_t y(o).
 
     Weights A (81, C), constants k and filters w (9, C), y (N, C, H', W'), out with the strides of x. sizes: H', W', and
     where the third kind of rows begins, the height if nowhere.
@@ -112,7 +110,6 @@ def input_gradient(
         image, y_image = start + index * strides[0], y_start + index * y_strides[0]
         for row in range(begin, end, stride):
             total = constant + _convolved(image, row, height, strides[2], offsets, inside, kernel)
-            if has_y:
-                total += _transposed(y_image, row, y_strides[2], outputs, mask, rows, columns, filters, stride)
+            total += _transposed(y_image, row, y_strides[2], outputs, mask, rows, columns, filters, stride)
             stored = target + index * strides[0] + row * strides[2] + offsets[2]
             tl.store(stored, total.to(out.dtype.element_ty), mask=mask)

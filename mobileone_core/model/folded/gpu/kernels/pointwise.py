@@ -54,10 +54,8 @@ def position_sums(
 
 
 @triton.jit
-def input_gradient(
-    x, mean, weights, constants, other, out, layout, has_other: constexpr, precision: constexpr, block: constexpr
-):
-    """out = A (x - mean) + k, plus other if has_other.
+def input_gradient(x, mean, weights, constants, other, out, layout, precision: constexpr, block: constexpr):
+    """out = A (x - mean) + k + other.
 
     Weights A (C, C), symmetric; mean and constants k (C); other and out with the strides of x; block channels,
     positions, and channels multiplied at a time.
@@ -78,6 +76,5 @@ def input_gradient(
     offset = (position // area).to(tl.int64) * image_stride + (position % area) * position_stride
     target = offset[:, None] + channel[None, :] * channel_stride
     mask = channel_mask & (position[:, None] < positions)
-    if has_other:
-        total += tl.load(other + target, mask=mask, other=0.0).to(tl.float32)
+    total += tl.load(other + target, mask=mask, other=0.0).to(tl.float32)
     tl.store(out + target, total.to(out.dtype.element_ty), mask=mask)
