@@ -94,7 +94,9 @@ def _annotated_names(name: str, root: Path) -> list[str]:
         *_, last = find_boxes(name, root, test_only=True).values()
         return list(category_names(last.file, read_json(last.file)).values())
     if name == "masks":
-        return read_lines(root / "classes.txt")
+        names = read_lines(root / "classes.txt")
+        require(0 < len(names) < 256, "data_root", f"{root / 'classes.txt'} ({len(names)} lines)", "1 to 255 classes")
+        return names
     info = [path for path in (root, root / "ADEChallengeData2016") if (path / "objectInfo150.txt").is_file()]
     if not info:
         return [str(number) for number in range(1, DATA_SETS[name].classes + 1)]

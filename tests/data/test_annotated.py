@@ -14,7 +14,7 @@ from mobileone_core.data.annotated.layouts import Source
 from mobileone_core.data.annotated.loaders import AnnotatedLoaders
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.loaders import LoaderOptions
-from mobileone_core.data.spec import DATA_SETS, TRAIN_IMAGES
+from mobileone_core.data.spec import DATA_SETS, TRAIN_IMAGES, DataSpec
 from mobileone_core.errors import InputError
 
 WRITERS = {
@@ -159,7 +159,13 @@ def test_exif_turns_an_image_unless_the_annotation_is_of_the_image_as_it_lies(or
         ("annotations", {"iscrowd": "no"}, r"annotations\[0\].iscrowd: 'no' is not allowed; 0 or 1"),
         ("images", {"width": 0}, r"images\[0\].width: 0 is not allowed; an integer above 0"),
         ("images", {"file_name": "none.jpg"}, r"images\[0\].file_name: 'none.jpg' is not allowed; a file below"),
+        ("images", {"width": 10**400}, r"images\[0\].width: 10{299}\.\.\. is not allowed; an integer above 0"),
+        ("annotations", {"bbox": [10**400, 0, 1, 1]}, r"annotations\[0\].bbox: .* four finite numbers"),
+        ("annotations", {"area": -1}, r"annotations\[0\].area: -1 is not allowed; a finite number of 0 or more"),
         ("categories", {"name": 7}, r"categories\[0\].name: 7 is not allowed; a text"),
+        ("categories", {"id": 3}, r"categories\[2\].id: 3 is not allowed; another than that of categories\[0\]"),
+        ("images", {"id": 12}, r"images\[2\].id: 12 is not allowed; another than that of images\[0\]"),
+        ("images", {"file_name": "001.jpg"}, r"images\[1\].file_name: '001.jpg' is not allowed; another than that of"),
     ],
 )
 def test_a_broken_annotation_is_named_with_file_and_field(table, change, message, tmp_path):
@@ -197,6 +203,30 @@ def test_coco_itself_has_80_classes(tmp_path):
     root = sets.write_coco(tmp_path)
     with open_set("coco", root) as loaders, pytest.raises(InputError, match="categories: 3 is not allowed; the 80"):
         list(loaders.test)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_splits_whose_classes_differ_are_refused(number, tmp_path):
+    """As many classes in another order, or of another name, would be tested as the wrong ones."""
+    content = sets.coco_content(4)
+    root = sets.write_coco(tmp_path, content, year="", annotations="annotations/{}.json")
+    content["categories"] = [{"id": 90, "name": "thing 1"}, {"id": 1, "name": "thing 90"}, sets.CATEGORIES[2]]
+    content["categories"] = [content["categories"], [*sets.CATEGORIES[:2], {"id": 3, "name": "else"}]][number]
+    (root / "annotations" / "train.json").write_text(json.dumps(content))
+    found, wanted = [("thing 90, thing 1", "thing 1, thing 90"), ("else", "thing 3")][number]
+    message = f"train.json: categories: '{found}' is not allowed; {wanted}, as in the last split"
+    with open_set("boxes", root) as loaders, pytest.raises(InputError, match=message):
+        list(loaders.train)
+
+
+@pytest.mark.parametrize(("split", "count", "message"), [("train", 1, "images of train: 1 is"), ("val", 0, "images: ")])
+def test_splits_with_too_few_images_are_refused(split, count, message, tmp_path):
+    root = sets.write_coco(tmp_path, sets.coco_content(4), year="", annotations="annotations/{}.json")
+    content = sets.coco_content(4)
+    content |= {"images": content["images"][:count], "annotations": []}
+    (root / "annotations" / f"{split}.json").write_text(json.dumps(content))
+    with open_set("boxes", root) as loaders, pytest.raises(InputError, match=message):
+        list(loaders.val if split == "train" else loaders.test)
 
 
 def test_roboflows_layout_and_a_test_set(tmp_path):
@@ -282,6 +312,21 @@ def test_a_broken_mask_is_named(change, message, tmp_path):
     change(root / "val" / "masks" / "3.png")
     with open_set("masks", root) as loaders, pytest.raises(InputError, match=message):
         list(loaders.test)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\n".join(map(str, range(256))).encode(), r"classes.txt \(256 lines\)' is not allowed; 1 to 255 classes"),
+        (b"\n", r"classes.txt \(0 lines\)' is not allowed; 1 to 255 classes"),
+        (b"caf\xe9\nb\nc", "classes.txt.* save it as UTF-8"),
+    ],
+)
+def test_a_broken_list_of_classes_is_named(content, message, tmp_path):
+    """Label 255 is ignored: a class of that number would be, too."""
+    (tmp_path / "classes.txt").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        class_names(DataSpec("masks", 64, 3, 3), tmp_path)
 
 
 def test_an_image_without_mask_is_named(tmp_path):

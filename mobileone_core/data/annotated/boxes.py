@@ -20,7 +20,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def _is_number(value: Any, *types: type) -> bool:
-    return type(value) in (types or (int, float)) and math.isfinite(value)
+    return type(value) in (types or (int, float)) and abs(value) < 2**63  # neither infinite nor NaN
 
 
 # What a field of COCO's format may be, by its name.
@@ -30,7 +30,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("name", "file_name"), (lambda value: isinstance(value, str), "a text")),
     "bbox": (lambda value: isinstance(value, list) and [*map(_is_number, value)] == [True] * 4, "four finite numbers"),
     "iscrowd": (lambda value: value in (0, 1), "0 or 1"),
-    "area": (_is_number, "a finite number"),
+    "area": (lambda value: _is_number(value) and value >= 0, "a finite number of 0 or more"),
 }
 
 
@@ -131,12 +131,14 @@ def category_names(file: Path, content: Mapping[str, Any]) -> dict[int, str]:
 def _column(  # noqa: PLR0913, PLR0917
     file: Path, content: Mapping[str, Any], table: str, field: str, default: Any = None, ids: Any = None
 ) -> list[Any]:
-    """A field of every entry, checked, also to be one of ids; entries without it have the default unless it is None."""
+    """A field of every entry, checked: one of ids, if given; ids and file names once. default is for those without."""
     entries, (fits, allowed) = content.get(table), RULES[field]
     require(isinstance(entries, list), f"{file}: {table}", entries, "a list")
     values = [entry.get(field, default) if isinstance(entry, dict) else None for entry in entries or ()]
-    allowed = allowed if ids is None else "an id that the file has"
+    allowed, firsts = allowed if ids is None else "an id that the file has", dict[Any, int]()
     for index, value in enumerate(values):
         is_valid = value is default is not None or (fits(value) and (ids is None or value in ids))
         require(is_valid, f"{file}: {table}[{index}].{field}", value, allowed)
+        first = firsts.setdefault(value, index) if field in ("id", "file_name") else index
+        require(first == index, f"{file}: {table}[{index}].{field}", value, f"another than that of {table}[{first}]")
     return values

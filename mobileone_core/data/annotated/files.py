@@ -17,13 +17,13 @@ from torchvision.transforms import InterpolationMode, v2
 from mobileone_core.data.annotated.boxes import Arrays, BoxFiles, decode_sized, read_boxes
 from mobileone_core.data.annotated.layouts import Source, find_boxes, find_masks
 from mobileone_core.data.autoaugment import seeded
-from mobileone_core.data.catalog import resolve_data
+from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts
 from mobileone_core.data.epochs import Moment
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, IMAGENET_MEAN, DataSpec, carved_images
 from mobileone_core.data.stream import Item, StreamDataset, StreamLoader, Unreadable
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, listed, require
 
 IGNORED = 255  # label of pixels that count for nothing
 FILL = [round(255 * value) for value in IMAGENET_MEAN]  # of what lies outside of the image
@@ -137,19 +137,24 @@ def open_files(spec: DataSpec, root: Path, split: str, seed: int) -> BoxFiles | 
     find = find_boxes if "detection" in DATA_SETS[spec.name].tasks else find_masks
     found: dict[str, Any] = find(spec.name, root, test_only=is_test)
     if is_test or {"val", "test"} <= found.keys():
-        return _read_split(spec, found["val" if is_test and "test" not in found else split])
-    whole = _read_split(spec, found["train"])
+        return _read_split(spec, root, found["val" if is_test and "test" not in found else split])
+    whole = _read_split(spec, root, found["train"])
+    require(len(whole) > 1, "images of train", len(whole), "two or more, so that validation can take one")
     order = np.random.RandomState(derive_seed(seed, "validation") % 2**32).permutation(len(whole))
     carved, rest = np.split(order, [carved_images(len(whole), spec.val_fraction)])
     return whole.subset(np.sort(carved if split == "val" else rest))
 
 
-def _read_split(spec: DataSpec, source: Any) -> BoxFiles | MaskFiles:
+def _read_split(spec: DataSpec, root: Path, source: Any) -> BoxFiles | MaskFiles:
     if "segmentation" in DATA_SETS[spec.name].tasks:
         return MaskFiles(source, spec.num_classes, from_one=spec.name == "ade20k")
-    files = read_boxes(source)
+    files, where = read_boxes(source), f"{source.file}: categories"
     allowed = f"the {spec.num_classes} of the data set"
-    require(len(files.classes) == spec.num_classes, f"{source.file}: categories", len(files.classes), allowed)
+    require(len(files.classes) == spec.num_classes, where, len(files.classes), allowed)
+    others = [pair for pair in zip(files.classes, class_names(spec, root), strict=True) if len({*pair}) > 1]
+    names, wanted = (listed([pair[side] for pair in others]) for side in (0, 1))
+    require(not others, where, names, f"{wanted}, as in the last split: the same classes in the order of their ids")
+    require(len(files) > 0, f"{source.file}: images", [], "an image or more")
     return files
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mobileone_core.data.folders import EXTENSIONS, SPLIT_NAMES, SPLITS, is_hidden, split_folder
 from mobileone_core.errors import InputError, require
-from mobileone_core.files import sha256
+from mobileone_core.files import read_text, sha256
 
 ANNOTATIONS = ("annotations/instances_{}.json", "annotations/{}.json", "{}/_annotations.coco.json")
 LAYOUTS = {
@@ -68,7 +68,7 @@ def fingerprint_of(files: Iterable[Path], root: Path) -> str:
 def read_lines(file: Path) -> list[str]:
     """The lines of a text file that are not empty. Raises InputError."""
     require(file.is_file(), "data_root", str(file), "an existing file")
-    return [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
 
 
 def _require_splits(name: str, root: Path, found: Iterable[str], *, test_only: bool) -> None:
