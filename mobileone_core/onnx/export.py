@@ -138,7 +138,14 @@ def export_verified_onnx(
     if options.suppression is not None:
         add_suppression(path, options.suppression, images[-1])
     describe(path, metadata, interface)
-    return replace(results[0], error=max(item.error for item in results))
+    return replace(results[0], census=operators(path), error=max(item.error for item in results))
+
+
+def operators(path: Path) -> dict[str, int]:
+    """Number of a file's operators by kind."""
+    import onnx
+
+    return dict(Counter(node.op_type for node in onnx.load(path).graph.node))
 
 
 def describe(path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]) -> None:

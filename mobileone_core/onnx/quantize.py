@@ -2,7 +2,6 @@
 
 import copy
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.network import MobileOne
-from mobileone_core.onnx.export import OnnxVerification, describe, export_onnx
+from mobileone_core.onnx.export import OnnxVerification, describe, export_onnx, operators
 from mobileone_core.onnx.int8 import LayerRange, OnnxNetwork, layer_ranges, quantize_onnx
 from mobileone_core.onnx.scheme import Quantization
 
@@ -176,8 +175,6 @@ def export_int8_onnx(  # noqa: PLR0913, PLR0917
 
     Its outputs for a calibration batch are compared with those of the same file executed with torch. Raises InputError.
     """
-    import onnx
-
     batches = iter(calibration)
     first = next(batches)
     ranges, _ = quantize_network(network, scheme, itertools.chain([first], batches), path)
@@ -187,5 +184,4 @@ def export_int8_onnx(  # noqa: PLR0913, PLR0917
     if not error <= TOLERANCE:
         raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {TOLERANCE:.0e}")
     describe(path, metadata, interface)
-    census = Counter(node.op_type for node in onnx.load(path).graph.node)
-    return OnnxVerification(dict(census), len(ranges), error)
+    return OnnxVerification(operators(path), len(ranges), error)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import onnx
 import pytest
+import torch
 
 from mobileone_core.benchmark.measure import measure
 from mobileone_core.benchmark.protocol import Protocol
@@ -56,10 +57,12 @@ def test_a_quantized_cell_is_timed_as_an_int8_file(monkeypatch):
         opened.append({node.op_type for node in onnx.load(path).graph.node})
         return onnxruntime_session(source, path)
 
+    exported, export = [], torch.onnx.export
     monkeypatch.setattr(forms, "onnxruntime_session", session)
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **named: exported.append(args[2]) or export(*args, **named))
     spec = DeployedSpec(entries, Protocol(rounds=6, burst=2, warmup=1))
     plain, quantized = measure(spec, execution=Execution("cpu"), progress=lambda _: None)
-    assert len(opened) == 1
+    assert (len(opened), len(exported)) == (1, 2)
     assert {"QuantizeLinear", "DequantizeLinear"} <= opened[0]
     assert quantized.metrics["time/inference_ms"] > 0
     assert quantized.metrics["macs"] == plain.metrics["macs"]

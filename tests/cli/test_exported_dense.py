@@ -158,6 +158,7 @@ def test_nms_inside_the_file(recorded, export):
     path, manifest, _ = export("detection", "net.onnx", "--nms")
     task, network, images = trained(recorded, "detection")
     assert (manifest["nms"]["where"], manifest["inputs"][0]["shape"][0]) == ("inside", 1)
+    assert manifest["verified"]["census"]["NonMaxSuppression"] == 1
     session = onnxruntime.InferenceSession(path)
     assert [item.name for item in session.get_outputs()] == [item["name"] for item in manifest["outputs"]]
     for image in images:

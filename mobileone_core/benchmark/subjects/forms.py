@@ -17,7 +17,7 @@ from mobileone_core.benchmark.subjects import CONTROL, Prepared, Subject, copy_s
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.latency.cell import Form, Runtime
 from mobileone_core.latency.networks import count_cost
-from mobileone_core.latency.runtimes import SessionSource, prepare
+from mobileone_core.latency.runtimes import Opener, SessionSource, prepare
 from mobileone_core.latency.runtimes.onnx_file import ONNX_FILE, onnxruntime_session
 from mobileone_core.model.cost import model_cost
 from mobileone_core.model.network import calibrate
@@ -106,12 +106,13 @@ class DeployedSubject(FormsSubject):
         params, macs = count_cost(network, images)
         folder = self.folder / str(self.spec.entries.index(entry))
         folder.mkdir()
-        opener = prepare(source := SessionSource(network, images, runtime, folder))
-        verify_onnx(folder / ONNX_FILE, network, images)
+        source, file = SessionSource(network, images, runtime, folder), folder / "int8.onnx"
         if cell.is_quantized:
-            file = folder / "int8.onnx"
             quantize_network(network, cell.quantization, [_images(cell, "images")], file)  # type: ignore[arg-type]
-            opener = partial(onnxruntime_session, source, file)
+            opener: Opener = partial(onnxruntime_session, source, file)
+        else:
+            opener = prepare(source)
+            verify_onnx(folder / ONNX_FILE, network, images)
         sessions = {INFERENCE + suffix: opener() for suffix in copy_suffixes(entry)}
         calls = {name: TimedCall(item.call, timer=averaging_timer(item.call)) for name, item in sessions.items()}
         metrics, tags = {"params": float(params), "macs": float(macs)}, {"runtime": runtime.name}
