@@ -1,6 +1,7 @@
 """`mobileone export --quantize int8`: verified files, top-1 before and after, and calibration sets that are refused."""
 
 import json
+from types import SimpleNamespace
 
 import onnxruntime
 import pytest
@@ -8,9 +9,14 @@ import torch
 from safetensors.torch import save_file
 
 from mobileone_core.cli import console
+from mobileone_core.cli.commands.calibration import CalibrationData
 from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.program import read_program
 from mobileone_core.coreml.verify import NotVerifiedError, match_weights
+from mobileone_core.data.classes import imagenet_labels
+from mobileone_core.data.preprocessing import Preprocessing
+from mobileone_core.data.spec import DataSpec
+from mobileone_core.errors import InputError
 from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.network import build_model, calibrate
 from mobileone_core.model.spec import ModelSpec
@@ -85,3 +91,18 @@ def test_what_cannot_be_calibrated_is_one_line(weights, tmp_path, capsys, more, 
     assert message in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_calibration_images_are_of_the_networks_classes(tmp_path):
+    """ImageNet's folders are WordNet ids, its classes have English names."""
+    numbers = [tmp_path / split / f"n{number:08d}" for split in ("train", "val") for number in range(1000)]
+    for folder in numbers:
+        folder.mkdir(parents=True)
+    options = SimpleNamespace(calibration=f"imagenet={tmp_path}", calibration_images=4)
+    spec = ModelSpec.preset("s0")
+    source = SimpleNamespace(network=SimpleNamespace(spec=spec, num_classes=1000), class_names=imagenet_labels())
+    assert CalibrationData(options, source, Preprocessing.of(DataSpec("imagenet", 64, 1000, 3))).data.image_size == 64
+    source = SimpleNamespace(network=SimpleNamespace(spec=SPEC, num_classes=10), class_names=tuple("abcdefghij"))
+    options = SimpleNamespace(calibration="digits", calibration_images=4)
+    with pytest.raises(InputError, match="calibration: 'digits' is not allowed; images of 1 channels"):
+        CalibrationData(options, source, Preprocessing.of(DataSpec()))

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mobileone_core.cli.commands.source import NetworkSource
 from mobileone_core.cli.options.export import Export
-from mobileone_core.data.catalog import class_names, resolve_data
+from mobileone_core.data.catalog import resolve_data
+from mobileone_core.data.classes import shown_names
 from mobileone_core.data.epochs import Share
 from mobileone_core.data.loaders import LoaderOptions, Loaders, open_loaders
 from mobileone_core.data.preprocessing import Preprocessing
@@ -42,7 +43,7 @@ class CalibrationData:
         require(has_root, "calibration", options.calibration, f"{name}=DIR, with the directory of its images")
         try:
             self.data = resolve_data(name, self.root, preprocessing.image_size)
-            names = () if DATA_SETS[name].in_memory else class_names(self.data, self.root)
+            names = shown_names(self.data, self.root)
         except InputError as error:
             raise InputError(f"calibration: {str(error).removeprefix('data_root: ')}") from error
         channels, classes = network.spec.in_channels, network.num_classes
