@@ -20,7 +20,7 @@ from mobileone_core.study.factor import Factor, Level
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.workspace import TRAIN
 from mobileone_core.training.cell import BACKBONE, CellSpec, pretraining_cell, teacher_cell
-from mobileone_core.training.named_networks import read_name
+from mobileone_core.training.named_networks import classifier_by_name, read_name
 from mobileone_core.training.recipe import PRETRAINING
 
 DIGITS = 1210  # training images of digits
@@ -248,11 +248,15 @@ class Plan(ABC):
         return False
 
     def require_runnable(self) -> None:
-        """Raise InputError if this machine lacks what cells or comparisons need: a network's library, a runtime."""
-        for name in dict.fromkeys(cell.spec.backbone for cell in self.cells if cell.spec.backbone):
+        """Raise InputError if a library or runtime is missing, or a network cannot read its phases or scales."""
+        specs = (cell.spec for cell in self.cells if cell.spec.backbone)
+        for name, data, sizes in dict.fromkeys((spec.backbone, spec.data, spec.recipe.sizes) for spec in specs):
             library, network, _, _ = read_name(BACKBONE, name)
             if library in LIBRARIES:
                 require_listed(BACKBONE, f"{library}:{network}")
+            if sizes:
+                shape = 1, data.channels, data.image_size, data.image_size
+                classifier_by_name(BACKBONE, name, data.num_classes, shape, sizes)
 
 
 def span(values: Iterable[float], digits: str = ",") -> str:

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,11 +81,14 @@ def pinned(field: str, text: str) -> str:
     return f"{text}@{digest}" if digest and not pin else text
 
 
-def classifier_by_name(field: str, text: str, num_classes: int, shape: tuple[int, int, int, int]) -> "nn.Module":
+def classifier_by_name(
+    field: str, text: str, num_classes: int, shape: tuple[int, int, int, int], sizes: Sequence[int] = ()
+) -> "nn.Module":
     """Build a network by name, at random weights, that maps images (1, C, H, W) of a shape to logits (1, num_classes).
 
     A function of one's own is called with num_classes and the name's arguments. The first convolution of a network for
-    colour reads a grey image as three equal channels. Raises InputError.
+    colour reads a grey image as three equal channels. sizes are further ones in pixels that it must read, too. Raises
+    InputError.
     """
     from torch import nn
 
@@ -103,7 +107,8 @@ def classifier_by_name(field: str, text: str, num_classes: int, shape: tuple[int
     conv = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if is_grey and conv is not None and (conv.in_channels, conv.groups) == (3, 1):
         conv.in_channels, conv.weight = 1, nn.Parameter(conv.weight.detach().sum(1, keepdim=True))
-    check_outputs(field, text, copy.deepcopy(network), shape, num_classes)
+    for sides in (shape[2:], *((size, size) for size in sizes)):
+        check_outputs(field, text, copy.deepcopy(network), (*shape[:2], *sides), num_classes)
     return network
 
 

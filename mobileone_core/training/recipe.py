@@ -163,6 +163,11 @@ class Recipe:
         pixels = self.batch_size * image_size**2
         return tuple((size, 4 * max(1, pixels // size**2 // 4)) for size in self.scales)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Resolutions of the phases or scales, in pixels; empty if there are none."""
+        return tuple(sorted({*self.scales, *(phase.image_size for phase in self.phases)}))
+
     def mean_batch(self, image_size: int) -> float:
         """Images per step, a mean over the scales."""
         batches = [images for _, images in self.scaled_batches(image_size)] or [self.batch_size]

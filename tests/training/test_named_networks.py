@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -21,6 +23,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.reparam import expand
 from mobileone_core.model.spec import BLOCK_METHODS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
+from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.loading import run_network
 from mobileone_core.study.record.reading import FinishedRun
 from mobileone_core.training.cell import CellSpec, teacher_cell
@@ -191,6 +194,17 @@ def test_what_cannot_be_built_is_said_in_one_line(own, name, message):
         classifier_by_name("backbone", name.format(own), 10, (1, 1, 32, 32))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_of_one_size_is_refused_before_its_recipe_starts():
+    """At planning, not in the cell's first step at another size of its phases or scales."""
+    recipe = dataclasses.replace(recipe_preset("digits"), scales=(16, 32))
+    names = "test_efficientnet", "vit_tiny_patch16_224(depth=1, embed_dim=16, num_heads=1)"
+    cells = [CellSpec(GREY, recipe=recipe, backbone=f"timm:{name}") for name in names]
+    message = r"^backbone: timm:vit_tiny.* cannot read images of 1 x 16 x 16: .*\(16\)"
+    for number, expected in enumerate((nullcontext(), pytest.raises(InputError, match=message))):
+        with expected:
+            Plan.require_runnable(SimpleNamespace(cells=[SimpleNamespace(spec=cells[number])]))
 
 
 def test_a_colour_network_sees_grey_as_three_equal_channels():

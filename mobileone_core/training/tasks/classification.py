@@ -90,7 +90,7 @@ class Classification(Task):
         if not spec.backbone:
             return build_model(spec.model, data.num_classes, execution)
         shape = 1, data.channels, data.image_size, data.image_size
-        network = classifier_by_name("backbone", spec.backbone, data.num_classes, shape)
+        network = classifier_by_name("backbone", spec.backbone, data.num_classes, shape, spec.recipe.sizes)
         method, k = spec.expand.method, spec.expand.k
         if method == "none":
             return network
