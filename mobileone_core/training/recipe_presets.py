@@ -10,8 +10,9 @@ from mobileone_core.training.recipe import PROGRESSIVE_VARIANTS, Augmentation, R
 FITTED = "fitted"  # the recipe that is fitted to the number of training images
 
 _MOBILEVIT = Recipe(
-    optimizer="adamw", lr=9e-4, weight_decay=0.01, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9995
-)
+    optimizer="adamw", lr=9e-4, lr_end=1e-6, weight_decay=0.01, weight_decay_end=None, label_smoothing=0.0,
+    ema_decay=0.9995,
+)  # fmt: skip
 _SCENES = Recipe(
     epochs=6, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
     weight_decay_end=None, label_smoothing=0.0, ema_decay=0.99, augmentation="none",
@@ -40,13 +41,13 @@ RECIPES: dict[str, Recipe] = {
     "scenes-ssdlite": _SCENES,
     "scenes-deeplab": replace(_SCENES, epochs=8),
     # MobileViT's and MobileNetV2's configurations in CVNets (apple/ml-cvnets, config/), which the authors say they
-    # followed; 500 steps of warm-up. CVNets ends at a learning rate of 1e-6 (ADE20K 1e-4), here it ends at 0.
+    # followed; 500 steps of warm-up.
     "mobilevit-ssdlite-coco": replace(_MOBILEVIT, epochs=200, batch_size=128, warmup_epochs=0.54, augmentation="ssd"),
     "mobilevit-deeplab-voc": replace(
         _MOBILEVIT, epochs=50, batch_size=64, warmup_epochs=3.0, head_lr_factor=10.0, augmentation="scale_crop_flip",
     ),
     "cvnets-deeplab-ade20k": Recipe(
-        epochs=50, batch_size=16, lr=0.02, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9999,
+        epochs=50, batch_size=16, lr=0.02, lr_end=1e-4, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9999,
         augmentation="scale_crop_flip",
     ),
 }  # fmt: skip

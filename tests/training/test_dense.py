@@ -189,3 +189,5 @@ def test_configurations_are_complete():
         assert head_preset(name)[0] != HeadSpec()
     assert head_preset("mobilevit-deeplab-voc") == (HeadSpec(width=512, dropout=0.1, aux_weight=0.4), 8)
     assert head_preset("digits") == (HeadSpec(), 32)
+    ends = {"mobilevit-ssdlite-coco": 1e-6, "mobilevit-deeplab-voc": 1e-6, "cvnets-deeplab-ade20k": 1e-4}
+    assert {name: RECIPES[name].lr_end for name in ends} == ends
