@@ -165,6 +165,7 @@ def test_backbones_of_libraries(name, stride):
         ("torchvision:no_such", ModelSpec(), "a network that torchvision lists"),
         ("torchvision:mobilenet_v2", ModelSpec(output_stride=8), "backbone: 'torchvision:mobilenet_v2' is not allowed"),
         ("timm:vgg11", ModelSpec(output_stride=8), "backbone: 'timm:vgg11' is not allowed; Assertion"),
+        ("timm:mobileone_s0", ModelSpec(output_stride=16), "output_stride: 16 is not allowed; 32: timm:mobileone_s0"),
         ("torchvision:mobilenet_v3_small", ModelSpec(output_stride=8), "output_stride: 8 is not allowed; 16: torch"),
     ],
 )

@@ -81,7 +81,8 @@ def build_backbone(spec: CellSpec, execution: BlockExecution = "branches") -> Ba
     except Exception as error:  # each of a thousand constructors refuses in its own way
         text = " ".join(f"{type(error).__name__} {error}".split())[:200]
         raise InputError.of("backbone", spec.backbone, text) from error
-    reached = max(backbone.feature_strides)
+    dilates = any(max(part.dilation) > 1 for part in backbone.modules() if isinstance(part, nn.Conv2d))
+    reached = max(backbone.feature_strides) if dilates else LARGEST_STRIDE  # timm's MobileOne strides less, undilated
     allowed = f"{reached}: {spec.backbone} does not follow it"
     require(stride in (LARGEST_STRIDE, reached), "output_stride", stride, allowed)
     return backbone
