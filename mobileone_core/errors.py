@@ -80,7 +80,7 @@ def require_choice(field: str, value: object, choices: Iterable[str]) -> None:
     close = difflib.get_close_matches(str(value), choices, 1)
     allowed = [f"did you mean {close[0]!r}?"] if close else []
     if len(choices) <= 20 or not close:
-        allowed = [f"one of {', '.join(choice or repr(choice) for choice in choices)}", *allowed]
+        allowed = [f"one of {', '.join(choice or repr(choice) for choice in choices) or 'none'}", *allowed]
     raise InputError.of(field, value, "; ".join(allowed))
 
 

@@ -34,3 +34,5 @@ def test_a_choice_must_be_in_the_list():
     require_choice("form", "train", ["train", "deployed"])
     with pytest.raises(InputError, match=r"^form: 'fused' is not allowed; one of train, deployed$"):
         require_choice("form", "fused", (name for name in ("train", "deployed")))
+    with pytest.raises(InputError, match=r"^setting: 'x' is not allowed; one of none$"):
+        require_choice("setting", "x", ())

@@ -142,8 +142,7 @@ def reparameterize(model: AnyModule) -> AnyModule:
 
     Folding is exact (section 3.3): computed in float64, then rounded to the parameters' dtype. The model itself does
     not change. In the copy, a block's convolution requires gradients if any parameter of its branches did; devices,
-    training modes, hooks and buffers of all modules but the branches are as they were. Hooks on branches are dropped
-    after each convolution was compared with its branches on a random input.
+    training modes, buffers and hooks are as they were but for the branches, whose hooks run once and are dropped.
 
     Args:
         model: The module. The BN of every branch must be in evaluation mode; it may be SyncBatchNorm, another subclass,

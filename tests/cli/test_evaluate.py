@@ -228,6 +228,7 @@ def test_studies_do_not_see_evaluations(tiny, runs, capsys):
         (("--crop", "1.5"), ("crop", "1.5")),
         (("--batch-size", "0"), ("batch_size", "0")),
         (("--threads", "0"), ("threads", "0")),
+        (("--image-size", "0"), ("image_size", "0", "1 or more")),
         (("--device", "tpu"), ("device", "'tpu'")),
     ],
     ids=" ".join,

@@ -10,7 +10,7 @@ from mobileone_core.cli.options.network import NetworkOptions
 from mobileone_core.cli.options.workspace import Directory
 from mobileone_core.data.catalog import check_root, resolve_data
 from mobileone_core.data.spec import DATA_SETS, EVAL_CROP, DataSpec
-from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.model_card import read_card
 from mobileone_core.training.recipe import Precision
@@ -75,6 +75,7 @@ class Evaluate(NetworkOptions):
     def check(self) -> None:
         """Raise InputError for a missing file, unknown data, and options that machine, data or network refuse."""
         Execution(self.device, 1 if self.threads is None else self.threads)
+        require_integer("image_size", 1 if self.images.image_size is None else self.images.image_size)
         require(self.class_map is None or self.class_map.is_file(), "class_map", str(self.class_map), "a file")
         super().check()
         if self.robustness:
