@@ -87,15 +87,14 @@ def fold(model: AnyModule) -> AnyModule:
     if any(norm.training for block in _blocks(model) for branch in block.parts() for norm in branch.norms):
         raise InputError(TRAIN_MODE)
     folded = copy.deepcopy(model)
-    replaced: dict[nn.Module, nn.Module] = {}
     norms = [part for part in folded.modules() if isinstance(part, AfterNorm)]
     is_whole = {id(norm.origin) for norm in norms} == {id(block.origin) for block in _blocks(folded)}
     require(is_whole, "model", type(model).__name__, "a network with every expanded convolution and its norm")
+    replaced: dict[nn.Module, nn.Module] = {norm: norm.origin.norm.train(norm.training) for norm in norms}
     for block in _blocks(folded):
         block.restore()
         _prove(block)
         replaced[block] = block.origin.conv.train(block.training)
-    replaced |= {norm: norm.origin.norm.train(norm.training) for norm in norms}
     return _replaced(folded, replaced)
 
 

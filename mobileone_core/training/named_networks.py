@@ -108,19 +108,23 @@ def classifier_by_name(
     if is_grey and conv is not None and (conv.in_channels, conv.groups) == (3, 1):
         conv.in_channels, conv.weight = 1, nn.Parameter(conv.weight.detach().sum(1, keepdim=True))
     for sides in (shape[2:], *((size, size) for size in sizes)):
-        check_outputs(field, text, copy.deepcopy(network), (*shape[:2], *sides), num_classes)
+        check_outputs(field, text, copy.deepcopy(network), (*shape[:2], *sides), num_classes, trains=True)
     return network
 
 
-def check_outputs(field: str, text: str, network: "nn.Module", shape: tuple[int, ...], num_classes: int) -> None:
-    """Raise InputError unless images of a shape (1, C, H, W) give finite logits (1, num_classes)."""
+def check_outputs(  # noqa: PLR0913
+    field: str, text: str, network: "nn.Module", shape: tuple[int, ...], num_classes: int, *, trains: bool = False
+) -> None:
+    """Raise InputError unless images of a shape (1, C, H, W) give finite logits (1, num_classes), in training too."""
     import torch
 
     images = f"{shape[1]} x {shape[2]} x {shape[3]}"
     try:
-        with torch.no_grad():
-            logits = network.eval()(torch.zeros(shape))
+        with torch.no_grad(), torch.random.fork_rng([]):
+            logits = [network.eval()(torch.zeros(shape))]
+            logits += [network.train()(torch.zeros(2, *shape[1:]))[:1]] if trains else []  # BN needs two
     except Exception as error:
         raise InputError(f"{field}: {text} cannot read images of {images}: {reason_of(error, 200)}") from error
-    fits = isinstance(logits, torch.Tensor) and logits.shape == (1, num_classes) and math.isfinite(logits.sum())
+    fits = all(isinstance(item, torch.Tensor) and item.shape == (1, num_classes) for item in logits)
+    fits = fits and math.isfinite(logits[0].sum())
     require(fits, field, text, f"its outputs for images of {images} are no finite logits of {num_classes} classes")

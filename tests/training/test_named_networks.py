@@ -59,6 +59,14 @@ def none(num_classes):
 
 def wrong(num_classes):
     return small(num_classes + 1)
+
+class Auxiliary(Small):
+    def forward(self, x):
+        logits = super().forward(x)
+        return (logits, logits) if self.training else logits
+
+def auxiliary(num_classes):
+    return Auxiliary(*small(num_classes))
 """
 
 
@@ -184,6 +192,7 @@ def test_own_code_is_part_of_the_name(own, tmp_path):
         ("{}:small(depth=3)", "unexpected keyword argument 'depth'"),
         ("{}:none", "a function that returns a torch.nn.Module"),
         ("{}:wrong", "are no finite logits of 10 classes"),
+        ("{}:auxiliary", "are no finite logits of 10 classes"),
         ("no_such_nets:small", "a module in the current directory or on PYTHONPATH"),
         ("timm:no_such", "a network that timm lists"),
         ("torchvision:resnet18(depth=3)", "cannot be built: "),

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain, product
@@ -173,10 +173,17 @@ def _candidates(model: nn.Module) -> Iterator[tuple[Any]]:
 
 @contextmanager
 def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    modes: Mapping[nn.Module, bool] = {module: module.training for module in model.modules()}
+    """Put a network in a mode; afterwards attributes and buffers, which its forward may write, are as before."""
+    attributes = [(vars(module), dict(vars(module)), dict(module._buffers)) for module in model.modules()]
+    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
     try:
         model.train(training)
         yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        for held, before, names in attributes:
+            held.clear()
+            held.update(before)
+            held["_buffers"].update(names)
+        for buffer, version, value in buffers:
+            if buffer._version != version:
+                buffer.copy_(value)

@@ -98,11 +98,9 @@ class Geometry:
 
     def sizes(self, shape: Size) -> tuple[int, int]:
         """Output rows and columns for an input of shape (N, C, H, W)."""
-        if self.uncommon is None:
-            return output_sizes(shape, self.stride)
         rows, columns = (
             (size + 2 * zeros - gap * (kernel - 1) - 1) // stride + 1
-            for size, kernel, stride, zeros, gap in zip(shape[2:], *self.uncommon, strict=True)
+            for size, kernel, stride, zeros, gap in zip(shape[2:], *self.pairs, strict=True)
         )
         return rows, columns
 

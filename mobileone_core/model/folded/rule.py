@@ -47,12 +47,9 @@ def _parallel(spec: BlockSpec) -> int:
 def _is_faster_on_cpu(geometry: Geometry, k: int, x: Tensor) -> bool:
     if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu") or not x.is_contiguous():
         return False
-    if geometry.phases_of(x.shape) > 1 and available():
-        geometry = replace(geometry, dilation=1)
-        measured = geometry.depthwise
-    else:
-        measured = geometry.dilation == 1
-    if not measured:
+    is_cut = geometry.phases_of(x.shape) > 1 and available()
+    geometry = replace(geometry, dilation=1) if is_cut else geometry
+    if geometry.dilation > 1 or (is_cut and not geometry.depthwise):
         return False
     positions, taps, outputs = geometry.positions(x.shape), geometry.taps, geometry.outputs
     if geometry.depthwise:

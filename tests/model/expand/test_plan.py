@@ -242,6 +242,28 @@ def test_planning_changes_nothing_and_draws_nothing():
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
+@pytest.mark.parametrize("control_flow", [False, True])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_planning_leaves_what_forward_writes(control_flow, in_place):
+    class Counting(Residual):
+        def __init__(self):
+            super().__init__(control_flow)
+            self.register_buffer("count", torch.zeros(()))
+            self.last = None
+
+        def forward(self, x):
+            self.count = self.count.add_(1) if in_place else self.count + 1
+            self.last = super().forward(x)
+            return self.last
+
+    network = Counting()
+    count = network.count
+    assert len(expansion_plan(network).taken) == 2
+    assert network.count is count
+    assert count == 0
+    assert network.last is None
+
+
 def test_where_takes_patterns_and_functions():
     for where in (["conv1"], ["*1"], lambda _, conv: conv.kernel_size == (5, 3)):
         assert [item.name for item in expansion_plan(Residual(), where=where).taken] == ["conv1"]
