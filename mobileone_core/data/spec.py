@@ -12,6 +12,7 @@ from mobileone_core.fields import FRACTION, make_plain, number_rule, option
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 IDX_FILES = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
+MAX_IMAGE_SIZE = 8192  # pixels
 EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
 _UNTIL = number_rule(lambda value: 0 < value <= 1, "a fraction of training above 0, 1 at most")
 DIGITS = "0,1,2,3,4,5,6,7,8,9"
@@ -165,7 +166,7 @@ class Phase:
     def __post_init__(self) -> None:
         make_plain(self)
         _UNTIL("until", self.until)
-        require_integer("image_size", self.image_size)
+        require_integer("image_size", self.image_size, at_most=MAX_IMAGE_SIZE)
         FRACTION("autoaugment", self.autoaugment)
 
 
@@ -203,7 +204,8 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        for name in ("image_size", "num_classes", "channels"):
+        require_integer("image_size", self.image_size, at_most=MAX_IMAGE_SIZE)
+        for name in ("num_classes", "channels"):
             require_integer(name, getattr(self, name))
         fits = isinstance(self.val_fraction, float) and 0 < self.val_fraction < 1
         require(fits, "val_fraction", self.val_fraction, "a fraction between 0 and 1")

@@ -107,7 +107,7 @@ class TrainedStudy(Declaration):
     data: str = "digits"
     recipe: str = "digits"
     base: Mapping[str, Any] = field(default_factory=dict)
-    seeds: int = option(5, "Cells per level, with seeds 0, 1 and so on.", require_integer)
+    seeds: int = option(5, "Cells per level, with seeds 0, 1 and so on.", partial(require_integer, at_most=100_000))
     task: str = "classification"
 
     def __post_init__(self) -> None:
