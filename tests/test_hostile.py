@@ -115,6 +115,7 @@ OPTIONS += ("--activation", "--image-size", "--threads", "--workers", "--plan", 
 words = st.lists(st.sampled_from(OPTIONS) | signs | st.floats().map(str) | st.integers().map(str), max_size=4)
 
 
+@pytest.mark.slow
 @fewer
 @given(words)
 def test_any_command_line_of_a_study(tmp_path, monkeypatch, line):
@@ -127,6 +128,7 @@ COMMANDS = ("status", "report", "compare", "exclude", "forget", "clean", "ui", "
 COMMANDS += ("export", "latency", "run", "import", "--run", "--output", "--top", "--images", "--yes", "--merge")
 
 
+@pytest.mark.slow
 @fewer
 @given(st.lists(st.sampled_from(COMMANDS) | signs, max_size=4))
 def test_any_line_of_mobileone(tmp_path, monkeypatch, line):

@@ -59,11 +59,11 @@ FEWER = {
         "1",
     ),
     "backbone_comparison": ("--model", "mobileone_s0", "mobilenet_v2", "mnasnet_a1", "mobileformer_52"),
-    "expand_any": ("--networks", "shufflenetv2", "torchvision:mobilenet_v2(width_mult=0.1)"),
+    "expand_any": ("--networks", "shufflenetv2", "torchvision:mobilenet_v2(width_mult=0.1)", "--batch-size", "128"),
     "transfer": ("--k", "1"),
     "quantization": ("--branches", "none", "4", "--int8", "float32", "tensor", "weights"),
     "robustness": ("--branches", "none", "4"),
-    "overparam_methods": ("--method", "none", "acnet", "dbb", "expandnet"),
+    "overparam_methods": ("--method", "none", "dbb", "--batch-size", "128"),
     "recipe": ("--seeds", "1", "--image-size", "16", "--recipes", "digits", "fashion"),  # a recipe has its own epochs
     "pareto_search": ("--batch-size", "512", "--variants", "tiny", "--widths", "0.5", "1", "--depths", "1"),
 }

@@ -197,6 +197,7 @@ def tiny(tmp_path, runs):
     return ["--weights", str(weights), "--variant", "tiny", "--data", "digits", "--runs", str(runs), "--threads", "1"]
 
 
+@pytest.mark.slow
 def test_studies_do_not_see_evaluations(tiny, runs, capsys):
     code, out, err = evaluated([*tiny, "--split", "val"], capsys)
     assert (code, err) == (0, "")

@@ -74,6 +74,7 @@ def test_int8_weights_of_core_ml_are_within_half_a_step(weights, tmp_path, capsy
         match_weights(program, network, Options(32, int8=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -124,6 +124,7 @@ def test_a_fixed_batch_and_float16(recorded, tmp_path, capsys):
     assert 0 < np.abs(rough - exact).max() < 0.02 * np.abs(exact).max()
 
 
+@pytest.mark.slow
 def test_a_core_ml_classifier_names_the_classes_of_its_folder(recorded, tmp_path, capsys):
     runs, _, run, root = recorded
     package = tmp_path / "net.mlpackage"

@@ -113,6 +113,7 @@ def overlap(one, other):
     return inter / (sum(areas) - inter)
 
 
+@pytest.mark.slow
 def test_a_detector_of_its_manifest_alone_gives_the_boxes_of_the_record(recorded, export):
     path, manifest, out = export("detection", "net.onnx")
     task, network, images = trained(recorded, "detection")
@@ -137,6 +138,7 @@ def test_a_detector_of_its_manifest_alone_gives_the_boxes_of_the_record(recorded
     assert "weights" in out
 
 
+@pytest.mark.slow
 def test_anchors_of_the_manifest_are_those_of_the_detector(recorded, export):
     manifest = export("detection", "net.onnx")[1]
     _, network, images = trained(recorded, "detection")
@@ -216,6 +218,7 @@ def tensor_input(manifest):
     return {**manifest["inputs"][0], "normalization": "outside", "range": [0.0, 1.0], "dtype": "float32"}
 
 
+@pytest.mark.slow
 def test_a_segmenter_of_its_manifest_alone_gives_the_classes_of_the_record(recorded, export):
     path, manifest, _ = export("segmentation", "net.onnx")
     _, network, images = trained(recorded, "segmentation")
@@ -228,6 +231,7 @@ def test_a_segmenter_of_its_manifest_alone_gives_the_classes_of_the_record(recor
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_another_size_of_a_weight_file(recorded, tmp_path, capsys):
     weights = tmp_path / "weights.safetensors"
     client = MlflowClient(f"sqlite:///{recorded[0] / 'mlflow.db'}")

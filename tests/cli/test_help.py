@@ -81,6 +81,7 @@ def test_help_says_what_levels_set(capsys, name, words):
     assert words in told(capsys, study=STUDIES[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_help_fits_eighty_columns_and_has_the_examples(capsys, monkeypatch, name):
     monkeypatch.setenv("COLUMNS", "80")

@@ -106,6 +106,7 @@ def test_predict_reads_a_file_that_names_its_network(recorded, tmp_path, capsys)
     assert (code, out.splitlines()[-4:]) == (0, by_run[1].splitlines())
 
 
+@pytest.mark.slow
 def test_raw_weights_of_a_run_are_reached(recorded, tmp_path, capsys):
     """Averaged weights are a run's final ones; the last ones, next to them, give other probabilities."""
     runs, digits, _, _ = recorded
@@ -162,6 +163,7 @@ def evaluated(capsys, runs, *arguments):
     return client.search_runs([number], order_by=["attributes.start_time DESC"])[0].data, out, err, client
 
 
+@pytest.mark.slow
 def test_validation_images_are_those_of_the_run(record_cell, recorded, tmp_path, capsys):
     workspace = Workspace.at(tmp_path / "runs")
     workspace.runs.mkdir()
@@ -223,6 +225,7 @@ def test_another_folder_is_matched_by_the_names_of_classes(recorded, tmp_path, c
     assert root.is_dir()
 
 
+@pytest.mark.slow
 def test_folders_of_some_of_imagenets_classes(tmp_path, capsys):
     torch.manual_seed(0)
     network = build_model(TINY, 1000)

@@ -92,6 +92,7 @@ def test_kept_reports_are_rendered_again_without_a_record(plan, record, tmp_path
     assert page.read_text() == text
 
 
+@pytest.mark.slow
 def test_other_runs_leave_the_workspace_s_reports_alone(plan, record, tmp_path, monkeypatch, capsys):
     """Stale kept reports lie in both places: those of the runs named are rendered, unless they are the usual runs."""
     monkeypatch.setattr(report, "runs_directory", lambda: tmp_path / "runs")

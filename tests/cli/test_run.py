@@ -116,6 +116,7 @@ def test_a_plan_says_that_folding_was_not_timed(monkeypatch, tmp_path, capsys, o
     assert [text.partition(":")[0] for text in printed if "was not timed" in text] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "is_said"), [("--blocks=auto", True), ("--blocks=branches", False)])
 def test_a_plan_says_that_dbb_is_not_folded(tmp_path, capsys, option, is_said):
     with pytest.raises(SystemExit):

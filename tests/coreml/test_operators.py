@@ -80,7 +80,7 @@ def test_operators_are_torch_s(name, computed):
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     groups=st.integers(1, 3),
     widths=st.tuples(st.integers(1, 3), st.integers(1, 3)),
@@ -124,6 +124,7 @@ def test_rounding_is_that_of_half_precision(deployed, tmp_path):
     assert not torch.equal(exact, rounded)
 
 
+@pytest.mark.slow
 def test_inputs_are_those_of_the_program(deployed, tmp_path):
     save(convert(deployed(), 3, Options(32)), tmp_path / "a.mlpackage", {})
     with pytest.raises(InputError, match="the program takes images"):

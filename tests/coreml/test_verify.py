@@ -178,6 +178,7 @@ def test_one_changed_weight_is_found(converted, tmp_path):
         verify(package, network, Options(32, "float32"))
 
 
+@pytest.mark.slow
 def test_gelu_that_the_converter_swaps_is_found(converted, deployed, tmp_path):
     """nn.GELU("tanh") silently becomes the exact one."""
     network = deployed(activation="gelu")

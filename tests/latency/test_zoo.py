@@ -126,6 +126,7 @@ def test_a_batch_is_part_of_the_cell_and_the_usual_one_of_no_key():
     assert count_cost(network, build_images(batched)) == count_cost(network, build_images(cell))
 
 
+@pytest.mark.slow
 @light
 @pytest.mark.parametrize("name", BUILT)
 def test_activations_are_ordinary_numbers_and_the_same_each_time(name, monkeypatch):

@@ -26,6 +26,7 @@ def test_feature_maps_at_every_stride(variant):
     assert [tuple(m.shape) for m in maps] == [(1, w, 64 // s, 64 // s) for w, s in zip(widths, strides, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output_stride", [16, 8, 4])
 @pytest.mark.parametrize("size", [64, 75])
 def test_a_dilated_network_repeats_the_strided_one_with_its_weights(output_stride, size, randomize, relative_error):

@@ -38,6 +38,7 @@ def test_a_block_folds_exactly(block_specs, randomize, relative_error, data, see
         assert relative_error(deployed(x), block(x)) <= 1e-9
 
 
+@pytest.mark.slow
 @given(data=st.data(), seed=SEEDS)
 @settings(max_examples=40, deadline=None)
 def test_a_network_folds_exactly(model_specs, randomize, relative_error, data, seed):

@@ -53,6 +53,7 @@ def test_evaluation_outputs(pair, images, relative_error):
     assert relative_error(ours(images), theirs(images)) < 1e-12
 
 
+@pytest.mark.slow
 def test_training_outputs_gradients_and_statistics(pair, images, relative_error):
     ours, theirs = (copy.deepcopy(model).train() for model in pair)
     direction = torch.randn(4, CLASSES, dtype=torch.float64, generator=torch.Generator().manual_seed(2))

@@ -97,6 +97,7 @@ def file(tmp_path):
     return tmp_path / "f.pth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOTH)
 def test_averaged_weights_are_taken_and_the_caller_is_told(kind, model, raw, same, file, caplog):  # noqa: PLR0917
     content, averaged, other = BOTH[kind]

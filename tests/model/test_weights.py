@@ -114,6 +114,7 @@ def test_long_lists_are_counted_and_names_are_the_files_own(model, tiny, refused
     assert message.endswith(" and 177 more")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", BLOCK_METHODS)
 def test_weights_of_every_method_load_in_either_form(method, tiny, same, randomize, relative_error):
     spec = tiny(k=1, block_method=method)

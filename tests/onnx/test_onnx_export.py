@@ -12,6 +12,7 @@ from mobileone_core.onnx.export import export_onnx
 pytestmark = pytest.mark.usefixtures("onnx_registry")
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_network_and_nothing_is_said(tmp_path, capfd):
     torch.manual_seed(0)
     network = build_model("tiny", 10)

@@ -102,6 +102,7 @@ def test_seven_bits_without_vnni_alone(float_file, tmp_path, monkeypatch, flags)
     int8.reduces_range.cache_clear()
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31 - 1))
 def test_equalization_changes_ranges_and_no_output(seed):

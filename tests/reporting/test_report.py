@@ -124,6 +124,7 @@ def test_lost_file_is_written_again(branches, measured, tmp_path, name):
     assert contents(directory) == before
 
 
+@pytest.mark.slow
 def test_changed_record_is_rendered_again(plan, rows, tmp_path):
     before = contents(write_report(plan, StudyRecord(rows), tmp_path).directory)
     changed = [replace(rows[0], metrics={**rows[0].metrics, "test/top1": 0.961}), *rows[1:]]

@@ -62,6 +62,7 @@ def cube_oracle(sample, names, confidence):
     return test.effect[0], *test.conf_int(alpha=1 - confidence)[0], float(test.pvalue), fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holes", [(), HOLES], ids=["balanced", "missing cells"])
 def test_effects_equal_statsmodels(holes):
     sample = drawn(CUBE, holes=holes)
@@ -73,6 +74,7 @@ def test_effects_equal_statsmodels(holes):
         assert row.p == pytest.approx(p, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_decisions_are_holms_over_all_effects():
     from statsmodels.stats.multitest import multipletests
 

@@ -135,6 +135,7 @@ def test_a_run_is_recorded_whole_and_a_second_one_does_nothing(databases, worksp
     assert {path: path.stat().st_mtime_ns for path in workspace.runs.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_factors_come_back_in_the_order_of_their_declaration(databases, workspace):
     plan = MeasuredPlan(replace(STUDY, factors=STUDY.factors[::-1]), default=True)
     give_databases(databases, workspace)

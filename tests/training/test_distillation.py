@@ -93,6 +93,7 @@ def test_teachers_only_evaluate_and_stay_out_of_the_student(cell):
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_trained_teacher_teaches(train, cell, tmp_path):
     """The prerequisite cell first; its weights, in train form, are the teacher's; the checkpoint holds none of them.
     The test's loss is the plain one."""

@@ -36,6 +36,7 @@ def test_it_is_built_once_and_where_nothing_can_be_kept_each_time(tmp_path, monk
     assert library_with(monkeypatch, XDG_CACHE_HOME="/dev/null/nowhere")
 
 
+@pytest.mark.slow
 @compiler
 def test_where_there_is_no_user_it_is_built_all_the_same_and_leaves_nothing(tmp_path, monkeypatch):
     def no_home():
@@ -48,6 +49,7 @@ def test_where_there_is_no_user_it_is_built_all_the_same_and_leaves_nothing(tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @compiler
 def test_a_compiler_may_come_with_options(tmp_path, monkeypatch):
     assert library_with(monkeypatch, CC="cc -O1", XDG_CACHE_HOME=tmp_path)

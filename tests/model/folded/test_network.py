@@ -89,6 +89,7 @@ def saved_by(k, execution):
     return saved_bytes(lambda: network(torch.randn(128, 3, 32, 32)), network.parameters())
 
 
+@pytest.mark.slow
 def test_the_memory_kept_for_the_backward_pass_hardly_grows_with_k():
     folded = {k: saved_by(k, "folded") for k in (1, 4, 8)}
     assert folded[8] <= 1.15 * folded[1]

@@ -73,6 +73,7 @@ class Launches(TorchDispatchMode):
         return function(*arguments, **(options or {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kind", SPECS)
 def test_all_of_a_step_is_on_the_gpu_and_its_launches_do_not_grow_with_k(monkeypatch, kind, layout):

@@ -58,6 +58,7 @@ def test_missing_level_is_a_gap_next_to_its_cost(costs):
     assert cost_table(analyse(costs, left)).rows[1][5:] == ("-", "0")
 
 
+@pytest.mark.slow
 def test_figure_is_the_same_each_time_and_drawn_from_little(costs):
     record = record_of(costs)
     for number in (6, 3, 1, 0):

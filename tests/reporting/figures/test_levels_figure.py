@@ -83,6 +83,7 @@ def published(level, variant, value):
     return PublishedValue(variant, str(level), value, "%", "table 6, published", str(value))
 
 
+@pytest.mark.slow
 def test_published_value_alone_is_left_to_the_table(plan, rows):
     result = analyse(plan, StudyRecord(rows))
     alone = replace(result, published=(*result.published, published(4, "s2", 77.4)))

@@ -35,6 +35,7 @@ def test_only_finished_runs_of_the_variant_as_it_is(tmp_path):
     assert (row.run_id, row.variant, row.top1, row.images, row.crop) == (first, "s0", 0.714, 50000.0, "0.875")
 
 
+@pytest.mark.slow
 def test_accuracy_on_imagenet_a_and_r_is_that_among_their_200_classes(tmp_path):
     workspace = Workspace.at(tmp_path)
     for data in ("imagenet-a", "imagenet-sketch"):

@@ -120,6 +120,7 @@ def test_an_attempt_without_a_process_yet_is_waited_for(workspace, monkeypatch):
     assert neighbours(workspace, "own", "own", timeout=0) == []
 
 
+@pytest.mark.slow
 def test_a_comparison_comes_last_and_leaves_one_run_a_level_and_form(databases, workspace):
     give_databases(databases, workspace)
     outcome, display = run_plan(PLAN, workspace)
@@ -247,6 +248,7 @@ def test_a_failed_comparison_leaves_nothing_that_counts(copy):
     assert statuses(copy) == ["FAILED", *["FINISHED"] * RUNS]
 
 
+@pytest.mark.slow
 def test_a_comparison_that_lost_a_run_is_told_and_measured_again_on_demand(copy):
     assert in_child(plan_and_work, PLAN, copy) == 0
     first = comparison_state(copy)
@@ -261,6 +263,7 @@ def test_a_comparison_that_lost_a_run_is_told_and_measured_again_on_demand(copy)
     assert not set(comparison_state(copy).runs) & set(first.runs)
 
 
+@pytest.mark.slow
 def test_again_measures_once_more_and_leaves_cells_and_what_waits_as_they_are(copy, workspace):
     measure_again(PLAN, workspace)  # nothing is planned yet
     measure_again(PLAN, copy)

@@ -60,6 +60,7 @@ def test_every_level_gets_its_first_seed_before_any_its_second_and_the_dear_ones
     assert order == [(0, 3), (0, 2), (0, 1), (1, 3), (1, 2), (1, 1)]
 
 
+@pytest.mark.slow
 def test_two_planners_at_once_on_nothing_at_all(workspace):
     children = [start_child(plan_once, workspace) for _ in range(2)]
     assert [status_of(child) for child in children] == [0, 0]
@@ -115,6 +116,7 @@ def test_there_is_nothing_to_mend_where_nothing_is(workspace):
     assert not workspace.runs.exists()
 
 
+@pytest.mark.slow
 def test_a_result_that_was_deleted_is_told_and_measured_again_on_demand(databases, workspace):
     give_databases(databases, workspace)
     assert in_child(plan_and_work, PLAN, workspace) == 0

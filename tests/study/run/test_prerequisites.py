@@ -27,6 +27,7 @@ def assert_teachers_came_first(workspace, plan):
             assert states[need].ended <= states[cell.key].started
 
 
+@pytest.mark.slow
 def test_three_workers_train_a_shared_teacher_once_before_its_students(databases, workspace):
     plan = small_plan(levels=(1, 2), seeds=2, epochs=2, teachers=("small",))
     assert [cell.needs for cell in plan.cells] == [(plan.teachers[cell.seed].key,) for cell in plan.cells]

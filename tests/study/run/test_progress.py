@@ -161,6 +161,7 @@ def simulated(costs, durations, workers, step, epochs=10):
         now += step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize(
     ("costs", "factor"),

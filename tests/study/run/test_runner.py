@@ -70,6 +70,7 @@ def test_a_command_interrupted_in_its_imports_imports_them_no_more(databases, wo
     assert display.lines == ["stopping; running cells resume from their last epoch next time"]
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_listed_and_tried_again(databases, workspace, tmp_path):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=2)
     give_databases(databases, workspace)
@@ -154,6 +155,7 @@ def test_a_command_trains_its_own_cells_alone(databases, workspace):
     assert [item.state for item in cell_states(workspace, longer)] == ["waiting"] * 2
 
 
+@pytest.mark.slow
 def test_studies_that_share_a_cell_do_not_share_its_checkpoint(databases, workspace):
     give_databases(databases, workspace)
     one, other = (small_plan(levels=(1,), seeds=1, epochs=2, name=name) for name in ("one", "other"))
