@@ -29,5 +29,5 @@ def csv_text(lines: Iterable[Iterable[object]]) -> str:
 
 def csv_rows(text: str) -> Iterator[dict[str, str]]:
     """The lines of a CSV after its heads, cells by column, without these apostrophes; none of an empty text."""
-    for line in csv.DictReader(io.StringIO(text)):
+    for line in csv.DictReader(io.StringIO(text), strict=True):
         yield {name: cell[1:] if cell and ESCAPED.match(cell) else cell for name, cell in line.items()}

@@ -71,9 +71,9 @@ def _table(table: Table) -> str:
     for column, mark in zip(table.columns, marks, strict=True):
         note = f"<br><small>{inline(column.note)}</small>" if column.note else ""
         heads += f'<th scope="col"{mark}>{inline(column.head)}{note}</th>'
-    tags = ['<th scope="row">{}</th>'] * table.labels + [f"<td{mark}>{{}}</td>" for mark in marks[table.labels :]]
+    tags = ['<th scope="row">%s</th>'] * table.labels + [f"<td{mark}>%s</td>" for mark in marks[table.labels :]]
     line = f"<tr>{''.join(tags)}</tr>"
-    body = "\n".join(line.format(*map(inline, row)) for row in table.rows)
+    body = "\n".join(line % tuple(map(inline, row)) for row in table.rows)  # raises for a row of another length
     label = escape(", ".join(plain(column.head) for column in table.columns))
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="Table: {label}">\n<table class="sortable">\n'
