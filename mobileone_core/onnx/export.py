@@ -128,6 +128,8 @@ def export_verified_onnx(
     interface: description, inputs and outputs, as the manifest has them. Raises InputError if the file does not
     compute what the network computes; the file is then left for the caller to remove.
     """
+    import onnx
+
     generator, size = torch.Generator().manual_seed(0), options.image_size
     batches = (3, 1) if options.batch_size is None else (options.batch_size,)
     images = [torch.randn((count, network.spec.in_channels, size, size), generator=generator) for count in batches]
@@ -135,17 +137,17 @@ def export_verified_onnx(
     exported = HalfNetwork(network).eval() if is_half else network
     export_onnx(exported, images[0], path, any_batch=options.batch_size is None)
     results = [verify_onnx(path, exported, batch) for batch in images]
+    result = replace(results[0], error=max(item.error for item in results))
     if options.suppression is not None:
         add_suppression(path, options.suppression, images[-1])
+        result = replace(result, census=operators(onnx.load(path).graph))
     describe(path, metadata, interface)
-    return replace(results[0], census=operators(path), error=max(item.error for item in results))
+    return result
 
 
-def operators(path: Path) -> dict[str, int]:
-    """Number of a file's operators by kind."""
-    import onnx
-
-    return dict(Counter(node.op_type for node in onnx.load(path).graph.node))
+def operators(graph: Any) -> dict[str, int]:
+    """Number of an ONNX graph's operators by kind."""
+    return dict(Counter(node.op_type for node in graph.node))
 
 
 def describe(path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]) -> None:
@@ -173,7 +175,7 @@ def verify_onnx(path: Path, network: nn.Module, images: Tensor) -> OnnxVerificat
 
     onnx.checker.check_model(str(path), full_check=True)
     graph = onnx.load(path).graph
-    census = dict(Counter(node.op_type for node in graph.node))
+    census = operators(graph)
     if any(isinstance(item, nn.BatchNorm2d) for item in network.modules()):
         return OnnxVerification(census, 0, _output_error(path, network, images))
     convolutions = sum(isinstance(item, nn.Conv2d) for item in network.modules())

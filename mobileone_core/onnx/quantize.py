@@ -175,6 +175,8 @@ def export_int8_onnx(  # noqa: PLR0913, PLR0917
 
     Its outputs for a calibration batch are compared with those of the same file executed with torch. Raises InputError.
     """
+    import onnx
+
     batches = iter(calibration)
     first = next(batches)
     ranges, _ = quantize_network(network, scheme, itertools.chain([first], batches), path)
@@ -184,4 +186,4 @@ def export_int8_onnx(  # noqa: PLR0913, PLR0917
     if not error <= TOLERANCE:
         raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {TOLERANCE:.0e}")
     describe(path, metadata, interface)
-    return OnnxVerification(operators(path), len(ranges), error)
+    return OnnxVerification(operators(onnx.load(path).graph), len(ranges), error)

@@ -118,7 +118,8 @@ class _Recorder(TorchFunctionMode):
 
         def noted(module: nn.Module, name: str) -> Any:
             value = get(module, name)
-            self.flow.bypassed |= {self.owners[id(value)]} if not self.inside and id(value) in self.owners else set()
+            if not self.inside and id(value) in self.owners:
+                self.flow.bypassed.add(self.owners[id(value)])
             return value
 
         return mock.patch.object(nn.Module, "__getattr__", noted)
