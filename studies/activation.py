@@ -22,6 +22,7 @@ STUDY = Study(
         ),
     ),
     reference="section 3.1",
+    curves=("train/loss", "val/loss"),
     figure="cost",
 )
 

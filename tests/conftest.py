@@ -53,6 +53,27 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def copied_records(tmp_path_factory):
+    """Create MLflow's tables once and copy them for every record: its migrations take a second and a half each time."""
+    from mobileone_core.study.database import sqlite_path, sqlite_url
+    from mobileone_core.study.record import record
+
+    template, Store = tmp_path_factory.mktemp("record") / "mlflow.db", record.SqlAlchemyStore
+
+    def create_store(url, artifacts):
+        if not template.exists():
+            Store(sqlite_url(template), artifacts).engine.dispose()
+        if (path := sqlite_path(url)) is not None and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(template, path)
+        return Store(url, artifacts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "SqlAlchemyStore", create_store)
+        yield
+
+
 @pytest.fixture(scope="session")
 def onnx_registry():
     """Let the exporter of ONNX list its operators once, not for every network: that takes a second each time."""

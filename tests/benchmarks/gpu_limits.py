@@ -137,9 +137,21 @@ def branches_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
     forward = convolutions * (x + y) + (convolutions + skip) * 6 * y - 3 * y
     backward = (convolutions + skip) * 5 * y + convolutions * (x + y)
     backward += wants_input * (convolutions * (x + y) + (convolutions + skip - 1) * 3 * x)
-    return Work(
-        itemsize * (forward + backward) + 12 * weights, 0 if spec.groups > 1 else 3 * spec.k * y * spec.in_channels
-    )
+    return Work(itemsize * (forward + backward) + 12 * weights, _convolved(spec, y))
+
+
+def compiled_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
+    """Of the branches with all passes between convolutions fused, ReLU too: the best that torch.compile may do."""
+    x, y, weights = sizes(spec, shape)
+    convolutions, summed, wants_input = spec.k + spec.scale, spec.k + spec.scale + spec.skip, spec.in_channels > 3
+    forward = convolutions * (x + y) + 2 * summed * y + y
+    backward = 3 * summed * y + 3 * y + convolutions * (x + y)
+    backward += wants_input * (convolutions * (x + y) + (summed + 1) * x)
+    return Work(itemsize * (forward + backward) + 12 * weights, _convolved(spec, y))
+
+
+def _convolved(spec: BlockSpec, y: int) -> int:
+    return 0 if spec.groups > 1 else 3 * spec.k * y * spec.in_channels
 
 
 def rates_items(settings: Settings) -> Iterator[Item]:
@@ -233,6 +245,9 @@ def _block_step(settings: Settings, spec: BlockSpec, x: Tensor, path: str, compi
     return step
 
 
+WORKS = {"least": least_work, "folded": folded_work, "branches": branches_work, "compiled": compiled_work}
+
+
 def predicted_steps(batch: int = 256, size: int = 224, itemsize: int = 2) -> list[dict[str, object]]:
     """Milliseconds of all blocks of a step in half precision by bytes and operations alone, for specified devices.
 
@@ -242,14 +257,15 @@ def predicted_steps(batch: int = 256, size: int = 224, itemsize: int = 2) -> lis
     for device, rates in SPECIFIED.items():
         for variant in ("s0", "s1"):
             for k in (1, 4, 8):
-                total = dict.fromkeys(("least", "folded", "branches"), 0.0)
+                total = dict.fromkeys(WORKS, 0.0)
                 for spec, shape in block_shapes(variant, k, batch, size):
                     relu = RELU * itemsize * sizes(spec, shape)[1] / rates.bandwidth
-                    for path, work in (("least", least_work), ("folded", folded_work), ("branches", branches_work)):
-                        total[path] += 1000 * (work(spec, shape, itemsize).seconds(rates) + relu)
-                ratio = total["branches"] / total["folded"]
+                    for path, work in WORKS.items():
+                        seconds = work(spec, shape, itemsize).seconds(rates) + relu * (work is not compiled_work)
+                        total[path] += 1000 * seconds
+                ratios = {f"{path} / folded": total[path] / total["folded"] for path in ("branches", "compiled")}
                 times = {f"{path} ms": value for path, value in total.items()}
-                rows.append({"device": device, "network": f"{variant} k={k}", **times, "branches / folded": ratio})
+                rows.append({"device": device, "network": f"{variant} k={k}", **times, **ratios})
     return rows
 
 
@@ -262,6 +278,6 @@ def predicted_kinds(variant: str = "s0", k: int = 4, batch: int = 256, size: int
         row["blocks"] += 1
         row["GB"] += least.moved / 1e9
         row["G multiply-adds"] += (least.matrix + least.vector) / 1e9
-        for path, work in (("least", least_work), ("folded", folded_work), ("branches", branches_work)):
+        for path, work in WORKS.items():
             row[f"{path} ms"] = row.get(f"{path} ms", 0.0) + 1000 * work(spec, shape, 2).seconds(rates)
     return [{"kind": kind, **row} for kind, row in rows.items()]

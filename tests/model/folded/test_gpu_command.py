@@ -110,7 +110,7 @@ def test_the_summary_says_what_was_reached(gpu):
 
 def test_limits_are_those_of_a_count_by_hand(gpu):
     """A depthwise and a pointwise block of 2 x 4 channels at 6 px, k = 2."""
-    from gpu_limits import branches_work, folded_work, least_work, predicted_steps
+    from gpu_limits import branches_work, compiled_work, folded_work, least_work, predicted_steps
 
     from mobileone_core.model.spec import BlockSpec
 
@@ -125,4 +125,24 @@ def test_limits_are_those_of_a_count_by_hand(gpu):
         branches_work(pointwise, shape, 2).moved
         > branches_work(BlockSpec(4, 8, 1, 1, 1, 1, True, False), shape, 2).moved
     )
-    assert all(row["least ms"] < row["folded ms"] < row["branches ms"] for row in predicted_steps())
+    # three branches and a skip: convolved; statistics, then sum, both of all four; back: the same, 3 gradients written
+    fused = 3 * (x + x) + (4 + 4 + 1) * x + (4 + 1 + 4 + 1 + 4 + 1) * x + 3 * 2 * x + (3 * 2 + 4 + 1) * x
+    assert compiled_work(depthwise, shape, 2).moved == 2 * fused + 12 * 72
+    order = ("least ms", "folded ms", "compiled ms", "branches ms")
+    assert all(sorted(order, key=row.get) == list(order) for row in predicted_steps())
+
+
+def test_the_card_says_what_is_predicted(gpu):
+    from gpu_limits import predicted_steps
+
+    card = (BENCHMARKS.parents[1] / "mobileone_core" / "model" / "folded" / "README.md").read_text()
+    one, four, eight = predicted_steps()[:3]
+    assert (one["network"], eight["network"]) == ("s0 k=1", "s0 k=8")
+    folded = f"{four['folded ms']:.1f} ms"
+    assert f"| {four['branches ms']:.1f} ms / {folded} = {four['branches / folded']:.1f} |" in card
+    assert f"| {four['compiled ms']:.1f} ms / {folded} = {four['compiled / folded']:.1f}, if" in card
+    ratio = eight["folded ms"] / one["folded ms"]
+    assert f"| {eight['folded ms']:.1f} ms / {one['folded ms']:.1f} ms = {ratio:.2f} |" in card
+    devices = {row["device"]: row for row in predicted_steps() if row["network"] == "s0 k=4"}
+    for name in ("branches / folded", "compiled / folded"):
+        assert devices["H200"][name] == pytest.approx(devices["H100"][name], rel=0.05)
