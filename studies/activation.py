@@ -22,7 +22,6 @@ STUDY = Study(
         ),
     ),
     reference="section 3.1",
-    curves=("train/loss", "val/loss"),
     figure="cost",
 )
 

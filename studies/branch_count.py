@@ -19,7 +19,6 @@ STUDY = Study(
     seeds=5,
     metric="test/top1",
     published="table6_branch_count_top1",
-    curves=("train/loss", "val/loss"),
 )
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ STUDY = Study(
     published="table10_distillation_top1",
     seeds=10,
     base={"recipe.teachers": ("larger",)},
-    curves=("train/loss", "val/loss"),
 )
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ STUDY = Study(
     factors=(Factor("se", "model.se", levels=("none", "paper", "all"), baseline="none"),),
     reference="section 3.1",
     seeds=10,
-    curves=("train/loss", "val/loss"),
     figure="cost",
 )
 

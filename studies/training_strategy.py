@@ -23,7 +23,6 @@ STUDY = Study(
     reference="table 8",
     published="table8_training_settings_s2_top1",
     base={"recipe.phases": "paper", "recipe.weight_decay_end": 1e-5},
-    curves=("train/loss", "val/loss"),
 )
 
 if __name__ == "__main__":

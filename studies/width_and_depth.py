@@ -18,7 +18,6 @@ STUDY = Study(
         Factor("depth", "model.depth", levels=(1.0, 2.0), baseline=1.0),
     ),
     reference="table 7",
-    curves=("train/loss", "val/loss"),
     figure="cost",
 )
 

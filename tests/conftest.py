@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import shutil
+import sys
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -56,8 +57,11 @@ def browser():
 @pytest.fixture(scope="session", autouse=True)
 def copied_records(tmp_path_factory):
     """Create MLflow's tables once and copy them for every record: its migrations take a second and a half each time."""
+    record = sys.modules.get("mobileone_core.study.record.record")
+    if record is None:  # none of the tests that were collected writes a record
+        yield
+        return
     from mobileone_core.study.database import sqlite_path, sqlite_url
-    from mobileone_core.study.record import record
 
     template, Store = tmp_path_factory.mktemp("record") / "mlflow.db", record.SqlAlchemyStore
 

@@ -117,7 +117,7 @@ def test_a_study_runs_to_its_report(study, tmp_path, monkeypatch):
         assert all(0 < seconds < 500 for seconds in steps)
     assert {cell.key for cell in (*plan.teachers, *plan.cells)} == {row.key for row in record.rows}
     assert bool(record.comparison) == bool(plan.comparisons)
-    assert {point.metric for point in record.curves} == set(asked.curves)
+    assert {point.metric for point in record.curves} == set(plan.curves)
     assert not record.problems
     assert all(item.state == "complete" for item in cell_states(Workspace.at(tmp_path), plan))
     kept = {path.name: path.read_bytes() for path in page.parent.iterdir()}

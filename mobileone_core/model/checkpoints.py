@@ -129,9 +129,10 @@ def _sets(
         yield WeightSet(source, name or "weights", by_name if averaged is None else averaged, state)
     swapped = _swaps(content)
     for key, value in content.items():
-        if isinstance(value, Mapping) and path.count("/") < MAX_DEPTH:
-            inner = key == "state_dict" if swapped else None
-            yield from _sets(source, value, first, f"{path}/{key}" if path else str(key), inner)
+        inner = key == "state_dict" if swapped else None
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(item, Mapping) and path.count("/") < MAX_DEPTH:
+                yield from _sets(source, item, first, f"{path}/{key}" if path else str(key), inner)
 
 
 def _outer_head(prefix: str, rest: State) -> State:
@@ -148,11 +149,17 @@ def _swaps(content: Mapping[Any, Any]) -> bool:
     return by_mmengine or "averaging_state" in content
 
 
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is a .safetensors file, by its name or, under another one, by its first bytes: a length, JSON."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".safetensors" or file.read(9)[8:] == b"{"
+
+
 def _read(path: Path) -> object:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        if path.suffix.lower() == ".safetensors":
+        if is_safetensors(path):
             from safetensors.torch import load_file
 
             return load_file(path)

@@ -137,7 +137,8 @@ def _require_equal(output: Tensor, expected: Tensor, name: str) -> None:
 def reparameterize(model: AnyModule) -> AnyModule:
     """Return a copy of a network, or of any module with MobileOne blocks, with every block in deployed form.
 
-    Convolutions that were expanded are folded back, as fold does.
+    Convolutions that were expanded are folded back, as fold does. A network with neither comes back as a copy: other
+    libraries' blocks are not folded (timm.utils.model.reparameterize_model folds timm's).
 
     Folding is exact (section 3.3): computed in float64, then rounded to the parameters' dtype. The model itself does
     not change. In the copy, a block's convolution requires gradients if any parameter of its branches did; devices,

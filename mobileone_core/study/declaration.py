@@ -64,11 +64,6 @@ class Declaration(metaclass=Declared):
         raise NotImplementedError
 
     @property
-    def curves(self) -> tuple[str, ...]:
-        """The metrics whose training curves the report draws."""
-        return ()
-
-    @property
     def source(self) -> str:
         """Where the paper asks the question."""
         return f"MobileOne (CVPR 2023), {self.reference}" if self.reference else "not in the paper"
@@ -149,7 +144,7 @@ class Study(TrainedStudy):
     Args:
         metric: the metric of the record that decides.
         figure: "levels" draws the metric over the levels, "cost" over the cost of their deployed networks.
-        curves: metrics whose training curves the report draws.
+        curves: metrics whose training curves the report draws; the losses if none is named.
         compares: "forms" adds one exclusive measurement of time and memory in train and deployed form; "latency" one of
             the whole deployed networks, as they are exported, in ONNX Runtime.
         protocol: how many rounds and calls that measurement takes.

@@ -19,6 +19,7 @@ from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import RECIPE, CellSpec
 from mobileone_core.training.tasks import task_spec
 
+LOSSES, MOST_CELLS = ("train/loss", "val/loss"), 500  # with curves although the study names none
 NETWORK = re.compile(r"model\.|backbone$")  # fields of a cell that set its network
 # Changes that the overview shows anyway.
 SHOWN_ANYWAY = {"data.image_size", *(f"recipe.{name}" for name in ("epochs", "batch_size", "optimizer", "lr"))}
@@ -57,6 +58,11 @@ class GridPlan(Plan):
     def _settings(self) -> tuple[tuple[Mapping[str, Level], CellSpec], ...]:
         """Every setting with its cell, whatever the seed."""
         return tuple((setting, self.study.applied(self.base, setting)) for setting in self.study.settings)
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """Metrics whose training curves the report draws: the study's, else the losses of a plan that is not huge."""
+        return self.study.curves or (LOSSES if len(self.cells) <= MOST_CELLS else ())
 
     @cached_property
     def cells(self) -> tuple[PlannedCell, ...]:

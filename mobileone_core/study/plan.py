@@ -167,6 +167,11 @@ class Plan(ABC):
         """The measurements, in the order of the study."""
         return (self.comparison,) if self.comparison else ()
 
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The metrics whose training curves the report draws."""
+        return ()
+
     @cached_property
     def queued(self) -> tuple[Queued, ...]:
         """Everything that the queue holds: teachers, cells, comparisons."""

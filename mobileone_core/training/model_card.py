@@ -70,10 +70,12 @@ def model_card(cell: CellSpec, data_root: Path | None) -> ModelCard:
 
 def read_card(weights: Path) -> ModelCard | None:
     """The card inside a weight file; None if the file has none."""
-    if weights.suffix.lower() != ".safetensors":
-        return None
     from safetensors import SafetensorError, safe_open
 
+    from mobileone_core.model.checkpoints import is_safetensors
+
+    if not weights.is_file() or not is_safetensors(weights):
+        return None
     try:
         with safe_open(weights, "numpy") as file:
             metadata = file.metadata() or {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.network import build_model
@@ -26,6 +27,7 @@ def swa(state):
 BOTH = {
     "timm": (lambda ema, raw: {"state_dict": raw, "state_dict_ema": ema, "arch": "s0"}, "state_dict_ema", "state_dict"),
     "torchvision": (lambda ema, raw: {"model": raw, "model_ema": swa(ema)}, "model_ema", "model"),
+    "with the count of updates": (lambda ema, raw: {"model": raw, "ema": (ema, 7)}, "ema", "model"),
     "tutorial": (
         lambda ema, raw: {"model_state_dict": raw, "ema_state_dict": ema},
         "ema_state_dict",
@@ -114,6 +116,13 @@ def test_averaged_weights_are_taken_and_the_caller_is_told(kind, model, raw, sam
         assert same(target, raw)
     assert load_weights(target, file, which="ema").name == averaged
     assert not caplog.messages
+
+
+def test_safetensors_under_another_name(model, same, file):
+    save_file(model.state_dict(), file)
+    target = build_model(model.spec, 10)
+    load_weights(target, file)
+    assert same(target, model)
 
 
 @pytest.mark.parametrize("kind", ONE)

@@ -180,7 +180,7 @@ def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str], exclude
     if runs and not plan.shows_standalone_runs and (saved / PLAN).is_file():
         _, record = read_report(saved)
         saved_runs = {row.run_id for row in (*record.rows, *record.comparison)}
-        has_curves = {point.metric for point in record.curves} == set(plan.study.curves)
+        has_curves = {point.metric for point in record.curves} == set(plan.curves)
         is_current = set(record.excluded) == excluded and saved_runs | excluded == runs
         if is_current and has_curves and not record.problems:
             return record

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from mobileone_core.errors import require
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
 Directories = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR")]
@@ -28,9 +29,13 @@ class RecordOptions:
 
     @property
     def workspace(self) -> Workspace:
-        """The workspace with this record, and with the queue and the checkpoints if the options name them."""
+        """The workspace with this record, and with the queue and the checkpoints if the options name them.
+
+        Raises InputError if runs is a file.
+        """
         named = vars(self)
         runs = self.runs or runs_directory()
+        require(not runs.is_file(), "runs", str(runs), "a directory")
         return Workspace.at(runs, named.get("queue", ""), self.tracking, named.get("checkpoints"))
 
 

@@ -19,7 +19,7 @@ LINE = 0.18  # height of a line of the legend, inches
 
 
 def draw_curves(result: TrainedResult) -> style.Drawing:
-    """Draw the curves of the metrics in study.curves."""
+    """Draw the curves of the plan's metrics."""
     return style.drawing(lambda: _figure(result))
 
 
@@ -37,7 +37,7 @@ def curve_summaries(curves: Mapping[int, Curve], base: Mapping[int, Curve] | Non
 def _figure(result: TrainedResult) -> style.Figure:
     from matplotlib.ticker import MaxNLocator
 
-    metrics = result.plan.study.curves
+    metrics = result.plan.curves
     levels = [row.level for row in result.analysis.comparisons]
     indices = style.level_indices(levels, result.analysis.baseline)
     has_one_factor = len(result.plan.study.factors) == 1

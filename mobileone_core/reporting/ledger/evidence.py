@@ -156,7 +156,7 @@ def _effect(claim: PaperClaim, result: TrainedResult) -> Found:
 
 def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
     """A training curve's last epoch against the baseline's, or another level's, seed by seed, in percent."""
-    base, has_curve = level_label(claim.base) if claim.base else "", claim.metric in result.plan.study.curves
+    base, has_curve = level_label(claim.base) if claim.base else "", claim.metric in result.plan.curves
     ends = curve_ends(result, claim.metric, base) if result.curves and has_curve else {}
     findings = []
     for level in map(level_label, claim.levels):

@@ -50,9 +50,9 @@ def cells_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
 
 
 def curves_csv(plan: GridPlan, curves: Sequence[CurvePoint]) -> str:
-    """A line per point of the curves that the study names, in the plan's order; empty without any."""
+    """A line per point of the plan's curves, in the plan's order; empty without any."""
     cells = {cell.key: index for index, cell in enumerate(plan.cells)}
-    names = {name: index for index, name in enumerate(plan.study.curves)}
+    names = {name: index for index, name in enumerate(plan.curves)}
     points = [point for point in curves if point.key in cells and point.metric in names]
     points.sort(key=lambda point: (cells[point.key], names[point.metric], point.epoch, repr(point.value)))
     lines = [(point.key, point.metric, point.epoch, repr(float(point.value))) for point in points]

@@ -149,8 +149,8 @@ def _effects(result: TrainedResult) -> Section:
 
 
 def _curves(result: TrainedResult) -> Section:
-    """Figure and table of the training curves, for a study that has them; says so where none is recorded."""
-    metrics = result.plan.study.curves
+    """Figure and table of the training curves; says so where a study names some and none is recorded."""
+    metrics = result.plan.curves
     names = " and ".join(map(tables.curve_label, metrics))
     blocks: list[Block] = [Paragraph(f"No curve of {names} is recorded yet.")]
     notes = quoted_notes(result.plan.study.name)
@@ -161,7 +161,7 @@ def _curves(result: TrainedResult) -> Section:
             "the baseline's value. These intervals are not adjusted for the number of levels.",
             *notes,
         ]
-    return Section("Training curves", (*blocks, Bullets(notes)) if metrics else ())
+    return Section("Training curves", (*blocks, Bullets(notes)) if result.curves or result.plan.study.curves else ())
 
 
 def _examples(result: TrainedResult) -> Section:

@@ -153,7 +153,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         replace(analysis, comparisons=tuple(compared)),
         () if is_int8 else tuple(judged(row, trained) for row in effects(plan.study, sample, trainings)),
         tuple(value for value in published if value.level in sample),
-        tuple(point for point in record.curves if point.key in rows and point.metric in plan.study.curves),
+        tuple(point for point in record.curves if point.key in rows and point.metric in plan.curves),
         forms,
         [*record.examples],
     )

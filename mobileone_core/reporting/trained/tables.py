@@ -245,7 +245,7 @@ def relative(values: Mapping[int, float], base: Mapping[int, float]) -> list[flo
 def curve_table(result: TrainedResult) -> Table:
     """A row per level; per metric the mean at the last epoch with interval, n, and difference from the baseline, %."""
     columns, rows = [*map(Column, result.factors)], level_texts(result)
-    for metric in result.plan.study.curves:
+    for metric in result.plan.curves:
         columns += [Column(curve_label(metric), "mean ± 95 % interval"), Column("n", "seeds")]
         columns.append(Column("against baseline, %", "mean ± 95 % interval"))
         for level, (values, against) in curve_ends(result, metric).items():

@@ -48,7 +48,7 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
         excluded: dict[str, str] = {}
         runs = included(record.finished_cells(plan.study.name, plan.queue, {*keys, *comparisons}), excluded)
         rows, compared = _sorted_out(runs, keys)
-        curves = _curves(record, plan, rows) if plan.study.curves else []
+        curves = _curves(record, plan, rows) if plan.curves else []
     problems = _doubled(rows)
     comparison: list[CellRow] = []
     for key, planned in comparisons.items():
@@ -112,7 +112,7 @@ def _curves(record: "RecordReader", plan: Plan, rows: Sequence[CellRow]) -> list
     keys = {row.run_id: row.key for row in rows if row.key in cells}
     return [
         CurvePoint(keys[run_id], metric, epoch, value)
-        for run_id, metric, values in record.curves(list(keys), plan.study.curves)
+        for run_id, metric, values in record.curves(list(keys), plan.curves)
         for epoch, value in sorted(values.items())
     ]
 

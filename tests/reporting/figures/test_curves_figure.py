@@ -11,6 +11,7 @@ from mobileone_core.reporting.report import write_report
 from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import curve_ends, curve_table, level_curves
+from mobileone_core.study.rows import CurvePoint
 from mobileone_core.study.statistics import Summary
 
 
@@ -69,8 +70,11 @@ def test_quotes_of_the_paper_have_their_source(branches, measured, make_plan):
     assert "figure 4" not in page(other, measured)
 
 
-def test_study_without_curves_has_no_section(plan, rows, measured):
-    assert "## Training curves" not in page(plan, replace(measured, rows=rows))
+def test_a_study_that_names_no_curves_shows_its_losses_where_they_are_recorded(plan, rows, measured):
+    assert "## Training curves" not in page(plan, replace(measured, rows=rows, curves=()))
+    losses = [CurvePoint(row.key, name, 1, 0.5) for row in rows for name in ("train/loss", "val/loss", "val/top1")]
+    assert "| validation loss<br>" in (shown := page(plan, replace(measured, rows=rows, curves=losses)))
+    assert "validation top1" not in shown
 
 
 def test_bands_are_those_of_the_table(branches, measured):
