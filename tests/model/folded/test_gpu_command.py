@@ -73,6 +73,17 @@ def test_a_part_that_dies_keeps_its_results(gpu, tmp_path, monkeypatch, ending, 
     assert (second["item"], second["status"], second.get("note")) == ("b", status, note)
 
 
+def test_without_pytest_its_tests_are_skipped_by_name(gpu, monkeypatch):
+    import gpu_limits
+    import gpu_parts
+
+    done = subprocess.CompletedProcess([], 1, "", "python: No module named pytest")
+    monkeypatch.setattr(gpu_parts.subprocess, "run", lambda *_, **__: done)
+    settings = gpu_limits.Settings("cpu", True, time.time() + 60)
+    (skipped,) = gpu._attempt(next(gpu_parts.test_items(settings))[1], settings.deadline)
+    assert (skipped["status"], skipped["note"]) == ("skipped", "pytest is not installed")
+
+
 def test_an_item_fails_alone(gpu):
     later = time.time() + 60
 
