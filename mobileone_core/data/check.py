@@ -1,5 +1,6 @@
 """What a data set is understood to be: classes, splits, what is left out, and the files that cannot be read."""
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,12 +29,17 @@ AT_ONCE = 1024  # images that wait for a thread
 
 
 class FileFacts(NamedTuple):
-    """What was read of an image file: its split, Pillow's mode and size in pixels, or why it cannot be read."""
+    """What was read of an image file: its split, Pillow's mode and size in pixels, or why it cannot be read.
+
+    path and digest, a hash of its pixels, are empty where equal images are not looked for.
+    """
 
     split: str
     mode: str = ""
     size: tuple[int, int] = (0, 0)
     error: str = ""
+    path: str = ""
+    digest: bytes = b""
 
 
 def read_splits(name: str, root: Path | None, complain: Complain = refuse) -> dict[str, ImageFiles]:
@@ -85,8 +91,20 @@ def report_lines(labels: "Mapping[str, ArrayLike]", classes: Sequence[str], fact
     sizes = np.array([item.size for item in facts if item.mode]).reshape(-1, 2)
     for name, values in zip(("width", "height"), sizes.T if len(sizes) else (), strict=False):
         lines.append(f"{name:<12}{values.min()} to {values.max()} pixels, median {np.median(values):g}")
+    lines += _repeated(facts)
     errors = [f"  {item.error}" for item in facts if item.error]
     return [*lines, f"unreadable  {len(errors)} of {len(facts)} images", *errors]
+
+
+def _repeated(facts: Sequence[FileFacts]) -> Iterator[str]:
+    """A line for every split with images that an earlier split has, too, pixel by pixel."""
+    first: dict[bytes, str] = {}
+    for split in dict.fromkeys(item.split for item in facts):
+        mine = [item for item in facts if item.split == split and item.digest]
+        for other in dict.fromkeys(first.values()):
+            if twice := [visible(item.path) for item in mine if first.get(item.digest) == other]:
+                yield f"repeated    {len(twice)} images of {split} are in {other}, too: {listed(twice)}"
+        first |= {item.digest: split for item in mine if item.digest not in first}
 
 
 def _read(split: str, path: Path, upright: bool) -> FileFacts:
@@ -95,8 +113,9 @@ def _read(split: str, path: Path, upright: bool) -> FileFacts:
     from mobileone_core.data.images import decode
 
     try:
-        size = decode(path, upright=upright).size
+        pixels = decode(path, upright=upright)
+        digest = hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).digest()
         with Image.open(path) as image:
-            return FileFacts(split, image.mode, size)
+            return FileFacts(split, image.mode, pixels.size, path=str(path), digest=digest)
     except InputError as error:
         return FileFacts(split, error=str(error))

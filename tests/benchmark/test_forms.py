@@ -136,6 +136,7 @@ def test_progress_can_stop_it(spec, when):
         measured(replace(spec, entries=spec.entries[1:2]), stop)
 
 
+@pytest.mark.slow
 def test_a_network_that_explodes_is_no_measurement(spec, monkeypatch):
     monkeypatch.setattr("mobileone_core.benchmark.subjects.forms.LEARNING_RATE", 1e20)
     with pytest.raises(TrainingFailed, match="4, train form: the loss of the timed steps is"):

@@ -190,6 +190,7 @@ def metrics_of(own, other=None, protocol=PROTOCOL):
     )
 
 
+@pytest.mark.slow
 @given(times, times)
 def test_metrics_are_what_their_names_say(own, other):
     metrics = metrics_of(own, other)

@@ -149,6 +149,7 @@ def test_a_device_that_is_not_there_is_refused():
         build_step(replace(TINY, device="cuda"))
 
 
+@pytest.mark.slow
 def test_a_step_that_explodes_is_no_measurement(monkeypatch):
     monkeypatch.setattr("mobileone_core.benchmark.subjects.step.LEARNING_RATE", 1e20)
     with pytest.raises(TrainingFailed, match="branches 4: the loss of the timed steps is"):

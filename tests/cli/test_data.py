@@ -38,6 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_check_prints_what_is_understood(root, capsys):
     code, out, _ = ended(console, ["data", "check", root], capsys)
+    shown = [f"{root}/valid/{name}.png" for name in ("9/0", "9/1", "10/0")]
     assert (code, out.splitlines()) == (0, [
         "data        2 classes: '9', '10'; train/ 6 (training and validation, carved), valid/ 4 (test)",
         "left out    extra/, 1 .gif, 2 hidden",
@@ -48,6 +49,7 @@ def test_a_check_prints_what_is_understood(root, capsys):
         "val modes   2 L, 2 RGB",
         "width       8 to 10 pixels, median 9",
         "height      8 to 8 pixels, median 8",
+        f"repeated    4 images of val are in train, too: {', '.join(shown)} and 1 more",
         "unreadable  0 of 10 images",
     ])  # fmt: skip
 

@@ -90,6 +90,7 @@ def test_re_parameterization_has_levels_by_name():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "read"),
     [

@@ -214,6 +214,7 @@ def test_without_branches_k_is_1():
     assert {(cell.spec.model.reparam, cell.spec.model.k) for cell in asked.cells} == {(False, 1)}
 
 
+@pytest.mark.slow
 def test_levels_of_several_fields_are_chosen_by_name():
     asked = plan("--branches", "none", "4", "--seeds", "1", study=declared("reparam_effect"))
     assert [(cell.spec.model.reparam, cell.spec.model.k) for cell in asked.cells] == [(False, 1), (True, 4)]

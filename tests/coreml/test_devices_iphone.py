@@ -141,6 +141,7 @@ def measured(package, tmp_path, **changes):
     return measure_on_iphone([package], ["all", "cpu_only"], 3, phone, Stub)
 
 
+@pytest.mark.slow
 def test_a_whole_measurement(package, tmp_path):
     found = measured(package, tmp_path)
     assert [item.measurement.compute_units for item in found] == ["all", "cpu_only"]
@@ -152,12 +153,14 @@ def test_a_whole_measurement(package, tmp_path):
     assert list((tmp_path / "work").rglob("*.app")) != []  # kept for the next time
 
 
+@pytest.mark.slow
 def test_no_compute_plan_before_ios_17_4(package, tmp_path, monkeypatch):
     older = {**DEVICE, "deviceProperties": {**DEVICE["deviceProperties"], "osVersionNumber": "17.3.1"}}
     list_devices(tmp_path, monkeypatch, [older])
     assert [item.operators for item in measured(package, tmp_path)] == [(), ()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
@@ -197,6 +200,7 @@ def test_missing_tools(removed, environment, words, tools, package, tmp_path, mo
     test_failing_tools_are_refused_with_the_cure(environment, words, package, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_devicectl_that_xcrun_alone_finds_is_put_on_the_path(tools, package, tmp_path, monkeypatch):
     apart = tools / "apart"
     apart.mkdir()
@@ -263,6 +267,7 @@ def test_the_command_records_what_was_measured(package, tmp_path, monkeypatch, c
     assert len(list(runs.rglob("samples.json"))) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_recorded_where_the_iphone_goes_away(package, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mobileone_core.coreml.iphone.build_benchmarker", Stub)
     monkeypatch.setenv("DEVICECTL_FAILS", "copy to")

@@ -48,6 +48,7 @@ def test_a_gradient_is_right_after_its_input_was_let_go():
     assert scale.grad == 5 * (0 + 1 + 2 + 3)
 
 
+@pytest.mark.slow
 def test_sizes_may_change_and_few_arrays_are_kept():
     floats = SpareFloats()
     large = floats.empty(8, 3)
@@ -94,6 +95,7 @@ def test_normalizing_into_memory_gives_the_same_numbers(layout: torch.memory_for
     assert torch.equal(normalize.into(out, images.contiguous(memory_format=layout)), normalize(images))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems share memory as torch does")
 def test_slots_are_shared_with_started_processes_and_leave_no_descriptor():
     def open_now() -> int:

@@ -72,6 +72,7 @@ def opened(request: pytest.FixtureRequest, make_folder: FolderMaker) -> Callable
     return lambda: open_loaders(spec, root, 0, LoaderOptions(4, "resized_crop_flip", workers=1))
 
 
+@pytest.mark.slow
 def test_every_epoch_is_read_once_and_resumed_exactly(opened: Callable[[], Loaders], tmp_path: Path):
     whole = fit(opened(), tmp_path, EPOCHS)
     assert whole.seen == expected(opened())

@@ -224,6 +224,7 @@ def test_networks_keep_more_than_a_pixel_of_28(variant: str):
     assert 28 / ModelSpec.preset(variant, in_channels=1).fitted_to(28).reduction > 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FASHION.is_dir(), reason="needs Fashion-MNIST; name its directory in FASHION_MNIST")
 def test_the_real_files_have_the_published_content():
     images, labels = read_named("fashion_mnist", FASHION, train=True)

@@ -93,6 +93,7 @@ def test_draws_are_uniform_and_independent():
     assert not np.isin(draws, uniform(6, np.arange(4000), 3)).any()
 
 
+@pytest.mark.slow
 def test_items_of_the_splits_are_disjoint_and_test_is_fixed():
     with loaders(seed=0) as first, loaders(seed=1) as second:
         items = [{bytes(item) for item in getattr(first, split).composer.items} for split in ("train", "val", "test")]

@@ -80,6 +80,7 @@ def test_their_code_loads_our_train_form(pair, images, relative_error):
     assert relative_error(loaded(images), ours(images)) < 1e-12
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_deployed_forms_agree_and_carry_over(pair, images, relative_error):
     ours, theirs = pair

@@ -245,6 +245,7 @@ def test_counts_name_every_state(claim_on, saved):
     assert (counts["supported"], counts["contradicted"], counts["not tested here"], counts["unstable"]) == (1, 1, 1, 0)
 
 
+@pytest.mark.slow
 def test_index_holds_the_ledger_where_a_report_is_evidence(plan, rows, make_plan, tmp_path):
     write_report(plan, StudyRecord(rows), tmp_path)
     assert "claims of the paper" not in write_index(tmp_path).read_text()

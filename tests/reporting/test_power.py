@@ -92,6 +92,7 @@ def test_a_factorial_plan_finds_the_main_effects_of_its_report():
     assert f"seeds find a main effect of {result.metric.amount(least)} in 80 %" in power_line(plan, REPORTS)
 
 
+@pytest.mark.slow
 def test_too_few_seeds_are_said(plan, rows, tmp_path, capsys):
     write_report(plan, StudyRecord(rows), tmp_path)
     seeds_for(plan, 0.001, tmp_path)

@@ -144,6 +144,7 @@ def test_factors_come_back_in_the_order_of_their_declaration(databases, workspac
     assert [level_label(row.factors) for row in rows] == [entry.label for entry in plan.spec.entries]
 
 
+@pytest.mark.slow
 def test_every_sample_is_kept(databases, workspace):
     plan = MeasuredPlan(STUDY, default=True)
     give_databases(databases, workspace)

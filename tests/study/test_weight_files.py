@@ -57,6 +57,7 @@ def test_a_file_is_identified_by_its_content(run_weights, tmp_path):
     assert read_weight_file("init", "", run_weights) == ("", {})
 
 
+@pytest.mark.slow
 def test_a_finished_run_gives_its_weights(workspace, run_weights, record_cell):
     run = record_cell(workspace, CellSpec(ModelSpec.preset("tiny", in_channels=1, k=1), DataSpec(image_size=16)))
     digest, files = read_weight_file("init", run[:10], run_weights)

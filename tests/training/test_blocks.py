@@ -35,6 +35,7 @@ def test_a_cell_folded_is_the_cell_by_branches(train):
     assert_alike(train("folded", execution=FOLDED), train("branches", execution=BRANCHES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(BRANCHES, FOLDED), (FOLDED, BRANCHES)])
 def test_a_checkpoint_of_one_path_goes_on_with_the_other(train, memory, order):
     first, second = order

@@ -116,6 +116,7 @@ def test_a_trained_teacher_teaches(train, cell, tmp_path):
     assert result.metrics["test/loss"] == pytest.approx(torch.cat(losses).mean().item(), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phases", "images"), [((), [1210, 0]), ((Phase(0.5, 12, 0.0), Phase(1.0, 16, 0.0)), [1024, 1024])]
 )

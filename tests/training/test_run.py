@@ -114,6 +114,7 @@ def test_clipping_bounds_the_gradient(train, monkeypatch):
     assert plain.metrics["train/loss"] != clipped.metrics["train/loss"]
 
 
+@pytest.mark.slow
 def test_bf16_trains_close_to_float32(train):
     half, full = (train(name, precision=name) for name in ("bf16-mixed", "32"))
     assert half.metrics["train/loss"] == pytest.approx(full.metrics["train/loss"], rel=0.05)
@@ -254,6 +255,7 @@ def test_a_compiled_cell_trains_as_a_plain_one(train, cell, monkeypatch):
     assert load_file(compiled.weights).keys() == load_file(plain.weights).keys()
 
 
+@pytest.mark.slow
 def test_the_example_of_the_card_runs(tmp_path, monkeypatch):
     text = Path(run.__file__).with_name("README.md").read_text()
     example = text.partition("```python\n")[2].partition("```")[0]

@@ -31,6 +31,7 @@ def test_rho_and_p_are_scipys(values):
         assert -1 <= result.low <= result.rho <= result.high <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 7])
 def test_p_of_few_is_the_permutation_s(n):
     random = np.random.default_rng(n)

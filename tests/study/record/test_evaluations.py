@@ -44,6 +44,7 @@ def test_accuracy_on_imagenet_a_and_r_is_that_among_their_200_classes(tmp_path):
     assert read == {"imagenet-a": 0.8, "imagenet-sketch": 0.714}
 
 
+@pytest.mark.slow
 def test_an_excluded_evaluation_is_not_read_until_it_is_taken_back(tmp_path, capsys):
     workspace = Workspace.at(tmp_path)
     first, second = evaluated(workspace, TAGS), evaluated(workspace, TAGS, images=1000.0)

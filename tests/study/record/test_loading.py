@@ -69,6 +69,7 @@ def test_a_run_names_classes_data_and_preprocessing_in_its_files(recorded, tmp_p
     assert CellSpec.from_json(json.dumps(cell)) == CELL
 
 
+@pytest.mark.slow
 def test_a_folders_pictures_are_read_as_evaluation_reads_them(record_cell, tmp_path):
     from mobileone_core.data.catalog import resolve_data
 

@@ -233,6 +233,7 @@ def test_a_mender_that_dies_with_a_comparison_is_mended(copy, point):
     assert_one_whole_comparison(copy)
 
 
+@pytest.mark.slow
 def test_a_failed_comparison_leaves_nothing_that_counts(copy):
     def fail():
         def full(*_):

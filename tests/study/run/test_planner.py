@@ -44,6 +44,7 @@ def test_planning_again_adds_nothing(databases, workspace):
     assert declaring_file(workspace.tracking, PLAN.study.name) == ("/studies/mine.py", "ab")
 
 
+@pytest.mark.slow
 def test_a_larger_plan_adds_only_what_it_has_more(databases, workspace):
     give_databases(databases, workspace)
     assert in_child(plan_and_work, PLAN, workspace) == 0
@@ -180,6 +181,7 @@ def test_a_setting_is_not_forgotten_while_a_command_works_on_it(workspace, capsy
         console(command)
 
 
+@pytest.mark.slow
 def test_a_trial_claimed_while_its_setting_is_forgotten_stays_its_workers(workspace, monkeypatch):
     plan_once(workspace)
     queue, other = (Queue(workspace.queue, PLAN.queue, FAST.timing, lambda _: None) for _ in range(2))
@@ -196,6 +198,7 @@ def test_a_trial_claimed_while_its_setting_is_forgotten_stays_its_workers(worksp
     assert [item.state for item in study_states(workspace, PLAN.queue)] == ["complete"]
 
 
+@pytest.mark.slow
 def test_plans_are_read_before_anything_is_removed(workspace, monkeypatch):
     def unreadable(*_):
         raise InputError("plan: written by another version")

@@ -105,6 +105,7 @@ def test_a_worker_that_cannot_start_says_why(databases, workspace):
     assert [item.state for item in outcome.states].count("waiting") == 1
 
 
+@pytest.mark.slow
 def test_joining_takes_cells_and_plans_nothing(databases, workspace):
     plan = small_plan(levels=(1, 2), seeds=1, epochs=2)
     setup = Setup(workspace, execution=Execution("cpu"), engine=FAST)

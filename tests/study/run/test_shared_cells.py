@@ -58,6 +58,7 @@ def test_what_another_setting_trained_is_a_gap(finished, seen):
     assert not is_settled(place, OTHER, cell_states(place, OTHER))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seen", [as_files, as_servers])
 def test_each_setting_is_told_and_settled_by_its_own_runs(copy, seen):
     place = seen(copy)
