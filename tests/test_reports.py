@@ -1,5 +1,6 @@
 """The committed reports say what their own cells say, and the README shows them."""
 
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -43,6 +44,20 @@ def test_report_is_what_its_cells_give(study, tmp_path):
         else:
             assert Path(name).suffix in FIGURES
             assert (home / name).stat().st_size > 5000
+
+
+FINDING = re.compile(r"^\| \[`\w+`\]\(\.\./(reports/[\w-]+/README\.md)\) \| (\d+) \| (.*) \|$", re.MULTILINE)
+
+
+def test_findings_of_the_card_of_studies_are_those_of_the_reports():
+    findings = FINDING.findall((ROOT / "studies" / "README.md").read_text())
+    assert len(findings) == 7
+    for page, seeds, text in findings:
+        report = (ROOT / page).read_text()
+        assert f" {seeds} seeds a level." in report
+        numbers = re.findall(r"[+-]?\d+\.\d\d", text)
+        assert numbers
+        assert not [number for number in numbers if number not in report], page
 
 
 @pytest.mark.parametrize("study", STUDIES)
