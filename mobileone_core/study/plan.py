@@ -57,8 +57,8 @@ class PlannedCell:
     def cost(self) -> int:
         """Relative cost, for order and forecasts: multiply-adds of one image's forward pass in training, times epochs.
 
-        Branches that are trained as one convolution add a sixteenth of theirs (reports/branch_count: 11.1 s at k = 16,
-        6.2 s at k = 1). A teacher's forward pass counts a third, for it has no backward pass.
+        Branches that are trained as one convolution add a sixteenth of theirs (reports/branch_count: 13.2 s at k = 16,
+        7.5 s at k = 1). A teacher's forward pass counts a third, for it has no backward pass.
         """
         teaching = sum(_cost(teacher.spec).deployed.macs // 3 for teacher in self.teachers)
         cost = _cost(self.spec)
