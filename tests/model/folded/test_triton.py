@@ -140,7 +140,7 @@ def compile_as_launched(architecture, compiled):
         (90, torch.bfloat16, torch.channels_last),
         (80, torch.float32, torch.contiguous_format),
         (86, torch.bfloat16, torch.contiguous_format),
-        pytest.param(86, torch.float32, torch.channels_last, marks=pytest.mark.long),
+        (86, torch.float32, torch.channels_last),
     ],
 )
 def test_the_kernels_compile_for_gpus(monkeypatch, tmp_path, architecture, dtype, layout):
