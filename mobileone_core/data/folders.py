@@ -16,6 +16,7 @@ from mobileone_core.errors import InputError, listed, require
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # torchvision's
 SPLITS = ("train", "val", "test")
@@ -55,6 +56,12 @@ class ImageFiles:
     def path(self, index: int) -> Path:
         """Return the path of one image."""
         return self.directory / os.fsdecode(bytes(self.names[index]))
+
+    def read(self, index: int) -> "tuple[Image, int]":
+        """Read an image and its label. Raises InputError."""
+        from mobileone_core.data.images import decode  # Pillow takes time
+
+        return decode(self.path(index), upright=self.upright), int(self.labels[index])
 
     def subset(self, indices: "NDArray[np.int64]") -> "ImageFiles":
         """Return the images at indices, in that order."""

@@ -7,7 +7,6 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import reduction
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
@@ -23,7 +23,6 @@ from torchvision.transforms import InterpolationMode, v2
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.autoaugment import autoaugment, seeded
 from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment
-from mobileone_core.data.images import decode
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import EVAL_CROP, resized_side
 from mobileone_core.errors import InputError
@@ -45,22 +44,16 @@ class Request(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A batch of images in a slot, and their labels or other targets."""
+    """A batch of images in a slot, and their targets: labels, masks or boxes."""
 
     slot: int
     image_size: int
-    labels: list[Any]
+    targets: list[Any]
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """An image that cannot be decoded, and why; the main process raises the error, without a worker's traceback."""
-
-    reason: str
-
-
-Item = tuple[Tensor, Any] | Unreadable
-Batch = Filled | Unreadable
+# The error of an image that cannot be read is handed to the main process, which raises it without a worker's traceback.
+Item = tuple[Tensor, Any] | InputError
+Batch = Filled | InputError
 
 
 # Reused memory: fresh pages for every batch cost half as much as decoding its images.
@@ -145,33 +138,34 @@ class SpareFloats:
 class StreamDataset(Dataset[Batch]):
     """Decodes and augments one batch of images per request, and writes it to the request's slot.
 
-    Random draws depend on (seed, epoch, index), not on the worker.
+    files.read(index) gives an image and its target, transform(image, target, moment) both as a batch holds them. Random
+    draws depend on (seed, epoch, index), not on the worker.
     """
 
     def __init__(self, files: Any, transform: Callable[..., Any], seed: int, slots: ImageSlots) -> None:
         self.files, self.transform, self.seed, self.slots = files, transform, seed, slots
 
     def __getitem__(self, request: Request) -> Batch:
-        """Return the filled batch, or the first image that cannot be decoded."""
+        """Return the filled batch, or the error of the first image that cannot be read."""
         indices, moment, slot = request
-        labels = []
+        targets = []
         for row, index in zip(self.slots.images(slot, len(indices), moment.image_size), indices, strict=True):
             item = self.item(index, moment)
-            if isinstance(item, Unreadable):
+            if isinstance(item, InputError):
                 return item
             row.copy_(item[0])
-            labels.append(item[1])
-        return Filled(slot, moment.image_size, labels)
+            targets.append(item[1])
+        return Filled(slot, moment.image_size, targets)
 
     def item(self, index: int, moment: Moment) -> Item:
-        """Return one image, uint8 (3, S, S), and its label."""
+        """Return one image, uint8 (3, S, S), and its target."""
         try:
-            decoded = decode(self.files.path(index), upright=self.files.upright)
+            image, target = self.files.read(index)
         except InputError as error:
-            return Unreadable(str(error))
-        transform = self.transform(moment.image_size, moment.autoaugment)
+            return error
         with seeded(derive_seed(self.seed, "augmentation", moment.epoch, index)):
-            return transform(decoded), int(self.files.labels[index])
+            item: Item = self.transform(image, target, moment)
+            return item
 
 
 @lru_cache(maxsize=8)
@@ -196,6 +190,11 @@ def image_transform(
     return v2.Compose([*steps, v2.PILToTensor()])
 
 
+def transform_labelled(image: Image, label: int, moment: Moment, augmentation: str, **options: Any) -> Item:
+    """Transform an image with a label as image_transform does with an augmentation and options."""
+    return image_transform(augmentation, moment.image_size, moment.autoaugment, **options)(image), label
+
+
 class _Requests:
     """The sampler of the DataLoader: a plan's batches, each with the next slot."""
 
@@ -212,8 +211,6 @@ class _Requests:
 
 class StreamLoader(BatchLoader):
     """Batches decoded by worker processes. Iterating raises InputError with the path of a file that is no image."""
-
-    dataset: type[StreamDataset] = StreamDataset
 
     def __init__(  # noqa: PLR0913, PLR0917
         self,
@@ -234,7 +231,7 @@ class StreamLoader(BatchLoader):
         self.slots = ImageSlots(count, images // ranks, size, shared=workers > 0)
         self.floats = SpareFloats()
         self.loader: DataLoader[Batch] = DataLoader(
-            self.dataset(files, transform, plan.seed, self.slots),
+            StreamDataset(files, transform, plan.seed, self.slots),
             sampler=_Requests(plan, count),
             batch_size=None,
             num_workers=workers,
@@ -251,15 +248,17 @@ class StreamLoader(BatchLoader):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         for batch in self.loader:
-            if isinstance(batch, Unreadable):
+            if isinstance(batch, InputError):
                 self.close()
-                raise InputError(f"data_root: {batch.reason}")
-            images = self.slots.images(batch.slot, len(batch.labels), batch.image_size)
-            yield self._normalized(images), self.targets(batch.labels)
+                raise InputError(f"data_root: {batch}")
+            images = self.slots.images(batch.slot, len(batch.targets), batch.image_size)
+            yield self._normalized(images), self._on_device(batch.targets)
 
-    def targets(self, labels: list[Any]) -> Any:
-        """The targets of a batch on the device."""
-        return torch.tensor(labels).to(self.device, non_blocking=True)
+    def _on_device(self, targets: list[Any]) -> Any:
+        """Labels, int64 (B,), or masks, int64 (B, S, S); for boxes a dict of tensors per image."""
+        if not isinstance(targets[0], dict):
+            return torch.from_numpy(np.stack(targets)).to(self.device, non_blocking=True).long()
+        return [{name: torch.as_tensor(value, device=self.device) for name, value in item.items()} for item in targets]
 
     def _normalized(self, images: Tensor) -> Tensor:
         """Copy images out of their slot, which the next request may overwrite."""

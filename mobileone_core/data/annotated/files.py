@@ -16,13 +16,11 @@ from torchvision.transforms import InterpolationMode, v2
 
 from mobileone_core.data.annotated.boxes import Arrays, BoxFiles, decode_sized, read_boxes
 from mobileone_core.data.annotated.layouts import Source, find_boxes, find_masks
-from mobileone_core.data.autoaugment import seeded
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts
 from mobileone_core.data.epochs import Moment
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, IMAGENET_MEAN, DataSpec, carved_images
-from mobileone_core.data.stream import Item, StreamDataset, StreamLoader, Unreadable
 from mobileone_core.errors import InputError, listed, require
 
 IGNORED = 255  # label of pixels that count for nothing
@@ -81,7 +79,7 @@ def read_mask(file: Path) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=8)
-def annotated_steps(augmentation: str, image_size: int, interpolation: str = "bilinear") -> v2.Compose:
+def annotated_steps(image_size: int, augmentation: str, interpolation: str) -> v2.Compose:
     """The steps of an augmentation to image_size x image_size.
 
     ssd and ssdlite are torchvision's training of SSD300 and SSDLite320 (Liu et al., 2016: photometric distortion,
@@ -103,19 +101,22 @@ def annotated_steps(augmentation: str, image_size: int, interpolation: str = "bi
     return v2.Compose(steps[augmentation])
 
 
-def transform_annotated(image: Image.Image, target: Arrays, steps: v2.Compose, *, training: bool) -> tuple[Tensor, Any]:
+def transform_annotated(
+    image: Image.Image, target: Arrays, moment: Moment, steps: Callable[[int], v2.Compose], *, training: bool
+) -> tuple[Tensor, Any]:
     """Transform an image with its mask or boxes: uint8 (3, S, S), and uint8 (S, S) or boxes in its pixels, as arrays.
 
-    Training leaves crowds out, and boxes of less than a pixel. Otherwise iscrowd, area and scale, the original's width
-    and height as multiples of S, go along with boxes.
+    steps gives the steps to a resolution. Training leaves crowds out, and boxes of less than a pixel. Otherwise
+    iscrowd, area and scale, the original's width and height as multiples of S, go along with boxes.
     """
     picture = tv_tensors.Image(v2.functional.pil_to_tensor(image))
     if "masks" in target:
-        pixels, mask = steps(picture, tv_tensors.Mask(target["masks"]))
+        pixels, mask = steps(moment.image_size)(picture, tv_tensors.Mask(target["masks"]))
         return pixels, mask.numpy()
     chosen = target["iscrowd"] == 0 if training else slice(None)
     boxes = tv_tensors.BoundingBoxes(target["boxes"][chosen], format="XYXY", canvas_size=image.size[::-1])
-    pixels, changed = steps(picture, {"boxes": boxes, "labels": torch.from_numpy(target["labels"][chosen])})
+    kept = {"boxes": boxes, "labels": torch.from_numpy(target["labels"][chosen])}
+    pixels, changed = steps(moment.image_size)(picture, kept)
     arrays = v2.SanitizeBoundingBoxes(min_size=1)(changed) if training else changed
     arrays = {name: value.numpy() for name, value in arrays.items()}
     if not training:
@@ -156,32 +157,6 @@ def _read_split(spec: DataSpec, root: Path, source: Any) -> BoxFiles | MaskFiles
     require(not others, where, names, f"{wanted}, as in the last split: the same classes in the order of their ids")
     require(len(files) > 0, f"{source.file}: images", [], "an image or more")
     return files
-
-
-class AnnotatedDataset(StreamDataset):
-    """Images and targets as arrays; transform makes a tensor and a target of what the files read."""
-
-    def item(self, index: int, moment: Moment) -> Item:
-        """Return one image, uint8 (3, S, S), and its target."""
-        try:
-            image, target = self.files.read(index)
-        except InputError as error:
-            return Unreadable(str(error))
-        with seeded(derive_seed(self.seed, "augmentation", moment.epoch, index)):
-            changed: tuple[Tensor, Any] = self.transform(image, target)
-            return changed
-
-
-class AnnotatedLoader(StreamLoader):
-    """Batches of images and targets in files, read by worker processes."""
-
-    dataset = AnnotatedDataset
-
-    def targets(self, labels: list[Any]) -> Any:
-        """A dict of tensors per image for boxes; masks, int64 (B, S, S)."""
-        if not isinstance(labels[0], dict):
-            return torch.from_numpy(np.stack(labels)).to(self.device).long()
-        return [{name: torch.as_tensor(value, device=self.device) for name, value in item.items()} for item in labels]
 
 
 def read_annotated(spec: DataSpec, root: Path | None, track: Track) -> tuple[dict[str, NDArray[Any]], list[FileFacts]]:

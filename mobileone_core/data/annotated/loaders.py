@@ -47,21 +47,17 @@ class AnnotatedLoaders(SplitLoaders):
         return self._scenes(split) if self._spec.name == "scenes" else self._files(split)
 
     def _files(self, split: str) -> BatchLoader:
-        from mobileone_core.data.annotated.files import (  # torchvision takes a second
-            AnnotatedLoader,
-            annotated_steps,
-            open_files,
-            transform_annotated,
-        )
+        from mobileone_core.data.annotated.files import annotated_steps, open_files, transform_annotated
+        from mobileone_core.data.stream import StreamLoader  # torchvision takes a second
 
         options, training = self._options, split == "train"
         files = open_files(self._spec, check_root(self._spec.name, self._root), split, self._seed)
         augmentation = options.augmentation if training else "none"
-        steps = annotated_steps(augmentation, self._spec.image_size, options.interpolation)
+        steps = partial(annotated_steps, augmentation=augmentation, interpolation=options.interpolation)
         transform = partial(transform_annotated, steps=steps, training=training)
         plan = epoch_plan(len(files), self._spec, self._seed, options, training=training)
         normalize = normalization(self._spec, options)
-        return AnnotatedLoader(files, normalize, transform, plan, options.device, options.workers)
+        return StreamLoader(files, normalize, transform, plan, options.device, options.workers)
 
     @cached_property
     def _items(self) -> Any:
