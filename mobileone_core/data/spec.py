@@ -4,39 +4,42 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.fields import FRACTION, make_plain, number_rule, option
+from mobileone_core.fields import FRACTION, check_options, number_rule, option
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 IDX_FILES = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 MAX_IMAGE_SIZE = 8192  # pixels
 EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
+_SIZE = partial(require_integer, at_most=MAX_IMAGE_SIZE)
 _UNTIL = number_rule(lambda value: 0 < value <= 1, "a fraction of training above 0, 1 at most")
+_SHARE = number_rule(lambda value: 0 < value < 1, "a fraction between 0 and 1")
 DIGITS = "0,1,2,3,4,5,6,7,8,9"
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set by name: its number of channels and classes, resolution (pixels) and normalization.
+    """A data set by name: its number of classes, resolution (pixels), channels and normalization.
 
-    mean and std, one value per channel, are those of training pixels in [0, 1]. classes is 0 if the image folder
-    decides, and class_names, in the order of the labels, are then empty. directory is where torchvision puts its
-    download, below the data root; empty without a download, or without a folder of its own. reader is the class of
-    torchvision.datasets that reads it, train and test its arguments for the splits. files may lie in the data root
-    itself; unpacked gives the MD5 sums of their content by name. With transposed, rows and columns are swapped in the
-    files. With upright, EXIF orientation turns images; torchvision and the published results of ImageNet ignore it.
+    mean and std, one value per channel, are those of training pixels in [0, 1], ImageNet's by default. classes is 0 if the
+    image folder decides, and class_names, in the order of the labels, are then empty. directory is where torchvision
+    puts its download, below the data root; empty without a download, or without a folder of its own. reader is the
+    class of torchvision.datasets that reads it, train and test its arguments for the splits. files may lie in the data
+    root itself; unpacked gives the MD5 sums of their content by name. With transposed, rows and columns are swapped in
+    the files. With upright, EXIF orientation turns images; torchvision and the published results of ImageNet ignore it.
     tasks are those that the set has targets for; background says whether masks count a class 0 besides classes.
     """
 
-    channels: int
-    classes: int
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    in_memory: bool
+    classes: int = 0
+    image_size: int = 224
+    channels: int = 3
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    in_memory: bool = False
     directory: str = ""
     val_fraction: float = 0.1
     reader: str = ""
@@ -56,12 +59,11 @@ def _torchvision_set(
 ) -> DataSet:
     """A data set that torchvision reads into memory; classes are its class names, separated by commas."""
     names = tuple(classes.split(","))
-    return DataSet(len(mean), len(names), size, mean, std, in_memory=True, reader=reader, class_names=names, **row)
+    return DataSet(len(names), size, len(mean), mean, std, in_memory=True, reader=reader, class_names=names, **row)
 
 
 def _annotated_set(task: str, size: int, classes: int = 0, val_fraction: float = 0.1, **row: Any) -> DataSet:
-    row |= {"in_memory": False, "val_fraction": val_fraction, "upright": True, "tasks": (task,)}
-    return DataSet(3, classes, size, IMAGENET_MEAN, IMAGENET_STD, **row)
+    return DataSet(classes, size, val_fraction=val_fraction, upright=True, tasks=(task,), **row)
 
 
 def _idx_set(reader: str, mean: float, std: float, classes: str, sums: str = "") -> DataSet:
@@ -103,7 +105,7 @@ _BALANCED: Mapping[str, Any] = {name: {"split": "balanced", "train": name == "tr
 
 DATA_SETS: dict[str, DataSet] = {
     # Measured on the scans resized to 32 px: bilinear resizing lowers the standard deviation.
-    "digits": DataSet(1, 10, 32, (0.3053,), (0.3235,), in_memory=True, class_names=tuple(DIGITS.split(","))),
+    "digits": DataSet(10, 32, 1, (0.3053,), (0.3235,), in_memory=True, class_names=tuple(DIGITS.split(","))),
     "mnist": _idx_set("MNIST", 0.1307, 0.3081, DIGITS, _MNIST_SUMS),
     "fashion_mnist": _idx_set("FashionMNIST", 0.2860, 0.3530, _FASHION, _FASHION_SUMS),
     "kmnist": _idx_set("KMNIST", 0.1918, 0.3483, "o,ki,su,tsu,na,ha,ma,ya,re,wo"),
@@ -123,15 +125,13 @@ DATA_SETS: dict[str, DataSet] = {
     "cifar100": _torchvision_set(
         "CIFAR100", 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), _CIFAR100, directory="cifar-100-python"
     ),
-    "imagenette": DataSet(
-        3, 10, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, directory="imagenette2", reader="Imagenette"
-    ),
+    "imagenette": DataSet(10, directory="imagenette2", reader="Imagenette"),
     # Validation is 1 % of ImageNet's train split, as in big_vision's "minival".
-    "imagenet": DataSet(3, 1000, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, val_fraction=0.01),
-    "folder": DataSet(3, 0, 224, IMAGENET_MEAN, IMAGENET_STD, in_memory=False, upright=True),
+    "imagenet": DataSet(1000, val_fraction=0.01),
+    "folder": DataSet(upright=True),
     # Composed of the items of another set, which gives the classes. Measured on 1,000 scenes of digits at 96 px.
     "scenes": DataSet(
-        1, 10, 96, (0.236,), (0.141,), in_memory=True, tasks=("detection", "segmentation"), background=True
+        10, 96, 1, (0.236,), (0.141,), in_memory=True, tasks=("detection", "segmentation"), background=True
     ),
     "coco": _annotated_set("detection", 320, 80, 0.02),
     "boxes": _annotated_set("detection", 320),
@@ -159,15 +159,12 @@ TRAIN_IMAGES = {
 class Phase:
     """A phase of progressive learning. Raises InputError."""
 
-    until: float  # fraction of training at which the phase ends; 1 for the last
-    image_size: int  # pixels
-    autoaugment: float  # strength, 0 for none and 1 as published
+    until: float = field(metadata={"rule": _UNTIL})  # fraction of training at which the phase ends; 1 for the last
+    image_size: int = field(metadata={"rule": _SIZE})  # pixels
+    autoaugment: float = field(metadata={"rule": FRACTION})  # strength, 0 for none and 1 as published
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        _UNTIL("until", self.until)
-        require_integer("image_size", self.image_size, at_most=MAX_IMAGE_SIZE)
-        FRACTION("autoaugment", self.autoaugment)
+        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -182,10 +179,10 @@ class DataSpec:
     """
 
     name: str = "digits"
-    image_size: int = option(32, "Resolution of the images in pixels.")
-    num_classes: int = 10
-    channels: int = 1
-    val_fraction: float = option(0.1, "Share of the training images of every class that becomes validation.")
+    image_size: int = option(32, "Resolution of the images in pixels.", _SIZE)
+    num_classes: int = field(default=10, metadata={"rule": require_integer})
+    channels: int = field(default=1, metadata={"rule": require_integer})
+    val_fraction: float = option(0.1, "Share of the training images of every class that becomes validation.", _SHARE)
     fingerprint: str = ""
     class_images: tuple[int, ...] = field(default=(), compare=False, repr=False)
     is_carved: bool = field(default=True, compare=False, repr=False)
@@ -203,12 +200,7 @@ class DataSpec:
         return self.fingerprint or hashlib.sha256(repr(self).encode()).hexdigest()[:12]
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        require_integer("image_size", self.image_size, at_most=MAX_IMAGE_SIZE)
-        for name in ("num_classes", "channels"):
-            require_integer(name, getattr(self, name))
-        fits = isinstance(self.val_fraction, float) and 0 < self.val_fraction < 1
-        require(fits, "val_fraction", self.val_fraction, "a fraction between 0 and 1")
+        check_options(self)
         require(self.name == "scenes" or self.items == "digits", "items", self.items, "it is for scenes alone")
         require_choice("items", self.items, SCENE_ITEMS)
 
