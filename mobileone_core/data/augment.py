@@ -127,6 +127,7 @@ class Normalize:
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
         spread = torch.tensor(std, dtype=torch.float64).view(-1, 1, 1)
         centre = torch.tensor(mean, dtype=torch.float64).view(-1, 1, 1)
+        self.device = device
         self.scale = (1 / (255 * spread)).float().to(device)
         self.shift = (-centre / spread).float().to(device)
 

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from mobileone_core.data.annotated.layouts import find_boxes, find_masks, fingerprint_of, read_lines
-from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
+from mobileone_core.data.folders import (
+    class_folders,
+    find_test,
+    fingerprint,
+    read_folder,
+    read_test,
+    refuse,
+    split_folder,
+)
 from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, TRAIN_IMAGES, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 
@@ -138,16 +146,11 @@ def check_imagenet(root: Path, *, test_only: bool = False) -> None:
     archives = [archive for archive in IMAGENET_ARCHIVES if not (test_only and "train" in archive)]
     if all((root / archive).is_file() for archive in archives):
         return
-    splits = [find_test(root)[0]] if test_only else ["train", "val"]
-    folders = [find_test(root)[1]] if test_only else [split_folder(root, split) for split in splits]
-    for folder in folders:
+    folders = dict([find_test(root)]) if test_only else {split: split_folder(root, split) for split in ("train", "val")}
+    for folder in folders.values():
         count = len(class_folders(folder))
         if count == 0:
-            raise InputError(
-                f"data_root: {root} holds no ImageNet, which cannot be downloaded; expected {'/ and '.join(splits)}/ "
-                f"with one folder per class, or the archives {', '.join(archives)}"
-            )
+            layout = f"{'/ and '.join(folders)}/ with one folder per class, or the archives {', '.join(archives)}"
+            refuse(f"{root} holds no ImageNet, which cannot be downloaded; expected {layout}")
         if count != DATA_SETS["imagenet"].classes:
-            raise InputError(
-                f"data_root: {folder} holds {count} classes, ImageNet has 1000; read a part of it with --data folder"
-            )
+            refuse(f"{folder} holds {count} classes, ImageNet has 1000; read a part of it with --data folder")

@@ -3,21 +3,14 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mobileone_core.data.catalog import check_root
-from mobileone_core.data.folders import (
-    Complain,
-    ImageFiles,
-    class_folders,
-    read_folder,
-    read_test,
-    refuse,
-    split_folder,
-)
+from mobileone_core.data.folders import ImageFiles, class_folders, read_folder, read_test, refuse, split_folder
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, listed
 from mobileone_core.texts import visible
@@ -42,7 +35,7 @@ class FileFacts(NamedTuple):
     digest: bytes = b""
 
 
-def read_splits(name: str, root: Path | None, complain: Complain = refuse) -> dict[str, ImageFiles]:
+def read_splits(name: str, root: Path | None, complain: Callable[[str], None] = refuse) -> dict[str, ImageFiles]:
     """List the splits of image files, or the test set alone if there is no train/; complain is read_folder's."""
     directory, upright = check_root(name, root) / DATA_SETS[name].directory, DATA_SETS[name].upright
     read = read_folder if class_folders(split_folder(directory, "train")) else read_test
@@ -73,8 +66,8 @@ def read_images(splits: Mapping[str, ImageFiles]) -> Iterator[FileFacts]:
     with ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
         for split, files in splits.items():
             for start in range(0, len(files), AT_ONCE):
-                paths = [files.path(index) for index in range(start, min(start + AT_ONCE, len(files)))]
-                yield from pool.map(lambda path, split=split, files=files: _read(split, path, files.upright), paths)
+                indices = range(start, min(start + AT_ONCE, len(files)))
+                yield from pool.map(partial(_read, split, files), indices)
 
 
 def report_lines(labels: "Mapping[str, ArrayLike]", classes: Sequence[str], facts: Sequence[FileFacts]) -> list[str]:
@@ -107,13 +100,12 @@ def _repeated(facts: Sequence[FileFacts]) -> Iterator[str]:
         first |= {item.digest: split for item in mine if item.digest not in first}
 
 
-def _read(split: str, path: Path, upright: bool) -> FileFacts:
-    from PIL import Image
+def _read(split: str, files: ImageFiles, index: int) -> FileFacts:
+    from PIL import Image  # takes time
 
-    from mobileone_core.data.images import decode
-
+    path = files.path(index)
     try:
-        pixels = decode(path, upright=upright)
+        pixels, _ = files.read(index)
         digest = hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).digest()
         with Image.open(path) as image:
             return FileFacts(split, image.mode, pixels.size, path=str(path), digest=digest)

@@ -59,10 +59,8 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
         if all((root / item).exists() for item in missing):  # another process was faster
             return
         reason, packed = " ".join(str(error).split()), ARCHIVES.get(name, entry.files)[:1]
-        raise InputError(
-            f"data_root: {root} holds no {name} and it could not be fetched ({reason}); "
-            f"put {' or '.join([*missing, *packed])} there"
-        ) from error
+        cure = f"put {' or '.join([*missing, *packed])} there"
+        raise InputError(f"data_root: {root} holds no {name} and it could not be fetched ({reason}); {cure}") from error
 
 
 def _fetch(name: str, item: str, root: str) -> None:

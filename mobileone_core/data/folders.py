@@ -79,10 +79,8 @@ class ImageFiles:
 
         single = [repr(self.classes[label]) for label in np.flatnonzero(np.bincount(self.labels) == 1)]
         if single:
-            complain(
-                f"{self.directory} holds one image of class {listed(single)}; validation is carved from it and needs "
-                "two or more per class, or both val/ and test/"
-            )
+            needs = "validation is carved from it and needs two or more per class, or both val/ and test/"
+            complain(f"{self.directory} holds one image of class {listed(single)}; {needs}")
 
 
 def is_hidden(name: str) -> bool:
@@ -103,12 +101,10 @@ def class_folders(directory: Path) -> list[str]:
     """
     if not directory.is_dir():
         return []
-    with os.scandir(directory) as entries:
-        folders = [Path(entry.path) for entry in entries if os.path.isdir(entry.path) and not is_hidden(entry.name)]  # noqa: PTH112
+    folders = [path for path in directory.iterdir() if os.path.isdir(path) and not is_hidden(path.name)]  # noqa: PTH112
     around = directory.resolve()
-    return in_label_order(
-        path.name for path in folders if not (path.is_symlink() and around.is_relative_to(path.resolve()))
-    )
+    links = {path for path in folders if path.is_symlink() and around.is_relative_to(path.resolve())}
+    return in_label_order(path.name for path in folders if path not in links)
 
 
 def split_folder(root: Path, split: str) -> Path:
@@ -198,8 +194,8 @@ def _read_split(
         if twin != name:
             complain(f"{directory} holds classes {twin!a} and {name!a}; names must differ in more than case or zeros")
     rows: list[tuple[bytes, int, int]] = []
-    left_out = Counter(_kind(path.name, nested=False) for path in directory.iterdir() if not path.is_dir())
-    left_out["hidden"] += sum(path.is_dir() and is_hidden(path.name) for path in directory.iterdir())
+    loose = (path.name for path in directory.iterdir() if is_hidden(path.name) or not path.is_dir())
+    left_out = Counter(_kind(name, nested=False) for name in loose)
     for label, name in enumerate(classes):
         if name not in names or name in different:
             continue
@@ -221,15 +217,12 @@ def _images(directory: Path, name: str) -> tuple[list[tuple[bytes, int]], Counte
     Also count by kind what is left out. A link to a folder around it, or to one that was already read, is not followed.
     """
     start = (directory / name).resolve()
-    read, walk, left_out = {start}, list[tuple[str, list[str]]](), Counter[str]()
+    read, images, left_out = {start}, list[tuple[str, str, bytes, int]](), Counter[str]()
     for folder, folders, files in os.walk(directory / name, onerror=_refuse_unreadable, followlinks=True):
         targets = {item: Path(folder, item).resolve() for item in sorted(folders) if not is_hidden(item)}
         left_out["hidden"] += len(folders) - len(targets)
         folders[:] = [item for item, path in targets.items() if path not in read and not start.is_relative_to(path)]
         read.update(targets.values())
-        walk.append((folder, sorted(files)))
-    images = []
-    for folder, files in sorted(walk):
         for file in files:
             if kind := _kind(file):
                 left_out[kind] += 1
@@ -242,8 +235,8 @@ def _images(directory: Path, name: str) -> tuple[list[tuple[bytes, int]], Counte
                     _refuse_unreadable(error)
                 left_out["link to nothing"] += 1
                 continue
-            images.append((os.fsencode(os.path.relpath(path, directory)), size))
-    return images, left_out
+            images.append((folder, file, os.fsencode(os.path.relpath(path, directory)), size))
+    return [(relative, size) for *_, relative, size in sorted(images)], left_out
 
 
 def _refuse_unreadable(error: OSError) -> None:

@@ -146,4 +146,4 @@ def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, 
 
     resizing: dict[str, Any] = {} if training else {"crop": options.crop, "interpolation": options.interpolation}
     transform = partial(transform_labelled, augmentation=augmentation, **resizing)
-    return StreamLoader(source, normalize, transform, plan, options.device, options.workers)
+    return StreamLoader(source, normalize, transform, plan, options.workers)

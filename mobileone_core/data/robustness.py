@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -31,12 +32,8 @@ def robustness_folders(name: str, root: Path | None) -> dict[Corruption | None, 
     root = root / name if (root / name).is_dir() else root
     if name != "imagenet-c":
         return {None: root}
-    folders: dict[Corruption | None, Path] = {
-        (item, severity): folder
-        for item in ALEXNET_ERRORS
-        for severity in SEVERITIES
-        if class_folders(folder := root / item / str(severity))
-    }
+    every = {(item, severity): root / item / str(severity) for item, severity in product(ALEXNET_ERRORS, SEVERITIES)}
+    folders: dict[Corruption | None, Path] = {item: folder for item, folder in every.items() if class_folders(folder)}
     if not folders:
         raise InputError(f"data_root: {root} holds no {name}; expected CORRUPTION/SEVERITY/CLASS/IMAGE as in fog/1/")
     return folders

@@ -4,8 +4,7 @@ Sets that torchvision knows by name are read into memory.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -155,14 +154,17 @@ def read_named(name: str, root: Path, *, train: bool) -> tuple[Tensor, Tensor]:
     from torchvision import datasets  # takes a second
 
     entry = DATA_SETS[name]
-    kind = getattr(datasets, entry.reader)
+    kind, arguments = getattr(datasets, entry.reader), entry.train if train else entry.test
     try:
-        if entry.files == IDX_FILES:
-            with _unpacked(name, kind, root) as directory:
-                loaded = kind(directory, **(entry.train if train else entry.test))
-        else:
-            loaded = kind(root, **(entry.train if train else entry.test))
-        images, labels = _as_tensors(loaded)
+        with tempfile.TemporaryDirectory() as aside:
+            source = root
+            if entry.files == IDX_FILES:  # verified, they lie unpacked where torchvision looks for them
+                source = Path(aside)
+                raw = source / kind.__name__ / "raw"
+                raw.mkdir(parents=True)
+                for file in IDX_FILES:
+                    (raw / file.removesuffix(".gz")).write_bytes(read_file(name, root, file))
+            images, labels = _as_tensors(kind(source, **arguments))
     except InputError:
         raise
     except BROKEN as error:  # a file is missing, cut short, or has another checksum
@@ -184,14 +186,3 @@ def _as_tensors(loaded: Any) -> tuple[Tensor, Tensor]:
         images = images.permute(0, 3, 1, 2)
     labels = loaded.targets if hasattr(loaded, "targets") else loaded.labels
     return images, torch.as_tensor(np.asarray(labels)).long()
-
-
-@contextmanager
-def _unpacked(name: str, kind: Any, root: Path) -> Iterator[str]:
-    """A temporary directory with the idx files where torchvision looks for them; archives are checked first."""
-    with tempfile.TemporaryDirectory() as aside:
-        raw = Path(aside) / kind.__name__ / "raw"
-        raw.mkdir(parents=True)
-        for file in IDX_FILES:
-            (raw / file.removesuffix(".gz")).write_bytes(read_file(name, root, file))
-        yield aside

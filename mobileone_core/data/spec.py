@@ -25,13 +25,14 @@ DIGITS = "0,1,2,3,4,5,6,7,8,9"
 class DataSet:
     """A data set by name: its number of classes, resolution (pixels), channels and normalization.
 
-    mean and std, one value per channel, are those of training pixels in [0, 1], ImageNet's by default. classes is 0 if the
-    image folder decides, and class_names, in the order of the labels, are then empty. directory is where torchvision
-    puts its download, below the data root; empty without a download, or without a folder of its own. reader is the
-    class of torchvision.datasets that reads it, train and test its arguments for the splits. files may lie in the data
-    root itself; unpacked gives the MD5 sums of their content by name. With transposed, rows and columns are swapped in
-    the files. With upright, EXIF orientation turns images; torchvision and the published results of ImageNet ignore it.
-    tasks are those that the set has targets for; background says whether masks count a class 0 besides classes.
+    mean and std, one value per channel, are those of training pixels in [0, 1], ImageNet's by default. classes is 0 if
+    the image folder decides, and class_names, in the order of the labels, are then empty. directory is where
+    torchvision puts its download, below the data root; empty without a download, or without a folder of its own. reader
+    is the class of torchvision.datasets that reads it, train and test its arguments for the splits. files may lie in
+    the data root itself; unpacked gives the MD5 sums of their content by name. With transposed, rows and columns are
+    swapped in the files. With upright, EXIF orientation turns images; torchvision and the published results of ImageNet
+    ignore it. tasks are those that the set has targets for; background says whether masks count a class 0 besides
+    classes.
     """
 
     classes: int = 0

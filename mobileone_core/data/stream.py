@@ -212,17 +212,11 @@ class _Requests:
 class StreamLoader(BatchLoader):
     """Batches decoded by worker processes. Iterating raises InputError with the path of a file that is no image."""
 
-    def __init__(  # noqa: PLR0913, PLR0917
-        self,
-        files: Any,
-        normalize: Normalize,
-        transform: Callable[..., Any],
-        plan: EpochPlan,
-        device: torch.device,
-        workers: int,
+    def __init__(
+        self, files: Any, normalize: Normalize, transform: Callable[..., Any], plan: EpochPlan, workers: int
     ) -> None:
         workers = possible_workers(workers)
-        self.normalize, self.plan, self.device = normalize, plan, device
+        self.normalize, self.plan, self.device = normalize, plan, normalize.device
         count = PREFETCH * workers + 1  # those being written by workers, and one being read
         largest = max([plan.image_size, *(phase.image_size for phase in plan.phases)])
         ranks = plan.share.ranks

@@ -142,7 +142,7 @@ def loader_of(files: ImageFiles, arguments: argparse.Namespace, part: int) -> St
     plan = PartPlan(len(files), 0, arguments.batch_size, IMAGE_SIZE, phases, shuffle=True, part=part)
     normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD, CPU)
     transform = partial(transform_labelled, augmentation=AUGMENTATION)
-    return StreamLoader(files, normalize, transform, plan, CPU, CORES)
+    return StreamLoader(files, normalize, transform, plan, CORES)
 
 
 def compare(loader: StreamLoader, files: ImageFiles, rounds: int, autoaugment: float) -> None:

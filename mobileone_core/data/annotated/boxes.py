@@ -14,7 +14,7 @@ from PIL import Image
 
 from mobileone_core.data.annotated.layouts import Source
 from mobileone_core.data.images import decode
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import refusing, require
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -114,10 +114,8 @@ def read_boxes(source: Source) -> BoxFiles:
 
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON file with an object in it. Raises InputError."""
-    try:
+    with refusing(f"{file}: not readable as JSON"):
         content = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not readable as JSON ({' '.join(str(error).split())})") from error
     require(isinstance(content, dict), str(file), type(content).__name__, "an object in COCO's format")
     return dict(content)
 

@@ -21,7 +21,7 @@ from mobileone_core.data.check import FileFacts
 from mobileone_core.data.epochs import Moment
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, IMAGENET_MEAN, DataSpec, carved_images
-from mobileone_core.errors import InputError, listed, require
+from mobileone_core.errors import InputError, listed, refusing, require
 
 IGNORED = 255  # label of pixels that count for nothing
 FILL = [round(255 * value) for value in IMAGENET_MEAN]  # of what lies outside of the image
@@ -65,15 +65,13 @@ class MaskFiles:
 
 def read_mask(file: Path) -> NDArray[np.uint8]:
     """Read a mask, uint8 (H, W): a grey or palette image of class numbers, or SBD's MATLAB file. Raises InputError."""
-    try:
+    with refusing(f"{file} is not a readable mask"):
         if file.suffix == ".mat":
             from scipy.io import loadmat  # takes a second
 
             return np.asarray(loadmat(file)["GTcls"]["Segmentation"][0, 0], np.uint8)
         with Image.open(file) as image:
             mode, mask = image.mode, np.array(image)
-    except Exception as error:  # decoders raise nearly every exception type
-        raise InputError(f"{file} is not a readable mask ({' '.join(str(error).split())})") from error
     require(mode in ("L", "P"), f"{file}: mode", mode, "L or P: class numbers, not colours")
     return mask
 

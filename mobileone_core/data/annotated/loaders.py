@@ -57,7 +57,7 @@ class AnnotatedLoaders(SplitLoaders):
         transform = partial(transform_annotated, steps=steps, training=training)
         plan = epoch_plan(len(files), self._spec, self._seed, options, training=training)
         normalize = normalization(self._spec, options)
-        return StreamLoader(files, normalize, transform, plan, options.device, options.workers)
+        return StreamLoader(files, normalize, transform, plan, options.workers)
 
     @cached_property
     def _items(self) -> Any:
@@ -72,16 +72,14 @@ class AnnotatedLoaders(SplitLoaders):
         composer = SceneComposer(items, self._spec.image_size, seed)
         plan = epoch_plan(SCENES[split], self._spec, self._seed, self._options, training=training)
         normalize = normalization(self._spec, self._options)
-        return SceneLoader(composer, self._task, normalize, plan, self._options.device)
+        return SceneLoader(composer, self._task, normalize, plan)
 
 
 class SceneLoader(BatchLoader):
     """Batches of scenes: others in every epoch of training, fixed ones, which are composed once, otherwise."""
 
-    def __init__(
-        self, composer: SceneComposer, task: AnnotatedTask, normalize: Normalize, plan: EpochPlan, device: torch.device
-    ) -> None:
-        self.composer, self.task, self.normalize, self.plan, self.device = composer, task, normalize, plan, device
+    def __init__(self, composer: SceneComposer, task: AnnotatedTask, normalize: Normalize, plan: EpochPlan) -> None:
+        self.composer, self.task, self.normalize, self.plan = composer, task, normalize, plan
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         batches = map(self._compose, self.plan.batches()) if self.plan.shuffle else self._fixed
@@ -94,8 +92,7 @@ class SceneLoader(BatchLoader):
 
     def _compose(self, indices: Tensor) -> tuple[Tensor, Any]:
         scenes = self.composer(indices.numpy() + self.plan.moment.epoch * self.plan.count * self.plan.shuffle)
-        arrays = scenes.images, scenes.boxes, scenes.labels, scenes.masks
-        images, boxes, labels, masks = (torch.from_numpy(array).to(self.device) for array in arrays)
+        images, boxes, labels, masks = (torch.from_numpy(array).to(self.normalize.device) for array in scenes)
         if self.task == "segmentation":
             return images, masks.long()
         triples = zip(boxes, labels, labels > 0, strict=True)

@@ -3,8 +3,7 @@
 The objects are real images, the scenes are not: they test what a detector or a segmenter learns, within minutes.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Scenes:
+class Scenes(NamedTuple):
     """Composed scenes: images, uint8 (B, 1, S, S), and what is in them.
 
     boxes, float32 (B, OBJECTS, 4), are the extents (left, top, right, bottom) of an object's visible pixels. labels,
@@ -60,7 +58,7 @@ class SceneComposer:
         parts = [self._compose(numbers[start : start + AT_ONCE]) for start in range(0, len(numbers), AT_ONCE)]
         return Scenes(*map(np.concatenate, zip(*parts, strict=True)))
 
-    def _compose(self, numbers: Numbers) -> tuple[NDArray[Any], ...]:
+    def _compose(self, numbers: Numbers) -> Scenes:
         draws = uniform(self.seed, numbers, (OBJECTS + CLUTTER) * (4 + 2 * CANDIDATES) + 8)
         scene, slots = draws[:, :8], draws[:, 8:].reshape(len(numbers), OBJECTS + CLUTTER, -1)
         sizes = (self.least * (self.most / self.least) ** slots[..., 0]).round().astype(np.int64)
@@ -79,7 +77,7 @@ class SceneComposer:
             images += opacity[:, slot] * is_shown[:, None, None] * (level - images)
         labels = np.where(visible.any((2, 3)), self.labels[chosen[:, :OBJECTS]], 0)
         masks = (visible * labels[..., None, None].astype(np.uint8)).sum(1, dtype=np.uint8)
-        return (images * 255).round().astype(np.uint8)[:, None], _extents(visible), labels, masks
+        return Scenes((images * 255).round().astype(np.uint8)[:, None], _extents(visible), labels, masks)
 
     def _opacity(self, chosen: Numbers, sizes: Numbers, corners: Numbers, quarter: NDArray[np.float64]) -> Floats:
         """Draw every item into a scene of its own, 0 to 1, (B, slots, S, S); of clutter one quarter of an item."""
