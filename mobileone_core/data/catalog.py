@@ -6,16 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mobileone_core.data.annotated.layouts import find_boxes, find_masks, fingerprint_of, read_lines
-from mobileone_core.data.folders import (
-    class_folders,
-    find_test,
-    fingerprint,
-    read_folder,
-    read_test,
-    refuse,
-    split_folder,
-)
+from mobileone_core.data.annotated.layouts import find_annotated, fingerprint_of, read_lines
+from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
 from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, TRAIN_IMAGES, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
 
@@ -53,7 +45,7 @@ def resolve_data(  # noqa: PLR0913
     if name != "digits":
         root = check_root(name, root)
         if name == "imagenet":
-            check_imagenet(root, test_only=test_only)
+            _check_imagenet(root, test_only=test_only)
         elif name == "folder":
             splits = read_test(root, classes) if test_only else read(root)
             for files in splits.values():
@@ -77,8 +69,7 @@ def _scenes_spec(image_size: int, root: Path | None, items: str, *, masks: bool)
 def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) -> DataSpec:
     """The spec of a set with boxes or masks: one's own, and parts of VOC and ADE20K, have a fingerprint."""
     entry, published, mark = DATA_SETS[name], TRAIN_IMAGES.get(name, 0), ""
-    find = find_boxes if "detection" in entry.tasks else find_masks
-    found: dict[str, Any] = find(name, root, test_only=test_only)
+    found = find_annotated(name, root, test_only=test_only)
     train, images = found.get("train", ()), published
     if name == "boxes" and train:
         from mobileone_core.data.annotated.boxes import read_json  # Pillow takes time
@@ -87,7 +78,7 @@ def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) 
     elif name != "coco":  # whose file of annotations takes a minute to read
         images = len(train)
     if images != published or name == "boxes":
-        sources = found.values() if find is find_boxes else chain.from_iterable(found.values())
+        sources = found.values() if "detection" in entry.tasks else chain.from_iterable(found.values())
         mark = fingerprint_of((file for source in sources for file in source if not file.is_dir()), root)
     count = entry.classes + entry.background or len(_annotated_names(name, root))
     facts = mark, (images,) * (images > 0), len(found) < 3
@@ -99,7 +90,7 @@ def _annotated_names(name: str, root: Path) -> list[str]:
     if "detection" in DATA_SETS[name].tasks:
         from mobileone_core.data.annotated.boxes import category_names, read_json
 
-        *_, last = find_boxes(name, root, test_only=True).values()
+        *_, last = find_annotated(name, root, test_only=True).values()
         return list(category_names(last.file, read_json(last.file)).values())
     if name == "masks":
         names = read_lines(root / "classes.txt")
@@ -138,11 +129,8 @@ def check_root(name: str, root: Path | None) -> Path:
     return root
 
 
-def check_imagenet(root: Path, *, test_only: bool = False) -> None:
-    """Raise InputError unless root holds ImageNet's train/ and val/ with 1000 classes each, or their archives.
-
-    With test_only the test set suffices.
-    """
+def _check_imagenet(root: Path, *, test_only: bool) -> None:
+    """Raise InputError unless root holds ImageNet's train/ and val/ of 1000 classes each, or the archives."""
     archives = [archive for archive in IMAGENET_ARCHIVES if not (test_only and "train" in archive)]
     if all((root / archive).is_file() for archive in archives):
         return
@@ -151,6 +139,7 @@ def check_imagenet(root: Path, *, test_only: bool = False) -> None:
         count = len(class_folders(folder))
         if count == 0:
             layout = f"{'/ and '.join(folders)}/ with one folder per class, or the archives {', '.join(archives)}"
-            refuse(f"{root} holds no ImageNet, which cannot be downloaded; expected {layout}")
+            raise InputError(f"data_root: {root} holds no ImageNet, which cannot be downloaded; expected {layout}")
         if count != DATA_SETS["imagenet"].classes:
-            refuse(f"{folder} holds {count} classes, ImageNet has 1000; read a part of it with --data folder")
+            cure = "read a part of it with --data folder"
+            raise InputError(f"data_root: {folder} holds {count} classes, ImageNet has 1000; {cure}")

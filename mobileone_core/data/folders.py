@@ -70,8 +70,7 @@ class ImageFiles:
     def require_content(self) -> None:
         """Raise InputError for the first file of 0 bytes."""
         for index in (self.sizes == 0).nonzero()[0]:
-            reason = "0 bytes; `mobileone data check` lists all such files"
-            refuse(f"{self.path(index)} is not a readable image ({reason})")
+            refuse(f"{self.path(index)} is not a readable image (0 bytes; `mobileone data check` lists all such files)")
 
     def require_two_per_class(self, complain: Complain = refuse) -> None:
         """Complain of the classes of which validation cannot be carved, because of one image."""

@@ -201,9 +201,6 @@ class _Requests:
     def __init__(self, plan: EpochPlan, slots: int) -> None:
         self.plan, self.slots = plan, slots
 
-    def __len__(self) -> int:
-        return len(self.plan)
-
     def __iter__(self) -> Iterator[Request]:
         for number, (batch, moment) in enumerate(self.plan.steps()):
             yield Request(batch.tolist(), moment, number % self.slots)

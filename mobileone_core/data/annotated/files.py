@@ -15,7 +15,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
 from mobileone_core.data.annotated.boxes import Arrays, BoxFiles, decode_sized, read_boxes
-from mobileone_core.data.annotated.layouts import Source, find_boxes, find_masks
+from mobileone_core.data.annotated.layouts import Source, find_annotated
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts
 from mobileone_core.data.epochs import Moment
@@ -133,8 +133,7 @@ def open_files(spec: DataSpec, root: Path, split: str, seed: int) -> BoxFiles | 
     is_test = split == "test"
     if spec.fingerprint and not is_test and resolve_data(spec.name, root).fingerprint != spec.fingerprint:
         raise InputError(f"data_root: {root} is not the data set that was planned: its files have changed")
-    find = find_boxes if "detection" in DATA_SETS[spec.name].tasks else find_masks
-    found: dict[str, Any] = find(spec.name, root, test_only=is_test)
+    found = find_annotated(spec.name, root, test_only=is_test)
     if is_test or {"val", "test"} <= found.keys():
         return _read_split(spec, root, found["val" if is_test and "test" not in found else split])
     whole = _read_split(spec, root, found["train"])

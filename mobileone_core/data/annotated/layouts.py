@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mobileone_core.data.folders import EXTENSIONS, SPLIT_NAMES, SPLITS, is_hidden, split_folder
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, require
 from mobileone_core.files import read_text, sha256
 
@@ -26,8 +27,20 @@ class Source(NamedTuple):
     file: Path
 
 
-def find_boxes(name: str, root: Path, *, test_only: bool = False) -> dict[str, Source]:
-    """Find the splits of coco or boxes: train and at least one other. Raises InputError."""
+def find_annotated(name: str, root: Path, *, test_only: bool = False) -> dict[str, Any]:
+    """Find the splits of a data set with boxes, each a Source, or with masks, each a list of Source.
+
+    Raises InputError without val or test, and unless test_only without train.
+    """
+    find = _find_boxes if "detection" in DATA_SETS[name].tasks else _find_masks
+    found: dict[str, Any] = find(name, root)
+    if not ({"val", "test"} & found.keys() and (test_only or "train" in found)):
+        raise InputError(f"data_root: {root} holds no {name}; expected {LAYOUTS[name]}")
+    return found
+
+
+def _find_boxes(name: str, root: Path) -> dict[str, Source]:
+    """The splits of coco or boxes."""
     found: dict[str, Source] = {}
     for split in SPLITS:
         for alias in (f"{alias}2017" if name == "coco" else alias for alias in SPLIT_NAMES[split]):
@@ -35,12 +48,11 @@ def find_boxes(name: str, root: Path, *, test_only: bool = False) -> dict[str, S
             if file := next((file for file in files if file.is_file()), None):
                 folder = root / "images" / alias
                 found.setdefault(split, Source(folder if folder.is_dir() else root / alias, file))
-    _require_splits(name, root, found, test_only=test_only)
     return found
 
 
-def find_masks(name: str, root: Path, *, test_only: bool = False) -> dict[str, list[Source]]:
-    """Find the splits of voc, ade20k or masks: train and at least one other. Raises InputError."""
+def _find_masks(name: str, root: Path) -> dict[str, list[Source]]:
+    """The splits of voc, ade20k or masks that have images."""
     if name == "voc":
         found = _find_voc(root)
     elif name == "ade20k":
@@ -50,9 +62,7 @@ def find_masks(name: str, root: Path, *, test_only: bool = False) -> dict[str, l
     else:
         folders = {split: split_folder(root, split) for split in SPLITS}
         found = {split: _pairs(folder / "images", folder / "masks") for split, folder in folders.items()}
-    found = {split: pairs for split, pairs in found.items() if pairs}
-    _require_splits(name, root, found, test_only=test_only)
-    return found
+    return {split: pairs for split, pairs in found.items() if pairs}
 
 
 def fingerprint_of(files: Iterable[Path], root: Path) -> str:
@@ -69,11 +79,6 @@ def read_lines(file: Path) -> list[str]:
     """The lines of a text file that are not empty. Raises InputError."""
     require(file.is_file(), "data_root", str(file), "an existing file")
     return [line.strip() for line in read_text(file).splitlines() if line.strip()]
-
-
-def _require_splits(name: str, root: Path, found: Iterable[str], *, test_only: bool) -> None:
-    if not ({"val", "test"} & set(found) and (test_only or "train" in found)):
-        raise InputError(f"data_root: {root} holds no {name}; expected {LAYOUTS[name]}")
 
 
 def _find_voc(root: Path) -> dict[str, list[Source]]:
