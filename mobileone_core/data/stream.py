@@ -195,6 +195,11 @@ def transform_labelled(image: Image, label: int, moment: Moment, augmentation: s
     return image_transform(augmentation, moment.image_size, moment.autoaugment, **options)(image), label
 
 
+def _unchanged(batch: Any) -> Any:
+    """The DataLoader's default makes tensors of arrays, which travel in files of /dev/shm, open while they live."""
+    return batch
+
+
 class _Requests:
     """The sampler of the DataLoader: a plan's batches, each with the next slot."""
 
@@ -225,6 +230,7 @@ class StreamLoader(BatchLoader):
             StreamDataset(files, transform, plan.seed, self.slots),
             sampler=_Requests(plan, count),
             batch_size=None,
+            collate_fn=_unchanged,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
             persistent_workers=workers > 0,

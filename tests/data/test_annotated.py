@@ -1,6 +1,7 @@
 """COCO, VOC, ADE20K and one's own sets in their layouts: what is read, by which rules, and what is refused."""
 
 import json
+from pathlib import Path
 
 import annotated_sets as sets
 import numpy as np
@@ -97,6 +98,22 @@ def test_workers_give_the_same_batches(tmp_path):
                     assert torch.equal(targets, expected)
                 else:
                     assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(targets, expected, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["masks", "boxes"])
+def test_targets_from_workers_hold_no_files(name, tmp_path):
+    """An evaluation keeps the targets of thousands of images; /dev/shm and open files are few."""
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        pytest.skip("Linux alone lists open files there")
+    with open_set(name, write_set(name, tmp_path), batch_size=1, workers=1) as loaders:
+        batches = iter(loaders.train)
+        kept = [next(batches)]
+        opened = len(list(folder.iterdir()))
+        kept += batches
+        assert len(kept) == 11
+        assert len(list(folder.iterdir())) <= opened
 
 
 def read(root, content=None, **options):
