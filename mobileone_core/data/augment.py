@@ -1,7 +1,7 @@
 """Augmentation of batches in memory: every image has its own random draw, without a loop over images."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -13,15 +13,6 @@ from mobileone_core.data.epochs import generator_for
 CROP_SCALE = (0.08, 1.0)  # fraction of the area; these two are torchvision's RandomResizedCrop
 CROP_RATIO = (3 / 4, 4 / 3)  # width over height
 CROP_ATTEMPTS = 10
-
-
-@dataclass(frozen=True)
-class Draws:
-    """One epoch's random draws: crop offsets (N, 2), flips (N,) and boxes (N, 4); None if the augmentation has none."""
-
-    offsets: Tensor | None = None
-    flips: Tensor | None = None
-    boxes: Tensor | None = None
 
 
 class BatchAugment:
@@ -37,30 +28,29 @@ class BatchAugment:
         self.augmentation = augmentation
         self.windows = crop_windows(images, self.padding) if augmentation.startswith("crop") else None
 
-    def draw(self, seed: int, epoch: int) -> Draws:
-        """Draw what one epoch needs, on the images' device."""
-        count, device = len(self.images), self.images.device
-        offsets = flips = boxes = None
+    def draw(self, seed: int, epoch: int) -> dict[str, Tensor]:
+        """Draw what the augmentation needs in one epoch: crop offsets (N, 2), boxes (N, 4) and flips (N,)."""
+        count, crop, draws = len(self.images), generator_for(seed, "crop", epoch), dict[str, Tensor]()
         if self.windows is not None:
-            generator = generator_for(seed, "crop", epoch)
-            offsets = torch.randint(2 * self.padding + 1, (count, 2), generator=generator).to(device)
+            draws["offsets"] = torch.randint(2 * self.padding + 1, (count, 2), generator=crop)
         if self.augmentation == "resized_crop_flip":
-            boxes = draw_boxes(count, self.size, generator_for(seed, "crop", epoch)).to(device)
+            draws["boxes"] = draw_boxes(count, self.size, crop)
         if self.augmentation.endswith("flip"):
-            flips = torch.randint(2, (count,), generator=generator_for(seed, "flip", epoch)).bool().to(device)
-        return Draws(offsets, flips, boxes)
+            draws["flips"] = torch.randint(2, (count,), generator=generator_for(seed, "flip", epoch)).bool()
+        return {name: draw.to(self.images.device) for name, draw in draws.items()}
 
-    def __call__(self, indices: Tensor, draws: Draws) -> Tensor:
+    def __call__(self, indices: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
         """Return the augmented images at indices (B,), uint8 (B, C, S, S)."""
-        if self.windows is not None and draws.offsets is not None:
-            top, left = draws.offsets[indices].unbind(1)
-            batch = self.windows[indices, :, top, left]
-        else:
+        chosen = {name: draw[indices] for name, draw in draws.items()}
+        if self.windows is None:
             batch = self.images[indices]
-        if draws.boxes is not None:
-            batch = resized_crop(batch.float(), draws.boxes[indices]).round().to(torch.uint8)
-        if draws.flips is not None:
-            batch = flip(batch, draws.flips[indices])
+        else:
+            top, left = chosen["offsets"].unbind(1)
+            batch = self.windows[indices, :, top, left]
+        if "boxes" in chosen:
+            batch = resized_crop(batch.float(), chosen["boxes"]).round().to(torch.uint8)
+        if "flips" in chosen:
+            batch = flip(batch, chosen["flips"])
         return batch
 
 

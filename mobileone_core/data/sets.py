@@ -5,10 +5,9 @@ Sets that torchvision knows by name are read into memory.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,8 +31,7 @@ DIGITS_TEST_FRACTION = 0.25
 DIGITS_TEST_SEED = 0
 
 
-@dataclass(frozen=True)
-class Splits:
+class Splits(NamedTuple):
     """Training and validation images, and a function that opens the test set, which is read once, at the end."""
 
     train: Images
@@ -65,7 +63,6 @@ def open_test_set(spec: DataSpec, root: Path | None, classes: Sequence[str] = ()
 
     spec comes from resolve_data(..., test_only=True), and classes are as there. Raises InputError as open_splits does.
     """
-    require_choice("data", spec.name, DATA_SETS)
     if DATA_SETS[spec.name].in_memory:
         return open_splits(spec, root, 0).test()
     prepare_data(spec.name, root, test_only=True)

@@ -71,8 +71,7 @@ def _idx_set(reader: str, mean: float, std: float, classes: str, sums: str = "")
     """A set in MNIST's files; sums are the MD5 sums of their unpacked content, in the order of IDX_FILES."""
     names = [file.removesuffix(".gz") for file in IDX_FILES]
     unpacked = dict(zip(names, sums.split(), strict=True)) if sums else {}
-    row: dict[str, Any] = {"directory": reader, "files": IDX_FILES, "unpacked": unpacked}
-    return _torchvision_set(reader, 28, (mean,), (std,), classes, **row)
+    return _torchvision_set(reader, 28, (mean,), (std,), classes, directory=reader, files=IDX_FILES, unpacked=unpacked)
 
 
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"

@@ -43,17 +43,9 @@ class Request(NamedTuple):
     slot: int
 
 
-class Filled(NamedTuple):
-    """A batch of images in a slot, and their targets: labels, masks or boxes."""
-
-    slot: int
-    image_size: int
-    targets: list[Any]
-
-
 # The error of an image that cannot be read is handed to the main process, which raises it without a worker's traceback.
 Item = tuple[Tensor, Any] | InputError
-Batch = Filled | InputError
+Batch = tuple[Request, list[Any]] | InputError  # with the targets: labels, masks or boxes
 
 
 # Reused memory: fresh pages for every batch cost half as much as decoding its images.
@@ -88,10 +80,11 @@ class ImageSlots:
         weakref.finalize(self, os.close, self.descriptor)
         self.memory = torch.frombuffer(mmap.mmap(self.descriptor, 0), dtype=torch.uint8).view(count, -1)
 
-    def images(self, slot: int, count: int, image_size: int) -> Tensor:
-        """Return a slot as count images, uint8 (count, 3, image_size, image_size), channels last in memory."""
-        used = self.memory[slot, : count * 3 * image_size**2]
-        return used.view(count, image_size, image_size, 3).permute(0, 3, 1, 2)
+    def images(self, request: Request) -> Tensor:
+        """Return a request's slot as its images, uint8 (B, 3, S, S), channels last in memory."""
+        count, size = len(request.indices), request.moment.image_size
+        used = self.memory[request.slot, : count * 3 * size**2]
+        return used.view(count, size, size, 3).permute(0, 3, 1, 2)
 
 
 def possible_workers(workers: int) -> int:
@@ -146,16 +139,15 @@ class StreamDataset(Dataset[Batch]):
         self.files, self.transform, self.seed, self.slots = files, transform, seed, slots
 
     def __getitem__(self, request: Request) -> Batch:
-        """Return the filled batch, or the error of the first image that cannot be read."""
-        indices, moment, slot = request
+        """Fill the request's slot and return the targets, or the error of the first image that cannot be read."""
         targets = []
-        for row, index in zip(self.slots.images(slot, len(indices), moment.image_size), indices, strict=True):
-            item = self.item(index, moment)
+        for row, index in zip(self.slots.images(request), request.indices, strict=True):
+            item = self.item(index, request.moment)
             if isinstance(item, InputError):
                 return item
             row.copy_(item[0])
             targets.append(item[1])
-        return Filled(slot, moment.image_size, targets)
+        return request, targets
 
     def item(self, index: int, moment: Moment) -> Item:
         """Return one image, uint8 (3, S, S), and its target."""
@@ -248,8 +240,8 @@ class StreamLoader(BatchLoader):
             if isinstance(batch, InputError):
                 self.close()
                 raise InputError(f"data_root: {batch}")
-            images = self.slots.images(batch.slot, len(batch.targets), batch.image_size)
-            yield self._normalized(images), self._on_device(batch.targets)
+            request, targets = batch
+            yield self._normalized(self.slots.images(request)), self._on_device(targets)
 
     def _on_device(self, targets: list[Any]) -> Any:
         """Labels, int64 (B,), or masks, int64 (B, S, S); for boxes a dict of tensors per image."""

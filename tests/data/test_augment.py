@@ -40,15 +40,15 @@ def test_crop_flip_equals_a_loop_over_images():
     indices = torch.tensor([7, 3, 39, 0, 7])
     batch = augment(indices, draws)
     for image, index in zip(batch, indices.tolist(), strict=True):
-        top, left = draws.offsets[index].tolist()
+        top, left = draws["offsets"][index].tolist()
         expected = F.pad(IMAGES[index], (2, 2, 2, 2))[:, top : top + 16, left : left + 16]
-        assert torch.equal(image, expected.flip(-1) if draws.flips[index] else expected)
+        assert torch.equal(image, expected.flip(-1) if draws["flips"][index] else expected)
 
 
 def test_images_of_a_batch_have_their_own_draws():
     draws = BatchAugment(IMAGES, "crop_flip").draw(seed=0, epoch=0)
-    assert len({tuple(offset) for offset in draws.offsets.tolist()}) > 10
-    assert 0 < draws.flips.sum() < len(IMAGES)
+    assert len({tuple(offset) for offset in draws["offsets"].tolist()}) > 10
+    assert 0 < draws["flips"].sum() < len(IMAGES)
     same = IMAGES[:1].expand(40, -1, -1, -1)
     for name in ("crop", "crop_flip", "resized_crop_flip"):
         augment = BatchAugment(same.contiguous(), name)
@@ -58,7 +58,7 @@ def test_images_of_a_batch_have_their_own_draws():
 
 def test_offsets_cover_the_whole_padding():
     draws = BatchAugment(IMAGES[:1].expand(2000, -1, -1, -1), "crop").draw(seed=0, epoch=0)
-    assert sorted(set(draws.offsets.flatten().tolist())) == [0, 1, 2, 3, 4]
+    assert sorted(set(draws["offsets"].flatten().tolist())) == [0, 1, 2, 3, 4]
 
 
 def test_none_returns_the_images():

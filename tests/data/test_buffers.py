@@ -13,8 +13,14 @@ import torch
 from torch import Tensor
 
 from mobileone_core.data.augment import Normalize
+from mobileone_core.data.epochs import Moment
 from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
-from mobileone_core.data.stream import SPARES, ImageSlots, SpareFloats
+from mobileone_core.data.stream import SPARES, ImageSlots, Request, SpareFloats
+
+
+def request(slot: int, count: int, size: int) -> Request:
+    return Request(list(range(count)), Moment(0, size, 0.0), slot)
+
 
 HOLDERS = {
     "itself": lambda tensor: tensor,
@@ -77,11 +83,11 @@ def test_lending_from_several_threads():
 @pytest.mark.parametrize("shared", [False, True])
 def test_slots_do_not_overlap(shared: bool):
     slots = ImageSlots(3, 4, 8, shared=shared)
-    whole = [slots.images(number, 4, 8) for number in range(3)]
+    whole = [slots.images(request(number, 4, 8)) for number in range(3)]
     for number, images in enumerate(whole):
         assert images.shape == (4, 3, 8, 8)
         images.fill_(number)
-    slots.images(1, 2, 5).fill_(9)
+    slots.images(request(1, 2, 5)).fill_(9)
     assert [images.unique().tolist() for images in whole] == [[0], [1, 9], [2]]
     assert slots.memory.is_shared() or slots.descriptor is not None or not shared
 
@@ -107,9 +113,9 @@ def test_slots_are_shared_with_started_processes_and_leave_no_descriptor():
     slots = ImageSlots(2, 3, 4, shared=True)
     assert open_now() > before
     arrived = pickle.loads(ForkingPickler.dumps(slots))  # as a worker that is not forked gets it
-    slots.images(1, 3, 4).fill_(7)
-    assert int(arrived.images(1, 3, 4).sum()) == 7 * 3 * 3 * 16
-    assert int(arrived.images(0, 3, 4).sum()) == 0
+    slots.images(request(1, 3, 4)).fill_(7)
+    assert int(arrived.images(request(1, 3, 4)).sum()) == 7 * 3 * 3 * 16
+    assert int(arrived.images(request(0, 3, 4)).sum()) == 0
     resource_sharer.stop()
     del slots, arrived
     gc.collect()

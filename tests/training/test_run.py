@@ -182,7 +182,7 @@ def test_the_test_set_is_opened_once_and_last_and_validation_sees_its_own_images
 
     def opened(*arguments):
         splits = open_splits(*arguments)
-        return replace(splits, test=lambda: order.append("opened") or splits.test())
+        return splits._replace(test=lambda: order.append("opened") or splits.test())
 
     def noted(stage, step):
         def note(self, batch):

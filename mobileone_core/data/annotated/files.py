@@ -1,4 +1,4 @@
-"""Images with boxes or masks in files: the splits of a data set, their augmentation, batches and check."""
+"""Images with boxes or masks in files: the splits of a data set, their augmentation and check."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -44,9 +44,8 @@ class AnnotatedLoaders(SplitLoaders):
         self._spec, self._task, self._root, self._seed, self._options = spec, task, root, seed, options
 
     def _open(self, split: str) -> BatchLoader:
-        return self._scenes(split) if self._spec.name == "scenes" else self._files(split)
-
-    def _files(self, split: str) -> BatchLoader:
+        if self._spec.name == "scenes":
+            return self._scenes(split)
         from mobileone_core.data.annotated.files import annotated_steps, open_files, transform_annotated
         from mobileone_core.data.stream import StreamLoader  # torchvision takes a second
 
