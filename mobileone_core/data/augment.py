@@ -23,8 +23,7 @@ class BatchAugment:
 
     def __init__(self, images: Tensor, augmentation: str) -> None:
         self.images = images
-        self.size = images.shape[-1]
-        self.padding = self.size // 8
+        self.padding = images.shape[-1] // 8
         self.augmentation = augmentation
         self.windows = crop_windows(images, self.padding) if augmentation.startswith("crop") else None
 
@@ -34,7 +33,7 @@ class BatchAugment:
         if self.windows is not None:
             draws["offsets"] = torch.randint(2 * self.padding + 1, (count, 2), generator=crop)
         if self.augmentation == "resized_crop_flip":
-            draws["boxes"] = draw_boxes(count, self.size, crop)
+            draws["boxes"] = draw_boxes(count, self.images.shape[-1], crop)
         if self.augmentation.endswith("flip"):
             draws["flips"] = torch.randint(2, (count,), generator=generator_for(seed, "flip", epoch)).bool()
         return {name: draw.to(self.images.device) for name, draw in draws.items()}
