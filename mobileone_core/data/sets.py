@@ -120,7 +120,6 @@ def _open_folder(spec: DataSpec, root: Path, seed: int) -> Splits:
     _check_planned(spec, root, splits)
     if "val" in splits and "test" in splits:
         return Splits(splits["train"], splits["val"], lambda: splits["test"])
-    splits["train"].require_two_per_class()
     train, val = _carved(splits["train"], spec, seed)
     return Splits(train, val, lambda: splits["test" if "test" in splits else "val"])
 
