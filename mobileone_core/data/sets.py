@@ -49,13 +49,16 @@ def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
     """
     require_choice("data", spec.name, DATA_SETS)
     prepare_data(spec.name, root)
-    if spec.name == "digits":
-        return _open_digits(spec, seed)
-    root = check_root(spec.name, root)
     if DATA_SETS[spec.name].in_memory:
-        train, val = _carved(_open_named(spec, root, train=True), spec, seed)
-        return Splits(train, val, lambda: _open_named(spec, root, train=False))
-    return _open_folder(spec, root / DATA_SETS[spec.name].directory, seed)
+        train, val = _carved(_open_in_memory(spec, root, train=True), spec, seed)
+        return Splits(train, val, lambda: _open_in_memory(spec, root, train=False))
+    directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
+    splits = read_folder(directory, upright=DATA_SETS[spec.name].upright)
+    _check_planned(spec, directory, splits)
+    *_, test = splits.values()  # val if there is no test
+    is_carved = len(splits) == 2
+    train, val = _carved(splits["train"], spec, seed) if is_carved else (splits["train"], splits["val"])
+    return Splits(train, val, lambda: test)
 
 
 def open_test_set(spec: DataSpec, root: Path | None, classes: Sequence[str] = ()) -> Images:
@@ -63,9 +66,9 @@ def open_test_set(spec: DataSpec, root: Path | None, classes: Sequence[str] = ()
 
     spec comes from resolve_data(..., test_only=True), and classes are as there. Raises InputError as open_splits does.
     """
-    if DATA_SETS[spec.name].in_memory:
-        return open_splits(spec, root, 0).test()
     prepare_data(spec.name, root, test_only=True)
+    if DATA_SETS[spec.name].in_memory:
+        return _open_in_memory(spec, root, train=False)
     directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
     splits = read_test(directory, classes, upright=DATA_SETS[spec.name].upright)
     _check_planned(spec, directory, splits)
@@ -102,26 +105,14 @@ def carve(labels: Indices, fraction: float, seed: int, purpose: str) -> tuple[In
     return np.flatnonzero(~carved), np.flatnonzero(carved)
 
 
-def _open_digits(spec: DataSpec, seed: int) -> Splits:
-    scans, labels = load_scans()
+def _open_in_memory(spec: DataSpec, root: Path | None, *, train: bool) -> ImageTensor:
+    """The training or the test images of digits, or of a set that torchvision reads."""
+    if spec.name != "digits":
+        images, labels = read_named(spec.name, check_root(spec.name, root), train=train)
+        return ImageTensor(_scaled(images, spec.image_size), labels)
+    images, labels = load_scans()
     rest, test = carve(np.asarray(labels), DIGITS_TEST_FRACTION, DIGITS_TEST_SEED, "digits test")
-    images = ImageTensor(_scaled(scans, spec.image_size), labels)
-    train, val = _carved(images.subset(rest), spec, seed)
-    return Splits(train, val, lambda: images.subset(test))
-
-
-def _open_named(spec: DataSpec, root: Path, *, train: bool) -> ImageTensor:
-    images, labels = read_named(spec.name, root, train=train)
-    return ImageTensor(_scaled(images, spec.image_size), labels)
-
-
-def _open_folder(spec: DataSpec, root: Path, seed: int) -> Splits:
-    splits = read_folder(root, upright=DATA_SETS[spec.name].upright)
-    _check_planned(spec, root, splits)
-    if "val" in splits and "test" in splits:
-        return Splits(splits["train"], splits["val"], lambda: splits["test"])
-    train, val = _carved(splits["train"], spec, seed)
-    return Splits(train, val, lambda: splits["test" if "test" in splits else "val"])
+    return ImageTensor(_scaled(images, spec.image_size), labels).subset(rest if train else test)
 
 
 def _check_planned(spec: DataSpec, root: Path, splits: Mapping[str, ImageFiles]) -> None:

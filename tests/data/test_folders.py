@@ -1,7 +1,6 @@
 """Class folders as people have them: numbers, other names of splits, hidden folders, links, classes too small."""
 
 import hashlib
-import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
