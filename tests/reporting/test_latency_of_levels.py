@@ -58,6 +58,13 @@ def test_latency_joins_accuracy_and_cost(plan):
     assert "Latency of the whole deployed network" in str(comparison_section(result))
 
 
+def test_levels_that_are_no_rivals_have_no_training_step_to_report():
+    """Their networks are timed as exported: the verdict has a sentence on the deployed form alone."""
+    plan = default_plan(replace(STUDY, within="backbone"))
+    sentences = cost_sentences(analyse(plan, recorded(plan)))
+    assert [text.partition(",")[0] for text in sentences] == ["Deployed"]
+
+
 def test_times_of_a_busy_machine_are_not_joined(plan):
     result = analyse(plan, recorded(plan, control=1.2))
     assert "latency, ms" not in [column.head for column in cost_table(result).columns]

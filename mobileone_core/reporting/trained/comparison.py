@@ -181,9 +181,11 @@ def _training(result: TrainedResult) -> str:
 
 
 def _own_training(result: TrainedResult) -> str:
-    """The step of every level but baselines, in units of its own deployed form."""
+    """The step of every level but baselines, in units of its own deployed form; empty where no step is measured."""
     levels = {(row.level, TRAIN) for row in result.compared}
     rows = [row.metrics for entry, row in result.compared_forms.items() if entry in levels]
+    if not rows:
+        return ""
     step, memory = (
         _range([f"{value:.2f}" for value in sorted(row[f"{name}/step_over_deployed"] for row in rows)])
         for name in ("time", "memory")
