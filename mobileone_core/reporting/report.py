@@ -143,10 +143,9 @@ def write_report(plan: Plan, record: StudyRecord, directory: Path) -> ReportFile
     fingerprint = hashlib.sha256(versioned.encode()).hexdigest()[:16]
     stamp = STAMP.search(saved_text(home / PAGE))
     former = stamp[2].split(", ") if stamp and stamp[2] else []
-    is_whole = all((home / name).is_file() for name in former) and all(
-        saved_text(home / name) == text for name, text in texts.items()
-    )
-    if stamp and stamp[1] == fingerprint and is_whole:
+    is_whole = all((home / name).is_file() for name in former)
+    is_same = all(saved_text(home / name) == text for name, text in texts.items())
+    if stamp and stamp[1] == fingerprint and is_whole and is_same:
         return ReportFiles(home, rendered=False)
     shown = replace(record, problems=texts[PROBLEMS].splitlines())
     contents = {**dict.fromkeys((EXCLUDED, *former), ""), **texts, **_rendered(plan, shown, fingerprint)}
@@ -229,8 +228,7 @@ def write_index(directory: Path, written: Mapping[Path, AnalysedRecord] | None =
     """
     homes, studies = report_homes(directory), {claim.study for claim in read_claims()}
     reports = _readable(homes, written or {})
-    claimed = {home: item for home, item in reports.items() if item.plan.study.name in studies}
-    results = [SavedResult(home.name, item.result) for home, item in claimed.items()]
+    results = [SavedResult(home.name, item.result) for home, item in reports.items() if item.plan.study.name in studies]
     rows = verdicts(results)
     parts = [INDEX_HEAD]
     if any(row.evidence for row in rows):
@@ -238,11 +236,9 @@ def write_index(directory: Path, written: Mapping[Path, AnalysedRecord] | None =
         lead = [f"## {first.heading}", f"<!-- table:{LEDGER} -->", *map(markdown.block_text, first.blocks)]
         parts += [*lead, f"<!-- end table:{LEDGER} -->", f"## {further.heading}"]
         parts += [*map(markdown.block_text, further.blocks), "## Studies"]
-    documents = {home: item.document for home, item in reports.items()}
     pages = {home / SITE: study_page(home, item.plan, item.document, rows) for home, item in reports.items()}
-    pages[directory / SITE] = index_page(
-        rows, repetitions(results, SITE), [(home.name, document) for home, document in documents.items()]
-    )
+    documents = {home.name: item.document for home, item in reports.items()}
+    pages[directory / SITE] = index_page(rows, repetitions(results, SITE), documents)
     pages[directory / PAGE] = "\n\n".join([*parts, _studies_table(homes, documents)])
     for path, text in pages.items():
         if saved_text(path) != text:
@@ -261,11 +257,11 @@ def _readable(homes: Iterable[Path], written: Mapping[Path, AnalysedRecord]) -> 
     return reports
 
 
-def _studies_table(homes: Iterable[Path], documents: Mapping[Path, Document]) -> str:
+def _studies_table(homes: Iterable[Path], documents: Mapping[str, Document]) -> str:
     """Every report with question, verdict and setting, or that it cannot be read."""
     text = "| study | question | verdict |\n| --- | --- | --- |\n"
     for home in homes:
-        shown = documents.get(home)
+        shown = documents.get(home.name)
         cells = f"{shown.title} | {shown.verdict} ({shown.setting})" if shown else "| its files cannot be read"
         text += f"| [{home.name}]({home.name}/{PAGE}) | {cells} |\n"
     return text

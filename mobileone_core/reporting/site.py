@@ -6,8 +6,7 @@ Pages are templates/ filled with the documents that every renderer takes; figure
 import re
 import tomllib
 from base64 import b64encode
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.document import Block, Column, Details, Document, Figure, Table
-from mobileone_core.reporting.ledger.ledger import NOTES, Verdict, state_counts, verdict_text
+from mobileone_core.reporting.ledger.ledger import NOTES, Verdict, by_claim, state_counts, verdict_text
 from mobileone_core.reporting.render import html
 from mobileone_core.study.factor import field_text
 from mobileone_core.study.grid import GridPlan
@@ -32,12 +31,10 @@ RUN = re.compile(r"<code>([0-9a-f]{32})</code>")
 DOWNLOADS = ("README.md", "*.csv", "*.tex", "*.json", "*.svg", "*.png")
 
 
-def index_page(rows: Sequence[Verdict], repeated: Sequence[str], studies: Sequence[tuple[str, Document]]) -> str:
+def index_page(rows: Sequence[Verdict], repeated: Sequence[str], studies: Mapping[str, Document]) -> str:
     """Return the index: the ledger, if a report is evidence of a claim, and every study by its directory's name."""
-    groups = defaultdict[str, list[Verdict]](list)
-    for row in rows if any(row.evidence for row in rows) else ():
-        groups[row.claim.id].append(row)
-    content = {"groups": [*groups.values()], "counts": state_counts(rows), "notes": NOTES, "studies": studies}
+    groups = by_claim(rows) if any(row.evidence for row in rows) else []
+    content = {"groups": groups, "counts": state_counts(rows), "notes": NOTES, "studies": studies}
     return _environment().get_template("index.html").render(content, repeated=repeated)
 
 
@@ -45,30 +42,28 @@ def study_page(home: Path, plan: Plan, document: Document, rows: Sequence[Verdic
     """Return the page of a report in its directory home, with the claims of the ledger that it is evidence of."""
     captions = tomllib.loads((files(__package__) / "templates" / "captions.toml").read_text(encoding="utf-8"))
     shown = _figures([*document.summary, *(block for section in document.body for block in section.blocks)])
-    figures = {
-        item.name: f"{inline_svg(home / f'{item.name}.svg', item)}<figcaption>{captions[caption_key(plan, item.name)]}"
-        "</figcaption>"
-        for item in shown
-        if "<svg" in saved_text(home / f"{item.name}.svg")
-    }
-    for item in (item for item in shown if item.suffix == "png"):
-        source = f"data:image/png;base64,{b64encode((home / f'{item.name}.png').read_bytes()).decode()}"
-        image = f'<img src="{source}" alt="{escape(item.alt)}">'
-        figures[item.name] = f"{image}<figcaption>{html.inline(item.caption)}</figcaption>"
-    return (
-        _environment()
-        .get_template("study.html")
-        .render(
-            name=home.name,
-            document=document,
-            figures=figures,
-            claims=[(row, item) for row in rows for item in row.evidence if item.report == home.name],
-            is_trained=isinstance(plan, GridPlan),
-            plan=plan,
-            deviations=deviations(plan),
-            ui=UI,
-            downloads=[path.name for pattern in DOWNLOADS for path in sorted(home.glob(pattern))],
-        )
+    figures = dict[str, str]()
+    for item in shown:
+        svg = home / f"{item.name}.svg"
+        if item.suffix == "png":
+            source = f"data:image/png;base64,{b64encode((home / f'{item.name}.png').read_bytes()).decode()}"
+            image, caption = f'<img src="{source}" alt="{escape(item.alt)}">', html.inline(item.caption)
+        elif "<svg" in saved_text(svg):
+            image, caption = inline_svg(svg, item), captions[caption_key(plan, item.name)]
+        else:
+            continue
+        figures[item.name] = f"{image}<figcaption>{caption}</figcaption>"
+    template = _environment().get_template("study.html")
+    return template.render(
+        name=home.name,
+        document=document,
+        figures=figures,
+        claims=[(row, item) for row in rows for item in row.evidence if item.report == home.name],
+        is_trained=isinstance(plan, GridPlan),
+        plan=plan,
+        deviations=deviations(plan),
+        ui=UI,
+        downloads=[path.name for pattern in DOWNLOADS for path in sorted(home.glob(pattern))],
     )
 
 

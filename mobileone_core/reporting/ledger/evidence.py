@@ -144,9 +144,8 @@ def _level(claim: PaperClaim, result: TrainedResult) -> Found:
         rows = [judged(row, result.finished(row.level, base)) for row in analysis.comparisons]
     wanted = [level_label(level) for level in claim.levels]
     rows = [row for row in rows if row.level in wanted]
-    yield from _trained(
-        claim, result, [contrast_finding(result, row, row.level if len(wanted) > 1 else "") for row in rows]
-    )
+    findings = [contrast_finding(result, row, row.level if len(wanted) > 1 else "") for row in rows]
+    yield from _trained(claim, result, findings)
 
 
 def _effect(claim: PaperClaim, result: TrainedResult) -> Found:
@@ -165,9 +164,8 @@ def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
             value = Estimate(mean.mean, mean.low, mean.high)
             size = detectable_effect(mean.sd / mean.n**0.5, mean.n - 1, ALPHA)
             text = f"{value.value:+.1f} % [{value.low:+.1f}, {value.high:+.1f}]"
-            verdict = allowed(
-                against(claim.than or 0.0, value), result.finished(level, base or result.analysis.baseline)
-            )
+            finished = result.finished(level, base or result.analysis.baseline)
+            verdict = allowed(against(claim.than or 0.0, value), finished)
             findings.append(Finding(verdict, text, f"{size:.1f} % would have been found"))
     yield from _trained(claim, result, findings)
 
@@ -191,9 +189,8 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
         low, high = map(float, test.confidence_interval(1 - ALPHA))
         value = Estimate(sum(gains[0]) / len(gains[0]) - sum(gains[1]) / len(gains[1]), low, high)
         finished = [item for result, names in zip(pair, levels, strict=True) for item in result.finished(*names)]
-        finding = Finding(
-            allowed(against(0.0, value), finished), f"{value.value:+.2f} points [{low:+.2f}, {high:+.2f}]"
-        )
+        text = f"{value.value:+.2f} points [{low:+.2f}, {high:+.2f}]"
+        finding = Finding(allowed(against(0.0, value), finished), text)
         data = f"{studies[0].variant} and {studies[1].variant} on {studies[0].data}"
         machine = tag_values([row for result in pair for row in result.rows.values()], "processor")
         yield Evidence(small.report, data, machine, *conclusion(claim, [finding]))

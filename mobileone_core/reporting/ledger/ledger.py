@@ -16,6 +16,7 @@ from mobileone_core.reporting.ledger.claims import OPPOSITES, PaperClaim, read_c
 from mobileone_core.reporting.ledger.evidence import ORDER, Evidence, SavedResult, contrast_finding, evidence
 from mobileone_core.reporting.ledger.phones import phone_evidence
 from mobileone_core.reporting.trained.result import TrainedResult
+from mobileone_core.study.least_squares import Contrast
 
 UNSTABLE, UNTESTED, ABSENT, MIXED = "unstable", "not tested here", "report missing", "mixed"
 STATES = ("supported", *ORDER[:1], "not resolved", *ORDER[1:3], MIXED, UNSTABLE, UNTESTED, ABSENT)
@@ -72,11 +73,17 @@ def _without_evidence(claim: PaperClaim, results: Sequence[SavedResult]) -> str:
 
 def state_counts(rows: Sequence[Verdict]) -> Mapping[str, int]:
     """Return how many claims have each state, in the order of STATES; mixed if data or runtimes differ in theirs."""
-    by_claim = defaultdict[str, set[str]](set)
-    for row in rows:
-        by_claim[row.claim.id].add(row.state)
-    counts = Counter(min(states) if len(states) == 1 else MIXED for states in by_claim.values())
+    states = ({row.state for row in items} for items in by_claim(rows))
+    counts = Counter(min(its) if len(its) == 1 else MIXED for its in states)
     return {state: counts[state] for state in STATES}
+
+
+def by_claim(rows: Sequence[Verdict]) -> list[list[Verdict]]:
+    """Return the verdicts on each claim, in the order of their first ones."""
+    groups = defaultdict[str, list[Verdict]](list)
+    for row in rows:
+        groups[row.claim.id].append(row)
+    return [*groups.values()]
 
 
 def repetitions(results: Sequence[SavedResult], page: str) -> list[str]:
@@ -94,32 +101,27 @@ def repetitions(results: Sequence[SavedResult], page: str) -> list[str]:
                 second = again[row.level]
                 state = "repeats" if second.verdict == row.verdict else "does not repeat"
                 state = UNSTABLE if second.verdict == OPPOSITES[row.verdict] else state
-                texts = [
-                    f"{contrast_finding(item.result, its).text} on [{_seeds(item)}]({item.report}/{page})"
-                    for item, its in ((one, row), (other, second))
-                ]
-                name = f"{one.study}, {', '.join(one.result.factors)} = {row.level}"
-                lines.append(f"{name}: {row.verdict}, {texts[0]}; **{state}**: {second.verdict}, {texts[1]}")
+                first, further = _difference(one, row, page), _difference(other, second, page)
+                lines.append(f"{one.study}, {one.result.factor_names} = {row.level}: {first}; **{state}**: {further}")
     return lines
 
 
-def _seeds(item: SavedResult) -> str:
+def _difference(item: SavedResult, row: Contrast, page: str) -> str:
+    """A level's verdict and difference, and the seeds of the report, as a link to it."""
     study = item.result.plan.study
-    return f"seeds {study.first_seed} to {study.first_seed + study.seeds - 1}"
+    seeds = f"seeds {study.first_seed} to {study.first_seed + study.seeds - 1}"
+    return f"{row.verdict}, {contrast_finding(item.result, row).text} on [{seeds}]({item.report}/{page})"
 
 
 def ledger_sections(rows: Sequence[Verdict], repeated: Sequence[str], page: str) -> tuple[Section, Section]:
     """Return the counts with what is known of tables 1 to 6, 9 and 10, and all claims; repeated: of `repetitions`."""
-    parts = [("accuracy", [row for row in rows if not row.claim.is_time])]
-    parts.append(("time", [row for row in rows if row.claim.is_time]))
-    lead = Paragraph(" ".join(_counted(topic, of) for topic, of in parts if of))
+    parts = {topic: [row for row in rows if row.claim.is_time == (topic == "time")] for topic in ("accuracy", "time")}
+    lead = Paragraph(" ".join(_counted(topic, of) for topic, of in parts.items() if of))
     blocks: list[Block] = [lead, short_table(rows, page)]
     if repeated:
         blocks += [Paragraph("Differences that were trained again:"), Bullets(repeated)]
-    return (
-        Section("What holds of the paper", blocks),
-        Section(ALL, (claims_table(rows, page), Bullets(NOTES))),
-    )
+    all_claims = Section(ALL, (claims_table(rows, page), Bullets(NOTES)))
+    return Section("What holds of the paper", blocks), all_claims
 
 
 def short_table(rows: Sequence[Verdict], page: str) -> Table:
@@ -147,13 +149,9 @@ def _counted(topic: str, rows: Sequence[Verdict]) -> str:
 
 def claims_table(rows: Sequence[Verdict], page: str) -> Table:
     """Return a row per claim: source, claim, what the paper prints, and every verdict with its evidence."""
-    by_claim = defaultdict[str, list[Verdict]](list)
-    for row in rows:
-        by_claim[row.claim.id].append(row)
-    heads = ("paper", "claim", "published", "here")
-    columns = tuple(Column(head, is_text=True) for head in heads)
+    columns = tuple(Column(head, is_text=True) for head in ("paper", "claim", "published", "here"))
     lines = []
-    for items in by_claim.values():
+    for items in by_claim(rows):
         claim, here = items[0].claim, ". ".join(verdict_text(item, page) for item in items)
         lines.append((claim.source, claim.text, claim.published_text, here))
     return Table(columns, tuple(lines), labels=2)
