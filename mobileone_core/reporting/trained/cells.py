@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.render.csv import FACTOR, read_rows, rows_csv
-from mobileone_core.reporting.trained.result import FORM, TRAIN, setting_of
+from mobileone_core.reporting.trained.result import FORM, runs_by_form
 from mobileone_core.study.factor import Level
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
@@ -51,10 +51,9 @@ def cells_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
 
 def curves_csv(plan: GridPlan, curves: Sequence[CurvePoint]) -> str:
     """A line per point of the plan's curves, in the plan's order; empty without any."""
-    cells = {cell.key: index for index, cell in enumerate(plan.cells)}
-    names = {name: index for index, name in enumerate(plan.curves)}
+    cells, names = {cell.key: index for index, cell in enumerate(plan.cells)}, plan.curves
     points = [point for point in curves if point.key in cells and point.metric in names]
-    points.sort(key=lambda point: (cells[point.key], names[point.metric], point.epoch, repr(point.value)))
+    points.sort(key=lambda point: (cells[point.key], names.index(point.metric), point.epoch, repr(point.value)))
     lines = [(point.key, point.metric, point.epoch, repr(float(point.value))) for point in points]
     return csv_text([("key", "metric", "epoch", "value"), *lines]) if lines else ""
 
@@ -68,23 +67,17 @@ def read_curves(text: str) -> tuple[CurvePoint, ...]:
 
 def comparison_csv(plan: GridPlan, rows: Sequence[CellRow]) -> str:
     """A line per level and form, in the plan's order, train form first; empty without any."""
-    if plan.comparison is None:
-        return ""
-    settings = [dict(setting) for setting in plan.study.settings]
-    rows = [row for row in rows if row.key == plan.comparison.key and setting_of(row) in settings]
-    rows.sort(key=lambda row: (settings.index(setting_of(row)), row.factors[FORM] != TRAIN, row.run_id))
-    factors = [factor.name for factor in plan.study.factors]
-    lines = [
-        ({"key": row.key, **{FACTOR + name: row.factors[name] for name in factors}, FORM: row.factors[FORM]}, [row])
-        for row in rows
-    ]
+    lines = []
+    for runs in filter(None, runs_by_form(plan, rows).values()):
+        levels = {FACTOR + factor.name: runs[0].factors[factor.name] for factor in plan.study.factors}
+        lines.append(({"key": runs[0].key, **levels, FORM: runs[0].factors[FORM]}, runs))
     return rows_csv(lines) if lines else ""
 
 
 def read_comparison(plan: GridPlan, text: str) -> tuple[CellRow, ...]:
     """The rows of a comparison.csv; KeyError for a level that the plan does not have."""
     factors = [factor.name for factor in plan.study.factors]
-    settings = {tuple(str(setting[name]) for name in factors): setting for setting in plan.study.settings}
+    settings = {tuple(map(str, setting.values())): setting for setting in plan.study.settings}
 
     def cell_of(line: Mapping[str, str]) -> tuple[int, Mapping[str, Level]]:
         return 0, {**settings[tuple(line[FACTOR + name] for name in factors)], FORM: line[FORM]}

@@ -11,7 +11,7 @@ from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.published import PublishedValue, published_values
 from mobileone_core.reporting.untrained import finished_cells, judged
 from mobileone_core.study.effects import Effect, effects
-from mobileone_core.study.factor import Level, level_label
+from mobileone_core.study.factor import level_label
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.plan import PlannedCell, cached_cost
 from mobileone_core.study.rows import CellRow, CurvePoint, StudyRecord
@@ -21,7 +21,6 @@ from mobileone_core.training.tasks import task_spec
 
 FORM, TRAIN, DEPLOYED = "form", "train", "deployed"  # a factor of the comparison's rows, and its levels
 PUBLISHED_ON = ("imagenet", "digits", "coco", "voc", "ade20k", "scenes")  # embedded sets for the scale of effects
-Problems = list[tuple[str, str]]  # key, text
 
 
 @dataclass(frozen=True)
@@ -102,11 +101,6 @@ class TrainedResult:
         return f"{self.metric.label}, {self.metric.unit}".rstrip(", ")
 
 
-def setting_of(row: CellRow) -> dict[str, Level]:
-    """The levels of a comparison's row without its form."""
-    return {name: level for name, level in row.factors.items() if name != FORM}
-
-
 def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     """Compute the statistics of the plan's cells; rows of other plans are ignored.
 
@@ -124,7 +118,6 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
         {cell.key: usable[cell.key] for cell in cells if cell.key in usable} for cells in (plan.cells, plan.teachers)
     )
     forms, form_errors = _forms(plan, record.comparison)
-    reported = " ".join(record.problems)
     finished = {label: finished_cells(cells, rows) for label, cells in levels.items()}
     sample = {
         label: {cell.seed: row.metrics[metric.name] * metric.scale for cell, row in pairs}
@@ -139,23 +132,17 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     trainings, is_higher_better = trainings_of(plan), metric.higher_is_better
     analysis = compare(sample, baseline, higher_is_better=is_higher_better, baselines=base_of, trainings=trainings)
     compared = (judged(row, [*finished[row.level], *finished[base_of[row.level]]]) for row in analysis.comparisons)
-    trained = list(itertools.chain(*finished.values()))
+    analysis = replace(analysis, comparisons=tuple(compared))
     is_int8 = any(cell.spec.is_quantized for cell in plan.cells)  # its losses are compared instead
+    trained = list(itertools.chain(*finished.values()))
+    tested = () if is_int8 else tuple(judged(row, trained) for row in effects(plan.study, sample, trainings))
     # ImageNet's numbers: comparable there, the scale of the effects beside the embedded digits, and nowhere else shown
     published = published_values(plan.study.published) if plan.base.data.name in PUBLISHED_ON else ()
+    published = tuple(value for value in published if value.level in sample)
+    curves = tuple(point for point in record.curves if point.key in rows and point.metric in plan.curves)
+    problems = (*record.problems, *(text for text in (*errors, *form_errors) if text not in record.problems))
     return TrainedResult(
-        plan,
-        metric,
-        levels,
-        rows,
-        teachers,
-        (*record.problems, *(text for key, text in (*errors, *form_errors) if key not in reported)),
-        replace(analysis, comparisons=tuple(compared)),
-        () if is_int8 else tuple(judged(row, trained) for row in effects(plan.study, sample, trainings)),
-        tuple(value for value in published if value.level in sample),
-        tuple(point for point in record.curves if point.key in rows and point.metric in plan.curves),
-        forms,
-        [*record.examples],
+        plan, metric, levels, rows, teachers, problems, analysis, tested, published, curves, forms, [*record.examples]
     )
 
 
@@ -164,7 +151,7 @@ def trainings_of(plan: GridPlan) -> dict[str, str]:
     return {level_label(cell.factors): cell.spec.training.key for cell in plan.cells if cell.seed == plan.cells[0].seed}
 
 
-def _usable(metrics: Mapping[str, str], rows: Sequence[CellRow]) -> tuple[dict[str, CellRow], Problems]:
+def _usable(metrics: Mapping[str, str], rows: Sequence[CellRow]) -> tuple[dict[str, CellRow], list[str]]:
     """The usable rows by key, and what is wrong with the others; metrics names what each cell must have."""
     runs = defaultdict[str, list[CellRow]](list)
     for row in rows:
@@ -174,25 +161,31 @@ def _usable(metrics: Mapping[str, str], rows: Sequence[CellRow]) -> tuple[dict[s
         row, *others = runs[key]
         if others:
             names = ", ".join(sorted(run.run_id for run in runs[key]))
-            problems.append((key, f"cell {key} has {len(runs[key])} finished runs, where one is allowed: {names}"))
+            problems.append(f"cell {key} has {len(runs[key])} finished runs, where one is allowed: {names}")
         elif not math.isfinite(row.metrics.get(metric, math.nan)):
-            problems.append((key, f"cell {key} has no finite {metric}: run {row.run_id}"))
+            problems.append(f"cell {key} has no finite {metric}: run {row.run_id}")
         else:
             usable[key] = row
     return usable, problems
 
 
-def _forms(plan: GridPlan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str], CellRow], Problems]:
-    """The comparison's rows by level and form; two of the same are a problem and neither is used."""
-    runs = {
-        (level_label(setting), form): list[CellRow]() for setting in plan.study.settings for form in (TRAIN, DEPLOYED)
-    }
+def runs_by_form(plan: GridPlan, rows: Sequence[CellRow]) -> dict[tuple[str, str], list[CellRow]]:
+    """The rows of the plan's comparison by level and form, in the plan's order, train form first."""
+    labels = map(level_label, plan.study.settings)
+    runs = {entry: list[CellRow]() for entry in itertools.product(labels, (TRAIN, DEPLOYED))}
     for row in rows:
-        entry = level_label(setting_of(row)), str(row.factors[FORM])
+        setting = {name: level for name, level in row.factors.items() if name != FORM}
+        entry = level_label(setting), str(row.factors[FORM])
         if plan.comparison and row.key == plan.comparison.key and entry in runs:
             runs[entry].append(row)
+    return runs
+
+
+def _forms(plan: GridPlan, rows: Sequence[CellRow]) -> tuple[dict[tuple[str, str], CellRow], list[str]]:
+    """The comparison's rows by level and form; two of the same are a problem and neither is used."""
+    runs = runs_by_form(plan, rows)
     problems = [
-        (group[0].key, f"comparison {group[0].key} has {len(group)} runs of {label}, {form}, where one is allowed")
+        f"comparison {group[0].key} has {len(group)} runs of {label}, {form}, where one is allowed"
         for (label, form), group in runs.items()
         if len(group) > 1
     ]
