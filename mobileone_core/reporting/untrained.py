@@ -31,17 +31,17 @@ def chance_metric(cell: PlannedCell) -> str:
 
 
 def is_untrained(cell: PlannedCell, row: CellRow) -> bool:
-    """Whether the metric of the test images is no better than guessing.
+    """Whether a network only guesses; False for int8 networks, which training is not to blame for."""
+    return not cell.spec.is_quantized and only_guesses(cell, row)
 
-    False if metric or number of images is not recorded, and for int8 networks, which training is not to blame for.
-    """
-    if cell.spec.is_quantized:
-        return False
+
+def only_guesses(cell: PlannedCell, row: CellRow) -> bool:
+    """Whether the metric of the test images is no better than guessing; False if it or their number is not recorded."""
     value, images = row.metrics.get(chance_metric(cell)), row.metrics.get("test/images")
     if value is None or images is None:
         return False
-    chance, is_counted = chance_of(cell, row), not task_spec(cell.spec.task).has_head
-    return is_guessing(value, images, chance) if is_counted else value <= chance
+    chance = chance_of(cell, row)
+    return value <= chance if task_spec(cell.spec.task).has_head else is_guessing(value, images, chance)
 
 
 def shortages(cell: PlannedCell, row: CellRow) -> list[str]:
@@ -77,14 +77,9 @@ def untrained_sentences(cells: Mapping[str, Iterable[PlannedCell]], rows: Mappin
             guesses += guessing
     sentences = [f"Too few steps for the recipe: {'; '.join(short)}."] if short else []
     if names:
-        right, chance = (
-            span([100 * value for value in values], ".2f")
-            for values in (
-                (row.metrics[chance_metric(cell)] for cell, row in guesses),
-                (chance_of(*pair) for pair in guesses),
-            )
-        )
         first, _ = guesses[0]
+        right = span([100 * row.metrics[chance_metric(cell)] for cell, row in guesses], ".2f")
+        chance = span([100 * chance_of(*pair) for pair in guesses], ".2f")
         at_chance = f"{right} % of the test images right, where guessing gets {chance} %"
         if task_spec(first.spec.task).has_head:
             label = metric_of(chance_metric(first)).label

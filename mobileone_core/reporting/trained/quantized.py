@@ -8,9 +8,9 @@ from mobileone_core.reporting.document import MISSING, Bullets, Column, Figure, 
 from mobileone_core.reporting.metric import Metric
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import summary_text
-from mobileone_core.reporting.untrained import Finished, chance_of
+from mobileone_core.reporting.untrained import Finished, only_guesses
 from mobileone_core.study.factor import Level, level_label, level_text
-from mobileone_core.study.statistics import Analysis, compare, is_guessing
+from mobileone_core.study.statistics import Analysis, compare
 
 LOSS = Metric("test/top1", "points", 100.0, 2, higher_is_better=False)
 TOP1, SIMULATED = "test/top1", "simulated/top1"
@@ -67,25 +67,22 @@ def int8_sentences(result: TrainedResult) -> list[str]:
     losses = Int8Losses(result)
     names, sentences, hidden, costs = ", ".join(losses.others), [], [], []
     for setting, analysis in losses.analyses.items():
-        [base] = (row for row in analysis.comparisons if row.level == analysis.baseline)
-        costs.append(f"{setting} {summary_text(base.summary, 2, '+')}")
-        for row in (row for row in analysis.comparisons if row.level != analysis.baseline):
-            if row.verdict in ("better", "worse"):
+        for row in analysis.comparisons:
+            if row.level == analysis.baseline:
+                costs.append(f"{setting} {summary_text(row.summary, 2, '+')}")
+            elif row.verdict in ("better", "worse"):
+                loses = f"loses {'more' if row.verdict == 'worse' else 'less'} than {analysis.baseline}"
                 change = LOSS.difference(row, "points")
-                more = "more" if row.verdict == "worse" else "less"
-                sentences.append(
-                    f"By int8 ({setting}) {names} = {row.level} loses {more} than {analysis.baseline}: {change}."
-                )
+                sentences.append(f"By int8 ({setting}) {names} = {row.level} {loses}: {change}.")
             elif row.detectable is not None:
                 hidden.append(row)
-    compared = len(sentences) + len(hidden)
+    count = f"{len(hidden)} of {len(sentences) + len(hidden)}"
     sentences = [*_destroyed(losses), *sentences]
     if costs:
         baseline = result.plan.study.baseline
         network = ", ".join(f"{name} = {level_text(baseline[name])}" for name in losses.others) or "the network"
         sentences.insert(0, f"Points of top-1 that int8 costs {network}: {', '.join(costs)}.")
     if hidden:
-        count = f"{len(hidden)} of {compared}"
         power = LOSS.detectable_text(hidden)
         sentences.append(f"{count} comparisons of losses by int8 show no difference between networks ({power}).")
     return sentences
@@ -122,13 +119,8 @@ def _destroyed(losses: Int8Losses) -> list[str]:
     """Networks that int8 brings down to guessing, by int8 setting and network."""
     names, destroyed = ", ".join(losses.others), []
     for (setting, network), pairs in losses.groups.items():
-        guesses = [
-            is_guessing(row.metrics[TOP1], row.metrics["test/images"], chance_of(cell, row))
-            for cell, row in pairs
-            if "test/images" in row.metrics
-        ]
-        if any(guesses):
-            destroyed.append(f"{setting} of {names} = {network} ({sum(guesses)} of {len(pairs)} seeds)")
+        if count := sum(only_guesses(*pair) for pair in pairs):
+            destroyed.append(f"{setting} of {names} = {network} ({count} of {len(pairs)} seeds)")
     return [f"Down to guessing by int8: {joined(destroyed)}."] if destroyed else []
 
 
