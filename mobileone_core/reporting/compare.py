@@ -12,7 +12,7 @@ from mobileone_core.reporting.results import Source, cells_of, settings_by_name
 from mobileone_core.study.factor import level_label
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.rows import CellRow
-from mobileone_core.study.statistics import paired, summarize
+from mobileone_core.study.statistics import paired
 from mobileone_core.study.workspace import Workspace
 
 Cell = tuple[str, int]  # level and seed
@@ -26,11 +26,6 @@ class Setting:
     name: str
     plan: GridPlan
     rows: Sequence[CellRow]
-
-    @property
-    def factors(self) -> list[str]:
-        """The names of the factors."""
-        return [factor.name for factor in self.plan.study.factors]
 
     def values(self, metric: Metric) -> Values:
         """The metric of every cell that has it."""
@@ -67,7 +62,8 @@ def paired_table(one: Setting, other: Setting, metric: str = "") -> Table:
     shown = metric_of(name)
     before, after = one.values(shown), other.values(shown)
     cells = [cell for cell in before if cell in after]
-    is_shared = bool(cells) and one.factors == other.factors
+    factors = [*one.plan.study.baseline]
+    is_shared = bool(cells) and factors == [*other.plan.study.baseline]
     require(is_shared, "setting", other.name, f"one that shares levels, seeds and {name} with {one.name}")
     levels = list(dict.fromkeys(level for level, _ in cells))
     groups = {level: [cell for cell in cells if cell[0] == level] for level in levels}
@@ -75,7 +71,7 @@ def paired_table(one: Setting, other: Setting, metric: str = "") -> Table:
         groups["all"] = cells
     unit = shown.difference_unit
     columns = (
-        Column(", ".join(one.factors), is_text=True),
+        Column(", ".join(factors), is_text=True),
         Column("pairs"),
         Column("A", shown.unit),
         Column("B", shown.unit),
@@ -87,11 +83,11 @@ def paired_table(one: Setting, other: Setting, metric: str = "") -> Table:
 
 def _row(level: str, cells: Sequence[Cell], before: Values, after: Values, metric: Metric) -> tuple[str, ...]:
     seeds = {seed: [cell for cell in cells if cell[1] == seed] for _, seed in cells}
-    new, old = (
-        {seed: sum(values[cell] for cell in group) / len(group) for seed, group in seeds.items()}
-        for values in (after, before)
-    )
+    old, new = ({seed: _mean(values, group) for seed, group in seeds.items()} for values in (before, after))
     pairs = paired(new, old, metric.higher_is_better)
-    means = [summarize(values[cell] for cell in cells).mean for values in (before, after)]
-    texts = [MISSING if mean is None else metric.number(mean) for mean in means]
-    return (level, str(pairs.pairs), *texts, metric.difference(pairs) or MISSING, f"{pairs.wins} of {pairs.pairs}")
+    means = [metric.number(_mean(values, cells)) for values in (before, after)]
+    return (level, str(pairs.pairs), *means, metric.difference(pairs) or MISSING, f"{pairs.wins} of {pairs.pairs}")
+
+
+def _mean(values: Values, cells: Sequence[Cell]) -> float:
+    return sum(values[cell] for cell in cells) / len(cells)

@@ -68,15 +68,12 @@ def _joined(reports: Sequence[MergedReport]) -> tuple[Plan, StudyRecord]:
     compared = [
         [row for row in report.record.comparison if row.key == key and row.run_id not in excluded] for report in reports
     ]
-    record = StudyRecord(
-        tuple(rows),
-        tuple(sorted({text for report in reports for text in report.record.problems})),
-        tuple(min(filter(None, compared), key=lambda group: sorted(row.run_id for row in group), default=())),
-        tuple(sorted(curves, key=lambda point: (point.key, point.metric, point.epoch))),
-        excluded=tuple(sorted(excluded)),
-        examples={key: item for report in reports for key, item in report.record.examples.items()},
-    )
-    return plan, record
+    comparison = tuple(min(filter(None, compared), key=lambda group: sorted(row.run_id for row in group), default=()))
+    problems = tuple(sorted({text for report in reports for text in report.record.problems}))
+    points = tuple(sorted(curves, key=lambda point: (point.key, point.metric, point.epoch)))
+    images = {key: item for report in reports for key, item in report.record.examples.items()}
+    shown = StudyRecord(tuple(rows), problems, comparison, points, excluded=tuple(sorted(excluded)), examples=images)
+    return plan, shown
 
 
 def _same(key: str, runs: Sequence[tuple[CellRow, MergedReport]]) -> tuple[CellRow, MergedReport]:
@@ -108,9 +105,7 @@ def joined_plan(plans: Sequence[Plan]) -> Plan:
     first = min(grids, key=lambda plan: plan.id)
     seeds = [(plan.study.first_seed, plan.study.first_seed + plan.study.seeds) for plan in grids]
     start = min(seeds)[0]
-    factors = tuple(
-        _joined_factor([plan.study.factors[index] for plan in grids]) for index in range(len(first.study.factors))
-    )
+    factors = tuple(map(_joined_factor, zip(*(plan.study.factors for plan in grids), strict=True)))
     study = replace(first.study, factors=factors, first_seed=start, seeds=max(end for _, end in seeds) - start)
     return replace(first, study=study, default=False)
 
@@ -122,8 +117,7 @@ def _joined_factor(factors: Sequence[Factor]) -> Factor:
     for factor in sorted(factors, key=lambda factor: (-len(factor.settings), repr(list(factor.settings)))):
         settings = {**settings, **{name: item for name, item in factor.settings.items() if name not in settings}}
     levels = {level for factor in factors for level in factor.levels}
-    rest = sorted(levels - set(longest.levels), key=repr)
-    ordered: list[Level] = [*longest.levels, *rest]
+    ordered: list[Level] = [*longest.levels, *sorted(levels - set(longest.levels), key=repr)]
     if settings:
         ordered.sort(key=lambda level: [*settings].index(str(level)))
     elif all(isinstance(level, int | float) for level in levels):

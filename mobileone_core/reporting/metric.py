@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mobileone_core.errors import require
 from mobileone_core.study.least_squares import Contrast
+from mobileone_core.study.plan import span
 from mobileone_core.study.statistics import Paired
 from mobileone_core.training.tasks import metric_labels
 
@@ -59,10 +60,8 @@ class Metric:
 
     def detectable_text(self, rows: Iterable[Contrast]) -> str:
         """The contrasts' detectable differences: one of 0.42 to 0.57 points is detected with 80 % power."""
-        sizes = sorted(row.detectable for row in rows if row.detectable is not None)
-        least, most = map(self.number, (sizes[0], sizes[-1]))
-        least = "" if least == most else f"{least} to "
-        return f"one of {least}{self.amount(sizes[-1])} is detected with 80 % power"
+        sizes = span((row.detectable for row in rows if row.detectable is not None), f".{self.decimals}f")
+        return f"{f'one of {sizes} {self.difference_unit}'.rstrip()} is detected with 80 % power"
 
 
 def metric_of(name: str) -> Metric:

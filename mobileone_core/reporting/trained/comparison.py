@@ -1,11 +1,11 @@
 """The comparison of levels: time and memory in train and deployed form, or latency as exported; and its control."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from mobileone_core.benchmark.spec import DeployedSpec
 from mobileone_core.reporting.document import MISSING, Bullets, Column, Paragraph, Section, Table, number_text
 from mobileone_core.reporting.environment import DEVICE_TAGS, TOLERANCE, is_within_tolerance, names_device, tag_values
 from mobileone_core.reporting.trained.result import DEPLOYED, TRAIN, TrainedResult
+from mobileone_core.study.plan import span
 
 CONTROLS = (("training step", "control/step_ratio"), ("inference", "control/inference_ratio"))
 
@@ -14,10 +14,9 @@ def comparison_section(result: TrainedResult) -> Section:
     """The section of a study that compares forms or latencies, empty for others."""
     heading = "What it costs: train form against deployed form"
     heading = "Latency of the whole deployed network" if _is_latency(result) else heading
-    if result.plan.comparison is None:
-        return Section(heading, ())
     if not result.compared_forms:
-        return Section(heading, (Paragraph("Not measured yet: all cells have to be complete first."),))
+        text = "Not measured yet: all cells have to be complete first." if result.plan.study.compares else ""
+        return Section(heading, (Paragraph(text),) if text else ())
     doubt = _doubt(result)
     warning = Paragraph(f"**{doubt} Do not trust them; --again measures once more.**" if doubt else "")
     return Section(heading, (warning, comparison_table(result), Bullets(_notes(result))))
@@ -25,7 +24,7 @@ def comparison_section(result: TrainedResult) -> Section:
 
 def _is_latency(result: TrainedResult) -> bool:
     """Whether the networks are timed as they are exported, which have no other form."""
-    return bool(result.plan.comparison and isinstance(result.plan.comparison.spec, DeployedSpec))
+    return result.plan.study.compares == "latency"
 
 
 def comparison_table(result: TrainedResult) -> Table:
@@ -87,10 +86,9 @@ def _notes(result: TrainedResult) -> list[str]:
     """Where and how the table was measured, and whether its control held."""
     rows = list(result.compared_forms.values())
     tags = {name: tag_values(rows, name) for name in (*DEVICE_TAGS, "threads", "system", "execution")}
+    protocol = result.plan.study.protocol
     conditions = [f"{name} {values}" for name, values in tags.items() if values]
-    if result.plan.comparison:
-        protocol = result.plan.comparison.spec.protocol
-        conditions.append(f"{protocol.rounds} rounds of {protocol.burst} calls")
+    conditions.append(f"{protocol.rounds} rounds of {protocol.burst} calls")
     if loads := [row.metrics["host/load"] for row in rows if "host/load" in row.metrics]:
         conditions.append(f"load average {max(loads):.2f} before")
     unnamed = "**Device or processor is not recorded: times and memory are not shown without them.**"
@@ -143,9 +141,8 @@ def _doubt(result: TrainedResult) -> str:
     if _is_idle(result) or not has_times:
         return ""
     failed = f"the baseline timed twice differs by more than {TOLERANCE}"
-    return (
-        f"Times were not measured on an idle machine: {failed if _control_ratios(result) else 'they have no control'}."
-    )
+    why = failed if _control_ratios(result) else "they have no control"
+    return f"Times were not measured on an idle machine: {why}."
 
 
 def cost_sentences(result: TrainedResult) -> list[str]:
@@ -186,10 +183,7 @@ def _own_training(result: TrainedResult) -> str:
     rows = [row.metrics for entry, row in result.compared_forms.items() if entry in levels]
     if not rows:
         return ""
-    step, memory = (
-        _range([f"{value:.2f}" for value in sorted(row[f"{name}/step_over_deployed"] for row in rows)])
-        for name in ("time", "memory")
-    )
+    step, memory = (span((row[f"{name}/step_over_deployed"] for row in rows), ".2f") for name in ("time", "memory"))
     return f"Baselines apart, a training step takes {step} times as long as deployed, {memory} times the memory."
 
 
@@ -199,14 +193,10 @@ def _deployed(result: TrainedResult) -> str:
     rows = [metrics for metrics in rows if {"params", "macs"} <= metrics.keys()]
     if len(rows) < max(2, len(result.levels)):
         return ""
-    counts = [sorted({row[name] for row in rows}) for name in ("params", "macs")]
+    counts = [{row[name] for row in rows} for name in ("params", "macs")]
     have = "all levels have the same" if all(len(values) == 1 for values in counts) else "the levels have"
-    params, macs = (_range([f"{value:,.0f}" for value in values]) for values in counts)
-    times = sorted(row["time/inference_ms"] for row in rows if "time/inference_ms" in row)
-    took = f"; inference takes {_range(list(map(number_text, times)))} ms per image" if len(times) == len(rows) else ""
+    params, macs = (span(values, ",.0f") for values in counts)
+    times = [row["time/inference_ms"] for row in rows if "time/inference_ms" in row]
+    took = " to ".join(dict.fromkeys(map(number_text, (min(times), max(times))))) if len(times) == len(rows) else ""
+    took = took and f"; inference takes {took} ms per image"
     return f"Deployed, {have} {params} parameters and {macs} multiply-adds{took}."
-
-
-def _range(rising: Sequence[str]) -> str:
-    """3, or 3 to 5."""
-    return " to ".join(dict.fromkeys([*rising[:1], *rising[-1:]]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks, tag_values
+from mobileone_core.reporting.figures import curves, levels, ranges
 from mobileone_core.reporting.figures.panels import shown_values
 from mobileone_core.reporting.figures.style import Drawing, drawing
 from mobileone_core.reporting.published import CAVEATS, quoted_notes
@@ -79,12 +80,9 @@ class TrainedKind:
 
     def figures(self, result: TrainedResult) -> Mapping[str, Drawing]:
         """Draw the metric by level or over cost, and curves and ranges of int8 networks where they are recorded."""
-        from mobileone_core.reporting.figures.curves import draw_curves
-        from mobileone_core.reporting.figures.levels import draw
-        from mobileone_core.reporting.figures.ranges import ranges_figure
-
-        figures = {"figure": draw(result), **({"curves": draw_curves(result)} if result.curves else {})}
-        return figures | ({"ranges": drawing(lambda: ranges_figure(result))} if Int8Losses(result).samples else {})
+        figures = {"figure": levels.draw(result), **({"curves": curves.draw_curves(result)} if result.curves else {})}
+        shows_ranges = bool(Int8Losses(result).samples)
+        return figures | ({"ranges": drawing(lambda: ranges.ranges_figure(result))} if shows_ranges else {})
 
 
 def _notes(result: TrainedResult) -> list[str]:
@@ -150,8 +148,7 @@ def _effects(result: TrainedResult) -> Section:
 
 def _curves(result: TrainedResult) -> Section:
     """Figure and table of the training curves; says so where a study names some and none is recorded."""
-    metrics = result.plan.curves
-    names = " and ".join(map(tables.curve_label, metrics))
+    names = " and ".join(map(tables.curve_label, result.plan.curves))
     blocks: list[Block] = [Paragraph(f"No curve of {names} is recorded yet.")]
     notes = quoted_notes(result.plan.study.name)
     if result.curves:

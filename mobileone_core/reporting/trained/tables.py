@@ -75,44 +75,30 @@ def _count(n: int, planned: int) -> str:
 def _numbers(result: TrainedResult, row: Comparison) -> dict[str, Number]:
     """A level's line in CSV, with a column per factor (factor.k and so on) where there are several."""
     levels = {f"factor.{name}": text for name, text in zip(result.factors, level_texts(result)[row.level], strict=True)}
-    summary, is_baseline = row.summary, row.level == result.analysis.base_of[row.level]
-    contrast = {name: getattr(row, name) for name in ("difference", "low", "high", "p", "p_holm")}
+    named = {"level": row.level, **(levels if len(levels) > 1 else {})}
+    named |= {"metric": result.metric.name, "unit": result.metric.unit}
+    counts = {"n": row.summary.n, "planned": result.plan.study.seeds}
+    mean = {name: getattr(row.summary, name.removeprefix("mean_")) for name in ("mean", "sd", "mean_low", "mean_high")}
     paired = {f"paired_{name}": getattr(row.paired, name) for name in ("difference", "low", "high", "p")}
     paired |= {name: getattr(row.paired, name) for name in ("pairs", "wins", "ties")}
-    return {
-        "level": row.level,
-        **(levels if len(levels) > 1 else {}),
-        "metric": result.metric.name,
-        "unit": result.metric.unit,
-        "n": summary.n,
-        "planned": result.plan.study.seeds,
-        "mean": summary.mean,
-        "sd": summary.sd,
-        "mean_low": summary.low,
-        "mean_high": summary.high,
-        **(dict.fromkeys(contrast) if is_baseline else contrast),
-        "detectable": row.detectable,
-        "verdict": row.verdict,
-        **(dict.fromkeys(paired) if is_baseline else paired),
-    }
+    if row.level == result.analysis.base_of[row.level]:
+        paired = dict.fromkeys(paired)
+    return {**named, **counts, **mean, **_estimates(row), "verdict": row.verdict, **paired}
+
+
+def _estimates(row: Contrast) -> dict[str, Number]:
+    return {name: getattr(row, name) for name in ("difference", "low", "high", "p", "p_holm", "detectable")}
 
 
 def effects_table(result: TrainedResult) -> Table:
     """Main effects and interactions."""
     columns = (Column("effect"), *_contrast_columns(result, "estimate", f"on {result.metric.label}"))
     rows = [(row.label, *_contrast(result, row)) for row in result.effects]
-    numbers: list[dict[str, Number]] = [
-        {
-            "effect": row.label,
-            "order": row.order,
-            "metric": result.metric.name,
-            "unit": result.metric.difference_unit,
-            "confidence": 1 - ALPHA / len(result.effects),
-            **{name: getattr(row, name) for name in ("difference", "low", "high", "p", "p_holm", "detectable")},
-            "verdict": row.verdict,
-        }
-        for row in result.effects
-    ]
+    numbers, metric = list[dict[str, Number]](), result.metric
+    for row in result.effects:
+        named = {"effect": row.label, "order": row.order, "metric": metric.name, "unit": metric.difference_unit}
+        confidence = 1 - ALPHA / len(result.effects)
+        numbers.append({**named, "confidence": confidence, **_estimates(row), "verdict": row.verdict})
     return Table(columns, tuple(rows), numbers=tuple(numbers), file="effects")
 
 
@@ -161,9 +147,8 @@ def cost_table(result: TrainedResult) -> Table:
         measured = (summary_text(row.summary, result.metric.decimals), str(row.summary.n)) if measured_heads else ()
         latency = (times.get(row.level, MISSING),) if times else ()
         rows.append((*levels, *(f"{count:,}" if count else MISSING for count in counts), *latency, *measured))
-    heads += ["latency, ms"] * bool(times)
-    columns = tuple(map(Column, [*result.factors, *heads, *measured_heads]))
-    return Table(columns, tuple(rows), len(result.factors))
+    heads += ["latency, ms"] * bool(times) + measured_heads
+    return Table(tuple(map(Column, [*result.factors, *heads])), tuple(rows), len(result.factors))
 
 
 def teachers_table(result: TrainedResult) -> Table:
@@ -176,9 +161,8 @@ def teachers_table(result: TrainedResult) -> Table:
     rows = []
     for name, keys in cells.items():
         summary = summarize(result.value(key) for key in keys if key in result.teachers)
-        rows.append(
-            (name, "trained first", summary_text(summary, result.metric.decimals), _count(summary.n, len(keys)))
-        )
+        text = summary_text(summary, result.metric.decimals)
+        rows.append((name, "trained first", text, _count(summary.n, len(keys))))
     rows += [(item.network, f"file {item.weights} (SHA-256)", MISSING, MISSING) for item in files]
     return Table((*heads, Column(f"measured {result.axis_label}"), Column("n")), tuple(rows))
 

@@ -8,8 +8,8 @@ from mobileone_core.reporting.trained.comparison import cost_sentences
 from mobileone_core.reporting.trained.quantized import int8_sentences
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.untrained import untrained_sentences
-from mobileone_core.study.effects import Effect
 from mobileone_core.study.factor import level_label
+from mobileone_core.study.plan import span
 from mobileone_core.study.statistics import Comparison
 
 _OPEN = {
@@ -46,18 +46,16 @@ def _effects(result: TrainedResult) -> list[str]:
         return [f"No main effect is tested: {_OPEN[verdicts.pop()]}."]
     sentences = []
     for kind in ("main effect", "interaction"):
-        by_verdict = defaultdict[str, list[Effect]](list)
-        for row in (row for row in result.effects if (row.order == 1) == (kind == "main effect")):
-            by_verdict[row.verdict].append(row)
-            if row.verdict in ("raises", "lowers"):
-                label = row.label if row.order == 1 else f"The interaction {row.label}"
-                change = metric.difference(row, metric.difference_unit)
-                sentences.append(f"{label} {row.verdict} {metric.label}: {change}.")
-        for verdict_ in (verdict_ for verdict_ in _OPEN if verdict_ in by_verdict):
-            labels = [row.label for row in by_verdict[verdict_]]
-            sentences.append(f"{joined(labels)} ({kind}{'s' if len(labels) > 1 else ''}): {_OPEN[verdict_]}.")
-        if hidden := by_verdict["no effect shown"]:
-            is_all = kind == "interaction" and len(hidden) == sum(map(len, by_verdict.values()))
+        rows = [row for row in result.effects if (row.order == 1) == (kind == "main effect")]
+        for row in (row for row in rows if row.verdict in ("raises", "lowers")):
+            label = row.label if row.order == 1 else f"The interaction {row.label}"
+            change = metric.difference(row, metric.difference_unit)
+            sentences.append(f"{label} {row.verdict} {metric.label}: {change}.")
+        for name, text in _OPEN.items():
+            if labels := [row.label for row in rows if row.verdict == name]:
+                sentences.append(f"{joined(labels)} ({kind}{'s' if len(labels) > 1 else ''}): {text}.")
+        if hidden := [row for row in rows if row.verdict == "no effect shown"]:
+            is_all = kind == "interaction" and len(hidden) == len(rows)
             which = "" if is_all else f" of {joined([row.label for row in hidden])}"
             power = metric.detectable_text(hidden)
             sentences.append(f"{_seeds(result.analysis.comparisons)} show no {kind}{which} ({power}).")
@@ -95,5 +93,4 @@ def _levels(result: TrainedResult, rows: Sequence[Comparison]) -> str:
 
 def _seeds(rows: Sequence[Comparison]) -> str:
     """The seeds of the levels: 5 seeds, or 3 to 5 seeds."""
-    counts = sorted({row.summary.n for row in rows})
-    return f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"
+    return f"{span(row.summary.n for row in rows)} seeds"
