@@ -49,11 +49,11 @@ class Metric:
         """A difference's size with its unit: 0.42 points."""
         return f"{self.number(value)} {self.difference_unit}".rstrip()
 
-    def difference(self, row: Contrast | Paired, unit: str = "") -> str:
+    def difference(self, row: Contrast | Paired, *, with_unit: bool = False) -> str:
         """A contrast's estimate, unit and interval: +2.00 points [+1.56, +2.44]; nothing where there is none."""
         if row.difference is None:
             return ""
-        text = f"{self.signed(row.difference)} {unit}".rstrip()
+        text = f"{self.signed(row.difference)} {self.difference_unit if with_unit else ''}".rstrip()
         if row.low is None or row.high is None:
             return text
         return f"{text} [{self.signed(row.low)}, {self.signed(row.high)}]"

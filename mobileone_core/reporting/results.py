@@ -95,12 +95,11 @@ def cells_of(sources: Sequence[Source], workspace: Workspace) -> list[CellRow]:
     tracking = workspace.tracking
     records = [(plan, read_report(home)[1] if home else read_record(tracking, plan)) for plan, home in sources]
     excluded = {run_id for _, record in records for run_id in record.excluded}
-    order, rows = list[str](), dict[str, CellRow]()
+    order, rows = dict[str, None](), dict[str, CellRow]()
     for plan, record in records:
-        order += [cell.key for cell in plan.cells]
         if not plan.cells and record.comparison:
             return [*record.comparison]
-        teachers = {teacher.key for teacher in plan.teachers}
-        shown = {row.key: row for row in record.rows if row.key not in teachers and row.run_id not in excluded}
-        rows = shown | rows
-    return sorted(rows.values(), key=lambda row: order.index(row.key) if row.key in order else len(order))
+        cells = dict.fromkeys(cell.key for cell in plan.cells)
+        order |= cells
+        rows = {row.key: row for row in record.rows if row.key in cells and row.run_id not in excluded} | rows
+    return [rows[key] for key in order if key in rows]

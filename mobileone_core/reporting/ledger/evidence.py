@@ -17,7 +17,7 @@ from mobileone_core.reporting.measured.result import NOT_JUDGED, MeasuredEntry, 
 from mobileone_core.reporting.measured.view import estimate_text, location
 from mobileone_core.reporting.trained.result import TrainedResult, trainings_of
 from mobileone_core.reporting.trained.tables import curve_ends
-from mobileone_core.reporting.untrained import SHORT, UNTRAINED, allowed, judged
+from mobileone_core.reporting.untrained import SHORT, UNTRAINED, Finished, allowed, judged
 from mobileone_core.study.factor import Level, level_label
 from mobileone_core.study.least_squares import Contrast, detectable_effect
 from mobileone_core.study.statistics import ALPHA, Comparison, compare
@@ -121,7 +121,7 @@ def contrast_finding(result: TrainedResult, row: Contrast, name: str = "") -> Fi
     """Return what a report says of a contrast; name precedes the text."""
     metric = result.metric
     shown = row if row.difference is None else replace(row, difference=round(row.difference, metric.decimals + 2))
-    text = metric.difference(shown, metric.difference_unit) or row.verdict
+    text = metric.difference(shown, with_unit=True) or row.verdict
     detectable = "" if row.detectable is None else f"{metric.amount(row.detectable)} would have been found"
     return Finding(row.verdict, f"{name} {text}".strip(), detectable, abs(row.difference or 0.0))
 
@@ -155,8 +155,8 @@ def _effect(claim: PaperClaim, result: TrainedResult) -> Found:
 
 def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
     """A training curve's last epoch against the baseline's, or another level's, seed by seed, in percent."""
-    base, has_curve = level_label(claim.base) if claim.base else "", claim.metric in result.plan.curves
-    ends = curve_ends(result, claim.metric, base) if result.curves and has_curve else {}
+    base = level_label(claim.base) if claim.base else result.analysis.baseline
+    ends = curve_ends(result, claim.metric, base)
     findings = []
     for level in map(level_label, claim.levels):
         mean = ends[level][1] if level in ends else None
@@ -164,8 +164,7 @@ def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
             value = Estimate(mean.mean, mean.low, mean.high)
             size = detectable_effect(mean.sd / mean.n**0.5, mean.n - 1, ALPHA)
             text = f"{value.value:+.1f} % [{value.low:+.1f}, {value.high:+.1f}]"
-            finished = result.finished(level, base or result.analysis.baseline)
-            verdict = allowed(against(claim.than or 0.0, value), finished)
+            verdict = allowed(against(claim.than or 0.0, value), result.finished(level, base))
             findings.append(Finding(verdict, text, f"{size:.1f} % would have been found"))
     yield from _trained(claim, result, findings)
 
@@ -173,33 +172,33 @@ def _curve(claim: PaperClaim, result: TrainedResult) -> Found:
 def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Evidence]:
     """How much more a level brings the smaller of two variants on the same data, by Welch's t interval."""
     for small, large in itertools.permutations(results, 2):
-        pair, plans = (small.result, large.result), (small.result.plan, large.result.plan)
-        studies, sizes = [plan.study for plan in plans], [model_cost(plan.base.model).deployed.params for plan in plans]
-        is_alike = len({(study.data, study.recipe) for study in studies}) == 1
-        levels = [_gain_levels(claim, result) for result in pair]
-        if not is_alike or studies[0].variant == studies[1].variant or sizes[0] >= sizes[1] or not all(levels):
-            continue
-        values = [[values_of(result, name) for name in names] for result, names in zip(pair, levels, strict=True)]
-        gains = [[one[seed] - base[seed] for seed in sorted(one.keys() & base.keys())] for one, base in values]
-        if min(map(len, gains)) < 2:
+        plans = small.result.plan, large.result.plan
+        one, other = (plan.study for plan in plans)
+        sizes = [model_cost(plan.base.model).deployed.params for plan in plans]
+        is_pair = (one.data, one.recipe) == (other.data, other.recipe) and one.variant != other.variant
+        (gains, cells), (others, other_cells) = _gain(claim, small.result), _gain(claim, large.result)
+        if not is_pair or sizes[0] >= sizes[1] or min(len(gains), len(others)) < 2:
             continue
         from scipy.stats import ttest_ind  # its import takes longer than most reports
 
-        test = ttest_ind(*gains, equal_var=False)
+        test = ttest_ind(gains, others, equal_var=False)
         low, high = map(float, test.confidence_interval(1 - ALPHA))
-        value = Estimate(sum(gains[0]) / len(gains[0]) - sum(gains[1]) / len(gains[1]), low, high)
-        finished = [item for result, names in zip(pair, levels, strict=True) for item in result.finished(*names)]
+        value = Estimate(sum(gains) / len(gains) - sum(others) / len(others), low, high)
         text = f"{value.value:+.2f} points [{low:+.2f}, {high:+.2f}]"
-        finding = Finding(allowed(against(0.0, value), finished), text)
-        data = f"{studies[0].variant} and {studies[1].variant} on {studies[0].data}"
-        machine = tag_values([row for result in pair for row in result.rows.values()], "processor")
+        finding = Finding(allowed(against(0.0, value), [*cells, *other_cells]), text)
+        data = f"{one.variant} and {other.variant} on {one.data}"
+        machine = tag_values([*small.result.rows.values(), *large.result.rows.values()], "processor")
         yield Evidence(small.report, data, machine, *conclusion(claim, [finding]))
 
 
-def _gain_levels(claim: PaperClaim, result: TrainedResult) -> list[str]:
-    """The first level of the claim that the study has, and the baseline; none if it compares another metric."""
+def _gain(claim: PaperClaim, result: TrainedResult) -> tuple[list[float], list[Finished]]:
+    """What the claim's first level that the study has brings, by seed, and the cells; none for another metric."""
     names = [name for name in map(level_label, claim.levels) if name in result.levels]
-    return [names[0], result.analysis.baseline] if names and result.metric.name == claim.metric else []
+    if not names or result.metric.name != claim.metric:
+        return [], []
+    level, base = (values_of(result, name) for name in (names[0], result.analysis.baseline))
+    gains = [level[seed] - base[seed] for seed in sorted(level.keys() & base.keys())]
+    return gains, result.finished(names[0], result.analysis.baseline)
 
 
 def _time(claim: PaperClaim, result: MeasuredResult) -> Found:

@@ -227,17 +227,15 @@ def level_lines(plan: GridPlan) -> list[str]:
     A level that sets no field shows those that the other levels set, as the recipe has them.
     """
     lines = []
-    for factor in plan.study.factors:
-        labels = [f"{label}: `{value}`" for label, value in factor.labels.items() if label in factor.levels]
-        lines += [f"*{factor.name}* {'; '.join(labels)}"] * bool(labels)
-    for factor in (factor for factor in plan.study.factors if factor.settings):
-        texts = []
-        for label, changes in ((level, factor.settings[str(level)]) for level in factor.levels):
-            spec = plan.study.applied(plan.base, {**plan.study.baseline, factor.name: label})
-            names = (name.split(".") for name in changes or dict.fromkeys(itertools.chain(*factor.settings.values())))
+    for factor in sorted(plan.study.factors, key=lambda factor: bool(factor.settings)):
+        texts = [f"{label}: `{value}`" for label, value in factor.labels.items() if label in factor.levels]
+        for level in factor.levels if factor.settings else ():
+            spec = plan.study.applied(plan.base, {**plan.study.baseline, factor.name: level})
+            changes = factor.settings[str(level)] or dict.fromkeys(itertools.chain(*factor.settings.values()))
+            names = (name.split(".") for name in changes)
             fields = (field_text(name, getattr(getattr(spec, part), name)) for part, name in names)
-            texts.append(f"{level_text(label)}: {', '.join(fields)}")
-        lines.append(f"*{factor.name}* {'; '.join(texts)}")
+            texts.append(f"{level_text(level)}: {', '.join(fields)}")
+        lines += [f"*{factor.name}* {'; '.join(texts)}"] * bool(texts)
     return lines
 
 

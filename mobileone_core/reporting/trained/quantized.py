@@ -72,7 +72,7 @@ def int8_sentences(result: TrainedResult) -> list[str]:
                 costs.append(f"{setting} {summary_text(row.summary, 2, '+')}")
             elif row.verdict in ("better", "worse"):
                 loses = f"loses {'more' if row.verdict == 'worse' else 'less'} than {analysis.baseline}"
-                change = LOSS.difference(row, "points")
+                change = LOSS.difference(row, with_unit=True)
                 sentences.append(f"By int8 ({setting}) {names} = {row.level} {loses}: {change}.")
             elif row.detectable is not None:
                 hidden.append(row)

@@ -49,8 +49,7 @@ def _effects(result: TrainedResult) -> list[str]:
         rows = [row for row in result.effects if (row.order == 1) == (kind == "main effect")]
         for row in (row for row in rows if row.verdict in ("raises", "lowers")):
             label = row.label if row.order == 1 else f"The interaction {row.label}"
-            change = metric.difference(row, metric.difference_unit)
-            sentences.append(f"{label} {row.verdict} {metric.label}: {change}.")
+            sentences.append(f"{label} {row.verdict} {metric.label}: {metric.difference(row, with_unit=True)}.")
         for name, text in _OPEN.items():
             if labels := [row.label for row in rows if row.verdict == name]:
                 sentences.append(f"{joined(labels)} ({kind}{'s' if len(labels) > 1 else ''}): {text}.")
@@ -66,12 +65,11 @@ def _by_level(result: TrainedResult) -> list[str]:
     groups = defaultdict[str, list[Comparison]](list)
     for row in result.compared:
         groups[row.verdict].append(row)
-    base, within = result.plan.study.baseline, result.plan.study.within
-    baseline = level_label({name: base[name] for name in base if name != within})
-    baseline = result.level_name(baseline) if len(base) == 1 else baseline
+    study, metric = result.plan.study, result.metric
+    base = {name: level for name, level in study.baseline.items() if name != study.within}
+    baseline = result.level_name(level_label(base))
     sentences = [
-        f"{result.level_name(row.level)} is {row.verdict} than {baseline}: "
-        f"{result.metric.difference(row, result.metric.difference_unit)}."
+        f"{result.level_name(row.level)} is {row.verdict} than {baseline}: {metric.difference(row, with_unit=True)}."
         for row in (*groups["better"], *groups["worse"])
     ]
     unshown = groups["no difference shown"]
@@ -81,7 +79,7 @@ def _by_level(result: TrainedResult) -> list[str]:
         sentences.append("No effect shown.")
     sentences += [f"{_levels(result, rows)}: {_OPEN[kind]}." for kind, rows in groups.items() if kind in _OPEN]
     if unshown:
-        power = result.metric.detectable_text(unshown)
+        power = metric.detectable_text(unshown)
         sentences.append(f"{_levels(result, unshown)}: {_seeds(unshown)} show no difference from {baseline} ({power}).")
     return sentences
 
