@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from mobileone_core.files import saved_text
 from mobileone_core.reporting.document import Block, Column, Details, Document, Figure, Table
-from mobileone_core.reporting.ledger.ledger import NOTES, Verdict, by_claim, state_counts, verdict_text
+from mobileone_core.reporting.ledger.claims import NOTES
+from mobileone_core.reporting.ledger.ledger import Verdict, by_claim, state_counts, verdict_text
 from mobileone_core.reporting.render import html
 from mobileone_core.study.factor import field_text
 from mobileone_core.study.grid import GridPlan

@@ -11,6 +11,8 @@ from mobileone_core.errors import require, require_choice
 from mobileone_core.reporting.published import read_published
 from mobileone_core.study.factor import Level
 
+LEDGER = tomllib.loads((files("mobileone_core.reporting") / "ledger" / "claims.toml").read_text(encoding="utf-8"))
+NOTES: tuple[str, ...] = tuple(LEDGER["notes"])
 OPPOSITES = {"better": "worse", "raises": "lowers", "slower": "faster", "above": "below"}
 OPPOSITES |= {opposite: verdict for verdict, opposite in OPPOSITES.items()}
 
@@ -90,8 +92,7 @@ def printed(table: str, row: str, column: str) -> str:
 @cache
 def read_claims() -> tuple[PaperClaim, ...]:
     """Return every claim of claims.toml, in the order of the paper."""
-    text = (files("mobileone_core.reporting") / "ledger" / "claims.toml").read_text(encoding="utf-8")
-    return tuple(claim_of(item) for item in tomllib.loads(text)["claim"])
+    return tuple(map(claim_of, LEDGER["claim"]))
 
 
 def claim_of(fields: Mapping[str, Any]) -> PaperClaim:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mobileone_core.reporting.document import Block, Bullets, Column, Paragraph, Section, Table, joined
-from mobileone_core.reporting.ledger.claims import OPPOSITES, PaperClaim, read_claims
+from mobileone_core.reporting.ledger.claims import NOTES, OPPOSITES, PaperClaim, read_claims
 from mobileone_core.reporting.ledger.evidence import ORDER, Evidence, SavedResult, contrast_finding, evidence
 from mobileone_core.reporting.ledger.phones import phone_evidence
 from mobileone_core.reporting.trained.result import TrainedResult
@@ -23,16 +23,6 @@ STATES = ("supported", *ORDER[:1], "not resolved", *ORDER[1:3], MIXED, UNSTABLE,
 DECIDES = ("not tested: not trained", "not tested: too few steps", "not resolved", "supported", "contradicted")
 FIRST = re.compile(r"table ([1-69]|10)\b")  # the sources of the claims that the README shows
 ALL = "All claims"
-NOTES = (
-    "*Here*: one verdict per claim and data set, or runtime and device; computed from the reports, never typed. The "
-    "counts have every claim once: *mixed* if verdicts differ between data sets or runtimes. "
-    "Supported and contradicted are verdicts of the report's statistics; *not resolved* comes with the difference that "
-    "would have been found with 80 % power, or with the interval of times.",
-    "*Errors*: each verdict is wrong in up to 5 % of repeats; nothing corrects for the number of verdicts.",
-    "*Unstable*: one report supports what another on the same data contradicts. Other networks, data and processors "
-    "than the paper's are no repetition of its numbers: they say whether a claim carries over.",
-    "*Thresholds* of the claims on correlations and on dynamic activations are ours; the paper says it in sentences.",
-)
 
 
 @dataclass(frozen=True)
