@@ -9,8 +9,8 @@ from scipy import stats
 
 from mobileone_core.cli.console import parse, run
 from mobileone_core.errors import InputError
-from mobileone_core.reporting.compare import Setting, paired_table
 from mobileone_core.reporting.report import write_report
+from mobileone_core.reporting.results import Setting, paired_table
 from mobileone_core.study.rows import StudyRecord
 
 REPORTS = Path(__file__).parents[2] / "reports"

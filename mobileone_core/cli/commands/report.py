@@ -9,7 +9,6 @@ from mobileone_core.cli.options.workspace import Compare, Exclude, Report, repor
 from mobileone_core.cli.ownership import require_shipped, shipped_studies
 from mobileone_core.errors import require
 from mobileone_core.files import saved_text
-from mobileone_core.reporting.compare import paired_table, read_setting
 from mobileone_core.reporting.merge import MergedReport, merged
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.render import terminal
@@ -26,6 +25,7 @@ from mobileone_core.reporting.report import (
     write_index,
     write_report,
 )
+from mobileone_core.reporting.results import paired_table, read_setting
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import connected, excluded_runs, recorded_plans, recorded_studies
 from mobileone_core.study.record.reading import read_record, resolve_run

@@ -97,4 +97,5 @@ def read_claims() -> tuple[PaperClaim, ...]:
 
 def claim_of(fields: Mapping[str, Any]) -> PaperClaim:
     """Return a claim from its TOML table."""
-    return PaperClaim(**{name: tuple(item) if isinstance(item, list) else item for name, item in fields.items()})
+    values: dict[str, Any] = {name: tuple(item) if isinstance(item, list) else item for name, item in fields.items()}
+    return PaperClaim(**values)

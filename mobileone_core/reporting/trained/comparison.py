@@ -160,20 +160,19 @@ def cost_sentences(result: TrainedResult) -> list[str]:
 
 def _training(result: TrainedResult) -> str:
     """The slowest step of a level in train form."""
-    names = ("time/step_ratio", "time/step_ratio_low", "time/step_ratio_high")
     forms = {level: row for (level, form), row in result.compared_forms.items() if form == TRAIN}
     base = forms.pop(result.analysis.baseline, None)
-    others = {level: row for level, row in forms.items() if set(names) <= row.metrics.keys()}
+    others = {level: row for level, row in forms.items() if "time/step_ratio" in row.metrics}
     if base is None or not others:
         return ""
     level, row = max(others.items(), key=lambda item: item[1].metrics["time/step_ratio"])
-    ratio, low, high = (f"{row.metrics[name]:.2f}" for name in names)
+    ratio = _interval(row.metrics, "time/step_ratio")
     memory, memory_of_base = (item.metrics.get("memory/step_bytes", 0.0) for item in (row, base))
     share = f", and {memory / memory_of_base:.2f} times the memory" if memory and memory_of_base else ""
     device = ", ".join(row.environment[name] for name in DEVICE_TAGS)
     return (
-        f"On {device} a training step with {result.level_name(level)} takes {ratio} [{low}, {high}] times as long as "
-        f"with {result.level_name(result.analysis.baseline)}{share}."
+        f"On {device} a training step with {result.level_name(level)} takes {ratio} times as long as with "
+        f"{result.level_name(result.analysis.baseline)}{share}."
     )
 
 

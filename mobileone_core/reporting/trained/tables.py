@@ -75,7 +75,7 @@ def _count(n: int, planned: int) -> str:
 def _numbers(result: TrainedResult, row: Comparison) -> dict[str, Number]:
     """A level's line in CSV, with a column per factor (factor.k and so on) where there are several."""
     levels = {f"factor.{name}": text for name, text in zip(result.factors, level_texts(result)[row.level], strict=True)}
-    named = {"level": row.level, **(levels if len(levels) > 1 else {})}
+    named: dict[str, Number] = {"level": row.level, **(levels if len(levels) > 1 else {})}
     named |= {"metric": result.metric.name, "unit": result.metric.unit}
     counts = {"n": row.summary.n, "planned": result.plan.study.seeds}
     mean = {name: getattr(row.summary, name.removeprefix("mean_")) for name in ("mean", "sd", "mean_low", "mean_high")}
