@@ -96,9 +96,9 @@ def effects_table(result: TrainedResult) -> Table:
     rows = [(row.label, *_contrast(result, row)) for row in result.effects]
     numbers, metric = list[dict[str, Number]](), result.metric
     for row in result.effects:
-        named = {"effect": row.label, "order": row.order, "metric": metric.name, "unit": metric.difference_unit}
-        confidence = 1 - ALPHA / len(result.effects)
-        numbers.append({**named, "confidence": confidence, **_estimates(row), "verdict": row.verdict})
+        named: dict[str, Number] = {"effect": row.label, "order": row.order}
+        named |= {"metric": metric.name, "unit": metric.difference_unit, "confidence": 1 - ALPHA / len(result.effects)}
+        numbers.append({**named, **_estimates(row), "verdict": row.verdict})
     return Table(columns, tuple(rows), numbers=tuple(numbers), file="effects")
 
 
