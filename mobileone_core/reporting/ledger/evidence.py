@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from mobileone_core.benchmark.samples import Estimate
@@ -87,10 +86,8 @@ def evidence(claim: PaperClaim, results: Sequence[SavedResult]) -> list[Evidence
 
 def conclusion(claim: PaperClaim, findings: Sequence[Finding]) -> tuple[State, str]:
     """Return a state for all levels of a claim, contradicted by one and supported by all, with the least clear text."""
-    states = [state_of(item.verdict, claim.expect) for item in findings]
-    state = min(states, key=ORDER.index)
-    decisive = [item for item, its in zip(findings, states, strict=True) if its == state]
-    deciding = min(decisive, key=attrgetter("distance"))
+    states = [(state_of(item.verdict, claim.expect), item) for item in findings]
+    state, deciding = min(states, key=lambda pair: (ORDER.index(pair[0]), pair[1].distance))
     power = f"; {deciding.detectable}" if state == "not resolved" and deciding.detectable else ""
     return state, deciding.text + power
 
