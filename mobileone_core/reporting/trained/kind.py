@@ -227,7 +227,7 @@ def level_lines(plan: GridPlan) -> list[str]:
     A level that sets no field shows those that the other levels set, as the recipe has them.
     """
     lines = []
-    for factor in sorted(plan.study.factors, key=lambda factor: bool(factor.settings)):
+    for factor in sorted(plan.study.factors, key=lambda factor: bool(factor.settings)):  # labels first
         texts = [f"{label}: `{value}`" for label, value in factor.labels.items() if label in factor.levels]
         for level in factor.levels if factor.settings else ():
             spec = plan.study.applied(plan.base, {**plan.study.baseline, factor.name: level})
