@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from mobileone_core.coreml import operators_spatial, operators_tensor
-from mobileone_core.coreml.operators import Inputs, Value, apply
+from mobileone_core.coreml.operators import Inputs, Value
 from mobileone_core.coreml.program import Argument, Name, Program
 from mobileone_core.errors import InputError
 
-REGISTERED = (operators_spatial, operators_tensor)  # on import
+OPERATORS = operators_tensor.OPERATORS | operators_spatial.OPERATORS
 
 
 def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = False) -> dict[str, Value]:
@@ -33,6 +33,18 @@ def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = F
             for name, is_half, result in zip(operation.results, operation.is_half, results, strict=True):
                 values[name] = _rounded(result) if rounds and is_half else result
     return {name: values[name] for name in program.outputs}
+
+
+def apply(inputs: Inputs) -> tuple[Value, ...]:
+    """Compute the results of one operation. Raises InputError if its operator or an input is not supported."""
+    function = OPERATORS.get(inputs.kind)
+    if function is None:
+        raise InputError(f"operator {inputs.kind} is not supported; supported: {', '.join(sorted(OPERATORS))}")
+    result = function(inputs)
+    unread = sorted(set(inputs.values) - inputs.read)
+    if unread:
+        raise InputError(f"operator {inputs.kind}: input {', '.join(unread)} is not supported")
+    return result if isinstance(result, tuple) else (result,)
 
 
 def _value(argument: Argument, values: Mapping[str, Value]) -> Value:

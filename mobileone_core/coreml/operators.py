@@ -1,10 +1,11 @@
-"""A registry of Core ML operators by name, and typed access to their inputs.
+"""Typed access to the inputs of a Core ML operation.
 
-Semantics follow the iOS 16 operator set (coremltools' MIL reference). Unsupported operators, inputs and modes raise
+The operators follow the iOS 16 operator set (coremltools' MIL reference). Unsupported operators, inputs and modes raise
 InputError, so that nothing passes verification without being computed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from mobileone_core.errors import InputError
 
 Value = Tensor | str | list[str] | tuple["Value", ...]
 Result = Tensor | tuple[Value, ...]
+Kind = TypeVar("Kind")
 
 
 class Inputs:
@@ -23,9 +25,13 @@ class Inputs:
 
     def tensor(self, name: str) -> Tensor:
         """Return a tensor input. Raises InputError if the operation does not have it."""
+        return self.of_type(name, Tensor, "a tensor")
+
+    def of_type(self, name: str, kind: type[Kind], expected: str) -> Kind:
+        """Return an input. Raises InputError if it is missing or of another type than the expected one."""
         value = self._get(name)
-        if not isinstance(value, Tensor):
-            raise self.refusal(name, value, "expected a tensor")
+        if not isinstance(value, kind):
+            raise self.refusal(name, value, f"expected {expected}")
         return value
 
     def optional(self, name: str) -> Tensor | None:
@@ -61,13 +67,6 @@ class Inputs:
             raise self.refusal(name, value, f"supported: {', '.join(allowed)}")
         return value
 
-    def texts(self, name: str) -> list[str]:
-        """Return an input that is a list of strings."""
-        value = self._get(name)
-        if not isinstance(value, list):
-            raise self.refusal(name, value, "expected a list of strings")
-        return value
-
     def only(self, name: str, allowed: float) -> None:
         """Raise InputError if the operation has this scalar input with another value than the allowed one."""
         if self.number(name, allowed) != allowed:
@@ -85,31 +84,3 @@ class Inputs:
 
 
 Operator = Callable[[Inputs], Result]
-OPERATORS: dict[str, Operator] = {}
-
-
-def operator(*kinds: str) -> Callable[[Operator], Operator]:
-    """Register a function as the implementation of operators."""
-
-    def register(function: Operator) -> Operator:
-        OPERATORS.update(dict.fromkeys(kinds, function))
-        return function
-
-    return register
-
-
-def register(table: Mapping[str, Operator]) -> None:
-    """Register operators that are written as one expression each, by name."""
-    OPERATORS.update(table)
-
-
-def apply(inputs: Inputs) -> tuple[Value, ...]:
-    """Compute the results of one operation. Raises InputError if its operator or an input is not supported."""
-    function = OPERATORS.get(inputs.kind)
-    if function is None:
-        raise InputError(f"operator {inputs.kind} is not supported; supported: {', '.join(sorted(OPERATORS))}")
-    result = function(inputs)
-    unread = sorted(set(inputs.values) - inputs.read)
-    if unread:
-        raise InputError(f"operator {inputs.kind}: input {', '.join(unread)} is not supported")
-    return result if isinstance(result, tuple) else (result,)

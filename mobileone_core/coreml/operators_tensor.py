@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mobileone_core.coreml.operators import Inputs, Value, operator, register
+from mobileone_core.coreml.operators import Inputs, Operator, Value
 
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     name: getattr(torch, name)
@@ -40,38 +40,12 @@ REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
 }
 
 
-register(
-    dict.fromkeys(UNARY, lambda op: UNARY[op.kind](op.tensor("x")))
-    | dict.fromkeys(BINARY, lambda op: BINARY[op.kind](op.tensor("x"), op.tensor("y")))
-    | {
-        "gelu": lambda op: GELUS[op.text("mode", tuple(GELUS), "EXACT")](op.tensor("x")),
-        "sigmoid_hard": lambda op: (op.number("alpha", 0.2) * op.tensor("x") + op.number("beta", 0.5)).clamp(0, 1),
-        "leaky_relu": lambda op: F.leaky_relu(op.tensor("x"), op.number("alpha", 0.01)),
-        "elu": lambda op: F.elu(op.tensor("x"), op.number("alpha", 1.0)),
-        "prelu": lambda op: F.prelu(op.tensor("x"), op.tensor("alpha")),
-        # x where x >= alpha, 0 elsewhere
-        "thresholded_relu": lambda op: torch.where(op.tensor("x") >= op.number("alpha", 1.0), op.tensor("x"), 0.0),
-        # min(beta, x) where x >= 0, min(beta, alpha x) elsewhere
-        "clamped_relu": lambda op: F.leaky_relu(op.tensor("x"), op.number("alpha")).clamp(max=op.number("beta")),
-        "clip": lambda op: op.tensor("x").clamp(op.number("alpha"), op.number("beta")),
-        "rsqrt": lambda op: torch.rsqrt(op.tensor("x") + op.number("epsilon", 1e-12)),
-        "inverse": lambda op: torch.reciprocal(op.tensor("x") + op.number("epsilon", 1e-4)),
-        "log": lambda op: torch.log(op.tensor("x") + op.number("epsilon", 1e-45)),
-        "select": lambda op: torch.where(op.tensor("cond").bool(), op.tensor("a"), op.tensor("b")),
-        # float16 stays float32: the evaluator decides about rounding
-        "cast": lambda op: op.tensor("x").to(CASTS[op.text("dtype", tuple(CASTS))]),
-    }
-)
-
-
-@operator("reshape")
 def reshape(inputs: Inputs) -> Tensor:
     """Reshape x; -1 infers a size, 0 keeps the axis."""
     x, shape = inputs.tensor("x"), inputs.ints("shape")
     return x.reshape([x.shape[index] if size == 0 else size for index, size in enumerate(shape)])
 
 
-@operator("expand_dims")
 def expand_dims(inputs: Inputs) -> Tensor:
     """Insert axes of size 1."""
     x, axes = inputs.tensor("x"), inputs.ints("axes")
@@ -80,7 +54,6 @@ def expand_dims(inputs: Inputs) -> Tensor:
     return x
 
 
-@operator("squeeze")
 def squeeze(inputs: Inputs) -> Tensor:
     """Remove axes of size 1, those named or all."""
     x = inputs.tensor("x")
@@ -88,7 +61,6 @@ def squeeze(inputs: Inputs) -> Tensor:
     return x.squeeze(tuple(axes))
 
 
-@operator("concat")
 def concat(inputs: Inputs) -> Tensor:
     """Concatenate values along an axis; with interleave their elements alternate."""
     values, axis = inputs.tensors("values"), int(inputs.number("axis"))
@@ -98,7 +70,6 @@ def concat(inputs: Inputs) -> Tensor:
     return torch.stack(values, axis + 1).flatten(axis, axis + 1)
 
 
-@operator("split")
 def split(inputs: Inputs) -> tuple[Value, ...]:
     """Split x along an axis into num_splits equal parts or split_sizes."""
     x, axis = inputs.tensor("x"), int(inputs.number("axis"))
@@ -107,7 +78,6 @@ def split(inputs: Inputs) -> tuple[Value, ...]:
     return torch.split(x, sizes, axis)
 
 
-@operator("slice_by_index")
 def slice_by_index(inputs: Inputs) -> Tensor:
     """Slice x from begin to end with a stride per axis; masks take whole axes or single indices."""
     x, begin, end = inputs.tensor("x"), inputs.ints("begin"), inputs.ints("end")
@@ -127,7 +97,6 @@ def slice_by_index(inputs: Inputs) -> Tensor:
     return x.squeeze(tuple(dropped)) if dropped else x
 
 
-@operator("slice_by_size")
 def slice_by_size(inputs: Inputs) -> Tensor:
     """Slice x by begin and size per axis; a size of -1 extends to the end."""
     x = inputs.tensor("x")
@@ -136,7 +105,6 @@ def slice_by_size(inputs: Inputs) -> Tensor:
     return x
 
 
-@operator("gather")
 def gather(inputs: Inputs) -> Tensor:
     """Take the elements of x at indices along an axis."""
     inputs.only("batch_dims", 0)
@@ -147,35 +115,16 @@ def gather(inputs: Inputs) -> Tensor:
     return taken.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
-@operator("classify")
 def classify(inputs: Inputs) -> tuple[Value, ...]:
     """Return the most probable class and the probabilities of all classes."""
-    classes, odds = inputs.texts("classes"), inputs.tensor("probabilities")
+    odds, classes = inputs.tensor("probabilities"), inputs.of_type("classes", list, "a list of strings")
     return classes[int(odds.reshape(-1).argmax())], odds
-
-
-register(
-    {
-        "transpose": lambda op: op.tensor("x").permute(op.ints("perm")),
-        "stack": lambda op: torch.stack(op.tensors("values"), int(op.number("axis"))),
-        "tile": lambda op: op.tensor("x").tile(op.ints("reps")),
-        "linear": lambda op: F.linear(op.tensor("x"), op.tensor("weight"), op.optional("bias")),
-        "softmax": lambda op: op.tensor("x").softmax(int(op.number("axis", -1))),
-        "batch_norm": lambda op: F.batch_norm(
-            op.tensor("x"), op.tensor("mean"), op.tensor("variance"), *_affine(op), eps=op.number("epsilon", 1e-5)
-        ),
-        "instance_norm": lambda op: F.instance_norm(
-            op.tensor("x"), None, None, *_affine(op), eps=op.number("epsilon", 1e-5)
-        ),
-    }
-)
 
 
 def _affine(inputs: Inputs) -> tuple[Tensor | None, Tensor | None]:
     return inputs.optional("gamma"), inputs.optional("beta")
 
 
-@operator(*REDUCTIONS)
 def reduce(inputs: Inputs) -> Tensor:
     """Reduce x over axes."""
     x = inputs.tensor("x")
@@ -183,7 +132,6 @@ def reduce(inputs: Inputs) -> Tensor:
     return REDUCTIONS[inputs.kind](x, axes, inputs.flag("keep_dims"))
 
 
-@operator("matmul")
 def matmul(inputs: Inputs) -> Tensor:
     """Matrix product of x and y, each optionally transposed."""
     x, y = inputs.tensor("x"), inputs.tensor("y")
@@ -191,7 +139,6 @@ def matmul(inputs: Inputs) -> Tensor:
     return x @ (y.transpose(-1, -2) if inputs.flag("transpose_y") else y)
 
 
-@operator("layer_norm")
 def layer_norm(inputs: Inputs) -> Tensor:
     """Layer normalization over the last axes."""
     x = inputs.tensor("x")
@@ -201,11 +148,45 @@ def layer_norm(inputs: Inputs) -> Tensor:
     return F.layer_norm(x, x.shape[x.dim() - len(axes) :], *_affine(inputs), inputs.number("epsilon", 1e-5))
 
 
-@operator("einsum")
 def einsum(inputs: Inputs) -> Tensor:
     """Einstein summation of values."""
-    equation = inputs.values.get("equation")
-    if not isinstance(equation, str):
-        raise inputs.refusal("equation", equation, "expected a string")
-    inputs.read.add("equation")
-    return torch.einsum(equation, inputs.tensors("values"))
+    return torch.einsum(inputs.of_type("equation", str, "a string"), inputs.tensors("values"))
+
+
+FUNCTIONS = (
+    *(reshape, expand_dims, squeeze, concat, split, slice_by_index, slice_by_size, gather, classify),
+    *(matmul, layer_norm, einsum),
+)
+OPERATORS: dict[str, Operator] = {
+    **{function.__name__: function for function in FUNCTIONS},
+    **dict.fromkeys(UNARY, lambda op: UNARY[op.kind](op.tensor("x"))),
+    **dict.fromkeys(BINARY, lambda op: BINARY[op.kind](op.tensor("x"), op.tensor("y"))),
+    **dict.fromkeys(REDUCTIONS, reduce),
+    "gelu": lambda op: GELUS[op.text("mode", tuple(GELUS), "EXACT")](op.tensor("x")),
+    "sigmoid_hard": lambda op: (op.number("alpha", 0.2) * op.tensor("x") + op.number("beta", 0.5)).clamp(0, 1),
+    "leaky_relu": lambda op: F.leaky_relu(op.tensor("x"), op.number("alpha", 0.01)),
+    "elu": lambda op: F.elu(op.tensor("x"), op.number("alpha", 1.0)),
+    "prelu": lambda op: F.prelu(op.tensor("x"), op.tensor("alpha")),
+    # x where x >= alpha, 0 elsewhere
+    "thresholded_relu": lambda op: torch.where(op.tensor("x") >= op.number("alpha", 1.0), op.tensor("x"), 0.0),
+    # min(beta, x) where x >= 0, min(beta, alpha x) elsewhere
+    "clamped_relu": lambda op: F.leaky_relu(op.tensor("x"), op.number("alpha")).clamp(max=op.number("beta")),
+    "clip": lambda op: op.tensor("x").clamp(op.number("alpha"), op.number("beta")),
+    "rsqrt": lambda op: torch.rsqrt(op.tensor("x") + op.number("epsilon", 1e-12)),
+    "inverse": lambda op: torch.reciprocal(op.tensor("x") + op.number("epsilon", 1e-4)),
+    "log": lambda op: torch.log(op.tensor("x") + op.number("epsilon", 1e-45)),
+    "select": lambda op: torch.where(op.tensor("cond").bool(), op.tensor("a"), op.tensor("b")),
+    # float16 stays float32: the evaluator decides about rounding
+    "cast": lambda op: op.tensor("x").to(CASTS[op.text("dtype", tuple(CASTS))]),
+    "transpose": lambda op: op.tensor("x").permute(op.ints("perm")),
+    "stack": lambda op: torch.stack(op.tensors("values"), int(op.number("axis"))),
+    "tile": lambda op: op.tensor("x").tile(op.ints("reps")),
+    "linear": lambda op: F.linear(op.tensor("x"), op.tensor("weight"), op.optional("bias")),
+    "softmax": lambda op: op.tensor("x").softmax(int(op.number("axis", -1))),
+    "batch_norm": lambda op: F.batch_norm(
+        op.tensor("x"), op.tensor("mean"), op.tensor("variance"), *_affine(op), eps=op.number("epsilon", 1e-5)
+    ),
+    "instance_norm": lambda op: F.instance_norm(
+        op.tensor("x"), None, None, *_affine(op), eps=op.number("epsilon", 1e-5)
+    ),
+}

@@ -17,14 +17,8 @@ from mobileone_core.onnx.export import quiet
 BLOB = struct.Struct("<IIQQ")  # sentinel, type, bytes, offset: the header of every array in weight.bin
 SENTINEL = 0xDEADBEEF
 LOGGER = "coremltools"
-TYPES = {
-    "FLOAT16": np.float16,
-    "FLOAT32": np.float32,
-    "INT8": np.int8,
-    "INT32": np.int32,
-    "BOOL": np.bool_,
-    "STRING": np.str_,
-}
+TYPES = {name.upper(): np.dtype(name) for name in ("float16", "float32", "int8", "int32", "bool")}
+TYPES["STRING"] = np.dtype(np.str_)
 
 
 @dataclass(frozen=True)
@@ -71,8 +65,7 @@ def import_coremltools() -> Any:
 
 def read_spec(package: Path) -> Any:
     """Read a package's model as a protobuf message. Raises InputError if the file is missing or broken."""
-    ct = import_coremltools()
-    spec = ct.proto.Model_pb2.Model()
+    spec = import_coremltools().proto.Model_pb2.Model()
     try:
         spec.ParseFromString((package / MODEL).read_bytes())
     except Exception as error:  # a broken file raises protobuf's own errors
@@ -123,18 +116,16 @@ class _Reader:
         values, zero, scale, axis = (self._value(attributes[name]) for name in names)
         shape = [-1 if index == axis else 1 for index in range(values.ndim)] if scale.ndim else []
         steps = values.astype(np.float32) - zero.astype(np.float32).reshape(shape)
-        weights: Constant = (steps * scale.astype(np.float32).reshape(shape)).astype(scale.dtype)
-        return weights
+        return (steps * scale.astype(np.float32).reshape(shape)).astype(scale.dtype)
 
     def _argument(self, bindings: Any) -> Argument:
-        values = tuple(self._bound(binding) for binding in bindings)
+        values = tuple(
+            self._value(item.value)
+            if item.WhichOneof("binding") == "value"
+            else self.constants.get(item.name, Name(item.name))
+            for item in bindings
+        )
         return values[0] if len(values) == 1 else values
-
-    def _bound(self, binding: Any) -> Argument:
-        if binding.WhichOneof("binding") == "value":
-            return self._value(binding.value)
-        constant = self.constants.get(binding.name)
-        return Name(binding.name) if constant is None else constant
 
     def _value(self, value: Any) -> Constant:
         """Decode a value as an array of its declared shape and type."""
@@ -147,20 +138,16 @@ class _Reader:
         if dtype is None:
             raise InputError(f"a constant of type {_type_name(kind)} is not supported; supported: {', '.join(TYPES)}")
         if value.WhichOneof("value") == "blobFileValue":
-            return self._stored(value.blobFileValue.offset, dtype).reshape(shape)
+            sentinel, _, size, start = BLOB.unpack_from(self.blob, value.blobFileValue.offset)
+            if sentinel != SENTINEL:
+                raise InputError(f"weight.bin: no array at byte {value.blobFileValue.offset}")
+            return np.frombuffer(self.blob[start : start + size], dtype).reshape(shape)
         tensor = value.immediateValue.tensor
         field = tensor.WhichOneof("value")
         if field == "bytes":
             return np.frombuffer(tensor.bytes.values, dtype).reshape(shape)
         return np.array(list(getattr(tensor, field).values), dtype).reshape(shape)
 
-    def _stored(self, offset: int, dtype: Any) -> Constant:
-        sentinel, _, size, start = BLOB.unpack_from(self.blob, offset)
-        if sentinel != SENTINEL:
-            raise InputError(f"weight.bin: no array at byte {offset}")
-        return np.frombuffer(self.blob[start : start + size], dtype)
-
 
 def _type_name(tensor_type: Any) -> str:
-    name: str = tensor_type.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[tensor_type.dataType].name
-    return name
+    return str(tensor_type.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[tensor_type.dataType].name)

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from mobileone_core.coreml.convert import convert, save
-from mobileone_core.coreml.evaluate import evaluate
-from mobileone_core.coreml.operators import Inputs, apply
+from mobileone_core.coreml.evaluate import apply, evaluate
+from mobileone_core.coreml.operators import Inputs
 from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.program import read_program
 from mobileone_core.errors import InputError
@@ -105,6 +105,12 @@ def test_convolutions_of_any_shape(groups, widths, kernel, stride, dilation, pad
         ("gelu", {"x": torch.ones(1), "mode": "FAST"}, "operator gelu: mode = 'FAST' is not supported"),
         ("conv", {"x": torch.ones(1, 1, 2, 2)}, "operator conv: input weight is missing"),
         ("cast", {"x": torch.ones(1), "dtype": "int4"}, "dtype = 'int4'"),
+        ("einsum", {"values": torch.ones(1)}, "operator einsum: input equation is missing"),
+        (
+            "classify",
+            {"probabilities": torch.ones(1), "classes": "a"},
+            "'a' is not supported; expected a list of strings",
+        ),
     ],
 )
 def test_what_is_not_known_is_refused(kind, given, words):
