@@ -6,6 +6,7 @@ Each prediction copies four files, and the chip idles in between: the numbers ar
 import asyncio
 import contextlib
 import datetime
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,23 +15,12 @@ from typing import Any
 
 import psutil
 
+from mobileone_core.coreml import xcode
 from mobileone_core.coreml.package import package_hash
-from mobileone_core.coreml.xcode import (
-    PLAN_IOS,
-    PLAN_MACOS,
-    find_iphone,
-    product_name,
-    require_macos,
-    require_team,
-    require_xcode,
-    version,
-    why_not_built,
-)
 from mobileone_core.errors import InputError
 from mobileone_core.latency.device import DeviceMeasurement, sample_statistics
 
 PROTOCOL = "remote-device"
-Benchmarker = Callable[[Path, str, Any], Any]  # (package, compute units, device) -> MLModelBenchmarker
 
 
 @dataclass(frozen=True)
@@ -68,15 +58,13 @@ class Phone:
     timeout: float = 900.0
 
 
-def measure_on_iphone(
-    packages: Sequence[Path], units: Sequence[str], n: int, phone: Phone, benchmarker: Benchmarker | None = None
-) -> list[Measured]:
+def measure_on_iphone(packages: Sequence[Path], units: Sequence[str], n: int, phone: Phone) -> list[Measured]:
     """Time n predictions of each package on the iPhone. Raises InputError that says what is missing and its remedy."""
-    macos = require_macos("an iPhone")
-    require_xcode()
-    require_team(phone.team)
+    macos = xcode.require_macos("an iPhone")
+    xcode.require_xcode()
+    xcode.require_team(phone.team)
     phone.work.mkdir(parents=True, exist_ok=True)
-    return asyncio.run(_measure(packages, units, n, phone, benchmarker or build_benchmarker, macos))
+    return asyncio.run(_measure(packages, units, n, phone, macos))
 
 
 def build_benchmarker(package: Path, units: str, device: Any) -> Any:
@@ -89,25 +77,24 @@ def build_benchmarker(package: Path, units: str, device: Any) -> Any:
     return MLModelBenchmarker(model, device)
 
 
-async def _measure(  # noqa: PLR0913, PLR0917
-    packages: Sequence[Path], units: Sequence[str], n: int, phone: Phone, make: Benchmarker, macos: tuple[int, ...]
+async def _measure(
+    packages: Sequence[Path], units: Sequence[str], n: int, phone: Phone, macos: tuple[int, ...]
 ) -> list[Measured]:
     device = await _prepare(phone)
-    can_plan = version(device.os_version) >= PLAN_IOS and macos >= PLAN_MACOS
+    can_plan = xcode.version(device.os_version) >= xcode.PLAN_IOS and macos >= xcode.PLAN_MACOS
     results = []
     try:
-        for package in packages:
-            for unit in units:
-                step = _benchmark(make(package, unit, device), n, can_plan=can_plan)
-                load, times, operators = await _in_time(step, phone.timeout, f"{package.name}, {unit}", _lost)
-                facts = {
-                    "device": product_name(device.identifier),
-                    "os": f"iOS {device.os_version} ({device.os_build_number})",
-                    "protocol": PROTOCOL,
-                    "app": "coremltools modelrunner",
-                    "load_ms": load,
-                }
-                results.append(Measured(measurement_of(package, unit, times, operators, facts), operators))
+        for package, unit in itertools.product(packages, units):
+            step = _benchmark(build_benchmarker(package, unit, device), n, can_plan=can_plan)
+            load, times, operators = await _in_time(step, phone.timeout, f"{package.name}, {unit}", _lost)
+            facts = {
+                "device": xcode.product_name(device.identifier),
+                "os": f"iOS {device.os_version} ({device.os_build_number})",
+                "protocol": PROTOCOL,
+                "app": "coremltools modelrunner",
+                "load_ms": load,
+            }
+            results.append(Measured(measurement_of(package, unit, times, operators, facts), operators))
     finally:
         _end_app(device)
     return results
@@ -118,13 +105,11 @@ async def _prepare(phone: Phone) -> Any:
     from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials, Device
 
     try:
-        device = find_iphone(Device.get_devices(), phone.name)
-    except InputError:
-        raise
+        devices = Device.get_devices()
     except Exception as error:  # coremltools' exception classes are private
         raise InputError(f"devicectl: {_message(error)}; unplug the iPhone, plug it in again and unlock it") from error
-    work = phone.work.resolve()
-    step = device.prepare_for_model_debugging(AppSigningCredentials(phone.team), work)
+    device = xcode.find_iphone(devices, phone.name)
+    step = device.prepare_for_model_debugging(AppSigningCredentials(phone.team), phone.work.resolve())
     return await _in_time(step, phone.timeout, "building and installing the app", _not_prepared)
 
 
@@ -161,11 +146,10 @@ async def _in_time(
     try:
         return await asyncio.wait_for(step, seconds)
     except TimeoutError as error:
-        _end_children(before)  # or a thread would wait for them, and the program for the thread
+        # or a thread would wait for them, and the program for the thread
+        _kill(set(psutil.Process().children(recursive=True)) - set(before))
         cure = "unlock the iPhone, keep it awake, answer what Xcode or the keychain asks, or give a longer --timeout"
         raise InputError(f"timeout: {what} took more than {seconds:g} s; {cure}") from error
-    except InputError:
-        raise
     except Exception as error:
         raise refusal(error) from error
 
@@ -174,7 +158,7 @@ def _not_prepared(error: BaseException) -> InputError:
     """Explain a failed installation; xcodebuild's output is in the cause of coremltools' error."""
     if type(error).__qualname__ == "_AppBuilder.Error":
         output = getattr(error.__context__, "stdout", None) or b""
-        return why_not_built(output.decode(errors="replace"))
+        return xcode.why_not_built(output.decode(errors="replace"))
     cure = "unlock the iPhone, free some space on it, remove an older modelrunner app, and try again"
     return InputError(f"install: {_message(error)}; {cure}")
 
@@ -190,18 +174,16 @@ def _message(error: BaseException) -> str:
     return " ".join(text.split())[:300] or type(error).__name__
 
 
-def _end_children(before: Sequence[psutil.Process]) -> None:
-    for child in set(psutil.Process().children(recursive=True)) - set(before):
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
+            process.kill()
 
 
 def _end_app(device: Any) -> None:
     """Kill the app's console, which coremltools leaves running with open pipes."""
     console = device.session._process
     with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(console.pid).children(recursive=True):
-            child.kill()
-    console.kill()
+        _kill(psutil.Process(console.pid).children(recursive=True))
     with console:  # waits, and closes the pipes
-        pass
+        console.kill()

@@ -1,6 +1,8 @@
 """Core ML on a Mac: predictions, the compute unit of each operator, and interleaved latencies."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,11 @@ from mobileone_core.coreml.xcode import PLAN_MACOS, require_macos
 PROTOCOL = "mac-interleaved"
 CONTROL = "control"  # the first call a second time
 
-Inputs = Mapping[str, Any]
 
-
-def predict(package: Path, inputs: Inputs, units: str = "all") -> dict[str, NDArray[Any]]:
+def predict(package: Path, inputs: Mapping[str, Any], units: str = "all") -> dict[str, NDArray[Any]]:
     """Return Core ML's outputs by name, on compute units such as cpu_only. Raises InputError except on macOS."""
     require_macos("prediction by Core ML")
-    outputs: dict[str, NDArray[Any]] = _load(package, units).predict(dict(inputs))
-    return outputs
+    return dict(_load(package, units).predict(dict(inputs)))
 
 
 def relative_difference(actual: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -75,29 +74,24 @@ def measure_on_mac(
 
     Raises InputError on other systems than macOS.
     """
+    from coremltools.models.ml_program.experimental.perf_utils import _gen_random_inputs
+
     macos = require_macos("latency on a Mac")
-    calls = dict(_calls(packages, units))
-    labelled = {" ".join(map(str, key)): TimedCall(call) for key, call in calls.items()}
-    first = next(iter(labelled))
-    samples = interleave({**labelled, CONTROL: labelled[first]}, protocol, between)
+    calls = {}
+    for package, unit in itertools.product(packages, units):
+        model = _load(package, unit)
+        inputs = _gen_random_inputs(model.get_spec().description)
+        calls[f"{package} {unit}"] = TimedCall(functools.partial(model.predict, inputs))
+    first = next(iter(calls))
+    samples = interleave({**calls, CONTROL: calls[first]}, protocol, between)
     control = samples.ratio(CONTROL, first).value
     facts = {"device": device, "os": f"macOS {'.'.join(map(str, macos))}", "protocol": PROTOCOL}
     results = []
-    for package, unit in calls:
+    for package, unit in itertools.product(packages, units):
         times = [time for burst in samples.lists(f"{package} {unit}") for time in burst]
         operators = compute_plan(package, unit)
         results.append(Measured(measurement_of(package, unit, times, operators, facts), operators, control))
     return results
-
-
-def _calls(packages: Sequence[Path], units: Sequence[str]) -> Iterator[tuple[tuple[Path, str], Callable[[], object]]]:
-    from coremltools.models.ml_program.experimental.perf_utils import _gen_random_inputs
-
-    for package in packages:
-        for unit in units:
-            model = _load(package, unit)
-            inputs = _gen_random_inputs(model.get_spec().description)
-            yield (package, unit), lambda model=model, inputs=inputs: model.predict(inputs)  # type: ignore[misc]
 
 
 def _load(package: Path, units: str) -> Any:

@@ -92,12 +92,10 @@ def product_name(identifier: str) -> str:
 def why_not_built(output: str) -> InputError:
     """Explain from xcodebuild's output why the app was not built."""
     lines = [line.strip() for line in output.splitlines() if "error:" in line] or output.split("\n")[-1:]
-    reason = lines[0][:200] if lines else ""
+    reason = lines[0][:200]
     if re.search(r"sign|provisioning|development team|certificate|account", output, re.IGNORECASE):
-        cure = (
-            "sign in to this team in Xcode, Settings, Accounts; unlock the keychain; trust the developer on the iPhone"
-        )
-        return InputError(f"signing: {reason or 'refused'}; {cure}, Settings, General, VPN & Device Management")
+        cure = "unlock the keychain; trust the developer on the iPhone, Settings, General, VPN & Device Management"
+        return InputError(f"signing: {reason or 'refused'}; sign in to this team in Xcode, Settings, Accounts; {cure}")
     cure = "open Xcode once and let it install iOS support; if it fails again, remove the directory of --work"
     return InputError(f"build: xcodebuild failed: {reason or 'no output'}; {cure}")
 

@@ -128,6 +128,11 @@ def answering(device):
 
 
 @pytest.fixture(autouse=True)
+def benchmarker(monkeypatch):
+    monkeypatch.setattr("mobileone_core.coreml.iphone.build_benchmarker", Stub)
+
+
+@pytest.fixture(autouse=True)
 def copies(tools):
     path = tools / "devicectl"
     text = path.read_text().replace(
@@ -138,7 +143,7 @@ def copies(tools):
 
 def measured(package, tmp_path, **changes):
     phone = Phone(**{"team": TEAM, "work": tmp_path / "work", "timeout": 60.0, **changes})
-    return measure_on_iphone([package], ["all", "cpu_only"], 3, phone, Stub)
+    return measure_on_iphone([package], ["all", "cpu_only"], 3, phone)
 
 
 @pytest.mark.slow
@@ -244,8 +249,7 @@ def test_a_build_that_hangs_ends_with_its_process(package, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_the_command_records_what_was_measured(package, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mobileone_core.coreml.iphone.build_benchmarker", Stub)
+def test_the_command_records_what_was_measured(package, tmp_path, capsys):
     (package / "mobileone.json").write_text(
         json.dumps(
             {"hash": package_hash(package), "told": {"variant": "s0"}, "precision": "float16", "input": "tensor"}
@@ -269,7 +273,6 @@ def test_the_command_records_what_was_measured(package, tmp_path, monkeypatch, c
 
 @pytest.mark.slow
 def test_nothing_is_recorded_where_the_iphone_goes_away(package, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mobileone_core.coreml.iphone.build_benchmarker", Stub)
     monkeypatch.setenv("DEVICECTL_FAILS", "copy to")
     given = ("--device", "iphone", "--model", package, "--title", "fake", "--team", TEAM, "--runs", tmp_path / "runs")
     with pytest.raises(SystemExit) as ended:
