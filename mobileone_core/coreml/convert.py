@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -64,26 +63,24 @@ def convert(network: nn.Module, channels: int, options: Options) -> Any:
     ct = import_coremltools()
     shape = (1, channels, options.image_size, options.image_size)
     dtype = np.float16 if options.precision == "float16" else np.float32
-    interface: dict[str, Any] = {}
-    if options.pixels is None:
-        interface["inputs"] = [ct.TensorType(IMAGES, shape, dtype=dtype)]
-    else:
+    images = ct.TensorType(IMAGES, shape, dtype=dtype)
+    if options.pixels:
         layout = ct.colorlayout.GRAYSCALE if channels == 1 else ct.colorlayout.RGB
-        interface["inputs"] = [ct.ImageType(IMAGES, shape, color_layout=layout)]
+        images = ct.ImageType(IMAGES, shape, color_layout=layout)
+    names = getattr(network, "output_names", ExportNetwork.output_names)
+    outputs: dict[str, Any] = {"outputs": [ct.TensorType(name, dtype=dtype) for name in names]}
     if options.labels:
-        interface["classifier_config"] = ct.ClassifierConfig(list(options.labels))
-    else:
-        names = getattr(network, "output_names", ExportNetwork.output_names)
-        interface["outputs"] = [ct.TensorType(name, dtype=dtype) for name in names]
+        outputs = {"classifier_config": ct.ClassifierConfig(list(options.labels))}
     with quiet(LOGGER):
         exported = torch.export.export(whole_network(network, options), (torch.zeros(shape),)).run_decompositions({})
         model = ct.convert(
             exported,
+            inputs=[images],
             convert_to="mlprogram",
             compute_precision=getattr(ct.precision, options.precision.upper()),
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
-            **interface,
+            **outputs,
         )
         return _with_int8_weights(model) if options.int8 else model
 
@@ -97,9 +94,7 @@ def _with_int8_weights(model: Any) -> Any:
     )
 
 
-def save(
-    model: Any, package: Path, metadata: dict[str, str], interface: Mapping[str, Any] = MappingProxyType({})
-) -> None:
+def save(model: Any, package: Path, metadata: Mapping[str, str], interface: Mapping[str, Any] | None = None) -> None:
     """Write an MLModel with user-defined metadata as a package; the same model gives the same hashes.
 
     interface: author, license, description, inputs and outputs as the manifest has them, for the fields of Core ML.

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from mobileone_core.coreml.convert import convert, save
@@ -33,7 +32,7 @@ def export_package(  # noqa: PLR0913, PLR0917
     options: Options,
     metadata: Mapping[str, str],
     proceed: Callable[[], None] = lambda: None,
-    interface: Mapping[str, Any] = MappingProxyType({}),
+    interface: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Convert the deployed network and verify it; output appears whole, and only if it is right.
 
@@ -44,10 +43,10 @@ def export_package(  # noqa: PLR0913, PLR0917
     found: list[Verification] = []
 
     def write(aside: Path) -> None:
-        save(convert(network, network.spec.in_channels, options), aside, dict(metadata), interface)
+        save(convert(network, network.spec.in_channels, options), aside, metadata, interface)
         found.append(verify(aside, network, options))
         content = {"hash": package_hash(aside), "parts": part_hashes(aside), "metadata": dict(metadata)}
-        text = json.dumps({**content, "verified": asdict(found[0]), **interface}, indent=2)
+        text = json.dumps({**content, "verified": asdict(found[0]), **(interface or {})}, indent=2)
         (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
         proceed()
 
