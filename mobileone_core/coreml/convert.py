@@ -89,9 +89,8 @@ def _with_int8_weights(model: Any) -> Any:
     from coremltools.optimize import coreml as optimize
 
     layer = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", granularity="per_channel", weight_threshold=0)
-    return optimize.linear_quantize_weights(
-        model, optimize.OptimizationConfig(op_type_configs={"conv": layer, "linear": layer})
-    )
+    config = optimize.OptimizationConfig(op_type_configs={"conv": layer, "linear": layer})
+    return optimize.linear_quantize_weights(model, config)
 
 
 def save(model: Any, package: Path, metadata: Mapping[str, str], interface: Mapping[str, Any] | None = None) -> None:

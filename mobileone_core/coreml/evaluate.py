@@ -31,7 +31,7 @@ def evaluate(program: Program, inputs: Mapping[str, Tensor], *, rounds: bool = F
             if len(results) != len(operation.results):
                 raise InputError(f"operator {operation.kind}: {len(operation.results)} results, not {len(results)}")
             for name, is_half, result in zip(operation.results, operation.is_half, results, strict=True):
-                values[name] = _rounded(result) if rounds and is_half else result
+                values[name] = result.half().float() if rounds and is_half and isinstance(result, Tensor) else result
     return {name: values[name] for name in program.outputs}
 
 
@@ -57,7 +57,3 @@ def _value(argument: Argument, values: Mapping[str, Value]) -> Value:
         return texts if argument.ndim else texts[0]
     tensor = torch.from_numpy(np.array(argument))
     return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _rounded(value: Value) -> Value:
-    return value.half().float() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -64,7 +64,7 @@ def measure_on_iphone(packages: Sequence[Path], units: Sequence[str], n: int, ph
     xcode.require_xcode()
     xcode.require_team(phone.team)
     phone.work.mkdir(parents=True, exist_ok=True)
-    return asyncio.run(_measure(packages, units, n, phone, macos))
+    return asyncio.run(_measure(itertools.product(packages, units), n, phone, macos))
 
 
 def build_benchmarker(package: Path, units: str, device: Any) -> Any:
@@ -77,14 +77,12 @@ def build_benchmarker(package: Path, units: str, device: Any) -> Any:
     return MLModelBenchmarker(model, device)
 
 
-async def _measure(
-    packages: Sequence[Path], units: Sequence[str], n: int, phone: Phone, macos: tuple[int, ...]
-) -> list[Measured]:
+async def _measure(pairs: Iterable[tuple[Path, str]], n: int, phone: Phone, macos: tuple[int, ...]) -> list[Measured]:
     device = await _prepare(phone)
     can_plan = xcode.version(device.os_version) >= xcode.PLAN_IOS and macos >= xcode.PLAN_MACOS
     results = []
     try:
-        for package, unit in itertools.product(packages, units):
+        for package, unit in pairs:
             step = _benchmark(build_benchmarker(package, unit, device), n, can_plan=can_plan)
             load, times, operators = await _in_time(step, phone.timeout, f"{package.name}, {unit}", _lost)
             facts = {
@@ -138,9 +136,7 @@ def measurement_of(
     )
 
 
-async def _in_time(
-    step: Awaitable[Any], seconds: float, what: str, refusal: Callable[[BaseException], InputError]
-) -> Any:
+async def _in_time(step: Awaitable[Any], seconds: float, what: str, refusal: Callable[[Exception], InputError]) -> Any:
     """Await a step. Raises InputError if it fails or takes more than a number of seconds."""
     before = psutil.Process().children(recursive=True)
     try:

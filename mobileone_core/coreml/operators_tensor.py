@@ -84,9 +84,8 @@ def slice_by_index(inputs: Inputs) -> Tensor:
     stride = inputs.ints("stride", [1] * x.dim())
     masks = [inputs.ints(name, [0] * x.dim()) for name in ("begin_mask", "end_mask", "squeeze_mask")]
     dropped = []
-    for axis, (first, last, step, from_start, to_end, single) in enumerate(
-        zip(begin, end, stride, *masks, strict=True)
-    ):
+    slices = zip(begin, end, stride, *masks, strict=True)
+    for axis, (first, last, step, from_start, to_end, single) in enumerate(slices):
         if step < 1:
             raise inputs.refusal("stride", stride, "supported: 1 and more")
         if single:

@@ -82,9 +82,8 @@ def read_program(package: Path) -> Program:
     block = main.block_specializations[main.opset]
     weights = package / WEIGHTS
     reader = _Reader(weights.read_bytes() if weights.is_file() else b"")
-    return Program(
-        tuple(item.name for item in main.inputs), tuple(block.outputs), tuple(reader.operations(block.operations))
-    )
+    inputs = tuple(item.name for item in main.inputs)
+    return Program(inputs, tuple(block.outputs), tuple(reader.operations(block.operations)))
 
 
 class _Reader:

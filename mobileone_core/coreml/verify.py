@@ -35,9 +35,7 @@ SQUEEZE_EXCITE = CONTEXT + Counter(sigmoid=1, mul=1)
 DYNAMIC_RELU = CONTEXT + Counter(sigmoid=1, mul=5, sub=1, split=1, add=3, maximum=1)
 SHIFT_MAX = CONTEXT + Counter(sigmoid_hard=1, mul=5, sub=1, split=1, slice_by_index=2, concat=1, add=4, maximum=1)
 ACTIVATIONS = {
-    "relu": Counter(relu=1),
-    "gelu": Counter(gelu=1),
-    "silu": Counter(silu=1),
+    **{name: Counter([name]) for name in ("relu", "gelu", "silu")},
     "hardswish": Counter(thresholded_relu=1, sigmoid_hard=1, mul=1),
     "dynamic_relu_a": DYNAMIC_RELU,
     "dynamic_relu_b": DYNAMIC_RELU,

@@ -70,9 +70,8 @@ def find_iphone(devices: Sequence[Any], name: str) -> Any:
     require(bool(connected), "iphone", state, cure)
     require(len(connected) == 1, "iphone", names, "exactly one: choose with --name")
     phone = connected[0]
-    mode = str(phone.developer_mode_state)
     cure = "enabled: Settings, Privacy & Security, Developer Mode on the iPhone, then restart it"
-    require(mode == "enabled", "developer mode", mode, cure)
+    require(phone.developer_mode_state == "enabled", "developer mode", phone.developer_mode_state, cure)
     require(version(phone.os_version) >= MIN_IOS, "iOS", phone.os_version, "17 or newer: update the iPhone")
     return phone
 
