@@ -3,18 +3,7 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from mobileone_core.reporting.document import (
-    Block,
-    Bullets,
-    Details,
-    Document,
-    Figure,
-    Paragraph,
-    Span,
-    Table,
-    plain,
-    spans,
-)
+from mobileone_core.reporting.document import Block, Bullets, Details, Document, Figure, Paragraph, Table, plain, spans
 from mobileone_core.texts import visible
 
 TAGS = {"strong": "strong", "emphasis": "em", "code": "code"}
@@ -31,15 +20,15 @@ def render(document: Document) -> str:
 
 def inline(text: str) -> str:
     """A text with its markup as tags. A link with a scheme other than http or https stays a text."""
-    return "".join(map(_span, spans(text)))
-
-
-def _span(span: Span) -> str:
-    text = escape(span.text)
-    if span.style in TAGS:
-        return f"<{TAGS[span.style]}>{text}</{TAGS[span.style]}>"
-    is_safe = ":" not in span.target or span.target.startswith(("https://", "http://"))
-    return f'<a href="{escape(span.target)}">{text}</a>' if span.style == "link" and is_safe else text
+    html = ""
+    for style, content, target in spans(text):
+        shown = escape(content)
+        if style in TAGS:
+            shown = f"<{TAGS[style]}>{shown}</{TAGS[style]}>"
+        elif style == "link" and (":" not in target or target.startswith(("https://", "http://"))):
+            shown = f'<a href="{escape(target)}">{shown}</a>'
+        html += shown
+    return html
 
 
 def _blocks(blocks: Sequence[Block], figures: Mapping[str, str]) -> str:

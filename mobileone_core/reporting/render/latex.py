@@ -2,7 +2,7 @@
 
 import re
 
-from mobileone_core.reporting.document import Document, Span, spans
+from mobileone_core.reporting.document import Document, spans
 from mobileone_core.texts import visible
 
 SIGNS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
@@ -31,10 +31,9 @@ def render(document: Document) -> str:
 
 def latex(text: str) -> str:
     """Markup becomes commands; special characters are escaped, a minus before a number is mathematics."""
-    return "".join(map(_span, spans(text)))
-
-
-def _span(span: Span) -> str:
-    escaped = "".join(SIGNS.get(sign, sign) for sign in span.text)
-    escaped = re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
-    return rf"\{STYLES[span.style]}{{{escaped}}}" if span.style in STYLES else escaped
+    result = ""
+    for style, content, _ in spans(text):
+        escaped = "".join(SIGNS.get(sign, sign) for sign in content)
+        escaped = re.sub(r"(?<![\w.])-(?=\d)", "$-$", escaped)
+        result += rf"\{STYLES[style]}{{{escaped}}}" if style in STYLES else escaped
+    return result
