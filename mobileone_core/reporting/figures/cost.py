@@ -2,31 +2,18 @@
 
 import math
 import statistics
-from collections.abc import Callable
 from typing import NamedTuple
 
 from mobileone_core.model.cost import FormCost
-from mobileone_core.reporting.figures import style
+from mobileone_core.reporting.figures import panels, style
 from mobileone_core.reporting.figures.labels import LABEL_SIZE, label_at, place_labels_in, write_label
-from mobileone_core.reporting.figures.panels import (
-    Span,
-    draw_mean,
-    draw_published,
-    measured_text,
-    one_scale,
-    shown_interval,
-    shown_values,
-)
 from mobileone_core.reporting.trained.result import TrainedResult
 from mobileone_core.reporting.trained.tables import level_texts
 
 LEFT = 0.09
 EQUAL = 0.03  # levels whose costs differ by less than this fraction of the axis are drawn next to each other
 STEP, ONLY_STEP = 0.035, 0.15  # fraction of the axis between levels of equal cost; where all levels cost the same
-AXES: tuple[tuple[str, Callable[[FormCost], int]], ...] = (
-    ("multiply-adds, deployed", lambda cost: cost.macs),
-    ("parameters, deployed", lambda cost: cost.params),
-)
+AXES = {"macs": "multiply-adds, deployed", "params": "parameters, deployed"}  # counts of a FormCost
 
 
 class LevelCost(NamedTuple):
@@ -52,7 +39,7 @@ class LevelCost(NamedTuple):
 
 def level_costs(result: TrainedResult) -> list[LevelCost]:
     """Return the study's levels of known cost, at the image size and number of classes of the data."""
-    intervals = {row.level: shown_interval(result, row.summary) for row in result.analysis.comparisons}
+    intervals = {row.level: panels.shown_interval(result, row.summary) for row in result.analysis.comparisons}
     baseline = result.analysis.baseline
     indices = style.level_indices(intervals, baseline)
     texts, levels = level_texts(result), []
@@ -68,26 +55,26 @@ def level_costs(result: TrainedResult) -> list[LevelCost]:
 
 def cost_figure(result: TrainedResult) -> style.Figure:
     """Draw the metric over multiply-adds and over parameters; published values in a third (see draw_published)."""
-    has_published = bool(shown_values(result))
+    has_published = bool(panels.shown_values(result))
     figure, grid = style.canvas(
         style.HEIGHT + 0.4, 1, 3 if has_published else 2,
         left=LEFT, right=0.98, bottom=0.12, top=0.79, wspace=0.2 if has_published else 0.1,
     )  # fmt: skip
     levels = level_costs(result)
-    spans: list[Span] = []
-    for index, (name, cost) in enumerate(AXES):
-        axes = figure.add_subplot(grid[index], xlabel=name)
-        spans.append((axes, _draw_levels(axes, levels, [cost(level.cost) for level in levels])))
+    spans: list[panels.Span] = []
+    for index, (name, text) in enumerate(AXES.items()):
+        axes = figure.add_subplot(grid[index], xlabel=text)
+        spans.append((axes, _draw_levels(axes, levels, [getattr(level.cost, name) for level in levels])))
         axes.tick_params(labelleft=index == 0)
     if has_published:
-        spans += draw_published(figure, grid[2], result, style.WIDTH * 0.24 * style.POINTS)
-    one_scale(spans, result)
+        spans += panels.draw_published(figure, grid[2], result, style.WIDTH * 0.24 * style.POINTS)
+    panels.one_scale(spans, result)
     first = spans[0][0]
     first.set_ylabel(result.axis_label)
-    for (axes, _), (_, cost) in zip(spans, AXES, strict=False):
-        _label(axes, levels, [cost(level.cost) for level in levels])
+    for (axes, _), name in zip(spans, AXES, strict=False):
+        _label(axes, levels, [getattr(level.cost, name) for level in levels])
     style.title(figure, result.plan.study.question, LEFT)
-    style.heading(first, f"{measured_text(result)}; labels: {result.factor_names}", style.MEASURED)
+    style.heading(first, f"{panels.measured_text(result)}; labels: {result.factor_names}", style.MEASURED)
     interval = ", 95 % interval" if any(level.interval for level in levels) else ""
     has_seeds = any(len(level.values) > 1 for level in levels)
     marks = f"Faint: one seed; diamond: mean{interval}" if has_seeds else "Diamond: one seed"
@@ -122,7 +109,7 @@ def _draw_levels(axes: style.Axes, levels: list[LevelCost], costs: list[int]) ->
     for position, level in zip(x, levels, strict=True):
         if level.values:
             axes.scatter([position] * len(level.values), level.values, s=14, color=level.color, alpha=0.3, linewidth=0)
-            draw_mean(axes, position, level.mean, level.interval, level.color)
+            panels.draw_mean(axes, position, level.mean, level.interval, level.color)
             drawn += level.extent
     margin = max(0.12 * math.log(max(x) / min(x)), 0.02)
     low, high = min(x) * math.exp(-margin), max(x) * math.exp(margin)

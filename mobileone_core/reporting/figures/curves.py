@@ -41,9 +41,8 @@ def _figure(result: TrainedResult) -> style.Figure:
     levels = [row.level for row in result.analysis.comparisons]
     indices = style.level_indices(levels, result.analysis.baseline)
     has_one_factor = len(result.plan.study.factors) == 1
-    names = (
-        list(map(result.level_name, levels)) if has_one_factor else list(map(", ".join, level_texts(result).values()))
-    )
+    texts = level_texts(result)
+    names = [result.level_name(level) if has_one_factor else ", ".join(texts[level]) for level in levels]
     names[levels.index(result.analysis.baseline)] += " (baseline)"
     columns = max(1, min(4, int(style.WIDTH * (0.98 - LEFT) * style.POINTS / (4.2 * max(map(len, names)) + 38))))
     head = 0.95 + LINE * -(-len(levels) // columns)
@@ -122,7 +121,5 @@ def _line(axes: style.Axes, index: int, summaries: Mapping[int, Summary], level:
     marker = "o" if len(epochs) == 1 else None
     axes.plot(epochs, means, color=color, linestyle=style.level_dash(index), linewidth=1.2, marker=marker, label=level)
     if banded:
-        low, high = (
-            np.array([getattr(summaries[epoch], end) for epoch in epochs], dtype=np.float64) for end in ("low", "high")
-        )
-        axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
+        ends = [[getattr(summaries[epoch], end) for epoch in epochs] for end in ("low", "high")]
+        axes.fill_between(epochs, *np.array(ends, dtype=np.float64), color=color, alpha=0.15, linewidth=0)

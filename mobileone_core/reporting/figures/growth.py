@@ -1,7 +1,6 @@
 """Costs of a training step against k: a panel per cost, a line per path."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from mobileone_core.benchmark.samples import Estimate
@@ -13,18 +12,15 @@ NAME_SPACE = 0.27  # fraction of the axes right of the largest k, for names
 NAME_DISTANCE = 24.0  # points between the names of two lines
 
 
-@dataclass(frozen=True)
-class GrowthLine:
-    """A path: values with their intervals by rising k, and the last value over the first, None if not recorded."""
+class GrowthLine(NamedTuple):
+    """A path: values with their intervals by rising k, and the last value over the first, None if not recorded.
+
+    A path that was measured at one k alone is drawn as an open mark.
+    """
 
     name: str
     values: Sequence[tuple[int, Estimate]]
     growth: float | None
-
-    @property
-    def is_single(self) -> bool:
-        """Whether the path was measured at one k alone: it is drawn as an open mark."""
-        return len(self.values) == 1
 
 
 class GrowthPanel(NamedTuple):
@@ -39,9 +35,8 @@ def growth_figure(
     question: str, heading_text: str, note_text: str, ks: Sequence[int], panels: Sequence[GrowthPanel]
 ) -> style.Figure:
     """Draw the panels next to each other over the same k."""
-    figure, grid = style.canvas(
-        style.HEIGHT, 1, 2, left=0.075, right=0.985, bottom=0.12, top=1 - 1.0 / style.HEIGHT, wspace=0.2
-    )
+    top = 1 - 1.0 / style.HEIGHT
+    figure, grid = style.canvas(style.HEIGHT, 1, 2, left=0.075, right=0.985, bottom=0.12, top=top, wspace=0.2)
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(grid[number])
         _frame(axes, ks, panel)
@@ -73,7 +68,7 @@ def _frame(axes: style.Axes, ks: Sequence[int], panel: GrowthPanel) -> None:
 def _draw_line(axes: style.Axes, line: GrowthLine, index: int) -> None:
     color, costs = COLORS[index % len(COLORS)], [cost for _, cost in line.values]
     ends = [[cost.value - cost.low for cost in costs], [cost.high - cost.value for cost in costs]]
-    linestyle, size, filling, zorder = ("none", 8, "none", 4) if line.is_single else ("-", 5, color, 3)
+    linestyle, size, filling, zorder = ("none", 8, "none", 4) if len(costs) == 1 else ("-", 5, color, 3)
     axes.errorbar(
         [k for k, _ in line.values], [cost.value for cost in costs], ends, fmt=MARKERS[index % len(MARKERS)],
         linestyle=linestyle, color=color, markersize=size, markerfacecolor=filling, capsize=2.5, zorder=zorder,
@@ -84,13 +79,13 @@ def _name_lines(axes: style.Axes, lines: Sequence[GrowthLine]) -> None:
     """Write the name and growth of a path right of its last point, clear of other names; left of a single mark."""
     scale = axes.get_window_extent().height / axes.get_ylim()[1] * style.POINTS / axes.figure.dpi
     drawn = [(line, COLORS[index % len(COLORS)]) for index, line in enumerate(lines)]
-    long = [(line, color) for line, color in drawn if not line.is_single]
+    long = [(line, color) for line, color in drawn if len(line.values) > 1]
     heights = [scale * line.values[-1][1].value for line, _ in long]
     names = [
         (line, color, line.name if line.growth is None else f"{line.name}\n{line.growth:.1f} times", 8, spot - height)
         for (line, color), height, spot in zip(long, heights, spread(heights), strict=True)
     ]
-    names += [(line, color, line.name, -9, 8) for line, color in drawn if line.is_single]
+    names += [(line, color, line.name, -9, 8) for line, color in drawn if len(line.values) == 1]
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     for line, color, name, right, up in names:
         k, cost = line.values[-1]

@@ -2,18 +2,8 @@
 
 from collections.abc import Iterator
 
-from mobileone_core.reporting.figures import style
+from mobileone_core.reporting.figures import panels, style
 from mobileone_core.reporting.figures.cost import cost_figure
-from mobileone_core.reporting.figures.panels import (
-    Span,
-    draw_mean,
-    draw_published,
-    level_names,
-    measured_text,
-    one_scale,
-    shown_interval,
-    shown_values,
-)
 from mobileone_core.reporting.trained.result import TrainedResult
 
 LETTER = 0.0085  # width of a letter of a factor's name as a fraction of the figure
@@ -32,7 +22,7 @@ def levels_figure(result: TrainedResult) -> style.Figure:
     names = [factor.name for factor in result.plan.study.factors]
     is_single = len(names) == 1
     left = 0.09 if is_single else max(0.09, 0.03 + LETTER * max(map(len, names)))  # several names stand left of ticks
-    ratios = [1.6, 1] if shown_values(result) else [1]
+    ratios = [1.6, 1] if panels.shown_values(result) else [1]
     share = ratios[0] / sum(ratios)
     room = style.WIDTH * (0.96 - left) * style.POINTS
     ticks, size = fitted_ticks(result, room * share)
@@ -42,7 +32,7 @@ def levels_figure(result: TrainedResult) -> style.Figure:
         left=left, right=0.98, bottom=0.03 + 0.04 * lines, top=0.79, wspace=0.2,
     )  # fmt: skip
     main = figure.add_subplot(grid[0])
-    spans: list[Span] = [(main, _measured(main, result))]
+    spans: list[panels.Span] = [(main, _measured(main, result))]
     main.set_xticks(range(len(ticks)), ticks, fontsize=size)
     if is_single:
         main.set_xlabel(names[0])
@@ -50,11 +40,11 @@ def levels_figure(result: TrainedResult) -> style.Figure:
         pad = main.xaxis.get_tick_padding() + rcParams["xtick.major.pad"]
         text, shift = "\n".join(names), (-8, -pad)
         main.annotate(text, (0, 0), shift, "axes fraction", "offset points", ha="right", va="top", fontsize=size)
-    if shown_values(result):
-        spans += draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
-    one_scale(spans, result)
+    if panels.shown_values(result):
+        spans += panels.draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
+    panels.one_scale(spans, result)
     style.title(figure, result.plan.study.question, left)
-    style.heading(main, measured_text(result), style.MEASURED)
+    style.heading(main, panels.measured_text(result), style.MEASURED)
     return figure
 
 
@@ -62,7 +52,7 @@ def fitted_ticks(result: TrainedResult, room: float) -> tuple[list[str], float]:
     """Return a tick label per level with the number of its seeds if some are missing, and the font size."""
     seeds = result.plan.study.seeds
     counts = [f"\n{row.summary.n} of {seeds}" if row.summary.n < seeds else "" for row in result.analysis.comparisons]
-    names, size = level_names(result, room)
+    names, size = panels.level_names(result, room)
     return [name + count for name, count in zip(names, counts, strict=True)], size
 
 
@@ -97,9 +87,9 @@ def _means(axes: style.Axes, result: TrainedResult) -> Iterator[float]:
     """Draw mean and 95 % interval of every level; yields the ends of the intervals."""
     label: str | None = "mean, 95 % interval"
     for position, row in enumerate(result.analysis.comparisons):
-        interval = shown_interval(result, row.summary)
+        interval = panels.shown_interval(result, row.summary)
         if row.summary.mean is not None and interval is not None:
-            draw_mean(axes, position + 0.2, row.summary.mean, interval, style.MEASURED, label)
+            panels.draw_mean(axes, position + 0.2, row.summary.mean, interval, style.MEASURED, label)
             label = None
             yield from interval
     if axes.get_legend_handles_labels()[0]:

@@ -90,13 +90,11 @@ def _draw_variant(
     x = [levels.index(value.level) for value in values]
     y = [value.value for value in values]
     sns.lineplot(x=x, y=y, color=style.PUBLISHED, marker="o", markersize=5, ax=axes)
-    for position, value in zip(x, values, strict=True):
-        axes.annotate(
-            value.printed, (position, value.value), (0, 5), textcoords="offset points", ha="center", fontsize=7.5
-        )
-    xy, shift, frame, size = (
-        ((x[-1], y[-1]), (8, -3), "data", 8.0) if at_end else ((0, 0), (8, 6), "axes fraction", style.FONT_SIZE)
-    )
+    points = list(zip(x, y, strict=True))
+    for xy, value in zip(points, values, strict=True):
+        axes.annotate(value.printed, xy, (0, 5), textcoords="offset points", ha="center", fontsize=7.5)
+    xy, shift, frame = (points[-1], (8, -3), "data") if at_end else ((0, 0), (8, 6), "axes fraction")
+    size = 8.0 if at_end else style.FONT_SIZE
     axes.annotate(variant, xy, shift, frame, "offset points", fontweight="bold", fontsize=size, color=style.PUBLISHED)
     return min(y), max(y)
 

@@ -40,10 +40,9 @@ def _draw_measured(axes: style.Axes, measured: Ratios) -> None:
         shift = 0.22 * (number - (len(measured) - 1) / 2)
         mark, color = MARKERS[number % len(MARKERS)], style.level_color(number + 1 if number != 1 else 3)
         for order, (index, ratio) in enumerate(ratios):
-            ends, label = style.interval_ends(ratio.value, (ratio.low, ratio.high)), None if order else runtime
-            axes.errorbar(
-                ratio.value, index + shift, xerr=ends, fmt=mark, color=color, markersize=5, capsize=2.5, label=label
-            )
+            x, y, label = ratio.value, index + shift, None if order else runtime
+            ends = style.interval_ends(x, (ratio.low, ratio.high))
+            axes.errorbar(x, y, xerr=ends, fmt=mark, color=color, markersize=5, capsize=2.5, label=label)
     drawn = [ratio.value for ratios in measured.values() for _, ratio in ratios]
     _ratio_axis(axes, drawn)
     if len(measured) > 1 and drawn:

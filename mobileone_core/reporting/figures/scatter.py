@@ -42,9 +42,8 @@ def scatter_figure(
 ) -> style.Figure:
     """Draw a grid of panels; sizes in inches, layout (left, right and hspace) as for GridSpec."""
     height = row_height * len(rows) + 0.4
-    figure, grid = style.canvas(
-        height, len(rows), len(rows[0]), width=width, bottom=0.55 / height, top=1 - 0.75 / height, wspace=0.06, **layout
-    )
+    layout |= {"bottom": 0.55 / height, "top": 1 - 0.75 / height, "wspace": 0.06}
+    figure, grid = style.canvas(height, len(rows), len(rows[0]), width=width, **layout)
     style.title(figure, question, 0.02)
     for row, panels in enumerate(rows):
         for column, panel in enumerate(panels):
