@@ -7,7 +7,9 @@ from mobileone_core.reporting.environment import TOLERANCE, is_within_tolerance
 from mobileone_core.reporting.search.result import Candidate, Finalist, SearchResult
 from mobileone_core.reporting.untrained import untrained_sentences
 from mobileone_core.study.factor import level_text
+from mobileone_core.study.plan import cached_cost
 
+CONTROL = "control/latency_ratio"
 LEVELS = ("k", "widths", "depths", "activation", "se")
 
 
@@ -24,17 +26,14 @@ def verdict(result: SearchResult) -> str:
     sentences = []
     if dominated:
         names = "; ".join(f"{item.name} (by {_names(result.dominators(item))})" for item in dominated)
-        sentences.append(
-            f"On test a searched network is at least as accurate and as fast, and better in one, as {names}."
-        )
+        start = "On test a searched network is at least as accurate and as fast, and better in one, as"
+        sentences.append(f"{start} {names}.")
     if others:
         start = "Not dominated:" if dominated else "On test no searched network dominates"
         sentences.append(f"{start} {_names(others)}.")
     if unclear := [item for item in dominated if not any(_is_above(other, item) for other in result.dominators(item))]:
-        seeds = result.plan.study.seeds
-        sentences.append(
-            f"For {_names(unclear)} {seeds} seeds do not separate the accuracies (their intervals overlap)."
-        )
+        seeds = f"{result.plan.study.seeds} seeds"
+        sentences.append(f"For {_names(unclear)} {seeds} do not separate the accuracies (their intervals overlap).")
     sentences.append(
         f"Hypervolume on validation, from accuracy 0 and latency ratio {result.reference.latency:.2f}: searched front "
         f"{result.volume(searched=True):.3f}, hand-made {result.volume(searched=False):.3f}; one seed each, and the "
@@ -50,7 +49,7 @@ def _is_above(one: Finalist, other: Finalist) -> bool:
 
 def control_sentence(result: SearchResult) -> str:
     """Say whether the A/A control, the reference timed twice, is within the tolerance in every comparison."""
-    controls = result.controls
+    controls = [row.metrics[CONTROL] for row in result.comparison if CONTROL in row.metrics]
     if not controls:
         return "There is no A/A control: whether the machine was idle is unknown."
     worst = max(controls, key=lambda value: abs(value - 1))
@@ -79,7 +78,8 @@ def _latency(item: Candidate, final: Finalist | None) -> float:
 
 
 def _row(result: SearchResult, item: Candidate, final: Finalist | None) -> dict[Column, str]:
-    cost, ratio, test = result.cost(item), item.latency_text, MISSING
+    data, ratio, test = result.plan.base.data, item.latency_text, MISSING
+    cost = cached_cost(item.cell.spec.model, data.image_size, data.num_classes).deployed
     if final is not None:
         estimate, summary = final.ratio, final.test
         ratio = f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]" if estimate else MISSING

@@ -41,20 +41,14 @@ class SearchKind:
 
     def record_files(self, plan: SearchPlan, record: StudyRecord) -> dict[str, str]:
         """Return cells.csv and comparison.csv, a row per cell and network measured, without values if unfinished."""
-        cells = [
-            (
-                {"key": cell.key, "seed": cell.seed, **factor_columns(cell.factors)},
-                [row for row in record.rows if row.key == cell.key],
-            )
-            for cell in plan.cells
-        ]
-        entries = [
-            (
-                {"key": key, "arm": entry.label, **factor_columns(entry.factors)},
-                [row for row in record.comparison if row.key == key and dict(row.factors) == dict(entry.factors)],
-            )
-            for key, entry in _entries(plan)
-        ]
+        cells, entries = [], []
+        for cell in plan.cells:
+            names = {"key": cell.key, "seed": cell.seed, **factor_columns(cell.factors)}
+            cells.append((names, [row for row in record.rows if row.key == cell.key]))
+        for key, entry in _entries(plan):
+            names = {"key": key, "arm": entry.label, **factor_columns(entry.factors)}
+            rows = [row for row in record.comparison if row.key == key and dict(row.factors) == dict(entry.factors)]
+            entries.append((names, rows))
         return {"cells.csv": rows_csv(cells), "comparison.csv": rows_csv(entries)}
 
     def read_record(self, plan: SearchPlan, directory: Path) -> StudyRecord:
@@ -156,14 +150,12 @@ def _validation(axes: style.Axes, result: SearchResult) -> None:
     for number in range(1 + len(result.plan.proposed)):
         points = [item.point for item in result.candidates if item.generation == number and item.point]
         x, y = [point.latency for point in points], [100 * point.accuracy for point in points]
-        color, mark, label = (style.level_color(number), "o", f"generation {number}")
-        if number == 0:
-            color, mark, label = (style.PUBLISHED, "D", "hand-made")
+        color, mark = (style.level_color(number), "o") if number else (style.PUBLISHED, "D")
+        label = f"generation {number}" if number else "hand-made"
         axes.scatter(x, y, color=color, marker=mark, s=22, label=label, zorder=3)
     for searched, color in ((True, style.level_color(1)), (False, style.PUBLISHED)):
-        front = sorted(
-            (item.point for item in result.on_front(searched=searched) if item.point), key=lambda point: point.latency
-        )
+        points = [item.point for item in result.on_front(searched=searched) if item.point]
+        front = sorted(points, key=lambda point: point.latency)
         x, y = [point.latency for point in front], [100 * point.accuracy for point in front]
         axes.plot(x, y, color=color, linewidth=1, drawstyle="steps-post", zorder=2)
     axes.legend(fontsize=7, loc="lower right")

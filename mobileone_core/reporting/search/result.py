@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from mobileone_core.benchmark.samples import Estimate
-from mobileone_core.model.cost import FormCost, model_cost
 from mobileone_core.reporting.document import MISSING
 from mobileone_core.study.plan import PlannedCell
 from mobileone_core.study.rows import CellRow, StudyRecord
@@ -11,7 +10,7 @@ from mobileone_core.study.search import Point, front, hypervolume
 from mobileone_core.study.search_plan import CANDIDATE, RATIO, SearchPlan
 from mobileone_core.study.statistics import Summary, summarize
 
-CONTROL, TEST = "control/latency_ratio", "test/top1"
+TEST = "test/top1"
 SLACK = 1.1  # latency of the reference point over that of the slowest network
 
 
@@ -97,16 +96,6 @@ class SearchResult:
         others = [other for other in self.finalists if other.candidate.is_searched]
         point = item.point
         return [other for other in others if point and other.point and other.point.dominates(point)]
-
-    @property
-    def controls(self) -> list[float]:
-        """The A/A ratio of every comparison's reference."""
-        return [row.metrics[CONTROL] for row in self.comparison if CONTROL in row.metrics]
-
-    def cost(self, item: Candidate) -> FormCost:
-        """Return the cost of a network's deployed form."""
-        data = self.plan.base.data
-        return model_cost(item.cell.spec.model, data.image_size, data.num_classes).deployed
 
 
 def analyse_search(plan: SearchPlan, record: StudyRecord) -> SearchResult:
