@@ -34,7 +34,7 @@ class BackbonesView(view.View):
 
     def findings(self, result: MeasuredResult) -> Sequence[str]:
         """Name the networks on the Pareto fronts, over published and measured latency."""
-        names = ", ".join(point.name for point in pareto_front(published_points()))
+        names = ", ".join(point.name for point in pareto_front(table9.points("mobile_ms", "top1")))
         sentences = [f"Published accuracy against published mobile latency: the front is {names}."]
         for runtime in result.runtimes:
             points = measured_points(result, runtime)
@@ -46,7 +46,7 @@ class BackbonesView(view.View):
 
     def table(self, result: MeasuredResult) -> Table:
         """Return one row per network of table 9, or per network that was requested."""
-        measured = [entries_by_model(result, runtime) for runtime in result.runtimes]
+        measured = [_times(result, runtime) for runtime in result.runtimes]
         names = {entry.title: name for name, entry in ZOO.items()}
         shown = table9.shown_rows(result)
         titles = [names[str(row["model"])] for row in shown]
@@ -57,14 +57,8 @@ class BackbonesView(view.View):
             model = str(row["model"])
             published = [row[name] or MISSING for name in PUBLISHED_COLUMNS]
             on_devices = [cells[index] for cells in devices.values()]
-            items = [entries.get(model) for entries in measured]
-            times = [
-                view.estimate_text(item.estimate("latency/median", "_ms"))
-                if item and not item.unmeasured
-                else NOT_MEASURED
-                for item in items
-            ]
-            rows.append((model, *published, *on_devices, *times, measured_top1(result, model)))
+            here = [times.get(model, NOT_MEASURED) for times in measured]
+            rows.append((model, *published, *on_devices, *here, measured_top1(result, model)))
         columns = (
             Column("model"),
             *PUBLISHED_COLUMNS.values(),
@@ -105,7 +99,7 @@ class BackbonesView(view.View):
     def figure(self, result: MeasuredResult) -> style.Figure:
         """Draw accuracy against latency with its front, one panel per source of the latency."""
         axes = ("latency, ms", "published top-1, %")
-        points = published_points()
+        points = table9.points("mobile_ms", "top1")
         heading = "Published accuracy, published latency on an iPhone 12 (table 9)"
         rows = [[ScatterPanel(heading, style.PUBLISHED, points, *axes, pareto_front(points))]]
         for runtime in result.runtimes:
@@ -114,15 +108,6 @@ class BackbonesView(view.View):
                 rows.append([ScatterPanel(heading, style.MEASURED, points, *axes, pareto_front(points))])
         question, width = result.plan.study.question, style.WIDTH
         return scatter_figure(question, rows, width=width, row_height=4.3, left=0.08, right=0.98, hspace=0.3)
-
-
-def published_points() -> list[NamedPoint]:
-    """Return published mobile latency and accuracy in percent."""
-    return [
-        NamedPoint(str(row["model"]), table9.number_in(row, "mobile_ms"), table9.number_in(row, "top1"))
-        for row in table9.rows()
-        if row["mobile_ms"] and row["top1"]
-    ]
 
 
 def measured_points(result: MeasuredResult, runtime: str) -> list[NamedPoint]:
@@ -167,11 +152,13 @@ def measured_top1(result: MeasuredResult, model: str) -> str:
 
 def entries_by_model(result: MeasuredResult, runtime: str) -> dict[str, MeasuredEntry]:
     """Return the first entry per network in a runtime, by the network's title."""
-    entries: dict[str, MeasuredEntry] = {}
-    for item in result.entries:
-        if item.runtime == runtime:
-            entries.setdefault(title_of(item.network), item)
-    return entries
+    return {title_of(item.network): item for item in reversed(result.entries) if item.runtime == runtime}
+
+
+def _times(result: MeasuredResult, runtime: str) -> dict[str, str]:
+    """The latency of every timed network in a runtime, by the network's title."""
+    timed = {name: item for name, item in entries_by_model(result, runtime).items() if not item.unmeasured}
+    return {name: view.estimate_text(item.estimate("latency/median", "_ms")) for name, item in timed.items()}
 
 
 def published_rows() -> dict[str, Row]:

@@ -137,14 +137,7 @@ class CorrelationView(view.View):
             macs, params = (_measured(result, runtime, cost) for cost in COSTS)
             if macs:
                 rows.append(_panels(f"Measured: {view.location(result)}, {runtime}", style.MEASURED, macs, params))
-        published = [
-            [
-                NamedPoint(str(row["model"]), 1e6 * table9.number_in(row, cost), table9.number_in(row, "mobile_ms"))
-                for row in table9.rows()
-                if row["mobile_ms"]
-            ]
-            for cost in COSTS.values()
-        ]
+        published = (table9.points(cost, "mobile_ms", scale=1e6) for cost in COSTS.values())
         rows.append(_panels("Published: table 9, iPhone 12", style.PUBLISHED, *published))
         question, width = result.plan.study.question, 1.25 * style.WIDTH
         return scatter_figure(question, rows, width=width, row_height=4.0, left=0.07, right=0.985, hspace=0.32)
@@ -157,23 +150,20 @@ def _panels(heading: str, color: str, macs: list[NamedPoint], params: list[Named
     ]
 
 
-def measured_correlations(
-    result: MeasuredResult, runtime: str, names: Collection[str] = ()
-) -> tuple[Correlation, Correlation]:
+def measured_correlations(result: MeasuredResult, runtime: str, names: Collection[str] = ()) -> list[Correlation]:
     """Correlate the latency in a runtime with multiply-adds, and with parameters; names: of the paper's networks."""
-    macs, params = (
-        [point for point in _measured(result, runtime, cost) if not names or point.name in names] for cost in COSTS
-    )
-    times = [point.y for point in macs]
-    return spearman(times, [point.x for point in macs]), spearman(times, [point.x for point in params])
+    correlations = []
+    for cost in COSTS:
+        points = [point for point in _measured(result, runtime, cost) if not names or point.name in names]
+        correlations.append(spearman([point.y for point in points], [point.x for point in points]))
+    return correlations
 
 
-def published_correlations(rows: Sequence[Row], latency: str) -> tuple[Correlation, Correlation]:
+def published_correlations(rows: Sequence[Row], latency: str) -> list[Correlation]:
     """Correlate a published latency with FLOPs, and with parameters, over the rows that have one."""
     timed = [row for row in rows if row[f"{latency}_ms"] is not None]
     times = [table9.number_in(row, f"{latency}_ms") for row in timed]
-    flops, params = (spearman(times, [table9.number_in(row, column) for row in timed]) for column in COSTS.values())
-    return flops, params
+    return [spearman(times, [table9.number_in(row, column) for row in timed]) for column in COSTS.values()]
 
 
 def against_published(result: MeasuredResult) -> Table:

@@ -13,7 +13,7 @@ from mobileone_core.reporting.figures.style import Drawing, drawing
 from mobileone_core.reporting.measured.backbones import BackbonesView
 from mobileone_core.reporting.measured.correlation import CorrelationView
 from mobileone_core.reporting.measured.levels import LevelsView
-from mobileone_core.reporting.measured.result import MeasuredEntry, MeasuredResult, analyse_measured, runs_by_label
+from mobileone_core.reporting.measured.result import MeasuredResult, analyse_measured, runs_by_label
 from mobileone_core.reporting.measured.training import TrainingView
 from mobileone_core.reporting.measured.view import View, control_sentence, entries_table
 from mobileone_core.reporting.published import quoted_notes
@@ -30,6 +30,7 @@ VIEWS: Mapping[str, View] = {
     "training": TrainingView(),
 }
 LOAD = "host/load"
+RUN = Column("run", is_text=True)
 EVALUATION = ("variant", "data", "split", "form", "crop", "interpolation", "image_size", "sha256", "run_id")
 NUMBERS = ("top1", "images")
 
@@ -72,19 +73,15 @@ class MeasuredKind:
         names = [factor.name for factor in plan.study.factors]
         key, settings = plan.comparison.key, [entry.factors for entry in plan.spec.entries]
         cells = {(key, *(level_text(levels[name]) for name in names)): (0, levels) for levels in settings}
-        rows = read_rows(
-            (directory / "cells.csv").read_text(encoding="utf-8"),
-            lambda line: cells[(line["key"], *(line[FACTOR + name] for name in names))],
-        )
-        evaluations = tuple(
-            EvaluationRow(
-                **{name: line[name] for name in EVALUATION}, top1=float(line["top1"]), images=float(line["images"])
-            )
-            for line in csv_rows(saved_text(directory / "evaluations.csv"))
-        )
+        text = (directory / "cells.csv").read_text(encoding="utf-8")
+        rows = read_rows(text, lambda line: cells[(line["key"], *(line[FACTOR + name] for name in names))])
+        evaluations = []
+        for line in csv_rows(saved_text(directory / "evaluations.csv")):
+            texts = {name: line[name] for name in EVALUATION}
+            evaluations.append(EvaluationRow(**texts, top1=float(line["top1"]), images=float(line["images"])))
         devices = saved_text(directory / "devices.csv")
         device_rows = read_devices_csv(devices) if devices else ()
-        return StudyRecord((), (), tuple(rows), evaluations=evaluations, devices=device_rows)
+        return StudyRecord((), (), tuple(rows), evaluations=tuple(evaluations), devices=device_rows)
 
     def document(self, result: MeasuredResult) -> Document:
         """Return the report."""
@@ -92,6 +89,7 @@ class MeasuredKind:
         files = "The same table: `table.csv`, `table.tex`; every entry with all its metrics: `cells.csv`."
         rows = [item.row for item in result.entries if item.row]
         summary = f"All entries of comparison {plan.comparison.key} with their runs"
+        runs = entries_table(result, lambda _, item: {RUN: f"`{item.row.run_id}`" if item.row else MISSING})
         protocol = Paragraph(_protocol_text(result, self.setting(plan)))
         return Document(
             study.name,
@@ -110,7 +108,7 @@ class MeasuredKind:
             sections=[
                 *view.sections(result),
                 Section("Protocol and environment", (protocol, *environment_blocks(rows, "entries"))),
-                Section("Runs", (Details(summary, (entries_table(result, _run),)),)),
+                Section("Runs", (Details(summary, (runs,)),)),
             ],
             values={"n": str(result.rounds), "entries": str(len(result.measured))},
         )
@@ -143,7 +141,3 @@ def _protocol_text(result: MeasuredResult, setting: str) -> str:
         f"{protocol.untimed} before each burst, order shuffled by seed {protocol.seed}.{load} "
         f"{control_sentence(result)}".strip()
     )
-
-
-def _run(_: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
-    return {Column("run", is_text=True): f"`{item.row.run_id}`" if item.row else MISSING}

@@ -61,14 +61,14 @@ def levels_table(result: MeasuredResult) -> Table:
 
 def _row(result: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
     row = {
-        Column("parameters"): view.count_text(item.metric("params")),
-        Column("multiply-adds", "one image"): view.count_text(item.metric("macs")),
+        Column("parameters"): number_text(item.metric("params"), ",.0f"),
+        Column("multiply-adds", "one image"): number_text(item.metric("macs"), ",.0f"),
         Column("measured median, ms", "[95 % over rounds]"): view.estimate_text(item.estimate("latency/median", "_ms")),
         Column("minimum", "ms"): number_text(item.metric("latency/min_ms")),
         Column("p90", "ms"): number_text(item.metric("latency/p90_ms")),
     }
     if any(other.metric("unfolded/params") for other in result.entries):
-        row[Column("parameters before folding")] = view.count_text(item.metric("unfolded/params"))
+        row[Column("parameters before folding")] = number_text(item.metric("unfolded/params"), ",.0f")
         row[Column("outputs changed by", "folding")] = number_text(item.metric("unfolded/difference"), ".1g")
     if any(other.metric(THROUGHPUT) for other in result.entries):
         row[Column("throughput", "images/s [95 %]")] = view.estimate_text(item.estimate(THROUGHPUT), ".4g")

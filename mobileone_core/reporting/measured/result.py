@@ -68,9 +68,8 @@ class MeasuredEntry:
     @property
     def network(self) -> str:
         """The name of its network."""
-        return str(
-            self.entry.factors.get("model", getattr(self.entry.cell.parts.get("network"), "model", self.entry.label))
-        )
+        named = getattr(self.entry.cell.parts.get("network"), "model", self.entry.label)
+        return str(self.entry.factors.get("model", named))
 
     @property
     def runtime(self) -> str:
@@ -132,11 +131,6 @@ class MeasuredResult:
         if is_within_tolerance(ratio.value):
             return "within the control's 3 %"
         return "slower" if ratio.value > 1 else "faster"
-
-    @property
-    def controls(self) -> Mapping[str, float | None]:
-        """The A/A ratio of every measured reference, by label."""
-        return {item.entry.label: item.control for item in self.measured if item.is_reference}
 
     @property
     def published(self) -> Mapping[str, PublishedValue]:

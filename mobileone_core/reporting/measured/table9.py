@@ -1,6 +1,7 @@
 """Table 9 of the paper next to the entries of a measured study: which row an entry is, and how our network differs."""
 
 from mobileone_core.latency.zoo import TABLE_9, ZOO
+from mobileone_core.reporting.figures.scatter import NamedPoint
 from mobileone_core.reporting.measured.result import MeasuredResult
 from mobileone_core.reporting.published import Row, read_published
 
@@ -35,6 +36,12 @@ def figure2_names() -> set[str]:
 def number_in(row: Row, column: str) -> float:
     """Return the number in a column of a published table's row."""
     return float(str(row[column]))
+
+
+def points(x: str, y: str, scale: float = 1.0) -> list[NamedPoint]:
+    """Return the rows that have both columns as points, x multiplied by scale."""
+    complete = [row for row in rows() if row[x] and row[y]]
+    return [NamedPoint(str(row["model"]), scale * number_in(row, x), number_in(row, y)) for row in complete]
 
 
 def paper_name(network: str) -> str:

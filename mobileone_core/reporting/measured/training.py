@@ -110,7 +110,7 @@ def _row(result: MeasuredResult, item: MeasuredEntry) -> dict[Column, str]:
     bytes_used = (item.metric(SAVED), item.metric(PEAK))
     saved, peak = (MISSING if value is None else f"{value / MIB:,.1f}" for value in bytes_used)
     return {
-        Column("parameters"): view.count_text(item.metric("params")),
+        Column("parameters"): number_text(item.metric("params"), ",.0f"),
         Column("a step, ms", "[95 % over rounds]"): view.estimate_text(item.estimate(TIME, "_ms")),
         Column("time ratio", f"to {reference} [95 %]"): to_reference,
         Column("time ratio", f"{to_branches} [95 %]"): view.estimate_text(ratio, ".2f"),

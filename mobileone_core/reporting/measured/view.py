@@ -10,6 +10,7 @@ from mobileone_core.reporting.figures import style
 from mobileone_core.reporting.measured.result import ALIKE, NOT_JUDGED, MeasuredEntry, MeasuredResult
 from mobileone_core.study.factor import level_text
 
+Cells = Callable[[MeasuredResult, MeasuredEntry], Mapping[Column, str]]  # what a table shows of an entry
 JUDGED = (
     "An entry is called slower or faster where the interval excludes 1 and the ratio differs from 1 by more than the "
     "3 % by which a network may differ from its own copy."
@@ -65,8 +66,8 @@ def location(result: MeasuredResult) -> str:
 
 def control_sentence(result: MeasuredResult) -> str:
     """Say whether the A/A controls, references timed twice, are within the tolerance."""
-    controls = result.controls
-    ratios = [value for value in controls.values() if value is not None]
+    controls = [item.control for item in result.measured if item.is_reference]
+    ratios = [value for value in controls if value is not None]
     if not controls:
         return ""
     if len(ratios) < len(controls):
@@ -87,9 +88,7 @@ def by_verdict(result: MeasuredResult, names: Mapping[str, Sequence[str]], link:
     return [f"{texts.get(verdict, verdict)}{link}{joined(items)}" for verdict, items in names.items()]
 
 
-def entries_table(
-    result: MeasuredResult, cells: Callable[[MeasuredResult, MeasuredEntry], Mapping[Column, str]]
-) -> Table:
+def entries_table(result: MeasuredResult, cells: Cells) -> Table:
     """Return a table with one row per entry: the level of every factor, then the cells of the entry."""
     rows = []
     for item in result.entries:
@@ -104,8 +103,3 @@ def estimate_text(value: Estimate | None, digits: str = "#.3g") -> str:
         return MISSING
     middle, low, high = (number_text(item, digits) for item in (value.value, value.low, value.high))
     return middle if value.low == value.high else f"{middle} [{low}, {high}]"
-
-
-def count_text(value: float | None) -> str:
-    """Format a count."""
-    return MISSING if value is None else f"{value:,.0f}"
