@@ -15,7 +15,8 @@ The parts, most valuable first; what is left of the minutes is shared by those t
     throughput   training on synthetic ImageNet-sized batches
 
 The exit status is 1 if anything failed. Without a CUDA device, or with --device cpu --tiny, all parts run on tiny
-networks with Triton's interpreter: that tests this command. auto folds blocks on this family of GPUs after
+networks with Triton's interpreter: that tests this command (PyTorch 2.11's needs NumPy below 2.4). auto folds blocks
+on this family of GPUs after
 
     python -m mobileone_core.model.folded.rule --from DIR/gpu.json
 """

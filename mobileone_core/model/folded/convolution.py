@@ -55,9 +55,13 @@ class FoldedConvolution(Function):
 
 
 def _not_a_view(values: Tensor) -> Tensor:
-    """The same memory as no view of another tensor: activations change it in place, which autograd refuses of views."""
-    is_view = not torch.compiler.is_compiling() and values._is_view()
-    return values.new_empty(0).set_(values) if is_view else values  # type: ignore[call-overload]
+    """The same memory as no view of another tensor: activations change it in place, which autograd refuses of views.
+
+    Under torch.compile it is a view: PyTorch 2.11 gives a result that was itself changed in place a gradient of zero.
+    """
+    if torch.compiler.is_compiling():
+        return values.view_as(values)
+    return values.new_empty(0).set_(values) if values._is_view() else values  # type: ignore[call-overload]
 
 
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:

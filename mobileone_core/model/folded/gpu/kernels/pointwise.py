@@ -34,10 +34,11 @@ def position_sums(
     if symmetric and tile_row < tile_column:
         return
     channels, positions, outputs = x_layout[0], x_layout[1], y_layout[0]
+    side: constexpr = block[0]
     span = tl.cdiv(positions, tl.num_programs(2) * block[1]) * block[1]  # positions per split
-    row = tile_row * block[0] + tl.arange(0, block[0])
-    column = tile_column * block[0] + tl.arange(0, block[0])
-    total, row_sums = tl.zeros((block[0], block[0]), tl.float32), tl.zeros((block[0],), tl.float32)
+    row = tile_row * side + tl.arange(0, side)
+    column = tile_column * side + tl.arange(0, side)
+    total, row_sums = tl.zeros((side, side), tl.float32), tl.zeros((side,), tl.float32)
     for start in range(split * span, tl.minimum((split + 1) * span, positions), block[1]):
         position = start + tl.arange(0, block[1])
         one = _load_centred(y, y_shift, y_layout, row[:, None], position[None, :])
@@ -60,12 +61,14 @@ def input_gradient(x, mean, weights, constants, other, out, layout, precision: c
     Weights A (C, C), symmetric; mean and constants k (C); other and out with the strides of x; block channels,
     positions, and channels multiplied at a time.
     """
+    side: constexpr = block[0]
+    length: constexpr = block[1]
     channels, positions, area, image_stride, channel_stride, position_stride = layout
-    tiles = tl.cdiv(channels, block[0])  # programs that share positions follow one another
-    channel = tl.program_id(0) % tiles * block[0] + tl.arange(0, block[0])
-    position = tl.program_id(0) // tiles * block[1] + tl.arange(0, block[1])
+    tiles = tl.cdiv(channels, side)  # programs that share positions follow one another
+    channel = tl.program_id(0) % tiles * side + tl.arange(0, side)
+    position = tl.program_id(0) // tiles * length + tl.arange(0, length)
     channel_mask = channel[None, :] < channels
-    total = tl.zeros((block[1], block[0]), tl.float32)
+    total = tl.zeros((length, side), tl.float32)
     for start in range(0, channels, block[2]):
         depth = start + tl.arange(0, block[2])
         z = _load_centred(x, mean, layout, depth[None, :], position[:, None])
