@@ -16,11 +16,10 @@ from mobileone_core.data.epochs import BatchLoader, EpochPlan
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.training.evaluate import evaluate
-from mobileone_core.training.execution import resolve_precision
 from mobileone_core.training.module import CellModule
 
 
-def _jpeg(quality: int, image: Tensor) -> Tensor:
+def _jpeg(quality: int, image: Tensor) -> Tensor:  # torchvision's is deprecated
     v2.functional.to_pil_image(image).save(file := BytesIO(), "JPEG", quality=quality)
     return torch.as_tensor(v2.functional.pil_to_tensor(Image.open(file)))
 
@@ -65,9 +64,7 @@ def corrupted_accuracies(module: CellModule, test: BatchLoader, device: torch.de
 
     test has the clean images, in memory; every process of a cell tests all of them. Accuracies are fractions.
     """
-    assert module.forms is not None
     assert isinstance(test, MemoryLoader)
-    precision = resolve_precision(device, module.recipe.precision)
     images, labels, accuracies = test.data.images.cpu(), test.data.labels, dict[str, float]()
     plan = EpochPlan(len(labels), 0, test.plan.batch_size, images.shape[-1])
     for kind, values in SEVERITIES.items():
@@ -76,7 +73,7 @@ def corrupted_accuracies(module: CellModule, test: BatchLoader, device: torch.de
             data = ImageTensor(corrupt(images, kind, severity), labels).to(device)
             batches = MemoryLoader(data, test.normalize, "none", plan)
             arguments = module.forms.deployed, module.task, batches
-            options: Any = {"device": device, "layout": module.layout, "precision": precision}
+            options: Any = {"device": device, "layout": module.layout, "precision": module.recipe.precision}
             top1.append(evaluate(*arguments, stage="test", **options)["test/top1"])
         accuracies[f"corrupted/{kind}_top1"] = fmean(top1)
     return {**accuracies, "corrupted/top1": fmean(accuracies.values())}
