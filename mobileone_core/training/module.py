@@ -28,25 +28,18 @@ class CellModule(LightningModule):
     test/form_difference compares the tested network with its deployed form, in the recipe's precision.
 
     If several processes train the cell, each gets its share of every batch: gradients are averaged and metrics cover
-    all images. steps are the batches per epoch, of the current one if their number differs; layout is the memory format
-    of weights and images.
+    all images. layout is the memory format of weights and images.
     """
 
-    def __init__(
-        self,
-        task: Task,
-        network: nn.Module,
-        *,
-        steps: int,
-        layout: torch.memory_format = torch.contiguous_format,
-        teachers: Teachers | None = None,
-    ) -> None:
+    forms: FormDifference  # from the test on
+    steps = 1  # of the current epoch
+
+    def __init__(self, task: Task, network: nn.Module, layout: torch.memory_format, teachers: Teachers | None) -> None:
         super().__init__()
-        self.task, self.recipe, self.steps, self.layout = task, task.spec.recipe, steps, layout
+        self.task, self.recipe, self.layout = task, task.spec.recipe, layout
         self.network = network.to(memory_format=layout)
         self.averaged = AveragedNetwork(network, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self.teachers = teachers
-        self.forms: FormDifference | None = None
         self.mistakes = task.mistakes()
         self.mean_loss = MeanMetric(nan_strategy="disable")  # the default skips NaN; this one ignores weights
         self.metrics = task.metrics()
@@ -131,7 +124,6 @@ class CellModule(LightningModule):
     def test_step(self, batch: Any) -> None:
         """Measure a batch, and the deployed form's difference on it."""
         outputs = self._measure(batch)
-        assert self.forms is not None
         self.forms.update(batch[0].contiguous(memory_format=self.layout), outputs)
         if self.mistakes is not None:
             self.mistakes.update(batch[0], outputs, batch[1])
@@ -141,7 +133,6 @@ class CellModule(LightningModule):
         with self.mean_loss.sync_context():
             self.results["test/images"] = float(self.mean_loss.weight)
         self._take_results("test")
-        assert self.forms is not None
         self.results |= {f"test/{name}": value for name, value in self.forms.compute().items()}
 
     def epoch_metrics(self) -> dict[str, float]:
@@ -184,9 +175,8 @@ class EpochBatches:
     batch; their probabilities, float32 (N, classes) in main memory, are then part of a batch.
     """
 
-    def __init__(self, batches: BatchLoader, module: CellModule, epochs: int) -> None:
-        self.batches, self.module, self.epochs = batches, module, epochs
-        recipe = module.recipe
+    def __init__(self, batches: BatchLoader, module: CellModule) -> None:
+        self.batches, self.module, recipe = batches, module, module.recipe
         changes = recipe.augmentation != "none" or recipe.phases or recipe.scales
         self.precompute = module.teachers is not None and not changes
         self._soft_labels: Tensor | None = None
@@ -200,7 +190,7 @@ class EpochBatches:
         if self.precompute and self._soft_labels is None:
             self._soft_labels = self._compute_soft_labels()
         epoch = max(self.module.current_epoch, self.module.first_epoch)
-        self.batches.set_epoch(epoch, epoch / self.epochs)
+        self.batches.set_epoch(epoch, epoch / self.module.recipe.epochs)
         self.module.steps = len(self.batches)
         if self._soft_labels is None:
             yield from self.batches

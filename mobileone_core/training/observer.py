@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class TrainingFailed(RuntimeError):  # noqa: N818
     """The cell itself failed: a loss that is not finite, with epoch and step in the message."""
 
 
-class Observer(Protocol):
-    """Receives the progress of a cell; any method may raise TrainingStopped."""
+class Observer:
+    """Receives the progress of a cell; any method may raise TrainingStopped. Methods that are not overridden do nothing."""
 
     def resumed(self, history: Sequence[EpochRecord]) -> None:
         """Called once before training if a checkpoint exists, with all epochs it holds."""
@@ -37,17 +37,8 @@ class Observer(Protocol):
         """Called after each training batch, with the epochs and training images done so far; must be cheap."""
 
 
-class NullObserver:
+class NullObserver(Observer):
     """An observer that ignores everything."""
-
-    def resumed(self, history: Sequence[EpochRecord]) -> None:
-        """Ignore the history."""
-
-    def epoch_finished(self, record: EpochRecord) -> None:
-        """Ignore the epoch."""
-
-    def batch_finished(self, epochs: float = 0.0, images: int = 0) -> None:
-        """Ignore the batch."""
 
 
 @dataclass(frozen=True)

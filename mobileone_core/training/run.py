@@ -51,18 +51,15 @@ class EpochRecorder(Callback):
         """Start the epoch's clock."""
         self._started = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+    def on_train_batch_end(self, trainer: Trainer, module: CellModule, *_: object) -> None:  # type: ignore[override]
         """Let the observer stop the cell after any batch."""
-        module = trainer.lightning_module
-        assert isinstance(module, CellModule)
         epochs = trainer.current_epoch + trainer.fit_loop.batch_idx / module.steps
         images = trainer.global_step * module.recipe.mean_batch(module.task.spec.data.image_size)
         self.observer.batch_finished(epochs, int(images))
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, module: CellModule) -> None:  # type: ignore[override]
         """Record and report the epoch, then write the checkpoint to a temporary file and rename it."""
-        assert isinstance(pl_module, CellModule)
-        metrics = pl_module.epoch_metrics() | {"time/epoch_seconds": time.perf_counter() - self._started}
+        metrics = module.epoch_metrics() | {"time/epoch_seconds": time.perf_counter() - self._started}
         now = time.time_ns() // 1_000_000
         record = EpochRecord(trainer.current_epoch + 1, trainer.global_step, now, metrics)
         self.observer.epoch_finished(record)
@@ -130,8 +127,8 @@ def train_cell(  # noqa: PLR0913
     card = model_card(spec, data_root)  # opening the data checks that they are those that were planned
     job = CellJob(spec, execution, data_root, directory, path if history else None, dict(teachers), init)
     recorder = EpochRecorder(path, observer, history)
-    with other_ranks(execution.processes, device, directory, _train_other_rank, (job,)):
-        module = train_rank(job, device, recorder)
+    with other_ranks(execution.processes, device, directory, train_rank, (job,)):
+        module = train_rank(0, device, job, recorder)
     return _finished(module, job, card, recorder.history)
 
 
@@ -163,12 +160,8 @@ class CellJob:
     init: Path | None = None
 
 
-def _train_other_rank(rank: int, device: torch.device, job: CellJob) -> None:
-    train_rank(job, device, EpochRecorder(None, NullObserver(), []), rank)
-
-
-def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank: int = 0) -> CellModule:
-    """One process's part of training and testing a cell: data, network, fit, test."""
+def train_rank(rank: int, device: torch.device, job: CellJob, recorder: EpochRecorder | None = None) -> CellModule:
+    """One process's part of training and testing a cell: data, network, fit, test; without a recorder in silence."""
     spec, recipe, execution = job.spec, job.spec.recipe, job.execution
     torch.set_num_threads(execution.threads)
     torch.backends.cudnn.deterministic = True
@@ -177,10 +170,10 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
     share, scales = Share(rank, execution.processes), recipe.scaled_batches(spec.data.image_size)
     options = LoaderOptions(*data, device, workers=execution.threads, share=share, scales=scales)
     with task.open_data(job.data_root, options) as loaders, quiet():
-        module = _build_module(task, job, teachers, steps=len(loaders.train))
-        trainer = _build_trainer(recipe, device, recorder, job.directory)
-        train = EpochBatches(loaders.train, module, recipe.epochs)
-        trainer.fit(module, train, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
+        module = _build_module(task, job, device, teachers)
+        trainer = _build_trainer(recipe, device, recorder or EpochRecorder(None, NullObserver(), []), job.directory)
+        batches = EpochBatches(loaders.train, module)
+        trainer.fit(module, batches, loaders.val, ckpt_path=job.checkpoint, weights_only=True)
         trainer.test(module, loaders.test, verbose=False)
         module.results["train/steps"] = float(trainer.global_step)
         if recipe.corrupted_test:
@@ -190,16 +183,15 @@ def train_rank(job: CellJob, device: torch.device, recorder: EpochRecorder, rank
     return module
 
 
-def _build_module(task: Task, job: CellJob, teachers: Teachers | None, steps: int) -> CellModule:
-    """The cell's module with the initial weights of its seed or file; steps is the number of batches per epoch."""
+def _build_module(task: Task, job: CellJob, device: torch.device, teachers: Teachers | None) -> CellModule:
+    """The cell's module with the initial weights of its seed or file."""
     recipe, execution = task.spec.recipe, job.execution
     torch.manual_seed(derive_seed(task.spec.seed, "init"))
     network = set_sync_batchnorm(task.build_network(execution.blocks), execution.sync_batchnorm)
     if job.checkpoint is None:
         load_initial(network, recipe, job.init)
     freeze(network, recipe)
-    layout = execution.memory_format(resolve_device(execution, recipe.precision), recipe.precision)
-    module = CellModule(task, network, steps=steps, layout=layout, teachers=teachers)
+    module = CellModule(task, network, execution.memory_format(device, recipe.precision), teachers)
     if execution.compile:
         module.network.compile()
     return module

@@ -14,14 +14,14 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import NullObserver, TrainingFailed
 from mobileone_core.training.recipe import Recipe
-from mobileone_core.training.run import CellJob, EpochRecorder, train_cell, train_rank
+from mobileone_core.training.run import CellJob, train_cell, train_rank
 
 ERRORS = {"input": InputError("data_root: broken"), "loss": TrainingFailed("nan"), "key": KeyError("lost")}
 
 
 def train_and_tell(rank: int, device: torch.device, work: CellJob) -> None:
     """Keeps a rank's results and tensors in the cell's directory."""
-    module = train_rank(work, device, EpochRecorder(None, NullObserver(), []), rank)
+    module = train_rank(rank, device, work)
     torch.save((module.results, module.state_dict()), work.directory / f"{rank}.pt")
 
 

@@ -18,7 +18,12 @@ class Stub:
     """What EpochBatches knows of a module; its teachers say the mean of an image."""
 
     def __init__(self):
-        self.recipe, self.teachers, self.current_epoch, self.asked = Recipe(augmentation="none"), object(), 0, 0
+        self.recipe, self.teachers, self.current_epoch, self.asked = (
+            Recipe(epochs=3, augmentation="none"),
+            object(),
+            0,
+            0,
+        )
         self.first_epoch = 0
 
     def soft_labels(self, images):
@@ -45,7 +50,7 @@ def test_each_image_brings_its_own_soft_label(folder, name, share):
     with open_loaders(data, folder, 0, options) as loaders:
         module, loader = Stub(), loaders.train
         count, order = loader.plan.count, [batch.tolist() for batch in loader.plan.batches()]
-        batches = EpochBatches(loader, module, epochs=3)
+        batches = EpochBatches(loader, module)
         for epoch in range(3):
             module.current_epoch = epoch
             drawn = list(batches)
@@ -66,8 +71,8 @@ def test_each_image_brings_its_own_soft_label(folder, name, share):
 def test_nothing_is_computed_ahead_where_images_change_or_nobody_teaches(changes):
     module = Stub()
     module.teachers = changes.get("teachers", module.teachers)
-    module.recipe = SimpleNamespace(**{"augmentation": "none", "phases": (), "scales": (), **changes})
+    module.recipe = SimpleNamespace(**{"epochs": 3, "augmentation": "none", "phases": (), "scales": (), **changes})
     with open_loaders(DataSpec("digits", 16), None, 0, LoaderOptions(256, "none")) as loaders:
-        drawn = list(EpochBatches(loaders.train, module, epochs=3))
+        drawn = list(EpochBatches(loaders.train, module))
     assert {len(batch) for batch in drawn} == {2}
     assert module.asked == 0

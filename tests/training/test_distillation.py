@@ -84,7 +84,8 @@ def test_teachers_only_evaluate_and_stay_out_of_the_student(cell):
     before = copy.deepcopy(teacher.state_dict())
     teachers = Teachers([teacher], 4.0)
     module, plain = (
-        CellModule(build_task(cell), build_model(cell.model, 10), steps=4, teachers=given) for given in (teachers, None)
+        CellModule(build_task(cell), build_model(cell.model, 10), torch.contiguous_format, given)
+        for given in (teachers, None)
     )
     assert [name for name, _ in module.named_parameters()] == [name for name, _ in plain.named_parameters()]
     assert module.state_dict().keys() == plain.state_dict().keys()

@@ -27,7 +27,7 @@ from mobileone_core.training.execution import Execution, resolve_device
 from mobileone_core.training.module import CellModule
 from mobileone_core.training.observer import NullObserver, TrainingFailed, TrainingStopped
 from mobileone_core.training.optimizer import learning_rate, weight_decay
-from mobileone_core.training.run import CellJob, EpochRecorder, train_rank
+from mobileone_core.training.run import CellJob, train_rank
 
 TWO = Execution("cpu", processes=2, blocks="branches")
 CPU = torch.device("cpu")
@@ -87,7 +87,7 @@ def test_every_step_has_the_averaged_gradients_of_the_two_half_batches(train, ce
 def test_all_processes_end_with_the_same_numbers_over_every_image_once(cell, tmp_path):
     work = CellJob(cell, TWO, None, tmp_path, None, {})
     with other_ranks(2, CPU, tmp_path, rank_fakes.train_and_tell, (work,)):
-        module = train_rank(work, CPU, EpochRecorder(None, NullObserver(), []))
+        module = train_rank(0, CPU, work)
     results, state = torch.load(tmp_path / "1.pt")
     assert results == module.results
     mine = module.state_dict()
