@@ -66,8 +66,7 @@ def _load(spec: CellSpec, teacher: Teacher, path: Path | None) -> nn.Module:
         allowed = f"{path} is another file: its SHA-256 begins with {digest}"
         require(digest == teacher.weights, "teachers", teacher.weights, allowed)
     network = _load_weights(spec, teacher, path)
-    sizes = {spec.data.image_size, *(phase.image_size for phase in spec.recipe.phases), *spec.recipe.scales}
-    for image_size in sorted(sizes):
+    for image_size in sorted({spec.data.image_size, *spec.recipe.sizes}):
         shape = 1, spec.data.channels, image_size, image_size
         check_outputs("teachers", teacher.network, network, shape, spec.data.num_classes)
     return network

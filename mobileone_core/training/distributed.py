@@ -196,10 +196,8 @@ def _await_start(child: RankProcess) -> None:
     """Wait until a child has finished its imports; ChildProcessError if it died or takes minutes."""
     if not connection.wait([child.receiver, child.process.sentinel], timeout=START_TIMEOUT):
         raise ChildProcessError(f"rank {child.rank} has not started within {START_TIMEOUT:.0f} s")
-    try:
-        child.receiver.recv()
-    except EOFError:
-        raise _death(child) from None
+    if error := _error_of(child):
+        raise error
 
 
 @contextlib.contextmanager
@@ -223,12 +221,12 @@ def _may_be_consequence(error: BaseException) -> bool:
 
 def _error_of(child: RankProcess) -> BaseException | None:
     """The error that a child reported or died of; None while it is well."""
-    try:
+    with contextlib.suppress(EOFError):
         if child.receiver.poll():
             return child.receiver.recv()  # type: ignore[no-any-return]
-    except EOFError:
-        return _death(child)
-    return None if child.process.is_alive() else _death(child)
+        if child.process.is_alive():
+            return None
+    return _death(child)
 
 
 def _death(child: RankProcess) -> ChildProcessError:

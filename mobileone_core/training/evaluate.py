@@ -17,7 +17,7 @@ from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import load_weights
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import autocast
-from mobileone_core.training.recipe import Precision
+from mobileone_core.training.recipe import RecipePrecision
 from mobileone_core.training.tasks.task import Task, build_task
 
 Form = Literal["file", "train", "deployed"]
@@ -76,7 +76,7 @@ def evaluate(  # noqa: PLR0913
     *,
     stage: str,
     device: torch.device,
-    precision: Precision = "32",
+    precision: RecipePrecision = "32",
     layout: torch.memory_format = torch.contiguous_format,
     subset: Sequence[int] = (),
     progress: Progress = lambda *_: None,
@@ -90,7 +90,7 @@ def evaluate(  # noqa: PLR0913
         network, task: the network, in either form; what gives loss and metrics. A recipe without label smoothing gives
             the plain cross entropy.
         batches, stage: what to evaluate; prefix of the results, val or test.
-        device, precision, layout: where to compute, "32" or autocast's precision, memory format of weights and images.
+        device, precision, layout: where to compute, a recipe's precision, memory format of weights and images.
         subset: numbers of the classes that the images have; accuracies among these alone are added.
         progress, mistakes: called after each batch; what collects mistakes, as Task.mistakes returns it.
 
@@ -127,9 +127,7 @@ class FormDifference:
     Not an nn.Module, so that the deployed copy stays out of the state dict. tensors gives the tensors within outputs.
     """
 
-    def __init__(
-        self, network: nn.Module, layout: torch.memory_format, tensors: TensorsOf = lambda outputs: [outputs]
-    ) -> None:
+    def __init__(self, network: nn.Module, layout: torch.memory_format, tensors: TensorsOf) -> None:
         self.deployed, self.tensors = reparameterize(network).to(memory_format=layout), tensors
         device = next(self.deployed.parameters()).device
         self.difference = MaxMetric(nan_strategy="disable").to(device)

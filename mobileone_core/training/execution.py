@@ -1,5 +1,6 @@
 """How a cell runs, as data; nothing here is part of what a cell is."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,7 @@ class Execution:
         check_options(self)
         fits = not self.sync_batchnorm or self.processes == 1 or self.blocks != "branches"
         require(fits, "sync_batchnorm", True, "with several processes it needs blocks folded or auto")
-        kind, _, index = self.device.partition(":")
-        fits = self.device in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdigit())
+        fits = re.fullmatch("auto|cpu|cuda(:[0-9]+)?", self.device) is not None
         require(fits, "device", self.device, "auto, cpu, cuda or cuda:N")
 
     def memory_format(self, device: "torch.device", precision: RecipePrecision = "32") -> "torch.memory_format":

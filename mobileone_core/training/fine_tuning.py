@@ -27,7 +27,7 @@ def load_initial(network: nn.Module, recipe: Recipe, path: Path | None) -> Weigh
     digest = weights_digest(path)
     allowed = f"{path} is another file: its SHA-256 begins with {digest}"
     require(recipe.init in (digest, PRETRAINING), "init", recipe.init, allowed)
-    backbone = backbone_of(network)
+    backbone = getattr(network, "backbone", network)
     try:
         if not isinstance(backbone, MobileOne):
             if not isinstance(features := getattr(backbone, "features", None), nn.Module):
@@ -38,11 +38,6 @@ def load_initial(network: nn.Module, recipe: Recipe, path: Path | None) -> Weigh
         return load_weights(backbone, weights, head="strict" if fits else "new")
     except InputError as error:
         raise InputError(f"init: {error}") from error
-
-
-def backbone_of(network: nn.Module) -> nn.Module:
-    """The backbone of a detector or segmenter; a classifier itself."""
-    return getattr(network, "backbone", network)
 
 
 def _load_features(features: nn.Module, path: Path) -> WeightSet:
@@ -59,7 +54,7 @@ def freeze(network: nn.Module, recipe: Recipe) -> None:
 
     Their BN is in evaluation mode. Raises InputError for frozen stages of a library's backbone.
     """
-    backbone, parts = backbone_of(network), list[nn.Module]()
+    backbone, parts = getattr(network, "backbone", network), list[nn.Module]()
     if recipe.frozen_stages:
         if not isinstance(backbone, MobileOne):
             raise InputError.of("frozen_stages", recipe.frozen_stages, "0: the backbone is a library's")

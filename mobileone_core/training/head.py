@@ -56,19 +56,14 @@ HEADS: dict[str, tuple[HeadSpec, int]] = {  # by recipe: the head, and the backb
     "scenes-deeplab": (HeadSpec(width=64, rates=(2, 4, 6), dropout=0.1), 4),
     "mobilevit-ssdlite-coco": (
         HeadSpec(
-            projections=(512, 256),
-            extras=(256, 128, 128, 64),
-            pooled=True,
-            scales=(0.1, 0.1 + 0.95 * 5 / 6, 1.05),  # seven even steps
-            score_threshold=0.01,
-            nms_threshold=0.5,
-            detections=200,
+            projections=(512, 256), extras=(256, 128, 128, 64), pooled=True, score_threshold=0.01, nms_threshold=0.5,
+            detections=200, scales=(0.1, 0.1 + 0.95 * 5 / 6, 1.05),  # seven even steps
         ),
         32,
     ),
     "mobilevit-deeplab-voc": (HeadSpec(width=512, dropout=0.1, aux_weight=0.4), 8),
     "cvnets-deeplab-ade20k": (HeadSpec(width=512, dropout=0.1, aux_weight=0.4), 8),
-}
+}  # fmt: skip
 
 
 def head_preset(recipe: str) -> tuple[HeadSpec, int]:

@@ -54,11 +54,9 @@ class ModelCard:
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> "ModelCard":
         """Read what content or metadata returned. Raises InputError if a newer version wrote the cell."""
-        values = {name: content[name] for name in ("preprocessing", "class_names")}
-        parsed = {name: json.loads(item) if isinstance(item, str) else item for name, item in values.items()}
-        fields = {name: parsed["preprocessing"][name] for name in Preprocessing.__dataclass_fields__}
-        preprocessing = Preprocessing(**as_tuples(fields))
-        names = tuple(parsed["class_names"])
+        values = [content[name] for name in ("preprocessing", "class_names")]
+        shown, names = (as_tuples(json.loads(item) if isinstance(item, str) else item) for item in values)
+        preprocessing = Preprocessing(**{name: shown[name] for name in Preprocessing.__dataclass_fields__})
         return cls(CellSpec.from_json(content["cell"]), preprocessing, names, content["data_root"])
 
 

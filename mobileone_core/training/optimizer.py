@@ -4,7 +4,9 @@ Progress is the fraction of all optimizer steps already taken, from 0 to 1.
 """
 
 import copy
+import itertools
 import math
+from collections import defaultdict
 
 import torch
 from torch import Tensor, nn, optim
@@ -21,17 +23,16 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, objec
     multiplies the learning rate of the head, which has groups of its own if recipe.head_lr_factor is not 1.
     """
     factor = recipe.head_lr_factor
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
-    groups |= {} if factor == 1 else {(factor, True): [], (factor, False): []}
+    groups = defaultdict[tuple[float, bool], list[nn.Parameter]](list)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             decays = parameter.ndim > 1 or recipe.decay_norm_and_bias
             groups[factor if name.startswith("head.") else 1.0, decays].append(parameter)
     return [
-        {"params": parameters, "decay": decay, "weight_decay": recipe.weight_decay * decay}
-        | ({} if factor == 1 else {"factor": factor})
-        for (factor, decay), parameters in groups.items()
-        if parameters
+        {"params": groups[rate, decay], "decay": decay, "weight_decay": recipe.weight_decay * decay}
+        | ({} if factor == 1 else {"factor": rate})
+        for rate, decay in itertools.product(dict.fromkeys((1.0, factor)), (True, False))
+        if groups[rate, decay]
     ]
 
 
@@ -87,16 +88,16 @@ class AveragedNetwork(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(network).requires_grad_(False)
         self._average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        self._floats: tuple[list[Tensor], list[Tensor]] = ([], [])
-        self._integers: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._floats = list[Tensor](), list[Tensor]()  # of the average, and of the network
+        self._integers = list[Tensor](), list[Tensor]()
 
     def follow(self, network: nn.Module) -> None:
         """Choose the network to average; call it once both networks are on their device."""
-        pairs = list(zip(self.module.state_dict().values(), network.state_dict().values(), strict=True))
-        floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        integers = [pair for pair in pairs if not pair[0].is_floating_point()]
-        self._floats = ([average for average, _ in floats], [current for _, current in floats])
-        self._integers = ([average for average, _ in integers], [current for _, current in integers])
+        pairs = zip(self.module.state_dict().values(), network.state_dict().values(), strict=True)
+        for average, current in pairs:
+            averages, currents = self._floats if average.is_floating_point() else self._integers
+            averages.append(average)
+            currents.append(current)
 
     @torch.no_grad()
     def update(self) -> None:

@@ -8,15 +8,7 @@ from typing import Any, Literal
 
 from mobileone_core.data.spec import Phase
 from mobileone_core.errors import require, require_integer
-from mobileone_core.fields import (
-    BELOW_ONE,
-    FRACTION,
-    NOT_NEGATIVE,
-    POSITIVE,
-    check_options,
-    number_rule,
-    option,
-)
+from mobileone_core.fields import BELOW_ONE, FRACTION, NOT_NEGATIVE, POSITIVE, check_options, number_rule, option
 from mobileone_core.files import sha256
 from mobileone_core.model.libraries import split_name
 from mobileone_core.model.spec import PRESETS
@@ -205,11 +197,11 @@ class Recipe:
         check_options(self)
         fits, allowed = self.warmup_epochs <= self.epochs, f"at most epochs, which is {self.epochs}"
         require(fits, "warmup_epochs", self.warmup_epochs, allowed)
-        fits = not (self.warmup_steps and self.warmup_epochs)
-        require(fits, "warmup_steps", self.warmup_steps, "0 with warmup_epochs")
+        require(
+            not (self.warmup_steps and self.warmup_epochs), "warmup_steps", self.warmup_steps, "0 with warmup_epochs"
+        )
         for name in ("warmup_lr", "lr_end"):
-            value = getattr(self, name)
-            require(value <= self.lr, name, value, f"at most lr, which is {self.lr:g}")
+            require(getattr(self, name) <= self.lr, name, getattr(self, name), f"at most lr, which is {self.lr:g}")
         fits = self.optimizer == "sgd" and self.momentum > 0
         require(fits or not self.nesterov, "nesterov", self.nesterov, "it is for sgd with a momentum above 0")
         require(bool(self.init) or not self.frozen_stages, "frozen_stages", self.frozen_stages, "0 without init")

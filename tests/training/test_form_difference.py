@@ -30,7 +30,7 @@ def test_a_cell_records_the_largest_difference_over_the_test_set(train, cell):
 def test_a_form_that_differs_is_seen():
     """The first batch has the largest difference, the second the largest logit."""
     network = build_model("tiny", 10).eval()
-    forms = FormDifference(network, torch.contiguous_format)
+    forms = FormDifference(network, torch.contiguous_format, lambda outputs: [outputs])
     with torch.no_grad():
         forms.deployed.head.fc.bias[3] += 0.5
         forms.deployed.head.fc.bias[4] -= 0.75
@@ -52,6 +52,6 @@ def test_networks_that_say_nothing():
     network = torch.nn.Linear(2, 3).eval()
     torch.nn.init.zeros_(network.weight)
     torch.nn.init.zeros_(network.bias)
-    forms = FormDifference(network, torch.contiguous_format)
+    forms = FormDifference(network, torch.contiguous_format, lambda outputs: [outputs])
     forms.update(torch.ones(4, 2), network(torch.ones(4, 2)))
     assert forms.compute() == {"form_difference": 0.0, "form_difference_relative": 0.0}

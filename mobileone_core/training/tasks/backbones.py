@@ -72,8 +72,7 @@ def build_backbone(spec: CellSpec, execution: BlockExecution = "branches") -> Ba
     library, name = split_name(spec.backbone)
     stride, channels = spec.model.output_stride, spec.data.channels
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about initial values, and about nodes of training alone
+        with warnings.catch_warnings(action="ignore"):  # about initial values, and about nodes of training alone
             build = _from_timm if library == "timm" else _from_torchvision
             backbone = LibraryBackbone(build(name, channels, stride), channels)
     except InputError:
@@ -127,6 +126,5 @@ def _dilation(name: str, output_stride: int) -> dict[str, Any]:
     """The arguments with which torchvision dilates its ResNets and MobileNetV3."""
     if output_stride == LARGEST_STRIDE:
         return {}
-    if name.startswith("mobilenet_v3"):
-        return {"dilated": True}
-    return {"replace_stride_with_dilation": [False, output_stride == 8, True]}
+    is_v3 = name.startswith("mobilenet_v3")
+    return {"dilated": True} if is_v3 else {"replace_stride_with_dilation": [False, output_stride == 8, True]}

@@ -42,8 +42,7 @@ class Mistakes:
         self.matrix += torch.bincount(pairs, minlength=self.matrix.numel()).view_as(self.matrix)
         wrong = (predicted != labels).nonzero()[:, 0]
         for index in wrong[losses[wrong].argsort(descending=True)[:WORST]].tolist():
-            item = float(losses[index]), int(labels[index]), int(predicted[index]), images[index].cpu()
-            self.worst.append(item)
+            self.worst.append((float(losses[index]), int(labels[index]), int(predicted[index]), images[index].cpu()))
         self.worst = sorted(self.worst, key=lambda item: -item[0])[:WORST]
 
     def save(self, directory: Path, names: Sequence[str]) -> tuple[Path, ...]:
@@ -119,11 +118,8 @@ class Classification(Task):
     def metrics(self) -> MetricCollection:
         """top1, and top5 if there are more than 5 classes."""
         classes = self.spec.data.num_classes
-        accuracies = {
-            f"top{k}": MulticlassAccuracy(classes, k, "micro", validate_args=False)
-            for k in (1, 5)
-            if k == 1 or k < classes
-        }
+        counts = (1, 5) if classes > 5 else (1,)
+        accuracies = {f"top{k}": MulticlassAccuracy(classes, k, "micro", validate_args=False) for k in counts}
         return MetricCollection(accuracies, compute_groups=False)  # type: ignore[arg-type]
 
     def mistakes(self) -> Mistakes:

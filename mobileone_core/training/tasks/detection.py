@@ -5,6 +5,7 @@ Its loss, its form for exports and timing, and COCO's average precision.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -44,12 +45,9 @@ class DetectionHead(nn.Module):
         fits = len(spec.projections) in (0, len(widths))
         require(fits, "projections", spec.projections, f"one per map of the backbone, which are {len(widths)}, or none")
         projected = spec.projections or tuple(widths)
-        self.projections = nn.ModuleList(
-            Conv2dNormActivation(*pair, 1, norm_layer=NORM, activation_layer=nn.ReLU6)
-            if spec.projections
-            else nn.Identity()
-            for pair in zip(widths, projected, strict=True)
-        )
+        convolution = partial(Conv2dNormActivation, kernel_size=1, norm_layer=NORM, activation_layer=nn.ReLU6)
+        project = convolution if spec.projections else nn.Identity  # which ignores its arguments
+        self.projections = nn.ModuleList(map(project, widths, projected))
         blocks = [_extra_block(*pair, NORM) for pair in zip((projected[-1], *spec.extras), spec.extras, strict=False)]
         if spec.pooled:
             before = (projected[-1], *spec.extras)[-2]
@@ -90,8 +88,7 @@ class SSDLite(nn.Module):
     def maps(self, images: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Images to the maps that are read, and the outputs without anchors."""
         features = self.backbone.forward_features(images)
-        maps: tuple[list[Tensor], dict[str, Tensor]] = self.head([features[index] for index in self.read])
-        return maps
+        return cast("tuple[list[Tensor], dict[str, Tensor]]", self.head([features[index] for index in self.read]))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute raw outputs; detect decodes them."""
@@ -217,8 +214,7 @@ class Detection(DenseTask):
         """Boxes (n, 4) in the images' pixels, labels and scores (n,) per image, best first."""
         raw = {name: at_least_float32(value) for name, value in outputs.items()}
         count, size = len(raw["cls_logits"]), tuple(images.shape[2:])
-        detections: Boxes = self.ssd.postprocess_detections(raw, [raw["anchors"]] * count, [size] * count)
-        return detections
+        return cast("Boxes", self.ssd.postprocess_detections(raw, [raw["anchors"]] * count, [size] * count))
 
     def exportable(self, network: nn.Module, image_size: int) -> DeployedDetector:
         """A folded copy, as DeployedDetector describes it."""
@@ -236,5 +232,4 @@ class Detection(DenseTask):
         """Index of the box that each anchor (A, 4) predicts, -1 for background: (A,)."""
         if not len(boxes):
             return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
-        matched: Tensor = self.ssd.proposal_matcher(box_iou(boxes, anchors))
-        return matched
+        return cast("Tensor", self.ssd.proposal_matcher(box_iou(boxes, anchors)))

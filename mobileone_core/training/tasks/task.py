@@ -1,10 +1,10 @@
 """What a task contributes to training, as the class that every task implements."""
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -61,8 +61,7 @@ class Task(ABC):
 
     def exportable(self, network: nn.Module, image_size: int) -> ExportNetwork:  # noqa: ARG002
         """A folded copy of a trained network with the outputs that files and benchmarks have, in evaluation mode."""
-        exported: ExportNetwork = reparameterize(network.eval())  # type: ignore[assignment]
-        return exported
+        return cast("ExportNetwork", reparameterize(network.eval()))
 
     def tensors(self, outputs: Any) -> Sequence[Tensor]:
         """The tensors within outputs that the deployed form must reproduce."""
@@ -71,6 +70,4 @@ class Task(ABC):
 
 def build_task(spec: CellSpec) -> Task:
     """Make the cell's task: an instance of the class registered for spec.task."""
-    module, _, name = task_spec(spec.task).implementation.partition(":")
-    task: Task = getattr(importlib.import_module(module), name)(spec)
-    return task
+    return cast("Task", resolve_name(task_spec(spec.task).implementation)(spec))
