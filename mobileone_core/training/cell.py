@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec
 from mobileone_core.errors import refusing, require, require_choice, require_integer
@@ -61,20 +61,19 @@ class CellSpec:
         require_choice("data", self.data.name, task.data_sets)
         allowed = AUGMENTATIONS.get(self.task, (self.recipe.augmentation,))
         require_choice("augmentation", self.recipe.augmentation, allowed)
-        fits = self.task == CellSpec.task or not self.recipe.scales
-        require(fits, "scales", self.recipe.scales, f"none for {self.task}")
-        fits = task.can_distil or not self.recipe.teachers
-        require(fits, "teachers", self.recipe.teachers, f"{self.task} has no distillation")
+        recipe = self.recipe
+        require(self.task == CellSpec.task or not recipe.scales, "scales", recipe.scales, f"none for {self.task}")
+        require(task.can_distil or not recipe.teachers, "teachers", recipe.teachers, f"{self.task} has no distillation")
         self._check_backbone(task.has_head)
         require(task.has_head or self.head == HeadSpec(), "head", self.head, f"none for {self.task}")
-        fits = self.recipe.init != PRETRAINING or (self.data.name == "scenes" and not self.backbone)
-        require(fits, "init", self.recipe.init, "MobileOne on scenes, whose items can be classified first")
+        fits = recipe.init != PRETRAINING or (self.data.name == "scenes" and not self.backbone)
+        require(fits, "init", recipe.init, "MobileOne on scenes, whose items can be classified first")
         fits = self.task == "classification" and DATA_SETS[self.data.name].in_memory and not self.is_quantized
         reason = "for float32 classifiers of images in memory; evaluate --robustness tests those of ImageNet"
-        require(fits or not self.recipe.corrupted_test, "corrupted_test", True, reason)
-        stages, frozen = len(self.model.depths), self.recipe.frozen_stages
+        require(fits or not recipe.corrupted_test, "corrupted_test", True, reason)
+        stages, frozen = len(self.model.depths), recipe.frozen_stages
         require(frozen <= stages, "frozen_stages", frozen, f"at most the network's stages, {stages}")
-        fits = self.task == "classification" and not (self.recipe.teachers or self.backbone)
+        fits = self.task == "classification" and not (recipe.teachers or self.backbone)
         only = "none; only MobileOne classifiers without teachers are quantized"
         require(fits or not self.is_quantized, "scheme", self.quantization.scheme, only)
 
@@ -157,8 +156,9 @@ class CellSpec:
 
     @functools.cached_property
     def _unseeded(self) -> dict[str, Any]:
-        """The differences from the defaults, without the seed's."""
-        return {name: change for name, change in _differences(self).items() if name != "seed"}
+        """The differences from the defaults as JSON, without the seed's."""
+        changes = {name: change for name, change in _differences(self).items() if name != "seed"}
+        return dict(json.loads(json.dumps(changes, default=_differences)))
 
     @property
     def key(self) -> str:
@@ -177,8 +177,7 @@ class CellSpec:
         content = as_tuples(json.loads(text))
         schema = content.pop("schema", None)
         require(schema == SCHEMA, "schema", schema, f"this version reads records of schema {SCHEMA}")
-        spec: CellSpec = _rebuild(cls, content)
-        return spec
+        return cast("CellSpec", _rebuild(cls, content))
 
 
 def teacher_cell(student: CellSpec, teacher: Teacher) -> CellSpec:
@@ -208,9 +207,12 @@ def teacher_model(student: CellSpec, teacher: Teacher) -> ModelSpec:
 
 
 def _differences(spec: Any) -> dict[str, Any]:
-    """The fields that differ from their defaults, as JSON; fields without a default always."""
+    """The fields that differ from their defaults; fields without a default always.
+
+    An integer in a float's place becomes a float, so that 1 and 1.0 are the same cell.
+    """
     return {
-        item.name: _plain(value, item.type)
+        item.name: float(value) if isinstance(value, int) and float in (item.type, *get_args(item.type)) else value
         for item, default in _defaults(spec.__class__)
         if item.compare and (value := getattr(spec, item.name)) != default
     }
@@ -223,16 +225,6 @@ def _defaults(spec_type: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
         (item, item.default if item.default_factory is dataclasses.MISSING else item.default_factory())
         for item in dataclasses.fields(spec_type)
     )
-
-
-def _plain(value: Any, hint: Any) -> Any:
-    """A value as JSON; an integer in a float's place becomes a float, so that 1 and 1.0 are the same cell."""
-    if dataclasses.is_dataclass(value):
-        return _differences(value)
-    if isinstance(value, tuple):
-        return [_plain(item, None) for item in value]
-    is_float = hint is float or float in get_args(hint)
-    return float(value) if is_float and isinstance(value, int) else value
 
 
 def _rebuild(hint: Any, content: Any) -> Any:

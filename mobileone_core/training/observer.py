@@ -25,7 +25,7 @@ class TrainingFailed(RuntimeError):  # noqa: N818
 
 
 class Observer:
-    """Receives the progress of a cell; any method may raise TrainingStopped. Methods that are not overridden do nothing."""
+    """Receives the progress of a cell; any method may raise TrainingStopped. By itself it does nothing."""
 
     def resumed(self, history: Sequence[EpochRecord]) -> None:
         """Called once before training if a checkpoint exists, with all epochs it holds."""
