@@ -14,7 +14,7 @@ from mobileone_core.benchmark.spec import AnySpec, DeployedSpec, FormsSpec
 from mobileone_core.errors import InputError
 from mobileone_core.fields import as_tuples
 from mobileone_core.model.cost import ModelCost, model_cost
-from mobileone_core.model.libraries import LIBRARIES, require_listed
+from mobileone_core.model.libraries import LIBRARIES
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level
 from mobileone_core.study.rows import StudyRecord
@@ -22,6 +22,7 @@ from mobileone_core.study.workspace import TRAIN
 from mobileone_core.training.cell import BACKBONE, CellSpec, pretraining_cell, teacher_cell
 from mobileone_core.training.named_networks import classifier_by_name, read_name
 from mobileone_core.training.recipe import PRETRAINING
+from mobileone_core.training.tasks import task_spec
 
 DIGITS = 1210  # training images of digits
 Role = Literal["cell", "teacher", "comparison"]
@@ -253,15 +254,17 @@ class Plan(ABC):
         return False
 
     def require_runnable(self) -> None:
-        """Raise InputError if a library or runtime is missing, or a network cannot read its phases or scales."""
+        """Raise InputError if a library or runtime is missing, or a network of a library cannot read the images."""
         specs = (cell.spec for cell in self.cells if cell.spec.backbone)
-        for name, data, sizes in dict.fromkeys((spec.backbone, spec.data, spec.recipe.sizes) for spec in specs):
-            library, network, _, _ = read_name(BACKBONE, name)
-            if library in LIBRARIES:
-                require_listed(BACKBONE, f"{library}:{network}")
-            if sizes:
-                shape = 1, data.channels, data.image_size, data.image_size
-                classifier_by_name(BACKBONE, name, data.num_classes, shape, sizes)
+        parts = {(spec.task, spec.backbone, spec.data, spec.model, spec.recipe.sizes): spec for spec in specs}
+        for spec in parts.values():
+            if task_spec(spec.task).has_head:
+                from mobileone_core.training.tasks.backbones import build_backbone  # needs torch
+
+                build_backbone(spec)
+            elif spec.recipe.sizes or read_name(BACKBONE, spec.backbone)[0] in LIBRARIES:  # one's own code starts later
+                shape = 1, spec.data.channels, spec.data.image_size, spec.data.image_size
+                classifier_by_name(BACKBONE, spec.backbone, spec.data.num_classes, shape, spec.recipe.sizes)
 
 
 def span(values: Iterable[float], digits: str = ",") -> str:

@@ -19,6 +19,7 @@ from mobileone_core.cli.commands.export import export
 from mobileone_core.cli.commands.source import open_source
 from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.network import NetworkOptions
+from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.reparam import expand
 from mobileone_core.model.spec import BLOCK_METHODS, ModelSpec
@@ -214,6 +215,22 @@ def test_a_network_of_one_size_is_refused_before_its_recipe_starts():
     for number, expected in enumerate((nullcontext(), pytest.raises(InputError, match=message))):
         with expected:
             Plan.require_runnable(SimpleNamespace(cells=[SimpleNamespace(spec=cells[number])]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "torchvision:squeezenet1_0"}, "squeezenet1_0 cannot read images of 1 x 8 x 8: "),
+        ({"backbone": "timm:vit_tiny_patch16_224", "task": "detection"}, r"AssertionError .* match model .224"),
+    ],
+    ids=["classifier", "detector"],
+)
+def test_a_network_that_cannot_read_the_images_is_refused_before_its_cell_starts(changes, message):
+    name = "scenes" if "task" in changes else "digits"
+    recipe = dataclasses.replace(recipe_preset("digits"), augmentation="none")
+    spec = CellSpec(GREY, DataSpec(name, 8), recipe, **changes)
+    with pytest.raises(InputError, match=f"^backbone: .*{message}"):
+        Plan.require_runnable(SimpleNamespace(cells=[SimpleNamespace(spec=spec)]))
 
 
 def test_a_colour_network_sees_grey_as_three_equal_channels():
