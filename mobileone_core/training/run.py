@@ -69,7 +69,7 @@ class EpochRecorder(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         """Add the history as plain data, which weights-only loading accepts."""
-        checkpoint["history"] = [{**asdict(record), "metrics": dict(record.metrics)} for record in self.history]
+        checkpoint["history"] = [asdict(record) for record in self.history]
 
 
 def read_history(path: Path) -> list[EpochRecord]:
@@ -240,7 +240,5 @@ def quiet() -> Iterator[None]:
 def _final_metrics(history: Sequence[EpochRecord], tested: Mapping[str, float]) -> dict[str, float]:
     """Loss and validation of the last epoch, the test, and the training time of all attempts together."""
     trained = {name: value for name, value in history[-1].metrics.items() if name.startswith(("train/loss", "val/"))}
-    stages = "test/", "train/steps", "deployed/", "corrupted/"
-    test = {name: value for name, value in tested.items() if name.startswith(stages)}
     seconds = sum(record.metrics["time/epoch_seconds"] for record in history)
-    return {**trained, **test, "time/train_seconds": seconds}
+    return {**trained, **tested, "time/train_seconds": seconds}
