@@ -144,7 +144,10 @@ def _finished(module: CellModule, job: "CellJob", card: ModelCard, history: Sequ
     weights = save("weights.safetensors", module.final)
     mistakes = module.mistakes if job.execution.processes == 1 else None  # each process tests a part
     pictures = mistakes.save(job.directory, card.class_names) if mistakes else ()
-    return CellResult(_final_metrics(history, module.results), weights, card.content(), raw, pictures)
+    trained = {name: value for name, value in history[-1].metrics.items() if name.startswith(("train/loss", "val/"))}
+    seconds = sum(record.metrics["time/epoch_seconds"] for record in history)  # of all attempts together
+    metrics = {**trained, **module.results, "time/train_seconds": seconds}
+    return CellResult(metrics, weights, card.content(), raw, pictures)
 
 
 @dataclass(frozen=True)
@@ -235,10 +238,3 @@ def quiet() -> Iterator[None]:
         raise
     finally:
         logger.setLevel(level)
-
-
-def _final_metrics(history: Sequence[EpochRecord], tested: Mapping[str, float]) -> dict[str, float]:
-    """Loss and validation of the last epoch, the test, and the training time of all attempts together."""
-    trained = {name: value for name, value in history[-1].metrics.items() if name.startswith(("train/loss", "val/"))}
-    seconds = sum(record.metrics["time/epoch_seconds"] for record in history)
-    return {**trained, **tested, "time/train_seconds": seconds}

@@ -64,12 +64,8 @@ TASKS: dict[str, TaskSpec] = {
     "detection": TaskSpec(
         implementation="mobileone_core.training.tasks.detection:Detection",
         data_sets=data_sets("detection"),
-        metrics={
-            "map": "mAP (50:95)",
-            "map50": "AP 50",
-            "map75": "AP 75",
-            **{f"map_{size}": f"mAP, {size} objects" for size in ("small", "medium", "large")},
-        },
+        metrics={"map": "mAP (50:95)", "map50": "AP 50", "map75": "AP 75"}
+        | {f"map_{size}": f"mAP, {size} objects" for size in ("small", "medium", "large")},
         recipes={**dict.fromkeys(("coco", "boxes"), "mobilevit-ssdlite-coco"), "scenes": "scenes-ssdlite"},
         has_head=True,
         chance_metric="test/map50",
