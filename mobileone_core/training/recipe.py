@@ -195,13 +195,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_options(self)
-        fits, allowed = self.warmup_epochs <= self.epochs, f"at most epochs, which is {self.epochs}"
-        require(fits, "warmup_epochs", self.warmup_epochs, allowed)
         require(
             not (self.warmup_steps and self.warmup_epochs), "warmup_steps", self.warmup_steps, "0 with warmup_epochs"
         )
-        for name in ("warmup_lr", "lr_end"):
-            require(getattr(self, name) <= self.lr, name, getattr(self, name), f"at most lr, which is {self.lr:g}")
+        for name, limit in (("warmup_epochs", "epochs"), ("warmup_lr", "lr"), ("lr_end", "lr")):
+            value, most = getattr(self, name), getattr(self, limit)
+            require(value <= most, name, value, f"at most {limit}, which is {most:g}")
         fits = self.optimizer == "sgd" and self.momentum > 0
         require(fits or not self.nesterov, "nesterov", self.nesterov, "it is for sgd with a momentum above 0")
         require(bool(self.init) or not self.frozen_stages, "frozen_stages", self.frozen_stages, "0 without init")

@@ -36,6 +36,9 @@ from mobileone_core.training.quantized import quantize_cell
 from mobileone_core.training.recipe import Recipe, Teacher
 from mobileone_core.training.tasks.task import Task, build_task
 
+# What Lightning leaves out; benchmark would select kernels by stopwatch: not the same ones twice.
+OFF = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "benchmark")
+
 
 class EpochRecorder(Callback):
     """Collects an EpochRecord after each epoch's validation, reports it, then writes the checkpoint, in this order.
@@ -203,6 +206,7 @@ def _build_module(task: Task, job: CellJob, device: torch.device, teachers: Teac
 def _build_trainer(recipe: Recipe, device: torch.device, recorder: EpochRecorder, directory: Path) -> Trainer:
     """One process on one device, whatever cluster it runs in; only our own checkpoints, no logger, no display."""
     precision = resolve_precision(device, recipe.precision)
+    off: dict[str, Any] = dict.fromkeys(OFF, False)
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1 if device.index is None else [device.index],
@@ -212,12 +216,8 @@ def _build_trainer(recipe: Recipe, device: torch.device, recorder: EpochRecorder
         callbacks=[recorder],
         plugins=[LightningEnvironment()],
         default_root_dir=directory,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
-        benchmark=False,  # it selects kernels by stopwatch: not the same ones twice
+        **off,
     )
 
 

@@ -52,12 +52,10 @@ TASKS: dict[str, TaskSpec] = {
         implementation="mobileone_core.training.tasks.classification:Classification",
         data_sets=data_sets("classification"),
         metrics={"top1": "top-1", "top5": "top-5"},
-        recipes={
-            "digits": "digits",
-            **dict.fromkeys(("mnist", "fashion_mnist", "kmnist", "emnist", "svhn"), "fashion"),
-            **dict.fromkeys(("stl10", "cifar10", "cifar100"), "cifar"),
-            **dict.fromkeys(("imagenette", "folder"), "fitted"),
-        },
+        recipes={"digits": "digits"}
+        | dict.fromkeys(("mnist", "fashion_mnist", "kmnist", "emnist", "svhn"), "fashion")
+        | dict.fromkeys(("stl10", "cifar10", "cifar100"), "cifar")
+        | dict.fromkeys(("imagenette", "folder"), "fitted"),
         variants={"fashion_mnist": "micro"},
         can_distil=True,
     ),
@@ -66,7 +64,7 @@ TASKS: dict[str, TaskSpec] = {
         data_sets=data_sets("detection"),
         metrics={"map": "mAP (50:95)", "map50": "AP 50", "map75": "AP 75"}
         | {f"map_{size}": f"mAP, {size} objects" for size in ("small", "medium", "large")},
-        recipes={**dict.fromkeys(("coco", "boxes"), "mobilevit-ssdlite-coco"), "scenes": "scenes-ssdlite"},
+        recipes=dict.fromkeys(("coco", "boxes"), "mobilevit-ssdlite-coco") | {"scenes": "scenes-ssdlite"},
         has_head=True,
         chance_metric="test/map50",
         chance=0.01,
@@ -75,10 +73,8 @@ TASKS: dict[str, TaskSpec] = {
         implementation="mobileone_core.training.tasks.segmentation:Segmentation",
         data_sets=data_sets("segmentation"),
         metrics={"miou": "mIoU"},
-        recipes={
-            **dict.fromkeys(("voc", "masks"), "mobilevit-deeplab-voc"),
-            **{"ade20k": "cvnets-deeplab-ade20k", "scenes": "scenes-deeplab"},
-        },
+        recipes=dict.fromkeys(("voc", "masks"), "mobilevit-deeplab-voc")
+        | {"ade20k": "cvnets-deeplab-ade20k", "scenes": "scenes-deeplab"},
         has_head=True,
     ),
 }

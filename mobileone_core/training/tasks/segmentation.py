@@ -24,12 +24,8 @@ class SegmentationHead(nn.Module):
         super().__init__()
         self.aspp = ASPP(width, spec.rates, spec.width)
         self.aspp.project[3].p = spec.dropout
-        self.classify = nn.Sequential(
-            nn.Conv2d(spec.width, spec.width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(spec.width),
-            nn.ReLU(),
-            nn.Conv2d(spec.width, num_classes, 1),
-        )
+        layers = nn.Conv2d(spec.width, spec.width, 3, padding=1, bias=False), nn.BatchNorm2d(spec.width), nn.ReLU()
+        self.classify = nn.Sequential(*layers, nn.Conv2d(spec.width, num_classes, 1))
         self.aux = FCNHead(aux_width, num_classes) if spec.aux_weight else None
 
     def forward(self, features: Tensor, aux_features: Tensor) -> list[Tensor]:
