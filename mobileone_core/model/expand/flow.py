@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mobileone_core.errors import InputError, require
@@ -142,6 +143,19 @@ class _Recorder(TorchFunctionMode):
         return output
 
 
+class _OperatorRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes what operators read, for code that calls them past torch's functions, such as TorchScript."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.recorder = recorder
+
+    def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self.recorder.inside:
+            self.recorder.read((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+
 @torch.no_grad()
 def _recorded(model: nn.Module, inputs: Sequence[Any] | None) -> DataFlow:
     require(not any(map(is_lazy, model.parameters())), "model", "uninitialized", "run it once on images before")
@@ -150,7 +164,7 @@ def _recorded(model: nn.Module, inputs: Sequence[Any] | None) -> DataFlow:
     for candidate in [inputs] if inputs is not None else _candidates(model):
         recorder = _Recorder(model)
         try:
-            with _mode(model, False), recorder, recorder.watch():
+            with _mode(model, False), recorder, _OperatorRecorder(recorder), recorder.watch():
                 recorder.read(model(*candidate))
             return recorder.flow  # noqa: TRY300
         except Exception as error:  # whatever the network's code raises on inputs that do not fit

@@ -216,6 +216,21 @@ def test_a_forward_of_the_network_alone_is_the_one_that_is_planned():
     assert expansion_plan(network).left[0].reason is Reason.NO_NORM
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.parametrize("traced", [True, False])
+def test_what_torchscript_reads_is_shared(traced):
+    def gate(x: torch.Tensor) -> torch.Tensor:
+        return x.sigmoid() * 2
+
+    scripted = torch.jit.script(gate)
+    network = Flow(lambda self, x: self.bn(y := self.a(x)) + scripted(y), a=conv(), bn=NORM(3))
+    network = (network if traced else untraceable(network)).eval()
+    images = torch.randn(2, 3, 16, 16)
+    expected = network(images)
+    assert [item.reason for item in expansion_plan(network).left] == [Reason.OUTPUT_SHARED]
+    assert torch.equal(expand(network)(images), expected)
+
+
 def test_every_reason_has_a_case():
     assert set(CASES) == set(Reason)
 
