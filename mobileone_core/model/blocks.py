@@ -1,5 +1,6 @@
 """The MobileOne block (section 3.3, figure 3) in its train form and its deployed form."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
@@ -9,9 +10,15 @@ from mobileone_core.model.activations import SqueezeExcite, build_activation
 from mobileone_core.model.expand.branches import Branch
 from mobileone_core.model.folded.block import folded_sum, uses_folded
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.layers import ConvNorm, block_conv
 from mobileone_core.model.methods import block_branches
 from mobileone_core.model.spec import BlockExecution, BlockSpec
+
+
+def block_conv(spec: BlockSpec) -> nn.Conv2d:
+    """Return the convolution of a block's deployed form."""
+    padding = spec.dilation * (spec.kernel_size // 2)
+    sizes = (spec.in_channels, spec.out_channels, spec.kernel_size, spec.stride, padding)
+    return nn.Conv2d(*sizes, dilation=spec.dilation, groups=spec.groups)
 
 
 class MobileOneBlock(nn.Module):
@@ -27,7 +34,7 @@ class MobileOneBlock(nn.Module):
     __jit_unused_properties__ = ("deployed",)
     if TYPE_CHECKING:  # TorchScript reads annotations, and knows none of modules
         conv_kxk: nn.ModuleList
-        conv_scale: ConvNorm | None
+        conv_scale: Branch | None
         identity: nn.BatchNorm2d | None
         reparam_conv: nn.Conv2d | None
 
@@ -36,16 +43,13 @@ class MobileOneBlock(nn.Module):
         self.spec, self.geometry = spec, Geometry.of(spec)
         self.execution: BlockExecution = "branches"
         self.sync_batchnorm = False
-        branched = not deployed
-        conv = block_conv(spec, spec.kernel_size, bias=True) if deployed else None
+        conv = block_conv(spec) if deployed else None
         self.register_module("reparam_conv", conv)  # first in the order of parameters, in either form
-        if branched and spec.method not in ("mobileone", "repvgg"):
-            plans = block_branches(spec).values()
-            self.conv_kxk = nn.ModuleList(Branch(self.geometry, plan, nn.BatchNorm2d) for plan in plans)
-        else:
-            self.conv_kxk = nn.ModuleList(ConvNorm(spec, spec.kernel_size) for _ in range(spec.k if branched else 0))
-        self.conv_scale = ConvNorm(spec, 1) if branched and spec.scale else None
-        self.identity = nn.BatchNorm2d(spec.in_channels) if branched and spec.skip else None
+        plans = {} if deployed else block_branches(spec)
+        branches = {name: Branch(self.geometry, plan) for name, plan in plans.items() if name != "skip"}
+        scale = branches.pop("scale", None) if spec.scale else None
+        self.conv_kxk, self.conv_scale = nn.ModuleList(branches.values()), scale
+        self.identity = nn.BatchNorm2d(spec.in_channels) if "skip" in plans else None
         self.attn = SqueezeExcite(spec.out_channels) if spec.se else nn.Identity()
         self.act = build_activation(activation, spec.out_channels)
 
@@ -54,10 +58,12 @@ class MobileOneBlock(nn.Module):
         """Whether this is the deployed form: one convolution with bias."""
         return self.reparam_conv is not None
 
-    def branches(self) -> list[nn.Module]:
+    def branches(self) -> list[Branch]:
         """Return the branches that the train form sums, in order; empty in the deployed form."""
-        optional = (self.conv_scale, self.identity)
-        return [*self.conv_kxk, *(branch for branch in optional if branch is not None)]
+        branches = [*cast("Iterable[Branch]", self.conv_kxk), *([self.conv_scale] if self.conv_scale else [])]
+        if (norm := self.identity) is not None:
+            branches.append(Branch(self.geometry, block_branches(self.spec)["skip"], lambda _: norm))
+        return branches
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (N, C_in, H, W) to (N, C_out, ceil(H / s), ceil(W / s))."""

@@ -6,15 +6,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mobileone_core.errors import InputError, require
-from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.blocks import MobileOneBlock, block_conv
 from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d, Origin, norm_twin
-from mobileone_core.model.expand.branches import Branch
+from mobileone_core.model.expand.branches import folded_kernel
 from mobileone_core.model.expand.plan import ExpandOptions, ExpansionPlan, Where, plan_network
-from mobileone_core.model.layers import ConvNorm, block_conv, identity_kernel, in_float64, scale_and_bias
-from mobileone_core.model.spec import BlockExecution, BlockMethod, BlockSpec
+from mobileone_core.model.spec import BlockExecution, BlockMethod
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 TRAIN_MODE = "model: it is in train mode, and only evaluation mode can be folded; call model.eval() first"
@@ -157,9 +155,8 @@ def reparameterize(model: AnyModule) -> AnyModule:
     0
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "a torch module")
-    for block in _train_form(model):
-        if any(norm.training for branch in block.branches() for norm in _norms(branch)):
-            raise InputError(TRAIN_MODE)
+    if any(norm.training for block in _train_form(model) for branch in block.branches() for norm in branch.norms):
+        raise InputError(TRAIN_MODE)
     deployed = fold(model)
     for block in _train_form(deployed):
         _deploy(block)
@@ -171,41 +168,17 @@ def _train_form(model: nn.Module) -> list[MobileOneBlock]:
 
 
 @torch.no_grad()
-def fold_block(block: MobileOneBlock) -> tuple[Tensor, Tensor]:
-    """Fold a train-form block to kernel (C_out, C_in / groups, kernel, kernel) and bias (C_out), float64 on the CPU."""
-    folded = [_fold_branch(branch, block.spec) for branch in block.branches()]
-    kernels, biases = zip(*folded, strict=True)
-    return torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
-
-
-@torch.no_grad()
 def _deploy(block: MobileOneBlock) -> None:
-    kernel, bias = fold_block(block)
+    branches = block.branches()
+    kernel, bias = folded_kernel(branches)
     like = next(block.parameters())
     with torch.device("meta"):  # no initial values: the random state stays as it is
-        conv = block_conv(block.spec, block.spec.kernel_size, bias=True)
-    trains = any(value.requires_grad for branch in block.branches() for value in branch.parameters())
+        conv = block_conv(block.spec)
+    trains = any(value.requires_grad for branch in branches for value in branch.parameters())
     conv.weight = nn.Parameter(kernel.to(like.device, like.dtype), trains)
     conv.bias = nn.Parameter(bias.to(like.device, like.dtype), trains)
     x = _random(conv.in_channels, *(2 * size for size in conv.kernel_size))
-    outputs = [branch.to("cpu", torch.float64)(x) for branch in block.branches()]
+    outputs = [branch.to("cpu", torch.float64)(x) for branch in branches]
     _require_equal(conv._conv_forward(x, kernel, bias).float(), sum(outputs).float(), type(block).__name__)
     block.reparam_conv = conv.train(block.training)
     block.conv_kxk, block.conv_scale, block.identity = nn.ModuleList().train(block.training), None, None
-
-
-def _fold_branch(branch: Any, spec: BlockSpec) -> tuple[Tensor, Tensor]:
-    if isinstance(branch, Branch):
-        return branch.fold()
-    is_conv = isinstance(branch, ConvNorm)
-    if is_conv:  # and no wrapper, such as LoRA's
-        require(hasattr(branch.conv, "weight"), "model", type(branch.conv).__name__, "a convolution in every branch")
-    weight = in_float64(branch.conv.weight) if is_conv else identity_kernel(spec.in_channels, spec.groups)
-    scale, bias = scale_and_bias(_norms(branch)[0])
-    border = (spec.kernel_size - weight.shape[-1]) // 2
-    return F.pad(weight * scale.view(-1, 1, 1, 1), [border] * 4), bias
-
-
-def _norms(branch: nn.Module) -> list[Any]:
-    """The normalizations of a branch; a skip branch is one."""
-    return branch.norms if isinstance(branch, Branch) else [branch.bn if isinstance(branch, ConvNorm) else branch]

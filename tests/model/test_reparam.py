@@ -9,8 +9,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.blocks import MobileOneBlock
+from mobileone_core.model.expand.branches import folded_kernel
 from mobileone_core.model.network import build_model
-from mobileone_core.model.reparam import fold_block, reparameterize
+from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ACTIVATIONS, BlockSpec, ModelSpec
 from mobileone_core.model.weights import export_weights, load_weights
 
@@ -82,7 +83,7 @@ def test_a_float32_network_folds_within_float32(activation, relative_error):
 def test_folding_is_computed_in_float64_then_rounded(randomize):
     spec = BlockSpec(12, 12, 3, 1, 3, k=4, reparam=True, se=False)
     block = randomize(MobileOneBlock(spec), spread=3.0).eval()
-    kernel, bias = fold_block(copy.deepcopy(block).double())
+    kernel, bias = folded_kernel(copy.deepcopy(block).double().branches())
     deployed = reparameterize(block)
     assert torch.equal(deployed.reparam_conv.weight, kernel.float())
     assert torch.equal(deployed.reparam_conv.bias, bias.float())

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError
-from mobileone_core.model.expand.branches import Branch, shape_of
+from mobileone_core.model.expand.branches import KNOWN_FORWARDS, Branch, folded_kernel, in_float64, scale_and_bias
 from mobileone_core.model.folded.block import folded_sum, uses_folded
 from mobileone_core.model.folded.geometry import ConvPairs, Geometry
 from mobileone_core.model.folded.statistics import at_least_float32
-from mobileone_core.model.layers import KNOWN_FORWARDS, in_float64, scale_and_bias
-from mobileone_core.model.methods import method_branches
+from mobileone_core.model.methods import ConvShape, method_branches
 from mobileone_core.model.spec import BlockExecution, BlockMethod, BlockSpec
 
 FADED = 1e-3  # of the largest: a channel's gamma below it is not divided by
@@ -127,8 +126,7 @@ class ExpandedConv2d(nn.Module):
 
         The norm keeps the first branch's statistics, and its gamma where that can be divided by.
         """
-        kernels, biases = zip(*(branch.fold() for branch in self.parts()), strict=True)
-        kernel, bias = torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
+        kernel, bias = folded_kernel(self.parts())
         conv, norm = self.origin.conv, self.origin.norm
         statistics = self.parts()[0].norms[-1]
         for name, value in statistics.state_dict().items():
@@ -168,6 +166,14 @@ def geometry_of(conv: nn.Conv2d) -> Geometry:
     square = Geometry(conv.groups, conv.kernel_size[0], conv.stride[0], *channels, conv.dilation[0])
     is_square = square.kernel % 2 == 1 and square.pairs == pairs
     return square if is_square else replace(square, kernel=0, stride=0, dilation=1, uncommon=pairs)
+
+
+def shape_of(geometry: Geometry) -> ConvShape:
+    """The shape of a convolution; it can skip where the output has the input's shape and kernels are centred."""
+    kernel, stride, padding, dilation = geometry.pairs
+    centred = all(gap * (size - 1) == 2 * zeros for size, zeros, gap in zip(kernel, padding, dilation, strict=True))
+    fits = centred and stride == (1, 1) and geometry.in_channels == geometry.out_channels and geometry.area % 2 == 1
+    return ConvShape(geometry.in_channels, geometry.out_channels, geometry.groups, kernel, fits)
 
 
 def is_padded(conv: nn.Conv2d) -> bool:

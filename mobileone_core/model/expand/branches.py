@@ -3,7 +3,8 @@
 Letters: C input and O output channels, G groups, R x S taps of the convolution's kernel.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
 from functools import partial, reduce
 from math import prod
 from typing import Any, cast
@@ -11,12 +12,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from mobileone_core.errors import require
 from mobileone_core.model.folded.geometry import Geometry
-from mobileone_core.model.layers import identity_kernel, in_float64, scale_and_bias
-from mobileone_core.model.methods import BranchPlan, ConvShape, Layer, Pair, Window
+from mobileone_core.model.methods import BranchPlan, Layer, Pair, Window
 
+KNOWN_FORWARDS = (nn.BatchNorm2d.forward, nn.SyncBatchNorm.forward)  # of BN that scales and shifts, nothing else
 NormFactory = Callable[[int], nn.Module]
 
 
@@ -27,7 +28,10 @@ class Branch(nn.Module):
     then what the next convolution reads at the border, as the folded kernel does.
     """
 
-    def __init__(self, geometry: Geometry, plan: BranchPlan, norm: NormFactory) -> None:
+    __jit_unused_properties__ = ("is_one_kernel", "norms", "convs")
+    pads: list[int]  # TorchScript cannot tell the type of an empty list
+
+    def __init__(self, geometry: Geometry, plan: BranchPlan, norm: NormFactory = nn.BatchNorm2d) -> None:
         super().__init__()
         self.geometry, self.window = geometry, plan.window
         left, right, top, bottom = pads = window_pads(geometry, plan.window)
@@ -35,6 +39,7 @@ class Branch(nn.Module):
         self.pads = [] if inside else pads
         for name, layer in plan.layers.items():
             self.add_module(name, _built(layer, geometry, norm, (top, left) if inside else (0, 0)))
+        self.declared = list(map(_arguments, self.convs))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, O, H', W')."""
@@ -51,18 +56,18 @@ class Branch(nn.Module):
 
     @property
     def is_one_kernel(self) -> bool:
-        """Whether it is a convolution, or several without norms in between, and one norm."""
-        return len(self.norms) == 1
+        """Whether one norm alone follows its convolutions, and these are as they were built, none replaced."""
+        return len(self.norms) == 1 and list(map(_arguments, self.convs)) == self.declared
 
     @property
     def norms(self) -> list[Any]:
         """The batch norms, in order; the last one is the last layer."""
-        return [layer for layer in self.children() if isinstance(layer, _BatchNorm)]
+        return [layer for name, layer in self._modules.items() if name.startswith("bn")]
 
     @property
     def convs(self) -> list[Any]:
         """The convolutions and poolings, in order; none in a skip branch."""
-        return [layer for layer in self.children() if not isinstance(layer, _BatchNorm)]
+        return [layer for name, layer in self._modules.items() if not name.startswith("bn")]
 
     def kernel(self) -> Tensor:
         """The convolutions composed, as a kernel on all taps (O, C / G, R, S), differentiable."""
@@ -74,12 +79,13 @@ class Branch(nn.Module):
         """Kernel on all taps (O, C / G, R, S) and bias (O) of the branch in evaluation mode; float64 on the CPU."""
         groups = self.geometry.groups
         kernel = bias = None
-        for layer in self.children():
-            if isinstance(layer, _BatchNorm):
+        for name, layer in self.named_children():
+            if name.startswith("bn"):
                 scale, shift = scale_and_bias(layer)
                 kernel = identity_kernel(len(scale), groups) if kernel is None else kernel
                 kernel, bias = kernel * scale.view(-1, 1, 1, 1), shift if bias is None else bias * scale + shift
-            else:
+            else:  # and no wrapper, such as LoRA's
+                require(hasattr(layer, "weight"), "model", type(layer).__name__, "a convolution in every branch")
                 weight = in_float64(cast("Tensor", layer.weight))
                 bias = None if bias is None else compose(bias.view(-1, 1, 1, 1), weight, groups).sum((1, 2, 3))
                 kernel = weight if kernel is None else compose(kernel, weight, groups)
@@ -110,6 +116,40 @@ class Average(nn.Module):
         return identity.expand(-1, -1, *self.geometry.pairs.kernel) / self.geometry.area
 
 
+def folded_kernel(branches: Iterable[Branch]) -> tuple[Tensor, Tensor]:
+    """Kernel (O, C / G, R, S) and bias (O) of the sum of branches in evaluation mode; float64 on the CPU."""
+    kernels, biases = zip(*(branch.fold() for branch in branches), strict=True)
+    return torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
+
+
+def scale_and_bias(norm: Any) -> tuple[Tensor, Tensor]:
+    """What a BN multiplies by and adds, (C) each. Raises InputError unless it does that alone."""
+    name, allowed = type(norm).__name__, "a BN with running statistics that scales and shifts, nothing else"
+    require(getattr(norm, "running_var", None) is not None, "model", name, allowed)
+    mean, deviation = in_float64(norm.running_mean), (in_float64(norm.running_var) + norm.eps).sqrt()
+    scale = deviation.reciprocal() if norm.weight is None else in_float64(norm.weight) / deviation
+    bias = -mean * scale if norm.bias is None else in_float64(norm.bias) - mean * scale
+    if type(norm).forward not in KNOWN_FORWARDS:
+        levels = torch.linspace(-9, 9, 7, dtype=torch.float64, device="cpu")
+        values = levels.view(-1, 1, 1, 1).expand(-1, len(bias), 1, 1)
+        actual = copy.deepcopy(norm).to("cpu", torch.float64)(values)
+        expected = values * scale.view(-1, 1, 1) + bias.view(-1, 1, 1)
+        require(torch.allclose(actual, expected, 1e-4, 1e-4), "model", name, allowed)
+    return scale, bias
+
+
+def identity_kernel(channels: int, groups: int) -> Tensor:
+    """The 1x1 kernel that copies every channel: (C, C / groups, 1, 1), float64 on the CPU."""
+    group_width = channels // groups
+    columns = torch.arange(channels, device="cpu") % group_width
+    return F.one_hot(columns, group_width).to(torch.float64)[:, :, None, None]
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """Values in float64 on the CPU."""
+    return values.to("cpu", torch.float64)
+
+
 def compose(first: Tensor, second: Tensor, groups: int) -> Tensor:
     """The kernel of two convolutions in a row, (M, C / G, ...) and (O, M / G, ...), one of them 1x1."""
     left, right = (kernel.view(groups, -1, *kernel.shape[1:]) for kernel in (first, second))
@@ -137,9 +177,9 @@ def _built(layer: Layer, geometry: Geometry, norm: NormFactory, padding: Pair) -
     return nn.Conv2d(layer.inputs, layer.outputs, layer.kernel or 1, **options)
 
 
-def shape_of(geometry: Geometry) -> ConvShape:
-    """The shape of a convolution; it can skip where the output has the input's shape and kernels are centred."""
-    kernel, stride, padding, dilation = geometry.pairs
-    centred = all(gap * (size - 1) == 2 * zeros for size, zeros, gap in zip(kernel, padding, dilation, strict=True))
-    fits = centred and stride == (1, 1) and geometry.in_channels == geometry.out_channels and geometry.area % 2 == 1
-    return ConvShape(geometry.in_channels, geometry.out_channels, geometry.groups, kernel, fits)
+def _arguments(layer: Any) -> tuple[Any, ...]:
+    """What a convolution does, but for its weight; of a layer without parameters its class."""
+    if not isinstance(layer, nn.Conv2d):
+        return (type(layer),)
+    pairs = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    return type(layer), pairs, layer.groups, layer.padding_mode, layer.bias is None

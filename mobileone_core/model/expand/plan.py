@@ -14,8 +14,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from mobileone_core.errors import require, require_choice, require_integer
-from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_timms
-from mobileone_core.model.expand.branches import shape_of
+from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_timms, shape_of
 from mobileone_core.model.expand.flow import DataFlow, data_flow
 from mobileone_core.model.methods import method_branches
 from mobileone_core.model.spec import BLOCK_EXECUTIONS, BLOCK_METHODS, MAX_K, BlockExecution, BlockMethod

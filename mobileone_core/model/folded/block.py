@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.model.expand.branches import Branch
 from mobileone_core.model.folded.algebra import Branches
 from mobileone_core.model.folded.columns import Columns
 from mobileone_core.model.folded.compiled import Compiled
@@ -22,7 +23,6 @@ from mobileone_core.model.folded.patches import Patches
 from mobileone_core.model.folded.pointwise import Pointwise
 from mobileone_core.model.folded.rule import folding_is_faster
 from mobileone_core.model.folded.statistics import PatchStatistics
-from mobileone_core.model.layers import ConvNorm
 from mobileone_core.model.spec import BlockExecution, BlockSpec
 
 
@@ -41,16 +41,14 @@ class FoldableBlock(Protocol):
     @property
     def conv_kxk(self) -> Iterable[nn.Module]: ...
     @property
-    def conv_scale(self) -> ConvNorm | None: ...
+    def conv_scale(self) -> Branch | None: ...
     @property
     def identity(self) -> nn.BatchNorm2d | None: ...
 
 
 def can_fold(block: FoldableBlock) -> bool:
     """Whether every convolution is as the block's spec says, and every BN normalizes by the batch."""
-    geometry = block.geometry
-    kernels = ((branch, 1 if branch is block.conv_scale else geometry.kernel) for branch in _conv_norms(block))
-    return all(_is_as_declared(branch, geometry, kernel) for branch, kernel in kernels) and all(
+    return all(branch.is_one_kernel for branch in _conv_norms(block)) and all(
         type(norm) is nn.BatchNorm2d and norm.affine and _follows_the_batch(norm) for norm in _norms(block)
     )
 
@@ -94,7 +92,8 @@ def folded_sum(block: FoldableBlock, x: Tensor) -> Tensor:
     branches = Branches(block.conv_scale is not None, block.identity is not None, tuple(norm.eps for norm in norms))
     with torch.autocast(x.device.type, enabled=False):
         gammas, betas = torch.stack([norm.weight for norm in norms]), torch.stack([norm.bias for norm in norms])
-        weights = [branch.kernel() for branch in _conv_norms(block)]
+        weights = [branch.kernel() for branch in cast("Iterable[Branch]", block.conv_kxk)]
+        weights += [block.conv_scale.convs[0].weight] if block.conv_scale is not None else []
         arguments = x, statistics, branches, sync_batchnorm, gammas, betas, *weights
         output, *moments = FoldedConvolution.apply(*arguments)
         means, variances = (value.transpose(0, 1).reshape(len(norms), -1) for value in moments)
@@ -153,34 +152,20 @@ def update_running(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Te
             torch._foreach_lerp_(running, batch, momentum)
 
 
-def _conv_norms(block: FoldableBlock) -> list[ConvNorm]:
+def _conv_norms(block: FoldableBlock) -> list[Branch]:
     scale = [] if block.conv_scale is None else [block.conv_scale]
-    return [*cast("list[ConvNorm]", block.conv_kxk), *scale]
+    return [*cast("list[Branch]", block.conv_kxk), *scale]
 
 
 def _norms(block: FoldableBlock) -> list[nn.BatchNorm2d]:
     """The BN of every branch, in the order of the branches."""
-    norms: list[nn.BatchNorm2d] = [branch.bn for branch in _conv_norms(block)]
+    norms: list[nn.BatchNorm2d] = [branch.norms[-1] for branch in _conv_norms(block)]
     return norms if block.identity is None else [*norms, block.identity]
 
 
 def _follows_the_batch(norm: nn.BatchNorm2d) -> bool:
     """Whether a BN normalizes by the batch, as in training."""
     return norm.training or norm.running_mean is None
-
-
-def _is_as_declared(branch: Any, geometry: Geometry, kernel: int) -> bool:
-    """Whether a branch's convolution is the one that the block was built with, not one that replaced it."""
-    if not isinstance(branch, ConvNorm):
-        return bool(branch.is_one_kernel)
-    conv = branch.conv
-    if type(conv) is not nn.Conv2d:
-        return False
-    gaps = (geometry.dilation,) * 2
-    padding = (geometry.dilation * (kernel // 2),) * 2
-    declared = ((kernel, kernel), (geometry.stride,) * 2, padding, gaps, geometry.groups)
-    actual = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return actual == declared and conv.padding_mode == "zeros" and conv.bias is None
 
 
 def _fits(block: FoldableBlock, x: Tensor) -> bool:
