@@ -6,7 +6,7 @@ from math import prod
 
 from mobileone_core.errors import require_integer
 from mobileone_core.model.methods import block_branches
-from mobileone_core.model.spec import BlockSpec, ContextWidths, ModelSpec, activation_widths, squeeze_excite_widths
+from mobileone_core.model.spec import BlockSpec, ModelSpec, activation_widths, squeeze_excite_widths
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,10 @@ def _branches(block: BlockSpec, size: int, positions: int) -> FormCost:
 
 
 def _after_conv(block: BlockSpec, activation: str) -> FormCost:
-    total = _context(activation_widths(activation, block.out_channels))
-    return total + _context(squeeze_excite_widths(block.out_channels)) if block.se else total
-
-
-def _context(widths: ContextWidths | None) -> FormCost:
-    if widths is None:
-        return FormCost()
-    channels, hidden, outputs = widths
-    return _dense(channels, hidden) + _dense(hidden, outputs)
+    """The small networks inside a dynamic activation and SE."""
+    widths = (activation_widths(activation, block.out_channels), squeeze_excite_widths(block.out_channels))
+    inside = filter(None, widths if block.se else widths[:1])
+    return sum((_dense(channels, hidden) + _dense(hidden, outputs) for channels, hidden, outputs in inside), FormCost())
 
 
 def _dense(inputs: int, outputs: int) -> FormCost:

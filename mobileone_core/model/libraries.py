@@ -47,8 +47,7 @@ def build_classifier(
     """
     require_listed(field, network)
     library, name = split_name(network)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about initial values
+    with warnings.catch_warnings(action="ignore"):  # about initial values
         try:
             if library == "timm":
                 import timm

@@ -7,7 +7,7 @@ from operator import mul
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import plain, require, require_choice, require_integer
-from mobileone_core.fields import make_plain, option
+from mobileone_core.fields import check_options, make_plain, option
 
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -103,7 +103,7 @@ class ModelSpec:
         "Squeeze-and-excite: none, paper (S4's placement), all, or blocks that have it at the end of each stage.",
     )
     stem_k: int = option(1, "Parallel conv-BN branches of the first block, 1 to 16.")
-    stem_stride: int = option(2, "Stride of the first block.")
+    stem_stride: int = option(2, "Stride of the first block.", require_integer)
     stage_strides: tuple[int, ...] = option((2, 2, 2, 2), "Stride of each stage's first block.")
     in_channels: int = 3
     output_stride: int = option(32, "Largest total stride, 32, 16, 8 or 4; stages beyond it dilate. 32 keeps all.")
@@ -113,13 +113,10 @@ class ModelSpec:
         for name in ("widths", "depths", "stage_strides", "se"):  # JSON has lists
             if isinstance(value := getattr(self, name), list):
                 object.__setattr__(self, name, tuple(value))
-        make_plain(self)
+        check_options(self)
         for name in ("widths", "depths", "stage_strides"):
             _check_stages(name, getattr(self, name), self.widths)
-        for name in ("stem_stride", "in_channels"):
-            require_integer(name, getattr(self, name))
-        require(isinstance(self.reparam, bool), "reparam", self.reparam, "True or False")
-        require_choice("block_method", self.block_method, BLOCK_METHODS)
+        require_integer("in_channels", self.in_channels)
         fits, allowed = self.reparam or self.block_method == "mobileone", "without re-parameterization it is mobileone"
         require(fits, "block_method", self.block_method, allowed)
         for name in ("k", "stem_k"):
@@ -128,7 +125,6 @@ class ModelSpec:
             require(self.reparam or value == 1, name, value, "without re-parameterization (reparam=False) it is 1")
             fits = value == 1 or self.block_method in ("mobileone", "expandnet")
             require(fits, name, value, f"with block_method {self.block_method} it is 1")
-        require_choice("activation", self.activation, ACTIVATIONS)
         fits = require_integer("output_stride", self.output_stride) in OUTPUT_STRIDES
         require(fits, "output_stride", self.output_stride, "32, 16, 8 or 4")
         self._check_se()
@@ -264,9 +260,8 @@ def activation_widths(activation: str, channels: int) -> ContextWidths | None:
         "dynamic_relu_b": 2 * PIECES * channels,
         "dynamic_shift_max": PIECES * PIECES * channels,
     }
-    if activation not in outputs:
-        return None
-    return channels, max(1, channels // DYNAMIC_REDUCTION), outputs[activation]
+    hidden = max(1, channels // DYNAMIC_REDUCTION)
+    return (channels, hidden, outputs[activation]) if activation in outputs else None
 
 
 def _in_eights(channels: float) -> int:
@@ -278,11 +273,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _check_stages(name: str, value: object, widths: object) -> None:
+def _check_stages(name: str, value: Any, widths: Any) -> None:
     fits = isinstance(value, tuple) and len(value) >= 1 and all(_is_count(item) for item in value)
     require(fits, name, value, "a tuple of integers of 1 or more, one per stage")
-    if isinstance(value, tuple) and isinstance(widths, tuple):
-        require(len(value) == len(widths), name, value, f"as many integers as widths: {len(widths)}")
+    require(len(value) == len(widths), name, value, f"as many integers as widths: {len(widths)}")
 
 
 PRESETS: dict[str, ModelSpec] = {

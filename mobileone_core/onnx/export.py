@@ -94,8 +94,8 @@ def quiet(logger: str = "") -> Iterator[None]:
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            warnings.simplefilter("ignore")
+        ignored = warnings.catch_warnings(action="ignore")
+        with ignored, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             yield
     finally:
         log.setLevel(level)
