@@ -20,20 +20,16 @@ if TYPE_CHECKING:
     from mobileone_core.study.record.loading import load_run as load_run
 
 _HOMES = {
-    "ModelSpec": "mobileone_core.model.spec",
-    "build_model": "mobileone_core.model.network",
-    "reparameterize": "mobileone_core.model.reparam",
-    "expand": "mobileone_core.model.reparam",
-    "expansion_plan": "mobileone_core.model.reparam",
-    "fold": "mobileone_core.model.reparam",
-    "load_run": "mobileone_core.study.record.loading",
-    "results": "mobileone_core.reporting.results",
-    "load_weights": "mobileone_core.model.weights",
-    "export_weights": "mobileone_core.model.weights",
-    "model_cost": "mobileone_core.model.cost",
-    "run": "mobileone_core.cli",
+    "cli": ("run",),
+    "model.cost": ("model_cost",),
+    "model.network": ("build_model",),
+    "model.reparam": ("expand", "expansion_plan", "fold", "reparameterize"),
+    "model.spec": ("ModelSpec",),
+    "model.weights": ("export_weights", "load_weights"),
+    "reporting.results": ("results",),
+    "study.record.loading": ("load_run",),
 }
-__all__ = list(_HOMES)
+__all__ = [name for names in _HOMES.values() for name in names]
 
 _PREFIX = "module://"
 _BACKEND = os.environ.get("MPLBACKEND", "")  # a notebook's, which may be missing here, would end all matplotlib imports
@@ -43,6 +39,7 @@ if _BACKEND.startswith(_PREFIX) and not importlib.util.find_spec(_BACKEND.remove
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used: torch takes seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -79,8 +79,7 @@ def method_branches(method: BlockMethod, shape: ConvShape, k: int, scale: bool, 
 
 def block_branches(block: BlockSpec) -> dict[str, BranchPlan]:
     """The branches of a block of MobileOne."""
-    can_skip = block.in_channels == block.out_channels and block.stride == 1
-    shape = ConvShape(block.in_channels, block.out_channels, block.groups, (block.kernel_size,) * 2, can_skip)
+    shape = ConvShape(block.in_channels, block.out_channels, block.groups, (block.kernel_size,) * 2, block.skip)
     return method_branches(block.method, shape, block.k, block.scale, block.skip)
 
 

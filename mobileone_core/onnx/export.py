@@ -82,9 +82,7 @@ def export_onnx(network: nn.Module, images: Tensor, path: Path, *, any_batch: bo
     names["output_names"] = list(getattr(network, "output_names", ExportNetwork.output_names))
     names |= {"dynamic_shapes": ({0: "batch"},)} if any_batch else {}
     with quiet("torch.onnx"):
-        torch.onnx.export(
-            network, (images,), path, **names, dynamo=True, optimize=True, external_data=False, verbose=False
-        )
+        torch.onnx.export(network, (images,), path, **names, dynamo=True, external_data=False, verbose=False)
 
 
 @contextlib.contextmanager

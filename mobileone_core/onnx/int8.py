@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,48 +45,42 @@ def quantize_onnx(source: Path, target: Path, scheme: Quantization, batches: Ite
     batches: calibration images (B, C, S, S), normalized; not read for scheme weights. Weights are int8 and symmetric,
     of 7 bits where reduces_range() says so. Layers are convolutions and linear layers.
     """
-    import onnx
-
+    per_channel = scheme.granularity == "channel"
     if scheme.scheme == "weights":
-        model = onnx.load(source)
-        _quantize_weights(model, scheme.granularity == "channel")
-        onnx.save(model, target)
+        _quantize_weights(source, target, per_channel)
         return
-    with quiet(), TemporaryDirectory() as folder:  # it advises preprocessing, which folding has done
-        _quantize_all(source, target, scheme, batches, Path(folder))
-
-
-def _quantize_all(source: Path, target: Path, scheme: Quantization, batches: Iterable[Tensor], folder: Path) -> None:
-    """Measure the ranges of all activations, then quantize weights and activations."""
     from onnxruntime.quantization import CalibrationMethod, QuantType, calibrate, quantize_static
 
     name, options = CALIBRATORS[scheme.calibration]
-    calibrator = calibrate.create_calibrator(
-        source,
-        augmented_model_path=str(folder / "augmented.onnx"),
-        calibrate_method=CalibrationMethod[name],
-        extra_options=options,
-    )
-    feeds = ({"images": batch.numpy()} for batch in batches)
-    calibrator.collect_data(SimpleNamespace(get_next=lambda: next(feeds, None)))
-    calibrate.save_tensors_data(calibrator.compute_data(), folder / "ranges.json")
-    quantize_static(
-        source,
-        target,
-        per_channel=scheme.granularity == "channel",
-        reduce_range=reduces_range(),
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod[name],
-        extra_options={"WeightSymmetric": True},
-        calibration_cache_path=folder / "ranges.json",
-    )
+    with quiet(), TemporaryDirectory() as folder:  # it advises preprocessing, which folding has done
+        calibrator = calibrate.create_calibrator(
+            source,
+            augmented_model_path=str(Path(folder, "augmented.onnx")),
+            calibrate_method=CalibrationMethod[name],
+            extra_options=options,
+        )
+        feeds = ({"images": batch.numpy()} for batch in batches)
+        calibrator.collect_data(SimpleNamespace(get_next=lambda: next(feeds, None)))
+        calibrate.save_tensors_data(calibrator.compute_data(), Path(folder, "ranges.json"))
+        quantize_static(
+            source,
+            target,
+            per_channel=per_channel,
+            reduce_range=reduces_range(),
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod[name],
+            extra_options={"WeightSymmetric": True},
+            calibration_cache_path=Path(folder, "ranges.json"),
+        )
 
 
-def _quantize_weights(model: Any, per_channel: bool) -> None:
-    """Replace every layer's weights in a model by int8 values, scales and a DequantizeLinear node."""
+def _quantize_weights(source: Path, target: Path, per_channel: bool) -> None:
+    """Replace every layer's weights in a file by int8 values, scales and a DequantizeLinear node."""
+    import onnx
     from onnx import helper, numpy_helper
 
+    model = onnx.load(source)
     arrays = {item.name: item for item in model.graph.initializer}
     nodes = []
     for node in (node for node in model.graph.node if node.op_type in OPERATORS):
@@ -105,6 +98,7 @@ def _quantize_weights(model: Any, per_channel: bool) -> None:
         nodes.append(helper.make_node("DequantizeLinear", inputs, [name], **axis))
     for node in reversed(nodes):
         model.graph.node.insert(0, node)
+    onnx.save(model, target)
 
 
 def open_session(path: Path, threads: int) -> Any:
@@ -134,23 +128,11 @@ class OnnxNetwork(nn.Module):
         return torch.from_numpy(logits)
 
 
-@dataclass(frozen=True)
-class LayerRange:
-    """Ranges of one layer: largest absolute weight, its median over output channels, and the input's span.
-
-    error: largest distance of a dequantized weight from the network's, in steps of its scale. span is 0 if activations
-    are not quantized.
-    """
-
-    name: str
-    weight: float
-    channel: float
-    span: float
-    error: float
-
-
-def layer_ranges(path: Path, network: nn.Module) -> list[LayerRange]:
+def layer_ranges(path: Path, network: nn.Module) -> list[dict[str, float]]:
     """The ranges of every layer of an int8 file, in the order of execution, compared with its network's weights.
+
+    weight is the largest absolute weight, channel its median over output channels, input the span of the input, 0 if
+    activations are not quantized.
 
     network: the deployed (and equalized) network that was quantized. Raises InputError if a dequantized weight is
     farther than half a step from the network's, or a layer is not quantized.
@@ -179,5 +161,5 @@ def layer_ranges(path: Path, network: nn.Module) -> list[LayerRange]:
         source = producers.get(node.input[0])
         is_int8 = source is not None and source.op_type == "DequantizeLinear"
         span = float(arrays[source.input[1]]) * 255 if is_int8 and source else 0.0
-        ranges.append(LayerRange(name, float(by_channel.max()), float(np.median(by_channel)), span, error))
+        ranges.append({"weight": float(by_channel.max()), "channel": float(np.median(by_channel)), "input": span})
     return ranges

@@ -14,7 +14,7 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.network import MobileOne
 from mobileone_core.onnx.export import OnnxVerification, describe, export_onnx, operators
-from mobileone_core.onnx.int8 import LayerRange, OnnxNetwork, layer_ranges, quantize_onnx
+from mobileone_core.onnx.int8 import OnnxNetwork, layer_ranges, quantize_onnx
 from mobileone_core.onnx.scheme import Quantization
 
 SWEEPS = 50  # over all pairs of layers; ranges have settled long before
@@ -77,22 +77,18 @@ class SimulatedInt8(nn.Module):
 
         super().__init__()
         graph = onnx.load(path).graph
-        read = onnx.helper.get_attribute_value
-
-        def tensor(array: Any) -> Tensor:
-            return torch.from_numpy(onnx.numpy_helper.to_array(array).copy())
-
-        self.constants = {item.name: tensor(item) for item in graph.initializer}
-        self.nodes = []
+        arrays, self.nodes = {item.name: item for item in graph.initializer}, []
         for node in graph.node:
-            attributes = {item.name: read(item) for item in node.attribute}
+            attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
             if node.op_type == "Constant":
-                self.constants[node.output[0]] = tensor(attributes["value"])
+                arrays[node.output[0]] = attributes["value"]
             elif node.op_type in OPERATORS:
                 texts = {key: item.decode() if isinstance(item, bytes) else item for key, item in attributes.items()}
                 self.nodes.append((OPERATORS[node.op_type], list(node.input), node.output[0], texts))
             else:
                 raise InputError(f"{path.name}: no reference for its operator {node.op_type}; activation relu has one")
+        to_array = onnx.numpy_helper.to_array
+        self.constants = {name: torch.from_numpy(to_array(item).copy()) for name, item in arrays.items()}
         self.output = graph.output[0].name
 
     def forward(self, images: Tensor) -> Tensor:
@@ -145,7 +141,7 @@ def _equalize_pair(first: nn.Conv2d, second: nn.Conv2d | nn.Linear) -> float:
 
 def quantize_network(
     network: MobileOne, scheme: Quantization, calibration: Iterable[Tensor], target: Path
-) -> tuple[list[LayerRange], int]:
+) -> tuple[list[dict[str, float]], int]:
     """Write a deployed network as a verified int8 file; returns its layers' ranges and the float32 file's bytes.
 
     calibration: batches of images (B, C, S, S); the first is the example for the export. Raises InputError if a weight

@@ -30,7 +30,7 @@ def quantize_cell(
 
     Writes int8.onnx. Metrics: test/... of the file in ONNX Runtime; simulated/top1 and simulated/loss of the same file
     executed with torch (SimulatedInt8); int8/bytes and float32/bytes, the sizes of the two files; int8/weight_bits;
-    range/NN_weight, _channel and _input of every layer as LayerRange has them.
+    range/NN_weight, _channel and _input of every layer, see layer_ranges.
     """
     started = time.perf_counter()
     torch.set_num_threads(execution.threads)
@@ -49,8 +49,7 @@ def quantize_cell(
     metrics |= {"int8/bytes": float(file.stat().st_size), "float32/bytes": float(float_bytes)}
     metrics["int8/weight_bits"] = 7.0 if reduces_range() else 8.0
     for index, layer in enumerate(ranges):
-        named = {"weight": layer.weight, "channel": layer.channel, "input": layer.span}
-        metrics |= {f"range/{index:02}_{name}": value for name, value in named.items()}
+        metrics |= {f"range/{index:02}_{name}": value for name, value in layer.items()}
     return CellResult({**metrics, "time/train_seconds": time.perf_counter() - started}, file)
 
 

@@ -70,9 +70,9 @@ def test_the_steps_of_weights_are_those_of_the_textbook(float_file, tmp_path):
         np.testing.assert_allclose(scale, largest / (63 if int8.reduces_range() else 127), rtol=0.01)
     ranges = layer_ranges(path, deployed)
     assert len(ranges) == 10
-    assert ranges[0].weight == pytest.approx(np.abs(weight).max())
-    assert ranges[0].channel == pytest.approx(np.median(np.abs(weight).max(axis=(1, 2, 3))))
-    assert ranges[0].span == pytest.approx(float(IMAGES.max() - IMAGES.min()), rel=1e-3)
+    assert ranges[0]["weight"] == pytest.approx(np.abs(weight).max())
+    assert ranges[0]["channel"] == pytest.approx(np.median(np.abs(weight).max(axis=(1, 2, 3))))
+    assert ranges[0]["input"] == pytest.approx(float(IMAGES.max() - IMAGES.min()), rel=1e-3)
 
 
 def test_weights_of_another_network_are_refused(float_file, tmp_path):

@@ -1,10 +1,11 @@
 """What expand would do with every convolution of a network: the branches it takes, or the reason why it is left."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatch
+from itertools import chain
 from typing import Any, Literal
 
 from torch import nn
@@ -131,31 +132,19 @@ def plan_network(
         matches = any(fnmatch(names[conv], pattern) for conv in convs)
         require(matches, "where", pattern, "a pattern that matches the name of a convolution")
     for conv in convs:
-        name, norm, reason = names[conv], *_norm_of(conv, flow)
-        reason = reason or _reason(conv, norm, flow, owners) or options.reason(name, conv)
+        name, readers = names[conv], chain.from_iterable(readers for _, readers in flow.calls.get(conv, []))
+        norms = {reader for reader in readers if isinstance(reader, _NormBase)}
+        reason = next((reason for reason, holds in _reasons(conv, norms, flow, owners) if holds), None)
+        reason = reason or options.reason(name, conv)
         size = "x".join(map(str, conv.kernel_size))
         text = f"{type(conv).__name__} {conv.in_channels} to {conv.out_channels}, {size}"
-        branches = () if reason else options.branch_names(conv)
-        planned.append(PlannedConv(name, text, "" if reason else names[norm], branches, reason))
-        taken += [] if reason else [(conv, norm)]
+        if reason:
+            planned.append(PlannedConv(name, text, "", (), reason))
+        else:
+            (norm,) = norms
+            planned.append(PlannedConv(name, text, names[norm], options.branch_names(conv), None))
+            taken.append((conv, norm))
     return ExpansionPlan(tuple(planned), options.method), taken
-
-
-def _norm_of(conv: _ConvNd, flow: DataFlow) -> tuple[Any, Reason | None]:
-    """The norm that reads a convolution's output each time, and nothing else does; or why there is none."""
-    calls = flow.calls.get(conv, [])
-    norms = {reader for _, readers in calls for reader in readers if isinstance(reader, _NormBase)}
-    reasons = {
-        Reason.DIMENSIONS: not isinstance(conv, nn.Conv2d) or is_lazy(conv.weight),
-        Reason.FORWARD: not (is_timms("Conv2dSame", conv) or _inherits(conv, nn.Conv2d, "forward", "_conv_forward")),
-        Reason.PARAMETRIZED: "weight" not in conv._parameters or parametrize.is_parametrized(conv),
-        Reason.UNUSED: not calls,
-        Reason.NO_NORM: not norms,
-        Reason.OUTPUT_SHARED: any(len(readers) > 1 for _, readers in calls),
-        Reason.NORMS: any(set(readers) != norms for _, readers in calls) or len(norms) > 1,
-    }
-    reason = next((reason for reason, holds in reasons.items() if holds), None)
-    return next(iter(norms), None), reason
 
 
 def _inherits(module: Any, kind: type[nn.Module], *methods: str) -> bool:
@@ -163,17 +152,24 @@ def _inherits(module: Any, kind: type[nn.Module], *methods: str) -> bool:
     return all(getattr(getattr(module, name), "__func__", None) is getattr(kind, name) for name in methods)
 
 
-def _reason(conv: Any, norm: Any, flow: DataFlow, owners: Counter[int]) -> Reason | None:
-    """Why a convolution that a norm reads is left, or None."""
+def _reasons(conv: Any, norms: set[Any], flow: DataFlow, owners: Counter[int]) -> Iterator[tuple[Reason, bool]]:
+    """Yield the reasons to leave a convolution and whether they hold, each where no earlier one does."""
+    calls = flow.calls.get(conv, [])
+    yield Reason.DIMENSIONS, not isinstance(conv, nn.Conv2d) or is_lazy(conv.weight)
+    is_plain = is_timms("Conv2dSame", conv) or _inherits(conv, nn.Conv2d, "forward", "_conv_forward")
+    yield Reason.FORWARD, not is_plain
+    yield Reason.PARAMETRIZED, "weight" not in conv._parameters or parametrize.is_parametrized(conv)
+    yield Reason.UNUSED, not calls
+    yield Reason.NO_NORM, not norms
+    yield Reason.OUTPUT_SHARED, any(len(readers) > 1 for _, readers in calls)
+    yield Reason.NORMS, any(set(readers) != norms for _, readers in calls) or len(norms) > 1
+    (norm,) = norms
+    yield Reason.NORM_SHARED, any(source is not conv for source, _ in flow.calls[norm])
+    yield Reason.NORM_KIND, not can_twin(norm) or parametrize.is_parametrized(norm)
+    yield Reason.BYPASSED, bool({conv, norm} & flow.bypassed)
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    values = [*conv.parameters(), *norm.parameters(recurse=False)]
+    yield Reason.HOOKS, any(getattr(module, name) for module in (conv, norm) for name in hooks)
     is_frozen = not conv.weight.requires_grad or (conv.training and not norm.training)
-    reasons = {
-        Reason.NORM_SHARED: any(source is not conv for source, _ in flow.calls[norm]),
-        Reason.NORM_KIND: not can_twin(norm) or parametrize.is_parametrized(norm),
-        Reason.BYPASSED: bool({conv, norm} & flow.bypassed),
-        Reason.HOOKS: any(getattr(module, name) for module in (conv, norm) for name in hooks),
-        Reason.FROZEN: is_frozen or not _inherits(norm, nn.Module, "train"),
-        Reason.WEIGHTS_SHARED: any(owners[id(value)] > 1 for value in values),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    yield Reason.FROZEN, is_frozen or not _inherits(norm, nn.Module, "train")
+    values = [*conv.parameters(), *norm.parameters(recurse=False)]
+    yield Reason.WEIGHTS_SHARED, any(owners[id(value)] > 1 for value in values)
