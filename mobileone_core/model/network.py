@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 
 from mobileone_core.errors import InputError, require_choice, require_integer
 from mobileone_core.model.blocks import MobileOneBlock
@@ -149,14 +149,5 @@ def calibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
 
     With initial statistics activations explode or vanish from block to block; denormals are slow and distort timings.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over the batches
-    network.train()
-    for batch in batches:
-        network(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    update_bn(batches, network)
     network.eval()
