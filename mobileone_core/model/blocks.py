@@ -1,7 +1,7 @@
 """The MobileOne block (section 3.3, figure 3) in its train form and its deployed form."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from torch import Tensor, nn
 from torch.jit import is_scripting  # type: ignore[attr-defined]
@@ -32,19 +32,14 @@ class MobileOneBlock(nn.Module):
     """
 
     __jit_unused_properties__ = ("deployed",)
-    if TYPE_CHECKING:  # TorchScript reads annotations, and knows none of modules
-        conv_kxk: nn.ModuleList
-        conv_scale: Branch | None
-        identity: nn.BatchNorm2d | None
-        reparam_conv: nn.Conv2d | None
 
     def __init__(self, spec: BlockSpec, activation: str = "relu", deployed: bool = False) -> None:
         super().__init__()
         self.spec, self.geometry = spec, Geometry.of(spec)
         self.execution: BlockExecution = "branches"
         self.sync_batchnorm = False
-        conv = block_conv(spec) if deployed else None
-        self.register_module("reparam_conv", conv)  # first in the order of parameters, in either form
+        self.reparam_conv: nn.Conv2d | None  # first in the order of parameters, in either form
+        self.register_module("reparam_conv", block_conv(spec) if deployed else None)
         plans = {} if deployed else block_branches(spec)
         branches = {name: Branch(self.geometry, plan) for name, plan in plans.items() if name != "skip"}
         scale = branches.pop("scale", None) if spec.scale else None

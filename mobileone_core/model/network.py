@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from mobileone_core.errors import InputError, require_choice, require_integer
+from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.expand.block import ExpandedConv2d
 from mobileone_core.model.spec import BLOCK_EXECUTIONS, BlockExecution, ModelSpec
@@ -100,10 +100,8 @@ def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: Block
     >>> model(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
     """
-    if isinstance(spec, str):
-        spec = ModelSpec.preset(spec)
-    if not isinstance(spec, ModelSpec):
-        raise InputError.of("spec", spec, "a ModelSpec or a variant's name")
+    spec = ModelSpec.preset(spec) if isinstance(spec, str) else spec
+    require(isinstance(spec, ModelSpec), "spec", spec, "a ModelSpec or a variant's name")
     return set_execution(MobileOne(spec, num_classes), execution)
 
 

@@ -7,7 +7,7 @@ from operator import mul
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import plain, require, require_choice, require_integer
-from mobileone_core.fields import check_options, make_plain, option
+from mobileone_core.fields import as_tuples, check_options, make_plain, option
 
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -111,8 +111,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         for name in ("widths", "depths", "stage_strides", "se"):  # JSON has lists
-            if isinstance(value := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(value))
+            object.__setattr__(self, name, as_tuples(getattr(self, name)))
         check_options(self)
         for name in ("widths", "depths", "stage_strides"):
             _check_stages(name, getattr(self, name), self.widths)
@@ -127,9 +126,6 @@ class ModelSpec:
             require(fits, name, value, f"with block_method {self.block_method} it is 1")
         fits = require_integer("output_stride", self.output_stride) in OUTPUT_STRIDES
         require(fits, "output_stride", self.output_stride, "32, 16, 8 or 4")
-        self._check_se()
-
-    def _check_se(self) -> None:
         allowed = "'none', 'all', 'paper' (four stages) or blocks with SE per stage, each from 0 to the stage's depth"
         if isinstance(self.se, str):
             fits = self.se in ("none", "all") or (self.se == "paper" and len(self.depths) == 4)

@@ -1,6 +1,5 @@
 """Loads and exports weights in our own, the authors' and timm's layouts, in train form or deployed form."""
 
-import functools
 import logging
 import os
 import re
@@ -18,7 +17,6 @@ from mobileone_core.model.network import MobileOne
 from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec, activation_widths
 
-SHOWN = 3  # names listed per problem in an error message
 Layout = Literal["own", "apple", "timm"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 Head = Literal["strict", "new"]
@@ -90,8 +88,7 @@ def load_weights(
     layout, without_head = layout_of(chosen.state), head == "new" or not model.num_classes
     state = _fitted(chosen.source, chosen.state, model, layout, without_head)
     model.load_state_dict(state, strict=False)  # the names are checked, but for a head that stays
-    done = "loaded" if not without_head else "new" if model.num_classes else "none"
-    loaded = replace(chosen, head=done)
+    loaded = replace(chosen, head="loaded" if not without_head else "new" if model.num_classes else "none")
     if which == "auto" and chosen is not source and chosen.others:
         logging.getLogger(__name__).warning("load_weights: %s", loaded)
     return loaded
@@ -120,12 +117,8 @@ def rename(name: str, layout: str) -> str:
     if layout not in _PARTS:
         return name
     name = re.sub(r"^stages\.(\d+)", lambda match: f"stage{int(match[1]) + 1}", name)
-    return _pattern(layout).sub(lambda match: _PARTS[layout][match[1]], name)
-
-
-@functools.cache
-def _pattern(layout: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![^.])({'|'.join(map(re.escape, _PARTS[layout]))})(?![^.])")
+    parts = _PARTS[layout]
+    return re.sub(rf"(?<![^.])({'|'.join(map(re.escape, parts))})(?![^.])", lambda match: parts[match[1]], name)
 
 
 def layout_of(names: Iterable[str]) -> str:
@@ -164,7 +157,7 @@ def _fitted(source: str, state: State, model: MobileOne, layout: str, without_he
     is_deployed = {name: rename(f"{name}.reparam_conv.weight", layout) in state for name in blocks}
     branchless = [name for name, block in blocks.items() if is_deployed[name] and not block.deployed]
     if branchless:
-        which = "" if len(branchless) == len(blocks) else f" of {', '.join(branchless[:SHOWN])}"
+        which = "" if len(branchless) == len(blocks) else f" of {', '.join(branchless[:3])}"
         form = f"it contains the deployed form{which}, without branches; the model is in train form"
         raise InputError(f"{source}: {form}")
     folded = [name for name, block in blocks.items() if block.deployed and not is_deployed[name]]
@@ -216,4 +209,4 @@ def _shape(values: Tensor) -> str:
 
 
 def _listed(kind: str, names: Sequence[str]) -> str:
-    return f"{len(names)} {kind}: {listed(names, SHOWN)}" if names else ""
+    return f"{len(names)} {kind}: {listed(names)}" if names else ""

@@ -140,9 +140,7 @@ def scale_and_bias(norm: Any) -> tuple[Tensor, Tensor]:
 
 def identity_kernel(channels: int, groups: int) -> Tensor:
     """The 1x1 kernel that copies every channel: (C, C / groups, 1, 1), float64 on the CPU."""
-    group_width = channels // groups
-    columns = torch.arange(channels, device="cpu") % group_width
-    return F.one_hot(columns, group_width).to(torch.float64)[:, :, None, None]
+    return torch.eye(channels // groups, dtype=torch.float64, device="cpu").repeat(groups, 1)[:, :, None, None]
 
 
 def in_float64(values: Tensor) -> Tensor:

@@ -14,11 +14,12 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.errors import require, require_integer
+from mobileone_core.fields import check_options
 from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_timms, shape_of
 from mobileone_core.model.expand.flow import DataFlow, data_flow
 from mobileone_core.model.methods import method_branches
-from mobileone_core.model.spec import BLOCK_EXECUTIONS, BLOCK_METHODS, MAX_K, BlockExecution, BlockMethod
+from mobileone_core.model.spec import MAX_K, BlockExecution, BlockMethod
 
 WRAPPERS = {"DistributedDataParallel", "FullyShardedDataParallel"}  # they listed the parameters already
 Where = Literal["auto"] | Sequence[str] | Callable[[str, nn.Conv2d], bool]
@@ -94,11 +95,9 @@ class ExpandOptions:
     execution: BlockExecution = "auto"
 
     def __post_init__(self) -> None:
+        check_options(self)
         require_integer("k", self.k, at_most=MAX_K)
-        require(isinstance(self.scale, bool), "scale", self.scale, "True or False")
         require(self.skip in ("auto", True, False), "skip", self.skip, "'auto' (where shapes allow), True or False")
-        require_choice("method", self.method, BLOCK_METHODS)
-        require_choice("execution", self.execution, BLOCK_EXECUTIONS)
         patterns = isinstance(self.where, list | tuple) and self.where and all(isinstance(x, str) for x in self.where)
         fits = self.where == "auto" or callable(self.where) or bool(patterns)
         require(fits, "where", self.where, "'auto', patterns of names such as ['layer4.*'], or a function")
@@ -138,12 +137,9 @@ def plan_network(
         reason = reason or options.reason(name, conv)
         size = "x".join(map(str, conv.kernel_size))
         text = f"{type(conv).__name__} {conv.in_channels} to {conv.out_channels}, {size}"
-        if reason:
-            planned.append(PlannedConv(name, text, "", (), reason))
-        else:
-            (norm,) = norms
-            planned.append(PlannedConv(name, text, names[norm], options.branch_names(conv), None))
-            taken.append((conv, norm))
+        norm, branches = next(iter(norms), None), () if reason else options.branch_names(conv)
+        planned.append(PlannedConv(name, text, "" if reason else names[norm], branches, reason))
+        taken += [] if reason else [(conv, norm)]
     return ExpansionPlan(tuple(planned), options.method), taken
 
 
