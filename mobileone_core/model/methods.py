@@ -6,6 +6,7 @@ Letters: C input and O output channels, G groups, R x S taps of the convolution'
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from mobileone_core.model.folded.geometry import Geometry
 from mobileone_core.model.spec import BlockMethod, BlockSpec
 
 Pair = tuple[int, int]
@@ -34,17 +35,7 @@ class BranchPlan:
         return sum(layer.kind == "bn" for layer in self.layers.values()) == 1
 
 
-class ConvShape(NamedTuple):
-    """Channels, groups and kernel of a convolution, and whether its output has the shape of its input."""
-
-    inputs: int
-    outputs: int
-    groups: int
-    kernel: Pair
-    can_skip: bool
-
-
-def method_branches(method: BlockMethod, shape: ConvShape, k: int, scale: bool, skip: bool) -> dict[str, BranchPlan]:
+def method_branches(method: BlockMethod, conv: Geometry, k: int, scale: bool, skip: bool) -> dict[str, BranchPlan]:
     """The branches by name; fewer where a method's branch would repeat another.
 
     mobileone: k convolutions, a 1x1 one (scale) and a norm alone (skip). repvgg: the same with k = 1 (Ding et al., CVPR
@@ -52,12 +43,13 @@ def method_branches(method: BlockMethod, shape: ConvShape, k: int, scale: bool, 
     a 1x1, a 1x1 before a convolution and a 1x1 before an average (Ding et al., CVPR 2021). expandnet: 1x1, convolution
     and 1x1 in a row, k times as wide, with one norm (Guo et al., NeurIPS 2020).
     """
-    inputs, outputs, _, (rows, columns), can_skip = shape
-    full, centre, norm = (0, 0, rows, columns), (rows // 2, columns // 2, 1, 1), Layer("bn", outputs, outputs)
+    inputs, outputs, kernel = conv.in_channels, conv.out_channels, conv.pairs.kernel
+    rows, columns = kernel
+    full, centre, norm = (0, 0, *kernel), (rows // 2, columns // 2, 1, 1), Layer("bn", outputs, outputs)
     if method == "expandnet":
         chain = {  # without norms and biases between convolutions zeros stay zeros
             "conv1": Layer("conv", inputs, k * inputs),
-            "conv2": Layer("conv", k * inputs, k * outputs, shape.kernel),
+            "conv2": Layer("conv", k * inputs, k * outputs, kernel),
             "conv3": Layer("conv", k * outputs, outputs),
         }
         return {"chain": BranchPlan(full, {**chain, "bn": norm})}
@@ -71,21 +63,20 @@ def method_branches(method: BlockMethod, shape: ConvShape, k: int, scale: bool, 
         for name, window in windows.items()
     }
     if method == "dbb" and full != centre:
-        branches |= {name: BranchPlan(full, layers) for name, layers in _diverse(shape).items()}
-    if method in ("mobileone", "repvgg") and skip and can_skip:
+        branches |= {name: BranchPlan(full, layers) for name, layers in _diverse(conv).items()}
+    if method in ("mobileone", "repvgg") and skip and conv.can_skip:
         branches["skip"] = BranchPlan(centre, {"bn": norm})
     return branches
 
 
 def block_branches(block: BlockSpec) -> dict[str, BranchPlan]:
     """The branches of a block of MobileOne."""
-    shape = ConvShape(block.in_channels, block.out_channels, block.groups, (block.kernel_size,) * 2, block.skip)
-    return method_branches(block.method, shape, block.k, block.scale, block.skip)
+    return method_branches(block.method, Geometry.of(block), block.k, block.scale, block.skip)
 
 
-def _diverse(shape: ConvShape) -> dict[str, dict[str, Layer]]:
+def _diverse(conv: Geometry) -> dict[str, dict[str, Layer]]:
     """DBB's branches of two convolutions, with its inner widths; a depthwise average has no 1x1 before it."""
-    inputs, outputs, groups, kernel, _ = shape
+    inputs, outputs, groups, kernel = conv.in_channels, conv.out_channels, conv.groups, conv.pairs.kernel
     wide = 2 * inputs if groups == outputs else inputs
     norm = Layer("bn", outputs, outputs)
     first = {"conv1": Layer("conv", inputs, wide), "bn1": Layer("bn", wide, wide)}

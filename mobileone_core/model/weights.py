@@ -179,8 +179,7 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
     is_head = HEADS if without_head else ()
     expected = {rename(key, layout): key for key in current if not key.startswith(is_head)}
     given = {key: value for key, value in state.items() if not _IGNORED.fullmatch(key) and not key.startswith(is_head)}
-    for key in (key for key in expected if key in given):
-        value = given[key]
+    for key, value in ((key, given[key]) for key in expected if key in given):
         is_dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
         if not is_dense:
             raise InputError(f"{source}: entry {key!r} is a {type(value).__name__}, not a dense tensor with a name")

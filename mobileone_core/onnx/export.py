@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,8 @@ class Suppression:
         import onnx
 
         text = Path(__file__).with_name("nms.onnxtxt").read_text(encoding="utf-8")
-        values = {"IR": ir_version, "OPSET": opset, "LIMIT": self.detections, "OVERLAP": self.overlap}
-        for name, value in {**values, "THRESHOLD": self.score_threshold}.items():
-            text = text.replace(name, str(value))
-        return onnx.parser.parse_model(text)
+        values = {"LIMIT": self.detections, "OVERLAP": self.overlap, "THRESHOLD": self.score_threshold}
+        return onnx.parser.parse_model(Template(text).substitute(values, IR=ir_version, OPSET=opset))
 
 
 def add_suppression(path: Path, rule: Suppression, images: Tensor) -> None:
@@ -131,8 +130,7 @@ def export_verified_onnx(
     generator, size = torch.Generator().manual_seed(0), options.image_size
     batches = (3, 1) if options.batch_size is None else (options.batch_size,)
     images = [torch.randn((count, network.spec.in_channels, size, size), generator=generator) for count in batches]
-    is_half = options.precision == "float16"
-    exported = HalfNetwork(network).eval() if is_half else network
+    exported = HalfNetwork(network).eval() if options.precision == "float16" else network
     export_onnx(exported, images[0], path, any_batch=options.batch_size is None)
     results = [verify_onnx(path, exported, batch) for batch in images]
     result = replace(results[0], error=max(item.error for item in results))

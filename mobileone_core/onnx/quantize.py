@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.network import MobileOne
-from mobileone_core.onnx.export import OnnxVerification, describe, export_onnx, operators
+from mobileone_core.onnx.export import OnnxVerification, describe, export_onnx, operators, relative_error
 from mobileone_core.onnx.int8 import OnnxNetwork, layer_ranges, quantize_onnx
 from mobileone_core.onnx.scheme import Quantization
 
@@ -115,7 +115,7 @@ def equalize(network: MobileOne) -> MobileOne:
     require(activation == "relu", "equalize", activation, "networks with relu, which commutes with a scale per channel")
     network = copy.deepcopy(network)
     blocks = [module for module in network.modules() if isinstance(module, MobileOneBlock)]
-    has_se = any(block.spec.se for block in blocks)
+    has_se = any(network.spec.se_blocks)
     require(not has_se, "equalize", "se", "networks without SE, which does not commute with a scale per channel")
     layers = [block.reparam_conv for block in blocks] + [network.head.fc]
     for _ in range(SWEEPS):
@@ -178,7 +178,7 @@ def export_int8_onnx(  # noqa: PLR0913, PLR0917
     ranges, _ = quantize_network(network, scheme, itertools.chain([first], batches), path)
     with torch.inference_mode():
         expected, outputs = SimulatedInt8(path)(first), OnnxNetwork(path)(first)
-    error = float((outputs - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+    error = relative_error([outputs], [expected])
     if not error <= TOLERANCE:
         raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {TOLERANCE:.0e}")
     describe(path, metadata, interface)

@@ -15,7 +15,7 @@ from mobileone_core.model.expand.branches import KNOWN_FORWARDS, Branch, folded_
 from mobileone_core.model.folded.block import folded_sum, uses_folded
 from mobileone_core.model.folded.geometry import ConvPairs, Geometry
 from mobileone_core.model.folded.statistics import at_least_float32
-from mobileone_core.model.methods import ConvShape, method_branches
+from mobileone_core.model.methods import method_branches
 from mobileone_core.model.spec import BlockExecution, BlockMethod, BlockSpec
 
 FADED = 1e-3  # of the largest: a channel's gamma below it is not divided by
@@ -63,7 +63,7 @@ class ExpandedConv2d(nn.Module):
         self.execution: BlockExecution = "branches"
         self.sync_batchnorm, self.conv_scale = False, None
         self.geometry, self.is_padded = geometry_of(conv), is_padded(conv)
-        plans = method_branches(method, shape_of(self.geometry), k, scale, skip)
+        plans = method_branches(method, self.geometry, k, scale, skip)
         branches = {name: Branch(self.geometry, plan, partial(_norm_like, norm)) for name, plan in plans.items()}
         main, *others = branches.values()
         if conv.bias is not None:
@@ -166,14 +166,6 @@ def geometry_of(conv: nn.Conv2d) -> Geometry:
     square = Geometry(conv.groups, conv.kernel_size[0], conv.stride[0], *channels, conv.dilation[0])
     is_square = square.kernel % 2 == 1 and square.pairs == pairs
     return square if is_square else replace(square, kernel=0, stride=0, dilation=1, uncommon=pairs)
-
-
-def shape_of(geometry: Geometry) -> ConvShape:
-    """The shape of a convolution; it can skip where the output has the input's shape and kernels are centred."""
-    kernel, stride, padding, dilation = geometry.pairs
-    centred = all(gap * (size - 1) == 2 * zeros for size, zeros, gap in zip(kernel, padding, dilation, strict=True))
-    fits = centred and stride == (1, 1) and geometry.in_channels == geometry.out_channels and geometry.area % 2 == 1
-    return ConvShape(geometry.in_channels, geometry.out_channels, geometry.groups, kernel, fits)
 
 
 def is_padded(conv: nn.Conv2d) -> bool:

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from mobileone_core.errors import require, require_integer
 from mobileone_core.fields import check_options
-from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_timms, shape_of
+from mobileone_core.model.expand.block import ExpandedConv2d, can_twin, geometry_of, is_timms
 from mobileone_core.model.expand.flow import DataFlow, data_flow
 from mobileone_core.model.methods import method_branches
 from mobileone_core.model.spec import MAX_K, BlockExecution, BlockMethod
@@ -111,7 +111,7 @@ class ExpandOptions:
 
     def branch_names(self, conv: nn.Conv2d) -> tuple[str, ...]:
         """Names of the branches that a convolution gets."""
-        return tuple(method_branches(self.method, shape_of(geometry_of(conv)), self.k, self.scale, bool(self.skip)))
+        return tuple(method_branches(self.method, geometry_of(conv), self.k, self.scale, bool(self.skip)))
 
 
 def plan_network(

@@ -1,15 +1,14 @@
 """The shape of a block's convolution: groups, taps and output positions."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-from torch import Size
 
 from mobileone_core.model.spec import BlockSpec
 
 
-def output_sizes(shape: Size, stride: int) -> tuple[int, int]:
+def output_sizes(shape: Sequence[int], stride: int) -> tuple[int, int]:
     """Output rows and columns of a convolution with padding kernel // 2 for an input of shape (N, C, H, W)."""
     return (shape[2] - 1) // stride + 1, (shape[3] - 1) // stride + 1
 
@@ -54,7 +53,7 @@ class Geometry:
         one_each = self.groups == self.in_channels == self.out_channels
         return one_each and self.kernel == 3 and self.stride <= 2 and self.dilation == 1
 
-    def phases_of(self, shape: Size) -> int:
+    def phases_of(self, shape: Sequence[int]) -> int:
         """Images of lower resolution that an image of shape (N, C, H, W) is cut into per side, 1 if it is not cut.
 
         At stride 1 pixels that are not a multiple of the dilation apart never meet: each phase is convolved undilated.
@@ -72,6 +71,13 @@ class Geometry:
         """The convolution's arguments."""
         both = ((value, value) for value in (self.kernel, self.stride, self.padding, self.dilation))
         return self.uncommon or ConvPairs(*both)
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether the output has the input's shape and kernels are centred."""
+        kernel, stride, padding, dilation = self.pairs
+        centred = all(gap * (size - 1) == 2 * zeros for size, zeros, gap in zip(kernel, padding, dilation, strict=True))
+        return centred and stride == (1, 1) and self.in_channels == self.out_channels and self.area % 2 == 1
 
     @property
     def kind(self) -> str:
@@ -96,7 +102,7 @@ class Geometry:
         """Output channels per group, O."""
         return self.out_channels // self.groups
 
-    def sizes(self, shape: Size) -> tuple[int, int]:
+    def sizes(self, shape: Sequence[int]) -> tuple[int, int]:
         """Output rows and columns for an input of shape (N, C, H, W)."""
         rows, columns = (
             (size + 2 * zeros - gap * (kernel - 1) - 1) // stride + 1
@@ -104,11 +110,11 @@ class Geometry:
         )
         return rows, columns
 
-    def positions(self, shape: Size) -> int:
+    def positions(self, shape: Sequence[int]) -> int:
         """Output positions of the whole batch, N L, for an input of shape (N, C, H, W)."""
         rows, columns = self.sizes(shape)
         return shape[0] * rows * columns
 
-    def can_have_full_rank(self, shape: Size) -> bool:
+    def can_have_full_rank(self, shape: Sequence[int]) -> bool:
         """Whether an input of shape (N, C, H, W) has more patches than taps, as a covariance of full rank needs."""
         return self.positions(shape) > self.taps
