@@ -148,4 +148,4 @@ def calibrate(network: nn.Module, batches: Sequence[Tensor]) -> None:
     With initial statistics activations explode or vanish from block to block; denormals are slow and distort timings.
     """
     update_bn(batches, network)
-    network.eval()
+    network.eval()(batches[0])  # without BN nothing ran: images that do not fit raise here

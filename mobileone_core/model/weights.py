@@ -18,7 +18,6 @@ from mobileone_core.model.reparam import reparameterize
 from mobileone_core.model.spec import ModelSpec, activation_widths
 
 Layout = Literal["own", "apple", "timm"]
-LAYOUTS: tuple[str, ...] = get_args(Layout)
 Head = Literal["strict", "new"]
 # not part of a network: AveragedModel's and MMEngine's counters, what thop counts per layer
 _IGNORED = re.compile(r"n_averaged|steps|(.*\.)?(total_ops|total_params)")
@@ -132,7 +131,7 @@ def require_representable(spec: ModelSpec, deployed: bool, layout: str) -> None:
 
     Strides and activations without parameters are not part of a state dict: the receiving network must have the same.
     """
-    require_choice("layout", layout, LAYOUTS)
+    require_choice("layout", layout, get_args(Layout))
     if layout == "own":
         return
     allowed = f"the {layout} layout's code has no dilation: 32"
