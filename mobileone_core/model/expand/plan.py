@@ -137,7 +137,8 @@ def plan_network(
         reason = reason or options.reason(name, conv)
         size = "x".join(map(str, conv.kernel_size))
         text = f"{type(conv).__name__} {conv.in_channels} to {conv.out_channels}, {size}"
-        norm, branches = next(iter(norms), None), () if reason else options.branch_names(conv)
+        norm: Any = next(iter(norms), None)
+        branches = () if reason else options.branch_names(conv)
         planned.append(PlannedConv(name, text, "" if reason else names[norm], branches, reason))
         taken += [] if reason else [(conv, norm)]
     return ExpansionPlan(tuple(planned), options.method), taken
