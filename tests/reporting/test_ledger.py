@@ -145,13 +145,18 @@ def test_reports_that_agree_are_one_verdict(claim_on, elsewhere, saved):
     assert "(Another CPU)" in verdict_text(row, PAGE)
 
 
+def test_difference_that_only_the_other_runs_show(saved, elsewhere):
+    (line,) = repetitions([elsewhere(exchanged=False), saved], PAGE)
+    assert line.startswith("branches, k = 4: better, +2.00 points")
+    assert "**does not repeat**: no difference shown, " in line
+
+
 @pytest.mark.parametrize(("exchanged", "state"), [(True, "unstable"), (False, "does not repeat")])
 def test_difference_that_other_runs_do_not_show(saved, elsewhere, exchanged, state):
     """k = 4 is better by 2.00 points; by the other report worse, or alike."""
-    first, *_ = repetitions([saved, elsewhere(exchanged)], PAGE)
-    assert first.startswith(
-        "branches, k = 4: better, +2.00 points [+1.56, +2.44] on [seeds 0 to 2](branches/README.md)"
-    )
+    lines = repetitions([saved, elsewhere(exchanged)], PAGE)
+    start = "branches, k = 4: better, +2.00 points [+1.56, +2.44] on [seeds 0 to 2](branches/README.md)"
+    (first,) = [line for line in lines if line.startswith(start)]
     assert f"**{state}**: {'worse' if exchanged else 'no difference shown'}, " in first
     assert first.endswith("on [seeds 0 to 2](branches-again/README.md)")
 
@@ -163,9 +168,9 @@ def test_difference_that_fresh_seeds_repeat(saved, plan, rows):
     again = [replace(row, seed=row.seed + 3, run_id=f"fresh-{row.run_id}", key=cells[row.factors["k"], row.seed + 3])
              for row in rows]  # fmt: skip
     other = SavedResult("branches-fresh", analyse(fresh, StudyRecord(again)))
-    one, back = repetitions([saved, other], PAGE)
-    assert "**repeats**: better, +2.00 points [+1.56, +2.44] on [seeds 3 to 5](branches-fresh/README.md)" in one
-    assert "on [seeds 0 to 2](branches/README.md)" in back
+    (line,) = repetitions([other, saved], PAGE)
+    assert "on [seeds 0 to 2](branches/README.md)" in line
+    assert "**repeats**: better, +2.00 points [+1.56, +2.44] on [seeds 3 to 5](branches-fresh/README.md)" in line
     assert repetitions([saved, saved], PAGE) == []
     study = replace(plan.study, data="fashion_mnist")
     assert (

@@ -79,20 +79,24 @@ def by_claim(rows: Sequence[Verdict]) -> list[list[Verdict]]:
 def repetitions(results: Sequence[SavedResult], page: str) -> list[str]:
     """Say of each level that is better or worse whether it is so in a report of the same setting without common runs.
 
-    Those are of other seeds, or of another machine. Returns a sentence per level and pair of reports.
+    Those are of other seeds, or of another machine. Returns a sentence per level and pair of reports, which begins with
+    the first seeds unless only the others show a difference.
     """
     lines = []
     trained = [item for item in results if isinstance(item.result, TrainedResult)]
-    for one, other in itertools.permutations(trained, 2):
+    trained.sort(key=lambda item: item.result.plan.study.first_seed)
+    for one, other in itertools.combinations(trained, 2):
         is_again = one.result.plan.queue == other.result.plan.queue and not one.runs & other.runs
         again = {row.level: row for row in other.result.analysis.comparisons}
         for row in one.result.analysis.comparisons if is_again else ():
-            if row.verdict in OPPOSITES and row.level in again:
-                second = again[row.level]
-                state = "repeats" if second.verdict == row.verdict else "does not repeat"
-                state = UNSTABLE if second.verdict == OPPOSITES[row.verdict] else state
-                first, further = _difference(one, row, page), _difference(other, second, page)
-                lines.append(f"{one.study}, {one.result.factor_names} = {row.level}: {first}; **{state}**: {further}")
+            pair = [(one, row), (other, again.get(row.level, row))]
+            pair.sort(key=lambda side: side[1].verdict not in OPPOSITES)
+            verdict, second = (side[1].verdict for side in pair)
+            if verdict in OPPOSITES and row.level in again:
+                state = "repeats" if second == verdict else "does not repeat"
+                state = UNSTABLE if second == OPPOSITES[verdict] else state
+                first, further = (_difference(*side, page) for side in pair)
+                lines.append(f"{one.study}, {one.result.level_name(row.level)}: {first}; **{state}**: {further}")
     return lines
 
 
