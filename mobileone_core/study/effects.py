@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Level, level_label, level_text
-from mobileone_core.study.least_squares import Contrast, Sample, fit
+from mobileone_core.study.least_squares import Contrast, LevelFit, Sample
 from mobileone_core.study.statistics import ALPHA, with_verdicts
 
 
@@ -45,7 +45,7 @@ def effects(study: Study, sample: Sample, trainings: Mapping[str, str] | None = 
     effect_levels = estimated_effects(study)
     if not effect_levels:
         return ()
-    model = fit(sample, trainings)
+    model = LevelFit(sample, trainings)
     rows = [model.contrast(effect_weights(study, levels), ALPHA / len(effect_levels)) for levels in effect_levels]
     rows = [row if row.difference is not None else replace(row, verdict="not estimable") for row in rows]
     rows = with_verdicts(rows, ("raises", "lowers", "no effect shown"))

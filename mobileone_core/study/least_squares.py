@@ -1,11 +1,10 @@
 """Least squares of a study's cells, and contrasts of levels with their intervals and tests.
 
 BlockModel is y = level + seed. Levels may also be readings of one training: its raw and its averaged weights, or its
-network in int8. Then a part of the error is common to all readings of a training, which SplitPlot takes into account.
+network in int8. Then a part of the error is common to all readings of a training, which LevelFit takes into account.
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,36 +74,6 @@ class ContrastEstimate:
         )
 
 
-class LevelModel(ABC):
-    """A fitted model, of which contrasts of levels are taken.
-
-    residual_sd is the standard deviation of a cell between seeds, None if it cannot be estimated; df are the residual's
-    degrees of freedom, between trainings where levels share them, and df_within those within.
-    """
-
-    residual_sd: float | None = None
-    df: int
-    df_within = 0
-
-    @abstractmethod
-    def estimate(self, weights: Mapping[str, float]) -> ContrastEstimate | None:
-        """The sum of weight times level mean; None if no seeds connect the levels."""
-
-    def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
-        """Estimate the sum of weight times level mean, with its interval at 1 - alpha.
-
-        It is tested if every weighted level has two values and seeds connect them.
-        """
-        estimate = self.estimate(weights)
-        return Contrast(verdict="not enough seeds") if estimate is None else estimate.contrast(alpha)
-
-
-def fit(sample: Sample, trainings: Mapping[str, str] | None = None) -> LevelModel:
-    """SplitPlot if some levels read the same training, named by level in trainings; else BlockModel."""
-    names = {level: (trainings or {}).get(level, level) for level in sample}
-    return BlockModel(sample) if len(set(names.values())) == len(names) else SplitPlot(sample, names)
-
-
 def training_totals(weights: Mapping[str, float], trainings: Mapping[str, str]) -> dict[str, float]:
     """The sum of the weights of each training's readings; trainings names that of every level."""
     totals = defaultdict[str, float](float)
@@ -113,19 +82,17 @@ def training_totals(weights: Mapping[str, float], trainings: Mapping[str, str]) 
     return dict(totals)
 
 
-class BlockModel(LevelModel):
+class BlockModel:
     """Least squares of y = level + seed on the cells that exist.
 
     Seeds are eliminated first (the intrablock analysis of incomplete block designs), which leaves one equation per
-    level: work and memory grow linearly with the cells, whether all of them exist or not. Raises InputError if a value
-    is not finite.
+    level: work and memory grow linearly with the cells, whether all of them exist or not. residual_sd is None if it
+    cannot be estimated; df are its degrees of freedom.
     """
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
         self.levels = list(sample)
-        for level, value in ((level, value) for level, values in sample.items() for value in values.values()):
-            require(math.isfinite(value), f"value at {level}", value, "a finite number")
         seeds = sorted({seed for values in sample.values() for seed in values})
         table = np.array([[sample[level].get(seed, np.nan) for seed in seeds] for level in self.levels], np.float64)
         table = table.reshape(len(self.levels), len(seeds))  # of no seeds, too
@@ -138,7 +105,7 @@ class BlockModel(LevelModel):
         reduced = np.diag(ones.sum(axis=1)) - (ones / ones.sum(axis=0)) @ ones.T
         self.inverse, self.projection, rank = _pseudoinverse(reduced)
         self.coefficients = self.inverse @ _without_seed_means(centred, exists).sum(axis=1)
-        self.df = cells - len(seeds) - rank
+        self.df, self.residual_sd = cells - len(seeds) - rank, None
         if self.df > 0:
             residual = _without_seed_means(np.where(exists, centred - self.coefficients[:, None], 0.0), exists)
             sd = math.sqrt(float((residual**2).sum()) / self.df)
@@ -155,20 +122,26 @@ class BlockModel(LevelModel):
         return ContrastEstimate(unless_rounding(float(contrast @ self.coefficients), self.scale), error, self.df)
 
 
-class SplitPlot(LevelModel):
+class LevelFit:
     """y = level + seed + error of the training + error of the reading, for levels that are readings of trainings.
 
     Means of a training's readings are compared as BlockModel compares levels, differences between its readings by their
     own spread over seeds; a contrast of both has Satterthwaite's degrees of freedom. A seed at which a training lacks a
-    reading is left out of it. (Split plots: R. A. Fisher, The Design of Experiments.)
+    reading is left out of it. (Split plots: R. A. Fisher, The Design of Experiments.) Where every level has a training
+    of its own, this is BlockModel.
+
+    residual_sd is the standard deviation of a cell between seeds, None if it cannot be estimated; df are the degrees of
+    freedom between trainings, and df_within those within. Raises InputError if a value is not finite.
 
     Args:
         sample: values by level and seed.
-        trainings: the training that each level reads.
+        trainings: the training that a level reads, for levels that read the same; others have their own.
     """
 
-    def __init__(self, sample: Sample, trainings: Mapping[str, str]) -> None:
-        self.trainings = {level: trainings[level] for level in sample}
+    def __init__(self, sample: Sample, trainings: Mapping[str, str] | None = None) -> None:
+        for level, value in ((level, value) for level, values in sample.items() for value in values.values()):
+            require(math.isfinite(value), f"value at {level}", value, "a finite number")
+        self.trainings = {level: (trainings or {}).get(level, level) for level in sample}
         self.readings = Counter(self.trainings.values())
         means, squares, df = dict[str, dict[int, float]](), 0.0, 0
         self.counts, self.offsets = dict[str, int](), dict[str, float]()  # seeds; a level's mean less its training's
@@ -186,17 +159,26 @@ class SplitPlot(LevelModel):
         self.between, self.df_within = BlockModel(means), df
         self.df, self.scale = self.between.df, self.between.scale
         self.within_sd = unless_rounding(math.sqrt(squares / df), self.scale) if df else None
-        if self.between.residual_sd is not None and self.within_sd is not None:
-            averaged = 1 - len(self.readings) / len(self.trainings)  # of a reading's variance, in means
-            self.residual_sd = math.sqrt(self.between.residual_sd**2 + averaged * self.within_sd**2)
+        averaged = 1 - len(self.readings) / len(self.trainings)  # of a reading's variance, in means
+        between_sd = self.between.residual_sd
+        self.residual_sd = None if averaged else between_sd
+        if between_sd is not None and self.within_sd is not None:
+            self.residual_sd = math.sqrt(between_sd**2 + averaged * self.within_sd**2)
+
+    def contrast(self, weights: Mapping[str, float], alpha: float) -> Contrast:
+        """Estimate the sum of weight times level mean, with its interval at 1 - alpha.
+
+        It is tested if every weighted level has two values and seeds connect them.
+        """
+        estimate = self.estimate(weights)
+        return Contrast(verdict="not enough seeds") if estimate is None else estimate.contrast(alpha)
 
     def estimate(self, weights: Mapping[str, float]) -> ContrastEstimate | None:
         """The sum of weight times level mean; None if no seeds connect the levels, or one of them has no value."""
         totals = training_totals(weights, self.trainings)
         within = {
-            level: weights.get(level, 0.0) - totals[training] / self.readings[training]
+            level: weights.get(level, 0.0) - totals.get(training, 0.0) / self.readings[training]
             for level, training in self.trainings.items()
-            if training in totals
         }
         parts = [self.between.estimate(kept)] if (kept := _without_zeros(totals)) else []
         parts += [self._within(kept)] if (kept := _without_zeros(within)) else []

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import bdtrc
 
 from mobileone_core.errors import require
-from mobileone_core.study.least_squares import Contrast, Sample, Verdict, critical, fit, two_sided, unless_rounding
+from mobileone_core.study.least_squares import Contrast, LevelFit, Sample, Verdict, critical, two_sided, unless_rounding
 
 Answers = tuple[Verdict, Verdict, Verdict]  # for a contrast above 0, below 0, and not distinguished from 0
 
@@ -123,7 +123,7 @@ def compare(
     baseline is no level of the sample or a value is not finite.
     """
     require(baseline in sample, "baseline", baseline, f"one of {', '.join(sample)}")
-    model = fit(sample, trainings)
+    model = LevelFit(sample, trainings)
     base_of = dict.fromkeys(sample, baseline) | dict(baselines or {})
     others = [level for level in sample if level != base_of[level]]
     each = ALPHA / max(1, len(others))

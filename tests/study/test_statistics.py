@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
-from mobileone_core.study.least_squares import BlockModel, detectable_effect
+from mobileone_core.study.least_squares import LevelFit, detectable_effect
 from mobileone_core.study.statistics import compare, holm, paired, summarize
 
 # Percent, five levels and five seeds, written down by hand.
@@ -268,7 +268,7 @@ def test_eliminating_the_seeds_is_dense_least_squares(missing):
     cells = [(level, seed) for level in range(7) for seed in range(60)]
     gone = {cells[index] for index in random.choice(len(cells), missing, replace=False)}
     sample = {str(k): {s: float(table[k, s]) for s in range(60) if (k, s) not in gone} for k in range(7)}
-    model = BlockModel(sample)
+    model = LevelFit(sample)
     for weights in ({"3": 1.0, "0": -1.0}, {"1": 0.5, "2": 0.5, "4": -0.25, "5": -0.75}):
         estimate, variance, sd, df = dense_least_squares(sample, weights)
         row = model.contrast(weights, 0.05)
