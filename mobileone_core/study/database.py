@@ -67,9 +67,10 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
             code = error.sqlite_errorcode & 0xFF
             if code == sqlite3.SQLITE_NOTADB:
                 raise InputError(f"{path}: not a database; move it away or name another") from error
-            if code == sqlite3.SQLITE_BUSY or not _journal(path).exists():
+            journal = path.with_name(f"{path.name}-journal")
+            if code == sqlite3.SQLITE_BUSY or not journal.exists():
                 raise InputError(f"{path}: {error}") from error
-            connection = stack.enter_context(_rolled_back_copy(path))
+            connection = stack.enter_context(_rolled_back_copy(path, journal))
         yield connection
 
 
@@ -105,11 +106,7 @@ def has_table(kind: str, url: str, table: str) -> bool:
     import sqlalchemy
 
     try:
-        engine = sqlalchemy.create_engine(url)
-        try:
-            return sqlalchemy.inspect(engine).has_table(table)
-        finally:
-            engine.dispose()
+        return sqlalchemy.inspect(sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)).has_table(table)
     except (ImportError, sqlalchemy.exc.SQLAlchemyError) as error:
         raise database_error(kind, url, error) from error
 
@@ -158,13 +155,10 @@ def advisory_lock(url: str) -> Iterator[None]:
         return
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(url)
-    try:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(ADVISORY_KEY)))
-            yield
-    finally:
-        engine.dispose()
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(ADVISORY_KEY)))
+        yield
 
 
 @contextlib.contextmanager
@@ -175,15 +169,11 @@ def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _journal(path: Path) -> Path:
-    return path.with_name(f"{path.name}-journal")
-
-
 @contextlib.contextmanager
-def _rolled_back_copy(path: Path) -> Iterator[sqlite3.Connection]:
+def _rolled_back_copy(path: Path, journal: Path) -> Iterator[sqlite3.Connection]:
     """Copy a database and its journal, and open the copy; SQLite rolls the open transaction back there."""
     with tempfile.TemporaryDirectory() as directory:
-        copy = ["cp", str(path), str(_journal(path)), directory]
+        copy = ["cp", str(path), str(journal), directory]
         if subprocess.run(copy, check=False, stderr=subprocess.DEVNULL).returncode == 0:
             path, mode = Path(directory) / path.name, "rw"
         else:  # the journal is gone: another process has rolled it back meanwhile

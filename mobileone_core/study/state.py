@@ -19,10 +19,6 @@ from mobileone_core.study.workspace import Workspace
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
 STATES: tuple[State, ...] = ("complete", "running", "waiting", "failed", "missing")
-SHOWN = (
-    "cell", "role", "needs", "seed", "factors", "variant", "epochs", "attempt",
-    "runs", "run", "error", "warning", "owner", "kept", "part", "speed", "metric",
-)  # attributes of a trial; all except the spec  # fmt: skip
 OF_TRIAL: dict[str, State] = {"COMPLETE": "complete", "RUNNING": "running", "WAITING": "waiting"}
 
 
@@ -65,11 +61,6 @@ class CellState:
         levels = [f"{name}={level_text(level)}" for name, level in self.factors.items()]
         return " ".join(levels if self.role == "comparison" else [*levels, f"seed {self.seed}"])
 
-    @property
-    def run_id(self) -> str:
-        """Id of the first run, or an empty text."""
-        return self.runs[0] if self.runs else ""
-
 
 def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
     """State of all that a plan queues, in the plan's order. Raises InputError if the queue cannot be read."""
@@ -81,14 +72,12 @@ def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
 def waiting_for_failed(states: Sequence[CellState]) -> list[CellState]:
     """Cells that wait for a failed cell, directly or through other waiting cells."""
     blocking = {item.key for item in states if item.state == "failed"}
-    waiting = [item for item in states if item.state == "waiting" and item.needs]
-    blocked: dict[str, CellState] = {}
-    while new := {
-        item.key: item for item in waiting if item.key not in blocked and not blocking.isdisjoint(item.needs)
-    }:
-        blocked |= new
-        blocking |= new.keys()
-    return list(blocked.values())
+    waiting = [item for item in states if item.state == "waiting"]
+    blocked: list[CellState] = []
+    while new := [item for item in waiting if item.key not in blocking and not blocking.isdisjoint(item.needs)]:
+        blocked += new
+        blocking |= {item.key for item in new}
+    return blocked
 
 
 def study_states(workspace: Workspace, study: str) -> list[CellState]:
@@ -167,9 +156,8 @@ def _views(connection: sqlite3.Connection, study: str) -> Iterator[TrialView]:
     def rows(query: str) -> sqlite3.Cursor:
         return connection.execute(query, {"study": study})
 
-    shown = ", ".join(f"'{name}'" for name in SHOWN)
-    pairs = """'{' || group_concat('"' || key || '":' || value_json) || '}'"""
-    query = f"SELECT trial_id, {pairs} FROM trial_user_attributes {of_trials} AND key IN ({shown}) GROUP BY trial_id"
+    pairs = "'{' || group_concat(json_quote(key) || ':' || value_json) || '}'"
+    query = f"SELECT trial_id, {pairs} FROM trial_user_attributes {of_trials} AND key != 'spec' GROUP BY trial_id"
     attributes = {trial: json.loads(text) for trial, text in rows(query)}
     query = f"SELECT trial_id, max(step), intermediate_value FROM trial_intermediate_values {of_trials}"
     epochs = {trial: (epoch, value) for trial, epoch, value in rows(f"{query} GROUP BY trial_id")}
