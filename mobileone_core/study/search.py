@@ -1,26 +1,22 @@
-"""A study whose cells a sampler proposes: the search space, the hand-made networks, and Pareto fronts."""
+"""A study whose cells a sampler proposes, and Pareto fronts."""
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, NamedTuple
 
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.errors import require, require_choice, require_integer
 from mobileone_core.fields import option
-from mobileone_core.model.spec import PRESETS, ModelSpec
+from mobileone_core.model.spec import PRESETS
 from mobileone_core.study.declaration import TrainedStudy
-from mobileone_core.study.factor import Level, level_text, require_distinct
-from mobileone_core.study.presets import preset_cell
-from mobileone_core.training.cell import CellSpec
+from mobileone_core.study.factor import require_distinct
 
 Sampler = Literal["nsga2", "tpe", "random"]
 Genes = tuple[int, ...]  # a candidate: the index of its choice in every dimension
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"  # one per gene in the record
 MAX_CANDIDATES = 250  # the record holds a search in one tag of 5000 characters
 STAGES = ("widths", "depths")
-DEPLOYED = (*STAGES, "activation", "se")  # k changes nothing in a deployed network
 
 
 @dataclass(frozen=True)
@@ -63,66 +59,6 @@ class SearchStudy(TrainedStudy):
     def metric(self) -> str:
         """The metric that the search maximizes."""
         return "val/top1"
-
-
-@dataclass(frozen=True)
-class Space:
-    """The dimensions of a search around a base cell: the factors', then a width and a depth a stage."""
-
-    study: SearchStudy
-    base: CellSpec
-
-    def check(self) -> None:
-        """Raise InputError for a choice that no network can have."""
-        for factor in self.study.factors:
-            for level in factor.levels:
-                factor.applied(self.base, level)
-        for name in STAGES:
-            for value in getattr(self.study, name):
-                self.base.model.scaled(**{name.removesuffix("s"): value})
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The number of choices in each dimension."""
-        stages = range(1, 1 + len(self.base.model.widths))
-        of_stages = {f"{name}.{stage}": len(getattr(self.study, name)) for name in STAGES for stage in stages}
-        return {item.name: len(item.levels) for item in self.study.factors} | of_stages
-
-    def cell(self, genes: Genes) -> CellSpec:
-        """A candidate's cell, with seed 0. Raises InputError if no such network exists."""
-        spec = self.base
-        for factor, gene in zip(self.study.factors, genes, strict=False):
-            spec = factor.applied(spec, factor.levels[gene])
-        model, count = spec.model, len(spec.model.widths)
-        stages = genes[len(self.study.factors) :]
-        wider = [model.scaled(width=self.study.widths[gene]).widths for gene in stages[:count]]
-        deeper = [model.scaled(depth=self.study.depths[gene]).depths for gene in stages[count:]]
-        widths = tuple(values[stage] for stage, values in enumerate(wider))
-        depths = tuple(values[stage] for stage, values in enumerate(deeper))
-        return replace(spec, model=replace(model, widths=widths, depths=depths), seed=0)
-
-
-def network_levels(model: ModelSpec, names: Sequence[str] = DEPLOYED) -> dict[str, Level]:
-    """The fields of a network that a search varies; by default those that a deployed network shows."""
-    return {name: getattr(model, name) for name in names}
-
-
-def hand_made(study: SearchStudy, base: CellSpec) -> list[tuple[str, CellSpec]]:
-    """The variants fitted to the data, by name, with each k."""
-    return [
-        (name, replace(base, model=preset_cell(name, base.data, study.recipe).model.changed(k=k), seed=0))
-        for name, k in itertools.product(study.variants, study.variant_k)
-    ]
-
-
-def deployed(model: ModelSpec) -> ModelSpec:
-    """The network with k = 1: k changes nothing once the branches are folded."""
-    return model.changed(k=1, stem_k=1)
-
-
-def network_label(model: ModelSpec) -> str:
-    """A deployed network as text."""
-    return " ".join(f"{name} {level_text(level)}" for name, level in network_levels(model).items())
 
 
 class Point(NamedTuple):

@@ -5,36 +5,25 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, product
 from math import prod
 from typing import Any, ClassVar, Self
 
 from mobileone_core.benchmark.spec import Entry, LatencySpec, changed_fields
-from mobileone_core.errors import InputError, refusing
+from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import LatencyCell
+from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.options import spec_options
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, study_from_json
-from mobileone_core.study.presets import TrainingOptions
+from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.study.rows import CellRow, StudyRecord
-from mobileone_core.study.search import (
-    DEPLOYED,
-    DIGITS,
-    STAGES,
-    Genes,
-    Point,
-    SearchStudy,
-    Space,
-    deployed,
-    front,
-    hand_made,
-    network_label,
-    network_levels,
-)
+from mobileone_core.study.search import DIGITS, STAGES, Genes, Point, SearchStudy, front
 from mobileone_core.training.cell import CellSpec
 
 TEACHING = ("teachers", "temperature", "hard_label_weight")  # fields of a recipe with teachers
 LENGTH = ("generations", "seeds")  # fields that may grow while the search stays the same
-LEVELS = ("k", *DEPLOYED)  # fields of a network that are the factors of its run
+DEPLOYED = (*STAGES, "activation", "se")  # fields that a deployed network shows: k changes nothing in it
 CANDIDATE = "candidate"  # the variant of a proposed network
 ACCURACY, RATIO = "val/top1", "latency/ratio"
 
@@ -56,23 +45,48 @@ class SearchPlan(Plan):
     confirmed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self.space.check()
+        """Raise InputError for a choice that no network can have."""
+        for factor in self.study.factors:
+            for level in factor.levels:
+                factor.applied(self.base, level)
+        for name in STAGES:
+            for value in getattr(self.study, name):
+                self.base.model.scaled(**{name.removesuffix("s"): value})
 
-    @cached_property
-    def space(self) -> Space:
-        """The space that candidates are drawn from."""
-        return Space(self.study, self.base)
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of choices in each dimension of the space: the factors', then a width and a depth a stage."""
+        stages = range(1, 1 + len(self.base.model.widths))
+        of_stages = {f"{name}.{stage}": len(getattr(self.study, name)) for name in STAGES for stage in stages}
+        return {item.name: len(item.levels) for item in self.study.factors} | of_stages
+
+    def candidate(self, genes: Genes) -> CellSpec:
+        """A candidate's cell, with seed 0. Raises InputError if no such network exists."""
+        study, first = self.study, len(self.study.factors)
+        levels = {factor.name: factor.levels[gene] for factor, gene in zip(study.factors, genes, strict=False)}
+        spec = study.applied(self.base, levels)
+        model, last = spec.model, first + len(spec.model.widths)
+        wider, deeper = enumerate(genes[first:last]), enumerate(genes[last:])
+        widths = tuple(model.scaled(width=study.widths[gene]).widths[stage] for stage, gene in wider)
+        depths = tuple(model.scaled(depth=study.depths[gene]).depths[stage] for stage, gene in deeper)
+        return replace(spec, model=replace(model, widths=widths, depths=depths))
 
     @cached_property
     def generations(self) -> tuple[tuple[PlannedCell, ...], ...]:
         """The hand-made variants, then every proposed generation; a cell belongs to the first that has it."""
-        study, groups = self.study, [hand_made(self.study, self.base)]
-        groups += [[(CANDIDATE, self.space.cell(genes)) for genes in group] for group in self.proposed]
+        study, start = self.study, self.base
+        models = ((name, preset_cell(name, start.data, study.recipe).model) for name in study.variants)
+        hand_made = product(models, study.variant_k)
+        groups = [[(name, replace(start, model=model.changed(k=k))) for (name, model), k in hand_made]]
+        groups += [[(CANDIDATE, self.candidate(genes)) for genes in group] for group in self.proposed]
         planned: set[str] = set()
         generations = []
         for group in groups:
-            cells = (PlannedCell(spec, study.name, name, network_levels(spec.model, LEVELS)) for name, spec in group)
-            new = {cell.key: cell for cell in cells if cell.key not in planned}
+            new = {
+                spec.key: PlannedCell(spec, study.name, name, {"k": spec.model.k, **network_levels(spec.model)})
+                for name, spec in group
+                if spec.key not in planned
+            }
             planned.update(new)
             generations.append(tuple(new.values()))
         return tuple(generations)
@@ -97,23 +111,23 @@ class SearchPlan(Plan):
     @cached_property
     def comparisons(self) -> tuple[PlannedComparison, ...]:
         """One per generation; at the end one of the finalists."""
-        return tuple(self._compared(stage, cells) for stage, cells in self._stages if cells)
+        return tuple(self._compared(stage, cells) for stage, cells in self._stages.items() if cells)
 
     @property
-    def _stages(self) -> list[tuple[int | None, tuple[PlannedCell, ...]]]:
-        """The generations by number, and the finalists."""
-        return [*enumerate(self.generations), (None, self.finalists)]
+    def _stages(self) -> dict[str, tuple[PlannedCell, ...]]:
+        """The generations, and the finalists."""
+        generations = {f"generation {number}": cells for number, cells in enumerate(self.generations)}
+        return {**generations, "finalists": self.finalists}
 
-    def _compared(self, stage: int | None, cells: tuple[PlannedCell, ...]) -> PlannedComparison:
+    def _compared(self, stage: str, cells: tuple[PlannedCell, ...]) -> PlannedComparison:
         """The deployed networks of a stage next to the reference, which is the first variant."""
-        name = "finalists" if stage is None else f"generation {stage}"
         reference = deployed(self.generations[0][0].spec.model)
         networks = dict.fromkeys([reference, *(deployed(cell.spec.model) for cell in cells)])
         label, size, classes = network_label(reference), self.base.data.image_size, self.base.data.num_classes
         entries = tuple(
             Entry(
                 network_label(network),
-                {**network_levels(network), "stage": name},
+                {**network_levels(network), "stage": stage},
                 LatencyCell(network, image_size=size, num_classes=classes),
                 label,
             )
@@ -152,7 +166,6 @@ class SearchPlan(Plan):
         return super().resolved | fields
 
     @classmethod
-    @refusing("plan: written by another version")
     def from_json(cls, text: str) -> "SearchPlan":
         """Read a recorded plan. Raises InputError if another version wrote it."""
         content = json.loads(text)
@@ -164,7 +177,7 @@ class SearchPlan(Plan):
 
     def overview(self, states: str) -> list[str]:
         """The lines of --plan: cells (states is a text that counts them), space, generations, and the next steps."""
-        study, done, sizes, base = self.study, len(self.proposed), self.space.sizes, self.base
+        study, done, sizes, base = self.study, len(self.proposed), self.sizes, self.base
         dimensions = ", ".join(f"{name} {size}" for name, size in sizes.items())
         lines = [
             f"{study.name}: {len(self.queued)} cells so far; {states}",
@@ -204,25 +217,25 @@ class SearchPlan(Plan):
     def _propose(self, points: Mapping[str, Point]) -> tuple[Genes, ...]:
         from mobileone_core.study.queue.proposals import MeasuredCandidate, propose
 
-        space, study = self.space, self.study
+        study = self.study
         taken = {cell.key for cell in chain(*self.generations)}
         measured = [
             MeasuredCandidate(genes, points[key], number)
             for number, generation in enumerate(self.proposed, start=1)
             for genes in generation
-            if (key := space.cell(genes).key) in points
+            if (key := self.candidate(genes).key) in points
         ]
 
         def is_new(genes: Genes) -> bool:
             try:
-                key = space.cell(genes).key
+                key = self.candidate(genes).key
             except InputError:  # SE in a stage needs enough blocks
                 return False
             is_first = key not in taken
             taken.add(key)
             return is_first
 
-        return propose(study.sampler, study.search_seed, space.sizes, measured, study.population, is_new)
+        return propose(study.sampler, study.search_seed, self.sizes, measured, study.population, is_new)
 
     def points(self, record: StudyRecord) -> dict[str, Point]:
         """Validation accuracy and latency ratio by key, of every variant and candidate that has both."""
@@ -236,12 +249,27 @@ class SearchPlan(Plan):
 
     def latency_row(self, record: StudyRecord, cell: PlannedCell, *, final: bool = False) -> CellRow | None:
         """The measurement of a candidate's deployed network in its generation, or among the finalists."""
-        stages = self._stages[::-1] if final else self._stages
-        planned = next(self._compared(stage, cells) for stage, cells in stages if cell in cells)
-        label = network_label(deployed(cell.spec.model))
-        factors = next(dict(entry.factors) for entry in planned.spec.entries if entry.label == label)
-        matches = (row for row in record.comparison if row.key == planned.key and dict(row.factors) == factors)
-        return next(matches, None)
+        stages = self._stages
+        names = [name for name, cells in stages.items() if cell in cells]  # a finalist is in two
+        stage = names[-1] if final else names[0]
+        key = self._compared(stage, stages[stage]).key
+        factors = {**network_levels(deployed(cell.spec.model)), "stage": stage}
+        return next((row for row in record.comparison if row.key == key and dict(row.factors) == factors), None)
+
+
+def network_levels(model: ModelSpec) -> dict[str, Level]:
+    """The fields of a network that a search varies, as far as a deployed network shows them."""
+    return {name: getattr(model, name) for name in DEPLOYED}
+
+
+def deployed(model: ModelSpec) -> ModelSpec:
+    """The network with k = 1: k changes nothing once the branches are folded."""
+    return model.changed(k=1, stem_k=1)
+
+
+def network_label(model: ModelSpec) -> str:
+    """A deployed network as text."""
+    return " ".join(f"{name} {level_text(level)}" for name, level in network_levels(model).items())
 
 
 class SearchOptions(TrainingOptions):

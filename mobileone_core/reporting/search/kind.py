@@ -119,7 +119,7 @@ def _method(result: SearchResult) -> str:
     factors = "; ".join(f"{item.name}: {', '.join(map(level_text, item.levels))}" for item in study.factors)
     widths, depths = (", ".join(f"{value:g}" for value in values) for values in (study.widths, study.depths))
     return (
-        f"{math.prod(result.plan.space.sizes.values()):,} networks: {factors}; multiples of each stage's channels: "
+        f"{math.prod(result.plan.sizes.values()):,} networks: {factors}; multiples of each stage's channels: "
         f"{widths}; of its blocks: {depths}. Each generation is proposed from the results of all before it, trained on "
         "any number of workers, and then measured by one process with nothing else running on the machine: its "
         f"networks, the reference and a second copy of the reference, interleaved in {protocol.rounds} rounds of "
