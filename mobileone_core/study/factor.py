@@ -125,11 +125,6 @@ class Factor(metaclass=Declared):
             raise InputError(str(error) if str(error).startswith(self.name) else f"{self.name}: {error}") from error
 
 
-def fields_of(spec: Any) -> dict[str, Any]:
-    """The values of a dataclass's fields by name; nested dataclasses stay as they are."""
-    return {entry.name: getattr(spec, entry.name) for entry in fields(spec)}
-
-
 def level_text(level: Level | list[int] | None) -> str:
     """A level as printed and typed: "on" and "off" for a switch, "0,0,1,1" for several integers."""
     if isinstance(level, tuple | list):

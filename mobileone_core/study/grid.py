@@ -13,7 +13,7 @@ from mobileone_core.benchmark.spec import DeployedSpec, Entry, FormsSpec
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
 from mobileone_core.study.declaration import Study, require_baselines
-from mobileone_core.study.factor import Level, field_text, fields_of, level_label, sizes_text
+from mobileone_core.study.factor import Level, field_text, level_label, sizes_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, span, study_from_json
 from mobileone_core.study.presets import TrainingOptions, preset_cell
 from mobileone_core.training.cell import RECIPE, CellSpec
@@ -121,7 +121,7 @@ class GridPlan(Plan):
         return resized | {
             f"{part}.{name}": value
             for part in ("model", "recipe", "head")
-            for name, value in fields_of(getattr(self.base, part)).items()
+            for name, value in vars(getattr(self.base, part)).items()
             if value != getattr(getattr(preset, part), name) and f"{part}.{name}" not in varied
         }
 

@@ -14,17 +14,8 @@ from mobileone_core.fields import help_texts
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.model.libraries import require_listed, split_name
 from mobileone_core.study.declaration import Declaration, require_baselines
-from mobileone_core.study.factor import MEASURED_FIELDS, Factor, Level, MeasuredCell, fields_of, level_label
-from mobileone_core.study.options import (
-    PlanRequest,
-    StudyOptions,
-    changed_options,
-    level_options,
-    names_below,
-    option_group,
-    requested_factors,
-    spec_options,
-)
+from mobileone_core.study.factor import MEASURED_FIELDS, Factor, Level, MeasuredCell, level_label
+from mobileone_core.study.options import PlanRequest, StudyOptions, changed_options, option_group, spec_options
 from mobileone_core.study.plan import Plan, PlannedComparison, study_from_json
 from mobileone_core.study.workspace import MEASURE
 
@@ -194,8 +185,8 @@ class MeasuredOptions(StudyOptions):
         sizes = [(name, int, getattr(base, name), texts[name]) for name in names if name not in hidden]
         types = {name: type(part) for name, part in base.parts.items()} | {"": type(base)}
         return {
-            "levels": level_options(self.study, types),
-            **{name: spec_options(TITLES[name], part, names_below(name, hidden)) for name, part in base.parts.items()},
+            "levels": self.level_options(types),
+            **{name: spec_options(TITLES[name], part, hidden, part=f"{name}.") for name, part in base.parts.items()},
             "timing": spec_options("How it is timed: fields of the protocol.", self._protocol(presets)),
             "images": option_group("The images.", sizes),
         }
@@ -205,14 +196,14 @@ class MeasuredOptions(StudyOptions):
         changes = {
             f"{part}.{name}": value
             for part, spec in self.study.base.parts.items()
-            for name, value in changed_options(getattr(line, part), fields_of(spec)).items()
+            for name, value in changed_options(getattr(line, part), vars(spec)).items()
         }
         protocol = self._protocol(presets)
         study = replace(
             self.study,
-            factors=requested_factors(self.study, line.levels),
+            factors=self.requested_factors(line.levels),
             base=self.study.base.changed(changes | vars(line.images)),
-            protocol=replace(protocol, **changed_options(line.timing, fields_of(protocol))),
+            protocol=replace(protocol, **changed_options(line.timing, vars(protocol))),
         )
         return PlanRequest(MeasuredPlan(study, default=study == self.study))
 

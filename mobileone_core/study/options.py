@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from mobileone_core.fields import help_texts
 from mobileone_core.latency.zoo import chosen_networks
-from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.factor import Factor, Level, level_text
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import BACKBONE, MULTIPLES, RECIPE
@@ -57,6 +56,15 @@ class StudyOptions(ABC):
     def request(self, presets: Any, line: Any) -> PlanRequest:
         """The plan of a parsed command line, whose groups are line's attributes. Raises InputError."""
 
+    def level_options(self, parts: Mapping[str, type], more: Sequence[Option] = ()) -> Any:
+        """The levels of every factor as options, and more of them; parts are the specs of a cell by name."""
+        title = "What the study varies: levels" + (", and seeds." if more else ".")
+        return option_group(title, [*(_level_option(factor, parts) for factor in self.study.factors), *more])
+
+    def requested_factors(self, levels: Any) -> tuple[Factor, ...]:
+        """The study's factors with the levels of a parsed command line."""
+        return tuple(_requested(factor, read_levels(getattr(levels, factor.name))) for factor in self.study.factors)
+
 
 def option_group(title: str, options: Iterable[Option]) -> Any:
     """An instance of a frozen dataclass made of options; title is its docstring."""
@@ -67,36 +75,26 @@ def option_group(title: str, options: Iterable[Option]) -> Any:
 
 
 def spec_options(
-    title: str, spec: Any, without: Collection[str] = (), named: Mapping[str, tuple[Any, Any]] | None = None
+    title: str,
+    spec: Any,
+    without: Collection[str] = (),
+    named: Mapping[str, tuple[Any, Any]] | None = None,
+    part: str = "",
 ) -> Any:
     """Make a group (see option_group) of the spec's fields with a help text, except without; its values are defaults.
 
-    named maps a field to the type and value that its option has instead, such as teachers as text.
+    named maps a field to the type and value that its option has instead, such as teachers as text. part is what the
+    names of without begin with, such as "model."; other names are ignored.
     """
     hints, texts = get_type_hints(type(spec)), help_texts(type(spec))
     typed = {name: (hints[name], getattr(spec, name)) for name in texts} | dict(named or {})
-    return option_group(title, [(name, *typed[name], text) for name, text in texts.items() if name not in without])
+    shown = {name: text for name, text in texts.items() if f"{part}{name}" not in without}
+    return option_group(title, [(name, *typed[name], text) for name, text in shown.items()])
 
 
 def changed_options(options: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that differ from the values, by name."""
     return {name: value for name, value in vars(options).items() if value != values[name]}
-
-
-def names_below(part: str, names: Iterable[str]) -> set[str]:
-    """The names that begin with the part's, without it: {"k"} of {"model.k", "recipe.lr"} for "model"."""
-    return {name.removeprefix(f"{part}.") for name in names if name.startswith(f"{part}.")}
-
-
-def level_options(study: Declaration, parts: Mapping[str, type], more: Sequence[Option] = ()) -> Any:
-    """The levels of every factor as options, and more of them; parts are the specs of a cell by name."""
-    title = "What the study varies: levels" + (", and seeds." if more else ".")
-    return option_group(title, [*(_level_option(factor, parts) for factor in study.factors), *more])
-
-
-def requested_factors(study: Declaration, levels: Any) -> tuple[Factor, ...]:
-    """The study's factors with the levels of a parsed command line."""
-    return tuple(_requested(factor, read_levels(getattr(levels, factor.name))) for factor in study.factors)
 
 
 def _requested(factor: Factor, levels: tuple[Level, ...]) -> Factor:

@@ -15,17 +15,7 @@ from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import TrainedStudy
-from mobileone_core.study.factor import fields_of
-from mobileone_core.study.options import (
-    Option,
-    PlanRequest,
-    StudyOptions,
-    changed_options,
-    level_options,
-    names_below,
-    requested_factors,
-    spec_options,
-)
+from mobileone_core.study.options import Option, PlanRequest, StudyOptions, changed_options, spec_options
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
 from mobileone_core.training.cell import BACKBONE, RECIPE, CellSpec
@@ -81,7 +71,6 @@ def preset_cell(
 
 def phases_preset(name: Phases, image_size: int) -> tuple[Phase, ...]:
     """Progressive learning by name: "paper" for the paper's phases at a resolution, or "none"."""
-    require(name in ("none", "paper"), "phases", name, "none or paper")
     return paper_phases(image_size) if name == "paper" else ()
 
 
@@ -101,7 +90,7 @@ class TrainingOptions(StudyOptions):
 
     def default_plan(self) -> Any:
         """The study with no option changed."""
-        study, base = usual = self._usual(self.presets())
+        study, base = usual = self._usual(None)
         return self.plan(study, base, usual)
 
     def presets(self) -> Presets:
@@ -110,32 +99,25 @@ class TrainingOptions(StudyOptions):
 
     def groups(self, presets: Presets, *, for_help: bool) -> dict[str, Any]:
         """Levels, network and training, with the values of the presets as defaults."""
-        base = self._base(presets, for_help=for_help)
-        varied = {name for factor in self.study.factors for name in factor.fields} | self.hidden
+        study, (_, base) = self.study, self._start(presets, for_help=for_help)
+        varied = {name for factor in study.factors for name in factor.fields} | self.hidden
         recipe, has_head = _recipe_by_name(base), task_spec(base.task).has_head
         varied |= {"recipe.scales"} if has_head else set()  # the head has an option of this name
-        if not has_head and any(factor.field == BACKBONE for factor in self.study.factors):  # levels are whole networks
-            varied |= {f"model.{name}" for name in fields_of(base.model)}
+        if not has_head and any(factor.field == BACKBONE for factor in study.factors):  # levels are whole networks
+            varied |= {f"model.{name}" for name in vars(base.model)}
         named = {"phases": (Phases, recipe["phases"]), "teachers": (tuple[str, ...], recipe["teachers"])}
-        texts = help_texts(type(self.study))
-        seeds: list[Option] = [("seeds", int, self.study.seeds, texts["seeds"])]
+        texts = help_texts(type(study))
+        counts: list[Option] = [("seeds", int, study.seeds, texts["seeds"])]
         if "first_seed" in texts:
-            seeds = [
-                ("seeds", int | Literal["auto"], self.study.seeds, texts["seeds"]),
-                ("first_seed", int, self.study.first_seed, texts["first_seed"]),
-                ("detect", float, 0.5, "With --seeds auto, as many seeds as find this difference, at most 20; points."),
-            ]
-        return {
-            "levels": level_options(self.study, PARTS, seeds),
-            **self.study_groups(),
-            "network": spec_options("Fields of the network.", base.model, names_below("model", varied)),
-            **(
-                {"head": spec_options("Fields of the head.", base.head, names_below("head", varied))}
-                if has_head
-                else {}
-            ),
-            "training": spec_options("Fields of the recipe.", base.recipe, names_below("recipe", varied), named),
-        }
+            auto = "With --seeds auto, as many seeds as find this difference, at most 20; points."
+            counts = [("seeds", int | Literal["auto"], study.seeds, texts["seeds"])]
+            counts += [("first_seed", int, study.first_seed, texts["first_seed"]), ("detect", float, 0.5, auto)]
+        groups = {"levels": self.level_options(PARTS, counts), **self.study_groups()}
+        groups["network"] = spec_options("Fields of the network.", base.model, varied, part="model.")
+        if has_head:
+            groups["head"] = spec_options("Fields of the head.", base.head, varied, part="head.")
+        groups["training"] = spec_options("Fields of the recipe.", base.recipe, varied, named, part="recipe.")
+        return groups
 
     def study_groups(self) -> dict[str, Any]:
         """Groups of options that set fields of the study."""
@@ -146,7 +128,7 @@ class TrainingOptions(StudyOptions):
         sizes = [item.name for item in self.study.factors if "data.image_size" in item.fields]
         fits = not sizes or presets.image_size is None
         require(fits, "image_size", presets.image_size, f"--{' --'.join(sizes)} sets it")
-        base, weights = self._base(presets), (line.running.run_weights, not line.running.plan)
+        (fields, base), weights = self._start(presets), (line.running.run_weights, not line.running.plan)
         images = base.data.train_images
         for name in (factor.name for factor in self.study.factors if factor.field == RECIPE):
             require(presets.recipe is None, "recipe", presets.recipe, f"--{name} sets it")
@@ -165,17 +147,14 @@ class TrainingOptions(StudyOptions):
         if "init" in changes:
             changes["init"], more = read_weight_file("init", changes["init"], *weights)
             files |= more
-        model = base.model.changed(**changed_options(line.network, fields_of(base.model)))
-        has_head, task = task_spec(base.task).has_head, self._task(presets)
-        head = replace(base.head, **changed_options(line.head, fields_of(base.head))) if has_head else base.head
-        recipe = self._recipe(presets, base.data)
-        fields = {"variant": self._variant(presets), "data": presets.data, "recipe": recipe, "task": task}
-        fields |= {} if task == self.study.task else {"metric": task_spec(task).metric}
+        model = base.model.changed(**changed_options(line.network, vars(base.model)))
+        has_head = task_spec(base.task).has_head
+        head = replace(base.head, **changed_options(line.head, vars(base.head))) if has_head else base.head
         fields |= {name: value for group in self.study_groups() for name, value in vars(getattr(line, group)).items()}
-        counts = {name: value for name, value in vars(line.levels).items() if name in ("seeds", "first_seed")}
-        study = replace(self.study, factors=requested_factors(self.study, line.levels), **counts, **fields)
+        fields |= {name: value for name, value in vars(line.levels).items() if name in ("seeds", "first_seed")}
+        study = replace(self.study, factors=self.requested_factors(line.levels), **fields)
         try:
-            usual = self._usual(replace(self.presets(), data_root=presets.data_root))
+            usual = self._usual(presets.data_root)
         except InputError:  # the study's own data are not in this root
             usual = None
         base = replace(base, model=model, recipe=base.recipe.changed(**changes), head=head)
@@ -183,50 +162,43 @@ class TrainingOptions(StudyOptions):
         folder = self.read_folder(check_root("folder", presets.data_root)) if presets.data == "folder" else {}
         return PlanRequest(plan, presets.data_root, files, short_lines(folder) if folder else ())
 
-    def _usual(self, presets: Presets) -> tuple[Any, CellSpec]:
+    def _usual(self, data_root: Path | None) -> tuple[Any, CellSpec]:
         """The study and base cell of its own presets, with the recipe's full name."""
-        base = self._base(presets)
-        return replace(self.study, recipe=self._recipe(presets, base.data)), base
+        fields, base = self._start(replace(self.presets(), data_root=data_root))
+        return replace(self.study, **fields), base
 
-    def _recipe(self, presets: Presets, data: DataSpec | None = None) -> str:
-        """The recipe's name: the requested one, the study's, or that of a data set that is not the study's.
+    def _start(self, presets: Presets, *, for_help: bool = False) -> tuple[dict[str, Any], CellSpec]:
+        """The fields of the study that presets set, and its base cell. Raises InputError.
 
-        With data, fitted is named by the number of training images. Raises InputError if that is unknown.
+        What presets leave open is the study's, or for data or a task that are not the study's the usual one of these.
+        A fitted recipe is named by the number of training images.
         """
-        task = self._task(presets)
-        usual = self.study.recipe if (presets.data, task) == (self.study.data, self.study.task) else None
-        if (usual, presets.data == TrainedStudy.data) == (TrainedStudy.recipe, False):  # not declared
-            usual = None
-        name = presets.recipe or usual or task_spec(task).default_recipe(presets.data)
-        if data is None or name != FITTED:
-            return name
-        require(data.train_images > 0, "recipe", name, f"the number of images of {data.name} is not known")
-        return f"{FITTED}-{data.train_images}"
-
-    def _task(self, presets: Presets) -> str:
-        return presets.task or self.study.task
-
-    def _variant(self, presets: Presets) -> str:
-        """The variant's name: the requested one, that of a data set that is not the study's, or the study's."""
-        usual = None if presets.data == self.study.data else task_spec(self._task(presets)).variants.get(presets.data)
-        return presets.variant or usual or self.study.variant
-
-    def _base(self, presets: Presets, *, for_help: bool = False) -> CellSpec:
-        variant, entry = self._variant(presets), DATA_SETS.get(presets.data)
+        study, name, task_name = self.study, presets.data, presets.task or self.study.task
+        task, entry, is_own = task_spec(task_name), DATA_SETS.get(name), name == study.data
+        variant = presets.variant or (None if is_own else task.variants.get(name)) or study.variant
+        is_declared = study.recipe != TrainedStudy.recipe or name == TrainedStudy.data
+        has_recipe = is_declared and is_own and task_name == study.task
+        recipe = presets.recipe or (study.recipe if has_recipe else task.default_recipe(name))
         size = presets.image_size
-        if size is None and presets.data == self.study.data:
-            size = self.study.base.get("data.image_size")
-        if size is None and entry and self._recipe(presets).startswith(FITTED):
+        if size is None and is_own:
+            size = study.base.get("data.image_size")
+        if size is None and entry and recipe.startswith(FITTED):
             size = min(entry.image_size, LAPTOP_SIZES.get(variant, entry.image_size))
         try:
-            task, items = self._task(presets), presets.items
-            require_choice("data", presets.data, task_spec(task).data_sets)
-            data = resolve_data(presets.data, presets.data_root, size, read=self.read_folder, task=task, items=items)
+            require_choice("data", name, task.data_sets)
+            data = resolve_data(
+                name, presets.data_root, size, read=self.read_folder, task=task_name, items=presets.items
+            )
         except InputError:
             if not for_help:
                 raise
             data = resolve_data("digits", None)
-        return preset_cell(variant, data, self._recipe(presets, data), self.study.base, self._task(presets))
+        if recipe == FITTED:
+            require(data.train_images > 0, "recipe", recipe, f"the number of images of {data.name} is not known")
+            recipe = f"{FITTED}-{data.train_images}"
+        fields = {"variant": variant, "data": name, "recipe": recipe, "task": task_name}
+        fields |= {} if task_name == study.task else {"metric": task.metric}
+        return fields, preset_cell(variant, data, recipe, study.base, task_name)
 
 
 def _recipe_by_name(base: CellSpec) -> dict[str, Any]:
@@ -234,4 +206,4 @@ def _recipe_by_name(base: CellSpec) -> dict[str, Any]:
     recipe = base.recipe
     is_paper = recipe.phases and recipe.phases == phases_preset("paper", base.data.image_size)
     phases, teachers = "paper" if is_paper else "none", tuple(item.network for item in recipe.teachers)
-    return fields_of(recipe) | {"phases": phases, "teachers": teachers}
+    return vars(recipe) | {"phases": phases, "teachers": teachers}

@@ -11,7 +11,6 @@ from mobileone_core.cli.options.study import parse
 from mobileone_core.fields import help_texts
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.factor import fields_of
 from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.training.recipe import Recipe
 
@@ -60,7 +59,7 @@ def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
     text = told(capsys, study=study)
     varied = {field for factor in study.factors for field in factor.set_fields} | {"runtime.name"}
     for part, spec in {**study.base.parts, "": study.protocol}.items():
-        for field in fields_of(spec):
+        for field in vars(spec):
             assert f"{part}.{field}" in varied or help_texts(type(spec))[field] in text, field
 
 

@@ -16,7 +16,6 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.cost import model_cost
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
-from mobileone_core.study.factor import fields_of
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.training.cell import CellSpec
@@ -143,7 +142,7 @@ def test_teachers_are_shared_by_key():
 
 def test_a_teacher_that_is_a_level_of_the_study_is_trained_as_that():
     small = ModelSpec.preset("small", in_channels=1).fitted_to(DataSpec().image_size)
-    of_small = {f"model.{name}": value for name, value in fields_of(small).items()} | {"recipe.teachers": ()}
+    of_small = {f"model.{name}": value for name, value in vars(small).items()} | {"recipe.teachers": ()}
     factor = Factor("network", settings={"tiny": {}, "small": of_small}, baseline="tiny")
     plan = tiny_plan(factor, base={"recipe.teachers": ("larger",)})
     student, teacher = plan.cells
