@@ -4,6 +4,7 @@ import keyword
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from dataclasses import field as item
+from itertools import chain
 from typing import Any, TypeVar
 
 from mobileone_core.benchmark.step_cell import PART, StepCell
@@ -19,18 +20,15 @@ PLAIN = (str, int, float, bool, type(None))
 MeasuredCell = LatencyCell | StepCell
 AnyCell = TypeVar("AnyCell", CellSpec, MeasuredCell)
 
-TRAINED_FIELDS = (
-    *(f"{part}.{entry.name}" for part in VARIED for entry in fields(getattr(CellSpec(), part))),
-    *DATA_FIELDS,
-    BACKBONE,
-)
-MEASURED_FIELDS = (
-    *dict.fromkeys(f"network.{entry.name}" for kind in KINDS.values() for entry in fields(kind)),
-    *(f"runtime.{entry.name}" for entry in fields(Runtime)),
-    "image_size",
-    "batch_size",
-    *(f"{PART}.{entry.name}" for entry in fields(StepCell)),
-)
+
+def _names(part: str, *specs: Any) -> tuple[str, ...]:
+    """The fields of a cell's part, such as model.k; specs are the dataclasses that the part may be."""
+    return tuple(dict.fromkeys(f"{part}.{entry.name}" for spec in specs for entry in fields(spec)))
+
+
+TRAINED_FIELDS = (*chain(*(_names(part, getattr(CellSpec(), part)) for part in VARIED)), *DATA_FIELDS, BACKBONE)
+MEASURED_FIELDS = (*_names("network", *KINDS.values()), *_names("runtime", Runtime), "image_size", "batch_size")
+MEASURED_FIELDS += _names(PART, StepCell)
 
 
 def require_distinct(field: str, values: Collection[Any], what: str = "values") -> None:
@@ -108,7 +106,7 @@ class Factor(metaclass=Declared):
         if self.settings:
             return {name for changes in self.settings.values() for name in changes}
         if self.field == RECIPE:
-            return {f"{RECIPE}.{entry.name}" for entry in fields(Recipe)}
+            return set(_names(RECIPE, Recipe))
         return set() if self.field in MULTIPLES else {self.field}
 
     @property

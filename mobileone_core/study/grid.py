@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from mobileone_core.benchmark.spec import DeployedSpec, Entry, FormsSpec
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError
-from mobileone_core.study.declaration import Study, require_baselines
+from mobileone_core.study.declaration import Study
 from mobileone_core.study.factor import Level, field_text, level_label, sizes_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, span, study_from_json
 from mobileone_core.study.presets import TrainingOptions, preset_cell
@@ -39,7 +39,6 @@ class GridPlan(Plan):
 
     def __post_init__(self) -> None:
         settings, labels = self._settings, dict[str, str]()
-        require_baselines(self.study.factors)
         for setting, spec in settings:
             label = level_label(setting)
             if (other := labels.setdefault(spec.key, label)) != label:
@@ -94,9 +93,7 @@ class GridPlan(Plan):
         if not self.study.compares:
             return None
         reference = level_label(self.study.baseline)
-        entries = (
-            Entry(level_label(setting), setting, spec.with_seed(0), reference) for setting, spec in self._settings
-        )
+        entries = (Entry(level_label(levels), levels, cell.with_seed(0), reference) for levels, cell in self._settings)
         spec_type = FormsSpec if self.study.compares == "forms" else DeployedSpec
         spec = spec_type(tuple(entries), self.study.protocol)
         needs = tuple(cell.key for cell in (*self.teachers, *self.cells))

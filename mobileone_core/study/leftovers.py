@@ -11,7 +11,7 @@ from typing import NamedTuple
 from mobileone_core.errors import InputError
 from mobileone_core.files import user_cache
 from mobileone_core.study.database import at_work, planning
-from mobileone_core.study.state import CellState, study_names, study_states
+from mobileone_core.study.state import CellState, study_states
 from mobileone_core.study.workspace import Workspace
 
 FINISHED, ABANDONED = "checkpoint of a complete cell", "checkpoint of no cell of this queue"
@@ -35,11 +35,10 @@ def leftovers(workspace: Workspace) -> list[Leftover]:
     The files of a cell are listed before its state is read: a cell that is claimed meanwhile counts as running, and
     what a worker writes later is not listed.
     """
-    items, queues = list(_old(workspace)), set(study_names(workspace))
+    items = list(_old(workspace))
     for folder in _directories(workspace.checkpoint_root):
         files = {cell: _files(cell) for cell in _directories(folder)}
-        states = study_states(workspace, folder.name) if folder.name in queues else []
-        state_of = {item.key: item for item in states}
+        state_of = {item.key: item for item in study_states(workspace, folder.name)}
         for cell, listed in files.items():
             state = state_of.get(cell.name)
             if state is None or (state.state == "complete" and _written_later(state, listed)):

@@ -19,8 +19,6 @@ from scipy.special import bdtrc
 from mobileone_core.errors import require
 from mobileone_core.study.least_squares import Contrast, LevelFit, Sample, Verdict, critical, two_sided, unless_rounding
 
-Answers = tuple[Verdict, Verdict, Verdict]  # for a contrast above 0, below 0, and not distinguished from 0
-
 ALPHA = 0.05
 GUESSING = 0.01
 
@@ -138,8 +136,11 @@ def compare(
     return Analysis(tuple(rows), baseline, 1 - each, model.residual_sd, model.df, base_of, model.df_within)
 
 
-def with_verdicts(contrasts: Sequence[Contrast], answers: Answers) -> list[Contrast]:
-    """Add Holm's p over the whole family of contrasts, and the verdict that follows from it and the interval."""
+def with_verdicts(contrasts: Sequence[Contrast], answers: tuple[Verdict, Verdict, Verdict]) -> list[Contrast]:
+    """Add Holm's p over the whole family of contrasts, and the verdict that follows from it and the interval.
+
+    answers: the verdicts for a contrast above 0, below 0, and not distinguished from 0.
+    """
     above, below, neither = answers
     rows = []
     adjusted = holm([1.0 if row.p is None else row.p for row in contrasts])
