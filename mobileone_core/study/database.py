@@ -57,8 +57,8 @@ def require_database(path: Path) -> None:
 def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
     """Open an SQLite file read-only. Raises InputError if the file is not a readable SQLite database.
 
-    If a killed writer left a transaction half done, the connection is to a temporary copy without that transaction:
-    rolling it back in place would write.
+    If a killed writer left a transaction half done, the connection is to a temporary copy, where SQLite rolls it back:
+    in place that would write.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -70,7 +70,12 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
             journal = path.with_name(f"{path.name}-journal")
             if code == sqlite3.SQLITE_BUSY or not journal.exists():
                 raise InputError(f"{path}: {error}") from error
-            connection = stack.enter_context(_rolled_back_copy(path, journal))
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            copy = ["cp", str(path), str(journal), folder]
+            is_copied = subprocess.run(copy, check=False, stderr=subprocess.DEVNULL).returncode == 0
+            # Otherwise the journal is gone: another process has rolled it back meanwhile.
+            where = (Path(folder, path.name), "rw") if is_copied else (path, "ro")
+            connection = stack.enter_context(_connected(*where))
         yield connection
 
 
@@ -118,10 +123,9 @@ def planning(runs: Path, url: str) -> Iterator[None]:
     Half-made database files of planners that were killed are deleted. Raises InputError if the runs directory cannot be
     written, and SQLAlchemy's errors if the database server cannot be used.
     """
-    path = runs / ".planner.lock"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a")
+        runs.mkdir(parents=True, exist_ok=True)
+        lock = (runs / ".planner.lock").open("a")
     except OSError as error:
         raise InputError(f"runs: cannot write to {str(runs)!r} ({error.strerror})") from error
     with lock:
@@ -167,16 +171,3 @@ def _connected(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(url, uri=True, timeout=LOCK_TIMEOUT)) as connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield connection
-
-
-@contextlib.contextmanager
-def _rolled_back_copy(path: Path, journal: Path) -> Iterator[sqlite3.Connection]:
-    """Copy a database and its journal, and open the copy; SQLite rolls the open transaction back there."""
-    with tempfile.TemporaryDirectory() as directory:
-        copy = ["cp", str(path), str(journal), directory]
-        if subprocess.run(copy, check=False, stderr=subprocess.DEVNULL).returncode == 0:
-            path, mode = Path(directory) / path.name, "rw"
-        else:  # the journal is gone: another process has rolled it back meanwhile
-            mode = "ro"
-        with _connected(path, mode) as connection:
-            yield connection

@@ -21,9 +21,6 @@ from mobileone_core.training.tasks import metric_labels, task_spec
 
 __all__ = ["Factor", "Level", "Study"]
 
-Comparison = Literal["", "forms", "latency"]
-Figure = Literal["levels", "cost"]
-_NOT_NEGATIVE = partial(require_integer, at_least=0)
 RESERVED = ("evaluate", "device_latency")  # experiments of the record that belong to no study
 
 
@@ -159,12 +156,14 @@ class Study(TrainedStudy):
     """
 
     metric: str = "test/top1"
-    figure: Figure = "levels"
+    figure: Literal["levels", "cost"] = "levels"
     curves: tuple[str, ...] = ()
-    compares: Comparison = ""
+    compares: Literal["", "forms", "latency"] = ""
     protocol: Protocol = field(default_factory=Protocol)
     within: str = ""
-    first_seed: int = option(0, "First of the seeds, such as 10 after seeds 0 to 9.", _NOT_NEGATIVE)
+    first_seed: int = option(
+        0, "First of the seeds, such as 10 after seeds 0 to 9.", partial(require_integer, at_least=0)
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,27 +51,12 @@ def detectable_effect(standard_error: float, df: float, alpha: float) -> float:
     return float(nctdtrinc(df, 1 - POWER, critical(df, alpha))) * standard_error
 
 
-@dataclass(frozen=True)
-class ContrastEstimate:
+class ContrastEstimate(NamedTuple):
     """A weighted sum of level means with its standard error (None if it cannot be tested) and degrees of freedom."""
 
     value: float
     error: float | None
     df: float
-
-    def contrast(self, alpha: float) -> Contrast:
-        """The estimate with its interval at 1 - alpha and its t test."""
-        row = Contrast(verdict="not enough seeds", difference=self.value)
-        if not self.error:
-            return row if self.error is None else replace(row, verdict="no spread")
-        half = critical(self.df, alpha) * self.error
-        return replace(
-            row,
-            low=self.value - half,
-            high=self.value + half,
-            p=two_sided(self.value / self.error, self.df),
-            detectable=detectable_effect(self.error, self.df, alpha),
-        )
 
 
 def training_totals(weights: Mapping[str, float], trainings: Mapping[str, str]) -> dict[str, float]:
@@ -171,7 +156,15 @@ class LevelFit:
         It is tested if every weighted level has two values and seeds connect them.
         """
         estimate = self.estimate(weights)
-        return Contrast(verdict="not enough seeds") if estimate is None else estimate.contrast(alpha)
+        row = Contrast(verdict="not enough seeds", difference=estimate and estimate.value)
+        if estimate is None or estimate.error is None:
+            return row
+        value, error, df = estimate
+        if not error:
+            return replace(row, verdict="no spread")
+        half, p = critical(df, alpha) * error, two_sided(value / error, df)
+        detectable = detectable_effect(error, df, alpha)
+        return replace(row, low=value - half, high=value + half, p=p, detectable=detectable)
 
     def estimate(self, weights: Mapping[str, float]) -> ContrastEstimate | None:
         """The sum of weight times level mean; None if no seeds connect the levels, or one of them has no value."""

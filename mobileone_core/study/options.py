@@ -1,10 +1,9 @@
 """The command line of a study as data: groups of options with types, defaults and help texts, and what they request."""
 
-import dataclasses
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -69,7 +68,7 @@ class StudyOptions(ABC):
 def option_group(title: str, options: Iterable[Option]) -> Any:
     """An instance of a frozen dataclass made of options; title is its docstring."""
     made = [(name, kind, field(default=default, metadata={"help": text})) for name, kind, default, text in options]
-    group = dataclasses.make_dataclass("Options", made, frozen=True)
+    group = make_dataclass("Options", made, frozen=True)
     group.__doc__ = title
     return group()
 
@@ -105,12 +104,12 @@ def _requested(factor: Factor, levels: tuple[Level, ...]) -> Factor:
     if factor.field == "network.model":
         levels = chosen_networks(levels, factor.baseline)
     if factor.field not in (BACKBONE, RECIPE) or not levels:
-        return dataclasses.replace(factor, levels=levels)
+        return replace(factor, levels=levels)
     labels = {label: pinned(factor.name, str(value)) for label, value in factor.labels.items()}
     if factor.field == BACKBONE:
         levels = tuple(level if level in labels else pinned(factor.name, str(level)) for level in levels)
     baseline = factor.baseline if factor.baseline in levels else levels[0]
-    return dataclasses.replace(factor, levels=levels, labels=labels, baseline=baseline)
+    return replace(factor, levels=levels, labels=labels, baseline=baseline)
 
 
 def read_levels(texts: Sequence[Level]) -> tuple[Level, ...]:
@@ -127,8 +126,8 @@ def _level_option(factor: Factor, parts: Mapping[str, type]) -> Option:
     baseline = level_text(factor.baseline)
     if factor.settings:
         level: Any = Literal[tuple(factor.settings)]
-        labels = "; ".join(f"{label}: {_label_text(factor, label)}" for label in factor.settings)
-        text = f"{labels}. Baseline {baseline}."
+        text = "; ".join(f"{label}: {_label_text(factor, label)}" for label in factor.settings)
+        text += f". Baseline {baseline}."
     elif factor.field in MULTIPLES:
         level = float
         text = f"Multiples of the variant's {name}s, {ROUNDING[name]}; baseline {baseline}."

@@ -137,8 +137,7 @@ class TrainingOptions(StudyOptions):
                 require(fits, name, f"{recipe}-{number}", f"the data have {images} training images: {recipe}-{images}")
         changes = changed_options(line.training, _recipe_by_name(base))
         if base.recipe.warmup_epochs > changes.get("epochs", base.recipe.epochs):
-            shorter = base.recipe.warmup_epochs * changes["epochs"] / base.recipe.epochs
-            changes.setdefault("warmup_epochs", shorter)
+            changes.setdefault("warmup_epochs", base.recipe.warmup_epochs * changes["epochs"] / base.recipe.epochs)
         if "phases" in changes:
             changes["phases"] = phases_preset(changes["phases"], base.data.image_size)
         files = dict[str, Path]()

@@ -84,9 +84,8 @@ def front(points: Sequence[Point]) -> list[int]:
 def hypervolume(points: Sequence[Point], reference: Point) -> float:
     """Area (accuracy times latency) that the points dominate, bounded by the reference point, the worst corner."""
     area, best = 0.0, reference.accuracy
-    inside = [point for point in points if point.accuracy > reference.accuracy and point.latency < reference.latency]
-    for point in sorted(inside, key=lambda point: (point.latency, -point.accuracy)):
-        if point.accuracy > best:
+    for point in sorted(points, key=lambda point: (point.latency, -point.accuracy)):
+        if point.accuracy > best and point.latency < reference.latency:
             area += (point.accuracy - best) * (reference.latency - point.latency)
             best = point.accuracy
     return area

@@ -100,8 +100,7 @@ class SearchPlan(Plan):
 
     def seeds_of(self, cell: PlannedCell) -> tuple[PlannedCell, ...]:
         """A finalist with the further seeds, which had no part in choosing it."""
-        seeds = range(1, 1 + self.study.seeds)
-        return tuple(replace(cell, spec=replace(cell.spec, seed=seed)) for seed in seeds)
+        return tuple(replace(cell, spec=cell.spec.with_seed(seed)) for seed in range(1, 1 + self.study.seeds))
 
     @cached_property
     def cells(self) -> tuple[PlannedCell, ...]:
@@ -124,16 +123,12 @@ class SearchPlan(Plan):
         reference = deployed(self.generations[0][0].spec.model)
         networks = dict.fromkeys([reference, *(deployed(cell.spec.model) for cell in cells)])
         label, size, classes = network_label(reference), self.base.data.image_size, self.base.data.num_classes
-        entries = tuple(
-            Entry(
-                network_label(network),
-                {**network_levels(network), "stage": stage},
-                LatencyCell(network, image_size=size, num_classes=classes),
-                label,
-            )
-            for network in networks
-        )
-        return PlannedComparison(LatencySpec(entries, self.study.protocol), self.study.name, "", needs=())
+        entries = []
+        for network in networks:
+            levels = {**network_levels(network), "stage": stage}
+            cell = LatencyCell(network, image_size=size, num_classes=classes)
+            entries.append(Entry(network_label(network), levels, cell, label))
+        return PlannedComparison(LatencySpec(tuple(entries), self.study.protocol), self.study.name, "", needs=())
 
     @property
     def lineage(self) -> str:
