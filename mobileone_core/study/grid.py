@@ -151,9 +151,8 @@ class GridPlan(Plan):
         return {"base": json.loads(self.base.to_json())}
 
     @classmethod
-    def from_json(cls, text: str) -> "GridPlan":
-        """Read a recorded plan. Raises InputError if another version wrote it."""
-        content = json.loads(text)
+    def from_content(cls, content: Mapping[str, Any]) -> "GridPlan":
+        """Read a recorded plan's JSON content. Raises InputError if another version wrote it."""
         base = CellSpec.from_json(json.dumps(content["base"]))
         return cls(study_from_json(Study, content["study"]), base, default=content["default"])
 
@@ -168,26 +167,21 @@ class GridPlan(Plan):
         sizes = {cell.spec.data.image_size for cell in self.cells}
         fields = f": {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}"
         title = self.recipe_title + fields * self.recipe_title.startswith("recipe ")
-        return [
-            f"{self.network} on {data.name} at {span(sizes)} px; {title}{self._other_fields()}",
-            *super().training_lines,
-        ]
+        texts = {name: field_text(name.partition(".")[2], value) for name, value in self.changes.items()}
+        if recipe.teachers:
+            texts["recipe.teachers"] = field_text("teachers", recipe.teachers)
+        if recipe.phases:
+            texts["recipe.phases"] = f"phases {sizes_text(recipe.phases)}"
+        hidden = SHOWN_ANYWAY.union(*(factor.fields for factor in self.study.factors))
+        others = "".join(f"; {text}" for name, text in texts.items() if name not in hidden)
+        line = f"{self.network} on {data.name} at {span(sizes)} px; {title}{others}"
+        return [line, *super().training_lines]
 
     @property
     def recipe_title(self) -> str:
         """The recipe in a title, or that the levels are recipes."""
         is_varied = any(factor.field == RECIPE for factor in self.study.factors)
         return "recipes as levels" if is_varied else f"recipe {self.study.recipe}"
-
-    def _other_fields(self) -> str:
-        """Teachers and phases of the base, and what else differs: "; teacher small; activation gelu"."""
-        recipe, varied = self.base.recipe, {name for factor in self.study.factors for name in factor.fields}
-        texts = {name: field_text(name.partition(".")[2], value) for name, value in self.changes.items()}
-        if recipe.teachers:
-            texts["recipe.teachers"] = field_text("teachers", recipe.teachers)
-        if recipe.phases:
-            texts["recipe.phases"] = f"phases {sizes_text(recipe.phases)}"
-        return "".join(f"; {text}" for name, text in texts.items() if name not in varied | SHOWN_ANYWAY)
 
 
 class GridOptions(TrainingOptions):

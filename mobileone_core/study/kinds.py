@@ -51,6 +51,7 @@ def default_plan(study: Declaration) -> Plan:
 def read_plan(text: str) -> Plan:
     """A recorded plan of any kind. Raises InputError if another version wrote it."""
     plans = {kind.plan.kind: kind.plan for kind in KINDS}
-    name = json.loads(text).get("plan", GridPlan.kind)
+    content = json.loads(text)
+    name = content.get("plan", GridPlan.kind)
     require_choice("plan", name, plans)
-    return plans[name].from_json(text)
+    return plans[name].from_content(content)

@@ -1,7 +1,6 @@
 """A study whose levels are measured side by side and not trained: its declaration, its plan, its command line."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
@@ -121,9 +120,8 @@ class MeasuredPlan(Plan):
         return super().declared | {"base": study.base.to_dict(), "protocol": changed_fields(study.protocol)}
 
     @classmethod
-    def from_json(cls, text: str) -> "MeasuredPlan":
-        """Read a recorded plan. Raises InputError if another version wrote it."""
-        content = json.loads(text)
+    def from_content(cls, content: Mapping[str, Any]) -> "MeasuredPlan":
+        """Read a recorded plan's JSON content. Raises InputError if another version wrote it."""
         cell_type = StepCell if content["study"]["base"]["kind"] == PART else LatencyCell
         base = cell_type.from_dict(content["study"]["base"])
         study = study_from_json(MeasuredStudy, content["study"], base=base)

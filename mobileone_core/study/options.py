@@ -16,6 +16,7 @@ from mobileone_core.training.named_networks import pinned
 
 ROUNDING = {"width": "rounded to a multiple of 8", "depth": "at least one block per stage"}
 Option = tuple[str, Any, Any, str]  # name, type, default, help text
+Typed = Mapping[str, tuple[Any, Any]]  # type and default by name
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,7 @@ def option_group(title: str, options: Iterable[Option]) -> Any:
 
 
 def spec_options(
-    title: str,
-    spec: Any,
-    without: Collection[str] = (),
-    named: Mapping[str, tuple[Any, Any]] | None = None,
-    part: str = "",
+    title: str, spec: Any, without: Collection[str] = (), named: Typed | None = None, part: str = ""
 ) -> Any:
     """Make a group (see option_group) of the spec's fields with a help text, except without; its values are defaults.
 

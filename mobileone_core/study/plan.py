@@ -208,13 +208,14 @@ class Plan(ABC):
         return {"plan": self.kind}
 
     def to_json(self) -> str:
-        """The plan as recorded; from_json reads it back."""
-        return canonical_json({"study": self.declared, "default": self.default, **self.resolved})
+        """The plan as recorded; kinds.read_plan reads it back."""
+        content = {"study": self.declared, "default": self.default, **self.resolved}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     @abstractmethod
-    def from_json(cls, text: str) -> Self:
-        """Read a recorded plan. Raises InputError if another version wrote it."""
+    def from_content(cls, content: Mapping[str, Any]) -> Self:
+        """Read a recorded plan's JSON content. Raises InputError if another version wrote it."""
 
     @abstractmethod
     def overview(self, states: str) -> list[str]:
@@ -282,11 +283,6 @@ def study_from_json(cls: type[Any], content: Mapping[str, Any], **fields: Any) -
         return cls(**{**as_tuples(content), "factors": factors, **fields})
     except (InputError, KeyError, TypeError) as error:
         raise InputError(f"plan: written by another version ({error})") from error
-
-
-def canonical_json(content: Mapping[str, Any]) -> str:
-    """JSON text that is the same for equal content."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 def _cost(spec: CellSpec) -> ModelCost:

@@ -57,8 +57,7 @@ def preset_cell(
     A detector or segmenter has the head and the output stride of the recipe's configuration.
     """
     head, output_stride = head_preset(recipe if task_spec(task).has_head else "")
-    model = ModelSpec.preset(variant, in_channels=data.channels, output_stride=output_stride)
-    model = model.fitted_to(data.image_size)
+    model = ModelSpec.preset(variant, in_channels=data.channels, output_stride=output_stride).fitted_to(data.image_size)
     spec = CellSpec(model, data, recipe_preset(recipe, variant, data.image_size), task=task, head=head)
     changes = {name: value for name, value in (base or {}).items() if name != "data.image_size"}  # data have it
     if "recipe.phases" in changes:

@@ -161,9 +161,8 @@ class SearchPlan(Plan):
         return super().resolved | fields
 
     @classmethod
-    def from_json(cls, text: str) -> "SearchPlan":
-        """Read a recorded plan. Raises InputError if another version wrote it."""
-        content = json.loads(text)
+    def from_content(cls, content: Mapping[str, Any]) -> "SearchPlan":
+        """Read a recorded plan's JSON content. Raises InputError if another version wrote it."""
         study, base = study_from_json(SearchStudy, content["study"]), CellSpec.from_json(json.dumps(content["base"]))
         generations = [generation.split() for generation in content["proposed"]]
         proposed = tuple(tuple(tuple(map(DIGITS.index, genes)) for genes in group) for group in generations)

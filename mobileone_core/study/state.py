@@ -61,6 +61,11 @@ class CellState:
         levels = [f"{name}={level_text(level)}" for name, level in self.factors.items()]
         return " ".join(levels if self.role == "comparison" else [*levels, f"seed {self.seed}"])
 
+    @property
+    def run_id(self) -> str:
+        """Id of the first run, or an empty text."""
+        return self.runs[0] if self.runs else ""
+
 
 def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:
     """State of all that a plan queues, in the plan's order. Raises InputError if the queue cannot be read."""

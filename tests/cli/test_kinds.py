@@ -16,7 +16,7 @@ from mobileone_core.study import kinds
 from mobileone_core.study.declaration import Declaration
 from mobileone_core.study.kinds import StudyKind, read_plan
 from mobileone_core.study.options import PlanRequest, StudyOptions, spec_options
-from mobileone_core.study.plan import Plan, canonical_json, study_from_json
+from mobileone_core.study.plan import Plan, study_from_json
 from mobileone_core.study.rows import StudyRecord
 
 
@@ -42,11 +42,10 @@ class CountingPlan(Plan):
 
     def to_json(self):
         content = {"name": self.study.name, "question": self.study.question, "factors": [], "end": self.study.end}
-        return canonical_json({"plan": self.kind, "study": content, "default": self.default})
+        return json.dumps({"plan": self.kind, "study": content, "default": self.default})
 
     @classmethod
-    def from_json(cls, text):
-        content = json.loads(text)
+    def from_content(cls, content):
         return cls(study_from_json(CountingStudy, content["study"]), default=content["default"])
 
     def overview(self, states):

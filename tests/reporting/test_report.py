@@ -14,7 +14,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.files import write_content
 from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.reporting.report import read_report, report_name, write_index, write_report
-from mobileone_core.study.grid import GridPlan
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.rows import StudyRecord
 
 REGENERATE = """
@@ -156,12 +156,12 @@ def test_page_is_written_last(plan, rows, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("undrawn")
 def test_record_read_back(plan, rows, tmp_path):
     directory = write_report(plan, StudyRecord(rows), tmp_path).directory
-    read_plan, record = read_report(directory)
-    assert read_plan == plan
+    again, record = read_report(directory)
+    assert again == plan
     private = ("host", "pid", "home")
     kept = [replace(row, environment={k: v for k, v in row.environment.items() if k not in private}) for row in rows]
     assert record == StudyRecord(tuple(kept))
-    assert GridPlan.from_json((directory / "plan.json").read_text()) == plan
+    assert read_plan((directory / "plan.json").read_text()) == plan
 
 
 def test_nobodys_host_process_or_paths_are_told(plan, rows, tmp_path):

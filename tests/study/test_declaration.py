@@ -17,6 +17,7 @@ from mobileone_core.model.cost import model_cost
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.presets import preset_cell
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Teacher, paper_phases
@@ -34,7 +35,7 @@ def test_a_plan_has_every_level_with_every_seed_once_and_survives_json(levels, s
     assert [(cell.factors["k"], cell.seed) for cell in plan.cells] == [(k, s) for s in range(seeds) for k in levels]
     assert len({cell.key for cell in plan.cells}) == len(plan.cells)
     assert all(cell.spec.model.k == cell.factors["k"] and cell.spec.seed == cell.seed for cell in plan.cells)
-    again = GridPlan.from_json(plan.to_json())
+    again = read_plan(plan.to_json())
     assert again == plan
     assert again.id == plan.id
     assert [cell.key for cell in again.cells] == [cell.key for cell in plan.cells]
@@ -70,7 +71,7 @@ def tiny_plan(*factors, base=None, seeds=1, **changes):
 def test_a_plan_of_any_declaration_survives_json(factors, base, more):
     study = Study("study", "?", tuple(factors), base=base, **more)
     plan = GridPlan(study, preset_cell("tiny", DataSpec(), "digits", base))
-    again = GridPlan.from_json(plan.to_json())
+    again = read_plan(plan.to_json())
     assert again == plan
     assert (again.id, again.queue) == (plan.id, plan.queue)
     for mine, other in zip(plan.queued, again.queued, strict=True):
@@ -253,7 +254,7 @@ def test_levels_may_be_switches_and_tuples():
         (1, "none"),
         (1, (0, 1, 1, 1)),
     ]
-    assert GridPlan.from_json(plan.to_json()) == plan
+    assert read_plan(plan.to_json()) == plan
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,7 @@ def test_a_factor_names_a_field_that_is_there(field):
 def test_a_plan_of_another_version_is_refused_in_one_line():
     text = small_plan().to_json().replace('"question":', '"unheard_of":1,"question":')
     with pytest.raises(InputError, match="unheard_of"):
-        GridPlan.from_json(text)
+        read_plan(text)
 
 
 def test_classifiers_to_start_from_are_named_by_what_sets_their_network():

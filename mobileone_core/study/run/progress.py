@@ -204,7 +204,7 @@ def _row(item: CellState) -> tuple[str, ...]:
     host = f"{item.owner.host}:{item.owner.job or item.owner.pid}" if item.owner else ""
     epoch = f"{item.epoch}/{item.epochs}" if item.trial is not None else ""
     attempt = str(item.attempt) if item.attempt else ""
-    runs = "".join(item.runs[:1]) + (f" and {len(item.runs) - 1} more" if len(item.runs) > 1 else "")
+    runs = f"{item.run_id} and {len(item.runs) - 1} more" if len(item.runs) > 1 else item.run_id
     state = f"{epoch} epochs kept, waiting" if item.state == "waiting" and item.epoch else item.state
     return (item.key, item.label, state, attempt, epoch, value_text(item), host, runs)
 
