@@ -42,10 +42,7 @@ def effects(study: Study, sample: Sample, trainings: Mapping[str, str] | None = 
     The sample's levels are the study's settings; trainings are those of statistics.compare. Missing cells are left out
     of the fit. An effect is tested if all settings that it spans have two values.
     """
-    effect_levels = estimated_effects(study)
-    if not effect_levels:
-        return ()
-    model = LevelFit(sample, trainings)
+    effect_levels, model = estimated_effects(study), LevelFit(sample, trainings)
     rows = [model.contrast(effect_weights(study, levels), ALPHA / len(effect_levels)) for levels in effect_levels]
     rows = [row if row.difference is not None else replace(row, verdict="not estimable") for row in rows]
     rows = with_verdicts(rows, ("raises", "lowers", "no effect shown"))

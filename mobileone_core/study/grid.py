@@ -38,8 +38,8 @@ class GridPlan(Plan):
     base: CellSpec
 
     def __post_init__(self) -> None:
-        settings, labels = self._settings, dict[str, str]()
-        for setting, spec in settings:
+        labels = dict[str, str]()
+        for setting, spec in self._settings:
             label = level_label(setting)
             if (other := labels.setdefault(spec.key, label)) != label:
                 raise InputError(self._equal_levels() or f"levels: {other} and {label} are the same cells")
@@ -140,7 +140,7 @@ class GridPlan(Plan):
         if is_usual and not self.changes:
             return self.study.name
         spec = self.base
-        for factor in (factor for factor in self.study.factors if factor.field and not factor.settings):
+        for factor in (factor for factor in self.study.factors if factor.field):
             spec = factor.applied(spec, factor.baseline)
         digest = hashlib.sha256(spec.to_json().encode()).hexdigest()[:6]
         return f"{self.study.name}-{self.study.variant}-{self.study.data}-{digest}"
