@@ -14,7 +14,7 @@ from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, DataSpec, Phase
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts, option
 from mobileone_core.model.spec import ModelSpec
-from mobileone_core.study.declaration import TrainedStudy
+from mobileone_core.study.declaration import Study, TrainedStudy
 from mobileone_core.study.options import Option, PlanRequest, StudyOptions, changed_options, spec_options
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
@@ -195,7 +195,8 @@ class TrainingOptions(StudyOptions):
             require(data.train_images > 0, "recipe", recipe, f"the number of images of {data.name} is not known")
             recipe = f"{FITTED}-{data.train_images}"
         fields = {"variant": variant, "data": name, "recipe": recipe, "task": task_name}
-        fields |= {} if task_name == study.task else {"metric": task.metric}
+        if isinstance(study, Study) and task_name != study.task:
+            fields["metric"] = task.metric
         return fields, preset_cell(variant, data, recipe, study.base, task_name)
 
 

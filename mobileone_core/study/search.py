@@ -46,6 +46,7 @@ class SearchStudy(TrainedStudy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_choice("task", self.task, [TrainedStudy.task])  # the metric is a classifier's
         allowed = f"with {self.generations} generations {MAX_CANDIDATES // self.generations} at most"
         require(self.population * self.generations <= MAX_CANDIDATES, "population", self.population, allowed)
         for name in (*STAGES, "variants", "variant_k"):

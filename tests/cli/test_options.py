@@ -41,6 +41,11 @@ def plan(*options, study=STUDY):
     return parse(study, options).request.plan
 
 
+def test_a_search_trains_classifiers_alone():
+    with pytest.raises(InputError, match="task: 'detection' is not allowed; one of classification"):
+        plan("--task", "detection", "--data", "scenes", study=declared("pareto_search"))
+
+
 def test_no_option_is_the_default_study():
     assert plan() == default_plan(STUDY)
     assert plan().default
