@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -110,18 +110,7 @@ class TrainedStudy(Declaration):
         is_default = self.task != CellSpec.task and self.recipe == TrainedStudy.recipe
         name = task_spec(self.task).default_recipe(self.data) if is_default else self.recipe
         recipe = recipe_preset("fitted-0" if name == FITTED else name)
-        model, data = ModelSpec.preset(self.variant), DataSpec(self.data, channels=3)
-        self._check_base(CellSpec(model, data, recipe, task=self.task))
-        cell = CellSpec(model, data, Recipe(epochs=10**6, augmentation=recipe.augmentation), task=self.task)
-        for factor in self.factors:
-            for name in factor.set_fields:
-                require_choice(f"{factor.name}, field", name, TRAINED_FIELDS)
-            for level in factor.levels:  # several integers, multiples and settings may need the plan's network
-                if factor.field and factor.field not in MULTIPLES and not isinstance(level, tuple):
-                    factor.applied(cell, level)
-
-    def _check_base(self, cell: CellSpec) -> None:
-        """Raise InputError for a field or value of base that no cell of the presets takes."""
+        cell = CellSpec(ModelSpec.preset(self.variant), DataSpec(self.data, channels=3), recipe, task=self.task)
         require(isinstance(self.base, Mapping), "base", self.base, "fields and their values: {...}")
         for name in self.base:
             require_choice("base", name, TRAINED_FIELDS)
@@ -132,6 +121,13 @@ class TrainedStudy(Declaration):
             cell.changed(changes)
         except InputError as error:
             raise InputError(f"base, {error}") from error
+        cell = replace(cell, recipe=Recipe(epochs=10**6, augmentation=recipe.augmentation))
+        for factor in self.factors:
+            for name in factor.set_fields:
+                require_choice(f"{factor.name}, field", name, TRAINED_FIELDS)
+            for level in factor.levels:  # several integers, multiples and settings may need the plan's network
+                if factor.field and factor.field not in MULTIPLES and not isinstance(level, tuple):
+                    factor.applied(cell, level)
 
 
 @dataclass(frozen=True)
