@@ -181,29 +181,27 @@ class MeasuredOptions(StudyOptions):
         base, hidden = self.study.base, {"runtime.name"}.union(*(factor.set_fields for factor in self.study.factors))
         texts, names = help_texts(LatencyCell), ("image_size", "batch_size") if isinstance(base, LatencyCell) else ()
         sizes = [(name, int, getattr(base, name), texts[name]) for name in names if name not in hidden]
+        protocol = self.study.protocol if presets.protocol is None else Protocol.preset(presets.protocol)
         types = {name: type(part) for name, part in base.parts.items()} | {"": type(base)}
         return {
             "levels": self.level_options(types),
             **{name: spec_options(TITLES[name], part, hidden, part=f"{name}.") for name, part in base.parts.items()},
-            "timing": spec_options("How it is timed: fields of the protocol.", self._protocol(presets)),
+            "timing": spec_options("How it is timed: fields of the protocol.", protocol),
             "images": option_group("The images.", sizes),
         }
 
     def request(self, presets: Any, line: Any) -> PlanRequest:
         """The plan of a parsed command line; default if it is the study unchanged. Raises InputError."""
+        del presets  # the options of timing start from its protocol
         changes = {
             f"{part}.{name}": value
             for part, spec in self.study.base.parts.items()
             for name, value in changed_options(getattr(line, part), vars(spec)).items()
         }
-        protocol = self._protocol(presets)
         study = replace(
             self.study,
             factors=self.requested_factors(line.levels),
             base=self.study.base.changed(changes | vars(line.images)),
-            protocol=replace(protocol, **changed_options(line.timing, vars(protocol))),
+            protocol=Protocol(**vars(line.timing)),
         )
         return PlanRequest(MeasuredPlan(study, default=study == self.study))
-
-    def _protocol(self, presets: Any) -> Protocol:
-        return self.study.protocol if presets.protocol is None else Protocol.preset(presets.protocol)
