@@ -176,7 +176,7 @@ class LevelFit:
         parts = [self.between.estimate(kept)] if (kept := _without_zeros(totals)) else []
         parts += [self._within(kept)] if (kept := _without_zeros(within)) else []
         known = [part for part in parts if part is not None]
-        return _sum(known) if len(known) == len(parts) else None
+        return _sum(known, self.scale) if len(known) == len(parts) else None
 
     def _within(self, weights: Mapping[str, float]) -> ContrastEstimate | None:
         """The sum of weight times level mean, where the weights of every training's readings add up to 0."""
@@ -195,11 +195,12 @@ def _without_zeros(weights: Mapping[str, float]) -> dict[str, float]:
     return {name: weight for name, weight in weights.items() if abs(weight) > SINGULAR}
 
 
-def _sum(parts: Sequence[ContrastEstimate]) -> ContrastEstimate:
-    """The sum of independent estimates, with Satterthwaite's degrees of freedom."""
+def _sum(parts: Sequence[ContrastEstimate], scale: float) -> ContrastEstimate:
+    """The sum of independent estimates of values of a scale, with Satterthwaite's degrees of freedom."""
     if len(parts) == 1:
         return parts[0]
-    value, errors = sum(part.value for part in parts), [part.error for part in parts if part.error is not None]
+    value = unless_rounding(sum(part.value for part in parts), scale)
+    errors = [part.error for part in parts if part.error is not None]
     if len(errors) < len(parts):
         return ContrastEstimate(value, None, 0)
     error = math.hypot(*errors)

@@ -289,3 +289,14 @@ def test_a_large_sample_takes_memory_in_proportion_to_its_cells(missing):
         assert tracemalloc.get_traced_memory()[1] < 10e6
     finally:
         tracemalloc.stop()
+
+
+def test_equal_means_of_readings_of_two_trainings_differ_by_nothing():
+    """Not by rounding, which is another on another processor."""
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        one, raw, ema = random.normal(0.9, 0.01, (3, 5))
+        values = {"a raw": one, "a ema": ema, "b raw": raw, "b ema": one[::-1]}
+        sample = {level: dict(enumerate(row.tolist())) for level, row in values.items()}
+        model = LevelFit(sample, {level: level[0] for level in sample})
+        assert model.contrast({"b ema": 1.0, "a raw": -1.0}, 0.05).difference == 0
