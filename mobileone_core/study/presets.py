@@ -26,7 +26,8 @@ from mobileone_core.training.tasks import TASKS, task_spec
 
 Phases = Literal["none", "paper"]
 PARTS = {"": CellSpec, **get_type_hints(CellSpec)}  # types of a cell and its parts
-LAPTOP_SIZES = {"micro": 64, "tiny": 64, "small": 64}  # pixels of larger images, where the recipe is fitted
+LAPTOP_VARIANTS = ("micro", "tiny", "small")
+LAPTOP_SIZES = {"classification": 64, "detection": 128, "segmentation": 128}  # pixels, where the recipe is fitted
 LARGER = {"micro": "tiny", "tiny": "small", "small": "s0", "s0": "s1", "s1": "s2", "s2": "s3", "s3": "s4"}
 
 
@@ -181,7 +182,7 @@ class TrainingOptions(StudyOptions):
         if size is None and is_own:
             size = study.base.get("data.image_size")
         if size is None and entry and recipe.startswith(FITTED):
-            size = min(entry.image_size, LAPTOP_SIZES.get(variant, entry.image_size))
+            size = min(entry.image_size, LAPTOP_SIZES[task_name] if variant in LAPTOP_VARIANTS else entry.image_size)
         try:
             require_choice("data", name, task.data_sets)
             data = resolve_data(
@@ -193,7 +194,7 @@ class TrainingOptions(StudyOptions):
             data = resolve_data("digits", None)
         if recipe == FITTED:
             require(data.train_images > 0, "recipe", recipe, f"the number of images of {data.name} is not known")
-            recipe = f"{FITTED}-{data.train_images}"
+            recipe = f"{task.fitted}-{data.train_images}"
         fields = {"variant": variant, "data": name, "recipe": recipe, "task": task_name}
         if isinstance(study, Study) and task_name != study.task:
             fields["metric"] = task.metric

@@ -67,5 +67,6 @@ HEADS: dict[str, tuple[HeadSpec, int]] = {  # by recipe: the head, and the backb
 
 
 def head_preset(recipe: str) -> tuple[HeadSpec, int]:
-    """The head of a recipe's configuration and its output stride; the defaults for a recipe without one."""
-    return HEADS.get(recipe, (HeadSpec(), 32))
+    """The head of a recipe's configuration, fitted or not, and its output stride; the defaults without one."""
+    base, _, images = recipe.rpartition("-")
+    return HEADS.get(base if images.isdecimal() else recipe, (HeadSpec(), 32))

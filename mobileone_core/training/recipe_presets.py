@@ -5,13 +5,15 @@ from dataclasses import replace
 
 from mobileone_core.data.spec import TRAIN_IMAGES
 from mobileone_core.errors import require
+from mobileone_core.training.head import HEADS
 from mobileone_core.training.recipe import PROGRESSIVE_VARIANTS, Augmentation, Recipe, corenet_scales, paper_phases
 
 FITTED = "fitted"  # the recipe that is fitted to the number of training images
+AUGMENTATIONS: dict[str, Augmentation] = {"scenes-ssdlite": "ssdlite", "scenes-deeplab": "scale_crop_flip"}  # fitted
 
 _MOBILEVIT = Recipe(
-    optimizer="adamw", lr=9e-4, lr_end=1e-6, weight_decay=0.01, weight_decay_end=None, label_smoothing=0.0,
-    ema_decay=0.9995,
+    optimizer="adamw", lr=9e-4, lr_end=1e-6, lr_by_epoch=True, warmup_steps=500, warmup_lr=9e-5, weight_decay=0.01,
+    weight_decay_end=None, decay_norm_and_bias=True, label_smoothing=0.0, ema_decay=0.9995, precision="mixed",
 )  # fmt: skip
 _SCENES = Recipe(
     epochs=6, batch_size=16, optimizer="adamw", lr=4e-3, warmup_epochs=1, weight_decay=0.01, clip_norm=4.0,
@@ -41,14 +43,14 @@ RECIPES: dict[str, Recipe] = {
     "scenes-ssdlite": _SCENES,
     "scenes-deeplab": replace(_SCENES, epochs=8),
     # MobileViT's and MobileNetV2's configurations in CVNets (apple/ml-cvnets, config/), which the authors say they
-    # followed; 500 steps of warm-up.
-    "mobilevit-ssdlite-coco": replace(_MOBILEVIT, epochs=200, batch_size=128, warmup_epochs=0.54, augmentation="ssd"),
+    # followed.
+    "mobilevit-ssdlite-coco": replace(_MOBILEVIT, epochs=200, batch_size=128, augmentation="ssd"),
     "mobilevit-deeplab-voc": replace(
-        _MOBILEVIT, epochs=50, batch_size=64, warmup_epochs=3.0, head_lr_factor=10.0, augmentation="scale_crop_flip",
+        _MOBILEVIT, epochs=50, batch_size=64, head_lr_factor=10.0, augmentation="scale_crop_flip",
     ),
     "cvnets-deeplab-ade20k": Recipe(
-        epochs=50, batch_size=16, lr=0.02, lr_end=1e-4, weight_decay_end=None, label_smoothing=0.0, ema_decay=0.9999,
-        augmentation="scale_crop_flip",
+        epochs=50, batch_size=16, lr=0.02, lr_end=1e-4, lr_by_epoch=True, weight_decay_end=None, label_smoothing=0.0,
+        ema_decay=0.9999, augmentation="scale_crop_flip", precision="mixed",
     ),
 }  # fmt: skip
 
@@ -59,16 +61,19 @@ def fitted_recipe(images: int, image_size: int, name: str = "digits", variant: s
     Batch: the largest power of two that leaves 16 steps per epoch or more, from 8 to 256. Epochs: those of 700 steps,
     from 20 to 200. EMA: over a twentieth of all steps. Warm-up: a tenth of the epochs for digits, else the same share
     of training as on ImageNet. Augmentation: shifts alone, because a mirrored image may be of another class; from 5,000
-    images of 128 pixels on random crops and mirroring. All else is the recipe's.
+    images of 128 pixels on random crops and mirroring. All else is the recipe's. Recipes for boxes and masks keep their
+    augmentation (those of scenes get random crops and mirroring) and have no larger batch than the whole one.
     """
-    whole = recipe_preset(name, variant, image_size)
-    batch_size = min(256, max(8, 2 ** int(math.log2(max(1, images / 16)))))
+    whole, has_head = recipe_preset(name, variant, image_size), name in HEADS
+    batch_size = min(whole.batch_size if has_head else 256, max(8, 2 ** int(math.log2(max(1, images / 16)))))
     epochs = min(200, max(20, math.ceil(700 / max(1, images // batch_size))))
     recipe = replace(whole, batch_size=batch_size, warmup_epochs=0.0, epochs=epochs)
     steps = recipe.steps(images, image_size)
-    share = steps / whole.steps(TRAIN_IMAGES["imagenet"], image_size)
+    published_images = TRAIN_IMAGES.get(name.rpartition("-")[2], TRAIN_IMAGES["imagenet"])
+    share = steps / whole.steps(published_images, image_size)
     is_large = images >= 5000 and image_size >= 128
     augmentation: Augmentation = "resized_crop_flip" if is_large else "crop"
+    augmentation = AUGMENTATIONS.get(name, whole.augmentation) if has_head else augmentation
     return replace(
         recipe,
         warmup_epochs=epochs // 10 if name == "digits" else whole.warmup_epochs * epochs / whole.epochs,

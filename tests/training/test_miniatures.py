@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from mobileone_core.cli.options.study import parse
 from mobileone_core.data.catalog import resolve_data
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.study.declaration import Study
+from mobileone_core.study.factor import Factor
 from mobileone_core.training.cell import CellSpec
-from mobileone_core.training.head import HeadSpec
+from mobileone_core.training.head import HeadSpec, head_preset
 from mobileone_core.training.recipe import Recipe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
@@ -40,3 +43,19 @@ def test_an_epoch_goes_through(name, train, tmp_path):
     spec = CellSpec(replace(model, output_stride=32 if is_boxes else 8), data, recipe, task=task, head=head)
     result = train(spec=spec, root=root)
     assert 0 <= result.metrics["test/map50" if is_boxes else "test/miou"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "recipe"),
+    [("detection", "boxes", "scenes-ssdlite"), ("segmentation", "masks", "scenes-deeplab")],
+)
+def test_own_boxes_and_masks_take_a_recipe_fitted_to_them(tmp_path, task, name, recipe):
+    SETS[name](tmp_path)
+    study = Study("own", "Which?", (Factor("k", "model.k", levels=(1, 4), baseline=1),), task=task, data="scenes")
+    plan = parse(study, ("--data", name, "--data-root", str(tmp_path))).request.plan
+    images = plan.base.data.train_images
+    assert plan.study.recipe == f"{recipe}-{images}"
+    assert plan.base.recipe.batch_size == 8
+    assert plan.base.recipe.steps(images) >= 200
+    assert plan.base.data.image_size == 128
+    assert (plan.base.head, plan.base.model.output_stride) == head_preset(recipe)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
 from mobileone_core.training.execution import Execution
+from mobileone_core.training.head import head_preset
 from mobileone_core.training.recipe import Phase, Recipe, Teacher, paper_phases
 from mobileone_core.training.recipe_presets import RECIPES, recipe_preset
 
@@ -242,6 +243,18 @@ def test_corenet_is_apples_configuration_to_the_letter():
     assert len(sizes) == 5
     pixels = [size**2 * images for size, images in recipe.scaled_batches(224)]
     assert max(pixels) / min(pixels) < 1.03
+
+
+@pytest.mark.parametrize(
+    ("name", "augmentation"),
+    [("scenes-ssdlite", "ssdlite"), ("scenes-deeplab", "scale_crop_flip"), ("mobilevit-ssdlite-coco", "ssd")],
+)
+def test_recipes_of_boxes_and_masks_are_fitted_with_their_heads(name, augmentation):
+    whole, fitted = recipe_preset(name), recipe_preset(f"{name}-144")
+    assert (fitted.batch_size, fitted.epochs, fitted.augmentation) == (8, 39, augmentation)
+    assert recipe_preset(f"{name}-100000").batch_size == whole.batch_size
+    assert fitted.shortages(fitted.steps(144)) == []
+    assert head_preset(f"{name}-144") == head_preset(name) != head_preset("fitted-144")
 
 
 @given(st.sampled_from(["paper", "corenet"]), st.integers(1, 100_000), st.sampled_from([8, 32, 64, 224]))

@@ -20,6 +20,7 @@ class TaskSpec:
         metrics: label in reports by the metric's name in the record (top1 of test/top1). All are fractions, higher is
             better; studies compare the first.
         recipes: default recipe by data set; the others take "paper".
+        fitted: the recipe that "fitted" fits to a number of training images.
         variants: default variant by data set; the others take the study's.
         can_distil: whether the recipe may have teachers: outputs are then logits (B, classes).
         has_head: whether a HeadSpec describes its head, and the backbone may be a library's.
@@ -31,6 +32,7 @@ class TaskSpec:
     data_sets: tuple[str, ...]
     metrics: Mapping[str, str]
     recipes: Mapping[str, str]
+    fitted: str = "fitted"
     variants: Mapping[str, str] = field(default_factory=dict)
     can_distil: bool = False
     has_head: bool = False
@@ -64,7 +66,8 @@ TASKS: dict[str, TaskSpec] = {
         data_sets=data_sets("detection"),
         metrics={"map": "mAP (50:95)", "map50": "AP 50", "map75": "AP 75"}
         | {f"map_{size}": f"mAP, {size} objects" for size in ("small", "medium", "large")},
-        recipes=dict.fromkeys(("coco", "boxes"), "mobilevit-ssdlite-coco") | {"scenes": "scenes-ssdlite"},
+        recipes={"coco": "mobilevit-ssdlite-coco", "boxes": "fitted", "scenes": "scenes-ssdlite"},
+        fitted="scenes-ssdlite",
         has_head=True,
         chance_metric="test/map50",
         chance=0.01,
@@ -73,8 +76,9 @@ TASKS: dict[str, TaskSpec] = {
         implementation="mobileone_core.training.tasks.segmentation:Segmentation",
         data_sets=data_sets("segmentation"),
         metrics={"miou": "mIoU"},
-        recipes=dict.fromkeys(("voc", "masks"), "mobilevit-deeplab-voc")
-        | {"ade20k": "cvnets-deeplab-ade20k", "scenes": "scenes-deeplab"},
+        recipes={"voc": "mobilevit-deeplab-voc", "ade20k": "cvnets-deeplab-ade20k"}
+        | {"masks": "fitted", "scenes": "scenes-deeplab"},
+        fitted="scenes-deeplab",
         has_head=True,
     ),
 }
