@@ -52,6 +52,8 @@ def resolve_data(  # noqa: PLR0913
                 files.require_content()
             if "train" in splits:
                 class_images, is_carved = list(Counter(splits["train"].labels.tolist()).values()), len(splits) < 3
+                if is_carved:
+                    splits["train"].require_two_per_class()
             count, mark = len(next(iter(splits.values())).classes), fingerprint(splits)
     return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark, tuple(class_images), is_carved, items)
 

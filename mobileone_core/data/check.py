@@ -39,7 +39,10 @@ def read_splits(name: str, root: Path | None, complain: Callable[[str], None] = 
     """List the splits of image files, or the test set alone if there is no train/; complain is read_folder's."""
     directory, upright = check_root(name, root) / DATA_SETS[name].directory, DATA_SETS[name].upright
     read = read_folder if class_folders(split_folder(directory, "train")) else read_test
-    return read(directory, upright=upright, complain=complain)
+    splits = read(directory, upright=upright, complain=complain)
+    if "train" in splits and len(splits) == 2:
+        splits["train"].require_two_per_class(complain)
+    return splits
 
 
 def short_lines(splits: Mapping[str, ImageFiles]) -> list[str]:

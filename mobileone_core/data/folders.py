@@ -120,7 +120,7 @@ def read_folder(root: Path, *, upright: bool = True, complain: Complain = refuse
     """Read the splits below root; labels number the classes of train/, sorted as numbers if all are, else as text.
 
     Raises InputError without a train/ of two or more classes, without val/ and test/, and by default for the first
-    fault of a class, such as one image where validation is carved. complain, if given, gets every such fault.
+    fault of a class. complain, if given, gets every such fault.
     """
     folders = {split: split_folder(root, split) for split in SPLITS}
     present = {split: folder for split, folder in folders.items() if class_folders(folder)}
@@ -129,10 +129,9 @@ def read_folder(root: Path, *, upright: bool = True, complain: Complain = refuse
         refuse(f"{root} holds no image folder; expected {LAYOUT}, with two classes or more")
     if len({folder.resolve() for folder in present.values()}) < len(present):
         refuse(f"{root} holds one folder of images under two of its names {', '.join(present)}")
-    files = {split: _read_split(path, classes, upright=upright, complain=complain) for split, path in present.items()}
-    if len(files) == 2:
-        files["train"].require_two_per_class(complain)
-    return files
+    return {
+        split: _read_split(folder, classes, upright=upright, complain=complain) for split, folder in present.items()
+    }
 
 
 def find_test(root: Path) -> tuple[str, Path]:

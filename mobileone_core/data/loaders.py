@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import torch
 
@@ -142,8 +142,9 @@ def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, 
     augmentation = options.augmentation if training else "none"
     if isinstance(source, ImageTensor):
         return MemoryLoader(source.to(options.device), normalize, augmentation, plan)
-    from mobileone_core.data.stream import StreamLoader, transform_labelled  # torchvision takes a second
+    from mobileone_core.data.stream import StreamLoader, image_transform  # torchvision takes a second
 
-    resizing: dict[str, Any] = {} if training else {"crop": options.crop, "interpolation": options.interpolation}
-    transform = partial(transform_labelled, augmentation=augmentation, **resizing)
+    transform = partial(image_transform, augmentation)
+    if not training:
+        transform = partial(transform, crop=options.crop, interpolation=options.interpolation)
     return StreamLoader(source, normalize, transform, plan, options.workers)

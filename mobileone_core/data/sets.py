@@ -57,6 +57,8 @@ def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
     _check_planned(spec, directory, splits)
     *_, test = splits.values()  # val if there is no test
     is_carved = len(splits) == 2
+    if is_carved:
+        splits["train"].require_two_per_class()
     train, val = _carved(splits["train"], spec, seed) if is_carved else (splits["train"], splits["val"])
     return Splits(train, val, lambda: test)
 

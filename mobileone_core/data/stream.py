@@ -7,6 +7,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import reduction
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
@@ -43,9 +43,15 @@ class Request(NamedTuple):
     slot: int
 
 
-# The error of an image that cannot be read is handed to the main process, which raises it without a worker's traceback.
-Item = tuple[Tensor, Any] | InputError
-Batch = tuple[Request, list[Any]] | InputError  # with the targets: labels, masks or boxes
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that cannot be decoded, and why; the main process raises the error, without a worker's traceback."""
+
+    reason: str
+
+
+Item = tuple[Tensor, Any] | Unreadable
+Batch = tuple[Request, list[Any]] | Unreadable  # with the targets: labels, masks or boxes
 
 
 # Reused memory: fresh pages for every batch cost half as much as decoding its images.
@@ -131,8 +137,8 @@ class SpareFloats:
 class StreamDataset(Dataset[Batch]):
     """Decodes and augments one batch of images per request, and writes it to the request's slot.
 
-    files.read(index) gives an image and its target, transform(image, target, moment) both as a batch holds them. Random
-    draws depend on (seed, epoch, index), not on the worker.
+    files.read(index) gives an image and its target; transform(image_size, strength), with AutoAugment's strength, a
+    function that returns both as a batch holds them. Random draws depend on (seed, epoch, index), not on the worker.
     """
 
     def __init__(self, files: Any, transform: Callable[..., Any], seed: int, slots: ImageSlots) -> None:
@@ -143,7 +149,7 @@ class StreamDataset(Dataset[Batch]):
         targets = []
         for row, index in zip(self.slots.images(request), request.indices, strict=True):
             item = self.item(index, request.moment)
-            if isinstance(item, InputError):
+            if isinstance(item, Unreadable):
                 return item
             row.copy_(item[0])
             targets.append(item[1])
@@ -154,9 +160,10 @@ class StreamDataset(Dataset[Batch]):
         try:
             image, target = self.files.read(index)
         except InputError as error:
-            return error
+            return Unreadable(str(error))
+        transform = self.transform(moment.image_size, moment.autoaugment)
         with seeded(derive_seed(self.seed, "augmentation", moment.epoch, index)):
-            item: Item = self.transform(image, target, moment)
+            item: Item = transform(image, target)
             return item
 
 
@@ -164,7 +171,7 @@ class StreamDataset(Dataset[Batch]):
 def image_transform(
     augmentation: str, image_size: int, strength: float, crop: float = EVAL_CROP, interpolation: str = "bilinear"
 ) -> v2.Compose:
-    """Return the transform of a PIL image to uint8 (3, image_size, image_size).
+    """Return the transform of a PIL image to uint8 (3, image_size, image_size); a label next to it stays as it is.
 
     The augmentation "none" is the resize and centre crop of evaluation: the shorter side becomes image_size / crop
     (resized_side). Resizing is antialiased, as in PIL. strength is AutoAugment's.
@@ -180,11 +187,6 @@ def image_transform(
     if strength:
         steps.append(autoaugment(strength))
     return v2.Compose([*steps, v2.PILToTensor()])
-
-
-def transform_labelled(image: Image, label: int, moment: Moment, augmentation: str, **options: Any) -> Item:
-    """Transform an image with a label as image_transform does with an augmentation and options."""
-    return image_transform(augmentation, moment.image_size, moment.autoaugment, **options)(image), label
 
 
 def _unchanged(batch: Any) -> Any:
@@ -237,9 +239,9 @@ class StreamLoader(BatchLoader):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
         for batch in self.loader:
-            if isinstance(batch, InputError):
+            if isinstance(batch, Unreadable):
                 self.close()
-                raise InputError(f"data_root: {batch}")
+                raise InputError(f"data_root: {batch.reason}")
             request, targets = batch
             yield self._normalized(self.slots.images(request)), self._on_device(targets)
 

@@ -37,7 +37,7 @@ from mobileone_core.data.augment import Normalize
 from mobileone_core.data.epochs import EpochPlan
 from mobileone_core.data.folders import ImageFiles, read_folder
 from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
-from mobileone_core.data.stream import StreamLoader, image_transform, transform_labelled
+from mobileone_core.data.stream import StreamLoader, image_transform
 from mobileone_core.model.network import build_model
 
 CORES = len(os.sched_getaffinity(0))
@@ -141,7 +141,7 @@ def loader_of(files: ImageFiles, arguments: argparse.Namespace, part: int) -> St
     phases = [Phase(arguments.autoaugment)]
     plan = PartPlan(len(files), 0, arguments.batch_size, IMAGE_SIZE, phases, shuffle=True, part=part)
     normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD, CPU)
-    transform = partial(transform_labelled, augmentation=AUGMENTATION)
+    transform = partial(image_transform, AUGMENTATION)
     return StreamLoader(files, normalize, transform, plan, CORES)
 
 

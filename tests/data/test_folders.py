@@ -1,5 +1,6 @@
 """Class folders as people have them: numbers, other names of splits, hidden folders, links, classes too small."""
 
+import itertools
 import hashlib
 import os
 import re
@@ -186,11 +187,13 @@ def test_names_of_directories_and_classes_are_free(name: str, tmp_path: Path, mo
 
 
 def test_a_link_to_nothing_is_counted_and_left_out(tmp_path):
-    make(tmp_path, {"train": ("cat", "dog"), "val": ("cat", "dog")})
+    for split, label in itertools.product(("train", "val"), ("cat", "dog")):
+        (tmp_path / split / label).mkdir(parents=True)
+        (tmp_path / split / label / "1.png").write_bytes(b"x")
     (tmp_path / "train" / "cat" / "2.png").symlink_to(tmp_path / "gone.png")
     (tmp_path / "train" / "dog" / "itself.png").symlink_to("itself.png")
     files = read_folder(tmp_path)["train"]
-    assert (len(files), files.left_out) == (4, {"link to nothing": 2})
+    assert (len(files), files.left_out) == (2, {"link to nothing": 2})
 
 
 def test_one_folder_under_two_names_is_no_test_set(tmp_path):

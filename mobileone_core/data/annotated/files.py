@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from mobileone_core.data.annotated.boxes import Arrays, BoxFiles, decode_sized, 
 from mobileone_core.data.annotated.layouts import Source, find_annotated
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts
-from mobileone_core.data.epochs import Moment
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, IMAGENET_MEAN, DataSpec, carved_images
 from mobileone_core.errors import InputError, listed, refusing, require
@@ -99,22 +98,28 @@ def annotated_steps(image_size: int, augmentation: str, interpolation: str) -> v
     return v2.Compose(steps[augmentation])
 
 
-def transform_annotated(
-    image: Image.Image, target: Arrays, moment: Moment, steps: Callable[[int], v2.Compose], *, training: bool
-) -> tuple[Tensor, Any]:
+def annotated_transform(
+    image_size: int, strength: float, *, augmentation: str, interpolation: str, training: bool
+) -> Callable[[Image.Image, Arrays], tuple[Tensor, Any]]:
+    """Return the transform of an image with its mask or boxes; strength, AutoAugment's, is not used."""
+    del strength
+    return partial(_transform, steps=annotated_steps(image_size, augmentation, interpolation), training=training)
+
+
+def _transform(image: Image.Image, target: Arrays, steps: v2.Compose, *, training: bool) -> tuple[Tensor, Any]:
     """Transform an image with its mask or boxes: uint8 (3, S, S), and uint8 (S, S) or boxes in its pixels, as arrays.
 
-    steps gives the steps to a resolution. Training leaves crowds out, and boxes of less than a pixel. Otherwise
+    Training leaves crowds out, and boxes of less than a pixel. Otherwise
     iscrowd, area and scale, the original's width and height as multiples of S, go along with boxes.
     """
     picture = tv_tensors.Image(v2.functional.pil_to_tensor(image))
     if "masks" in target:
-        pixels, mask = steps(moment.image_size)(picture, tv_tensors.Mask(target["masks"]))
+        pixels, mask = steps(picture, tv_tensors.Mask(target["masks"]))
         return pixels, mask.numpy()
     chosen = target["iscrowd"] == 0 if training else slice(None)
     boxes = tv_tensors.BoundingBoxes(target["boxes"][chosen], format="XYXY", canvas_size=image.size[::-1])
     kept = {"boxes": boxes, "labels": torch.from_numpy(target["labels"][chosen])}
-    pixels, changed = steps(moment.image_size)(picture, kept)
+    pixels, changed = steps(picture, kept)
     arrays = v2.SanitizeBoundingBoxes(min_size=1)(changed) if training else changed
     arrays = {name: value.numpy() for name, value in arrays.items()}
     if not training:

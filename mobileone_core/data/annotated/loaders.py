@@ -46,14 +46,15 @@ class AnnotatedLoaders(SplitLoaders):
     def _open(self, split: str) -> BatchLoader:
         if self._spec.name == "scenes":
             return self._scenes(split)
-        from mobileone_core.data.annotated.files import annotated_steps, open_files, transform_annotated
+        from mobileone_core.data.annotated.files import annotated_transform, open_files
         from mobileone_core.data.stream import StreamLoader  # torchvision takes a second
 
         options, training = self._options, split == "train"
         files = open_files(self._spec, check_root(self._spec.name, self._root), split, self._seed)
         augmentation = options.augmentation if training else "none"
-        steps = partial(annotated_steps, augmentation=augmentation, interpolation=options.interpolation)
-        transform = partial(transform_annotated, steps=steps, training=training)
+        transform = partial(
+            annotated_transform, augmentation=augmentation, interpolation=options.interpolation, training=training
+        )
         plan = epoch_plan(len(files), self._spec, self._seed, options, training=training)
         normalize = normalization(self._spec, options)
         return StreamLoader(files, normalize, transform, plan, options.workers)
