@@ -1,7 +1,7 @@
 """Class folders as people have them: numbers, other names of splits, hidden folders, links, classes too small."""
 
-import itertools
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
