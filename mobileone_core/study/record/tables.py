@@ -100,11 +100,7 @@ class RecordTables:
 
     def excluded(self, study: str) -> set[str]:
         """Ids of a study's runs that reports leave out."""
-        query = (
-            "SELECT run_uuid FROM tags JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id) "
-            "WHERE key = ? AND experiments.name = ?"
-        )
-        return {run_id for (run_id,) in self.connection.execute(query, (EXCLUDED, study))}
+        return set(self._run_ids(study, f"run_uuid IN (SELECT run_uuid FROM tags WHERE key = '{EXCLUDED}')"))
 
     def finished_cells(self, study: str, queue: str, cells: Container[str]) -> Iterator[RecordedRun]:
         """The FINISHED runs of a study's queue that belong to these cells."""
@@ -113,12 +109,15 @@ class RecordTables:
 
     def finished(self, study: str) -> Iterator[RecordedRun]:
         """All FINISHED runs of a study, with their params."""
+        return self._runs(self._run_ids(study, "status = 'FINISHED'"), params=True)
+
+    def _run_ids(self, study: str, condition: str) -> list[str]:
         self.experiment_tags(study)
         query = (
             "SELECT run_uuid FROM runs JOIN experiments USING (experiment_id) "
-            "WHERE experiments.name = ? AND status = 'FINISHED' AND runs.lifecycle_stage = 'active'"
+            f"WHERE experiments.name = ? AND runs.lifecycle_stage = 'active' AND {condition}"
         )
-        return self._runs([run_id for (run_id,) in self.connection.execute(query, (study,))], params=True)
+        return [run_id for (run_id,) in self.connection.execute(query, (study,))]
 
     def _runs(self, runs: Sequence[str], *, params: bool = False) -> Iterator[RecordedRun]:
         for chunk in _chunks(runs):

@@ -145,7 +145,10 @@ def test_the_tables_say_what_mlflows_client_says(copy, monkeypatch):
     client.client.log_metric(first, "val/top1", float("nan"), step=2)
     client.client.log_metric(first, "val/top1", float("inf"), step=3)
     client.client.set_tag(first, "queue", "another")
-    client.client.delete_run(read_record(copy.tracking, PLAN).rows[-1].run_id)
+    last = read_record(copy.tracking, PLAN).rows[-1].run_id
+    for run_id in (first, last):
+        client.exclude(run_id, undo=False)
+    client.client.delete_run(last)
     client.start(PLAN.cells[1], OWN)
     with open_record(copy.tracking) as tables:
         assert isinstance(tables, RecordTables)
@@ -158,6 +161,7 @@ def test_the_tables_say_what_mlflows_client_says(copy, monkeypatch):
         assert client.experiment_tags(STUDY) == tables.experiment_tags(STUDY) != {}
         assert client.experiment_tags("other") == tables.experiment_tags("other") == {}
         assert client.experiments() == tables.experiments()
+        assert client.excluded(STUDY) == tables.excluded(STUDY) == {first}
         ids = [run.run_id for run in tables.finished(STUDY)]
         assert repr(list(client.curves(ids, PLAN.study.curves))) == repr(list(tables.curves(ids, PLAN.study.curves)))
 
