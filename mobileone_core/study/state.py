@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ class CellState:
     def run_id(self) -> str:
         """Id of the first run, or an empty text."""
         return self.runs[0] if self.runs else ""
+
+
+def validation_name(metric: str) -> str:
+    """Name of the metric that validation gives of a cell that trains: val/top1 for test/top1 and corrupted/top1."""
+    return re.sub("^(test|corrupted)/", "val/", metric)
 
 
 def cell_states(workspace: Workspace, plan: Plan) -> list[CellState]:

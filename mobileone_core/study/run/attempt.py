@@ -21,7 +21,7 @@ from mobileone_core.study.plan import PlannedCell, PlannedComparison
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.record.record import WEIGHTS, Record
 from mobileone_core.study.record.tables import COUNT
-from mobileone_core.study.state import CellState, study_names, study_states
+from mobileone_core.study.state import CellState, study_names, study_states, validation_name
 from mobileone_core.study.workspace import Job, Workspace
 from mobileone_core.training.cell import CellSpec, pretraining_cell, teacher_cell
 from mobileone_core.training.model_card import folder_tags
@@ -77,8 +77,7 @@ class Attempt:
         """Log the epochs of earlier attempts too, so that this run's curves are complete."""
         self.batch_finished()
         self.last = history[-1]
-        validated = self.metric.replace("test/", "val/").replace("corrupted/", "val/")
-        value = self.last.metrics.get(validated, float("nan"))
+        value = self.last.metrics.get(validation_name(self.metric), float("nan"))
         if not self.claim.report(self.last.epoch, value):
             raise TrainingStopped
         self.log(history)

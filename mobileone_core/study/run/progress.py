@@ -15,7 +15,7 @@ from rich.text import Text
 from mobileone_core.errors import InputError
 from mobileone_core.study.columns import fitting_columns
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.state import STATES, CellState, study_names, study_states
+from mobileone_core.study.state import STATES, CellState, study_names, study_states, validation_name
 from mobileone_core.study.workspace import Workspace, redacted
 
 DROPPED = ("host", "attempt", "run", "cell", "epoch")  # columns that a narrow terminal has no room for, first to last
@@ -163,7 +163,7 @@ def value_text(item: CellState) -> str:
     """
     if item.value is None or item.role == "comparison":
         return ""
-    name = item.metric if item.state == "complete" else item.metric.replace("test/", "val/")
+    name = item.metric if item.state == "complete" else validation_name(item.metric)
     return f"{name} {item.value:.4f}".strip()
 
 

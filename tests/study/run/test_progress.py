@@ -226,6 +226,7 @@ def test_the_metric_says_whether_it_is_of_validation_or_test():
     running = cell(1, "running", value=0.25, metric="test/top1")
     assert module.value_text(running) == "val/top1 0.2500"
     assert module.value_text(replace(running, state="complete")) == "test/top1 0.2500"
+    assert module.value_text(replace(running, metric="corrupted/top1")) == "val/top1 0.2500"
 
 
 def test_images_per_second_are_shown_within_an_epoch(clock):
