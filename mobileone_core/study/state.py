@@ -125,7 +125,7 @@ def fold(trials: Iterable[TrialView]) -> list[CellState]:
     """One state per cell from all its attempts: a complete one if there is one, else running, waiting, the last."""
     attempts: dict[str, list[TrialView]] = {}
     for trial in trials:
-        if "cell" in trial.attributes and trial.state != "PRUNED":
+        if trial.is_attempt:
             attempts.setdefault(trial.key, []).append(trial)
     return [_of_cell(key, items) for key, items in attempts.items()]
 

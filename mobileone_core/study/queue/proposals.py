@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -60,9 +59,8 @@ def _draws(
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=_sampler(sampler, seed, measured))
     for item in measured:
         params, attributes = dict(zip(sizes, item.genes, strict=True)), {GENERATION: item.generation - 1}
-        study.add_trial(
-            create_trial(params=params, distributions=distributions, values=list(item.point), system_attrs=attributes)
-        )
+        past = create_trial(params=params, distributions=distributions, values=[*item.point], system_attrs=attributes)
+        study.add_trial(past)
     for _ in range(SAMPLER_DRAWS * population):
         trial = study.ask(distributions)
         yield tuple(trial.params[name] for name in sizes)
@@ -80,6 +78,4 @@ def _sampler(name: Sampler, seed: int, measured: Sequence[MeasuredCandidate]) ->
         return TPESampler(n_startup_trials=1, seed=seed)
     last = max(item.generation for item in measured)
     size = sum(item.generation == last for item in measured)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return NSGAIISampler(population_size=max(2, size), seed=seed)
+    return NSGAIISampler(population_size=max(2, size), seed=seed)

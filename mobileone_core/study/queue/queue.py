@@ -1,7 +1,6 @@
 """The queue: one Optuna study per setting of a study, one trial per attempt at a cell."""
 
 import contextlib
-import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -42,11 +41,10 @@ class Claim:
 
 def _updated(update: Callable[..., object], *arguments: object) -> bool:
     """Update a trial. False if it has ended already."""
-    try:
+    with contextlib.suppress(UpdateFinishedTrialError):
         update(*arguments)
-    except UpdateFinishedTrialError:
-        return False
-    return True
+        return True
+    return False
 
 
 class SelectiveStudy(optuna.Study):
@@ -79,7 +77,7 @@ class Queue:
         self.name = name
         self.timing = timing
         self.on_dead = on_dead
-        self._stale: list[TrialView] = []
+        self._swept: list[TrialView] = []
         self._since: dict[tuple[int, str], float] = {}
         self._views: dict[int, TrialView] = {}
         self._storage = open_storage(url, timing, self._after_stale, create=create)
@@ -113,24 +111,15 @@ class Queue:
     def trials(self, *states: str) -> list[TrialView]:
         """Trials in the order of their numbers, all or those in the given states; without void and pruned ones."""
         void = self.study.user_attrs.get(VOID, ())
-        return [
-            view
-            for view in self._read()
-            if "cell" in view.attributes
-            and view.state != "PRUNED"
-            and view.number not in void
-            and (not states or view.state in states)
-        ]
+        views = [view for view in self._read() if view.is_attempt and view.number not in void]
+        return [view for view in views if not states or view.state in states]
 
     def _read(self) -> list[TrialView]:
         """All trials. Only those are read in full that are new, running or in another state than when last read."""
         rows = self._storage.trial_states(self.study._study_id)
         last = {number: view.state for number, view in self._views.items() if view.state != "RUNNING"}
         changed = [trial_id for trial_id, number, state in rows if last.get(number) != state]
-        if len(changed) > FEW:
-            trials = self.study.get_trials(deepcopy=False)
-        else:
-            trials = list(map(self._storage.get_trial, changed))
+        trials = self.study.get_trials(deepcopy=False) if len(changed) > FEW else map(self._storage.get_trial, changed)
         self._views |= {trial.number: trial_view(trial) for trial in trials}
         return [self._views[number] for _, number, _ in rows]
 
@@ -152,9 +141,10 @@ class Queue:
 
         return sorted(filter(can_begin, trials), key=was_interrupted, reverse=True)
 
-    def void(self, trial: TrialView) -> None:
-        """Mark a complete trial as void: its result is lost, and its cell is missing again."""
-        self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), trial.number])
+    def void(self, *trials: TrialView) -> None:
+        """Mark ended trials as void: they count no more, and the cells of complete ones are missing again."""
+        numbers = [trial.number for trial in trials]
+        self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), *numbers])
 
     def forget(self) -> None:
         """Remove the trials that wait or have failed, and the queue if nothing complete is left of it.
@@ -168,9 +158,8 @@ class Queue:
         self._require_idle()
         if not self.trials("COMPLETE"):
             optuna.delete_study(study_name=self.name, storage=self._storage)
-            return
-        failed = [trial.number for trial in self.trials("FAIL")]
-        self.study.set_user_attr(VOID, [*self.study.user_attrs.get(VOID, ()), *failed])
+        else:
+            self.void(*self.trials("FAIL"))
 
     def _require_idle(self) -> None:
         running = [str(trial.number) for trial in self.trials("RUNNING")]
@@ -187,15 +176,13 @@ class Queue:
         def objective(trial: optuna.Trial) -> float:
             claim = Claim(trial)
             claims.append(claim)
-            if self._is_spare(claim) or not claim.note("owner", dataclasses.asdict(Owner.here())):
+            if self._is_spare(claim) or not claim.note("owner", vars(Owner.here())):
                 raise optuna.TrialPruned
             return attempt(claim)
 
         self.study.candidates = lambda: [trial.number for trial in self.claimable(self.trials(), cells)]
         try:
-            self.study.optimize(
-                objective, n_trials=1, catch=(Exception,), callbacks=[lambda _, trial: ended.append(trial)]
-            )
+            self.study.optimize(objective, n_trials=1, catch=Exception, callbacks=[lambda _, last: ended.append(last)])
         except Exception:  # Optuna refuses the result of a trial that another process has ended
             running = self.study.get_trials(states=(TrialState.RUNNING,))
             if not claims or claims[0].number in [item.number for item in running]:
@@ -204,16 +191,14 @@ class Queue:
 
     def sweep(self) -> list[TrialView]:
         """Fail every attempt whose process is dead or silent, and queue its cell again. Returns these attempts."""
-        swept = [trial for trial in self.trials("RUNNING") if self._is_dead(trial) and self._fail(trial.number)]
-        for trial in swept:
+        self._swept.clear()
+        for trial in [item for item in self.trials("RUNNING") if self._is_dead(item) and self._fail(item.number)]:
             self._after_death(trial)
-        self._stale.clear()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             optuna.storages.fail_stale_trials(self.study)
         for trial in filter(self._is_overdue, self.lost()):
             self.requeue(trial)
-        return [*swept, *self._stale]
+        return self._swept.copy()
 
     def lost(self) -> list[TrialView]:
         """Attempts that ended without result or error and whose cell was not queued again."""
@@ -239,18 +224,16 @@ class Queue:
 
     def _fail(self, number: int) -> bool:
         """End a trial of another process as failed. False if it has ended already."""
-        try:
+        with contextlib.suppress(ValueError, UpdateFinishedTrialError):
             self.study.tell(number, state=TrialState.FAIL)
-        except (ValueError, UpdateFinishedTrialError):
-            return False
-        return True
+            return True
+        return False
 
     def _after_stale(self, study: optuna.Study, trial: FrozenTrial) -> None:  # noqa: ARG002
-        view = trial_view(trial)
-        if "cell" in view.attributes:
-            self._stale.append(view)
-            self._after_death(view)
+        if "cell" in trial.user_attrs:
+            self._after_death(trial_view(trial))
 
     def _after_death(self, trial: TrialView) -> None:
+        self._swept.append(trial)
         self.requeue(trial)
         self.on_dead(trial)

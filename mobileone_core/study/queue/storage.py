@@ -22,13 +22,11 @@ optuna.logging.set_verbosity(optuna.logging.CRITICAL)
 
 SERVER_OPTIONS = {"pool_pre_ping": True}  # firewalls drop connections that are idle for an epoch
 QUEUE_ERRORS = (StorageInternalError, sqlalchemy.exc.SQLAlchemyError, ImportError)
-AWAY = (  # errors of a server that is away, and of the transaction that it left open
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.PendingRollbackError,
-)
+# Errors of a server that is away, and of the transaction that it left open.
+AWAY = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.PendingRollbackError)
 RETRY = 1.0  # seconds between two tries
 STORAGES: dict[str, BaseStorage] = {}  # of this process, for reading, by URL
+StaleCallback = Callable[[optuna.Study, FrozenTrial], None]
 
 
 class PatientStorage(RDBStorage):
@@ -68,11 +66,9 @@ class PatientStorage(RDBStorage):
             return [(row.trial_id, row.number, row.state) for row in connection.execute(query, {"study_id": study_id})]
 
 
-CALLS = {
-    "trial_states",
-    *(name for name in vars(BaseStorage) if name.startswith(("create_", "set_", "get_"))),
-    *("_get_stale_trial_ids", "_get_trials", "_create_new_trial"),  # Optuna's cache calls these
-}  # what waits
+# What waits; Optuna's cache calls those that begin with "_".
+CALLS = {name for name in vars(BaseStorage) if name.startswith(("create_", "set_", "get_"))}
+CALLS |= {"trial_states", "_get_stale_trial_ids", "_get_trials", "_create_new_trial"}
 
 
 def create_queue(url: str) -> None:
@@ -81,23 +77,19 @@ def create_queue(url: str) -> None:
 
 
 def open_storage(
-    url: str,
-    timing: QueueTiming,
-    on_stale: Callable[[optuna.Study, FrozenTrial], None] | None = None,
-    *,
-    create: bool = False,
+    url: str, timing: QueueTiming, on_stale: StaleCallback | None = None, *, create: bool = False
 ) -> PatientStorage:
     """Open Optuna's storage. On SQLite every transaction takes the write lock when it begins: claims are atomic.
 
     Tables are created only if create is true. Raises InputError if the database cannot be used.
     """
     is_sqlite = url.startswith("sqlite")
+    sqlite_options = {"timeout": timing.busy, "isolation_level": None}  # no transactions but those that begin below
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             storage = PatientStorage(
                 url.replace("{", "{{").replace("}", "}}"),
-                engine_kwargs={"connect_args": {"timeout": timing.busy}} if is_sqlite else SERVER_OPTIONS,
+                engine_kwargs={"connect_args": sqlite_options} if is_sqlite else SERVER_OPTIONS,
                 heartbeat_interval=timing.heartbeat,
                 grace_period=timing.grace,
                 heartbeat_stale_trial_callback=on_stale,
@@ -107,14 +99,8 @@ def open_storage(
         raise database_error("queue", url, error) from error
     storage.patience = 0.0 if is_sqlite else timing.busy  # SQLite itself waits for locks
     if is_sqlite:
-        storage.engine.dispose()
-        sqlalchemy.event.listen(storage.engine, "connect", _disable_implicit_transactions)
         sqlalchemy.event.listen(storage.engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     return storage
-
-
-def _disable_implicit_transactions(connection: Any, record: object) -> None:  # noqa: ARG001
-    connection.isolation_level = None
 
 
 def trial_views(url: str, study: str) -> list[TrialView]:

@@ -21,6 +21,11 @@ class TrialView:
     ended: datetime | None = None
 
     @property
+    def is_attempt(self) -> bool:
+        """Whether it is an attempt at a cell or a comparison: neither empty nor pruned."""
+        return "cell" in self.attributes and self.state != "PRUNED"
+
+    @property
     def key(self) -> str:
         """Key of the cell."""
         return str(self.attributes["cell"])
@@ -38,5 +43,5 @@ class TrialView:
     @property
     def runs(self) -> tuple[str, ...]:
         """Ids of its runs in the record: one per cell, one per level and form of a comparison; none at first."""
-        attributes = self.attributes
-        return tuple(attributes.get("runs") or filter(None, [attributes.get("run")]))  # earlier versions wrote one
+        # Earlier versions wrote one run.
+        return tuple(self.attributes.get("runs") or filter(None, [self.attributes.get("run")]))
