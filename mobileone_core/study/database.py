@@ -17,7 +17,6 @@ from urllib.parse import unquote
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.workspace import SQLITE, one_line, redacted, sqlite_url
-from mobileone_core.training.cell import SCHEMA
 
 ADVISORY_KEY = 0x6D6F62696C65  # key of the planner's advisory lock in PostgreSQL
 LOCK_TIMEOUT = 120.0  # seconds to wait for a locked database
@@ -79,22 +78,22 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def check_revision(connection: sqlite3.Connection, path: Path, package: str, folder: str) -> None:
-    """Raise InputError unless the installed package has the database's schema revision in its folder of revisions."""
-    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
-    revision = connection.execute("SELECT version_num FROM alembic_version").fetchone() if tables.fetchone() else None
-    if revision is None:
-        raise InputError(f"{path}: not a database of {package}; move it away or name another")
-    spec = importlib.util.find_spec(package)
-    roots = (spec.submodule_search_locations if spec else None) or ()
-    if not any(item.stem.startswith(revision[0]) for root in roots for item in (Path(root) / folder).glob("*.py")):
-        raise InputError(f"{path}: {package} schema {revision[0]!r} is newer than the installed {package}; update it")
+@contextlib.contextmanager
+def open_tables(path: Path, package: str, folder: str) -> Iterator[sqlite3.Connection]:
+    """Open the SQLite file of a package read-only; folder: the package's schema revisions.
 
-
-def check_schema(schema: str | None, where: object) -> None:
-    """Raise InputError, beginning with where, if a record's schema is newer than this version reads; None passes."""
-    if schema is not None and (not schema.isdigit() or int(schema) > SCHEMA):
-        raise InputError(f"{where}: written by a newer version (schema {schema}); this one reads schema {SCHEMA}")
+    Raises InputError if it is no database of the package, or of a schema that the installed package does not have.
+    """
+    with open_readonly(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'")
+        stored = connection.execute("SELECT version_num FROM alembic_version").fetchone() if tables.fetchone() else None
+        if stored is None:
+            raise InputError(f"{path}: not a database of {package}; move it away or name another")
+        spec = importlib.util.find_spec(package)
+        roots = (spec.submodule_search_locations if spec else None) or ()
+        if not any(item.stem.startswith(stored[0]) for root in roots for item in (Path(root) / folder).glob("*.py")):
+            raise InputError(f"{path}: {package} schema {stored[0]!r} is newer than the installed {package}; update it")
+        yield connection
 
 
 def database_error(kind: str, url: str, error: BaseException) -> InputError:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from mobileone_core.study.database import check_revision, database_exists, open_readonly, sqlite_path
+from mobileone_core.study.database import database_exists, open_tables, sqlite_path
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, Role
 from mobileone_core.study.process import Owner
@@ -147,15 +147,11 @@ def _of_cell(key: str, trials: Sequence[TrialView]) -> CellState:
     )
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
+def _opened(path: Path) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
     """Open Optuna's database; None if it does not exist yet."""
     if not database_exists(path):
-        yield None
-        return
-    with open_readonly(path) as connection:
-        check_revision(connection, path, "optuna", "storages/_rdb/alembic/versions")
-        yield connection
+        return contextlib.nullcontext()
+    return open_tables(path, "optuna", "storages/_rdb/alembic/versions")
 
 
 def _views(connection: sqlite3.Connection, study: str) -> Iterator[TrialView]:

@@ -6,11 +6,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import psutil
 
-from mobileone_core.errors import InputError, refusing, require
+from mobileone_core.errors import InputError, require
 from mobileone_core.study.database import database_error, database_exists, require_database, sqlite_path
 from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.plan import Plan
@@ -20,23 +20,16 @@ from mobileone_core.study.workspace import Workspace, is_server, redacted
 if TYPE_CHECKING:
     from mobileone_core.study.record.record import Record
 
-    RecordReader = RecordTables | Record
-
+RecordReader: TypeAlias = "RecordTables | Record"
 HOST = "127.0.0.1"
 TRIED = 20  # ports
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
-@contextlib.contextmanager
-def open_record(tracking: str) -> Iterator["RecordReader"]:
+def open_record(tracking: str) -> contextlib.AbstractContextManager[RecordReader]:
     """Open a record for reading. Raises InputError if it cannot be used."""
     path = sqlite_path(tracking)
-    if path is not None:
-        with RecordTables.open(path) as tables, refusing(f"{path}: not as this version records"):
-            yield tables
-        return
-    with connected(tracking) as record:
-        yield record
+    return connected(tracking) if path is None else RecordTables.open(path)
 
 
 @contextlib.contextmanager
@@ -56,12 +49,15 @@ def record_exists(tracking: str) -> bool:
     return path is None or database_exists(path)
 
 
+def open_existing(tracking: str) -> contextlib.AbstractContextManager["RecordReader | None"]:
+    """Open a record as open_record does; None before it is written."""
+    return open_record(tracking) if record_exists(tracking) else contextlib.nullcontext()
+
+
 def recorded_studies(tracking: str) -> list[str]:
     """The studies that have a plan in the record; none before it is written."""
-    if not record_exists(tracking):
-        return []
-    with open_record(tracking) as record:
-        experiments = record.experiments()
+    with open_existing(tracking) as record:
+        experiments = record.experiments() if record else {}
     return [study for study, tags in experiments.items() if any(name.startswith(PLAN) for name in tags)]
 
 
@@ -74,19 +70,15 @@ def recorded_plans(tracking: str, study: str) -> list[Plan]:
 
 def declaring_file(tracking: str, study: str) -> tuple[str, str]:
     """Path of the file that last planned a study, and its declaration's digest; empty if none is recorded."""
-    if not record_exists(tracking):
-        return "", ""
-    with open_record(tracking) as record:
-        tags = record.experiment_tags(study)
+    with open_existing(tracking) as record:
+        tags = record.experiment_tags(study) if record else {}
     return tags.get(DECLARED_IN, ""), tags.get(DECLARATION, "")
 
 
 def excluded_runs(tracking: str, study: str) -> set[str]:
     """Ids of a study's runs that reports leave out."""
-    if not record_exists(tracking):
-        return set()
-    with open_record(tracking) as record:
-        return record.excluded(study)
+    with open_existing(tracking) as record:
+        return record.excluded(study) if record else set()
 
 
 def run_statuses(tracking: str, study: str, queue: str) -> Sequence[RunStatus]:

@@ -18,8 +18,6 @@ for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 SHORT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # seconds
-
-
 AWAY = re.compile(r"API request to \S+ failed with (timeout )?exception")  # after MLflow's own retries
 
 
@@ -39,26 +37,26 @@ class PatientClient:
 
     def offer(self, name: str, *arguments: Any, **options: Any) -> bool:
         """Call a method once. False if the tracking server is away."""
-        try:
-            with short_timeout():
-                self._while_locked(getattr(self._client, name), *arguments, **options)
-        except MlflowException as error:
-            if not is_away(error):
-                raise
-            return False
-        return True
+        return self._tried(getattr(self._client, name), *arguments, **options)[0]
 
     def _retried(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if self._wait is None:
             return self._while_locked(call, *arguments, **options)
         while True:
-            try:
-                with short_timeout():
-                    return self._while_locked(call, *arguments, **options)
-            except MlflowException as error:
-                if not is_away(error):
-                    raise
+            has_answered, answer = self._tried(call, *arguments, **options)
+            if has_answered:
+                return answer
             self._wait()
+
+    def _tried(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[bool, Any]:
+        """Whether the tracking server answered, and its answer; it, or its database, may be unable to serve."""
+        try:
+            with short_timeout():
+                return True, self._while_locked(call, *arguments, **options)
+        except MlflowException as error:
+            if not AWAY.search(str(error)):
+                raise
+        return False, None
 
     @staticmethod
     def _while_locked(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -77,11 +75,6 @@ def twice(call: Callable[..., object], *arguments: Any, **named: Any) -> None:
         call(*arguments, **named)
     except MlflowException:
         call(*arguments, **named)
-
-
-def is_away(error: MlflowException) -> bool:
-    """Whether a tracking server did not answer, or answered that it, or its database, cannot serve."""
-    return bool(AWAY.search(str(error)))
 
 
 @contextlib.contextmanager

@@ -62,10 +62,11 @@ def load_run(
 
 def run_network(run: FinishedRun, form: Literal["deployed", "train"]) -> RunNetwork:
     """The network of a run that was read, in evaluation mode."""
-    if run.spec.backbone:
-        network: Any = cell_network(run.spec, load_file(run.weights), form)
+    cell = run.card.cell
+    if cell.backbone:
+        network: Any = cell_network(cell, load_file(run.weights), form)
     else:
-        network = RunNetwork(run.spec.model, run.spec.data.num_classes, deployed=form == "deployed")
+        network = RunNetwork(cell.model, cell.data.num_classes, deployed=form == "deployed")
         load_weights(network, run.weights)
     network.transform, network.class_names, network.run_id = run.card.preprocessing, run.card.class_names, run.run_id
     return cast("RunNetwork", network.eval())

@@ -1,16 +1,14 @@
 """The record as reports read it: finished cells, their curves, comparisons, and evaluations of checkpoints."""
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.fields import as_tuples
@@ -18,7 +16,7 @@ from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.study.environment import ENTRY_TAGS, FOLDER_TAGS, RUN_TAGS, VERSION
 from mobileone_core.study.factor import level_label
 from mobileone_core.study.plan import Plan, PlannedComparison
-from mobileone_core.study.record.access import connected, open_record
+from mobileone_core.study.record.access import RecordReader, connected, open_record
 from mobileone_core.study.record.tables import COUNT, RecordedRun, included
 from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
 from mobileone_core.study.workspace import redacted
@@ -26,9 +24,7 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.model_card import CARD, EXAMPLES, ModelCard, model_card
 from mobileone_core.training.tasks import task_spec
 
-if TYPE_CHECKING:
-    from mobileone_core.study.record.access import RecordReader
-
+ENVIRONMENT = (*RUN_TAGS, *ENTRY_TAGS, *FOLDER_TAGS)  # tags of a row, and those of versions
 EVALUATIONS = "evaluate"  # the experiment of evaluations
 LEVELS = 4  # whose examples a report shows
 SHOWN = 4  # candidates of an ambiguous run in its message
@@ -72,11 +68,10 @@ def _sorted_out(runs: Iterable[RecordedRun], keys: Sequence[str]) -> tuple[list[
     index = {key: number for number, key in enumerate(keys)}
     rows: list[CellRow] = []
     compared: dict[str, list[RecordedRun]] = {}
-    texts: dict[str, str] = {}  # one copy of every tag that rows share
     for run in runs:
         key = run.tags["cell"]
         if key in index:
-            rows.append(_row(run, texts))
+            rows.append(_row(run))
         else:
             compared.setdefault(key, []).append(run)
     return sorted(rows, key=lambda row: (index[row.key], row.run_id)), compared
@@ -84,7 +79,7 @@ def _sorted_out(runs: Iterable[RecordedRun], keys: Sequence[str]) -> tuple[list[
 
 def _doubled(rows: Sequence[CellRow]) -> list[str]:
     """A problem per cell with several finished runs; the rows of a cell follow each other."""
-    runs = [(key, [row.run_id for row in group]) for key, group in itertools.groupby(rows, attrgetter("key"))]
+    runs = [(key, [row.run_id for row in group]) for key, group in itertools.groupby(rows, lambda row: row.key)]
     text = "cell {} has {} finished runs, where one is allowed: {}"
     return [text.format(key, len(ids), ", ".join(ids)) for key, ids in runs if len(ids) > 1]
 
@@ -100,13 +95,13 @@ def _compared(runs: Sequence[RecordedRun], planned: PlannedComparison) -> tuple[
     order = {label: number for number, label in enumerate(factors)}
     runs = sorted(runs, key=lambda run: (order[run.tags["level"]], run.tags.get("form") != "train"))
     rows = []
-    for run, row in ((run, _row(run, {})) for run in runs):  # factors as declared: the queue's JSON sorts them by name
+    for run, row in ((run, _row(run)) for run in runs):  # factors as declared: the queue's JSON sorts them by name
         names = dict.fromkeys((*factors[run.tags["level"]], *row.factors))
         rows.append(replace(row, factors={name: row.factors[name] for name in names}))
     return rows, []
 
 
-def _curves(record: "RecordReader", plan: Plan, rows: Sequence[CellRow]) -> list[CurvePoint]:
+def _curves(record: RecordReader, plan: Plan, rows: Sequence[CellRow]) -> list[CurvePoint]:
     """The study's curves of its own cells; a metric that was not logged has no points."""
     cells = {cell.key for cell in plan.cells}
     keys = {row.run_id: row.key for row in rows if row.key in cells}
@@ -129,13 +124,10 @@ def _examples(tracking: str, plan: Plan, rows: Sequence[CellRow]) -> dict[str, b
     return dict([*examples.values()][:LEVELS])
 
 
-def _row(run: RecordedRun, texts: dict[str, str]) -> CellRow:
+def _row(run: RecordedRun) -> CellRow:
     tags = run.tags
-    environment = {
-        texts.setdefault(name, name): texts.setdefault(text, text)
-        for name, text in tags.items()
-        if name in (*RUN_TAGS, *ENTRY_TAGS, *FOLDER_TAGS) or name.startswith(VERSION)
-    }
+    shown = {name: text for name, text in tags.items() if name in ENVIRONMENT or name.startswith(VERSION)}
+    environment = {sys.intern(name): sys.intern(text) for name, text in shown.items()}  # one copy of what rows share
     factors = as_tuples(json.loads(tags["factors"]))
     return CellRow(tags["cell"], int(tags["seed"]), factors, run.run_id, run.metrics, environment)
 
@@ -160,7 +152,7 @@ def _evaluations(run: RecordedRun) -> Iterator[EvaluationRow]:
         return
     channels = int(run.params.get("data.channels", "3"))
     preset = ModelSpec.preset(tags["variant"], in_channels=channels).fitted_to(int(tags["image_size"]))
-    fields = {f"model.{name}": str(value) for name, value in dataclasses.asdict(preset).items()}
+    fields = {f"model.{name}": str(value) for name, value in asdict(preset).items()}
     if all(run.params.get(name) == value for name, value in fields.items()):
         top1, images = (run.metrics[name] for name in numbers)
         yield EvaluationRow(**{name: tags[name] for name in texts}, run_id=run.run_id, top1=top1, images=images)
@@ -172,8 +164,7 @@ def resolve_run(tracking: str, run: str) -> str:
     require(re.fullmatch("[0-9a-f]{1,32}", prefix) is not None, "run", run, "a run's id, or how it begins")
     with open_record(tracking) as record:
         runs = record.run_ids(prefix)
-    if not runs:
-        raise InputError.of("run", run, f"a run of the record {redacted(tracking)}; mobileone status shows them")
+    require(bool(runs), "run", run, f"a run of the record {redacted(tracking)}; mobileone status shows them")
     if len(runs) > 1:
         shown = ", ".join(f"{item[:12]} ({name})" for item, name in sorted(runs.items())[:SHOWN])
         raise InputError.of("run", run, f"more of the id: {len(runs)} runs begin so, {shown}")
@@ -192,11 +183,6 @@ class FinishedRun:
     weights: Path
     metrics: Mapping[str, float]
     variant: str
-
-    @property
-    def spec(self) -> CellSpec:
-        """The cell."""
-        return self.card.cell
 
 
 def read_run(tracking: str, run: str, directory: Path, which: str = "auto") -> FinishedRun:
@@ -219,8 +205,7 @@ def read_run(tracking: str, run: str, directory: Path, which: str = "auto") -> F
         is_raw = has_averaged and which == "model"
         weights = record.file(run_id, RAW_WEIGHTS if is_raw else WEIGHTS, directory)
         try:
-            text = record.file(run_id, CARD, directory).read_text(encoding="utf-8")
-            card = ModelCard.read(json.loads(text))
+            card = ModelCard.read(json.loads(record.file(run_id, CARD, directory).read_text(encoding="utf-8")))
         except InputError:  # older runs have none
             card = model_card(spec, None)
     metrics = {} if is_raw else dict(recorded.data.metrics)

@@ -18,18 +18,12 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from mobileone_core.benchmark.spec import EntryResult
 from mobileone_core.errors import InputError, require
-from mobileone_core.study.database import (
-    check_schema,
-    create_file,
-    database_error,
-    has_table,
-    require_database,
-    sqlite_path,
-)
+from mobileone_core.study.database import create_file, database_error, has_table, require_database, sqlite_path
 from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, PlannedCell, PlannedComparison, Queued
+from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.client import PatientClient, short_timeout, twice
-from mobileone_core.study.record.tables import EXCLUDED, PLAN, RecordedRun, RunStatus, relocate
+from mobileone_core.study.record.tables import EXCLUDED, PLAN, RecordedRun, RunStatus, check_schema, relocate
 from mobileone_core.study.workspace import Workspace, is_server, one_line, redacted
 from mobileone_core.training.cell import SCHEMA
 from mobileone_core.training.model_card import CARD
@@ -118,7 +112,7 @@ class Record:
         """A study's experiment, or None. Raises InputError if a newer schema wrote it."""
         experiment = self.client.get_experiment_by_name(study)
         if experiment is not None:
-            check_schema(experiment.tags.get("schema"), f"record {redacted(self.tracking)}, study {study}")
+            check_schema(experiment.tags, f"record {redacted(self.tracking)}, study {study}")
         return experiment
 
     def save_plan(self, plan: Plan, artifacts: Path, declared: Mapping[str, str] | None = None) -> None:
@@ -204,6 +198,11 @@ class Record:
             self.client.set_tag(run_id, "error", error)
         self.client.set_terminated(run_id, status)
 
+    def kill_runs(self, trial: TrialView) -> None:
+        """Set the runs of an attempt KILLED, those that were deleted left out."""
+        for run_id in filter(self.is_active, trial.runs):
+            self.end(run_id, "KILLED")
+
     def is_active(self, run_id: str) -> bool:
         """Whether a run exists and was not deleted."""
         try:
@@ -283,10 +282,9 @@ def create_record(workspace: Workspace) -> None:
         SqlAlchemyStore(url, workspace.artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
 
     tracking = workspace.tracking
-    if sqlite_path(tracking) is not None:
-        create_file(tracking, create)
-        relocate(workspace)
-    elif not is_server(tracking) and not has_table("record", tracking, "experiments"):
+    create_file(tracking, create)
+    relocate(workspace)
+    if sqlite_path(tracking) is None and not is_server(tracking) and not has_table("record", tracking, "experiments"):
         create(tracking)
 
 

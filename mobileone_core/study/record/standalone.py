@@ -1,22 +1,20 @@
 """Runs that belong to no study, each kind in its experiment: evaluations of checkpoints, and latencies on devices."""
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import require
+from mobileone_core.files import sha256
 from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, ExportedModel
 from mobileone_core.study.database import database_error, planning
-from mobileone_core.study.declaration import RESERVED
 from mobileone_core.study.environment import git_revision, versions
 from mobileone_core.study.process import Owner
-from mobileone_core.study.record.access import open_record, record_exists
+from mobileone_core.study.record.access import open_existing
 from mobileone_core.study.record.tables import PLAN, RecordedRun, included
 from mobileone_core.study.rows import DeviceRow
 from mobileone_core.study.workspace import Workspace, one_line, redacted
@@ -46,10 +44,9 @@ def standalone_run(
 
     from mobileone_core.study.record.record import RECORD_ERRORS, RunWriter
 
-    require(experiment in RESERVED, "experiment", experiment, f"one of {', '.join(RESERVED)}")
     try:
         record, number = _opened(workspace, experiment)
-        owner = json.dumps(dataclasses.asdict(Owner.here()))
+        owner = json.dumps(vars(Owner.here()))
         started = record.client.create_run(number, tags={"study": experiment, OWNER: owner, **tags}, run_name=name)
         run = RunWriter(record.client, started.info.run_id)
         try:
@@ -73,9 +70,8 @@ def _opened(workspace: Workspace, experiment: str) -> tuple["Record", str]:
     with planning(workspace.runs, workspace.tracking):
         create_record(workspace)
         record = Record(workspace.tracking)
-        if any(name.startswith(PLAN) for name in record.experiment_tags(experiment)):
-            taken = f"the record {redacted(record.tracking)} has a study of this name"
-            raise InputError.of("study", experiment, taken)
+        is_study = any(name.startswith(PLAN) for name in record.experiment_tags(experiment))
+        require(not is_study, "study", experiment, f"the record {redacted(record.tracking)} has a study of this name")
         number = str(record.create_experiment(experiment, workspace.artifacts).experiment_id)
     for run in record.runs(experiment, "attributes.status = 'RUNNING'"):
         owner = Owner.read(json.loads(run.data.tags.get(OWNER, "null")))
@@ -101,22 +97,18 @@ class MeasurementSource:
     @property
     def sha256(self) -> str:
         """SHA-256 of the file, of all files of the directory with their names, or of the text."""
-        if self.path is None:
-            return hashlib.sha256(self.text.encode()).hexdigest()
-        if self.path.is_file():
-            return hashlib.sha256(self.path.read_bytes()).hexdigest()
-        digest = hashlib.sha256()
-        for path in sorted(item for item in self.path.rglob("*") if item.is_file()):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{path.relative_to(self.path).as_posix()} {content}\n".encode())
-        return digest.hexdigest()
+        text = self.text
+        if self.path is not None:
+            if self.path.is_file():
+                return sha256(self.path)
+            files = sorted(item for item in self.path.rglob("*") if item.is_file())
+            text = "".join(f"{path.relative_to(self.path).as_posix()} {sha256(path)}\n" for path in files)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def save(self, run: "RunWriter") -> None:
         """Save the source under raw/ and the texts as artifacts of a run."""
         if self.path is None:
             run.save_text(f"raw/{self.name}", self.text)
-        elif self.path.is_dir():
-            run.client.log_artifacts(run.run_id, str(self.path), f"raw/{self.path.name}")
         else:
             run.client.log_artifact(run.run_id, str(self.path), "raw")
         for name, text in self.texts.items():
@@ -150,8 +142,7 @@ def record_devices(
 
 def recorded_measurements(tracking: str, sha256: str) -> dict[int, str]:
     """Run ids of a raw file's recorded measurements, by their index in the file."""
-    runs = [run for run in _finished(tracking) if run.tags.get(RAW) == sha256]
-    return {int(run.tags[INDEX]): run.run_id for run in runs}
+    return {int(run.tags[INDEX]): run.run_id for run in _finished(tracking) if run.tags.get(RAW) == sha256}
 
 
 def read_devices(tracking: str, excluded: dict[str, str]) -> tuple[DeviceRow, ...]:
@@ -160,14 +151,12 @@ def read_devices(tracking: str, excluded: dict[str, str]) -> tuple[DeviceRow, ..
     Ids of those that reports leave out are added to excluded.
     """
     rows = map(_row, included(_finished(tracking), excluded))
-    return tuple(sorted(rows, key=attrgetter("model", "device", "protocol", "date", "run_id")))
+    return tuple(sorted(rows, key=lambda row: (row.model, row.device, row.protocol, row.date, row.run_id)))
 
 
 def _finished(tracking: str) -> list[RecordedRun]:
-    if not record_exists(tracking):
-        return []
-    with open_record(tracking) as record:
-        return list(record.finished(EXPERIMENT))
+    with open_existing(tracking) as record:
+        return list(record.finished(EXPERIMENT)) if record else []
 
 
 def _tags(model: ExportedModel, item: DeviceMeasurement) -> dict[str, str]:

@@ -1,23 +1,16 @@
 """MLflow's tables in an SQLite file, read without MLflow; relocate() alone changes the file."""
 
 import contextlib
-import math
 import sqlite3
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mobileone_core.errors import InputError
-from mobileone_core.study.database import (
-    LOCK_TIMEOUT,
-    check_revision,
-    check_schema,
-    database_exists,
-    open_readonly,
-    sqlite_path,
-)
+from mobileone_core.errors import InputError, refusing
+from mobileone_core.study.database import LOCK_TIMEOUT, database_exists, open_tables, sqlite_path
 from mobileone_core.study.workspace import Workspace
+from mobileone_core.training.cell import SCHEMA
 
 PLAN = "plan."  # start of an experiment tag that holds a plan
 EXCLUDED = "excluded"  # tag of a run that reports leave out
@@ -25,7 +18,7 @@ DECLARED_IN = "declared_in"  # experiment tag: the file that declares the study
 DECLARATION = "declaration"  # experiment tag: digest of what that file declares
 COUNT = "comparison.runs"  # tag: how many runs the comparison has
 CHUNK = 500  # runs per query
-VALUE = "CASE WHEN is_nan THEN NULL ELSE value END"
+VALUE = "CASE WHEN is_nan THEN 'nan' ELSE value END"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +53,11 @@ class RecordTables:
     @classmethod
     @contextlib.contextmanager
     def open(cls, path: Path) -> Iterator["RecordTables"]:
-        """Open a record's file. Raises InputError if it is missing or no record."""
+        """Open a record's file. Raises InputError if it is missing or no record, or where its content is broken."""
         if not database_exists(path):
             raise InputError(f"{path}: no record here yet")
-        with open_readonly(path) as connection:
-            check_revision(connection, path, "mlflow", "store/db_migrations/versions")
+        opened = open_tables(path, "mlflow", "store/db_migrations/versions")
+        with opened as connection, refusing(f"{path}: not as this version records"):
             connection.execute("BEGIN")
             yield cls(connection, path)
 
@@ -76,7 +69,7 @@ class RecordTables:
     def experiment_tags(self, study: str) -> Mapping[str, str]:
         """Tags of a study's experiment; none if it does not exist."""
         tags = self._tags_of(study)
-        check_schema(tags.get("schema"), f"record {self.path}, study {study}")
+        check_schema(tags, f"record {self.path}, study {study}")
         return tags
 
     def statuses(self, study: str, queue: str) -> Sequence[RunStatus]:
@@ -124,7 +117,7 @@ class RecordTables:
             tags, metrics = self._values("tags", "value", chunk), self._values("latest_metrics", VALUE, chunk)
             requested = self._values("params", "value", chunk) if params else {}
             for run_id in chunk:
-                numbers = {name: _number(value) for name, value in metrics.get(run_id, {}).items()}
+                numbers = {name: float(value) for name, value in metrics.get(run_id, {}).items()}
                 yield RecordedRun(run_id, tags.get(run_id, {}), numbers, requested.get(run_id, {}))
 
     def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> Iterator[tuple[str, str, Mapping[int, float]]]:
@@ -136,7 +129,7 @@ class RecordTables:
             )
             curves: dict[tuple[str, str], dict[int, float]] = {}
             for run_id, name, step, value in self.connection.execute(query, (*chunk, *metrics)):
-                curves.setdefault((run_id, name), {})[step] = _number(value)
+                curves.setdefault((run_id, name), {})[step] = float(value)
             yield from ((run_id, name, curves.get((run_id, name), {})) for run_id in chunk for name in metrics)
 
     def _tags_of(self, study: str) -> dict[str, str]:
@@ -149,6 +142,13 @@ class RecordTables:
         for run_id, key, item in self.connection.execute(query, runs):
             values.setdefault(run_id, {})[key] = item
         return values
+
+
+def check_schema(tags: Mapping[str, str], where: str) -> None:
+    """Raise InputError, beginning with where, if a newer schema wrote the experiment with these tags."""
+    schema = tags.get("schema")
+    if schema is not None and (not schema.isdigit() or int(schema) > SCHEMA):
+        raise InputError(f"{where}: written by a newer version (schema {schema}); this one reads schema {SCHEMA}")
 
 
 def included(runs: Iterable[RecordedRun], excluded: dict[str, str]) -> Iterator[RecordedRun]:
@@ -166,7 +166,7 @@ def relocate(workspace: Workspace) -> None:
     MLflow stores absolute locations: without this, the runs of a copy would be written into the original.
     """
     path = sqlite_path(workspace.tracking)
-    if path is None or path.parent != workspace.runs or not database_exists(path):
+    if path is None or path.parent != workspace.runs:
         return
     with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as connection, connection:
         for number, name, old in connection.execute("SELECT experiment_id, name, artifact_location FROM experiments"):
@@ -188,7 +188,3 @@ def _chunks(runs: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _marks(values: Sequence[str]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -3,8 +3,6 @@
 import contextlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
 
 from mobileone_core.study.database import at_work, database_error, database_exists, planning, sqlite_path
 from mobileone_core.study.plan import Plan, Queued
@@ -37,10 +35,9 @@ def plan_cells(
     with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
         record = Record(workspace.tracking)
         record.save_plan(plan, workspace.artifacts, declared)
-        queue = Queue(workspace.queue, plan.queue, timing, partial(kill_runs, record), create=True)
+        queue = Queue(workspace.queue, plan.queue, timing, record.kill_runs, create=True)
         repairs = repair_queue(queue, record, workspace)
-        states = cell_states(workspace, plan)
-        attempts = {item.key: item.attempt for item in states if item.state not in QUEUED}
+        attempts = {item.key: item.attempt for item in cell_states(workspace, plan) if item.state not in QUEUED}
         for cell in queue_order([cell for cell in plan.queued if cell.key in attempts]):
             queue.enqueue(cell, plan.study.metric, attempts[cell.key] + 1)
     return repairs
@@ -57,7 +54,7 @@ def measure_again(plan: Plan, workspace: Workspace) -> None:
         return
     with database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue):
         record = Record(workspace.tracking)
-        queue = Queue(workspace.queue, plan.queue, QueueTiming(), partial(kill_runs, record))
+        queue = Queue(workspace.queue, plan.queue, QueueTiming(), record.kill_runs)
         keys = {item.key for item in plan.comparisons}
         _void([trial for trial in queue.trials("COMPLETE") if trial.key in keys], queue, record)
 
@@ -74,7 +71,7 @@ def repair(workspace: Workspace) -> list[str]:
     with database_errors_as_input_errors(workspace):
         record = Record(workspace.tracking)
         for study in study_names(workspace):
-            queue = Queue(workspace.queue, study, QueueTiming(), partial(kill_runs, record))
+            queue = Queue(workspace.queue, study, QueueTiming(), record.kill_runs)
             repairs = (*repair_queue(queue, record, workspace), *_void_lost_results(queue, record))
             lines += [f"{study}: {line}" for line in repairs]
     return lines
@@ -88,7 +85,7 @@ def forget(workspace: Workspace, name: str) -> None:
     databases = database_errors_as_input_errors(workspace), planning(workspace.runs, workspace.queue)
     with databases[0], databases[1], at_work(workspace.runs, name, alone=True):
         record = Record(workspace.tracking)
-        queue = Queue(workspace.queue, name, QueueTiming(), partial(kill_runs, record))
+        queue = Queue(workspace.queue, name, QueueTiming(), record.kill_runs)
         queue.sweep()
         complete, plans = queue.trials("COMPLETE"), recorded_plans(workspace.tracking, queue.study_name)
         keys = {trial.key for trial in complete}
@@ -103,7 +100,7 @@ def repair_job(job: Job) -> list[str]:
     """Repair the queue of a job whose workers have ended. Returns one line per repair."""
     with database_errors_as_input_errors(job.workspace):
         record = Record(job.workspace.tracking)
-        queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, partial(kill_runs, record))
+        queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, record.kill_runs)
         return repair_queue(queue, record, job.workspace)
 
 
@@ -118,7 +115,8 @@ def repair_queue(queue: Queue, record: Record, workspace: Workspace) -> list[str
         queue.requeue(trial)
         lines.append(f"trial {trial.number} ended without a result: its cell is queued again")
     for trial in (item for item in trials if item.state == "COMPLETE"):
-        lines += _finish(trial, record, workspace.checkpoints(name, trial.key), finished)
+        shutil.rmtree(workspace.checkpoints(name, trial.key), ignore_errors=True)
+        lines += _finish(trial, record, finished)
     owners = {trial.number: trial for trial in trials if trial.state in ("RUNNING", "COMPLETE")}
     for run in (run for run in statuses if run.status == "RUNNING"):
         owner = owners.get(run.trial)
@@ -139,15 +137,8 @@ def database_errors_as_input_errors(workspace: Workspace) -> Iterator[None]:
         raise database_error("record", workspace.tracking, error) from error
 
 
-def kill_runs(record: Record, trial: TrialView) -> None:
-    """Set the runs of an attempt KILLED, those that were deleted left out."""
-    for run in filter(record.is_active, trial.runs):
-        record.end(run, "KILLED")
-
-
-def _finish(trial: TrialView, record: Record, checkpoint: Path, finished: set[str]) -> list[str]:
-    """Set the runs of a complete trial FINISHED and delete its checkpoint."""
-    shutil.rmtree(checkpoint, ignore_errors=True)
+def _finish(trial: TrialView, record: Record, finished: set[str]) -> list[str]:
+    """Set the runs of a complete trial FINISHED."""
     unfinished = [run for run in trial.runs if run not in finished]
     for run in unfinished:
         if not record.is_active(run):
@@ -170,5 +161,5 @@ def _void_lost_results(queue: Queue, record: Record) -> list[str]:
 def _void(trials: Sequence[TrialView], queue: Queue, record: Record) -> None:
     """Make complete trials void; their runs are KILLED first, so that they are not mixed with the next attempt's."""
     for trial in trials:
-        kill_runs(record, trial)
+        record.kill_runs(trial)
         queue.void(trial)

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from multiprocessing.connection import Connection
 from pkgutil import resolve_name
 
@@ -17,7 +16,6 @@ from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.queue.trials import TrialView
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.attempt import Attempt
-from mobileone_core.study.run.planner import kill_runs
 from mobileone_core.study.workspace import Job, one_line
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.execution import Execution, resolve_device
@@ -97,11 +95,10 @@ class Worker:
         self.stop = stop
         self.claim: Claim | None = None  # of the attempt that runs
         self.record = Record(job.workspace.tracking, self._await_server)
-        self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, partial(kill_runs, self.record))
+        self.queue = Queue(job.workspace.queue, job.queue, job.setup.engine.timing, self.record.kill_runs)
         resolve_name(job.setup.engine.train)  # fails here rather than in every cell
-        owner = Owner.here()
-        environment = environment_tags(job.setup.execution)
-        self.tags = {"queue": job.queue, "host": owner.host, "pid": str(owner.pid), **environment}
+        owner, execution = Owner.here(), job.setup.execution
+        self.tags = {"queue": job.queue, "host": owner.host, "pid": str(owner.pid), **environment_tags(execution)}
 
     def run(self) -> None:
         """Work until no cell can begin and no cell of another worker could come back."""
