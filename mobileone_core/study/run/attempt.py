@@ -16,7 +16,7 @@ from pkgutil import resolve_name
 import psutil
 
 from mobileone_core.benchmark.spec import EntryResult, read_spec
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, require
 from mobileone_core.study.plan import PlannedCell, PlannedComparison
 from mobileone_core.study.queue.queue import Claim, Queue
 from mobileone_core.study.record.record import WEIGHTS, Record
@@ -130,9 +130,8 @@ class Attempt:
         """Measure while nothing else runs on this machine; runs are opened only after the measurement."""
         self._await_neighbours(comparison.key)
         with measuring(self.job.workspace.runs, self._wait):
-            results: Sequence[EntryResult] = resolve_name(self.job.setup.engine.measure)(
-                comparison.spec, execution=self.job.setup.execution, progress=self.round_finished
-            )
+            measure, execution = resolve_name(self.job.setup.engine.measure), self.job.setup.execution
+            results: Sequence[EntryResult] = measure(comparison.spec, execution=execution, progress=self.round_finished)
         for result in results:
             self.batch_finished()
             writer = self.record.start_entry(comparison, result, {COUNT: str(len(results)), **tags})
@@ -158,10 +157,9 @@ class Attempt:
     def _weights(self, cell: PlannedCell, teacher: Teacher) -> Path:
         """Path of a teacher's weights: the file given on this machine, or the artifact of the teacher's own run."""
         if teacher.weights:
-            if teacher.weights not in self.job.setup.weights:
-                named = f"{teacher.network}={teacher.weights}"
-                raise InputError.of("teachers", named, "on this machine no file with these weights is named")
-            return self.job.setup.weights[teacher.weights]
+            named, files = f"{teacher.network}={teacher.weights}", self.job.setup.weights
+            require(teacher.weights in files, "teachers", named, "on this machine no file with these weights is named")
+            return files[teacher.weights]
         return self._trained(cell, teacher_cell(cell.spec, teacher).key)
 
     def _initial(self, cell: PlannedCell) -> Path | None:
@@ -247,7 +245,6 @@ def _warnings_to_queue(claim: Claim) -> Iterator[None]:
         if issubclass(category, UserWarning):
             claim.note("warning", " ".join(str(message).split()))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
+    with warnings.catch_warnings(action="always", category=UserWarning):
         warnings.showwarning = note  # type: ignore[assignment]
         yield

@@ -2,7 +2,7 @@
 
 import heapq
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import require
 from mobileone_core.study.columns import fitting_columns
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.state import STATES, CellState, study_names, study_states, validation_name
@@ -20,6 +20,7 @@ from mobileone_core.study.workspace import Workspace, redacted
 
 DROPPED = ("host", "attempt", "run", "cell", "epoch")  # columns that a narrow terminal has no room for, first to last
 HEADS = ("cell", "what", "state", "attempt", "epoch", "metric", "host", "run")
+EVENTS = ("running", "complete", "failed")  # states that a line tells of
 FORECAST = 20.0  # seconds after which the time left is printed, once it can be estimated
 SUMMARY_INTERVAL = 30.0  # seconds between two summaries if the output is not a terminal
 
@@ -28,11 +29,11 @@ class Progress:
     """Shows the cells of a run. costs, by key, weight the cells in the estimate of the time left."""
 
     def __init__(self, costs: Mapping[str, float] | None = None, console: Console | None = None) -> None:
-        self.costs = costs or {}
+        self.costs = defaultdict[str, float](lambda: 1.0, costs or {})
         self.console = console or Console()
         is_live = self.console.is_terminal and not self.console.is_dumb_terminal
         self.live = Live(console=self.console, auto_refresh=False) if is_live else None
-        self.before: dict[str, CellState] = {}
+        self.shown: dict[str, tuple[str, int | None]] = {}  # by key: state and trial
         self.done_at_start: frozenset[str] = frozenset()
         self.started = self.summed_up = time.monotonic()
         self.has_forecast = False
@@ -45,9 +46,9 @@ class Progress:
         """Print the number of cells to run, and start the display."""
         self.started = self.summed_up = time.monotonic()
         self.workers = max(1, workers)
-        self.before = {item.key: item for item in states if item.state == "complete"}
-        self.done_at_start = frozenset(self.before)
-        todo, done = len(states) - len(self.before), len(self.before)
+        self.shown = {item.key: (item.state, item.trial) for item in states if item.state == "complete"}
+        self.done_at_start = frozenset(self.shown)
+        todo, done = len(states) - len(self.shown), len(self.shown)
         complete = f", {done} already complete" if done else ""
         cells, processes = "cell" if todo == 1 else "cells", "worker" if workers == 1 else "workers"
         self.say(f"{todo} {cells} to run on {workers} {processes}{complete}")
@@ -56,8 +57,9 @@ class Progress:
 
     def update(self, states: Sequence[CellState]) -> None:
         """Show the current states; print a line for every cell that began, ended or failed, and for every warning."""
-        events = sorted(filter(self._is_new, states), key=lambda item: item.state == "running")  # ends made room first
-        self.before |= {item.key: item for item in states}
+        new = [item for item in states if item.state in EVENTS and self.shown.get(item.key) != (item.state, item.trial)]
+        events = sorted(new, key=lambda item: item.state == "running")  # ends made room first
+        self.shown |= {item.key: (item.state, item.trial) for item in states}
         left = self.seconds_left(states)
         if self.live:
             self.live.update(self._view(states, left), refresh=True)
@@ -90,7 +92,6 @@ class Progress:
         """
         now, done, seconds = time.monotonic(), 0.0, 0.0
         durations: dict[str, list[float]] = {}
-        costs = {item.key: self.costs.get(item.key, 1.0) for item in states}
         for item in states:
             is_begun = item.state == "complete" or (item.state == "running" and _share(item))  # not starting up
             if is_begun and item.key not in self.done_at_start:
@@ -101,14 +102,14 @@ class Progress:
                 if item.state == "complete" and item.attempt <= 1 and _seconds(item):  # all of it, in this run
                     took, share = _seconds(item), 0.0
                     durations.setdefault(_levels(item), []).append(took)
-                done += costs[item.key] * (_share(item) - share)
+                done += self.costs[item.key] * (_share(item) - share)
                 seconds += took
         if done <= 0:
             return None
 
         def left(item: CellState) -> float:
             same = durations.get(_levels(item))
-            return (fmean(same) if same else costs[item.key] * seconds / done) * (1 - _share(item))
+            return (fmean(same) if same else self.costs[item.key] * seconds / done) * (1 - _share(item))
 
         workers = [left(item) for item in states if item.state == "running"]
         workers += [0.0] * (self.workers - len(workers))
@@ -117,20 +118,13 @@ class Progress:
             heapq.heapreplace(workers, workers[0] + left(item))
         return max(workers)
 
-    def _is_new(self, item: CellState) -> bool:
-        before = self.before.get(item.key)
-        is_reported = item.state in ("running", "complete", "failed")
-        return is_reported and (before is None or (before.state, before.trial) != (item.state, item.trial))
-
     def _view(self, states: Sequence[CellState], left: float | None) -> Group:
         head = Table.grid(padding=(0, 1))
-        done = sum(map(_share, states))
-        head.add_row(ProgressBar(len(states), done, width=40), summary(states, left))
+        head.add_row(ProgressBar(len(states), sum(map(_share, states)), width=40), summary(states, left))
         table = Table.grid(padding=(0, 2))
         for item in (item for item in states if item.state == "running"):
-            unit = "round" if item.role == "comparison" else "epoch"
+            epoch = f"{'round' if item.role == 'comparison' else 'epoch'} {item.epoch}/{item.epochs}"
             attempt = f"attempt {item.attempt}" if item.attempt > 1 else ""
-            epoch = f"{unit} {item.epoch}/{item.epochs}"
             table.add_row(item.label, epoch, value_text(item), _speed_text([item]), attempt)
         return Group(head, table)
 
@@ -171,8 +165,8 @@ def status_lines(workspace: Workspace, studies: Sequence[str] = ()) -> list[str]
     """Every cell of the studies named, or of all, by queue. Raises InputError for a study that was never planned."""
     queues = study_names(workspace)
     for name in studies:
-        if not any(_is_of(queue, name) for queue in queues):
-            raise InputError.of("study", name, f"planned are {', '.join(queues) or 'none yet'}")
+        planned = ", ".join(queues) or "none yet"
+        require(any(_is_of(queue, name) for queue in queues), "study", name, f"planned are {planned}")
     if not queues:
         return [f"no study was planned in {redacted(workspace.queue)}"]
     lines: list[str] = []
@@ -196,17 +190,15 @@ def _table(states: Sequence[CellState]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     shown = fitting_columns(widths, map(HEADS.index, DROPPED))
     lines = ["  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows]
-    errors = [f"{item.key} failed: {item.error}" for item in states if item.state == "failed"]
-    return [*lines, *errors]
+    return [*lines, *(f"{item.key} failed: {item.error}" for item in states if item.state == "failed")]
 
 
 def _row(item: CellState) -> tuple[str, ...]:
     host = f"{item.owner.host}:{item.owner.job or item.owner.pid}" if item.owner else ""
     epoch = f"{item.epoch}/{item.epochs}" if item.trial is not None else ""
-    attempt = str(item.attempt) if item.attempt else ""
     runs = f"{item.run_id} and {len(item.runs) - 1} more" if len(item.runs) > 1 else item.run_id
     state = f"{epoch} epochs kept, waiting" if item.state == "waiting" and item.epoch else item.state
-    return (item.key, item.label, state, attempt, epoch, value_text(item), host, runs)
+    return (item.key, item.label, state, str(item.attempt or ""), epoch, value_text(item), host, runs)
 
 
 def _event(item: CellState) -> str:

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import require
 from mobileone_core.study.database import at_work
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.process import ENDING
 from mobileone_core.study.record.access import record_exists, recorded_plans
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.run.progress import Progress
-from mobileone_core.study.run.worker_pool import WorkerPool
+from mobileone_core.study.run.worker_pool import WorkerPool, signals_to
 from mobileone_core.study.state import CellState, cell_states, is_settled, study_names, study_states, waiting_for_failed
 from mobileone_core.study.workspace import TRAIN, Job, Setup, Workspace, redacted
 
@@ -67,15 +67,13 @@ class SignalGuard:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Install the handlers; the earlier ones are restored at the end."""
-        signals = (signal.SIGINT, *ENDING)
-        before, hook = [signal.signal(number, self) for number in signals], sys.unraisablehook
-        sys.unraisablehook = lambda event: None if event.exc_type is KeyboardInterrupt else hook(event)
-        try:
-            yield
-        finally:
-            sys.unraisablehook = hook
-            for number, handler in zip(signals, before, strict=True):
-                signal.signal(number, handler)
+        hook = sys.unraisablehook
+        with signals_to(self, (signal.SIGINT, *ENDING)):
+            sys.unraisablehook = lambda event: None if event.exc_type is KeyboardInterrupt else hook(event)
+            try:
+                yield
+            finally:
+                sys.unraisablehook = hook
 
 
 def run_study(plan: Plan, setup: Setup, display: Progress) -> Outcome:
@@ -86,18 +84,16 @@ def run_study(plan: Plan, setup: Setup, display: Progress) -> Outcome:
 
     Example: ``run_study(plan, Setup(Workspace.at(Path("runs")), workers=2), Progress()).is_complete``
     """
-    workspace = setup.workspace
-    states = cell_states(workspace, plan)
-    if is_settled(workspace, plan, states):
+    states = cell_states(setup.workspace, plan)
+    if is_settled(setup.workspace, plan, states):
         return Outcome(tuple(states))
     return StudyRun(Job(setup, plan.queue, frozenset(cell.key for cell in plan.queued)), plan, display)()
 
 
 def join(plan: Plan, setup: Setup, display: Progress) -> Outcome:
     """Work on the waiting cells of a plan's queue, as a second machine does. Raises InputError if there is no queue."""
-    if not study_states(setup.workspace, plan.queue):
-        queue = redacted(setup.workspace.queue)
-        raise InputError.of("queue", plan.queue, f"nothing of it is in {queue}; plan it first")
+    allowed = f"nothing of it is in {redacted(setup.workspace.queue)}; plan it first"
+    require(bool(study_states(setup.workspace, plan.queue)), "queue", plan.queue, allowed)
     return StudyRun(Job(setup, plan.queue), plan, display)()
 
 
@@ -112,9 +108,8 @@ def run_plan(plan: Plan, setup: Setup, display: Callable[[Plan], Progress]) -> t
         outcome = run_study(plan, setup, display(plan))
         is_open = any(item.state not in ("complete", "failed") for item in outcome.states)
         is_unmeasured = any(item.role == "comparison" for item in outcome.failures)
-        if plan.is_final or outcome.interrupted or is_open or is_unmeasured:
-            return plan, outcome
-        grown = plan.grown(read_record(setup.workspace.tracking, plan))
+        is_last = plan.is_final or outcome.interrupted or is_open or is_unmeasured
+        grown = plan if is_last else plan.grown(read_record(setup.workspace.tracking, plan))
         if grown == plan:
             return plan, outcome
         plan = grown
@@ -186,10 +181,9 @@ class StudyRun:
     def _check(self, pool: WorkerPool) -> None:
         """Check a sample cell per precision, teachers and init on this machine."""
         if self.job.setup.engine.train == TRAIN:
-            specs = [cell.spec for cell in (*self.plan.teachers, *self.plan.cells)]
             samples = {}
-            for spec in reversed(specs):
-                recipe = spec.recipe
+            for cell in reversed((*self.plan.teachers, *self.plan.cells)):
+                spec, recipe = cell.spec, cell.spec.recipe
                 samples[recipe.precision, recipe.teachers, recipe.init, spec.model if recipe.init else None] = spec
             self._note(*pool.check(list(samples.values())))
 

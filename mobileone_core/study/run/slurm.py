@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobileone_core.errors import InputError, require_integer
@@ -41,13 +42,12 @@ class SlurmOptions:
         for option in ("jobs", "time", "cpus"):
             require_integer(f"slurm_{option}", getattr(self, f"slurm_{option}"))
         require_integer("slurm_gpus", self.slurm_gpus, 0)
-        named: dict[str, Any] = {"partition": self.slurm_partition, "account": self.slurm_account}
-        named["gpus_per_node"] = self.slurm_gpus
+        fixed: dict[str, Any] = {"job_name": name, "time": self.slurm_time, "cpus_per_task": self.slurm_cpus}
+        fixed |= {"signal_delay_s": WARNING, "additional_parameters": {"requeue": True}}
+        given = {"partition": self.slurm_partition, "account": self.slurm_account, "gpus_per_node": self.slurm_gpus}
         if self.slurm_container:
-            named["srun_args"] = [f"--container-image={self.slurm_container}"]
-        fixed: dict[str, Any] = {"time": self.slurm_time, "cpus_per_task": self.slurm_cpus, "signal_delay_s": WARNING}
-        fixed |= {"job_name": name, "additional_parameters": {"requeue": True}}
-        return fixed | {option: value for option, value in named.items() if value}
+            fixed["srun_args"] = [f"--container-image={self.slurm_container}"]
+        return fixed | {option: value for option, value in given.items() if value}
 
 
 @dataclass(frozen=True)
@@ -76,36 +76,33 @@ def launch(
 
     command: script and arguments. Raises InputError if Slurm or submitit cannot be used, or refuses the options.
     """
-    guard, notes = SignalGuard(), []
+    guard, logs, fate = SignalGuard(), workspace.runs / "slurm", ""
     with guard.installed():
-        job = _submit(workspace, options, options.parameters(plan.study.name), command)
-        display.say(f"Slurm job {job}: {options.slurm_jobs} x {plan.study.name}; logs in {workspace.runs / 'slurm'}")
-        states, is_interrupted = cell_states(workspace, plan), False
-        display.begin(states, options.slurm_jobs)
+        job = _submit(logs, options, options.parameters(plan.study.name), command)
+        display.say(f"Slurm job {job}: {options.slurm_jobs} x {plan.study.name}; logs in {logs}")
+        display.begin(cell_states(workspace, plan), options.slurm_jobs)
         try:
             while _is_active(job):
                 time.sleep(POLL)
                 guard.check()
-                states = cell_states(workspace, plan)
-                display.update(states)
+                display.update(cell_states(workspace, plan))
         except KeyboardInterrupt:
-            is_interrupted = True
+            fate = f"goes on; scancel {job} ends it"
             if options.slurm_cancel:
                 subprocess.run(["scancel", job], check=False)
-            notes.append(
-                f"Slurm job {job} {'is cancelled' if options.slurm_cancel else f'goes on; scancel {job} ends it'}"
-            )
+                fate = "is cancelled"
         finally:
             display.end()
-    states = cell_states(workspace, plan)
+    is_interrupted, states = bool(fate), cell_states(workspace, plan)
     if not is_interrupted and any(item.state in UNDONE for item in states):
-        notes.append(f"Slurm job {job} has ended; see its logs in {workspace.runs / 'slurm'}")
+        fate = f"has ended; see its logs in {logs}"
+    notes = (f"Slurm job {job} {fate}",) if fate else ()
     for line in notes:
         display.say(line)
-    return Outcome(tuple(states), is_interrupted, tuple(notes))
+    return Outcome(tuple(states), is_interrupted, notes)
 
 
-def _submit(workspace: Workspace, options: SlurmOptions, parameters: dict[str, Any], command: Sequence[str]) -> str:
+def _submit(logs: Path, options: SlurmOptions, parameters: dict[str, Any], command: Sequence[str]) -> str:
     """Id of the submitted job, without the index in its array."""
     try:
         from submitit import SlurmExecutor
@@ -113,7 +110,7 @@ def _submit(workspace: Workspace, options: SlurmOptions, parameters: dict[str, A
     except ImportError as error:
         raise InputError("launcher: slurm needs submitit; pip install 'mobileone-ablations[cluster]'") from error
     try:
-        executor = SlurmExecutor(workspace.runs / "slurm", max_num_timeout=REQUEUES)
+        executor = SlurmExecutor(logs, max_num_timeout=REQUEUES)
     except RuntimeError as error:
         raise InputError.of("launcher", "slurm", "srun is not installed here") from error
     try:
@@ -128,7 +125,5 @@ def _is_active(job: str) -> bool:
     """Whether a job, or one of its array, waits or runs; a controller that does not answer counts as yes."""
     with contextlib.suppress(OSError):
         listed = subprocess.run(["squeue", "--noheader", "--jobs", job], check=False, capture_output=True, text=True)
-        if listed.returncode:
-            return "Invalid job id" not in listed.stderr
-        return bool(listed.stdout.strip())
+        return "Invalid job id" not in listed.stderr if listed.returncode else bool(listed.stdout.strip())
     return True

@@ -6,10 +6,10 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from multiprocessing import connection, forkserver
-from multiprocessing.connection import Connection
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
@@ -19,6 +19,7 @@ from mobileone_core.training.cell import CellSpec
 
 WORKER_MODULE = "mobileone_core.study.run.worker"
 MAX_REPLACEMENTS = 3  # workers that may die in one run and be replaced
+OURS = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # Ctrl-C and a cluster's signals: the parent handles them
 STOP_TIMEOUT = 20.0  # seconds from SIGTERM to SIGKILL; one step of a large network may take long
 
 
@@ -49,8 +50,11 @@ class WorkerPool:
         process = self._context.Process(target=target, args=(self.job, argument, sender))
         if index is not None:  # before it starts, so that an interrupt cannot lose it
             self.workers[index] = (process, receiver)
-        with _ignoring_interrupts() if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
-            _start(process)
+        with signals_to(signal.SIG_IGN, OURS) if isinstance(self._context, SpawnContext) else contextlib.nullcontext():
+            try:
+                process.start()
+            except (EOFError, ConnectionError):  # the fork server has just been killed: a new one takes its place
+                process.start()
         sender.close()
         return receiver
 
@@ -68,7 +72,7 @@ class WorkerPool:
 
     def wait(self, seconds: float) -> None:
         """Wait until a worker ends, or until the time is over."""
-        connection.wait([process.sentinel for process, _ in self.workers.values()], timeout=seconds)
+        wait([process.sentinel for process, _ in self.workers.values()], timeout=seconds)
 
     def reap(self) -> list[str]:
         """Remove the workers that have ended; returns one line per worker that died, with its reason."""
@@ -104,17 +108,9 @@ def _context(job: Job) -> ForkServerContext | SpawnContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([WORKER_MODULE, job.setup.engine.preload.partition(":")[0]])
-    with _ignoring_interrupts():
+    with signals_to(signal.SIG_IGN, OURS):
         forkserver.ensure_running()
     return context
-
-
-def _start(process: BaseProcess) -> None:
-    """Start a process, once more if the fork server has just been killed: a new one takes its place."""
-    try:
-        process.start()
-    except (EOFError, ConnectionError):
-        process.start()
 
 
 def _join(processes: Sequence[BaseProcess], seconds: float) -> None:
@@ -132,12 +128,11 @@ def _cause_of_death(receiver: Connection, exitcode: int) -> str:
 
 
 @contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started in this context ignore Ctrl-C and a cluster's signals; the parent handles them."""
-    signals = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-    before = [signal.signal(number, signal.SIG_IGN) for number in signals]
+def signals_to(handler: Callable[..., object] | signal.Handlers, signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Give signals to a handler, also in processes started meanwhile; restore the earlier handlers at the end."""
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
