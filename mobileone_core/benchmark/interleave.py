@@ -36,7 +36,6 @@ def interleave(calls: Mapping[str, TimedCall], protocol: Protocol, progress: Pro
     progress is called with n after round n; what it raises ends the measurement. Raises InputError if the protocol
     reloads and a call cannot be reloaded.
     """
-    require(len(calls) >= 1, "calls", list(calls), "one or more")
     reloads = {label: item.reload for label, item in calls.items() if item.reload and protocol.reload}
     require(not protocol.reload or set(reloads) == set(calls), "reload", True, "for calls that can be opened anew")
     order = random.Random(protocol.seed)

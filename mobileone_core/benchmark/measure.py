@@ -1,8 +1,8 @@
 """The engine of every benchmark: entries are built, checked and timed side by side in this process."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,8 +49,11 @@ def measure(spec: AnySpec, *, execution: Execution, progress: Progress) -> list[
     """
     load = {"host/load": os.getloadavg()[0]}
     prepared: list[Prepared[Any]] = []
-    with threads_restored(), TemporaryDirectory() as folder:
-        subject = SUBJECTS[type(spec)](spec, execution, Path(folder))
+    with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)  # so that networks come out alike everywhere
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        subject = SUBJECTS[type(spec)](spec, execution, folder)
         for entry in spec.entries:
             prepared += subject.prepare(entry)
             progress(0)
@@ -65,26 +68,13 @@ def measure(spec: AnySpec, *, execution: Execution, progress: Progress) -> list[
     return [_result(subject, item, timed, samples, load) for item in prepared]
 
 
-@contextlib.contextmanager
-def threads_restored() -> Iterator[None]:
-    """Start with one torch thread, so that networks come out alike everywhere, and end with as many as before."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _result(
     subject: Subject[Any], item: Prepared[Any], timed: Sequence[Prepared[Any]], samples: Samples, load: dict[str, float]
 ) -> EntryResult:
-    entry, metrics = item.entry, {**item.metrics, **load}
-    if item.unmeasured:
-        return EntryResult(entry.label, entry.factors, item.form, metrics, {}, item.tags, item.unmeasured)
-    metrics |= subject.metrics(item, timed, samples)
-    for name in item.calls:
-        if f"{name}{CONTROL}" in item.calls:
+    entry, metrics, saved = item.entry, {**item.metrics, **load}, {}
+    if not item.unmeasured:
+        metrics |= subject.metrics(item, timed, samples)
+        saved = subject.saved_samples(item, samples)
+        for name in (name for name in item.calls if name + CONTROL in item.calls):
             metrics[f"control/{name}_ratio"] = samples.ratio(item.label(name + CONTROL), item.label(name)).value
-    saved = subject.saved_samples(item, samples)
-    return EntryResult(entry.label, entry.factors, item.form, metrics, saved, item.tags)
+    return EntryResult(entry.label, entry.factors, item.form, metrics, saved, item.tags, item.unmeasured)

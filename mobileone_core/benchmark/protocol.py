@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.errors import require, require_integer
 from mobileone_core.fields import check_options, option
 
 LEAST_ROUNDS = 6  # fewest rounds whose range contains the median with 95 %: 1 - 2 / 2**6 = 0.969
@@ -26,12 +26,6 @@ class Protocol:
     def __post_init__(self) -> None:
         check_options(self)
         require(2 * self.trim < self.burst, "trim", self.trim, f"less than half the burst, which is {self.burst}")
-
-    @classmethod
-    def preset(cls, name: str) -> "Protocol":
-        """A protocol by name, interleaved or modelbench. Raises InputError."""
-        require_choice("protocol", name, PROTOCOLS)
-        return PROTOCOLS[name]
 
 
 PROTOCOLS: dict[str, Protocol] = {

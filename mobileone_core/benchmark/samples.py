@@ -66,23 +66,15 @@ class Samples:
         """Median of the round medians, with its interval over rounds: milliseconds."""
         return median_interval(self.round_medians(label))
 
-    def minimum(self, label: str) -> float:
-        """The fastest call: milliseconds."""
-        return float(self.times[label].min())
-
-    def p90(self, label: str) -> float:
-        """90 % quantile over all calls: milliseconds."""
-        return float(np.quantile(self.times[label], 0.9))
-
     def ratio(self, label: str, to: str) -> Estimate:
         """Ratio of the round medians of two labels: its median, with its interval over rounds."""
         return median_interval(self.round_medians(label) / self.round_medians(to))
 
     def time_metrics(self, label: str, name: str) -> dict[str, float]:
-        """A label's times as metrics: name_ms is the median, with its interval, minimum and 90 % quantile."""
-        median = self.median(label)
+        """A label's times as metrics: name_ms is the median, with its interval; minimum and 90 % quantile of calls."""
+        median, times = self.median(label), self.times[label]
         interval = {f"{name}_ms": median.value, f"{name}_low_ms": median.low, f"{name}_high_ms": median.high}
-        return interval | {f"{name}_min_ms": self.minimum(label), f"{name}_p90_ms": self.p90(label)}
+        return interval | {f"{name}_min_ms": float(times.min()), f"{name}_p90_ms": float(np.quantile(times, 0.9))}
 
     def ratio_metrics(self, label: str, to: str, name: str) -> dict[str, float]:
         """The ratio of two labels as metrics: name is its median, name_low and name_high are its interval."""
@@ -94,8 +86,3 @@ class Samples:
         times = self.times[label]
         middle = np.sort(times, axis=1)[:, trim : times.shape[1] - trim]
         return float(middle.min()), float(middle.mean())
-
-    def lists(self, label: str) -> list[list[float]]:
-        """All times of a label as nested lists: rounds of bursts, milliseconds."""
-        listed: list[list[float]] = self.times[label].tolist()
-        return listed

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.step_cell import StepCell
@@ -69,21 +69,9 @@ class BenchmarkSpec(Generic[Cell]):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        """The canonical text that the key hashes; from_json reads it back. A protocol's defaults are left out."""
+        """The canonical text that the key hashes; read_spec reads it back. A protocol's defaults are left out."""
         content = {"schema": SCHEMA, "kind": self.kind, "protocol": changed_fields(self.protocol), **self._arms()}
         return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-    @classmethod
-    @refusing("comparison: written by another version")
-    def from_json(cls, text: str) -> Self:
-        """Read a benchmark. Raises InputError where another version wrote it."""
-        content: dict[str, Any] = json.loads(text)
-        schema = content.pop("schema", None)
-        require(schema == SCHEMA, "schema", schema, f"this version reads comparisons of schema {SCHEMA}")
-        kind = content.pop("kind", None)
-        require(kind == cls.kind, "kind", kind, f"one of {cls.kind}")
-        protocol = Protocol(**content.pop("protocol"))
-        return cls(cls._entries(**content), protocol)
 
     def _arms(self) -> dict[str, Any]:
         """The entries as JSON takes them."""
@@ -125,15 +113,10 @@ class FormsSpec(BenchmarkSpec[CellSpec]):
         references = {entry.reference for entry in self.entries}
         require(len(references) == 1, "reference", sorted(references), "one for all entries")
 
-    @property
-    def baseline(self) -> str:
-        """The label of the entry that ratios refer to."""
-        return self.entries[0].reference
-
     def _arms(self) -> dict[str, Any]:
         cells = [(entry, json.loads(entry.cell.to_json())) for entry in self.entries]
         arms = [{"label": entry.label, "factors": entry.factors, "spec": cell} for entry, cell in cells]
-        return {"arms": arms, "baseline": self.baseline}
+        return {"arms": arms, "baseline": self.entries[0].reference}
 
     @classmethod
     def _entries(cls, arms: list[dict[str, Any]], baseline: str = "") -> tuple[Entry[CellSpec], ...]:
@@ -153,11 +136,15 @@ AnySpec = LatencySpec | StepSpec | FormsSpec
 SPECS: Mapping[str, type[AnySpec]] = {kind.kind: kind for kind in (LatencySpec, StepSpec, FormsSpec, DeployedSpec)}
 
 
+@refusing("comparison: written by another version")
 def read_spec(text: str) -> AnySpec:
-    """A benchmark of any kind from its JSON. Raises InputError where another version wrote it."""
-    kind = json.loads(text).get("kind")
+    """A benchmark of any kind from the text of to_json. Raises InputError where another version wrote it."""
+    content: dict[str, Any] = json.loads(text)
+    kind, schema = content.pop("kind", None), content.pop("schema", None)
     require(kind in SPECS, "kind", kind, f"this version measures {', '.join(SPECS)}")
-    return SPECS[kind].from_json(text)
+    require(schema == SCHEMA, "schema", schema, f"this version reads comparisons of schema {SCHEMA}")
+    protocol, spec_type = Protocol(**content.pop("protocol")), SPECS[kind]
+    return spec_type(spec_type._entries(**content), protocol)  # type: ignore[arg-type]
 
 
 def changed_fields(protocol: Protocol) -> dict[str, Any]:

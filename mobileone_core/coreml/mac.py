@@ -88,7 +88,7 @@ def measure_on_mac(
     facts = {"device": device, "os": f"macOS {'.'.join(map(str, macos))}", "protocol": PROTOCOL}
     results = []
     for package, unit in itertools.product(packages, units):
-        times = [time for burst in samples.lists(f"{package} {unit}") for time in burst]
+        times = samples.times[f"{package} {unit}"].ravel().tolist()
         operators = compute_plan(package, unit)
         results.append(Measured(measurement_of(package, unit, times, operators, facts), operators, control))
     return results

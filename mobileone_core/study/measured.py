@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
-from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
 from mobileone_core.benchmark.spec import Entry, LatencySpec, StepSpec, changed_fields
 from mobileone_core.benchmark.step_cell import PART, StepCell
 from mobileone_core.errors import InputError, require, require_choice
@@ -181,7 +181,7 @@ class MeasuredOptions(StudyOptions):
         base, hidden = self.study.base, {"runtime.name"}.union(*(factor.set_fields for factor in self.study.factors))
         texts, names = help_texts(LatencyCell), ("image_size", "batch_size") if isinstance(base, LatencyCell) else ()
         sizes = [(name, int, getattr(base, name), texts[name]) for name in names if name not in hidden]
-        protocol = self.study.protocol if presets.protocol is None else Protocol.preset(presets.protocol)
+        protocol = self.study.protocol if presets.protocol is None else PROTOCOLS[presets.protocol]
         types = {name: type(part) for name, part in base.parts.items()} | {"": type(base)}
         return {
             "levels": self.level_options(types),

@@ -167,11 +167,16 @@ def test_threads_collection_and_random_state_are_as_before():
 
 
 def test_modelbench_reloads_every_round_and_reports_low_and_average(monkeypatch):
-    reloads = []
-    monkeypatch.setattr(module.ReloadableSession, "reload", lambda self: reloads.append(self.session))
+    prepare, opened = module.runtimes.prepare, []
+
+    def counted(source):
+        opener = prepare(source)
+        return lambda: opened.append(source) or opener()
+
+    monkeypatch.setattr(module.runtimes, "prepare", counted)
     protocol = Protocol(rounds=6, burst=5, warmup=0, trim=2, reload=True)
     (row,) = measure_latency(spec_of(protocol=protocol))
-    assert len(reloads) == 2 * protocol.rounds  # the control too
+    assert len(opened) == 2 * (1 + protocol.rounds)  # the control too
     middle = np.sort(row.samples["latency"], axis=1)[:, 2]
     assert row.metrics["latency/low_ms"] == middle.min()
     assert row.metrics["latency/average_ms"] == pytest.approx(middle.mean())

@@ -93,7 +93,7 @@ def measure_blocks(name: str, arguments: argparse.Namespace) -> None:
         grad = torch.randn_like(block(x))
         calls = {path: partial(step_block, block, x, grad, path) for path in ("branches", "folded")}
         samples = take_turns(calls, arguments.rounds, processor=True)
-        least, ratio = [samples.minimum(path) for path in calls], samples.ratio(*calls).value
+        least, ratio = [samples.times[path].min() for path in calls], samples.ratio(*calls).value
         block.execution = "auto"
         choice = "folded" if uses_folded(block, x) else "branches"
         figures = f"{least[0]:>8.1f} {least[1]:>8.1f} {least[0] / least[1]:>6.2f} (median {ratio:.2f})"

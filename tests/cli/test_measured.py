@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.benchmark.protocol import Protocol
+from mobileone_core.benchmark.protocol import PROTOCOLS
 from mobileone_core.cli.options.study import parse
 from mobileone_core.errors import InputError
 from mobileone_core.study.kinds import default_plan
@@ -53,7 +53,7 @@ def test_default_settings_given_by_hand_are_still_the_default_study(options):
 @pytest.mark.parametrize(
     ("options", "read"),
     [
-        (("--protocol", "modelbench"), lambda plan: plan.spec.protocol == Protocol.preset("modelbench")),
+        (("--protocol", "modelbench"), lambda plan: plan.spec.protocol == PROTOCOLS["modelbench"]),
         (
             ("--protocol", "modelbench", "--rounds", "7"),
             lambda plan: (plan.spec.protocol.rounds, plan.spec.protocol.trim) == (7, 10),

@@ -151,7 +151,7 @@ def measured_forms(spec):
             entry.label,
             entry.factors,
             form,
-            {"time/step_ms": float(entry.cell.model.k), **(control if entry.label == spec.baseline else {})},
+            {"time/step_ms": float(entry.cell.model.k), **(control if entry.label == entry.reference else {})},
             {"step": [[1.0, 2.0]] * spec.protocol.rounds},
         )
         for entry in reversed(spec.entries)

@@ -59,7 +59,7 @@ class Subject(ABC, Generic[Cell]):
 
     def saved_samples(self, item: Prepared[Cell], samples: Samples) -> dict[str, list[list[float]]]:
         """The samples that the record keeps: every time of every call."""
-        return {name: samples.lists(item.label(name)) for name in item.calls}
+        return {name: samples.times[item.label(name)].tolist() for name in item.calls}
 
 
 def copy_suffixes(entry: Entry[Cell]) -> tuple[str, ...]:

@@ -19,31 +19,6 @@ LATENCY, PROCESS = "latency", "process"  # names of samples
 TOLERANCES = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.25}
 
 
-class ReloadableSession:
-    """A session that can be opened anew; calls go to the latest one."""
-
-    def __init__(self, opener: Opener) -> None:
-        self._opener = opener
-        self.session: Session = opener()
-
-    def reload(self) -> None:
-        """Delete the session, then open the network in a new one."""
-        del self.session
-        self.session = self._opener()
-
-    @property
-    def timed(self) -> TimedCall:
-        """Its inference; timed by the runtime's own clock if it has one."""
-        has_timer = self.session.timer is not None  # each session of one network has a timer, or none has
-        return TimedCall(self._call, self.reload, self._time if has_timer else None)
-
-    def _call(self) -> object:
-        return self.session.call()
-
-    def _time(self) -> float:
-        return self.session.timer()  # type: ignore[misc]
-
-
 class LatencySubject(Subject[LatencyCell]):
     """Latency of every entry's network in its runtime.
 
@@ -72,11 +47,11 @@ class LatencySubject(Subject[LatencyCell]):
             with inference_mode():
                 expected = network(images)
             opener = runtimes.prepare(SessionSource(network, images, runtime, folder))
-            sessions = {LATENCY + suffix: ReloadableSession(opener) for suffix in copy_suffixes(entry)}
+            sessions = {LATENCY + suffix: opener() for suffix in copy_suffixes(entry)}
             for session in sessions.values():
-                _check(session.session.output(), expected, runtime)
-            item.calls = {name: session.timed for name, session in sessions.items()}
-            item.tags = {**item.tags, **sessions[LATENCY].session.tags}  # of what really runs
+                _check(session.output(), expected, runtime)
+            item.calls = {name: _timed_call(sessions, name, opener) for name in sessions}
+            item.tags = {**item.tags, **sessions[LATENCY].tags}  # of what really runs
         except UnmeasuredError as error:
             item.unmeasured = str(error)
         except Exception as error:
@@ -109,6 +84,22 @@ class LatencySubject(Subject[LatencyCell]):
         """Every time of every call, and the process's time per call in each round."""
         process = samples.process[item.label(LATENCY)][:, None].tolist()
         return {**super().saved_samples(item, samples), PROCESS: process}
+
+
+def _timed_call(sessions: dict[str, Session], name: str, opener: Opener) -> TimedCall:
+    """The inference of a session, which a reload replaces; timed by the runtime's own clock if it has one."""
+
+    def call() -> object:
+        return sessions[name].call()
+
+    def reload() -> None:
+        del sessions[name]  # before the new one is opened
+        sessions[name] = opener()
+
+    def timer() -> float:
+        return sessions[name].timer()  # type: ignore[misc]
+
+    return TimedCall(call, reload, timer if sessions[name].timer else None)
 
 
 def _check(output: Tensor, expected: Tensor, runtime: Runtime) -> None:

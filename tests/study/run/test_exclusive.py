@@ -25,7 +25,7 @@ from study_proof import (
     status_of,
 )
 
-from mobileone_core.benchmark.spec import FormsSpec
+from mobileone_core.benchmark.spec import read_spec
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.queue import Claim
 from mobileone_core.study.record.reading import read_record
@@ -158,7 +158,7 @@ def test_runs_of_a_comparison_have_the_tags_and_files_of_the_contract(copy):
         place = record.file(row.run_id, "samples.json", copy.runs)
         assert json.loads(place.read_text()) == {"step": [[1.0, 2.0]] * 20}
         text = place.with_name("comparison.json").read_text()
-        assert FormsSpec.from_json(text) == PLAN.comparison.spec
+        assert read_spec(text) == PLAN.comparison.spec
 
 
 def several(*arguments):
