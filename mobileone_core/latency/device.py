@@ -94,13 +94,9 @@ def is_plain_text(text: object) -> bool:
 def sample_statistics(samples: Sequence[float]) -> dict[str, float]:
     """Minimum, median, average, 90 % quantile and maximum of samples, in their unit."""
     data = np.asarray(samples, dtype=np.float64)
-    return {
-        "min": float(data.min()),
-        "median": float(np.median(data)),
-        "average": float(data.mean()),
-        "p90": float(np.quantile(data, 0.9)),
-        "max": float(data.max()),
-    }
+    p90 = np.quantile(data, 0.9)
+    values = {"min": data.min(), "median": np.median(data), "average": data.mean(), "p90": p90, "max": data.max()}
+    return {name: float(value) for name, value in values.items()}
 
 
 def to_milliseconds(value: object, unit: str, name: str) -> float:

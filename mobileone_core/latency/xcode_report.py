@@ -14,9 +14,8 @@ from mobileone_core.latency.device import MILLISECONDS, MOST, to_milliseconds
 
 REPORT = "report.json"
 KINDS = {"prediction": r"predict|inference", "load": r"load", "compile": r"compil"}
-UNIT = re.compile(r"neural\s*engine|\bane\b|\bgpu\b|\bcpu\b", re.IGNORECASE)
+UNIT = re.compile(r"(?P<NeuralEngine>neural\s*engine|\bane\b)|(?P<GPU>\bgpu\b)|(?P<CPU>\bcpu\b)", re.IGNORECASE)
 UNIT_KEYS = re.compile(r"device|compute|unit|preferred|placement", re.IGNORECASE)
-UNIT_NAMES = {"neuralengine": "NeuralEngine", "ane": "NeuralEngine", "gpu": "GPU", "cpu": "CPU"}
 UNIT_OF_KEY = (
     (r"(?:^|[_.])(?:us|usec)$|Us$|micro", "us"),
     (r"(?:^|[_.])ms$|Ms$|MS$|milli", "ms"),
@@ -52,11 +51,6 @@ class XcodeReport:
         units = ", ".join(f"{name} {count}" for name, count in sorted(self.placement.items()))
         return [*(times or ["  no median"]), f"  compute units named: {units or 'none'}"]
 
-    @property
-    def medians(self) -> tuple[ReportedTime, ...]:
-        """Median times of predictions, without those of loading and compiling."""
-        return tuple(item for item in self.times if item.kind == "prediction")
-
 
 def read_report(path: Path) -> XcodeReport:
     """Search a performance report X.mlperf for times and compute units. Raises InputError if it is not readable."""
@@ -65,13 +59,13 @@ def read_report(path: Path) -> XcodeReport:
     with refusing(f"{path.name}/{REPORT}: not readable as JSON"):
         leaves = list(_leaves(json.loads(read_text(files[0])), ""))
     times = [time for key, value in leaves if (time := _reported_time(key, value)) is not None]
-    units = Counter(_compute_unit(value) for key, value in leaves if isinstance(value, str) and UNIT_KEYS.search(key))
-    return XcodeReport(tuple(times), {name: count for name, count in units.items() if name})
+    named = [UNIT.search(value) for key, value in leaves if isinstance(value, str) and UNIT_KEYS.search(key)]
+    return XcodeReport(tuple(times), dict(Counter(str(match.lastgroup) for match in named if match)))
 
 
 def confirmed_median(report: XcodeReport, advice: str, unit: str) -> float:
     """The only prediction median, in milliseconds, in unit or the report's. Raises InputError that ends with advice."""
-    medians = report.medians
+    medians = [item for item in report.times if item.kind == "prediction"]
     require(len(medians) == 1, "median", [item.path for item in medians], f"one prediction median; {advice}")
     unit = unit or medians[0].unit
     allowed = f"one of {', '.join(MILLISECONDS)}: the report does not name it; {advice}"
@@ -94,13 +88,6 @@ def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _reported_time(path: str, value: object) -> ReportedTime | None:
     """The value as a median time, or None if its path does not look like one."""
     is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MOST
-    if not is_time or not re.search("median", path, re.IGNORECASE):
-        return None
     kind = next((kind for kind, pattern in KINDS.items() if re.search(pattern, path, re.IGNORECASE)), "")
-    return ReportedTime(kind, path, float(value)) if kind else None  # type: ignore[arg-type]
-
-
-def _compute_unit(text: str) -> str:
-    """The compute unit that a text names; empty if it names none."""
-    match = UNIT.search(text)
-    return UNIT_NAMES[re.sub(r"\s", "", match.group().lower())] if match else ""
+    is_median = is_time and kind and re.search("median", path, re.IGNORECASE)
+    return ReportedTime(kind, path, float(value)) if is_median else None  # type: ignore[arg-type]
