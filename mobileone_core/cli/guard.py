@@ -9,7 +9,7 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from mobileone_core.errors import InputError
 from mobileone_core.texts import visible
@@ -17,17 +17,19 @@ from mobileone_core.texts import visible
 COMPLETE, INCOMPLETE, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
-def command_line(arguments: Sequence[str] | None) -> Sequence[str] | None:
-    """The arguments given, else those of this process, of which a notebook's kernel has none that are for us.
+def exit_with(command: Callable[[Sequence[str]], int], arguments: Sequence[str] | None) -> NoReturn:
+    """Run a command and exit with its status; --version alone prints the version.
 
-    Prints the version and returns None for --version.
+    arguments: those of this process if None, of which a notebook's kernel has none that are for us.
     """
     if arguments is None:
         arguments = () if sys.argv[0].endswith("kernel_launcher.py") else sys.argv[1:]
-    if list(arguments) != ["--version"]:
-        return arguments
+    sys.exit(guarded(_print_version if list(arguments) == ["--version"] else lambda: command(arguments)))
+
+
+def _print_version() -> int:
     print(f"mobileone {importlib.metadata.version('mobileone-ablations')}")
-    return None
+    return COMPLETE
 
 
 def parsed(parse: Callable[[], Any]) -> Any:

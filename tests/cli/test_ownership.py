@@ -121,7 +121,7 @@ def test_the_readme_quotes_the_unchanged_study_alone(tmp_path, monkeypatch):
     text = "<!-- table:branch_count -->\nas shipped\n<!-- end table:branch_count -->\n"
     (tmp_path / "README.md").write_text(text)
     monkeypatch.setattr(report, "workspace_directory", lambda: tmp_path)
-    monkeypatch.setattr(report, "reports_directory", lambda: tmp_path / "reports")
+    monkeypatch.setattr(report, "reports_directory", lambda requested=None: requested or tmp_path / "reports")
     plan = replace(default_plan(replace(SHIPPED, seeds=3)), default=False)
     assert list(report._write([(plan, StudyRecord(), tmp_path / "reports")]))
     assert (tmp_path / "README.md").read_text() == text

@@ -96,7 +96,7 @@ def test_kept_reports_are_rendered_again_without_a_record(plan, record, tmp_path
 def test_other_runs_leave_the_workspace_s_reports_alone(plan, record, tmp_path, monkeypatch, capsys):
     """Stale kept reports lie in both places: those of the runs named are rendered, unless they are the usual runs."""
     monkeypatch.setattr(report, "runs_directory", lambda: tmp_path / "runs")
-    monkeypatch.setattr(report, "reports_directory", lambda: tmp_path / "reports")
+    monkeypatch.setattr(report, "reports_directory", lambda requested=None: requested or tmp_path / "reports")
     own, others = tmp_path / "reports", tmp_path / "others" / "reports"
     pages = {directory: write_report(plan, record, directory).page for directory in (own, others)}
     for page in pages.values():

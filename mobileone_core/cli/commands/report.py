@@ -43,8 +43,7 @@ def report_directory(plan: Plan, workspace: Workspace, requested: Path | None, i
     reports/ if it already shows this very plan, which is complete and of the default runs. Raises InputError for a
     default study to be written there whose name belongs to another one in studies/.
     """
-    reports = reports_directory()
-    directory = requested.expanduser().absolute() if requested else reports
+    reports, directory = reports_directory(), reports_directory(requested)
     if requested is None and not (
         plan.default
         and is_complete
@@ -83,9 +82,8 @@ def report(options: Report) -> int:
     Saved reports are read from the requested directory, else from reports/ of this workspace or the runs directory.
     """
     workspace, studies = options.storage.workspace, options.studies
-    default = reports_directory() if workspace.runs == runs_directory() else workspace.runs / "reports"
-    reports = options.reports.expanduser().absolute() if options.reports else default
-    tracking = workspace.tracking
+    default = None if workspace.runs == runs_directory() else workspace.runs / "reports"
+    tracking, reports = workspace.tracking, reports_directory(options.reports or default)
     recorded = [plan for name in recorded_studies(tracking) for plan in recorded_plans(tracking, name)]
     if options.merge:
         for page, _ in _write(_merged(options, recorded)):
@@ -107,8 +105,7 @@ def report(options: Report) -> int:
 
 def compare(options: Compare) -> int:
     """Print the paired differences of two settings."""
-    workspace = options.storage.workspace
-    reports = options.reports.expanduser() if options.reports else reports_directory()
+    workspace, reports = options.storage.workspace, reports_directory(options.reports)
     one, other = (read_setting(name, workspace, reports) for name in (options.one, options.other))
     table = paired_table(one, other, options.metric)
     print(f"A: {one.name}\nB: {other.name}\nmetric: {options.metric or one.plan.study.metric}\n")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import track
 
-from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, command_line, guarded
-from mobileone_core.cli.options.study import Command, RunOptions, TrainingRunOptions, gpu_names, parse, reports_of
-from mobileone_core.cli.options.workspace import Check, Status, Ui
+from mobileone_core.cli.guard import COMPLETE, INCOMPLETE, INTERRUPTED, exit_with
+from mobileone_core.cli.options.study import Command, RunOptions, TrainingRunOptions, gpu_names, parse
+from mobileone_core.cli.options.workspace import Check, Status, Ui, reports_directory
 from mobileone_core.cli.ownership import declared_tags, require_name
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts, read_images, read_splits, report_lines, short_lines
@@ -50,13 +50,8 @@ def main(study: Declaration, arguments: Sequence[str] | None = None) -> None:
         study: the declaration.
         arguments: the arguments of the command line; those of this process if None.
     """
-
-    def command() -> int:
-        if (line := command_line(arguments)) is None:
-            return COMPLETE
-        return execute(parse(study, line, sys.modules["__main__"].__doc__ or ""), study, process_start())[0]
-
-    sys.exit(guarded(command))
+    document = sys.modules["__main__"].__doc__ or ""
+    exit_with(lambda line: execute(parse(study, line, document), study, process_start())[0], arguments)
 
 
 def run(study: Declaration, **options: Any) -> "DataFrame":
@@ -113,7 +108,6 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
     require_name(study, workspace.tracking)
     plan = resumed(request.plan, workspace)
     _require_shareable(plan, command.execution)
-    sets = dict.fromkeys(cell.spec.data.name for cell in plan.cells)
     for line in request.folder_lines:
         print(line)
     if running.plan:
@@ -123,33 +117,25 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
         if isinstance(plan, GridPlan):
             from mobileone_core.reporting.power import power_line  # reports are read for --plan alone
 
-            print(power_line(plan, reports_of(running)))
+            print(power_line(plan, reports_directory(running.reports)))
         return COMPLETE, None
     require(not (running.again and running.join), "again", True, "a command that plans, which --join does not")
-    finished = _finished(plan, running)
-    if finished:
+    if finished := _finished(plan, running):
         print(f"all {len(plan.queued)} cells are complete: nothing to do")
-    else:
-        plan.require_runnable()
-        _check_directories(plan, running)
-        for line in plan.training_lines:
-            print(line)
-    for name in () if finished else sets:
-        prepare_data(name, request.data_root)
-        if name in data_sets("classification") and not (name == "folder" or DATA_SETS[name].in_memory):
-            print("\n".join(short_lines(read_splits(name, request.data_root))))
+        return _report(plan, running, finished)
+    _prepare(plan, running, request.data_root)
     if running.again:  # what is recorded goes only once all else is checked
         from mobileone_core.study.run.planner import measure_again
 
         measure_again(plan, workspace)
-    if running.launcher == "slurm" and not finished:
+    if running.launcher == "slurm":
         return _report(plan, running, launch(plan, workspace, running.slurm, _command_of_jobs(), _display(plan)))
     engine, tags = Engine(preload=plan.preload), declared_tags(study)
     using = request.data_root, request.weights, engine, tags, start
     setup = Setup(workspace, command.workers, command.execution, *using)
     if running.join:
         return _report(plan, running, join(plan, setup, _display(plan)))
-    plan, outcome = (plan, finished) if finished else run_plan(plan, setup, _display)
+    plan, outcome = run_plan(plan, setup, _display)
     return _report(plan, running, outcome)
 
 
@@ -191,15 +177,21 @@ def _unfolded(command: Command, plan: Plan) -> list[str]:
     return [*lines, *["dbb: its blocks run all branches, since norms stand between convolutions"] * is_dbb]
 
 
-def _check_directories(plan: Plan, running: RunOptions) -> None:
-    """Raise InputError now, before the training, if runs or reports cannot be written."""
-    runs = running.workspace.runs
-    require_writable("runs", runs)
-    require_writable("checkpoints", running.workspace.checkpoint_root)
+def _prepare(plan: Plan, running: RunOptions, data_root: Path | None) -> None:
+    """Check the machine and the directories of runs and reports, and prepare the data. Raises InputError."""
     from mobileone_core.cli.commands.report import report_directory
     from mobileone_core.reporting.report import require_report_directory
 
+    plan.require_runnable()
+    require_writable("runs", running.workspace.runs)
+    require_writable("checkpoints", running.workspace.checkpoint_root)
     require_report_directory(report_directory(plan, running.workspace, running.reports, is_complete=True))
+    for line in plan.training_lines:
+        print(line)
+    for name in dict.fromkeys(cell.spec.data.name for cell in plan.cells):
+        prepare_data(name, data_root)
+        if name in data_sets("classification") and not (name == "folder" or DATA_SETS[name].in_memory):
+            print("\n".join(short_lines(read_splits(name, data_root))))
 
 
 def _finished(plan: Plan, running: RunOptions) -> Outcome | None:

@@ -111,13 +111,8 @@ def _with_seeds(options: StudyOptions, presets: Any, line: Any) -> Any:
 
     plan: Any = options.request(presets, replace(line, levels=replace(line.levels, seeds=2))).plan
     POSITIVE("detect", line.levels.detect)
-    seeds = seeds_for(plan, line.levels.detect, reports_of(line.running))
+    seeds = seeds_for(plan, line.levels.detect, reports_directory(line.running.reports))
     return replace(line, levels=replace(line.levels, seeds=seeds))
-
-
-def reports_of(running: RunOptions) -> Path:
-    """The directory of reports that a plan is compared with."""
-    return running.reports.expanduser() if running.reports else reports_directory()
 
 
 def _description(summary: str, document: str) -> str:

@@ -48,9 +48,9 @@ class WorkspaceOptions(RecordOptions):
     """Checkpoints, if not in the runs directory; if machines share them, a cell resumes on any of them."""
 
 
-def reports_directory() -> Path:
-    """The directory of complete reports of unchanged studies, recorded in runs_directory()."""
-    return workspace_directory() / "reports"
+def reports_directory(requested: Path | None = None) -> Path:
+    """The requested directory, else that of complete reports of unchanged studies, recorded in runs_directory()."""
+    return (requested or workspace_directory() / "reports").expanduser().absolute()
 
 
 @dataclass(frozen=True)
