@@ -83,14 +83,9 @@ def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
         derived.pop("average", None)
     load, placement = item.get("load"), item.get("placement", {})
     require(isinstance(placement, dict), "placement", placement, "numbers of operators by unit")
-    return DeviceMeasurement(
-        **{name: item[name] for name in REQUIRED if name != "unit"},
-        statistics={**derived, **statistics},
-        samples=times,
-        load_ms=None if load is None else to_milliseconds(load, unit, "load"),
-        placement=placement,
-        **{name: item[name] for name in TEXTS if name in item},
-    )
+    fields = {name: item[name] for name in (*REQUIRED, *TEXTS) if name in item and name != "unit"}
+    fields |= {"statistics": {**derived, **statistics}, "samples": times, "placement": placement}
+    return DeviceMeasurement(**fields, load_ms=None if load is None else to_milliseconds(load, unit, "load"))
 
 
 def _read_json(text: str) -> Sequence[Mapping[str, Any]]:

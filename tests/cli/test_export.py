@@ -152,14 +152,14 @@ def test_runs_that_cannot_be_exported(runs, tmp_path, capsys):
 
 
 def test_labels(tmp_path):
-    assert class_labels("ab", 2) == ("a", "b")
-    assert class_labels((), 2, required=False) == ()
+    assert class_labels("ab", 2, None, required=True) == ("a", "b")
+    assert class_labels((), 2, None, required=False) == ()
     file = tmp_path / "labels.txt"
     file.write_text("cat\ndog\n")
-    assert class_labels((), 2, file) == ("cat", "dog")
-    for arguments, words in ((((), 3, file), "one per class: 3"), (((), 2), "--labels FILE")):
+    assert class_labels((), 2, file, required=True) == ("cat", "dog")
+    for arguments, words in ((((), 3, file), "one per class: 3"), (((), 2, None), "--labels FILE")):
         with pytest.raises(InputError, match=words):
-            class_labels(*arguments)
+            class_labels(*arguments, required=True)
 
 
 @pytest.mark.slow

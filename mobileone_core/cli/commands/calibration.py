@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -60,26 +60,16 @@ class CalibrationData:
         with self._open(self.loading) as loaders:
             yield from calibration_batches(loaders.train, self.images)
 
-    @cached_property
-    def step(self) -> int:
-        """Every step-th test image is tested."""
-        with self._open(self.loading) as loaders:
-            return -(-loaders.test.plan.count // TESTED)
-
-    def top1(self, network: nn.Module) -> tuple[float, int]:
-        """Share of the test images that a network names rightly, and their number."""
-        loading = replace(self.loading, batch_size=BATCH * self.step, share=Share(0, self.step))
-        with self._open(loading) as loaders:
-            results = evaluate(network, self.task, loaders.test, stage="test", device=torch.device("cpu"))
-        return results["test/top1"], int(results["test/images"])
-
     def line(self, before: nn.Module, after: nn.Module) -> str:
-        """The line on top-1 before and after."""
-        (first, images), (second, _) = self.top1(before), self.top1(after)
+        """The line on top-1 of the network before and after, on TESTED test images or fewer."""
+        with self._open(self.loading) as loaders:
+            step = -(-loaders.test.plan.count // TESTED)
+        with self._open(replace(self.loading, batch_size=BATCH * step, share=Share(0, step))) as loaders:
+            measure = partial(evaluate, task=self.task, batches=loaders.test, stage="test", device=torch.device("cpu"))
+            first, second = measure(before), measure(after)
+        shares = [f"{100 * results['test/top1']:.2f} % in" for results in (first, second)]
         title = f"{self.data.name} {self.root or ''}".strip()
-        return (
-            f"top-1       {100 * first:.2f} % in float32, {100 * second:.2f} % in int8 ({images} test images, {title})"
-        )
+        return f"top-1       {shares[0]} float32, {shares[1]} int8 ({first['test/images']:.0f} test images, {title})"
 
     def _open(self, loading: LoaderOptions) -> Loaders:
         return open_loaders(self.data, self.root, 0, loading)

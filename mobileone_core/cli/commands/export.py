@@ -154,9 +154,7 @@ def _source(options: Export) -> ExportSource:
     return ExportSource(network, preprocessing, labels, metadata, interface, calibration)
 
 
-def class_labels(
-    names: Sequence[str], classes: int, file: Path | None = None, *, required: bool = True
-) -> tuple[str, ...]:
+def class_labels(names: Sequence[str], classes: int, file: Path | None, *, required: bool) -> tuple[str, ...]:
     """One label per class, from a file with one per line, else these names; none if they are not required.
 
     Raises InputError for another number of labels.
@@ -165,8 +163,8 @@ def class_labels(
         labels = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
         require(len(labels) == classes, "labels", f"{file} ({len(labels)} labels)", f"one per class: {classes}")
         return labels
-    if len(names) != classes and required:
-        raise InputError(
-            f"labels: none are known for the network's {classes} classes; give --labels FILE, one per line"
-        )
-    return tuple(names) if len(names) == classes else ()
+    is_known = len(names) == classes
+    if required and not is_known:
+        unknown = f"none are known for the network's {classes} classes"
+        raise InputError(f"labels: {unknown}; give --labels FILE, one per line")
+    return tuple(names) if is_known else ()

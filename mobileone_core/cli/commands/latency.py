@@ -29,19 +29,14 @@ def import_measurements(options: Import) -> int:
     files = list(map(str, options.files))
     require(options.modelbench != bool(files), "file", files, "files, or --modelbench, not both")
     models = _read_models(options.models.manifest, options.models.package, options.models.title)
-    if options.modelbench:
-        measured = [_modelbench(options, models)]
-    else:
-        measured = [(MeasurementSource("imported", path), _measured(options, path, models)) for path in options.files]
-    sources = [
-        (source, [(model_by_hash(models, item.model_hash), item) for item in items]) for source, items in measured
-    ]
+    inputs = [_modelbench(options, models)] if options.modelbench else []
+    inputs += [(MeasurementSource("imported", path), _measured(options, path, models)) for path in options.files]
+    sources = [(source, [(model_by_hash(models, item.model_hash), item) for item in items]) for source, items in inputs]
     _require_new(options, sources)
     for source, pairs in sources:
         run_ids = record_devices(options.storage.workspace, pairs, source, again=options.again)
         print("\n".join(_summary_line(*pair) for pair in pairs))
-        runs = ", ".join(run_ids)
-        print(f"recorded {len(run_ids)} of {len(pairs)} as run {runs} of the experiment device_latency")
+        print(f"recorded {len(run_ids)} of {len(pairs)} as run {', '.join(run_ids)} of the experiment device_latency")
         print("next: `mobileone ui` shows the runs, `mobileone report` the tables")
     return COMPLETE
 

@@ -1,6 +1,6 @@
 """Which network a command takes: that of a finished run, or of a weight file."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -36,8 +36,7 @@ class Network:
     @property
     def changes(self) -> dict[str, Any]:
         """The fields that were given, as keyword arguments of ModelSpec.changed."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return {name: value for name, value in given.items() if (name, value) != ("reparam", True)}
+        return {name: value for name, value in vars(self).items() if value != getattr(Network, name)}
 
 
 @dataclass(frozen=True)

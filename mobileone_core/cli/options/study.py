@@ -130,8 +130,7 @@ def _worker_count(workers: int | None, execution: Execution) -> int:
     """The requested workers, else as many as the usable GPUs, or else the cores, carry. Raises InputError."""
     if workers is None:
         return max(1, (len(gpu_names(execution.device)) or _cores() // execution.threads) // execution.processes)
-    require_integer("workers", workers)
-    return workers
+    return require_integer("workers", workers)
 
 
 def _cores() -> int:

@@ -82,9 +82,8 @@ def _copied(source: SessionSource, device: str) -> tuple[nn.Module, Tensor]:
 
 
 def _tags(source: SessionSource, provider: str) -> dict[str, str]:
-    runtime = source.runtime
-    tags = {"precision": runtime.precision, "layout": runtime.layout}
-    return {"runtime_version": f"torch {torch.__version__}", "provider": provider, **tags}
+    tags = {"runtime_version": f"torch {torch.__version__}", "provider": provider}
+    return {**tags, "precision": source.runtime.precision, "layout": source.runtime.layout}
 
 
 def _with_code_object(network: nn.Module) -> Callable[[Tensor], Tensor]:
