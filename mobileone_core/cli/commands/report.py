@@ -9,22 +9,10 @@ from mobileone_core.cli.options.workspace import Compare, Exclude, Report, repor
 from mobileone_core.cli.ownership import require_shipped, shipped_studies
 from mobileone_core.errors import require
 from mobileone_core.files import saved_text
+from mobileone_core.reporting import report as reporting
 from mobileone_core.reporting.merge import MergedReport, merged
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.render import terminal
-from mobileone_core.reporting.report import (
-    LEDGER,
-    PLAN,
-    AnalysedRecord,
-    read_report,
-    read_saved_plan,
-    report_home,
-    report_homes,
-    report_name,
-    with_examples,
-    write_index,
-    write_report,
-)
 from mobileone_core.reporting.results import paired_table, read_setting
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import connected, excluded_runs, recorded_plans, recorded_studies
@@ -33,7 +21,7 @@ from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.state import CellState, cell_states, is_settled
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
-LEDGER_START = f"<!-- table:{LEDGER} -->"
+LEDGER_START = f"<!-- table:{reporting.LEDGER} -->"
 Source = tuple[Plan, StudyRecord, Path]  # with the directory that holds the reports
 
 
@@ -49,8 +37,8 @@ def report_directory(plan: Plan, workspace: Workspace, requested: Path | None, i
         and is_complete
         and plan.is_final
         and workspace.runs == runs_directory()
-        and (reports / plan.study.name / PLAN).is_file()
-        and read_saved_plan(reports / plan.study.name).id == plan.id
+        and (reports / plan.study.name / reporting.PLAN).is_file()
+        and reporting.read_saved_plan(reports / plan.study.name).id == plan.id
     ):
         return workspace.runs / "reports"
     if plan.default and directory == reports:
@@ -71,7 +59,7 @@ def report_plan(
     excluded = runs & excluded_runs(workspace.tracking, plan.study.name)
     is_complete = not excluded and all(item.state == "complete" for item in states)
     directory = report_directory(plan, workspace, requested, is_complete)
-    record = _read(plan, workspace, report_home(plan, directory), runs if settled else set(), excluded)
+    record = _read(plan, workspace, reporting.report_home(plan, directory), runs if settled else set(), excluded)
     ((page, analysed),) = _write([(plan, record, directory)])
     return terminal.render(analysed.document), not record.problems, page
 
@@ -89,7 +77,7 @@ def report(options: Report) -> int:
         for page, _ in _write(_merged(options, recorded)):
             print(page)
         return COMPLETE
-    saved = {home: read_saved_plan(home) for home in report_homes(reports)}
+    saved = {home: reporting.read_saved_plan(home) for home in reporting.report_homes(reports)}
     names = sorted({plan.study.name for plan in (*recorded, *saved.values())})
     for name in studies:
         require(name in names, "study", name, f"studies with a record or a report: {', '.join(names) or 'none'}")
@@ -118,10 +106,10 @@ def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
     workspace = options.storage.workspace
     homes = dict[Path, None]()
     for root in (item.expanduser().absolute() for item in options.merge):
-        below = [root] if (root / PLAN).is_file() else report_homes(root)
+        below = [root] if (root / reporting.PLAN).is_file() else reporting.report_homes(root)
         require(bool(below), "merge", str(root), "a report, or a directory of reports")
         homes |= dict.fromkeys(below)
-    kept = [MergedReport(*read_report(home), str(home)) for home in homes]
+    kept = [MergedReport(*reporting.read_report(home), str(home)) for home in homes]
     names = sorted({item.plan.study.name for item in kept})
     for name in options.studies:
         require(name in names, "study", name, f"studies with a report to merge: {', '.join(names)}")
@@ -164,18 +152,18 @@ def _sources(
             continue
         record = read_record(workspace.tracking, plan)
         directory = report_directory(plan, workspace, requested, _is_complete(plan, record))
-        written.add(report_home(plan, directory))
+        written.add(reporting.report_home(plan, directory))
         yield plan, record, directory
     for directory in (item for item in saved if item not in written):
-        plan, record = read_report(directory)
-        if report_home(plan, directory.parent) not in written:
+        plan, record = reporting.read_report(directory)
+        if reporting.report_home(plan, directory.parent) not in written:
             yield plan, record, directory.parent
 
 
 def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str], excluded: set[str]) -> StudyRecord:
     """A plan's record: from the saved report if it shows just these runs but the excluded, else from the database."""
-    if runs and not plan.shows_standalone_runs and (saved / PLAN).is_file():
-        _, record = read_report(saved)
+    if runs and not plan.shows_standalone_runs and (saved / reporting.PLAN).is_file():
+        _, record = reporting.read_report(saved)
         saved_runs = {row.run_id for row in (*record.rows, *record.comparison)}
         has_curves = {point.metric for point in record.curves} == set(plan.curves)
         is_current = set(record.excluded) == excluded and saved_runs | excluded == runs
@@ -184,23 +172,24 @@ def _read(plan: Plan, workspace: Workspace, saved: Path, runs: set[str], exclude
     return read_record(workspace.tracking, plan)
 
 
-def _write(sources: Iterable[Source]) -> Iterator[tuple[Path, AnalysedRecord]]:
+def _write(sources: Iterable[Source]) -> Iterator[tuple[Path, reporting.AnalysedRecord]]:
     """Write reports, and the index of each directory; this workspace's README quotes its own reports."""
     readme = workspace_directory() / "README.md"
-    directories: dict[Path, dict[Path, AnalysedRecord]] = {}
+    directories: dict[Path, dict[Path, reporting.AnalysedRecord]] = {}
     for plan, read, directory in sources:
-        record = with_examples(read, report_home(plan, directory))
-        files = write_report(plan, record, directory)
-        analysed = AnalysedRecord(read_saved_plan(files.directory), record)  # the plan as every later reader has it
+        record = reporting.with_examples(read, reporting.report_home(plan, directory))
+        files = reporting.write_report(plan, record, directory)
+        plan_read = reporting.read_saved_plan(files.directory)  # as every later reader has it
+        analysed = reporting.AnalysedRecord(plan_read, record)
         directories.setdefault(directory, {})[files.directory] = analysed
         if directory == reports_directory() and readme.is_file():
             text = readme.read_text(encoding="utf-8")
             if plan.default and f"<!-- table:{plan.study.name} -->" in text:
                 update_readme(readme, files.page)
-            if report_name(plan) in quoted_reports(text):
-                update_values(readme, report_name(plan), analysed.document)
+            if reporting.report_name(plan) in quoted_reports(text):
+                update_values(readme, reporting.report_name(plan), analysed.document)
         yield files.page, analysed
     for directory, written in directories.items():
-        index = write_index(directory, written)
+        index = reporting.write_index(directory, written)
         if directory == reports_directory() and all(LEDGER_START in saved_text(page) for page in (readme, index)):
             update_readme(readme, index)
