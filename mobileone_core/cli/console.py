@@ -10,9 +10,8 @@ import tyro
 from mobileone_core.cli.guard import exit_with, parsed
 from mobileone_core.cli.options import workspace
 from mobileone_core.cli.options.evaluate import Evaluate
-from mobileone_core.cli.options.export import Export
 from mobileone_core.cli.options.latency import Import, Latency, Run
-from mobileone_core.cli.options.predict import Predict
+from mobileone_core.cli.options.network import Export, Predict
 from mobileone_core.cli.options.study import CONFIG
 
 COMMANDS: Mapping[str, tuple[type[workspace.CommandOptions], str]] = {  # options, and module:function of cli.commands

@@ -1,20 +1,17 @@
-"""Measurements on devices as files, in our JSON and CSV, and the manifests of exported models."""
+"""Measurements on devices as files (our JSON and CSV, Xcode's performance report), and manifests of exported models."""
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mobileone_core.errors import InputError, refusing, require, require_choice
 from mobileone_core.files import read_text
-from mobileone_core.latency.device import (
-    STATISTICS,
-    DeviceMeasurement,
-    ExportedModel,
-    sample_statistics,
-    to_milliseconds,
-)
+from mobileone_core.latency import device
 
 SCHEMA = 1
 REQUIRED = ("model_hash", "device", "os", "compute_units", "protocol", "unit", "n", "date")
@@ -23,6 +20,15 @@ OPTIONAL = ("statistics", "samples", "load", "placement", *TEXTS)
 TRIMMED = "modelbench"  # its average leaves calls out, so that the mean of all samples is another number
 PREFIX = "mobileone."  # of an export's metadata
 PACKAGE_MANIFEST = "Manifest.json"  # belongs to the package format of Core ML
+REPORT = "report.json"
+KINDS = {"prediction": r"predict|inference", "load": r"load", "compile": r"compil"}
+UNIT = re.compile(r"(?P<NeuralEngine>neural\s*engine|\bane\b)|(?P<GPU>\bgpu\b)|(?P<CPU>\bcpu\b)", re.IGNORECASE)
+UNIT_KEYS = re.compile(r"device|compute|unit|preferred|placement", re.IGNORECASE)
+UNIT_OF_KEY = (
+    (r"(?:^|[_.])(?:us|usec)$|Us$|micro", "us"),
+    (r"(?:^|[_.])ms$|Ms$|MS$|milli", "ms"),
+    (r"(?:^|[_.])(?:s|sec)$|second", "s"),
+)
 
 FORMAT = """\
 JSON, schema 1: {"schema": 1, "measurements": [{...}, ...]}, each with
@@ -40,7 +46,7 @@ CSV, one line per measurement: columns schema (1) and the names above, one colum
 separated by spaces, placement as NeuralEngine=43 CPU=2. Empty cells are left out. Other fields are refused."""
 
 
-def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasurement, ...]:
+def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[device.DeviceMeasurement, ...]:
     """All measurements of a JSON or CSV file; given: fields it may leave out. Raises InputError for a wrong one."""
     kinds = {".json": _read_json, ".csv": _read_csv}
     require(path.suffix.lower() in kinds, "file", path.name, f"a file that ends in {' or '.join(kinds)}, or .mlperf")
@@ -66,7 +72,7 @@ def read_measurements(path: Path, given: Mapping[str, Any]) -> tuple[DeviceMeasu
     return tuple(measurements)
 
 
-def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
+def measurement(item: Mapping[str, Any]) -> device.DeviceMeasurement:
     """Build a measurement from the format's fields, times in item['unit']. Raises InputError for a wrong one."""
     for name in item:
         require_choice("field", name, (*REQUIRED, *OPTIONAL))
@@ -74,18 +80,20 @@ def measurement(item: Mapping[str, Any]) -> DeviceMeasurement:
         require(name in item, name, None, "it must be given")
     unit = str(item["unit"])
     given, samples = item.get("statistics", {}), item.get("samples", [])
-    require(isinstance(given, dict), "statistics", given, f"times by name: {', '.join(STATISTICS)}")
+    require(isinstance(given, dict), "statistics", given, f"times by name: {', '.join(device.STATISTICS)}")
     require(isinstance(samples, list), "samples", samples, "a list of times")
-    times = [to_milliseconds(value, unit, "samples") for value in samples]
-    statistics = {name: to_milliseconds(value, unit, name) for name, value in given.items()}
-    derived = sample_statistics(times) if times else {}
+    times = [device.to_milliseconds(value, unit, "samples") for value in samples]
+    statistics = {name: device.to_milliseconds(value, unit, name) for name, value in given.items()}
+    derived = device.sample_statistics(times) if times else {}
     if item["protocol"] == TRIMMED:
         derived.pop("average", None)
     load, placement = item.get("load"), item.get("placement", {})
     require(isinstance(placement, dict), "placement", placement, "numbers of operators by unit")
     fields = {name: item[name] for name in (*REQUIRED, *TEXTS) if name in item and name != "unit"}
     fields |= {"statistics": {**derived, **statistics}, "samples": times, "placement": placement}
-    return DeviceMeasurement(**fields, load_ms=None if load is None else to_milliseconds(load, unit, "load"))
+    return device.DeviceMeasurement(
+        **fields, load_ms=None if load is None else device.to_milliseconds(load, unit, "load")
+    )
 
 
 def _read_json(text: str) -> Sequence[Mapping[str, Any]]:
@@ -103,7 +111,7 @@ def _read_csv(text: str) -> Sequence[Mapping[str, Any]]:
     """The measurements of a CSV file, as objects like those of a JSON file. Raises InputError."""
     reader = csv.DictReader(text.splitlines(), strict=True)
     names = reader.fieldnames or []
-    columns = ("schema", *REQUIRED, *(name for name in OPTIONAL if name != "statistics"), *STATISTICS)
+    columns = ("schema", *REQUIRED, *(name for name in OPTIONAL if name != "statistics"), *device.STATISTICS)
     for name in names:
         require_choice("column", name, columns)
     require(len(set(names)) == len(names), "columns", names, "each once")
@@ -116,8 +124,8 @@ def _read_csv(text: str) -> Sequence[Mapping[str, Any]]:
 
 def _plain(line: dict[str, str]) -> dict[str, Any]:
     """A CSV line as the JSON object it stands for."""
-    item: dict[str, Any] = {name: cell for name, cell in line.items() if name not in (*STATISTICS, "schema")}
-    item["statistics"] = {name: _number(line[name], name) for name in STATISTICS if name in line}
+    item: dict[str, Any] = {name: cell for name, cell in line.items() if name not in (*device.STATISTICS, "schema")}
+    item["statistics"] = {name: _number(line[name], name) for name in device.STATISTICS if name in line}
     if "n" in line:
         item["n"] = int(line["n"]) if line["n"].isdecimal() else line["n"]
     if "samples" in line:
@@ -137,7 +145,7 @@ def _number(text: str, name: str) -> float:
         raise InputError.of(name, text, "a number") from error
 
 
-def read_manifest(path: Path, title: str = "") -> ExportedModel:
+def read_manifest(path: Path, title: str = "") -> device.ExportedModel:
     """The exported model that a manifest describes; title names it if the manifest does not. Raises InputError."""
     require(path.is_file(), "manifest", str(path), "an existing file; `mobileone export` writes it next to a package")
     with refusing(f"manifest {path.name}: not readable as JSON"):
@@ -151,7 +159,7 @@ def read_manifest(path: Path, title: str = "") -> ExportedModel:
     title = _first_text(content, "model", "title") or (f"mobileone_{more['variant']}" if more["variant"] else title)
     allowed = "an object with model, title or variant, and with model_hash, package_hash or hash"
     require(bool(title and model_hash), "manifest", path.name, allowed)
-    return ExportedModel(title, model_hash, **more)
+    return device.ExportedModel(title, model_hash, **more)
 
 
 def find_manifest(package: Path) -> Path | None:
@@ -163,3 +171,73 @@ def find_manifest(package: Path) -> Path | None:
 def _first_text(content: Mapping[str, Any], *names: str) -> str:
     """The first of the named values that is a non-empty text; empty if there is none."""
     return next((content[name] for name in names if isinstance(content.get(name), str) and content[name]), "")
+
+
+@dataclass(frozen=True)
+class ReportedTime:
+    """A number of the report that may be a median time: of what (a key of KINDS), its path in the JSON, its value."""
+
+    kind: str
+    path: str
+    value: float
+
+    @property
+    def unit(self) -> str:
+        """The unit that its key names; empty if it names none."""
+        return next((unit for pattern, unit in UNIT_OF_KEY if re.search(pattern, self.path)), "")
+
+
+@dataclass(frozen=True)
+class XcodeReport:
+    """Times in a report, and how often it names each compute unit."""
+
+    times: tuple[ReportedTime, ...]
+    placement: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """The times with their paths in the report's JSON, and the compute units, for a person to read."""
+        texts = [(item.kind, f"{item.value:g} {item.unit or '(unit not named)'}", item.path) for item in self.times]
+        times = [f"  {kind}: {value} at {path}" for kind, value, path in texts]
+        units = ", ".join(f"{name} {count}" for name, count in sorted(self.placement.items()))
+        return [*(times or ["  no median"]), f"  compute units named: {units or 'none'}"]
+
+
+def read_report(path: Path) -> XcodeReport:
+    """Search a performance report X.mlperf for times and compute units. Raises InputError if it is not readable."""
+    files = sorted(path.rglob(REPORT)) if path.is_dir() else []
+    require(len(files) == 1, "file", str(path), f"an Xcode performance report with one {REPORT} in it")
+    with refusing(f"{path.name}/{REPORT}: not readable as JSON"):
+        leaves = list(_leaves(json.loads(read_text(files[0])), ""))
+    times = [time for key, value in leaves if (time := _reported_time(key, value)) is not None]
+    named = [UNIT.search(value) for key, value in leaves if isinstance(value, str) and UNIT_KEYS.search(key)]
+    return XcodeReport(tuple(times), dict(Counter(str(match.lastgroup) for match in named if match)))
+
+
+def confirmed_median(report: XcodeReport, advice: str, unit: str) -> float:
+    """The only prediction median, in milliseconds, in unit or the report's. Raises InputError that ends with advice."""
+    medians = [item for item in report.times if item.kind == "prediction"]
+    require(len(medians) == 1, "median", [item.path for item in medians], f"one prediction median; {advice}")
+    unit = unit or medians[0].unit
+    allowed = f"one of {', '.join(device.MILLISECONDS)}: the report does not name it; {advice}"
+    require(unit in device.MILLISECONDS, "unit", unit, allowed)
+    return device.to_milliseconds(medians[0].value, unit, "median")
+
+
+def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The values of nested JSON with their paths, such as runs[0].median."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from _leaves(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _leaves(value, f"{path}[{number}]")
+    else:
+        yield path, content
+
+
+def _reported_time(path: str, value: object) -> ReportedTime | None:
+    """The value as a median time, or None if its path does not look like one."""
+    is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < device.MOST
+    kind = next((kind for kind, pattern in KINDS.items() if re.search(pattern, path, re.IGNORECASE)), "")
+    is_median = is_time and kind and re.search("median", path, re.IGNORECASE)
+    return ReportedTime(kind, path, float(value)) if is_median else None  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from mobileone_core.cli import console
-from mobileone_core.cli.commands.calibration import CalibrationData
+from mobileone_core.cli.commands.export import CalibrationData
 from mobileone_core.coreml.options import Options
 from mobileone_core.coreml.program import read_program
 from mobileone_core.coreml.verify import NotVerifiedError, match_weights

@@ -8,8 +8,14 @@ from activation_range import require_ordinary
 
 from mobileone_core.errors import InputError
 from mobileone_core.latency.cell import Chain, ChainActivation, ChainBlock, LatencyCell
-from mobileone_core.latency.chain import ChainNetwork, chain_activation, fold_norms
-from mobileone_core.latency.networks import build_forms, build_images, count_cost
+from mobileone_core.latency.networks import (
+    ChainNetwork,
+    build_forms,
+    build_images,
+    chain_activation,
+    count_cost,
+    fold_norms,
+)
 from mobileone_core.model.network import calibrate
 
 SMALL = LatencyCell(Chain(width=16), image_size=32, num_classes=10)

@@ -7,8 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mobileone_core.errors import InputError
-from mobileone_core.latency.device_files import read_manifest, read_measurements
-from mobileone_core.latency.xcode_report import read_report
+from mobileone_core.latency.device_files import read_manifest, read_measurements, read_report
 
 ITEM = {
     "model_hash": "ab" * 32,

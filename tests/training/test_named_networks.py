@@ -17,8 +17,7 @@ from torchvision import models
 
 from mobileone_core.cli.commands.export import export
 from mobileone_core.cli.commands.source import open_source
-from mobileone_core.cli.options.export import Export
-from mobileone_core.cli.options.network import NetworkOptions
+from mobileone_core.cli.options.network import Export, NetworkOptions
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError
 from mobileone_core.model.reparam import expand

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mobileone_core.cli.commands.source import NetworkSource
-from mobileone_core.cli.options.export import Export
+from mobileone_core.cli.options.network import Export
 from mobileone_core.data.preprocessing import Preprocessing
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks.detection import DeployedDetector

@@ -13,8 +13,15 @@ from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.latency import Import, Run
 from mobileone_core.errors import InputError, require, require_integer
 from mobileone_core.latency.device import DeviceMeasurement, ExportedModel, model_by_hash, to_milliseconds
-from mobileone_core.latency.device_files import FORMAT, find_manifest, read_manifest, read_measurements
-from mobileone_core.latency.xcode_report import XcodeReport, confirmed_median, read_report
+from mobileone_core.latency.device_files import (
+    FORMAT,
+    XcodeReport,
+    confirmed_median,
+    find_manifest,
+    read_manifest,
+    read_measurements,
+    read_report,
+)
 from mobileone_core.study.environment import processor
 from mobileone_core.study.record.standalone import MeasurementSource, record_devices, recorded_measurements
 

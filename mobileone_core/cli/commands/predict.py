@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from mobileone_core.cli.commands.source import interface_of, open_source
 from mobileone_core.cli.guard import BAD_INPUT, COMPLETE
-from mobileone_core.cli.options.predict import Predict
+from mobileone_core.cli.options.network import Predict
 from mobileone_core.data.folders import EXTENSIONS, is_hidden
 from mobileone_core.data.images import decode
 from mobileone_core.errors import InputError, require

@@ -1,15 +1,18 @@
-"""Which network a command takes: that of a finished run, or of a weight file."""
+"""Which network a command takes, that of a finished run or of a weight file; `mobileone export` and `predict`."""
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from mobileone_core.cli.options.workspace import CommandOptions, RecordOptions
+from mobileone_core.coreml.options import Precision
 from mobileone_core.data.spec import DATA_SETS
-from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.model.spec import Activation, BlockMethod, ModelSpec
+
+SUFFIXES = {"coreml": ".mlpackage", "onnx": ".onnx"}
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,107 @@ class NetworkOptions(CommandOptions):
         require_choice("data", self.data_name, DATA_SETS)
         if self.variant and ":" not in self.variant:  # the name of a library's network
             ModelSpec.preset(self.variant, in_channels=3).changed(**self.network.changes)
+
+
+@dataclass(frozen=True)
+class Export(NetworkOptions):
+    """Write a network in deployed form as Core ML or ONNX, once the written program is verified against torch.
+
+    The network is that of a finished run (--run ID) or of a weight file (--variant s0 --weights FILE), in any layout
+    and form. The output appears whole, and only if it is right.
+    """
+
+    _: KW_ONLY
+    output: Annotated[Path, tyro.conf.arg(metavar="FILE")]  # NAME.mlpackage (a directory) or NAME.onnx.
+    format: Literal["coreml", "onnx"] | None = None  # What the output's name says, if not given.
+    precision: Precision | None = None
+    """Precision of weights and results; float16 for Core ML and float32 for ONNX if not given."""
+    input: Literal["tensor", "image"] = "tensor"
+    """tensor: normalized numbers in, logits out, nothing added. image (Core ML): pixels in, label and probabilities
+    out, normalization inside."""
+    labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Class labels in the order of the outputs, one per line; those of the run, or of the data set, if not given."""
+    image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """Pixels; the run's, or the data set's, if not given."""
+    batch_size: Annotated[int | None, tyro.conf.arg(metavar="N")] = None  # ONNX: a fixed batch; any if not given.
+    nms: bool = False
+    """ONNX, detectors: non-maximum suppression inside; one image per call, detections out."""
+    quantize: Literal["int8"] | None = None
+    """int8: weights and activations in ONNX, with a scale per output channel; weights alone in Core ML."""
+    calibration: Annotated[str, tyro.conf.arg(metavar="DIR|DATA|DATA=DIR")] = ""
+    """With --quantize: a directory of images in train/CLASS and val/CLASS, or a data set by name, with its directory
+    if it has one. Ranges are measured on training images, top-1 before and after on up to 500 test images."""
+    calibration_images: int = 128  # Training images that ranges of activations are measured on.
+    author: str = ""  # Author, for the file's metadata.
+    license: str = ""  # Licence of the weights, for the file's metadata.
+    description: str = ""  # Description, for the file's metadata; network, data set and run if not given.
+    force: bool = False  # Replace an output that exists.
+
+    @property
+    def chosen_precision(self) -> Precision:
+        """The precision, or the format's default."""
+        return self.precision or ("float16" if self.chosen_format == "coreml" else "float32")
+
+    @property
+    def chosen_format(self) -> str:
+        """The format, or the one whose names end as the output's does; empty if none does."""
+        named = (name for name, suffix in SUFFIXES.items() if suffix == self.output.suffix)
+        return self.format or next(named, "")
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest of an ONNX file, next to it."""
+        return self.output.with_name(f"{self.output.name}.json")
+
+    def check(self) -> None:
+        """Raise InputError for options that exclude each other, an output that exists, and a missing weight file."""
+        allowed = SUFFIXES[self.format] if self.format else " or ".join(SUFFIXES.values())
+        fits = bool(self.chosen_format) and self.output.suffix == SUFFIXES[self.chosen_format]
+        require(fits, "output", str(self.output), f"a name that ends in {allowed}")
+        is_coreml = self.chosen_format == "coreml"
+        require(self.output.absolute().parent.is_dir(), "output", str(self.output), "in a directory that exists")
+        for path in (self.output,) if is_coreml else (self.output, self.manifest):
+            require(self.force or not path.exists(), "output", str(path), "it exists; --force replaces it")
+        fits = self.output.is_dir() == is_coreml or not self.output.exists()
+        require(fits, "output", str(self.output), "a package is a directory, an ONNX file is none")
+        require(is_coreml or self.input == "tensor", "input", self.input, "tensor for ONNX")
+        require(not (is_coreml and self.batch_size), "batch_size", self.batch_size, "for ONNX; Core ML takes one image")
+        require(not (is_coreml and self.nms), "nms", self.nms, "for ONNX; Core ML's manifest describes it")
+        require(not self.nms or self.batch_size in (None, 1), "batch_size", self.batch_size, "1 with --nms")
+        if self.quantize:
+            require(bool(self.calibration), "calibration", self.calibration, "a directory or data set with --quantize")
+            require(self.batch_size is None, "batch_size", self.batch_size, "left out with --quantize: any batch")
+            fits = is_coreml or self.chosen_precision == "float32"
+            require(fits, "precision", self.precision, "float32 with --quantize for ONNX: what is not int8")
+        else:
+            require(not self.calibration, "calibration", self.calibration, "for --quantize int8")
+        require_integer("calibration_images", self.calibration_images)
+        for name in ("image_size", "batch_size"):
+            if getattr(self, name) is not None:
+                require_integer(name, getattr(self, name))
+        require(self.labels is None or self.labels.is_file(), "labels", str(self.labels), "an existing file")
+        super().check()
+
+
+@dataclass(frozen=True)
+class Predict(NetworkOptions):
+    """Print what a network sees in pictures: the most probable classes, objects with their boxes, or shares of classes.
+
+    The network is that of a finished run (--run ID) or of a weight file (--weights FILE --variant s0). Pictures are
+    turned as their EXIF orientation says, then read as in the run's evaluation. Detectors draw boxes, segmenters masks
+    into copies of the pictures.
+    """
+
+    images: tyro.conf.Positional[tuple[Path, ...]] = ()  # Image files, and directories of them.
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR|FILE")] = None
+    """Directory of the copies, NAME-predicted.png (predictions/ if not given), or the file of a single one."""
+    score_threshold: Annotated[float, tyro.conf.arg(metavar="SCORE")] = 0.5  # Smallest score of an object.
+    top: Annotated[int, tyro.conf.arg(metavar="N")] = 5  # Classes per picture, of a classifier.
+    json: bool = False  # One JSON object per line.
+
+    def check(self) -> None:
+        """Raise InputError for options that exclude each other and a missing file."""
+        require(bool(self.images), "images", (), "image files, or directories of them")
+        require_integer("top", self.top)
+        require(0 <= self.score_threshold <= 1, "score_threshold", self.score_threshold, "from 0 to 1")
+        super().check()
