@@ -35,12 +35,8 @@ def require_name(study: Declaration, tracking: str) -> None:
     A shipped study also goes on with what another version of it has recorded.
     """
     is_shipped, (owner, digest) = require_shipped(study), declaring_file(tracking, study.name)
-    if (
-        not is_shipped
-        and owner not in ("", study.declared_in)
-        and digest != declared_tags(study)[DECLARATION]
-        and _names(Path(owner), study.name)
-    ):
+    is_own = is_shipped or owner in ("", study.declared_in) or digest == declared_tags(study)[DECLARATION]
+    if not is_own and _names(Path(owner), study.name):
         raise InputError(f"name: {study.name!r} belongs to {owner}; {RULE}")
 
 

@@ -22,7 +22,6 @@ CHANNELS = 3  # of an image
 BATCHES, BATCH, LARGEST_BATCH = 2, 4, 32  # of calibration at USUAL_SIZE; smaller images, whose maps have few pixels,
 USUAL_SIZE = 224  # come in larger batches
 SEED = 0
-TRANSPOSED = "_rank5"  # ends the names of activations in their usual form
 
 
 def build_forms(cell: LatencyCell) -> tuple[nn.Module, nn.Module]:
@@ -170,7 +169,7 @@ def chain_activation(name: str, channels: int) -> nn.Module:
     """A ChainActivation for feature maps with this number of channels. Raises InputError for an unknown name."""
     if name == "se_relu":
         return nn.Sequential(SqueezeExcite(channels), nn.ReLU())
-    plain = name.removesuffix(TRANSPOSED)
+    plain = name.removesuffix("_rank5")
     widths = activation_widths(plain, channels)
     if name != plain and widths is not None:
         return TransposedDynamicReLU(widths)

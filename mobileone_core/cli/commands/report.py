@@ -32,14 +32,10 @@ def report_directory(plan: Plan, workspace: Workspace, requested: Path | None, i
     default study to be written there whose name belongs to another one in studies/.
     """
     reports, directory = reports_directory(), reports_directory(requested)
-    if requested is None and not (
-        plan.default
-        and is_complete
-        and plan.is_final
-        and workspace.runs == runs_directory()
-        and (reports / plan.study.name / reporting.PLAN).is_file()
-        and reporting.read_saved_plan(reports / plan.study.name).id == plan.id
-    ):
+    is_usual = requested is None and plan.default and is_complete and plan.is_final
+    home = reports / plan.study.name
+    is_shown = is_usual and workspace.runs == runs_directory() and (home / reporting.PLAN).is_file()
+    if requested is None and not (is_shown and reporting.read_saved_plan(home).id == plan.id):
         return workspace.runs / "reports"
     if plan.default and directory == reports:
         require_shipped(plan.study)

@@ -142,12 +142,11 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
 def _require_shareable(plan: Plan, execution: Execution) -> None:
     """Raise InputError for a batch, or a network with --sync-batchnorm, that several processes cannot share."""
     processes = execution.processes
-    batches = dict[tuple[str, int], None]()
+    allowed = f"batches of a multiple of processes, which is {processes}"
     for spec in (cell.spec for cell in plan.cells):
         scaled = [("scales", images) for _, images in spec.recipe.scaled_batches(spec.data.image_size)]
-        batches |= dict.fromkeys(scaled or [("batch_size", spec.recipe.batch_size)])
-    for name, size in batches:
-        require(size % processes == 0, name, size, f"batches of a multiple of processes, which is {processes}")
+        for name, size in scaled or [("batch_size", spec.recipe.batch_size)]:
+            require(size % processes == 0, name, size, allowed)
     is_synced = execution.sync_batchnorm and processes > 1
     fits = not is_synced or all(cell.spec.model.block_method != "dbb" for cell in plan.cells)
     require(fits, "sync_batchnorm", True, "off with block_method dbb, whose blocks cannot be folded")
