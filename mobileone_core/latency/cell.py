@@ -115,16 +115,18 @@ class LatencyCell:
 
     def changed(self, changes: Mapping[str, Any]) -> "LatencyCell":
         """A copy with other fields, named as in network.activation, runtime.name or image_size. Raises InputError."""
-        parts: dict[str, dict[str, Any]] = {"network": {}, "runtime": {}, "": {}}
+        parts: dict[str, dict[str, Any]] = {}
         for name, value in changes.items():
             part, _, item = name.rpartition(".")
-            parts[part][item] = value
-        for part, current in self.parts.items():
-            names = [entry.name for entry in dataclasses.fields(current)]
-            unknown = sorted(set(parts[part]) - set(names))
+            parts.setdefault(part, {})[item] = value
+        changed = parts.pop("", {})
+        for part, values in parts.items():
+            require_choice("part of a latency cell", part, self.parts)
+            names = [entry.name for entry in dataclasses.fields(self.parts[part])]
+            unknown = sorted(set(values) - set(names))
             require(not unknown, f"{part} field", ", ".join(unknown), f"one of {', '.join(names)}")
-        network, runtime = replace(self.network, **parts["network"]), replace(self.runtime, **parts["runtime"])
-        return replace(self, network=network, runtime=runtime, **parts[""])
+            changed[part] = replace(self.parts[part], **values)
+        return replace(self, **changed)
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary for JSON; from_dict reads it back."""

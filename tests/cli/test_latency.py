@@ -310,6 +310,13 @@ def test_run_on_another_system_says_so_and_how_to_go_on(device, tmp_path, capsys
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("name", ["model", "units"])
+def test_run_of_nothing_is_refused(name, capsys):
+    others = ("--model", "x.mlpackage") if name == "units" else ()
+    code, _, err = called(("run", "--device", "mac", *others, f"--{name}"), capsys)
+    assert (code, err) == (2, f"error: {name}: () is not allowed; one or more\n")
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from mobileone_core.cli import console\n"

@@ -101,6 +101,12 @@ def test_a_factor_of_another_networks_field_is_refused(field):
         MeasuredPlan(replace(STUDY, factors=(factor,), against=()))
 
 
+def test_a_latency_has_no_fields_of_a_step():
+    factor = Factor("k", "step.k", levels=(1, 4), baseline=1)
+    with pytest.raises(InputError, match="k: part of a latency cell: 'step' is not allowed; one of network, runtime"):
+        MeasuredPlan(replace(STUDY, factors=(factor,), against=()))
+
+
 def test_levels_that_come_to_the_same_cell_are_refused():
     factor = Factor("width", settings={"usual": {}, "32": {"network.width": Chain().width}}, baseline="usual")
     with pytest.raises(InputError, match="same network in the same runtime"):

@@ -146,6 +146,8 @@ COARSE = (
 
 def measure_on_device(options: Run) -> int:
     """Measure on an iPhone or this Mac, record, print the records; return the exit status. Raises InputError."""
+    for name in ("model", "units"):
+        require(bool(getattr(options, name)), name, (), "one or more")
     require_integer("n", options.n)
     require(options.timeout > 0, "timeout", options.timeout, "seconds above 0")
     protocol = Protocol(rounds=options.rounds)
