@@ -1,7 +1,7 @@
 """What a study file imports: kinds of studies, factors, and the cells and protocol of measured studies."""
 
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.benchmark.step_cell import StepCell
+from mobileone_core.benchmark.spec import StepCell
 from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.latency.zoo import TABLE_9
 from mobileone_core.study.declaration import Factor, Study

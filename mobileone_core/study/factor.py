@@ -7,7 +7,7 @@ from dataclasses import field as item
 from itertools import chain
 from typing import Any, TypeVar
 
-from mobileone_core.benchmark.step_cell import PART, StepCell
+from mobileone_core.benchmark.spec import PART, StepCell
 from mobileone_core.data.spec import Phase
 from mobileone_core.errors import InputError, plain, require, require_choice
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime

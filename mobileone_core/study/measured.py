@@ -6,8 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
 
 from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
-from mobileone_core.benchmark.spec import Entry, LatencySpec, StepSpec, changed_fields
-from mobileone_core.benchmark.step_cell import PART, StepCell
+from mobileone_core.benchmark.spec import PART, Entry, LatencySpec, StepCell, StepSpec, changed_fields
 from mobileone_core.errors import InputError, require, require_choice
 from mobileone_core.fields import help_texts
 from mobileone_core.latency.cell import LatencyCell

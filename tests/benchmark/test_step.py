@@ -8,8 +8,7 @@ import torch
 
 from mobileone_core.benchmark.measure import measure
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.benchmark.spec import Entry, StepSpec
-from mobileone_core.benchmark.step_cell import StepCell
+from mobileone_core.benchmark.spec import Entry, StepCell, StepSpec
 from mobileone_core.benchmark.subjects import step as module
 from mobileone_core.benchmark.subjects.step import build_step
 from mobileone_core.errors import InputError

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mobileone_core.benchmark.protocol import PROTOCOLS, Protocol
-from mobileone_core.benchmark.spec import Entry, StepSpec, read_spec
-from mobileone_core.benchmark.step_cell import StepCell
+from mobileone_core.benchmark.spec import Entry, StepCell, StepSpec, read_spec
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
 

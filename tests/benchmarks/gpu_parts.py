@@ -187,7 +187,7 @@ def _time_steps(settings: Settings, variant: str, compiled: bool) -> list[Result
 
 def step_cell(settings: Settings, variant: str, k: int, path: str, compiled: bool) -> Any:
     """A step in bfloat16 and channels-last on a GPU, in float32 on a CPU."""
-    from mobileone_core.benchmark.step_cell import StepCell
+    from mobileone_core.benchmark.spec import StepCell
 
     sizes = {"batch_size": settings.batch, "image_size": settings.size, "device": settings.device, "compile": compiled}
     on_gpu = {"precision": "bf16-mixed", "channels_last": True} if settings.device == "cuda" else {}

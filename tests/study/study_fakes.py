@@ -9,8 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from mobileone_core.benchmark.spec import EntryResult
-from mobileone_core.benchmark.step_cell import StepCell
+from mobileone_core.benchmark.spec import EntryResult, StepCell
 from mobileone_core.latency.cell import Chain, LatencyCell
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.declaration import Factor, Study

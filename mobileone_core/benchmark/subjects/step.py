@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, noise, peak_bytes, saved_bytes, synchronized
 from mobileone_core.benchmark.interleave import Call, TimedCall
 from mobileone_core.benchmark.samples import Samples
-from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
-from mobileone_core.benchmark.step_cell import StepCell, StepPath
+from mobileone_core.benchmark.spec import BenchmarkSpec, Entry, StepCell, StepPath
 from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import require

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mobileone_core.benchmark.samples import Estimate
-from mobileone_core.benchmark.spec import Entry
-from mobileone_core.benchmark.step_cell import StepCell
+from mobileone_core.benchmark.spec import Entry, StepCell
 from mobileone_core.latency.cell import LatencyCell
 from mobileone_core.reporting.environment import is_within_tolerance, names_device
 from mobileone_core.reporting.published import PublishedValue, published_values

@@ -1,7 +1,7 @@
 """A training-cost study with rows written by hand: times and memory that look like S0's."""
 
 from mobileone_core.benchmark.protocol import Protocol
-from mobileone_core.benchmark.step_cell import StepCell
+from mobileone_core.benchmark.spec import StepCell
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.measured import MeasuredPlan, MeasuredStudy
 from mobileone_core.study.rows import CellRow, StudyRecord
