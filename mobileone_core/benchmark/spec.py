@@ -20,7 +20,6 @@ SCHEMA = 1  # raised when a default changes; a new field with a default needs no
 Level = str | int | float | bool | tuple[int, ...]
 Cell = TypeVar("Cell")
 StepPath = Literal[BlockExecution, "timm"]
-StepDevice = Literal["cpu", "cuda"]
 TIMM = ("s0", "s1", "s2", "s3", "s4")  # variants that timm has, as mobileone_<variant>
 PART = "step"  # prefix of a cell's fields in a factor: step.k
 
@@ -40,7 +39,7 @@ class StepCell:
     image_size: int = option(224, "Pixels per side of an image.", require_integer)
     num_classes: int = option(1000, "Classes.", require_integer)
     threads: int = option(2, "Threads per step, on a CPU.", require_integer)
-    device: StepDevice = option("cpu", "Device of a step: cpu, or the first CUDA device.")
+    device: Literal["cpu", "cuda"] = option("cpu", "Device of a step: cpu, or the first CUDA device.")
     precision: Precision = option("32", "Arithmetic of a step.")
     channels_last: bool = option(False, "Channels-last memory format; only on a GPU.")
     compile: bool = option(False, "Compile the network with torch.compile.")
@@ -88,8 +87,7 @@ class StepCell:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary for JSON with the fields that differ from the defaults; from_dict reads it back."""
-        changed = {name: value for name, value in vars(self).items() if value != getattr(StepCell, name)}
-        return {"kind": PART, **changed}
+        return {"kind": PART, **changed_fields(self)}
 
     @classmethod
     @refusing("step cell: written by another version")
@@ -226,6 +224,6 @@ def read_spec(text: str) -> AnySpec:
     return spec_type(spec_type._entries(**content), protocol)  # type: ignore[arg-type]
 
 
-def changed_fields(protocol: Protocol) -> dict[str, Any]:
-    """A protocol's fields that are not the defaults."""
-    return {name: value for name, value in vars(protocol).items() if value != getattr(Protocol, name)}
+def changed_fields(item: Protocol | StepCell) -> dict[str, Any]:
+    """The fields of a protocol or a step that are not the defaults."""
+    return {name: value for name, value in vars(item).items() if value != getattr(type(item), name)}

@@ -73,15 +73,14 @@ class Chain:
         require(self.kernel_size % 2 == 1, "kernel_size", self.kernel_size, "an odd integer of 1 or more")
 
 
-TimedNetwork = NamedNetwork | Chain | ModelSpec  # a ModelSpec is timed in its deployed form
 KINDS: dict[str, type] = {"named": NamedNetwork, "chain": Chain, "mobileone": ModelSpec}
 
 
 @dataclass(frozen=True)
 class LatencyCell:
-    """One network in one runtime at image_size x image_size pixels. Raises InputError."""
+    """One network in one runtime at image_size x image_size pixels; a ModelSpec is deployed. Raises InputError."""
 
-    network: TimedNetwork = field(default_factory=NamedNetwork)
+    network: NamedNetwork | Chain | ModelSpec = field(default_factory=NamedNetwork)
     runtime: Runtime = field(default_factory=Runtime)
     image_size: int = option(224, "Pixels per side of the images.", require_integer)
     num_classes: int = option(1000, "Classes.", require_integer)

@@ -17,9 +17,6 @@ SCHEMA = 1
 REQUIRED = ("model_hash", "device", "os", "compute_units", "protocol", "unit", "n", "date")
 TEXTS = ("app", "thermal", "battery")
 OPTIONAL = ("statistics", "samples", "load", "placement", *TEXTS)
-TRIMMED = "modelbench"  # its average leaves calls out, so that the mean of all samples is another number
-PREFIX = "mobileone."  # of an export's metadata
-PACKAGE_MANIFEST = "Manifest.json"  # belongs to the package format of Core ML
 REPORT = "report.json"
 KINDS = {"prediction": r"predict|inference", "load": r"load", "compile": r"compil"}
 UNIT = re.compile(r"(?P<NeuralEngine>neural\s*engine|\bane\b)|(?P<GPU>\bgpu\b)|(?P<CPU>\bcpu\b)", re.IGNORECASE)
@@ -85,15 +82,14 @@ def measurement(item: Mapping[str, Any]) -> device.DeviceMeasurement:
     times = [device.to_milliseconds(value, unit, "samples") for value in samples]
     statistics = {name: device.to_milliseconds(value, unit, name) for name, value in given.items()}
     derived = device.sample_statistics(times) if times else {}
-    if item["protocol"] == TRIMMED:
+    if item["protocol"] == "modelbench":  # its average leaves calls out: the mean of all samples is another number
         derived.pop("average", None)
     load, placement = item.get("load"), item.get("placement", {})
     require(isinstance(placement, dict), "placement", placement, "numbers of operators by unit")
     fields = {name: item[name] for name in (*REQUIRED, *TEXTS) if name in item and name != "unit"}
     fields |= {"statistics": {**derived, **statistics}, "samples": times, "placement": placement}
-    return device.DeviceMeasurement(
-        **fields, load_ms=None if load is None else device.to_milliseconds(load, unit, "load")
-    )
+    load_ms = None if load is None else device.to_milliseconds(load, unit, "load")
+    return device.DeviceMeasurement(**fields, load_ms=load_ms)
 
 
 def _read_json(text: str) -> Sequence[Mapping[str, Any]]:
@@ -153,7 +149,7 @@ def read_manifest(path: Path, title: str = "") -> device.ExportedModel:
     require(isinstance(content, dict), "manifest", path.name, "an object, as `mobileone export` writes it")
     metadata = content.get("metadata", content.get("told"))  # older manifests call it told
     if isinstance(metadata, dict):
-        content = {**{name.removeprefix(PREFIX): value for name, value in metadata.items()}, **content}
+        content = {**{name.removeprefix("mobileone."): value for name, value in metadata.items()}, **content}
     more = {name: _first_text(content, name) for name in ("variant", "form", "precision", "input")}
     model_hash = _first_text(content, "model_hash", "package_hash", "hash")
     title = _first_text(content, "model", "title") or (f"mobileone_{more['variant']}" if more["variant"] else title)
@@ -164,7 +160,7 @@ def read_manifest(path: Path, title: str = "") -> device.ExportedModel:
 
 def find_manifest(package: Path) -> Path | None:
     """The manifest inside a package, or next to it with the ending .json; None if there is neither."""
-    inside = sorted(path for path in package.glob("*.json") if path.name != PACKAGE_MANIFEST)
+    inside = sorted(path for path in package.glob("*.json") if path.name != "Manifest.json")  # Core ML's
     return next((path for path in (*inside, package.with_suffix(".json")) if path.is_file()), None)
 
 
@@ -175,16 +171,15 @@ def _first_text(content: Mapping[str, Any], *names: str) -> str:
 
 @dataclass(frozen=True)
 class ReportedTime:
-    """A number of the report that may be a median time: of what (a key of KINDS), its path in the JSON, its value."""
+    """A number of the report that may be a median time: of what (a key of KINDS), its path in the JSON, its value.
+
+    unit: the one that its key names; empty if it names none.
+    """
 
     kind: str
     path: str
     value: float
-
-    @property
-    def unit(self) -> str:
-        """The unit that its key names; empty if it names none."""
-        return next((unit for pattern, unit in UNIT_OF_KEY if re.search(pattern, self.path)), "")
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -240,4 +235,5 @@ def _reported_time(path: str, value: object) -> ReportedTime | None:
     is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < device.MOST
     kind = next((kind for kind, pattern in KINDS.items() if re.search(pattern, path, re.IGNORECASE)), "")
     is_median = is_time and kind and re.search("median", path, re.IGNORECASE)
-    return ReportedTime(kind, path, float(value)) if is_median else None  # type: ignore[arg-type]
+    unit = next((unit for pattern, unit in UNIT_OF_KEY if re.search(pattern, path)), "")
+    return ReportedTime(kind, path, float(value), unit) if is_median else None  # type: ignore[arg-type]

@@ -37,6 +37,9 @@ class Prepared(Generic[Cell]):
         return " ".join(filter(None, (call, self.form, self.entry.label)))
 
 
+Timed = Sequence[Prepared[Cell]]
+
+
 class Subject(ABC, Generic[Cell]):
     """One kind of benchmark. measure() asks it for every entry in turn, then for the metrics of every entry.
 
@@ -54,7 +57,7 @@ class Subject(ABC, Generic[Cell]):
         """Compare outputs of entries that must agree, and set unmeasured where they do not. By default, do nothing."""
 
     @abstractmethod
-    def metrics(self, item: Prepared[Cell], others: Sequence[Prepared[Cell]], samples: Samples) -> dict[str, float]:
+    def metrics(self, item: Prepared[Cell], others: Timed[Cell], samples: Samples) -> dict[str, float]:
         """The metrics of a timed entry; others are all timed entries, itself included."""
 
     def saved_samples(self, item: Prepared[Cell], samples: Samples) -> dict[str, list[list[float]]]:

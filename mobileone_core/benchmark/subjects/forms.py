@@ -13,7 +13,7 @@ from mobileone_core.benchmark.calls import LEARNING_RATE, Inference, TrainingSte
 from mobileone_core.benchmark.interleave import TimedCall, averaging_timer
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry
-from mobileone_core.benchmark.subjects import CONTROL, Prepared, Subject, copy_suffixes
+from mobileone_core.benchmark.subjects import CONTROL, Prepared, Subject, Timed, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.latency.cell import Form, Runtime
 from mobileone_core.latency.networks import count_cost
@@ -73,9 +73,7 @@ class FormsSubject(Subject[CellSpec]):
         item.calls, item.metrics = calls, metrics
         return item
 
-    def metrics(
-        self, item: Prepared[CellSpec], others: Sequence[Prepared[CellSpec]], samples: Samples
-    ) -> dict[str, float]:
+    def metrics(self, item: Prepared[CellSpec], others: Timed[CellSpec], samples: Samples) -> dict[str, float]:
         """The times of a form's calls, and their ratios to the baseline and to the deployed form."""
         by_name = {(other.entry.label, other.form): other for other in others}
         baseline = by_name.get((item.entry.reference, "train")) or by_name[item.entry.reference, "deployed"]

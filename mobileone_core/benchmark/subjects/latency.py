@@ -8,7 +8,7 @@ from torch import Tensor, inference_mode
 from mobileone_core.benchmark.interleave import TimedCall
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import Entry
-from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
+from mobileone_core.benchmark.subjects import Prepared, Subject, Timed, copy_suffixes
 from mobileone_core.latency import runtimes
 from mobileone_core.latency.cell import LatencyCell, Runtime
 from mobileone_core.latency.networks import build_forms, build_images, count_cost, folding_metrics
@@ -61,9 +61,7 @@ class LatencySubject(Subject[LatencyCell]):
             item.unmeasured = f"{runtime.name}: {type(error).__name__}: {first_line}"
         return [item]
 
-    def metrics(
-        self, item: Prepared[LatencyCell], others: Sequence[Prepared[LatencyCell]], samples: Samples
-    ) -> dict[str, float]:
+    def metrics(self, item: Prepared[LatencyCell], others: Timed[LatencyCell], samples: Samples) -> dict[str, float]:
         """The times of an entry, and their ratio to those of its reference."""
         label, trim = item.label(LATENCY), self.spec.protocol.trim
         metrics = samples.time_metrics(label, "latency/median")

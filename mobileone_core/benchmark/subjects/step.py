@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from mobileone_core.benchmark.calls import LEARNING_RATE, TrainingStep, noise, p
 from mobileone_core.benchmark.interleave import Call, TimedCall
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import BenchmarkSpec, Entry, StepCell, StepPath
-from mobileone_core.benchmark.subjects import Prepared, Subject, copy_suffixes
+from mobileone_core.benchmark.subjects import Prepared, Subject, Timed, copy_suffixes
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.errors import require
 from mobileone_core.model.libraries import build_classifier
@@ -74,9 +75,7 @@ class StepSubject(Subject[StepCell]):
             if not distance <= TOLERANCE:  # NaN too
                 item.unmeasured = f"wrong logits, {distance:.2g} from those of the branches; {TOLERANCE:g} is allowed"
 
-    def metrics(
-        self, item: Prepared[StepCell], others: Sequence[Prepared[StepCell]], samples: Samples
-    ) -> dict[str, float]:
+    def metrics(self, item: Prepared[StepCell], others: Timed[StepCell], samples: Samples) -> dict[str, float]:
         """The times of an entry's step, and the ratios of times and memory to those of other entries."""
         label = item.label(STEP)
         metrics = samples.time_metrics(label, "time/step")
@@ -126,13 +125,8 @@ def _tags(cell: StepCell, device: torch.device) -> dict[str, str]:
     tags = {"runtime": cell.runtime_name, "threads": str(cell.threads), "precision": cell.precision}
     name = f" {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
     tags |= {"layout": "channels_last" if cell.channels_last else "contiguous", "device": f"{device}{name}"}
-    if cell.compile:
-        tags["execution"] = "compile"
-    if cell.path == "timm":
-        import timm
-
-        tags["version.timm"] = timm.__version__
-    return tags
+    tags |= {"execution": "compile"} if cell.compile else {}
+    return tags | ({"version.timm": version("timm")} if cell.path == "timm" else {})
 
 
 def _with_threads(step: TrainingStep, threads: int) -> Call:

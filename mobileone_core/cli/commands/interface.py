@@ -11,8 +11,6 @@ from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks.detection import DeployedDetector
 
 NOT_STATED = "not stated"
-PROBABILITIES = "classLabel_probs"  # Core ML's names of a classifier's outputs
-LABEL = "classLabel"
 BOXES = "left, top, right, bottom in pixels of the input"
 NMS = (
     "per class: boxes with a score above score_threshold, at most `detections` of them, the best; from the best to the "
@@ -71,10 +69,9 @@ def _input(options: Export, preprocessing: Preprocessing) -> dict[str, Any]:
     """The input tensor; range is that of pixels before they are normalized, outside or inside the file."""
     is_image, size, color = options.input == "image", preprocessing.image_size, preprocessing.color
     shape = [_batch(options), preprocessing.channels, size, size]
+    text, place = f"{color} images, NCHW, (pixel / 255 - mean) / std per channel", "outside"
     if is_image:
         text, place = f"{color} image of {size} x {size} pixels", "inside"
-    else:
-        text, place = f"{color} images, NCHW, (pixel / 255 - mean) / std per channel", "outside"
     return {
         "name": "images",
         "shape": shape,
@@ -125,6 +122,6 @@ def _outputs(options: Export, source: NetworkSource, size: int) -> list[dict[str
         logits = "logits per pixel, one per class in the order of labels; the class of the largest is the pixel's"
         rows = [("logits", [batch, classes, size, size], dtype, logits)]
     elif options.input == "image":
-        rows = [(LABEL, [], "string", "most probable class")]
-        rows += [(PROBABILITIES, [classes], "dictionary", "probability of every class by its label")]
+        rows = [("classLabel", [], "string", "most probable class")]  # Core ML's names
+        rows += [("classLabel_probs", [classes], "dictionary", "probability of every class by its label")]
     return [dict(zip(("name", "shape", "dtype", "description"), row, strict=True)) for row in rows]

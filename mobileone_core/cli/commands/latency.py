@@ -12,16 +12,8 @@ from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE, Protocol
 from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.latency import Import, Run
 from mobileone_core.errors import InputError, require, require_integer
+from mobileone_core.latency import device_files
 from mobileone_core.latency.device import DeviceMeasurement, ExportedModel, model_by_hash, to_milliseconds
-from mobileone_core.latency.device_files import (
-    FORMAT,
-    XcodeReport,
-    confirmed_median,
-    find_manifest,
-    read_manifest,
-    read_measurements,
-    read_report,
-)
 from mobileone_core.study.environment import processor
 from mobileone_core.study.record.standalone import MeasurementSource, record_devices, recorded_measurements
 
@@ -31,7 +23,7 @@ TYPE_IT = "type it with --median-ms"
 def import_measurements(options: Import) -> int:
     """Record latencies measured elsewhere and print them; return the exit status. Raises InputError."""
     if options.formats:
-        print(FORMAT)
+        print(device_files.FORMAT)
         return COMPLETE
     files = list(map(str, options.files))
     require(options.modelbench != bool(files), "file", files, "files, or --modelbench, not both")
@@ -52,11 +44,11 @@ def _read_models(manifests: Iterable[Path], packages: Iterable[Path], title: str
     """The models of manifests and packages. Raises InputError if a manifest does not fit its package."""
     from mobileone_core.coreml.package import package_hash
 
-    models = [read_manifest(path, title) for path in manifests]
+    models = [device_files.read_manifest(path, title) for path in manifests]
     for package in packages:
-        model_hash, manifest = package_hash(package), find_manifest(package)
+        model_hash, manifest = package_hash(package), device_files.find_manifest(package)
         require(bool(manifest or title), "title", title, f"a title for {package.name}, which has no manifest")
-        model = read_manifest(manifest, title) if manifest else ExportedModel(title, model_hash)
+        model = device_files.read_manifest(manifest, title) if manifest else ExportedModel(title, model_hash)
         fits = model.model_hash == model_hash
         require(fits, "package", package.name, f"the one of its manifest, {model.model_hash[:12]}; export it anew")
         models.append(model)
@@ -98,8 +90,8 @@ def _modelbench(
 
 def _measured(options: Import, path: Path, models: Sequence[ExportedModel]) -> Sequence[DeviceMeasurement]:
     if path.suffix.lower() != ".mlperf":
-        return read_measurements(path, _given(options, models))
-    report = read_report(path)
+        return device_files.read_measurements(path, _given(options, models))
+    report = device_files.read_report(path)
     fields = _by_hand(options, models, "xcode-report")
     require("n" in fields, "n", None, "how many predictions the report made: --n")
     print("\n".join([f"{path.name}:", *report.lines()]))
@@ -107,11 +99,11 @@ def _measured(options: Import, path: Path, models: Sequence[ExportedModel]) -> S
     return [DeviceMeasurement(**fields, statistics={"median": median}, app="Xcode", placement=report.placement)]
 
 
-def _median(options: Import, report: XcodeReport) -> float:
+def _median(options: Import, report: device_files.XcodeReport) -> float:
     """The median as typed, or as read and confirmed. Raises InputError if nobody can confirm it."""
     if options.median_ms is not None:
         return to_milliseconds(options.median_ms, "ms", "median_ms")
-    median = confirmed_median(report, TYPE_IT, options.unit or "")
+    median = device_files.confirmed_median(report, TYPE_IT, options.unit or "")
     if not options.yes:
         allowed = f"confirmed by a person on a terminal, with --yes, or {TYPE_IT}"
         require(sys.stdin.isatty(), "median", f"{median:g} ms", allowed)
@@ -170,13 +162,12 @@ def measure_on_device(options: Run) -> int:
         results = measure_on_mac(options.model, options.units, protocol, f"Mac, {processor()}", lambda _: None)
     for item, difference in zip(results, differences, strict=True):
         model = model_by_hash(models, item.measurement.model_hash)
-        operators = json.dumps([asdict(operator) for operator in item.operators], indent=2) + "\n"
         raw = json.dumps(asdict(item.measurement), indent=2, sort_keys=True) + "\n"
-        texts = {"placement.json": operators} if item.operators else {}
-        if item.control is not None:
-            texts["control.json"] = json.dumps({"ratio": item.control}) + "\n"
-        if difference is not None:
-            texts["prediction.json"] = json.dumps({"difference_from_evaluator": difference}) + "\n"
+        facts = {"control.json": {"ratio": item.control}, "prediction.json": {"difference_from_evaluator": difference}}
+        texts = {name: json.dumps(fact) + "\n" for name, fact in facts.items() if None not in fact.values()}
+        if item.operators:
+            operators = [asdict(operator) for operator in item.operators]
+            texts["placement.json"] = json.dumps(operators, indent=2) + "\n"
         source = MeasurementSource("measured", name="measurement.json", text=raw, texts=texts)
         (run_id,) = record_devices(options.storage.workspace, [(model, item.measurement)], source, again=True)
         print(_summary_line(model, item.measurement))

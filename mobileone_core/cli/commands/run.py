@@ -130,8 +130,7 @@ def execute(command: Command, study: Declaration, start: float) -> tuple[int, Pa
         measure_again(plan, workspace)
     if running.launcher == "slurm":
         return _report(plan, running, launch(plan, workspace, running.slurm, _command_of_jobs(), _display(plan)))
-    engine, tags = Engine(preload=plan.preload), declared_tags(study)
-    using = request.data_root, request.weights, engine, tags, start
+    using = request.data_root, request.weights, Engine(preload=plan.preload), declared_tags(study), start
     setup = Setup(workspace, command.workers, command.execution, *using)
     if running.join:
         return _report(plan, running, join(plan, setup, _display(plan)))
@@ -167,11 +166,8 @@ def _unfolded(command: Command, plan: Plan) -> list[str]:
     if command.execution.blocks == "branches" or not isinstance(command.running, TrainingRunOptions):
         return []
     names = dict.fromkeys(gpu_names(command.execution.device) if command.execution.blocks == "auto" else ())
-    lines = [
-        f"{name}: folding was not timed, auto runs all branches; see mobileone_core/model/folded"
-        for name in names
-        if not timings(name)
-    ]
+    advice = "folding was not timed, auto runs all branches; see mobileone_core/model/folded"
+    lines = [f"{name}: {advice}" for name in names if not timings(name)]
     is_dbb = any(cell.spec.model.block_method == "dbb" for cell in plan.cells)
     return [*lines, *["dbb: its blocks run all branches, since norms stand between convolutions"] * is_dbb]
 

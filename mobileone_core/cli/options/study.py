@@ -26,7 +26,6 @@ from mobileone_core.training.execution import Execution
 
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-WIDEST = 100  # columns of a study's description
 UNBROKEN: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 FLAGS: dict[Any, dict[str, Any]] = {("model", tuple[str, ...]): {"name": "networks", "aliases": ("--model",)}}
 METAVARS = {int | Literal["auto"]: "INT", Path | None: "DIR", int | None: "N", str | None: "NAME"}
@@ -117,7 +116,7 @@ def _with_seeds(options: StudyOptions, presets: Any, line: Any) -> Any:
 
 def _description(summary: str, document: str) -> str:
     """The summary, then a document's indented commands with their comments, as wide as the terminal or narrower."""
-    width = min(shutil.get_terminal_size().columns, WIDEST)
+    width = min(shutil.get_terminal_size().columns, 100)
     lines = [*textwrap.wrap(summary, width, subsequent_indent="  "), ""]  # tyro joins lines that begin with a letter
     for command, comment in re.findall(r"^    (python .*?)(?:  +# (.*))?$", document, re.MULTILINE):
         lines += [*textwrap.wrap(comment, width, initial_indent="  # ", subsequent_indent="  # ")]

@@ -9,7 +9,6 @@ import tyro
 from mobileone_core.errors import require
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
-Directories = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR")]
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
 
 
@@ -81,7 +80,7 @@ class Report(CommandOptions):
     studies: Studies = ()  # Names of studies; all if none is given.
     storage: WorkspaceOptions = field(default_factory=WorkspaceOptions)
     reports: Directory = None  # Reports of default studies; reports/ of this workspace if not given.
-    merge: Directories = ()
+    merge: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="DIR")] = ()
     """Reports, or directories of reports, whose cells are joined with those of the record, each once."""
 
 

@@ -11,7 +11,6 @@ from mobileone_core.onnx.int8 import open_session
 
 ONNX_FILE = "network.onnx"  # in the folder of a source
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-NAMES = {hint: name for name, hint in HINTS.items()}
 
 
 def prepare(source: SessionSource) -> Opener:
@@ -48,7 +47,7 @@ def _openvino(source: SessionSource, path: Path) -> Session:
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(path), "CPU", {**hints, "NUM_STREAMS": 1})
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    computes = NAMES.get(hint, hint)
+    computes = next((name for name, short in HINTS.items() if short == hint), hint)
     if computes != precision:
         raise UnmeasuredError(f"openvino: {precision} was requested, it computes in {computes} here")
     request = compiled.create_infer_request()
