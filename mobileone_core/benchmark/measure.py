@@ -1,7 +1,7 @@
 """The engine of every benchmark: entries are built, checked and timed side by side in this process."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +12,7 @@ import torch
 from mobileone_core.benchmark.interleave import Progress, interleave
 from mobileone_core.benchmark.samples import Samples
 from mobileone_core.benchmark.spec import AnySpec, DeployedSpec, EntryResult, FormsSpec, LatencySpec, StepSpec
-from mobileone_core.benchmark.subjects import CONTROL, Prepared, Subject
+from mobileone_core.benchmark.subjects import Prepared, Subject
 from mobileone_core.benchmark.subjects.forms import DeployedSubject, FormsSubject
 from mobileone_core.benchmark.subjects.latency import LatencySubject
 from mobileone_core.benchmark.subjects.step import StepSubject
@@ -47,7 +47,7 @@ def measure(spec: AnySpec, *, execution: Execution, progress: Progress) -> list[
         result = measure(spec, execution=Execution(), progress=print)[0]
         result.metrics["latency/median_ms"]
     """
-    load = {"host/load": os.getloadavg()[0]}
+    load, *_ = os.getloadavg()
     prepared: list[Prepared[Any]] = []
     with ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
@@ -65,16 +65,4 @@ def measure(spec: AnySpec, *, execution: Execution, progress: Progress) -> list[
         if item.step is not None and not item.step.loss.isfinite():
             form = f", {item.form} form" if item.form else ""
             raise TrainingFailed(f"{item.entry.label}{form}: the loss of the timed steps is {float(item.step.loss)}")
-    return [_result(subject, item, timed, samples, load) for item in prepared]
-
-
-def _result(
-    subject: Subject[Any], item: Prepared[Any], timed: Sequence[Prepared[Any]], samples: Samples, load: dict[str, float]
-) -> EntryResult:
-    entry, metrics, saved = item.entry, {**item.metrics, **load}, {}
-    if not item.unmeasured:
-        metrics |= subject.metrics(item, timed, samples)
-        saved = subject.saved_samples(item, samples)
-        for name in (name for name in item.calls if name + CONTROL in item.calls):
-            metrics[f"control/{name}_ratio"] = samples.ratio(item.label(name + CONTROL), item.label(name)).value
-    return EntryResult(entry.label, entry.factors, item.form, metrics, saved, item.tags, item.unmeasured)
+    return [subject.result(item, timed, samples, load) for item in prepared]

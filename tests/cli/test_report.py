@@ -54,14 +54,14 @@ def settled(plan, record, monkeypatch):
     states = [CellState(row.key, row.seed, row.factors, "complete", runs=(row.run_id,)) for row in record.rows]
     forms = tuple(row.run_id for row in record.comparison)
     states.append(CellState(plan.comparison.key, 0, {}, "complete", role="comparison", runs=forms))
-    monkeypatch.setattr(report, "cell_states", lambda *_: states)
     monkeypatch.setattr(report, "is_settled", lambda *_: True)
+    return states
 
 
 def test_kept_cells_of_the_same_runs_are_shown_without_the_record(plan, record, settled, tmp_path):
     page = write_report(plan, record, tmp_path).page
     before = page.stat().st_mtime_ns
-    told, is_sound, written = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+    told, is_sound, written = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path, settled)
     assert is_sound
     assert written == page
     assert "k" in told
@@ -73,14 +73,14 @@ def test_kept_cells_that_are_not_whole_are_not_trusted(plan, record, settled, tm
     less = ("something",) if part == "problems" else getattr(record, part)[1:] if part != "curves" else ()
     write_report(plan, replace(record, **{part: less}), tmp_path)
     with pytest.raises(InputError, match="no record here yet"):
-        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path, settled)
 
 
 def test_kept_cells_of_other_runs_are_not_trusted(plan, record, settled, tmp_path):
     others = [replace(record.rows[0], run_id="another"), *record.rows[1:]]
     write_report(plan, replace(record, rows=others), tmp_path)
     with pytest.raises(InputError, match="no record here yet"):
-        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path, settled)
 
 
 def test_kept_reports_are_rendered_again_without_a_record(plan, record, tmp_path, capsys):
@@ -134,4 +134,4 @@ def test_saved_cells_are_not_trusted_once_a_run_is_excluded(plan, record, settle
     write_report(plan, record, tmp_path)
     monkeypatch.setattr(report, "excluded_runs", lambda *_: {"run0"})
     with pytest.raises(InputError, match="no record here yet"):
-        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path)
+        report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path, settled)

@@ -9,7 +9,7 @@ from typing import Generic
 from mobileone_core.benchmark.calls import TrainingStep
 from mobileone_core.benchmark.interleave import TimedCall
 from mobileone_core.benchmark.samples import Samples
-from mobileone_core.benchmark.spec import BenchmarkSpec, Cell, Entry
+from mobileone_core.benchmark.spec import BenchmarkSpec, Cell, Entry, EntryResult
 from mobileone_core.training.execution import Execution
 
 CONTROL = "_control"  # ends the name of a reference's second copy
@@ -59,6 +59,16 @@ class Subject(ABC, Generic[Cell]):
     @abstractmethod
     def metrics(self, item: Prepared[Cell], others: Timed[Cell], samples: Samples) -> dict[str, float]:
         """The metrics of a timed entry; others are all timed entries, itself included."""
+
+    def result(self, item: Prepared[Cell], timed: Timed[Cell], samples: Samples, load: float) -> EntryResult:
+        """What is recorded of an item; timed are all timed ones, load is that of the machine before."""
+        entry, metrics, saved = item.entry, {**item.metrics, "host/load": load}, {}
+        if not item.unmeasured:
+            metrics |= self.metrics(item, timed, samples)
+            saved = self.saved_samples(item, samples)
+            for name in (name for name in item.calls if name + CONTROL in item.calls):
+                metrics[f"control/{name}_ratio"] = samples.ratio(item.label(name + CONTROL), item.label(name)).value
+        return EntryResult(entry.label, entry.factors, item.form, metrics, saved, item.tags, item.unmeasured)
 
     def saved_samples(self, item: Prepared[Cell], samples: Samples) -> dict[str, list[list[float]]]:
         """The samples that the record keeps: every time of every call."""

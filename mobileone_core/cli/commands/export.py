@@ -1,4 +1,4 @@
-"""The command `mobileone export`."""
+"""The command `mobileone export`, and the images by which it calibrates and tests an int8 file."""
 
 import json
 import sys

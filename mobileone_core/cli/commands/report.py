@@ -18,7 +18,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.record.access import connected, excluded_runs, recorded_plans, recorded_studies
 from mobileone_core.study.record.reading import read_record, resolve_run
 from mobileone_core.study.rows import StudyRecord
-from mobileone_core.study.state import CellState, cell_states, is_settled
+from mobileone_core.study.state import CellState, is_settled
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
 LEDGER_START = f"<!-- table:{reporting.LEDGER} -->"
@@ -43,13 +43,9 @@ def report_directory(plan: Plan, workspace: Workspace, requested: Path | None, i
 
 
 def report_plan(
-    plan: Plan, workspace: Workspace, requested: Path | None, states: Sequence[CellState] = ()
+    plan: Plan, workspace: Workspace, requested: Path | None, states: Sequence[CellState]
 ) -> tuple[str, bool, Path]:
-    """Write one study's report if its record changed; return it as text, whether the record is sound, and the page.
-
-    states: those of the plan's cells; read from the queue if not given.
-    """
-    states = states or cell_states(workspace, plan)
+    """Write one study's report if its record changed; return it as text, whether the record is sound, and the page."""
     settled = is_settled(workspace, plan, states)
     runs = {run for item in states for run in item.runs}
     excluded = runs & excluded_runs(workspace.tracking, plan.study.name)
