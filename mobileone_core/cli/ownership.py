@@ -31,12 +31,14 @@ def require_shipped(study: Declaration) -> bool:
 def require_name(study: Declaration, tracking: str) -> None:
     """Raise InputError if another declaration owns the study's name: a shipped one, or one whose runs are recorded.
 
-    A file may change what it declares; the same declaration may stand in several files, such as those of two clones.
+    A file may change what it declares, and no longer declare the name; the same declaration may stand in several files,
+    such as those of two clones.
     A shipped study also goes on with what another version of it has recorded.
     """
     is_shipped, (owner, digest) = require_shipped(study), declaring_file(tracking, study.name)
     is_own = is_shipped or owner in ("", study.declared_in) or digest == declared_tags(study)[DECLARATION]
-    if not is_own and _names(Path(owner), study.name):
+    text = Path(owner).read_text(encoding="utf-8", errors="replace") if not is_own and Path(owner).is_file() else ""
+    if f'"{study.name}"' in text or f"'{study.name}'" in text:
         raise InputError(f"name: {study.name!r} belongs to {owner}; {RULE}")
 
 
@@ -44,9 +46,3 @@ def declared_tags(study: Declaration) -> dict[str, str]:
     """The tags of an experiment that say who declares its study."""
     digest = hashlib.sha256(repr(study).encode()).hexdigest()[:16]
     return {DECLARED_IN: study.declared_in, DECLARATION: digest}
-
-
-def _names(file: Path, name: str) -> bool:
-    """Whether a file exists and holds the name as a text of Python."""
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    return f'"{name}"' in text or f"'{name}'" in text

@@ -72,9 +72,7 @@ def _by_hand(options: Import, models: Sequence[ExportedModel], protocol: str) ->
     return given
 
 
-def _modelbench(
-    options: Import, models: Sequence[ExportedModel]
-) -> tuple[MeasurementSource, Sequence[DeviceMeasurement]]:
+def _modelbench(options: Import, models: Sequence[ExportedModel]) -> tuple[MeasurementSource, list[DeviceMeasurement]]:
     """The numbers of the ModelBench app with the text that the record stores."""
     typed = {name: getattr(options, name) for name in ("low", "average") if getattr(options, name) is not None}
     for name in ("rounds", "calls"):
@@ -88,9 +86,9 @@ def _modelbench(
     return MeasurementSource("imported", name="modelbench.json", text=text), [item]
 
 
-def _measured(options: Import, path: Path, models: Sequence[ExportedModel]) -> Sequence[DeviceMeasurement]:
+def _measured(options: Import, path: Path, models: Sequence[ExportedModel]) -> list[DeviceMeasurement]:
     if path.suffix.lower() != ".mlperf":
-        return device_files.read_measurements(path, _given(options, models))
+        return list(device_files.read_measurements(path, _given(options, models)))
     report = device_files.read_report(path)
     fields = _by_hand(options, models, "xcode-report")
     require("n" in fields, "n", None, "how many predictions the report made: --n")
