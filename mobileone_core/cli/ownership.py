@@ -31,9 +31,8 @@ def require_shipped(study: Declaration) -> bool:
 def require_name(study: Declaration, tracking: str) -> None:
     """Raise InputError if another declaration owns the study's name: a shipped one, or one whose runs are recorded.
 
-    A file may change what it declares, and no longer declare the name; the same declaration may stand in several files,
-    such as those of two clones.
-    A shipped study also goes on with what another version of it has recorded.
+    A file may change what it declares; the same declaration may stand in several files, such as those of two clones. A
+    file without the name owns it no more. A shipped study also goes on with what another version of it has recorded.
     """
     is_shipped, (owner, digest) = require_shipped(study), declaring_file(tracking, study.name)
     is_own = is_shipped or owner in ("", study.declared_in) or digest == declared_tags(study)[DECLARATION]
