@@ -79,6 +79,8 @@ def measurement(item: Mapping[str, Any]) -> device.DeviceMeasurement:
     given, samples = item.get("statistics", {}), item.get("samples", [])
     require(isinstance(given, dict), "statistics", given, f"times by name: {', '.join(device.STATISTICS)}")
     require(isinstance(samples, list), "samples", samples, "a list of times")
+    for name in given:  # before its value, whose refusal names it: a name may hold any character
+        require_choice("statistics", name, device.STATISTICS)
     times = [device.to_milliseconds(value, unit, "samples") for value in samples]
     statistics = {name: device.to_milliseconds(value, unit, name) for name, value in given.items()}
     derived = device.sample_statistics(times) if times else {}

@@ -95,6 +95,12 @@ def test_integers_of_many_digits(tmp_path, name, digits):
     assert refusal_of(tmp_path / "a.json", read_measurements, {})
 
 
+@pytest.mark.parametrize("name", ["\x1f", "mode\u202e"])
+def test_a_statistic_s_name_is_checked_before_its_value(tmp_path, name):
+    (tmp_path / "a.json").write_text(json.dumps({"schema": 1, "measurements": [{**ITEM, "statistics": {name: None}}]}))
+    assert "statistics: " in refusal_of(tmp_path / "a.json", read_measurements, {})
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|x", "-2", "@sum", "\x1b[31m", "a\tb", "a\u202eb", "", " x", "a" * 201])
 @pytest.mark.parametrize("name", ["device", "os", "app", "thermal", "battery", "title"])
 def test_texts_that_a_table_or_a_spreadsheet_would_run(tmp_path, name, text):
