@@ -5,6 +5,7 @@ Sets that torchvision knows by name are read into memory.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,6 +69,7 @@ def open_test_set(spec: DataSpec, root: Path | None, classes: Sequence[str] = ()
 
     spec comes from resolve_data(..., test_only=True), and classes are as there. Raises InputError as open_splits does.
     """
+    require_choice("data", spec.name, DATA_SETS)
     prepare_data(spec.name, root, test_only=True)
     if DATA_SETS[spec.name].in_memory:
         return _open_in_memory(spec, root, train=False)
@@ -145,10 +147,10 @@ def read_named(name: str, root: Path, *, train: bool) -> tuple[Tensor, Tensor]:
     entry = DATA_SETS[name]
     kind, arguments = getattr(datasets, entry.reader), entry.train if train else entry.test
     try:
-        with tempfile.TemporaryDirectory() as aside:
+        with ExitStack() as stack:
             source = root
             if entry.files == IDX_FILES:  # verified, they lie unpacked where torchvision looks for them
-                source = Path(aside)
+                source = Path(stack.enter_context(tempfile.TemporaryDirectory()))
                 raw = source / kind.__name__ / "raw"
                 raw.mkdir(parents=True)
                 for file in IDX_FILES:

@@ -109,7 +109,7 @@ class TrainedStudy(Declaration):
         require_choice("data", self.data, task_spec(self.task).data_sets)
         is_default = self.task != CellSpec.task and self.recipe == TrainedStudy.recipe
         name = task_spec(self.task).default_recipe(self.data) if is_default else self.recipe
-        recipe = recipe_preset("fitted-0" if name == FITTED else name)
+        recipe = recipe_preset(f"{task_spec(self.task).fitted}-0" if name == FITTED else name)
         cell = CellSpec(ModelSpec.preset(self.variant), DataSpec(self.data, channels=3), recipe, task=self.task)
         require(isinstance(self.base, Mapping), "base", self.base, "fields and their values: {...}")
         for name in self.base:

@@ -144,7 +144,7 @@ class LevelFit:
         self.between, self.df_within = BlockModel(means), df
         self.df, self.scale = self.between.df, self.between.scale
         self.within_sd = unless_rounding(math.sqrt(squares / df), self.scale) if df else None
-        averaged = 1 - len(self.readings) / len(self.trainings)  # of a reading's variance, in means
+        averaged = 1 - len(self.readings) / max(1, len(self.trainings))  # of a reading's variance, in means
         between_sd = self.between.residual_sd
         self.residual_sd = None if averaged else between_sd
         if between_sd is not None and self.within_sd is not None:

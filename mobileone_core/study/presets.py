@@ -181,7 +181,9 @@ class TrainingOptions(StudyOptions):
         size = presets.image_size
         if size is None and is_own:
             size = study.base.get("data.image_size")
-        if size is None and entry and recipe.startswith(FITTED):
+        base, _, images = recipe.rpartition("-")
+        is_fitted = recipe == FITTED or (base in (FITTED, task.fitted) and images.isdecimal())
+        if size is None and entry and is_fitted:
             size = min(entry.image_size, LAPTOP_SIZES[task_name] if variant in LAPTOP_VARIANTS else entry.image_size)
         try:
             require_choice("data", name, task.data_sets)
@@ -194,7 +196,8 @@ class TrainingOptions(StudyOptions):
             data = resolve_data("digits", None)
         if recipe == FITTED:
             require(data.train_images > 0, "recipe", recipe, f"the number of images of {data.name} is not known")
-            recipe = f"{task.fitted}-{data.train_images}"
+            images = str(data.train_images)
+        recipe = f"{task.fitted}-{images}" if is_fitted else recipe
         fields = {"variant": variant, "data": name, "recipe": recipe, "task": task_name}
         if isinstance(study, Study) and task_name != study.task:
             fields["metric"] = task.metric

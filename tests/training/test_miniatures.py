@@ -59,3 +59,7 @@ def test_own_boxes_and_masks_take_a_recipe_fitted_to_them(tmp_path, task, name, 
     assert plan.base.recipe.steps(images) >= 200
     assert plan.base.data.image_size == 128
     assert (plan.base.head, plan.base.model.output_stride) == head_preset(recipe)
+    for again in ("fitted", f"fitted-{images}", plan.study.recipe):
+        assert parse(study, ("--data", name, "--data-root", str(tmp_path), "--recipe", again)).request.plan == plan
+    declared = replace(study, data=name, recipe="fitted")
+    assert parse(declared, ("--data-root", str(tmp_path))).request.plan.base == plan.base

@@ -64,15 +64,23 @@ class MaskFiles:
 
 def read_mask(file: Path) -> NDArray[np.uint8]:
     """Read a mask, uint8 (H, W): a grey or palette image of class numbers, or SBD's MATLAB file. Raises InputError."""
-    with refusing(f"{file} is not a readable mask"):
-        if file.suffix == ".mat":
-            from scipy.io import loadmat  # takes a second
-
-            return np.asarray(loadmat(file)["GTcls"]["Segmentation"][0, 0], np.uint8)
-        with Image.open(file) as image:
-            mode, mask = image.mode, np.array(image)
+    fault = f"{file} is not a readable mask"
+    try:
+        with refusing(fault):
+            mode, mask = _decode_mask(file)
+    except MemoryError as error:  # by the sizes that a broken header states
+        raise InputError(f"{fault} (too large for memory)") from error
     require(mode in ("L", "P"), f"{file}: mode", mode, "L or P: class numbers, not colours")
     return mask
+
+
+def _decode_mask(file: Path) -> tuple[str, NDArray[np.uint8]]:
+    if file.suffix == ".mat":
+        from scipy.io import loadmat  # takes a second
+
+        return "L", np.asarray(loadmat(file)["GTcls"]["Segmentation"][0, 0], np.uint8)
+    with Image.open(file) as image:
+        return image.mode, np.array(image)
 
 
 @lru_cache(maxsize=8)

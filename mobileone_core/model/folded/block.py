@@ -47,7 +47,7 @@ class FoldableBlock(Protocol):
 
 
 def can_fold(block: FoldableBlock) -> bool:
-    """Whether every convolution is as the block's spec says, and every BN normalizes by the batch."""
+    """Whether every convolution is as it was built, and every BN normalizes by the batch."""
     return all(branch.is_one_kernel for branch in _conv_norms(block)) and all(
         type(norm) is nn.BatchNorm2d and norm.affine and _follows_the_batch(norm) for norm in _norms(block)
     )

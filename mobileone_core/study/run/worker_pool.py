@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
+from multiprocessing import connection, forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
@@ -72,7 +72,7 @@ class WorkerPool:
 
     def wait(self, seconds: float) -> None:
         """Wait until a worker ends, or until the time is over."""
-        wait([process.sentinel for process, _ in self.workers.values()], timeout=seconds)
+        connection.wait([process.sentinel for process, _ in self.workers.values()], timeout=seconds)
 
     def reap(self) -> list[str]:
         """Remove the workers that have ended; returns one line per worker that died, with its reason."""
@@ -129,7 +129,10 @@ def _cause_of_death(receiver: Connection, exitcode: int) -> str:
 
 @contextlib.contextmanager
 def signals_to(handler: Callable[..., object] | signal.Handlers, signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """Give signals to a handler, also in processes started meanwhile; restore the earlier handlers at the end."""
+    """Give signals to a handler and restore the earlier ones at the end; processes started meanwhile ignore them too.
+
+    That holds for SIG_IGN alone: other handlers are not inherited.
+    """
     before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
