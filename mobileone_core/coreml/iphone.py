@@ -103,10 +103,11 @@ async def _prepare(phone: Phone) -> Any:
     from coremltools.models.ml_program.experimental.remote_device import AppSigningCredentials, Device
 
     try:
-        devices = Device.get_devices()
+        device = xcode.find_iphone(Device.get_devices(), phone.name)
+    except InputError:
+        raise
     except Exception as error:  # coremltools' exception classes are private
         raise InputError(f"devicectl: {_message(error)}; unplug the iPhone, plug it in again and unlock it") from error
-    device = xcode.find_iphone(devices, phone.name)
     step = device.prepare_for_model_debugging(AppSigningCredentials(phone.team), phone.work.resolve())
     return await _in_time(step, phone.timeout, "building and installing the app", _not_prepared)
 

@@ -74,9 +74,9 @@ def measure_on_mac(
 
     Raises InputError on other systems than macOS.
     """
+    macos = require_macos("latency on a Mac")
     from coremltools.models.ml_program.experimental.perf_utils import _gen_random_inputs
 
-    macos = require_macos("latency on a Mac")
     calls = {}
     for package, unit in itertools.product(packages, units):
         model = _load(package, unit)

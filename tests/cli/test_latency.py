@@ -310,11 +310,19 @@ def test_run_on_another_system_says_so_and_how_to_go_on(device, tmp_path, capsys
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("name", ["model", "units"])
-def test_run_of_nothing_is_refused(name, capsys):
+@pytest.mark.parametrize(
+    ("name", "values", "shown"),
+    [
+        ("model", (), "()"),
+        ("units", (), "()"),
+        ("model", ("a", "a"), "('a', 'a')"),
+        ("units", ("all", "all"), "('all', 'all')"),
+    ],
+)
+def test_run_of_nothing_or_the_same_twice_is_refused(name, values, shown, capsys):
     others = ("--model", "x.mlpackage") if name == "units" else ()
-    code, _, err = called(("run", "--device", "mac", *others, f"--{name}"), capsys)
-    assert (code, err) == (2, f"error: {name}: () is not allowed; one or more\n")
+    code, _, err = called(("run", "--device", "mac", *others, f"--{name}", *values), capsys)
+    assert (code, err) == (2, f"error: {name}: {shown} is not allowed; one or more, each once\n")
 
 
 def test_help_imports_nothing_heavy():

@@ -137,7 +137,8 @@ COARSE = (
 def measure_on_device(options: Run) -> int:
     """Measure on an iPhone or this Mac, record, print the records; return the exit status. Raises InputError."""
     for name in ("model", "units"):
-        require(bool(getattr(options, name)), name, (), "one or more")
+        values = tuple(map(str, getattr(options, name)))
+        require(0 < len(values) == len(set(values)), name, values, "one or more, each once")
     require_integer("n", options.n)
     require(options.timeout > 0, "timeout", options.timeout, "seconds above 0")
     protocol = Protocol(rounds=options.rounds)
