@@ -166,7 +166,7 @@ def relocate(workspace: Workspace) -> None:
     MLflow stores absolute locations: without this, the runs of a copy would be written into the original.
     """
     path = sqlite_path(workspace.tracking)
-    if path is None or path.parent != workspace.runs:
+    if path is None or path.parent != workspace.runs or not path.exists():
         return
     with contextlib.closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as connection, connection:
         for number, name, old in connection.execute("SELECT experiment_id, name, artifact_location FROM experiments"):
