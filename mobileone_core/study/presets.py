@@ -20,7 +20,7 @@ from mobileone_core.study.plan import Plan
 from mobileone_core.study.weight_files import read_teachers, read_weight_file
 from mobileone_core.training.cell import BACKBONE, RECIPE, CellSpec
 from mobileone_core.training.head import head_preset
-from mobileone_core.training.recipe import Teacher, paper_phases
+from mobileone_core.training.recipe import Teacher, paper_phases, split_fitted
 from mobileone_core.training.recipe_presets import FITTED, RECIPES, recipe_preset
 from mobileone_core.training.tasks import TASKS, task_spec
 
@@ -132,8 +132,8 @@ class TrainingOptions(StudyOptions):
         images = base.data.train_images
         for name in (factor.name for factor in self.study.factors if factor.field == RECIPE):
             require(presets.recipe is None, "recipe", presets.recipe, f"--{name} sets it")
-            for recipe, _, number in (level.rpartition("-") for level in getattr(line.levels, name)):
-                fits = not number.isdecimal() or int(number) == images
+            for recipe, number in map(split_fitted, getattr(line.levels, name)):
+                fits = not number or int(number) == images
                 require(fits, name, f"{recipe}-{number}", f"the data have {images} training images: {recipe}-{images}")
         changes = changed_options(line.training, _recipe_by_name(base))
         if base.recipe.warmup_epochs > changes.get("epochs", base.recipe.epochs):
@@ -181,8 +181,8 @@ class TrainingOptions(StudyOptions):
         size = presets.image_size
         if size is None and is_own:
             size = study.base.get("data.image_size")
-        base, _, images = recipe.rpartition("-")
-        is_fitted = recipe == FITTED or (base in (FITTED, task.fitted) and images.isdecimal())
+        kind, images = split_fitted(recipe)
+        is_fitted = kind == FITTED or (kind == task.fitted and images != "")
         if size is None and entry and is_fitted:
             size = min(entry.image_size, LAPTOP_SIZES[task_name] if variant in LAPTOP_VARIANTS else entry.image_size)
         try:

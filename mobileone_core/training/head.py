@@ -5,6 +5,7 @@ from typing import Any
 
 from mobileone_core.errors import require
 from mobileone_core.fields import FRACTION, NOT_NEGATIVE, POSITIVE, check_options, option
+from mobileone_core.training.recipe import split_fitted
 
 
 def _widths(field: str, value: Any) -> None:
@@ -68,5 +69,4 @@ HEADS: dict[str, tuple[HeadSpec, int]] = {  # by recipe: the head, and the backb
 
 def head_preset(recipe: str) -> tuple[HeadSpec, int]:
     """The head of a recipe's configuration, fitted or not, and its output stride; the defaults without one."""
-    base, _, images = recipe.rpartition("-")
-    return HEADS.get(base if images.isdecimal() else recipe, (HeadSpec(), 32))
+    return HEADS.get(split_fitted(recipe)[0], (HeadSpec(), 32))

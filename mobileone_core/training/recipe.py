@@ -77,6 +77,12 @@ def weights_digest(path: Path) -> str:
     return sha256(path)[:16]
 
 
+def split_fitted(recipe: str) -> tuple[str, str]:
+    """A recipe's name and the number of images it is fitted to: ("paper", "1210") of paper-1210, else ("paper", "")."""
+    name, _, images = recipe.rpartition("-")
+    return (name, images) if images.isdecimal() else (recipe, "")
+
+
 def is_digest(value: object) -> bool:
     """Whether a value identifies a weight file."""
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{16}", value) is not None

@@ -6,10 +6,18 @@ from dataclasses import replace
 from mobileone_core.data.spec import TRAIN_IMAGES
 from mobileone_core.errors import require
 from mobileone_core.training.head import HEADS
-from mobileone_core.training.recipe import PROGRESSIVE_VARIANTS, Augmentation, Recipe, corenet_scales, paper_phases
+from mobileone_core.training.recipe import (
+    PROGRESSIVE_VARIANTS,
+    Augmentation,
+    Recipe,
+    corenet_scales,
+    paper_phases,
+    split_fitted,
+)
 
 FITTED = "fitted"  # the recipe that is fitted to the number of training images
-AUGMENTATIONS: dict[str, Augmentation] = {"scenes-ssdlite": "ssdlite", "scenes-deeplab": "scale_crop_flip"}  # fitted
+# Scenes are new in every epoch; where their recipes are fitted to images in files, these are augmented.
+FITTED_AUGMENTATIONS: dict[str, Augmentation] = {"scenes-ssdlite": "ssdlite", "scenes-deeplab": "scale_crop_flip"}
 
 _MOBILEVIT = Recipe(
     optimizer="adamw", lr=9e-4, lr_end=1e-6, lr_by_epoch=True, warmup_steps=500, warmup_lr=9e-5, weight_decay=0.01,
@@ -69,11 +77,12 @@ def fitted_recipe(images: int, image_size: int, name: str = "digits", variant: s
     epochs = min(200, max(20, math.ceil(700 / max(1, images // batch_size))))
     recipe = replace(whole, batch_size=batch_size, warmup_epochs=0.0, epochs=epochs)
     steps = recipe.steps(images, image_size)
-    published_images = TRAIN_IMAGES.get(name.rpartition("-")[2], TRAIN_IMAGES["imagenet"])
-    share = steps / whole.steps(published_images, image_size)
+    published_on = name.rpartition("-")[2]  # CVNets' configurations end with their data set
+    share = steps / whole.steps(TRAIN_IMAGES.get(published_on, TRAIN_IMAGES["imagenet"]), image_size)
     is_large = images >= 5000 and image_size >= 128
     augmentation: Augmentation = "resized_crop_flip" if is_large else "crop"
-    augmentation = AUGMENTATIONS.get(name, whole.augmentation) if has_head else augmentation
+    if has_head:
+        augmentation = FITTED_AUGMENTATIONS.get(name, whole.augmentation)
     return replace(
         recipe,
         warmup_epochs=epochs // 10 if name == "digits" else whole.warmup_epochs * epochs / whole.epochs,
@@ -97,8 +106,8 @@ def recipe_preset(name: str, variant: str = "s0", image_size: int = 224) -> Reci
         >>> recipe_preset("corenet").scaled_batches(224)
         ((128, 1568), (192, 696), (224, 512), (288, 308), (320, 248))
     """
-    base, _, images = name.rpartition("-")
-    if images.isdecimal() and base in (FITTED, *RECIPES):
+    base, images = split_fitted(name)
+    if images and base in (FITTED, *RECIPES):
         return fitted_recipe(int(images), image_size, "digits" if base == FITTED else base, variant)
     require(name in RECIPES, "recipe", name, f"one of {', '.join(RECIPES)}, {FITTED}, or NAME-N, fitted to N images")
     has_phases = name == "paper" and variant in PROGRESSIVE_VARIANTS

@@ -20,7 +20,7 @@ from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.check import FileFacts
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, IMAGENET_MEAN, DataSpec, carved_images
-from mobileone_core.errors import InputError, listed, refusing, require
+from mobileone_core.errors import InputError, listed, reason_of, require
 
 IGNORED = 255  # label of pixels that count for nothing
 FILL = [round(255 * value) for value in IMAGENET_MEAN]  # of what lies outside of the image
@@ -64,12 +64,10 @@ class MaskFiles:
 
 def read_mask(file: Path) -> NDArray[np.uint8]:
     """Read a mask, uint8 (H, W): a grey or palette image of class numbers, or SBD's MATLAB file. Raises InputError."""
-    fault = f"{file} is not a readable mask"
     try:
-        with refusing(fault):
-            mode, mask = _decode_mask(file)
-    except MemoryError as error:  # by the sizes that a broken header states
-        raise InputError(f"{fault} (too large for memory)") from error
+        mode, mask = _decode_mask(file)
+    except Exception as error:  # decoders raise nearly every exception type, MemoryError for sizes of a broken header
+        raise InputError(f"{file} is not a readable mask ({reason_of(error) or type(error).__name__})") from error
     require(mode in ("L", "P"), f"{file}: mode", mode, "L or P: class numbers, not colours")
     return mask
 
@@ -117,8 +115,8 @@ def annotated_transform(
 def _transform(image: Image.Image, target: Arrays, steps: v2.Compose, *, training: bool) -> tuple[Tensor, Any]:
     """Transform an image with its mask or boxes: uint8 (3, S, S), and uint8 (S, S) or boxes in its pixels, as arrays.
 
-    Training leaves crowds out, and boxes of less than a pixel. Otherwise
-    iscrowd, area and scale, the original's width and height as multiples of S, go along with boxes.
+    Training leaves crowds out, and boxes of less than a pixel. Otherwise iscrowd, area and scale, the original's width
+    and height as multiples of S, go along with boxes.
     """
     picture = tv_tensors.Image(v2.functional.pil_to_tensor(image))
     if "masks" in target:

@@ -129,10 +129,7 @@ def _cause_of_death(receiver: Connection, exitcode: int) -> str:
 
 @contextlib.contextmanager
 def signals_to(handler: Callable[..., object] | signal.Handlers, signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """Give signals to a handler and restore the earlier ones at the end; processes started meanwhile ignore them too.
-
-    That holds for SIG_IGN alone: other handlers are not inherited.
-    """
+    """Give signals to a handler, then restore the earlier ones; processes started meanwhile inherit SIG_IGN alone."""
     before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
