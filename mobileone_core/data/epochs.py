@@ -22,6 +22,17 @@ class Moment(NamedTuple):
     autoaugment: float
 
 
+class Request(NamedTuple):
+    """A batch of an epoch, and its number: the indices of its images and the moment to read them at.
+
+    The moment travels with the indices, so that worker processes survive the end of a phase.
+    """
+
+    indices: list[int]
+    moment: Moment
+    number: int
+
+
 class Share(NamedTuple):
     """The images that one of several processes reads when they train one cell: rank, rank + ranks, ..."""
 
@@ -89,11 +100,12 @@ class EpochPlan:
             return [batch[rank::ranks] for batch in torch.split(filled, sizes)]
         return [batch[rank::ranks] for batch in torch.split(order, self.batch_size)[: len(self)]]
 
-    def steps(self) -> Iterator[tuple[Tensor, Moment]]:
-        """Return this share's batches for the chosen epoch, each with the moment to read it at."""
+    def __iter__(self) -> Iterator[Request]:
+        """Return this share's batches for the chosen epoch, one after the other."""
         drawn = self._drawn()
         for number, batch in enumerate(self.batches()):
-            yield batch, self.moment._replace(image_size=drawn[number][0]) if drawn else self.moment
+            moment = self.moment._replace(image_size=drawn[number][0]) if drawn else self.moment
+            yield Request(batch.tolist(), moment, number)
 
     def _drawn(self) -> Sequence[tuple[int, int]]:
         """Resolution and number of images of each training batch, until all images are read; empty without scales."""

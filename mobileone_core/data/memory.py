@@ -41,18 +41,18 @@ class MemoryLoader(BatchLoader):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         draws = self.augment.draw(self.plan.seed, self.plan.moment.epoch)
-        for batch, moment in self.plan.steps():
-            indices = batch.to(self.data.labels.device)
+        for batch, moment, _ in self.plan:
+            indices = torch.tensor(batch, device=self.data.labels.device)
             images = self.augment(indices, draws)
             if moment.autoaugment:
                 images = self._autoaugmented(images, batch, moment)
             yield resize(self.normalize(images), moment.image_size), self.data.labels[indices]
 
-    def _autoaugmented(self, images: Tensor, indices: Tensor, moment: Moment) -> Tensor:
+    def _autoaugmented(self, images: Tensor, indices: list[int], moment: Moment) -> Tensor:
         from mobileone_core.data.autoaugment import autoaugment, seeded  # torchvision takes a second
 
         transform, augmented = autoaugment(moment.autoaugment), []
-        for image, index in zip(images, indices.tolist(), strict=True):
+        for image, index in zip(images, indices, strict=True):
             with seeded(derive_seed(self.plan.seed, "autoaugment", moment.epoch, index)):
                 augmented.append(transform(image))
         return torch.stack(augmented)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import reduction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.autoaugment import autoaugment, seeded
-from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment
+from mobileone_core.data.epochs import BatchLoader, EpochPlan, Moment, Request
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import EVAL_CROP, resized_side
 from mobileone_core.errors import InputError
@@ -30,17 +30,6 @@ from mobileone_core.errors import InputError
 PREFETCH = 2  # batches requested of each worker in advance; PyTorch's default
 LEAST_SHARED = 2  # MiB of /dev/shm
 SPARES = 2  # free arrays to keep: a reader holds one batch, or the last one and the next
-
-
-class Request(NamedTuple):
-    """A batch that one worker reads, and the slot that it writes to.
-
-    The moment travels with the indices, so that workers survive the end of a phase.
-    """
-
-    indices: list[int]
-    moment: Moment
-    slot: int
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ Batch = tuple[Request, list[Any]] | Unreadable  # with the targets: labels, mask
 
 # Reused memory: fresh pages for every batch cost half as much as decoding its images.
 class ImageSlots:
-    """Memory for count batches of images, written by worker processes and read by the main process.
+    """Memory for count batches of images, written by worker processes and read by the main process, in turn.
 
     shared allocates memory that worker processes see; on Linux not in /dev/shm, small in containers. Pages are
     allocated when they are first written.
@@ -87,9 +76,9 @@ class ImageSlots:
         self.memory = torch.frombuffer(mmap.mmap(self.descriptor, 0), dtype=torch.uint8).view(count, -1)
 
     def images(self, request: Request) -> Tensor:
-        """Return a request's slot as its images, uint8 (B, 3, S, S), channels last in memory."""
+        """Return the slot of a request as its images, uint8 (B, 3, S, S), channels last in memory."""
         count, size = len(request.indices), request.moment.image_size
-        used = self.memory[request.slot, : count * 3 * size**2]
+        used = self.memory[request.number % len(self.memory), : count * 3 * size**2]
         return used.view(count, size, size, 3).permute(0, 3, 1, 2)
 
 
@@ -194,17 +183,6 @@ def _unchanged(batch: Any) -> Any:
     return batch
 
 
-class _Requests:
-    """The sampler of the DataLoader: a plan's batches, each with the next slot."""
-
-    def __init__(self, plan: EpochPlan, slots: int) -> None:
-        self.plan, self.slots = plan, slots
-
-    def __iter__(self) -> Iterator[Request]:
-        for number, (batch, moment) in enumerate(self.plan.steps()):
-            yield Request(batch.tolist(), moment, number % self.slots)
-
-
 class StreamLoader(BatchLoader):
     """Batches decoded by worker processes. Iterating raises InputError with the path of a file that is no image."""
 
@@ -222,7 +200,7 @@ class StreamLoader(BatchLoader):
         self.floats = SpareFloats()
         self.loader: DataLoader[Batch] = DataLoader(
             StreamDataset(files, transform, plan.seed, self.slots),
-            sampler=_Requests(plan, count),
+            sampler=plan,
             batch_size=None,
             collate_fn=_unchanged,
             num_workers=workers,

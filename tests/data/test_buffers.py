@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from mobileone_core.data.augment import Normalize
-from mobileone_core.data.epochs import Moment
+from mobileone_core.data.epochs import Moment, Request
 from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
-from mobileone_core.data.stream import SPARES, ImageSlots, Request, SpareFloats
+from mobileone_core.data.stream import SPARES, ImageSlots, SpareFloats
 
 
 def request(slot: int, count: int, size: int) -> Request:

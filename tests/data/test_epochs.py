@@ -64,9 +64,10 @@ def scaled(count: int, seed: int = 3, ranks: int = 1, rank: int = 0, epoch: int 
 @given(st.integers(64, 2000), st.integers(0, 9), st.integers(0, 9), st.sampled_from([1, 2, 4]))
 def test_scaled_batches_read_every_image_and_share_each_batch_equally(count, seed, epoch, ranks):
     whole = scaled(count, seed, epoch=epoch)
-    batches, moments = zip(*whole.steps(), strict=True)
+    batches, (_, moments, numbers) = whole.batches(), zip(*whole, strict=True)
     assert all((moment.image_size, len(batch)) in SCALES for batch, moment in zip(batches, moments, strict=True))
     assert {moment.epoch for moment in moments} == {epoch}
+    assert numbers == tuple(range(len(batches)))
     read = torch.cat(batches).tolist()
     assert sorted(read[:count]) == list(range(count))  # once each
     assert len(read) - len(batches[-1]) < count  # the last batch is filled up
@@ -79,7 +80,7 @@ def test_scaled_batches_read_every_image_and_share_each_batch_equally(count, see
 
 def test_a_scale_is_drawn_from_seed_epoch_and_step_alone():
     drawn = {
-        (count, seed, epoch): [moment.image_size for _, moment in scaled(count, seed, epoch=epoch).steps()]
+        (count, seed, epoch): [moment.image_size for _, moment, _ in scaled(count, seed, epoch=epoch)]
         for count, seed, epoch in ((4000, 3, 2), (400, 3, 2), (4000, 3, 3), (4000, 4, 2))
     }
     first, short, *others = drawn.values()

@@ -315,7 +315,7 @@ def test_scaled_batches_are_the_same_from_any_number_of_workers(make_folder, fol
         loader.set_epoch(1, 0.5)
         read.append(list(loader))
         assert [(images.shape[-1], len(images)) for images, _ in read[-1]] == [
-            (moment.image_size, len(batch)) for batch, moment in loader.plan.steps()
+            (moment.image_size, len(batch)) for batch, moment, _ in loader.plan
         ]
     assert {tuple(images.shape[2:]) for images, _ in read[0]} == {(8, 8), (16, 16)}
     assert all(torch.equal(one, other) for (one, _), (other, _) in zip(*read, strict=True))
