@@ -35,11 +35,11 @@ class Preprocessing:
     upright: bool = False
 
     @classmethod
-    def of(cls, data: DataSpec, crop: float = EVAL_CROP, interpolation: str = "bilinear") -> "Preprocessing":
+    def of(cls, data: DataSpec) -> "Preprocessing":
         """The preprocessing with which a data set's validation and test images are read."""
         entry = DATA_SETS[data.name]
-        fraction = None if entry.in_memory or "classification" not in entry.tasks else crop
-        return cls(data.image_size, data.channels, entry.mean, entry.std, fraction, interpolation, entry.upright)
+        crop = None if entry.in_memory or "classification" not in entry.tasks else EVAL_CROP
+        return cls(data.image_size, data.channels, entry.mean, entry.std, crop, upright=entry.upright)
 
     @property
     def color(self) -> str:
