@@ -6,12 +6,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mobileone_core.data import folders
 from mobileone_core.data.annotated.layouts import find_annotated, fingerprint_of, read_lines
-from mobileone_core.data.folders import class_folders, find_test, fingerprint, read_folder, read_test, split_folder
-from mobileone_core.data.spec import DATA_SETS, SCENE_ITEMS, TRAIN_IMAGES, DataSpec
+from mobileone_core.data.spec import DATA_SETS, IMAGENET_ARCHIVES, SCENE_ITEMS, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
-
-IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
 def resolve_data(  # noqa: PLR0913
@@ -23,7 +21,7 @@ def resolve_data(  # noqa: PLR0913
     classes: Sequence[str] = (),
     task: str = "",
     items: str = "digits",
-    read: Callable[[Path], dict[str, Any]] = read_folder,
+    read: Callable[[Path], dict[str, Any]] = folders.read_folder,
 ) -> DataSpec:
     """Return the DataSpec of a data set by name.
 
@@ -40,21 +38,20 @@ def resolve_data(  # noqa: PLR0913
         return _scenes_spec(size, root, items, masks=task == "segmentation")
     if "classification" not in entry.tasks:
         return _annotated_spec(name, check_root(name, root), size, test_only=test_only)
-    count, mark, is_carved, images = entry.classes, "", True, TRAIN_IMAGES.get(name, 0)
+    count, mark, is_carved, images = entry.classes, "", True, entry.train_images
     class_images = [(images + number) // count for number in range(count if images else 0)]  # all but equal
     if name != "digits":
         root = check_root(name, root)
         if name == "imagenet":
             _check_imagenet(root, test_only=test_only)
         elif name == "folder":
-            splits = read_test(root, classes) if test_only else read(root)
+            splits = folders.read_test(root, classes) if test_only else read(root)
             for files in splits.values():
                 files.require_content()
+            folders.require_carvable(splits)
             if "train" in splits:
                 class_images, is_carved = list(Counter(splits["train"].labels.tolist()).values()), len(splits) < 3
-                if is_carved:
-                    splits["train"].require_two_per_class()
-            count, mark = len(next(iter(splits.values())).classes), fingerprint(splits)
+            count, mark = len(next(iter(splits.values())).classes), folders.fingerprint(splits)
     return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark, tuple(class_images), is_carved, items)
 
 
@@ -62,13 +59,13 @@ def _scenes_spec(image_size: int, root: Path | None, items: str, *, masks: bool)
     require_choice("items", items, SCENE_ITEMS)
     if items != "digits":
         check_root(items, root)
-    count, images = DATA_SETS[items].classes, (TRAIN_IMAGES["scenes"],)
+    count, images = DATA_SETS[items].classes, (DATA_SETS["scenes"].train_images,)
     return DataSpec("scenes", image_size, count + masks, 1, class_images=images, is_carved=False, items=items)
 
 
 def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) -> DataSpec:
     """The spec of a set with boxes or masks: one's own, and parts of VOC and ADE20K, have a fingerprint."""
-    entry, published, mark = DATA_SETS[name], TRAIN_IMAGES.get(name, 0), ""
+    entry, published, mark = DATA_SETS[name], DATA_SETS[name].train_images, ""
     found = find_annotated(name, root, test_only=test_only)
     train, images = found.get("train", ()), published
     if name == "boxes" and train:
@@ -115,7 +112,7 @@ def class_names(spec: DataSpec, root: Path | None) -> tuple[str, ...]:
     root = check_root(spec.name, root) / entry.directory
     if "classification" not in entry.tasks:
         return tuple(_annotated_names(spec.name, root))
-    names = class_folders(split_folder(root, "train")) or class_folders(find_test(root)[1])
+    names = folders.root_classes(root)
     require(len(names) == spec.num_classes, "data_root", str(root), f"{spec.num_classes} folders of classes")
     return tuple(names)
 
@@ -129,16 +126,23 @@ def check_root(name: str, root: Path | None) -> Path:
     return root
 
 
+def imagenet_folders(root: Path, *, test_only: bool) -> dict[str, Path]:
+    """Return the folders of ImageNet's train and val, or that of its test set alone, by split."""
+    if test_only:
+        return dict([folders.find_test(root)])
+    return {split: folders.split_folder(root, split) for split in ("train", "val")}
+
+
 def _check_imagenet(root: Path, *, test_only: bool) -> None:
     """Raise InputError unless root holds ImageNet's train/ and val/ of 1000 classes each, or the archives."""
     archives = [archive for archive in IMAGENET_ARCHIVES if not (test_only and "train" in archive)]
     if all((root / archive).is_file() for archive in archives):
         return
-    folders = dict([find_test(root)]) if test_only else {split: split_folder(root, split) for split in ("train", "val")}
-    for folder in folders.values():
-        count = len(class_folders(folder))
+    splits = imagenet_folders(root, test_only=test_only)
+    for folder in splits.values():
+        count = len(folders.class_folders(folder))
         if count == 0:
-            layout = f"{'/ and '.join(folders)}/ with one folder per class, or the archives {', '.join(archives)}"
+            layout = f"{'/ and '.join(splits)}/ with one folder per class, or the archives {', '.join(archives)}"
             raise InputError(f"data_root: {root} holds no ImageNet, which cannot be downloaded; expected {layout}")
         if count != DATA_SETS["imagenet"].classes:
             cure = "read a part of it with --data folder"

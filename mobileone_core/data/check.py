@@ -3,14 +3,15 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from mobileone_core.data import folders
 from mobileone_core.data.catalog import check_root
-from mobileone_core.data.folders import ImageFiles, class_folders, read_folder, read_test, refuse, split_folder
+from mobileone_core.data.folders import ImageFiles, class_folders
 from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import InputError, listed
 from mobileone_core.texts import visible
@@ -35,13 +36,12 @@ class FileFacts(NamedTuple):
     digest: bytes = b""
 
 
-def read_splits(name: str, root: Path | None, complain: Callable[[str], None] = refuse) -> dict[str, ImageFiles]:
+def read_splits(name: str, root: Path | None, complain: folders.Complain = folders.refuse) -> dict[str, ImageFiles]:
     """List the splits of image files, or the test set alone if there is no train/; complain is read_folder's."""
     directory, upright = check_root(name, root) / DATA_SETS[name].directory, DATA_SETS[name].upright
-    read = read_folder if class_folders(split_folder(directory, "train")) else read_test
+    read = folders.read_folder if class_folders(folders.split_folder(directory, "train")) else folders.read_test
     splits = read(directory, upright=upright, complain=complain)
-    if "train" in splits and len(splits) == 2:
-        splits["train"].require_two_per_class(complain)
+    folders.require_carvable(splits, complain)
     return splits
 
 

@@ -8,18 +8,9 @@ import zlib
 from http.client import HTTPException
 from pathlib import Path
 
-from mobileone_core.data.catalog import IMAGENET_ARCHIVES, check_root
-from mobileone_core.data.folders import find_test, split_folder
+from mobileone_core.data.catalog import check_root, imagenet_folders
 from mobileone_core.data.spec import DATA_SETS, IDX_FILES
 from mobileone_core.errors import InputError
-
-ARCHIVES = {
-    "cifar10": ("cifar-10-python.tar.gz",),
-    "cifar100": ("cifar-100-python.tar.gz",),
-    "stl10": ("stl10_binary.tar.gz",),
-    "imagenette": ("imagenette2.tgz",),
-    "imagenet": (*IMAGENET_ARCHIVES, "meta.bin"),
-}
 
 
 def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> None:
@@ -30,24 +21,23 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
     if neither download nor archive is available, or a file is not the published one.
     """
     entry = DATA_SETS[name]
-    if not entry.reader and name not in ARCHIVES:
+    if not entry.reader and not entry.archives:
         return
     root = check_root(name, root)
-    is_idx = entry.files == IDX_FILES
-    if is_idx and any((root / item).exists() for file in entry.files for item in (file, file.removesuffix(".gz"))):
+    loose = {item for file in IDX_FILES for item in (file, file.removesuffix(".gz")) if (root / item).exists()}
+    if entry.files == IDX_FILES and loose:
         for file in IDX_FILES:
             read_file(name, root, file)
         return
     wanted = (entry.directory,) if entry.directory else entry.files
     if name == "imagenet":
-        folders = [find_test(root)[1]] if test_only else [split_folder(root, split) for split in ("train", "val")]
-        wanted = tuple(folder.name for folder in folders if folder != root)
+        wanted = tuple(path.name for path in imagenet_folders(root, test_only=test_only).values() if path != root)
     missing = [item for item in wanted if not (root / item).exists()]
     if not missing:
         return
     try:
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=root) as aside:
-            for present in (*ARCHIVES.get(name, ()), *entry.files):
+            for present in (*entry.archives, *entry.files):
                 if (root / present).exists():
                     (Path(aside) / present).symlink_to((root / present).absolute())
             for item in missing:
@@ -58,7 +48,7 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
     except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
         if all((root / item).exists() for item in missing):  # another process was faster
             return
-        reason, packed = " ".join(str(error).split()), ARCHIVES.get(name, entry.files)[:1]
+        reason, packed = " ".join(str(error).split()), (entry.archives or entry.files)[:1]
         cure = f"put {' or '.join([*missing, *packed])} there"
         raise InputError(f"data_root: {root} holds no {name} and it could not be fetched ({reason}); {cure}") from error
 
@@ -70,8 +60,7 @@ def _fetch(name: str, item: str, root: str) -> None:
         datasets.ImageNet(root, split=item)
         return
     entry = DATA_SETS[name]
-    options = ({},) if name == "imagenette" else (entry.train, entry.test)
-    for arguments in options:
+    for arguments in (entry.train, entry.test):
         getattr(datasets, entry.reader)(root, download=True, **arguments)
 
 

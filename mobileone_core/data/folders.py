@@ -72,15 +72,6 @@ class ImageFiles:
         for index in (self.sizes == 0).nonzero()[0]:
             refuse(f"{self.path(index)} is not a readable image (0 bytes; `mobileone data check` lists all such files)")
 
-    def require_two_per_class(self, complain: Complain = refuse) -> None:
-        """Complain of the classes of which validation cannot be carved, because of one image."""
-        import numpy as np
-
-        single = [repr(self.classes[label]) for label in np.flatnonzero(np.bincount(self.labels) == 1)]
-        if single:
-            needs = "validation is carved from it and needs two or more per class, or both val/ and test/"
-            complain(f"{self.directory} holds one image of class {listed(single)}; {needs}")
-
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is of the system or an editor, such as .ipynb_checkpoints or __MACOSX."""
@@ -129,9 +120,18 @@ def read_folder(root: Path, *, upright: bool = True, complain: Complain = refuse
         refuse(f"{root} holds no image folder; expected {LAYOUT}, with two classes or more")
     if len({folder.resolve() for folder in present.values()}) < len(present):
         refuse(f"{root} holds one folder of images under two of its names {', '.join(present)}")
-    return {
-        split: _read_split(folder, classes, upright=upright, complain=complain) for split, folder in present.items()
-    }
+    return {name: _read_split(path, classes, upright=upright, complain=complain) for name, path in present.items()}
+
+
+def require_carvable(splits: Mapping[str, ImageFiles], complain: Complain = refuse) -> None:
+    """Complain of the classes of which validation cannot be carved, if it is, because of one image."""
+    if "train" not in splits or len(splits) > 2:
+        return
+    train = splits["train"]
+    single = [repr(train.classes[label]) for label, count in Counter(train.labels.tolist()).items() if count == 1]
+    if single:
+        needs = "validation is carved from it and needs two or more per class, or both val/ and test/"
+        complain(f"{train.directory} holds one image of class {listed(single)}; {needs}")
 
 
 def find_test(root: Path) -> tuple[str, Path]:
@@ -141,6 +141,11 @@ def find_test(root: Path) -> tuple[str, Path]:
             return split, folder
     is_whole = len(class_folders(root)) > 1 and not split_folder(root, "train").is_dir()
     return ("test", root) if is_whole else ("val", root / "val")
+
+
+def root_classes(root: Path) -> list[str]:
+    """Return the classes of train/ in label order, or those of the test set if there is no train/."""
+    return class_folders(split_folder(root, "train")) or class_folders(find_test(root)[1])
 
 
 def read_test(
@@ -161,8 +166,7 @@ def read_test(
         allowed = f"one of the network's {len(classes)}"
         require(not unknown, "data_root", f"class {listed(unknown)} of {folder}", allowed)
         return {split: _read_split(folder, classes, names, upright=upright)}
-    trained = class_folders(split_folder(root, "train")) or names
-    return {split: _read_split(folder, trained, upright=upright, complain=complain)}
+    return {split: _read_split(folder, root_classes(root), upright=upright, complain=complain)}
 
 
 def fingerprint(splits: Mapping[str, ImageFiles]) -> str:

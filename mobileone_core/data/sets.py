@@ -4,9 +4,9 @@ Sets that torchvision knows by name are read into memory.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from mobileone_core.data.augment import resize
 from mobileone_core.data.catalog import check_root
 from mobileone_core.data.download import prepare_data, read_file
-from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder, read_test
+from mobileone_core.data.folders import ImageFiles, fingerprint, read_folder, read_test, require_carvable
 from mobileone_core.data.memory import ImageTensor
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.spec import DATA_SETS, IDX_FILES, DataSpec, carved_images
@@ -26,6 +26,7 @@ from mobileone_core.errors import InputError, require, require_choice
 
 BROKEN = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError, OSError)
 Images = ImageTensor | ImageFiles
+Files = dict[str, ImageFiles]  # by split
 Indices = NDArray[np.int64]
 
 DIGITS_TEST_FRACTION = 0.25
@@ -53,14 +54,10 @@ def open_splits(spec: DataSpec, root: Path | None, seed: int) -> Splits:
     if DATA_SETS[spec.name].in_memory:
         train, val = _carved(_open_in_memory(spec, root, train=True), spec, seed)
         return Splits(train, val, lambda: _open_in_memory(spec, root, train=False))
-    directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
-    splits = read_folder(directory, upright=DATA_SETS[spec.name].upright)
-    _check_planned(spec, directory, splits)
+    splits = _read_planned(spec, root, read_folder)
+    require_carvable(splits)
     *_, test = splits.values()  # val if there is no test
-    is_carved = len(splits) == 2
-    if is_carved:
-        splits["train"].require_two_per_class()
-    train, val = _carved(splits["train"], spec, seed) if is_carved else (splits["train"], splits["val"])
+    train, val = _carved(splits["train"], spec, seed) if len(splits) == 2 else (splits["train"], splits["val"])
     return Splits(train, val, lambda: test)
 
 
@@ -73,11 +70,9 @@ def open_test_set(spec: DataSpec, root: Path | None, classes: Sequence[str] = ()
     prepare_data(spec.name, root, test_only=True)
     if DATA_SETS[spec.name].in_memory:
         return _open_in_memory(spec, root, train=False)
-    directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
-    splits = read_test(directory, classes, upright=DATA_SETS[spec.name].upright)
-    _check_planned(spec, directory, splits)
-    [(split, files)] = splits.items()
+    [(split, files)] = _read_planned(spec, root, partial(read_test, classes=classes)).items()
     allowed = f"{spec.num_classes} folders of classes in its {split}/"
+    directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
     require(len(files.classes) == spec.num_classes, "data_root", str(directory), allowed)
     return files
 
@@ -110,30 +105,30 @@ def carve(labels: Indices, fraction: float, seed: int, purpose: str) -> tuple[In
 
 
 def _open_in_memory(spec: DataSpec, root: Path | None, *, train: bool) -> ImageTensor:
-    """The training or the test images of digits, or of a set that torchvision reads."""
-    if spec.name != "digits":
+    """The training or the test images of digits, or of a set that torchvision reads, resized (bilinear)."""
+    if spec.name == "digits":
+        images, labels = load_scans()
+        rest, test = carve(np.asarray(labels), DIGITS_TEST_FRACTION, DIGITS_TEST_SEED, "digits test")
+        images, labels = (item[rest if train else test] for item in (images, labels))
+    else:
         images, labels = read_named(spec.name, check_root(spec.name, root), train=train)
-        return ImageTensor(_scaled(images, spec.image_size), labels)
-    images, labels = load_scans()
-    rest, test = carve(np.asarray(labels), DIGITS_TEST_FRACTION, DIGITS_TEST_SEED, "digits test")
-    return ImageTensor(_scaled(images, spec.image_size), labels).subset(rest if train else test)
+    if images.shape[-1] != spec.image_size:
+        images = resize(images.float(), spec.image_size).round().clamp(0, 255).to(torch.uint8)
+    return ImageTensor(images.contiguous(), labels)
 
 
-def _check_planned(spec: DataSpec, root: Path, splits: Mapping[str, ImageFiles]) -> None:
+def _read_planned(spec: DataSpec, root: Path | None, read: Callable[..., Files]) -> Files:
+    """Read the splits of image files. Raises InputError if they are not those of the spec's fingerprint."""
+    directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
+    splits = read(directory, upright=DATA_SETS[spec.name].upright)
     if spec.fingerprint and fingerprint(splits) != spec.fingerprint:
-        raise InputError(f"data_root: {root} is not the folder that was planned: its names or sizes have changed")
+        raise InputError(f"data_root: {directory} is not the folder that was planned: its names or sizes have changed")
+    return splits
 
 
 def _carved(data: Images, spec: DataSpec, seed: int) -> tuple[Images, Images]:
     train, val = carve(np.asarray(data.labels), spec.val_fraction, seed, "validation")
     return data.subset(train), data.subset(val)
-
-
-def _scaled(images: Tensor, size: int) -> Tensor:
-    """Resize uint8 images (N, C, S, S) to (N, C, size, size), bilinear."""
-    if images.shape[-1] == size:
-        return images.contiguous()
-    return resize(images.float(), size).round().clamp(0, 255).to(torch.uint8)
 
 
 def read_named(name: str, root: Path, *, train: bool) -> tuple[Tensor, Tensor]:
@@ -160,11 +155,9 @@ def read_named(name: str, root: Path, *, train: bool) -> tuple[Tensor, Tensor]:
         raise
     except BROKEN as error:  # a file is missing, cut short, or has another checksum
         raise InputError(f"data_root: {root / entry.directory} is incomplete or broken; remove it") from error
-    where, shape = f"data_root: {root}, {name}", (entry.channels, *images.shape[2:])
-    require(tuple(images.shape[1:]) == shape, where, tuple(images.shape), f"{entry.channels} channels")
-    require(len(images) == len(labels) > 0, where, f"{len(images)} images, {len(labels)} labels", "one label per image")
-    fits = int(labels.min()) >= 0 and int(labels.max()) < entry.classes
-    require(fits, where, f"label {int(labels.max())}", f"labels from 0 to {entry.classes - 1}")
+    where, largest = f"data_root: {root}, {name}", int(labels.max())
+    require(len(images) == len(labels), where, f"{len(images)} images, {len(labels)} labels", "one label per image")
+    require(largest < entry.classes, where, f"label {largest}", f"labels from 0 to {entry.classes - 1}")
     return (images.mT if entry.transposed else images).contiguous(), labels
 
 

@@ -12,6 +12,7 @@ from mobileone_core.fields import FRACTION, check_options, number_rule, option
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_ARCHIVES = ("ILSVRC2012_devkit_t12.tar.gz", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 IDX_FILES = tuple(f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 MAX_IMAGE_SIZE = 8192  # pixels
 EVAL_CROP = 0.875  # centre crop as a fraction of the resized shorter side: 224 of 256
@@ -29,10 +30,11 @@ class DataSet:
     the image folder decides, and class_names, in the order of the labels, are then empty. directory is where
     torchvision puts its download, below the data root; empty without a download, or without a folder of its own. reader
     is the class of torchvision.datasets that reads it, train and test its arguments for the splits. files may lie in
-    the data root itself; unpacked gives the MD5 sums of their content by name. With transposed, rows and columns are
-    swapped in the files. With upright, EXIF orientation turns images; torchvision and the published results of ImageNet
-    ignore it. tasks are those that the set has targets for; background says whether masks count a class 0 besides
-    classes.
+    the data root itself, and so may archives, from which torchvision unpacks the set; unpacked gives the MD5 sums of
+    the content of files by name. With transposed, rows and columns are swapped in the files. With upright, EXIF
+    orientation turns images; torchvision and the published results of ImageNet ignore it. tasks are those that the set
+    has targets for; background says whether masks count a class 0 besides classes. train_images counts the training
+    images before validation is carved from them; 0 where they are counted in the files.
     """
 
     classes: int = 0
@@ -47,18 +49,20 @@ class DataSet:
     train: Mapping[str, Any] = field(default_factory=lambda: {"train": True})
     test: Mapping[str, Any] = field(default_factory=lambda: {"train": False})
     files: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
     unpacked: Mapping[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     transposed: bool = False
     upright: bool = False
     tasks: tuple[str, ...] = ("classification",)
     background: bool = False
+    train_images: int = 0
 
 
-def _torchvision_set(
-    reader: str, size: int, mean: tuple[float, ...], std: tuple[float, ...], classes: str, **row: Any
+def _memory_set(
+    reader: str, size: int, classes: str, mean: tuple[float, ...], std: tuple[float, ...], **row: Any
 ) -> DataSet:
-    """A data set that torchvision reads into memory; classes are its class names, separated by commas."""
+    """A data set that is read into memory; classes are its class names, separated by commas."""
     names = tuple(classes.split(","))
     return DataSet(len(names), size, len(mean), mean, std, in_memory=True, reader=reader, class_names=names, **row)
 
@@ -71,7 +75,8 @@ def _idx_set(reader: str, mean: float, std: float, classes: str, sums: str = "")
     """A set in MNIST's files; sums are the MD5 sums of their unpacked content, in the order of IDX_FILES."""
     names = [file.removesuffix(".gz") for file in IDX_FILES]
     unpacked = dict(zip(names, sums.split(), strict=True)) if sums else {}
-    return _torchvision_set(reader, 28, (mean,), (std,), classes, directory=reader, files=IDX_FILES, unpacked=unpacked)
+    files: Any = {"directory": reader, "files": IDX_FILES, "unpacked": unpacked}
+    return _memory_set(reader, 28, classes, (mean,), (std,), train_images=60_000, **files)
 
 
 _FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
@@ -91,54 +96,45 @@ _VOC = (
 )
 _EMNIST = "0,1,2,3,4,5,6,7,8,9,A,B,C,D,E,F,G,H,I,J,K,L,M,N,O,P,Q,R,S,T,U,V,W,X,Y,Z,a,b,d,e,f,g,h,n,q,r,t"
 _STL10 = "airplane,bird,car,cat,deer,dog,horse,monkey,ship,truck"
-_SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
-_MNIST_SUMS = (
-    "6bbc9ace898e44ae57da46a324031adb a25bea736e30d166cdddb491f175f624 "
-    "2646ac647ad5339dbf082846283269ea 27ae3e4e09519cfbb04c329615203637"
-)
-_FASHION_SUMS = (
-    "f4a8712d7a061bf5bd6d2ca38dc4d50a 9018921c3c673c538a1fc5bad174d6f9 "
-    "8181f5470baa50b63fa0f6fddb340f0a 15d484375f8d13e6eb1aabb0c3f46965"
-)
 _SPLITS: Mapping[str, Any] = {"train": {"split": "train"}, "test": {"split": "test"}}
 _BALANCED: Mapping[str, Any] = {name: {"split": "balanced", "train": name == "train"} for name in ("train", "test")}
 
 DATA_SETS: dict[str, DataSet] = {
     # Measured on the scans resized to 32 px: bilinear resizing lowers the standard deviation.
-    "digits": DataSet(10, 32, 1, (0.3053,), (0.3235,), in_memory=True, class_names=tuple(DIGITS.split(","))),
-    "mnist": _idx_set("MNIST", 0.1307, 0.3081, DIGITS, _MNIST_SUMS),
-    "fashion_mnist": _idx_set("FashionMNIST", 0.2860, 0.3530, _FASHION, _FASHION_SUMS),
+    "digits": _memory_set("", 32, DIGITS, (0.3053,), (0.3235,), train_images=1346),
+    "mnist": _idx_set("MNIST", 0.1307, 0.3081, DIGITS,
+                      "6bbc9ace898e44ae57da46a324031adb a25bea736e30d166cdddb491f175f624 "
+                      "2646ac647ad5339dbf082846283269ea 27ae3e4e09519cfbb04c329615203637"),
+    "fashion_mnist": _idx_set("FashionMNIST", 0.2860, 0.3530, _FASHION,
+                              "f4a8712d7a061bf5bd6d2ca38dc4d50a 9018921c3c673c538a1fc5bad174d6f9 "
+                              "8181f5470baa50b63fa0f6fddb340f0a 15d484375f8d13e6eb1aabb0c3f46965"),
     "kmnist": _idx_set("KMNIST", 0.1918, 0.3483, "o,ki,su,tsu,na,ha,ma,ya,re,wo"),
     # The balanced split: letters whose two cases look alike are one class.
-    "emnist": _torchvision_set(
-        "EMNIST", 28, (0.1751,), (0.3332,), _EMNIST, directory="EMNIST", transposed=True, **_BALANCED
-    ),
-    "svhn": _torchvision_set(
-        "SVHN", 32, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), DIGITS, files=_SVHN_FILES, **_SPLITS
-    ),
-    "stl10": _torchvision_set(
-        "STL10", 96, (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713), _STL10, directory="stl10_binary", **_SPLITS
-    ),
-    "cifar10": _torchvision_set(
-        "CIFAR10", 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), _CIFAR10, directory="cifar-10-batches-py"
-    ),
-    "cifar100": _torchvision_set(
-        "CIFAR100", 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), _CIFAR100, directory="cifar-100-python"
-    ),
-    "imagenette": DataSet(10, directory="imagenette2", reader="Imagenette"),
+    "emnist": _memory_set("EMNIST", 28, _EMNIST, (0.1751,), (0.3332,),
+                          train_images=112_800, directory="EMNIST", transposed=True, **_BALANCED),
+    "svhn": _memory_set("SVHN", 32, DIGITS, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970),
+                        train_images=73_257, files=("train_32x32.mat", "test_32x32.mat"), **_SPLITS),
+    "stl10": _memory_set("STL10", 96, _STL10, (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713),
+                         train_images=5000, directory="stl10_binary", archives=("stl10_binary.tar.gz",), **_SPLITS),
+    "cifar10": _memory_set("CIFAR10", 32, _CIFAR10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616),
+                           train_images=50_000, directory="cifar-10-batches-py", archives=("cifar-10-python.tar.gz",)),
+    "cifar100": _memory_set("CIFAR100", 32, _CIFAR100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762),
+                            train_images=50_000, directory="cifar-100-python", archives=("cifar-100-python.tar.gz",)),
+    "imagenette": DataSet(10, directory="imagenette2", reader="Imagenette", archives=("imagenette2.tgz",),
+                          train={}, test={}, train_images=9469),
     # Validation is 1 % of ImageNet's train split, as in big_vision's "minival".
-    "imagenet": DataSet(1000, val_fraction=0.01),
+    "imagenet": DataSet(1000, val_fraction=0.01, archives=(*IMAGENET_ARCHIVES, "meta.bin"), train_images=1_281_167),
     "folder": DataSet(upright=True),
     # Composed of the items of another set, which gives the classes. Measured on 1,000 scenes of digits at 96 px.
-    "scenes": DataSet(
-        10, 96, 1, (0.236,), (0.141,), in_memory=True, tasks=("detection", "segmentation"), background=True
-    ),
-    "coco": _annotated_set("detection", 320, 80, 0.02),
+    "scenes": DataSet(10, 96, 1, (0.236,), (0.141,), in_memory=True, tasks=("detection", "segmentation"),
+                      background=True, train_images=2000),
+    "coco": _annotated_set("detection", 320, 80, 0.02, train_images=118_287),
     "boxes": _annotated_set("detection", 320),
-    "voc": _annotated_set("segmentation", 512, 20, 0.05, class_names=tuple(_VOC.split(",")), background=True),
-    "ade20k": _annotated_set("segmentation", 512, 150, 0.05),
+    "voc": _annotated_set("segmentation", 512, 20, 0.05, class_names=tuple(_VOC.split(",")), background=True,
+                          train_images=10_582),
+    "ade20k": _annotated_set("segmentation", 512, 150, 0.05, train_images=20_210),
     "masks": _annotated_set("segmentation", 512),
-}
+}  # fmt: skip
 
 AUGMENTATIONS = {
     "classification": ("none", "crop", "crop_flip", "resized_crop_flip"),
@@ -146,13 +142,6 @@ AUGMENTATIONS = {
     "segmentation": ("none", "scale_crop_flip"),
 }
 SCENE_ITEMS = ("digits", "mnist", "fashion_mnist", "kmnist", "emnist")  # grey, on black
-
-# Training images by data set, before validation is carved from them; those of an image folder are counted.
-TRAIN_IMAGES = {
-    **{"digits": 1346, "mnist": 60_000, "fashion_mnist": 60_000, "kmnist": 60_000, "emnist": 112_800, "svhn": 73_257},
-    **{"stl10": 5000, "cifar10": 50_000, "cifar100": 50_000, "imagenette": 9469, "imagenet": 1_281_167},
-    **{"scenes": 2000, "coco": 118_287, "voc": 10_582, "ade20k": 20_210},
-}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from mobileone_core.data.spec import TRAIN_IMAGES
+from mobileone_core.data.spec import DATA_SETS
 from mobileone_core.errors import require
 from mobileone_core.training.head import HEADS
 from mobileone_core.training.recipe import (
@@ -78,7 +78,7 @@ def fitted_recipe(images: int, image_size: int, name: str = "digits", variant: s
     recipe = replace(whole, batch_size=batch_size, warmup_epochs=0.0, epochs=epochs)
     steps = recipe.steps(images, image_size)
     published_on = name.rpartition("-")[2]  # CVNets' configurations end with their data set
-    share = steps / whole.steps(TRAIN_IMAGES.get(published_on, TRAIN_IMAGES["imagenet"]), image_size)
+    share = steps / whole.steps(DATA_SETS.get(published_on, DATA_SETS["imagenet"]).train_images, image_size)
     is_large = images >= 5000 and image_size >= 128
     augmentation: Augmentation = "resized_crop_flip" if is_large else "crop"
     if has_head:

@@ -15,7 +15,7 @@ from mobileone_core.data.annotated.layouts import Source
 from mobileone_core.data.annotated.loaders import AnnotatedLoaders
 from mobileone_core.data.catalog import class_names, resolve_data
 from mobileone_core.data.loaders import LoaderOptions
-from mobileone_core.data.spec import DATA_SETS, TRAIN_IMAGES, DataSpec
+from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError
 
 WRITERS = {
@@ -274,7 +274,7 @@ def test_vocs_augmented_list_has_none_of_val(masks, tmp_path):
     """Of SBD's a1, b1, b2 and v1 and VOC's a1, a2 train; v1 and v2 are val."""
     root = sets.write_voc(tmp_path, masks, more=("a1", "b1", "b2", "v1"))
     spec = resolve_data("voc", root)
-    assert (sum(spec.class_images), TRAIN_IMAGES["voc"]) == (4, 10_582)
+    assert (sum(spec.class_images), DATA_SETS["voc"].train_images) == (4, 10_582)
     assert spec.fingerprint  # not the published number
     assert class_names(spec, root)[:2] == ("background", "aeroplane")
     with open_set("voc", root) as loaders:

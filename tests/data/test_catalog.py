@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mobileone_core.data.catalog import IMAGENET_ARCHIVES, resolve_data
+from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.folders import read_folder
-from mobileone_core.data.spec import DATA_SETS, DataSpec
+from mobileone_core.data.spec import DATA_SETS, IMAGENET_ARCHIVES, DataSpec
 from mobileone_core.errors import InputError
 
 FolderMaker = Callable[[Mapping[str, int]], Path]

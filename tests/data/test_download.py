@@ -9,10 +9,11 @@ import torch
 from torchvision import datasets
 from torchvision.datasets import cifar, imagenette
 
-from mobileone_core.data.catalog import IMAGENET_ARCHIVES, resolve_data
+from mobileone_core.data.catalog import resolve_data
 from mobileone_core.data.download import prepare_data
 from mobileone_core.data.loaders import LoaderOptions, open_loaders
 from mobileone_core.data.sets import open_splits
+from mobileone_core.data.spec import IMAGENET_ARCHIVES
 from mobileone_core.errors import InputError
 
 

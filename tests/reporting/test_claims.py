@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.cli.options.study import parse
-from mobileone_core.data.catalog import IMAGENET_ARCHIVES
+from mobileone_core.data.spec import IMAGENET_ARCHIVES
 from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.ledger.claims import claim_of, printed, read_claims

@@ -15,11 +15,12 @@ from mobileone_core.data.epochs import BatchLoader, EpochPlan
 from mobileone_core.data.loaders import LoaderOptions, SplitLoaders, epoch_plan, normalization
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.sets import open_splits
-from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, TRAIN_IMAGES, DataSpec, data_sets
+from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec, data_sets
 from mobileone_core.errors import require, require_choice
 
 AnnotatedTask = Literal["detection", "segmentation"]
-SCENES = {"train": TRAIN_IMAGES["scenes"], "val": 500, "test": 1000}  # per epoch; validation and test are fixed
+# Scenes per epoch; validation and test are fixed.
+SCENES = {"train": DATA_SETS["scenes"].train_images, "val": 500, "test": 1000}
 
 
 class AnnotatedLoaders(SplitLoaders):
