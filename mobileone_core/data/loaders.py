@@ -123,22 +123,18 @@ def open_test(spec: DataSpec, root: Path | None, options: LoaderOptions, classes
     return _batches(open_test_set(spec, root, classes), spec, 0, options, training=False)
 
 
-def epoch_plan(count: int, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> EpochPlan:
-    """The plan of a split of count images: shuffled and in phases for training."""
-    phases, scales = (options.phases, options.scales) if training else ((), ())
-    return EpochPlan(count, seed, options.batch_size, spec.image_size, phases, training, options.share, scales)
-
-
-def normalization(spec: DataSpec, options: LoaderOptions) -> Normalize:
-    """The normalization of the options, or the data set's, on the device."""
-    entry = DATA_SETS[spec.name]
-    return Normalize(*(options.normalization or (entry.mean, entry.std)), options.device)
+def batching(
+    count: int, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool
+) -> tuple[Normalize, EpochPlan]:
+    """Return how a split of count images is normalized, on the device, and its plan: for training with phases."""
+    entry, (phases, scales) = DATA_SETS[spec.name], (options.phases, options.scales) if training else ((), ())
+    plan = EpochPlan(count, seed, options.batch_size, spec.image_size, phases, training, options.share, scales)
+    return Normalize(*(options.normalization or (entry.mean, entry.std)), options.device), plan
 
 
 def _batches(source: Images, spec: DataSpec, seed: int, options: LoaderOptions, *, training: bool) -> BatchLoader:
     require_choice("augmentation", options.augmentation, AUGMENTATIONS["classification"])
-    plan = epoch_plan(len(source), spec, seed, options, training=training)
-    normalize = normalization(spec, options)
+    normalize, plan = batching(len(source), spec, seed, options, training=training)
     augmentation = options.augmentation if training else "none"
     if isinstance(source, ImageTensor):
         return MemoryLoader(source.to(options.device), normalize, augmentation, plan)

@@ -12,7 +12,7 @@ from mobileone_core.data.annotated.scenes import SceneComposer
 from mobileone_core.data.augment import Normalize
 from mobileone_core.data.catalog import check_root
 from mobileone_core.data.epochs import BatchLoader, EpochPlan
-from mobileone_core.data.loaders import LoaderOptions, SplitLoaders, epoch_plan, normalization
+from mobileone_core.data.loaders import LoaderOptions, SplitLoaders, batching
 from mobileone_core.data.seeding import derive_seed
 from mobileone_core.data.sets import open_splits
 from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec, data_sets
@@ -56,8 +56,7 @@ class AnnotatedLoaders(SplitLoaders):
         transform = partial(
             annotated_transform, augmentation=augmentation, interpolation=options.interpolation, training=training
         )
-        plan = epoch_plan(len(files), self._spec, self._seed, options, training=training)
-        normalize = normalization(self._spec, options)
+        normalize, plan = batching(len(files), self._spec, self._seed, options, training=training)
         return StreamLoader(files, normalize, transform, plan, options.workers)
 
     @cached_property
@@ -71,9 +70,8 @@ class AnnotatedLoaders(SplitLoaders):
         items = self._items.test() if is_test else getattr(self._items, split)
         seed = derive_seed(0 if is_test else self._seed, "scenes", split)
         composer = SceneComposer(items, self._spec.image_size, seed)
-        plan = epoch_plan(SCENES[split], self._spec, self._seed, self._options, training=training)
-        normalize = normalization(self._spec, self._options)
-        return SceneLoader(composer, self._task, normalize, plan)
+        batches = batching(SCENES[split], self._spec, self._seed, self._options, training=training)
+        return SceneLoader(composer, self._task, *batches)
 
 
 class SceneLoader(BatchLoader):
