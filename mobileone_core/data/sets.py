@@ -70,10 +70,7 @@ def open_test_set(spec: DataSpec, root: Path | None, classes: Sequence[str] = ()
     prepare_data(spec.name, root, test_only=True)
     if DATA_SETS[spec.name].in_memory:
         return _open_in_memory(spec, root, train=False)
-    [(split, files)] = _read_planned(spec, root, partial(read_test, classes=classes)).items()
-    allowed = f"{spec.num_classes} folders of classes in its {split}/"
-    directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
-    require(len(files.classes) == spec.num_classes, "data_root", str(directory), allowed)
+    [files] = _read_planned(spec, root, partial(read_test, classes=classes)).values()
     return files
 
 
@@ -118,11 +115,14 @@ def _open_in_memory(spec: DataSpec, root: Path | None, *, train: bool) -> ImageT
 
 
 def _read_planned(spec: DataSpec, root: Path | None, read: Callable[..., Files]) -> Files:
-    """Read the splits of image files. Raises InputError if they are not those of the spec's fingerprint."""
+    """Read the splits of image files. Raises InputError if they are not the spec's by fingerprint and classes."""
     directory = check_root(spec.name, root) / DATA_SETS[spec.name].directory
     splits = read(directory, upright=DATA_SETS[spec.name].upright)
     if spec.fingerprint and fingerprint(splits) != spec.fingerprint:
         raise InputError(f"data_root: {directory} is not the folder that was planned: its names or sizes have changed")
+    *_, (split, last) = splits.items()
+    allowed = f"{spec.num_classes} folders of classes in its {split}/"
+    require(len(last.classes) == spec.num_classes, "data_root", str(directory), allowed)
     return splits
 
 

@@ -118,6 +118,14 @@ def test_a_test_set_that_changed_or_is_a_part_is_refused(make_folder: FolderMake
         open_test(resolve_data("imagenette", root.parent, test_only=True), root.parent, options)
 
 
+def test_a_part_of_imagenette_is_refused_before_its_training(make_folder: FolderMaker):
+    """Other classes than the network's outputs would train without a word, or end in a traceback."""
+    root = make_folder({"train": 2, "val": 2})
+    root.rename(root.parent / "imagenette2")
+    with pytest.raises(InputError, match=r"imagenette2' is not allowed; 10 folders of classes in its val/"):
+        open_loaders(resolve_data("imagenette", root.parent), root.parent, 0, LoaderOptions(3, "none"))
+
+
 def test_a_changed_folder_is_refused(make_folder: FolderMaker):
     root = make_folder({"train": 4, "val": 2})
     spec = resolve_data("folder", root)
