@@ -54,6 +54,12 @@ class WeightSet:
         return any("reparam" in name for name in self.state)
 
     @property
+    def is_weights(self) -> bool:
+        """Whether it holds tensors, and not those of an optimizer, nor shapes or flags by name."""
+        has_tensors = any(isinstance(value, Tensor) for value in self.state.values())
+        return has_tensors and not re.search(r"(?<![a-z])optim(izers?)?(?![a-z])", self.name.lower())
+
+    @property
     def num_classes(self) -> int:
         """Outputs of the classifier; 0 if there is none."""
         weights = (self.state.get(f"{head}weight") for head in HEADS)
@@ -86,6 +92,7 @@ def read_weights(
     if not isinstance(content, Mapping):
         raise InputError(f"{name}: it contains a {type(content).__name__}, not a state dict")
     found = list(_sets(name, content, re.compile(rf"((?:.*\.)?){first}")))
+    found = [item for item in found if item.is_weights] or found
     if not found:
         held = listed([*map(str, content)], SHOWN) or "nothing"
         looked_for = LOOKED_FOR if first == FIRST_BLOCK else first

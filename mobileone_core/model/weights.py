@@ -179,8 +179,8 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
     expected = {rename(key, layout): key for key in current if not key.startswith(is_head)}
     given = {key: value for key, value in state.items() if not _IGNORED.fullmatch(key) and not key.startswith(is_head)}
     for key, value in ((key, given[key]) for key in expected if key in given):
-        is_dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
-        if not is_dense:
+        is_dense = isinstance(value, Tensor) and value.layout == torch.strided
+        if not is_dense or value.is_meta or value.is_quantized:
             raise InputError(f"{source}: entry {key!r} is a {type(value).__name__}, not a dense tensor with a name")
     counters = [key for key in expected if key not in given and key.endswith("num_batches_tracked")]  # of old files
     given |= {key: torch.zeros((), dtype=torch.long, device="cpu") for key in counters}

@@ -43,8 +43,12 @@ def test_safetensors_by_path_or_text(model, tmp_path, tiny, same):
     assert same(target, model)
 
 
-def test_a_sparse_tensor_is_refused_before_anything_is_loaded(model, refused):
-    state = model.state_dict() | {"head.fc.bias": torch.ones(10).to_sparse()}
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(
+    "changed", [torch.Tensor.to_sparse, lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8)]
+)
+def test_a_tensor_that_is_not_dense_is_refused_before_anything_is_loaded(changed, model, refused):
+    state = model.state_dict() | {"head.fc.bias": changed(torch.ones(10))}
     assert refused(state) == "the state dict: entry 'head.fc.bias' is a Tensor, not a dense tensor with a name"
 
 

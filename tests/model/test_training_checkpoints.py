@@ -64,6 +64,7 @@ BOTH = {
         "ema_state_dict",
     ),
 }
+MOMENTS = {"head.fc.bias": torch.full((10,), 9.0)}
 ONE = {
     "AveragedModel": swa,
     "namespace": lambda state: {
@@ -84,6 +85,12 @@ ONE = {
     },
     "before torch 0.4.1": lambda state: {name: value for name, value in state.items() if "num_batches" not in name},
     "thop": lambda state: {**state, "total_ops": torch.zeros(1), "stem.total_params": torch.zeros(1)},
+    "optimizer by names": lambda state: {"model": state, "optimizer": {"state": {key: {"step": 1} for key in state}}},
+    "moments by names": lambda state: {"model": state, "optimizer": {"exp_avg": prefixed(state, "") | MOMENTS}},
+    "DeepSpeed's shapes": lambda state: {
+        "module": state,
+        "param_shapes": [{name: value.shape for name, value in state.items()}],
+    },
     "numbers among weights": lambda state: {**state, "epoch": 3},
 }
 
