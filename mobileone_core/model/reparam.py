@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.blocks import MobileOneBlock, block_conv
-from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d, Origin, norm_twin
+from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d, Origin, norm_twin, pads_of
 from mobileone_core.model.expand.branches import folded_kernel
 from mobileone_core.model.expand.plan import ExpandOptions, ExpansionPlan, Where, plan_network
 from mobileone_core.model.spec import BlockExecution, BlockMethod
@@ -113,9 +113,9 @@ def _replaced(model: AnyModule, replaced: Mapping[nn.Module, nn.Module]) -> AnyM
 def _prove(block: ExpandedConv2d) -> None:
     """Compare a block with the convolution and norm that it is folded into, on a random input in evaluation mode."""
     conv, norm = block.origin.conv, norm_twin(block.origin.norm).eval()
-    border = max(conv._reversed_padding_repeated_twice)  # reflection needs as many pixels
-    numbers = zip(conv.dilation, conv.kernel_size, conv.stride, strict=True)
-    sizes = [border + gap * size + step for gap, size, step in numbers]
+    border = max(pads_of(conv))  # reflection needs as many pixels
+    kernel, stride, _, dilation = block.geometry.pairs
+    sizes = [border + gap * size + step for gap, size, step in zip(dilation, kernel, stride, strict=True)]
     x = _random(conv.in_channels, *sizes).to(conv.weight)
     _require_equal(norm(conv(x)), block(x), type(conv).__name__)
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.utils import _pair
 
 from mobileone_core.errors import InputError
 from mobileone_core.model.expand.branches import KNOWN_FORWARDS, Branch, folded_kernel, in_float64, scale_and_bias
@@ -160,17 +161,27 @@ def is_timms(name: str, module: nn.Module) -> bool:
 
 def geometry_of(conv: nn.Conv2d) -> Geometry:
     """The geometry of a convolution, without zeros if its input is padded before."""
-    left, _, top, _ = (0, 0, 0, 0) if is_padded(conv) else cast("Any", conv)._reversed_padding_repeated_twice
-    pairs = ConvPairs(*cast("Any", (conv.kernel_size, conv.stride, (top, left), conv.dilation)))
+    left, _, top, _ = (0, 0, 0, 0) if is_padded(conv) else pads_of(conv)
+    pairs = ConvPairs(cast("Any", conv.kernel_size), _pair(conv.stride), (top, left), _pair(conv.dilation))
     channels = (conv.in_channels, conv.out_channels)
-    square = Geometry(conv.groups, conv.kernel_size[0], conv.stride[0], *channels, conv.dilation[0])
+    square = Geometry(conv.groups, pairs.kernel[0], pairs.stride[0], *channels, pairs.dilation[0])
     is_square = square.kernel % 2 == 1 and square.pairs == pairs
     return square if is_square else replace(square, kernel=0, stride=0, dilation=1, uncommon=pairs)
 
 
+def pads_of(conv: Any) -> list[int]:
+    """Pixels left, right, above and below that forward pads: it reads padding, which may have been set later."""
+    is_fixed = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return (
+        [size for size in _pair(conv.padding)[::-1] for _ in "12"]
+        if is_fixed
+        else conv._reversed_padding_repeated_twice
+    )
+
+
 def is_padded(conv: nn.Conv2d) -> bool:
     """Whether a convolution's input is padded before its branches see it, since not by a fixed number of zeros."""
-    left, right, top, bottom = cast("Any", conv)._reversed_padding_repeated_twice
+    left, right, top, bottom = pads_of(conv)
     return conv.padding_mode != "zeros" or is_timms("Conv2dSame", conv) or left != right or top != bottom
 
 
@@ -178,7 +189,7 @@ def pad_like(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Pad x (N, C, H, W) as a convolution does whose padding is not zeros alone."""
     if not is_timms("Conv2dSame", conv):
         mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-        return F.pad(x, cast("Any", conv)._reversed_padding_repeated_twice, mode)
+        return F.pad(x, pads_of(conv), mode)
     pads: list[int] = []
     for size, kernel, stride, gap in zip(x.shape[2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
         total = max((ceil(size / stride) - 1) * stride + gap * (kernel - 1) + 1 - size, 0)

@@ -41,6 +41,8 @@ def data_flow(model: nn.Module, inputs: Sequence[Any] | None = None) -> DataFlow
     The network is as before afterwards. inputs are the arguments of its forward; by default images are tried, alone.
     Raises InputError if the network does not trace and does not run.
     """
+    if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        return DataFlow({}, set())
     flow = None if "forward" in vars(model) else _traced(model, inputs)  # torch.fx reads the class's forward
     flow = flow or _recorded(model, inputs)
     attributes = [value for part in model.modules() for name, value in vars(part).items() if name != "_modules"]

@@ -28,7 +28,7 @@ Where = Literal["auto"] | Sequence[str] | Callable[[str, nn.Conv2d], bool]
 class Reason(Enum):
     """Why a convolution is left as it is; there are no others."""
 
-    DIMENSIONS = "it is 1-D, 3-D, transposed or not yet initialized"
+    DIMENSIONS = "it is 1-D, 3-D, transposed, not yet initialized, or its weight has another shape than it says"
     FORWARD = "its class computes more than a convolution"
     PARAMETRIZED = "its weight is computed from others, as by weight norm or pruning"
     UNUSED = "the forward pass does not call it"
@@ -40,7 +40,7 @@ class Reason(Enum):
     NORM_KIND = "its norm is no batch norm with running statistics that scales and shifts"
     HOOKS = "it or its norm has hooks, which would not run"
     FROZEN = "its weight is frozen, or its norm alone is in evaluation mode"
-    WEIGHTS_SHARED = "another module has the same parameters"
+    WEIGHTS_SHARED = "another module has the same parameters or statistics"
     EXCLUDED = "where excludes it"
     NOTHING_TO_ADD = "the method has no second branch for its shape"
 
@@ -124,7 +124,7 @@ def plan_network(
     is_wrapped = any(type(part).__name__ in WRAPPERS for part in names)
     require(not is_wrapped, "model", type(model).__name__, "a network before it is wrapped: expand, then wrap")
     flow = data_flow(model, inputs)
-    owners = Counter(id(value) for module in names for value in module._parameters.values())
+    owners = Counter(id(value) for module in names for value in chain(module.parameters(False), module.buffers(False)))
     planned, taken = [], []
     convs: list[Any] = [module for module in names if isinstance(module, _ConvNd)]
     for pattern in [] if callable(options.where) or options.where == "auto" else options.where:
@@ -152,10 +152,14 @@ def _inherits(module: Any, kind: type[nn.Module], *methods: str) -> bool:
 def _reasons(conv: Any, norms: set[Any], flow: DataFlow, owners: Counter[int]) -> Iterator[tuple[Reason, bool]]:
     """Yield the reasons to leave a convolution and whether they hold, each where no earlier one does."""
     calls = flow.calls.get(conv, [])
-    yield Reason.DIMENSIONS, not isinstance(conv, nn.Conv2d) or is_lazy(conv.weight)
+    yield Reason.DIMENSIONS, not isinstance(conv, nn.Conv2d) or any(map(is_lazy, conv.parameters(False)))
     is_plain = is_timms("Conv2dSame", conv) or _inherits(conv, nn.Conv2d, "forward", "_conv_forward")
     yield Reason.FORWARD, not is_plain
     yield Reason.PARAMETRIZED, "weight" not in conv._parameters or parametrize.is_parametrized(conv)
+    yield (
+        Reason.DIMENSIONS,
+        conv.weight.shape != (conv.out_channels, conv.in_channels // conv.groups, *conv.kernel_size),
+    )
     yield Reason.UNUSED, not calls
     yield Reason.NO_NORM, not norms
     yield Reason.OUTPUT_SHARED, any(len(readers) > 1 for _, readers in calls)
@@ -168,5 +172,5 @@ def _reasons(conv: Any, norms: set[Any], flow: DataFlow, owners: Counter[int]) -
     yield Reason.HOOKS, any(getattr(module, name) for module in (conv, norm) for name in hooks)
     is_frozen = not conv.weight.requires_grad or (conv.training and not norm.training)
     yield Reason.FROZEN, is_frozen or not _inherits(norm, nn.Module, "train")
-    values = [*conv.parameters(), *norm.parameters(recurse=False)]
+    values = [*conv.parameters(), *norm.parameters(recurse=False), *norm.buffers(recurse=False)]
     yield Reason.WEIGHTS_SHARED, any(owners[id(value)] > 1 for value in values)

@@ -175,6 +175,19 @@ def test_padding_wider_than_the_kernel_folds(mode, kernel):
     assert difference(fold(network)(x), network(x)) < 1e-12
 
 
+@pytest.mark.parametrize(
+    "fields", [{"padding": (2, 2), "dilation": (2, 2), "stride": (1, 1)}, {"padding": 0, "stride": 3}, {"dilation": 2}]
+)
+def test_fields_of_a_convolution_that_were_set_later_count(fields):
+    network = randomize(conv_norm(3, 4, 3, padding=1, stride=2).double()).eval()
+    vars(network[0]).update(fields)
+    x = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    expected = network(x)
+    expand(network, k=2)
+    assert difference(network(x), expected) < 1e-12
+    assert difference(fold(randomize(network))(x), network(x)) < 1e-12
+
+
 def test_a_network_expanded_without_memory_loads_and_folds():
     network = randomize(expand(conv_norm(3, 4, 3), k=2)).eval()
     with torch.device("meta"):

@@ -58,6 +58,17 @@ class Still(nn.BatchNorm2d):
         return super().train(False)
 
 
+def with_weight(layer, weight):
+    layer.weight = nn.Parameter(weight)
+    return layer
+
+
+def shared_statistics():
+    network = nn.Sequential(conv_norm(3, 3, 3), conv_norm(3, 3, 3))
+    network[1][1].running_mean = network[0][1].running_mean
+    return network
+
+
 class InList(nn.Module):
     """Calls its layers by a list of Python's."""
 
@@ -145,6 +156,8 @@ CASES = {
     Reason.NOTHING_TO_ADD: lambda: conv_norm(3, 3, 1),
 }
 OTHERS = [
+    (Reason.DIMENSIONS, lambda: Flow(in_order, a=with_weight(conv(), torch.ones(3, 3, 1, 1)), bn=NORM(3))),
+    (Reason.WEIGHTS_SHARED, shared_statistics),
     (Reason.PARAMETRIZED, lambda: Flow(in_order, a=prune.l1_unstructured(conv(), "weight", 0.5), bn=NORM(3))),
     (Reason.NORM_KIND, lambda: Flow(in_order, a=conv(), bn=NORM(3, track_running_stats=False))),
     (Reason.HOOKS, lambda: Flow(in_order, a=conv(), bn=with_hook(NORM(3)))),
@@ -277,6 +290,13 @@ def test_planning_leaves_what_forward_writes(control_flow, in_place):
     assert network.count is count
     assert count == 0
     assert network.last is None
+
+
+def test_planning_takes_no_step_of_a_spectral_norm():
+    network = nn.Sequential(parametrizations.spectral_norm(conv()), nn.BatchNorm2d(3)).train()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    assert expansion_plan(network).left[0].reason is Reason.PARAMETRIZED
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
 def test_where_takes_patterns_and_functions():

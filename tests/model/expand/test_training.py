@@ -116,3 +116,5 @@ def test_the_example_of_the_card(capsys):
 
 def test_a_network_without_convolutions_is_left():
     assert isinstance(expand(nn.Sequential(nn.Linear(2, 2))), nn.Sequential)
+    untraceable = type("Untraceable", (nn.Linear,), {"forward": lambda _, x: x if x.sum() > 0 else -x})
+    assert isinstance(expand(untraceable(2, 2)), nn.Linear)
