@@ -11,6 +11,7 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.model.blocks import MobileOneBlock, block_conv
 from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d, Origin, norm_twin, pads_of
 from mobileone_core.model.expand.branches import folded_kernel
+from mobileone_core.model.expand.flow import traced
 from mobileone_core.model.expand.plan import ExpandOptions, ExpansionPlan, Where, plan_network
 from mobileone_core.model.spec import BlockExecution, BlockMethod
 
@@ -67,11 +68,17 @@ def expand(  # noqa: PLR0913, PLR0917
     ['0.weight', '0.bias', '1.weight']
     """
     replaced: dict[nn.Module, nn.Module] = {}
+    flow = traced(model, inputs) if isinstance(model, nn.Module) else None
     for conv, norm in plan_network(model, ExpandOptions(k, scale, skip, where, method, execution), inputs)[1]:
         origin = Origin(conv, norm)
         replaced[conv] = block = ExpandedConv2d(origin, method, k, scale, bool(skip))
         replaced[norm], block.execution = AfterNorm(origin), execution
-    return _replaced(model, replaced)
+    after = traced(_replaced(model, replaced), inputs) if flow else None
+    if flow and (after is None or after.graphs != flow.graphs):
+        _replaced(model, {new: old for old, new in replaced.items()})
+        allowed = "a network whose forward does the same with layers of other classes, without isinstance"
+        raise InputError.of("model", type(model).__name__, allowed)
+    return model
 
 
 def fold(model: AnyModule) -> AnyModule:

@@ -19,8 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d
 
-LAYERS = (_ConvNd, _NormBase)
+LAYERS, EXPANDED = (_ConvNd, _NormBase), (ExpandedConv2d, AfterNorm)
 SIZES = (64, 224, 299)  # pixels; images that are tried where no inputs are given
 
 
@@ -28,11 +29,13 @@ SIZES = (64, 224, 299)  # pixels; images that are tried where no inputs are give
 class DataFlow:
     """Every call of a convolution or norm, and the layers whose parameters are read by something else.
 
-    A call is the layer that wrote its input, and all readers of its output; None is anything else.
+    A call is the layer that wrote its input, and all readers of its output; None is anything else. graphs is what
+    torch.fx traced, as text; empty where it cannot.
     """
 
     calls: dict[nn.Module, list[tuple[nn.Module | None, list[nn.Module | None]]]]
     bypassed: set[nn.Module]
+    graphs: str = ""
 
 
 def data_flow(model: nn.Module, inputs: Sequence[Any] | None = None) -> DataFlow:
@@ -43,14 +46,15 @@ def data_flow(model: nn.Module, inputs: Sequence[Any] | None = None) -> DataFlow
     """
     if not any(isinstance(module, nn.Conv2d) for module in model.modules()):
         return DataFlow({}, set())
-    flow = None if "forward" in vars(model) else _traced(model, inputs)  # torch.fx reads the class's forward
+    flow = None if "forward" in vars(model) else traced(model, inputs)  # torch.fx reads the class's forward
     flow = flow or _recorded(model, inputs)
     attributes = [value for part in model.modules() for name, value in vars(part).items() if name != "_modules"]
     flow.bypassed.update(value for value in tree_leaves(attributes) if isinstance(value, LAYERS))
     return flow
 
 
-def _traced(model: nn.Module, inputs: Sequence[Any] | None) -> DataFlow | None:
+def traced(model: nn.Module, inputs: Sequence[Any] | None) -> DataFlow | None:
+    """The data flow in training and in evaluation; None where torch.fx cannot trace."""
     flow = DataFlow(defaultdict(list), set())
     try:
         for training in (True, False):
@@ -71,7 +75,7 @@ class _LayerTracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, LAYERS) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*LAYERS, *EXPANDED)) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _add_graph(flow: DataFlow, model: nn.Module, graph: fx.Graph) -> None:
@@ -80,6 +84,7 @@ def _add_graph(flow: DataFlow, model: nn.Module, graph: fx.Graph) -> None:
         module = model.get_submodule(str(node.target)) if is_call else None  # type: ignore[attr-defined]
         return module if isinstance(module, LAYERS) else None
 
+    flow.graphs += str(graph)
     for node in graph.nodes:
         module = layer(node)
         if module is not None:

@@ -84,6 +84,15 @@ class InList(nn.Module):
         return x
 
 
+class ByClass(InList):
+    """Does something else after layers of a class."""
+
+    def forward(self, x):
+        for layer in self.children():
+            x = layer(x).relu() if isinstance(layer, nn.BatchNorm2d) else layer(x)
+        return x
+
+
 class Negative(nn.Module):
     def forward(self, x):
         return -x
@@ -297,6 +306,18 @@ def test_planning_takes_no_step_of_a_spectral_norm():
     state = {name: value.clone() for name, value in network.state_dict().items()}
     assert expansion_plan(network).left[0].reason is Reason.PARAMETRIZED
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_a_forward_that_asks_for_classes_of_layers_is_refused_and_left():
+    network = ByClass()
+    del network.layers
+    images = torch.randn(2, 3, 8, 8)
+    expected = network.eval()(images)
+    assert expansion_plan(network).taken
+    with pytest.raises(InputError, match=r"without isinstance"):
+        expand(network)
+    assert [type(layer) for layer in network.children()] == [nn.Conv2d, nn.BatchNorm2d]
+    assert torch.allclose(network(images), expected, atol=1e-6)
 
 
 def test_where_takes_patterns_and_functions():
