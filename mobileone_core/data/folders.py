@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -232,13 +233,16 @@ def _images(directory: Path, name: str) -> tuple[list[tuple[bytes, int]], Counte
                 continue
             path = os.path.join(folder, file)  # noqa: PTH118 - Path objects take seconds on ImageNet
             try:
-                size = os.stat(path).st_size  # noqa: PTH116
+                status = os.stat(path)  # noqa: PTH116
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ELOOP):
                     _refuse_unreadable(error)
                 left_out["link to nothing"] += 1
                 continue
-            images.append((folder, file, os.fsencode(os.path.relpath(path, directory)), size))
+            if not stat.S_ISREG(status.st_mode):  # reading a pipe waits for ever
+                left_out["pipe or device"] += 1
+                continue
+            images.append((folder, file, os.fsencode(os.path.relpath(path, directory)), status.st_size))
     return [(relative, size) for *_, relative, size in sorted(images)], left_out
 
 

@@ -186,14 +186,15 @@ def test_names_of_directories_and_classes_are_free(name: str, tmp_path: Path, mo
         )
 
 
-def test_a_link_to_nothing_is_counted_and_left_out(tmp_path):
+def test_a_link_to_nothing_and_a_pipe_are_counted_and_left_out(tmp_path):
     for split, label in itertools.product(("train", "val"), ("cat", "dog")):
         (tmp_path / split / label).mkdir(parents=True)
         (tmp_path / split / label / "1.png").write_bytes(b"x")
     (tmp_path / "train" / "cat" / "2.png").symlink_to(tmp_path / "gone.png")
     (tmp_path / "train" / "dog" / "itself.png").symlink_to("itself.png")
+    os.mkfifo(tmp_path / "train" / "dog" / "pipe.png")
     files = read_folder(tmp_path)["train"]
-    assert (len(files), files.left_out) == (2, {"link to nothing": 2})
+    assert (len(files), files.left_out) == (2, {"link to nothing": 2, "pipe or device": 1})
 
 
 def test_one_folder_under_two_names_is_no_test_set(tmp_path):
