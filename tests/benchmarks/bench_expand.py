@@ -4,16 +4,20 @@
     python tests/benchmarks/bench_expand.py --by-block [--networks ...]          # each block alone, both ways
     python tests/benchmarks/bench_expand.py --by-block --networks conv:3:48:3:2:1:224 conv:16:16:3:1:1:56
 
-Forward, loss and backward on 8 random images of 224 px, on one thread, in processor time of this process. All take
-turns in every round, and ratios to the plain network are taken round by round. Memory is what autograd keeps for the
-backward pass: every storage once, parameters left out; matrices of parameter size (moments, kernels) are those that do
-not change with the batch. By block, every block whose kind or size no other has, and "auto" says where the rule folds;
-conv:IN:OUT:KERNEL:STRIDE:GROUPS:PIXELS is a convolution of its own. Ratios above 1 mean that folding is faster.
+Forward, loss and backward on 8 random images of 224 px, on one thread, in processor time. Every network stands in a
+process of its own, as where it is trained: beside larger ones the plain network would find memory that they have freed,
+and save the time that it takes to get its own. All take turns in every round, and ratios are taken round by round.
+Memory is what autograd keeps for the backward pass: every storage once, parameters left out; matrices of parameter size
+(moments, kernels) are those that do not change with the batch. By block, every block whose kind or size no other has,
+and "auto" says where the rule folds; conv:IN:OUT:KERNEL:STRIDE:GROUPS:PIXELS is a convolution of its own. Ratios above
+1 mean that folding is faster.
 """
 
 import argparse
-import copy
+import multiprocessing
+import time
 from functools import partial
+from multiprocessing.connection import Connection
 
 import torch
 from torch import nn
@@ -21,6 +25,8 @@ from torch.nn import functional as F
 from turns import take_turns
 
 from mobileone_core.benchmark.calls import saved_bytes
+from mobileone_core.benchmark.interleave import NANOSECONDS, TimedCall, interleave
+from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.model.expand.block import ExpandedConv2d
 from mobileone_core.model.folded.block import uses_folded
 from mobileone_core.model.network import calibrate
@@ -113,28 +119,53 @@ def step(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None
     F.cross_entropy(logits(network, images), labels).backward()
 
 
-def measure(name: str, arguments: argparse.Namespace) -> None:
+def network_of(name: str, path: str, images: torch.Tensor, arguments: argparse.Namespace) -> nn.Module:
+    """The plain network or an expanded one, in training, with the batch norms of some steps."""
     torch.manual_seed(0)
+    network = build(name)
+    calibrate(network.backbone if type(network).__name__ == "SSD" else network, [images])
+    if path == "plain":
+        return network.train()
+    expand(network.train(), k=arguments.k, method=arguments.method, execution=path)
+    with torch.no_grad():
+        for norm in network.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.weight.uniform_(0.2, 0.4)
+    return network
+
+
+def serve(connection: Connection, name: str, path: str, arguments: argparse.Namespace) -> None:
+    """In a process of its own: send what is kept for backward, then the processor time of a step at every request."""
+    torch.set_num_threads(arguments.threads)
     images = torch.randn(arguments.batch, 3, arguments.image_size, arguments.image_size)
-    labels = torch.arange(arguments.batch)
-    plain = build(name)
-    calibrate(plain.backbone if type(plain).__name__ == "SSD" else plain, [images])
-    networks = {"plain": plain.train()}
-    for path in arguments.paths:
-        expanded = expand(copy.deepcopy(plain), k=arguments.k, method=arguments.method, execution=path)
-        with torch.no_grad():  # as after some steps
-            for norm in expanded.modules():
-                if isinstance(norm, nn.BatchNorm2d):
-                    norm.weight.uniform_(0.2, 0.4)
-        networks[path] = expanded
-    memory = {path: saved(network, images) for path, network in networks.items()}
-    calls = {path: partial(step, network, images, labels) for path, network in networks.items()}
-    samples = take_turns(calls, arguments.rounds, processor=True)
+    network, labels = network_of(name, path, images, arguments), torch.arange(arguments.batch)
+    connection.send(saved(network, images))
+    while connection.recv():
+        start = time.process_time_ns()
+        step(network, images, labels)
+        connection.send((time.process_time_ns() - start) / NANOSECONDS)
+
+
+def ask(connection: Connection) -> float:
+    connection.send(True)
+    return connection.recv()
+
+
+def measure(name: str, arguments: argparse.Namespace) -> None:
+    processes, ends = multiprocessing.get_context("spawn"), {}
+    for path in ("plain", *arguments.paths):
+        ends[path], end = processes.Pipe()
+        processes.Process(target=serve, args=(end, name, path, arguments), daemon=True).start()
+    memory = {path: end.recv() for path, end in ends.items()}
+    calls = {path: TimedCall(partial(ask, end), timer=partial(ask, end)) for path, end in ends.items()}
+    samples = interleave(calls, Protocol(rounds=arguments.rounds, burst=1, warmup=3, untimed=0), lambda _: None)
+    for end in ends.values():
+        end.send(False)
     print(f"{name}, k = {arguments.k}, {arguments.batch} x {arguments.image_size} px, {arguments.method}")
     for path in calls:
-        pairs = ", ".join(f"{samples.ratio(path, base).value:.2f} {base}" for base in networks)
-        time, (grows, constant) = samples.median(path).value, memory[path]
-        print(f"  {path:<9} {time:>7.0f} ms, {grows:>6.0f} + {constant:>5.0f} MiB; times: {pairs}", flush=True)
+        pairs = ", ".join(f"{samples.ratio(path, base).value:.2f} {base}" for base in calls)
+        time_taken, (grows, constant) = samples.median(path).value, memory[path]
+        print(f"  {path:<9} {time_taken:>7.0f} ms, {grows:>6.0f} + {constant:>5.0f} MiB; times: {pairs}", flush=True)
 
 
 def main() -> None:
