@@ -64,11 +64,10 @@ def results(
 
 def settings_by_name(study: str, workspace: Workspace, reports: Path) -> Settings:
     """The settings of a study, or of all if it is empty; recorded plans, largest first, come before saved reports."""
-    from mobileone_core.study.record.access import recorded_plans, recorded_studies
+    from mobileone_core.study.record.access import recorded_plans
 
     known = defaultdict[str, list[Source]](list)
-    names = [name for name in recorded_studies(workspace.tracking) if study in ("", name)]
-    plans = [plan for name in names for plan in recorded_plans(workspace.tracking, name)]
+    plans = recorded_plans(workspace.tracking, study)
     for plan in sorted(plans, key=lambda plan: len(plan.queued), reverse=True):
         known[report_name(plan)].append((plan, None))
     for home in report_homes(reports):

@@ -15,7 +15,7 @@ from mobileone_core.study.factor import Level, level_text
 from mobileone_core.study.plan import Plan, Role
 from mobileone_core.study.process import Owner
 from mobileone_core.study.queue.trials import VOID, TrialView
-from mobileone_core.study.record.access import is_recorded, record_exists
+from mobileone_core.study.record.access import is_recorded
 from mobileone_core.study.workspace import Workspace
 
 State = Literal["missing", "waiting", "running", "complete", "failed"]
@@ -116,9 +116,8 @@ def study_names(workspace: Workspace) -> list[str]:
 
 def is_settled(workspace: Workspace, plan: Plan, states: Sequence[CellState]) -> bool:
     """Whether nothing is left to do: all cells complete, their runs FINISHED, no run open, the plan recorded."""
-    if any(item.state != "complete" for item in states) or not record_exists(workspace.tracking):
-        return False
-    return is_recorded(workspace.tracking, plan, {run for item in states for run in item.runs})
+    is_complete = all(item.state == "complete" for item in states)
+    return is_complete and is_recorded(workspace.tracking, plan, {run for item in states for run in item.runs})
 
 
 def fold(trials: Iterable[TrialView]) -> list[CellState]:

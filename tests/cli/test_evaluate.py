@@ -21,7 +21,7 @@ from mobileone_core.data.spec import IMAGENET_MEAN, IMAGENET_STD
 from mobileone_core.model.network import build_model
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.model.weights import export_weights, load_weights
-from mobileone_core.study.record.access import recorded_studies
+from mobileone_core.study.record.access import recorded_plans
 
 COMMAND = (sys.executable, "-c", "from mobileone_core.cli import console; console()", "evaluate")
 CLASSES, PIXELS = 1000, 35
@@ -206,7 +206,7 @@ def test_studies_do_not_see_evaluations(tiny, runs, capsys):
     assert (run.data.tags["crop"], run.data.tags["split"], run.data.tags["data"]) == ("none", "val", "digits")
     assert "val/top1" in run.data.metrics
     assert "test/top1" not in run.data.metrics
-    assert recorded_studies(f"sqlite:///{runs / 'mlflow.db'}") == []
+    assert recorded_plans(f"sqlite:///{runs / 'mlflow.db'}") == []
     for command in (["status"], ["status", "--repair"]):
         with pytest.raises(SystemExit) as ended:
             console([*command, "--runs", str(runs)])

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mobileone_core.cli import console
-from mobileone_core.study.record.access import recorded_studies
+from mobileone_core.study.record.access import recorded_plans
 from mobileone_core.study.record.standalone import read_devices
 
 HASH, OTHER_HASH = "a" * 64, "b" * 64
@@ -101,7 +101,7 @@ def test_json_comes_in_as_it_is(manifest, runs, tmp_path, capsys):
     with open(raw, "rb") as kept:  # noqa: PTH123
         assert kept.read() == path.read_bytes()
     assert everything(runs)[row.run_id][1]["thermal"] == "nominal"
-    assert recorded_studies(f"sqlite:///{runs / 'mlflow.db'}") == []
+    assert recorded_plans(f"sqlite:///{runs / 'mlflow.db'}") == []
 
 
 def test_csv_says_what_json_says_and_units_are_converted(manifest, runs, tmp_path, capsys):

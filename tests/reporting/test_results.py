@@ -93,8 +93,6 @@ def test_the_record_comes_before_a_report_once_it_has_rows(saved, tmp_path, monk
     rows = [CellRow(cell.key, cell.seed, cell.factors, "recorded", {"test/top1": 0.9}, {}) for cell in plan.cells]
     recorded = StudyRecord()
     home = "mobileone_core.study.record"
-    monkeypatch.setattr(f"{home}.access.record_exists", lambda _: True)
-    monkeypatch.setattr(f"{home}.access.recorded_studies", lambda _: ["toy"])
     monkeypatch.setattr(f"{home}.access.recorded_plans", lambda *_: [plan])
     monkeypatch.setattr(f"{home}.reading.read_record", lambda *_: recorded)
     assert len(results("toy", runs=tmp_path, reports=saved)) == len(reported.rows)

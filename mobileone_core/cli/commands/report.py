@@ -15,7 +15,7 @@ from mobileone_core.reporting.readme import quoted_reports, update_readme, updat
 from mobileone_core.reporting.render import terminal
 from mobileone_core.reporting.results import paired_table, read_setting
 from mobileone_core.study.plan import Plan
-from mobileone_core.study.record.access import connected, excluded_runs, recorded_plans, recorded_studies
+from mobileone_core.study.record.access import connected, excluded_runs, recorded_plans
 from mobileone_core.study.record.reading import read_record, resolve_run
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.state import CellState, is_settled
@@ -64,7 +64,7 @@ def report(options: Report) -> int:
     workspace, studies = options.storage.workspace, options.studies
     default = None if workspace.runs == runs_directory() else workspace.runs / "reports"
     tracking, reports = workspace.tracking, reports_directory(options.reports or default)
-    recorded = [plan for name in recorded_studies(tracking) for plan in recorded_plans(tracking, name)]
+    recorded = recorded_plans(tracking)
     if options.merge:
         for page, _ in _write(_merged(options, recorded)):
             print(page)

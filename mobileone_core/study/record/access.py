@@ -1,6 +1,7 @@
 """A record opened for reading, SQLite files directly, all others through MLflow's client; and MLflow's own UI."""
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -43,29 +44,20 @@ def connected(tracking: str) -> Iterator["Record"]:
         raise database_error("record", tracking, error) from error
 
 
-def record_exists(tracking: str) -> bool:
-    """False if the record is an SQLite file that was not written yet."""
-    path = sqlite_path(tracking)
-    return path is None or database_exists(path)
-
-
 def open_existing(tracking: str) -> contextlib.AbstractContextManager["RecordReader | None"]:
-    """Open a record as open_record does; None before it is written."""
-    return open_record(tracking) if record_exists(tracking) else contextlib.nullcontext()
+    """Open a record as open_record does; None if it is an SQLite file that was not written yet."""
+    path = sqlite_path(tracking)
+    return open_record(tracking) if path is None or database_exists(path) else contextlib.nullcontext()
 
 
-def recorded_studies(tracking: str) -> list[str]:
-    """The studies that have a plan in the record; none before it is written."""
+def recorded_plans(tracking: str, study: str = "") -> list[Plan]:
+    """The plans recorded for a study, or for all studies; none before the record is written."""
     with open_existing(tracking) as record:
-        experiments = record.experiments() if record else {}
-    return [study for study, tags in experiments.items() if any(name.startswith(PLAN) for name in tags)]
-
-
-def recorded_plans(tracking: str, study: str) -> list[Plan]:
-    """The plans recorded for a study."""
-    with open_record(tracking) as record:
-        tags = record.experiment_tags(study)
-    return [read_plan(text) for name, text in sorted(tags.items()) if name.startswith(PLAN)]
+        if not record:
+            return []
+        studies = (study,) if study else record.experiments()
+        tags = [sorted(record.experiment_tags(name).items()) for name in studies]
+    return [read_plan(text) for name, text in itertools.chain(*tags) if name.startswith(PLAN)]
 
 
 def declaring_file(tracking: str, study: str) -> tuple[str, str]:
@@ -89,8 +81,8 @@ def run_statuses(tracking: str, study: str, queue: str) -> Sequence[RunStatus]:
 
 def is_recorded(tracking: str, plan: Plan, runs: Collection[str]) -> bool:
     """Whether the plan is recorded, its FINISHED runs are exactly these run ids, and no run of its queue is RUNNING."""
-    with open_record(tracking) as record:
-        if record.experiment_tags(plan.study.name).get(PLAN + plan.id) != plan.to_json():
+    with open_existing(tracking) as record:
+        if not record or record.experiment_tags(plan.study.name).get(PLAN + plan.id) != plan.to_json():
             return False
         statuses = record.statuses(plan.study.name, plan.queue)
     keys = {cell.key for cell in plan.queued}

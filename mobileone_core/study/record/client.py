@@ -40,13 +40,12 @@ class PatientClient:
         return self._tried(getattr(self._client, name), *arguments, **options)[0]
 
     def _retried(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        if self._wait is None:
-            return self._while_locked(call, *arguments, **options)
-        while True:
+        while self._wait is not None:
             has_answered, answer = self._tried(call, *arguments, **options)
             if has_answered:
                 return answer
             self._wait()
+        return self._while_locked(call, *arguments, **options)
 
     def _tried(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[bool, Any]:
         """Whether the tracking server answered, and its answer; it, or its database, may be unable to serve."""

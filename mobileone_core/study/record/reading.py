@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -38,21 +38,23 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
     devices, which belong to no study, are read for plans that show them. Raises InputError if the record cannot be
     used.
     """
-    keys = [cell.key for cell in (*plan.cells, *plan.teachers)]
-    comparisons = {planned.key: planned for planned in plan.comparisons}
+    order = {cell.key: number for number, cell in enumerate((*plan.cells, *plan.teachers))}
+    compared: dict[str, list[RecordedRun]] = {planned.key: [] for planned in plan.comparisons}
+    rows, comparison, excluded = list[CellRow](), list[CellRow](), dict[str, str]()
     with open_record(tracking) as record:
-        excluded: dict[str, str] = {}
-        runs = included(record.finished_cells(plan.study.name, plan.queue, {*keys, *comparisons}), excluded)
-        rows, compared = _sorted_out(runs, keys)
+        for run in included(record.finished_cells(plan.study.name, plan.queue, {*order, *compared}), excluded):
+            if (key := run.tags["cell"]) in order:
+                rows.append(_row(run))
+            else:
+                compared[key].append(run)
+        rows.sort(key=lambda row: (order[row.key], row.run_id))
         curves = _curves(record, plan, rows) if plan.curves else []
     problems = _doubled(rows)
-    comparison: list[CellRow] = []
-    for key, planned in comparisons.items():
-        if key in excluded.values():  # without one of its runs a comparison is none
-            continue
-        measured, more = _compared(compared.get(key, []), planned)
-        comparison += measured
-        problems += more
+    for planned in plan.comparisons:
+        if planned.key not in excluded.values():  # without one of its runs a comparison is none
+            measured, more = _compared(compared[planned.key], planned)
+            comparison += measured
+            problems += more
     if not plan.shows_standalone_runs:
         return StudyRecord(
             rows, problems, comparison, curves, excluded=tuple(excluded), examples=_examples(tracking, plan, rows)
@@ -61,20 +63,6 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
 
     standalone = read_evaluations(tracking, excluded), read_devices(tracking, excluded)
     return StudyRecord(rows, problems, comparison, curves, *standalone, tuple(excluded))
-
-
-def _sorted_out(runs: Iterable[RecordedRun], keys: Sequence[str]) -> tuple[list[CellRow], dict[str, list[RecordedRun]]]:
-    """Rows of the cells with these keys, in their order, and all other runs by key: those of comparisons."""
-    index = {key: number for number, key in enumerate(keys)}
-    rows: list[CellRow] = []
-    compared: dict[str, list[RecordedRun]] = {}
-    for run in runs:
-        key = run.tags["cell"]
-        if key in index:
-            rows.append(_row(run))
-        else:
-            compared.setdefault(key, []).append(run)
-    return sorted(rows, key=lambda row: (index[row.key], row.run_id)), compared
 
 
 def _doubled(rows: Sequence[CellRow]) -> list[str]:
@@ -91,13 +79,11 @@ def _compared(runs: Sequence[RecordedRun], planned: PlannedComparison) -> tuple[
     count = int(runs[0].tags[COUNT]) if runs else 0
     if len(attempts) > 1 or len(runs) != count:
         return [], [f"comparison {key} has {len(runs)} finished runs of {len(attempts)} attempts, not {count} of one"]
-    factors: dict[str, Sequence[str]] = {entry.label: tuple(entry.factors) for entry in planned.spec.entries}
-    order = {label: number for number, label in enumerate(factors)}
-    runs = sorted(runs, key=lambda run: (order[run.tags["level"]], run.tags.get("form") != "train"))
     rows = []
-    for run, row in ((run, _row(run)) for run in runs):  # factors as declared: the queue's JSON sorts them by name
-        names = dict.fromkeys((*factors[run.tags["level"]], *row.factors))
-        rows.append(replace(row, factors={name: row.factors[name] for name in names}))
+    for entry in planned.spec.entries:
+        of_entry = [run for run in runs if run.tags["level"] == entry.label]
+        for row in map(_row, sorted(of_entry, key=lambda run: run.tags.get("form") != "train")):
+            rows.append(replace(row, factors={**entry.factors, **row.factors}))  # the queue's JSON sorts them by name
     return rows, []
 
 

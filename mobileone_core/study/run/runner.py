@@ -11,7 +11,7 @@ from mobileone_core.errors import require
 from mobileone_core.study.database import at_work
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.process import ENDING
-from mobileone_core.study.record.access import record_exists, recorded_plans
+from mobileone_core.study.record.access import recorded_plans
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.run.progress import Progress
 from mobileone_core.study.run.worker_pool import WorkerPool, signals_to
@@ -117,7 +117,7 @@ def run_plan(plan: Plan, setup: Setup, display: Callable[[Plan], Progress]) -> t
 
 def resumed(plan: Plan, workspace: Workspace) -> Plan:
     """The plan with what the record already added to it."""
-    if plan.is_final or not record_exists(workspace.tracking):
+    if plan.is_final:
         return plan
     recorded = recorded_plans(workspace.tracking, plan.study.name)
     return plan.resumed([item for item in recorded if type(item) is type(plan)])

@@ -182,5 +182,6 @@ def test_a_metric_that_is_no_number_is_kept_as_such(copy):
 
 def test_a_record_that_is_not_there_is_named_and_not_made(workspace):
     with pytest.raises(InputError, match=r"mlflow.db: no record here yet"):
-        recorded_plans(workspace.tracking, STUDY)
+        read_record(workspace.tracking, PLAN)
+    assert recorded_plans(workspace.tracking, STUDY) == recorded_plans(workspace.tracking) == []
     assert not workspace.runs.exists()

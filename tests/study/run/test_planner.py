@@ -14,7 +14,7 @@ from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.queue.queue import Queue
 from mobileone_core.study.queue.storage import trial_views
-from mobileone_core.study.record.access import declaring_file, recorded_plans, recorded_studies
+from mobileone_core.study.record.access import declaring_file, recorded_plans
 from mobileone_core.study.record.reading import read_record
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run import planner
@@ -40,7 +40,7 @@ def test_planning_again_adds_nothing(databases, workspace):
     assert in_child(plan_once, workspace) == in_child(plan_once, workspace) == 0
     assert [trial.attributes["cell"] for trial in trials(workspace)] == [cell.key for cell in queue_order(PLAN.cells)]
     assert recorded_plans(workspace.tracking, PLAN.study.name) == [PLAN]
-    assert recorded_studies(workspace.tracking) == [PLAN.study.name]
+    assert recorded_plans(workspace.tracking) == [PLAN]
     assert declaring_file(workspace.tracking, PLAN.study.name) == ("/studies/mine.py", "ab")
 
 
