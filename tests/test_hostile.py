@@ -18,7 +18,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.checkpoints import read_weights
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.report import read_report
-from mobileone_core.study.kinds import default_plan, read_plan
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.texts import visible
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.recipe import Recipe
@@ -58,12 +58,10 @@ def declared(study):
 @pytest.fixture(scope="module")
 def texts():
     """Recorded plans of every kind, and a cell, with what reads them."""
-    plans = {
-        study: default_plan(declared(study)).to_json() for study in ("distillation", "block_latency", "training_cost")
-    }
-    search = {"search": default_plan(declared("pareto_search")).to_json()}
+    studies = map(declared, ("distillation", "block_latency", "training_cost", "pareto_search"))
+    plans = [parse(study, ()).request.plan.to_json() for study in studies]
     cell = CellSpec(recipe=recipe_preset("digits")).to_json()
-    return [*((text, read_plan) for text in (plans | search).values()), (cell, CellSpec.from_json)]
+    return [*((text, read_plan) for text in plans), (cell, CellSpec.from_json)]
 
 
 def places(content, path=()):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.benchmark.protocol import CONTROL_TOLERANCE
+from mobileone_core.cli.options.study import parse
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
 from mobileone_core.reporting.report import document_of, read_report, write_index, write_report
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.search import SearchStudy
 
@@ -63,7 +63,7 @@ def test_findings_of_the_card_of_studies_are_those_of_the_reports():
 @pytest.mark.parametrize("study", STUDIES)
 def test_report_is_of_the_study_as_declared_and_complete(study):
     plan, record = read_report(REPORTS / study)
-    assert (plan.requested if study in SEARCHED else plan) == default_plan(declared(study))
+    assert (plan.requested if study in SEARCHED else plan) == parse(declared(study), ()).request.plan
     assert plan.is_final
     assert sorted(row.key for row in record.rows) == sorted(cell.key for cell in (*plan.teachers, *plan.cells))
     assert not record.problems

@@ -12,9 +12,9 @@ import pytest
 
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import DeployedSpec, FormsSpec
+from mobileone_core.cli.options.study import parse
 from mobileone_core.reporting.report import read_report
 from mobileone_core.study.declaration import Study
-from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.measured import MeasuredStudy
 from mobileone_core.study.search import SearchStudy
 from mobileone_core.study.state import cell_states
@@ -134,5 +134,5 @@ def test_a_study_says_how_it_is_run(study):
     assert f"python studies/{study}.py" in text
     assert "MobileOne" in text
     assert 15 <= len(path.read_text().splitlines()) <= 80
-    plan = default_plan(declared(study))
+    plan = parse(declared(study), ()).request.plan
     assert plan.study.name == plan.queue.partition("-")[0] == study  # with a hash after it on other data than digits

@@ -164,10 +164,6 @@ class MeasuredOptions(StudyOptions):
     trains: ClassVar[bool] = False
     study: MeasuredStudy
 
-    def default_plan(self) -> MeasuredPlan:
-        """The study with no option changed."""
-        return MeasuredPlan(self.study, default=True)
-
     def presets(self) -> Any:
         """The protocol by name."""
         text = "interleaved, ours, or modelbench, that of the authors' app; the study's if not given."

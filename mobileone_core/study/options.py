@@ -41,10 +41,6 @@ class StudyOptions(ABC):
         self.study = study
 
     @abstractmethod
-    def default_plan(self) -> Plan:
-        """The study with no option changed."""
-
-    @abstractmethod
     def presets(self) -> Any:
         """The options of the first step, with their defaults: an instance of a frozen dataclass."""
 

@@ -88,11 +88,6 @@ class TrainingOptions(StudyOptions):
     def plan(self, study: Any, base: CellSpec, usual: tuple[Any, CellSpec] | None) -> Plan:
         """The plan of a study and base cell with the options applied; usual is the pair with no option changed."""
 
-    def default_plan(self) -> Any:
-        """The study with no option changed."""
-        study, base = usual = self._usual(None)
-        return self.plan(study, base, usual)
-
     def presets(self) -> Presets:
         """The study's presets."""
         return Presets(self.study.data)

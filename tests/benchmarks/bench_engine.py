@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mobileone_core.cli.options.study import parse
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.state import cell_states
 from mobileone_core.study.workspace import Setup, Workspace
@@ -77,7 +77,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from branch_count import STUDY
 
-    usual = default_plan(STUDY)
+    usual = parse(STUDY, ()).request.plan
     plan = GridPlan(replace(usual.study, seeds=1), usual.base)
     ratios = []
     for _ in range(arguments.rounds):

@@ -14,7 +14,7 @@ from mobileone_core.reporting.document import Column, Document, Figure, Table
 from mobileone_core.reporting.figures.style import Drawing
 from mobileone_core.study import kinds
 from mobileone_core.study.declaration import Declaration
-from mobileone_core.study.kinds import StudyKind, read_plan
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.options import PlanRequest, StudyOptions, spec_options
 from mobileone_core.study.plan import Plan, study_from_json
 from mobileone_core.study.rows import StudyRecord
@@ -56,9 +56,6 @@ class CountingOptions(StudyOptions):
     """The command line of a CountingStudy."""
 
     trains = False
-
-    def default_plan(self):
-        return CountingPlan(self.study, default=True)
 
     @dataclass(frozen=True)
     class Presets:
@@ -115,7 +112,8 @@ STUDY = CountingStudy("counting", "How far?", ())
 
 @pytest.fixture
 def registered(monkeypatch):
-    monkeypatch.setattr(kinds, "KINDS", [*kinds.KINDS, StudyKind(CountingStudy, CountingPlan, CountingOptions)])
+    monkeypatch.setitem(kinds.OPTIONS, CountingStudy, CountingOptions)
+    monkeypatch.setitem(kinds.PLANS, CountingPlan.kind, CountingPlan)
     monkeypatch.setattr(reports, "KINDS", {**reports.KINDS, CountingPlan.kind: CountingReport()})
 
 

@@ -10,7 +10,6 @@ import pytest
 from mobileone_core.benchmark.protocol import PROTOCOLS
 from mobileone_core.cli.options.study import parse
 from mobileone_core.errors import InputError
-from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.measured import MeasuredStudy
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -31,9 +30,7 @@ def plan(*options, study=ACTIVATION):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_option_is_the_default_study(name):
-    study = declared(name)
-    assert plan(study=study) == default_plan(study)
-    assert plan(study=study).default
+    assert plan(study=declared(name)).default
 
 
 @pytest.mark.parametrize(
@@ -47,7 +44,7 @@ def test_no_option_is_the_default_study(name):
     ],
 )
 def test_default_settings_given_by_hand_are_still_the_default_study(options):
-    assert plan(*options) == default_plan(ACTIVATION)
+    assert plan(*options) == plan()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mobileone_core.errors import InputError
 from mobileone_core.model.spec import ModelSpec
 from mobileone_core.reporting.trained.kind import setting_text
 from mobileone_core.study.factor import Factor, level_text
-from mobileone_core.study.kinds import default_plan, read_plan
+from mobileone_core.study.kinds import read_plan
 from mobileone_core.study.options import read_levels
 from mobileone_core.study.workspace import Workspace
 from mobileone_core.training.cell import CellSpec
@@ -47,7 +47,6 @@ def test_a_search_trains_classifiers_alone():
 
 
 def test_no_option_is_the_default_study():
-    assert plan() == default_plan(STUDY)
     assert plan().default
     assert len(plan().cells) == 35
 
@@ -63,7 +62,7 @@ def test_no_option_is_the_default_study():
     ],
 )
 def test_default_settings_given_by_hand_are_still_the_default_study(options):
-    assert plan(*options) == default_plan(STUDY)
+    assert plan(*options) == plan()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_default_settings_given_by_hand_are_still_the_default_study(options):
 )
 def test_any_other_setting_is_not(options):
     assert not plan(*options).default
-    assert plan(*options).id != default_plan(STUDY).id
+    assert plan(*options).id != plan().id
 
 
 def test_single_fields_reach_the_cells():
@@ -234,7 +233,7 @@ def test_on_is_what_the_recipe_has_and_its_fields_stay_options():
         (True, 0.0),
         (True, 0.9),
     ]
-    assert asked.queue != default_plan(strategy).queue
+    assert asked.queue != plan(study=strategy).queue
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in HEADS])
@@ -304,10 +303,10 @@ def test_levels_of_several_integers_are_printed_as_they_are_typed(level):
 
 def test_another_resolution_has_its_own_network_phases_and_queue():
     asked = plan("--image-size", "24")
-    assert asked.base == replace(default_plan(STUDY).base, data=DataSpec(image_size=24))
+    assert asked.base == replace(plan().base, data=DataSpec(image_size=24))
     assert asked.changes == {"data.image_size": 24}
-    assert asked.queue != default_plan(STUDY).queue
-    assert not {cell.key for cell in asked.cells} & {cell.key for cell in default_plan(STUDY).cells}
+    assert asked.queue != plan().queue
+    assert not {cell.key for cell in asked.cells} & {cell.key for cell in plan().cells}
     assert setting_text(asked) == "tiny on digits, recipe digits, 24 px, 5 seeds a level"
     assert plan("--image-size", "24", "--phases", "paper").base.recipe.phases == paper_phases(24)
     assert plan("--image-size", "160", study=declared("training_strategy")).base.recipe.phases == paper_phases(160)
@@ -345,7 +344,7 @@ def test_workers_follow_the_gpus(monkeypatch):
 
 
 def test_only_the_default_study_in_its_own_runs_reports_into_reports(tmp_path):
-    usual, other = default_plan(STUDY), plan("--seeds", "2")
+    usual, other = plan(), plan("--seeds", "2")
     own, elsewhere = Workspace.at(runs_directory()), Workspace.at(tmp_path)
     assert report_directory(usual, own, None, True) == reports_directory()
     assert report_directory(usual, own, None, False) == runs_directory() / "reports"

@@ -10,17 +10,21 @@ import pytest
 from mobileone_core.cli import main, ownership
 from mobileone_core.cli.commands import report, run
 from mobileone_core.cli.commands.report import report_directory
+from mobileone_core.cli.options.study import parse
 from mobileone_core.cli.options.workspace import reports_directory
 from mobileone_core.errors import InputError
 from mobileone_core.reporting.report import require_report_directory, write_report
 from mobileone_core.study.declaration import Factor
-from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.rows import StudyRecord
 from mobileone_core.study.workspace import Workspace, runs_directory
 
 SHIPPED = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "branch_count.py"))["STUDY"]
 COPY = replace(SHIPPED, factors=(Factor("ema", "recipe.ema_decay", (0.0, 0.9), 0.0),))
 RUNS = Workspace.at(runs_directory())
+
+
+def planned(study):
+    return parse(study, ()).request.plan
 
 
 def refusal(capsys, study, *options):
@@ -92,15 +96,15 @@ MINE = Study("mine", "?", FACTORS)
 
 
 def test_only_the_plan_that_reports_shows_goes_there_unasked():
-    own, changed = default_plan(replace(COPY, name="my_study")), default_plan(replace(SHIPPED, seeds=3))
-    assert report_directory(default_plan(SHIPPED), RUNS, None, True) == reports_directory()
+    own, changed = planned(replace(COPY, name="my_study")), planned(replace(SHIPPED, seeds=3))
+    assert report_directory(planned(SHIPPED), RUNS, None, True) == reports_directory()
     assert report_directory(own, RUNS, None, True) == RUNS.runs / "reports"
     assert report_directory(changed, RUNS, None, True) == RUNS.runs / "reports"
     assert report_directory(own, RUNS, reports_directory(), True) == reports_directory()
 
 
 def test_recorded_runs_of_a_foreign_declaration_never_reach_the_shipped_report(tmp_path):
-    plan = default_plan(COPY)
+    plan = planned(COPY)
     assert report_directory(plan, RUNS, None, True) == RUNS.runs / "reports"
     assert report_directory(plan, RUNS, tmp_path, True) == tmp_path
     with pytest.raises(InputError, match=r"^name: 'branch_count' belongs to studies/branch_count\.py"):
@@ -108,7 +112,7 @@ def test_recorded_runs_of_a_foreign_declaration_never_reach_the_shipped_report(t
 
 
 def test_a_study_that_changed_is_reported_beside_its_earlier_record(monkeypatch, capsys):
-    plans = default_plan(SHIPPED), default_plan(replace(SHIPPED, seeds=3))
+    plans = planned(SHIPPED), planned(replace(SHIPPED, seeds=3))
     monkeypatch.setattr(report, "read_record", lambda *_: StudyRecord())
     sources = report._sources(RUNS, reports_directory(), plans, ())
     assert [plan for plan, *_ in sources] == [plans[0]]
@@ -122,7 +126,7 @@ def test_the_readme_quotes_the_unchanged_study_alone(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text(text)
     monkeypatch.setattr(report, "workspace_directory", lambda: tmp_path)
     monkeypatch.setattr(report, "reports_directory", lambda requested=None: requested or tmp_path / "reports")
-    plan = replace(default_plan(replace(SHIPPED, seeds=3)), default=False)
+    plan = replace(planned(replace(SHIPPED, seeds=3)), default=False)
     assert list(report._write([(plan, StudyRecord(), tmp_path / "reports")]))
     assert (tmp_path / "README.md").read_text() == text
 
@@ -132,7 +136,7 @@ def test_a_page_written_by_hand_is_not_replaced(name, tmp_path):
     (tmp_path / "branch_count").mkdir()
     (tmp_path / name).write_text("# My notes\n")
     with pytest.raises(InputError, match=r"README\.md is no report and stays as it is"):
-        write_report(default_plan(SHIPPED), StudyRecord(), tmp_path)
+        write_report(planned(SHIPPED), StudyRecord(), tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
 
 

@@ -19,7 +19,6 @@ from mobileone_core.reporting.measured.correlation import COSTS
 from mobileone_core.study.declaration import Study
 from mobileone_core.study.effects import estimated_effects
 from mobileone_core.study.factor import level_label
-from mobileone_core.study.kinds import default_plan
 
 STUDIES = {path.stem: path for path in (Path(__file__).parents[2] / "studies").glob("*.py")}
 CLAIMS = {claim.id: claim for claim in read_claims()}
@@ -34,7 +33,7 @@ def declared(study):
 
 @cache
 def entries(study):
-    return [entry.factors for entry in default_plan(declared(study)).spec.entries]
+    return [entry.factors for entry in parse(declared(study), ()).request.plan.spec.entries]
 
 
 def is_variant(name):

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from mobileone_core.cli.options.study import parse
 from mobileone_core.reporting.trained.comparison import comparison_section, comparison_table, cost_sentences
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.trained.tables import cost_table
 from mobileone_core.study.declaration import Factor, Study
 from mobileone_core.study.grid import GridPlan
-from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.rows import CellRow, StudyRecord
 
 DEVICE = {"device": "cpu", "processor": "Any CPU", "threads": "1", "runtime_version": "onnxruntime 1"}
@@ -21,7 +21,7 @@ STUDY = Study(
 
 @pytest.fixture(scope="module")
 def plan():
-    made = default_plan(STUDY)
+    made = parse(STUDY, ()).request.plan
     assert isinstance(made, GridPlan)
     return made
 
@@ -60,7 +60,7 @@ def test_latency_joins_accuracy_and_cost(plan):
 
 def test_levels_that_are_no_rivals_have_no_training_step_to_report():
     """Their networks are timed as exported: the verdict has a sentence on the deployed form alone."""
-    plan = default_plan(replace(STUDY, within="backbone"))
+    plan = parse(replace(STUDY, within="backbone"), ()).request.plan
     sentences = cost_sentences(analyse(plan, recorded(plan)))
     assert [text.partition(",")[0] for text in sentences] == ["Deployed"]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from mobileone_core.cli.options.study import parse
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.reporting.render import terminal
 from mobileone_core.reporting.trained.kind import trained_document
 from mobileone_core.reporting.trained.result import analyse
 from mobileone_core.reporting.untrained import is_untrained
 from mobileone_core.study.declaration import Factor
-from mobileone_core.study.kinds import default_plan
 from mobileone_core.study.rows import CellRow, StudyRecord
 from mobileone_core.study.statistics import is_guessing
 
@@ -99,7 +99,7 @@ def test_the_papers_numbers_do_not_stand_next_to_those_of_a_folder(plan, name, i
     ],
 )
 def test_detectors_and_segmenters_that_learned_nothing_are_named(study, metric, learned, guessed, words):
-    plan = default_plan(runpy.run_path(str(STUDIES / f"{study}.py"))["STUDY"])
+    plan = parse(runpy.run_path(str(STUDIES / f"{study}.py"))["STUDY"], ()).request.plan
     for value, is_named in ((learned, False), (guessed, True)):
         metrics = {"test/map": value / 2, "test/images": 1000.0, metric: value}
         rows = [CellRow(cell.key, cell.seed, cell.factors, f"run{cell.key}", metrics, {}) for cell in plan.cells]
