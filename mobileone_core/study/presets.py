@@ -148,18 +148,14 @@ class TrainingOptions(StudyOptions):
         fields |= {name: value for name, value in vars(line.levels).items() if name in ("seeds", "first_seed")}
         study = replace(self.study, factors=self.requested_factors(line.levels), **fields)
         try:
-            usual = self._usual(presets.data_root)
+            own_fields, own_base = self._start(replace(self.presets(), data_root=presets.data_root))
+            usual = replace(self.study, **own_fields), own_base
         except InputError:  # the study's own data are not in this root
             usual = None
         base = replace(base, model=model, recipe=base.recipe.changed(**changes), head=head)
         plan = self.plan(study, base, usual)
         folder = self.read_folder(check_root("folder", presets.data_root)) if presets.data == "folder" else {}
         return PlanRequest(plan, presets.data_root, files, short_lines(folder) if folder else ())
-
-    def _usual(self, data_root: Path | None) -> tuple[Any, CellSpec]:
-        """The study and base cell of its own presets, with the recipe's full name."""
-        fields, base = self._start(replace(self.presets(), data_root=data_root))
-        return replace(self.study, **fields), base
 
     def _start(self, presets: Presets, *, for_help: bool = False) -> tuple[dict[str, Any], CellSpec]:
         """The fields of the study that presets set, and its base cell. Raises InputError.

@@ -111,13 +111,9 @@ class CellSpec:
         data = {name.partition(".")[2]: changes[name] for name in DATA_FIELDS if name in changes}
         spec = self._with_data(replace(self.data, **data)) if data else self
         if RECIPE in changes:
-            spec = spec._with_recipe(changes[RECIPE])
-            changes = {name: value for name, value in changes.items() if name != RECIPE}
+            variant = next((name for name, preset in PRESETS.items() if preset.widths == spec.model.widths), "")
+            spec = replace(spec, recipe=recipe_preset(changes[RECIPE], variant, spec.data.image_size))
         return (spec._with_backbone(changes[BACKBONE]) if BACKBONE in changes else spec)._with_parts(changes)
-
-    def _with_recipe(self, name: str) -> "CellSpec":
-        variant = next((name for name in PRESETS if ModelSpec.preset(name).widths == self.model.widths), "")
-        return replace(self, recipe=recipe_preset(name, variant, self.data.image_size))
 
     def _with_backbone(self, name: str) -> "CellSpec":
         plain = ModelSpec(in_channels=self.model.in_channels, output_stride=self.model.output_stride)
@@ -142,8 +138,8 @@ class CellSpec:
         model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})
         parts: dict[str, Any] = {name: getattr(self, name) for name in VARIED} | {"model": model}
         for part in VARIED:
-            named = {name.partition(".")[2]: value for name, value in changes.items() if name.partition(".")[0] == part}
-            named = {name: value for name, value in named.items() if f"{part}.{name}" not in MULTIPLES}
+            prefix, others = f"{part}.", [name for name in changes if name not in MULTIPLES]
+            named = {name.removeprefix(prefix): changes[name] for name in others if name.startswith(prefix)}
             changed = getattr(parts[part], "changed", functools.partial(replace, parts[part]))
             parts[part] = changed(**named) if named else parts[part]
         return replace(self, **parts)
