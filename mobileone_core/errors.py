@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 LONGEST = 300  # characters that a message shows of a value
@@ -62,9 +62,11 @@ def require_integer(field: str, value: object, at_least: int = 1, at_most: int |
 
 
 def plain(value: Any) -> Any:
-    """NumPy's scalars, and those in lists and tuples, as Python's: texts and keys of equal values are then equal."""
+    """NumPy's scalars, and those in lists, tuples and mappings, as Python's: equal values then have equal keys."""
     if type(value) in (list, tuple):
         return type(value)(map(plain, value))
+    if isinstance(value, Mapping):
+        return {plain(name): plain(item) for name, item in value.items()}
     is_scalar = hasattr(value, "dtype") and hasattr(value, "item") and getattr(value, "ndim", 1) == 0
     return value.item() if is_scalar else value
 

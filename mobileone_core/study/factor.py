@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from mobileone_core.benchmark.spec import PART, StepCell
 from mobileone_core.data.spec import Phase
-from mobileone_core.errors import InputError, plain, require, require_choice
+from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.fields import make_plain
 from mobileone_core.latency.cell import KINDS, LatencyCell, Runtime
 from mobileone_core.study.mistakes import Declared
 from mobileone_core.training.cell import BACKBONE, DATA_FIELDS, MULTIPLES, RECIPE, VARIED, CellSpec
@@ -82,15 +83,11 @@ class Factor(metaclass=Declared):
         for changes in (self.settings, *self.settings.values()):
             require(isinstance(changes, Mapping), f"{self.name}, settings", changes, "the fields of each label: {...}")
             require(all(isinstance(name, str) for name in changes), f"{self.name}, settings", changes, "names as text")
-        levels = in_tuple(f"{self.name}, levels", plain(self.levels), str, int, float, tuple)
+        make_plain(self)
+        levels = in_tuple(f"{self.name}, levels", self.levels, str, int, float, tuple)
         for numbers in (level for level in levels if isinstance(level, tuple)):
             in_tuple(f"{self.name}, levels", numbers, int)
         object.__setattr__(self, "levels", levels or tuple(self.settings or self.labels))
-        settings = {
-            label: {name: plain(value) for name, value in changes.items()} for label, changes in self.settings.items()
-        }
-        object.__setattr__(self, "settings", settings)
-        object.__setattr__(self, "baseline", plain(self.baseline))
         for name in self.set_fields:
             require_choice(f"{self.name}, field", name, [*TRAINED_FIELDS, *MEASURED_FIELDS])
         for value in (value for changes in self.settings.values() for value in changes.values()):

@@ -225,10 +225,9 @@ class Record:
             yield from page
             token = page.token or ""
 
-    def experiments(self) -> Mapping[str, Mapping[str, str]]:
-        """Tags of every experiment by name, as RecordTables.experiments."""
-        experiments = self.client.search_experiments(order_by=["experiment_id ASC"])
-        return {experiment.name: experiment.tags for experiment in experiments}
+    def experiments(self) -> list[str]:
+        """Names of the experiments, as RecordTables.experiments."""
+        return [experiment.name for experiment in self.client.search_experiments(order_by=["experiment_id ASC"])]
 
     def experiment_tags(self, study: str) -> Mapping[str, str]:
         """Tags of a study's experiment, as RecordTables.experiment_tags."""

@@ -61,14 +61,15 @@ class RecordTables:
             connection.execute("BEGIN")
             yield cls(connection, path)
 
-    def experiments(self) -> Mapping[str, Mapping[str, str]]:
-        """Tags of every experiment by name, in order of creation."""
+    def experiments(self) -> list[str]:
+        """Names of the experiments, in order of creation."""
         query = "SELECT name FROM experiments WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
-        return {name: self._tags_of(name) for (name,) in self.connection.execute(query).fetchall()}
+        return [name for (name,) in self.connection.execute(query)]
 
     def experiment_tags(self, study: str) -> Mapping[str, str]:
         """Tags of a study's experiment; none if it does not exist."""
-        tags = self._tags_of(study)
+        query = "SELECT key, value FROM experiment_tags JOIN experiments USING (experiment_id) WHERE name = ?"
+        tags = dict(self.connection.execute(query, (study,)))
         check_schema(tags, f"record {self.path}, study {study}")
         return tags
 
@@ -131,10 +132,6 @@ class RecordTables:
             for run_id, name, step, value in self.connection.execute(query, (*chunk, *metrics)):
                 curves.setdefault((run_id, name), {})[step] = float(value)
             yield from ((run_id, name, curves.get((run_id, name), {})) for run_id in chunk for name in metrics)
-
-    def _tags_of(self, study: str) -> dict[str, str]:
-        query = "SELECT key, value FROM experiment_tags JOIN experiments USING (experiment_id) WHERE name = ?"
-        return dict(self.connection.execute(query, (study,)))
 
     def _values(self, table: str, value: str, runs: Sequence[str]) -> dict[str, dict[str, Any]]:
         values: dict[str, dict[str, Any]] = {}
