@@ -77,7 +77,7 @@ def test_evaluate_measures_what_the_run_recorded(recorded, capsys):
         assert expected.items() <= data.tags.items()
         assert "examples.png" in artifacts
     assert "examples.png" in {item.path for item in client.list_artifacts(run)}  # the run, which had none
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=f"a classifier's: .* read those of {task}"):
         load_run(run, runs=runs)
 
 

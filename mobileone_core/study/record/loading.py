@@ -7,11 +7,12 @@ from typing import Any, Literal, cast
 from safetensors.torch import load_file
 
 from mobileone_core.data.preprocessing import Preprocessing
-from mobileone_core.errors import require_choice
+from mobileone_core.errors import require, require_choice
 from mobileone_core.model.network import MobileOne
 from mobileone_core.model.weights import load_weights
 from mobileone_core.study.record.reading import FinishedRun, read_run
 from mobileone_core.study.workspace import Workspace, runs_directory
+from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.evaluate import cell_network
 
 
@@ -47,7 +48,7 @@ def load_run(
         tracking: MLflow tracking URI; mlflow.db in the runs directory if not given.
 
     A network by name has these attributes, too. Raises InputError for an unknown or ambiguous run, and one that is not
-    finished or has no weights.
+    finished, has no weights, or is a detector's or segmenter's.
 
     Example:
         model = load_run("3f2a")
@@ -63,6 +64,8 @@ def load_run(
 def run_network(run: FinishedRun, form: Literal["deployed", "train"]) -> RunNetwork:
     """The network of a run that was read, in evaluation mode."""
     cell = run.card.cell
+    allowed = f"a classifier's: `mobileone evaluate`, `predict` and `export` read those of {cell.task}"
+    require(cell.task == CellSpec.task, "run", run.run_id, allowed)
     if cell.backbone:
         network: Any = cell_network(cell, load_file(run.weights), form)
     else:
