@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mobileone_core.cli import console
-from mobileone_core.study.record.access import recorded_plans
+from mobileone_core.study.record.access import open_existing, recorded_plans
 from mobileone_core.study.record.standalone import read_devices
 
 HASH, OTHER_HASH = "a" * 64, "b" * 64
@@ -67,7 +67,8 @@ def called(arguments, capsys):
 
 
 def rows(runs):
-    return read_devices(f"sqlite:///{runs / 'mlflow.db'}", {})
+    with open_existing(f"sqlite:///{runs / 'mlflow.db'}") as record:
+        return read_devices(record, {}) if record else ()
 
 
 def everything(runs):

@@ -15,6 +15,7 @@ from mobileone_core.cli import console
 from mobileone_core.coreml.iphone import Phone, measure_on_iphone
 from mobileone_core.coreml.package import package_hash
 from mobileone_core.errors import InputError
+from mobileone_core.study.record.access import open_record
 from mobileone_core.study.record.standalone import read_devices
 
 TEAM = "ABCDE12345"
@@ -261,7 +262,8 @@ def test_the_command_records_what_was_measured(package, tmp_path, capsys):
         console([str(item) for item in (*given, "--runs", runs)])
     out = capsys.readouterr().out
     assert ended.value.code == 0
-    (row,) = read_devices(f"sqlite:///{runs / 'mlflow.db'}", {})
+    with open_record(f"sqlite:///{runs / 'mlflow.db'}") as record:
+        (row,) = read_devices(record, {})
     assert (row.model, row.source, row.protocol, row.n) == ("mobileone_s0", "measured", "remote-device", 3)
     assert row.statistics == dict.fromkeys(("min", "median", "average", "p90", "max"), 111.0)
     assert row.run_id in out

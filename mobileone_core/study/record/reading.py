@@ -17,6 +17,7 @@ from mobileone_core.study.environment import ENTRY_TAGS, FOLDER_TAGS, RUN_TAGS, 
 from mobileone_core.study.factor import level_label
 from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.access import RecordReader, connected, open_record
+from mobileone_core.study.record.standalone import read_devices
 from mobileone_core.study.record.tables import COUNT, RecordedRun, included
 from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
 from mobileone_core.study.workspace import redacted
@@ -49,20 +50,16 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
                 compared[key].append(run)
         rows.sort(key=lambda row: (order[row.key], row.run_id))
         curves = _curves(record, plan, rows) if plan.curves else []
+        evaluations = read_evaluations(record, excluded) if plan.shows_standalone_runs else ()
+        devices = read_devices(record, excluded) if plan.shows_standalone_runs else ()
     problems = _doubled(rows)
     for planned in plan.comparisons:
         if planned.key not in excluded.values():  # without one of its runs a comparison is none
             measured, more = _compared(compared[planned.key], planned)
             comparison += measured
             problems += more
-    if not plan.shows_standalone_runs:
-        return StudyRecord(
-            rows, problems, comparison, curves, excluded=tuple(excluded), examples=_examples(tracking, plan, rows)
-        )
-    from mobileone_core.study.record.standalone import read_devices
-
-    standalone = read_evaluations(tracking, excluded), read_devices(tracking, excluded)
-    return StudyRecord(rows, problems, comparison, curves, *standalone, tuple(excluded))
+    examples = _examples(tracking, plan, rows)
+    return StudyRecord(rows, problems, comparison, curves, evaluations, devices, tuple(excluded), examples)
 
 
 def _doubled(rows: Sequence[CellRow]) -> list[str]:
@@ -118,13 +115,9 @@ def _row(run: RecordedRun) -> CellRow:
     return CellRow(tags["cell"], int(tags["seed"]), factors, run.run_id, run.metrics, environment)
 
 
-def read_evaluations(tracking: str, excluded: dict[str, str]) -> tuple[EvaluationRow, ...]:
-    """Finished evaluations of unchanged variants. Raises InputError if the record cannot be used.
-
-    Ids of those that reports leave out are added to excluded.
-    """
-    with open_record(tracking) as record:
-        rows = [row for run in included(record.finished(EVALUATIONS), excluded) for row in _evaluations(run)]
+def read_evaluations(record: RecordReader, excluded: dict[str, str]) -> tuple[EvaluationRow, ...]:
+    """Finished evaluations of unchanged variants. Ids of those that reports leave out are added to excluded."""
+    rows = [row for run in included(record.finished(EVALUATIONS), excluded) for row in _evaluations(run)]
     return tuple(sorted(rows, key=lambda row: (row.variant, row.run_id)))
 
 

@@ -14,7 +14,7 @@ from mobileone_core.latency.device import STATISTICS, DeviceMeasurement, Exporte
 from mobileone_core.study.database import database_error, planning
 from mobileone_core.study.environment import git_revision, versions
 from mobileone_core.study.process import Owner
-from mobileone_core.study.record.access import open_existing
+from mobileone_core.study.record.access import RecordReader, open_existing
 from mobileone_core.study.record.tables import PLAN, RecordedRun, included
 from mobileone_core.study.rows import DeviceRow
 from mobileone_core.study.workspace import Workspace, one_line, redacted
@@ -142,21 +142,18 @@ def record_devices(
 
 def recorded_measurements(tracking: str, sha256: str) -> dict[int, str]:
     """Run ids of a raw file's recorded measurements, by their index in the file."""
-    return {int(run.tags[INDEX]): run.run_id for run in _finished(tracking) if run.tags.get(RAW) == sha256}
+    with open_existing(tracking) as record:
+        runs = list(record.finished(EXPERIMENT)) if record else []
+    return {int(run.tags[INDEX]): run.run_id for run in runs if run.tags.get(RAW) == sha256}
 
 
-def read_devices(tracking: str, excluded: dict[str, str]) -> tuple[DeviceRow, ...]:
-    """All finished measurements on devices, by model, device, protocol and date; none if there is no record.
+def read_devices(record: RecordReader, excluded: dict[str, str]) -> tuple[DeviceRow, ...]:
+    """All finished measurements on devices, by model, device, protocol and date.
 
     Ids of those that reports leave out are added to excluded.
     """
-    rows = map(_row, included(_finished(tracking), excluded))
+    rows = map(_row, included(record.finished(EXPERIMENT), excluded))
     return tuple(sorted(rows, key=lambda row: (row.model, row.device, row.protocol, row.date, row.run_id)))
-
-
-def _finished(tracking: str) -> list[RecordedRun]:
-    with open_existing(tracking) as record:
-        return list(record.finished(EXPERIMENT)) if record else []
 
 
 def _tags(model: ExportedModel, item: DeviceMeasurement) -> dict[str, str]:
