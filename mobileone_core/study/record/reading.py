@@ -17,9 +17,8 @@ from mobileone_core.study.environment import ENTRY_TAGS, FOLDER_TAGS, RUN_TAGS, 
 from mobileone_core.study.factor import level_label
 from mobileone_core.study.plan import Plan, PlannedComparison
 from mobileone_core.study.record.access import RecordReader, connected, open_record
-from mobileone_core.study.record.standalone import read_devices
 from mobileone_core.study.record.tables import COUNT, RecordedRun, included
-from mobileone_core.study.rows import CellRow, CurvePoint, EvaluationRow, StudyRecord
+from mobileone_core.study.rows import CellRow, CurvePoint, DeviceRow, EvaluationRow, StudyRecord
 from mobileone_core.study.workspace import redacted
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.model_card import CARD, EXAMPLES, ModelCard, model_card
@@ -50,8 +49,11 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
                 compared[key].append(run)
         rows.sort(key=lambda row: (order[row.key], row.run_id))
         curves = _curves(record, plan, rows) if plan.curves else []
-        evaluations = read_evaluations(record, excluded) if plan.shows_standalone_runs else ()
-        devices = read_devices(record, excluded) if plan.shows_standalone_runs else ()
+        standalone: tuple[tuple[EvaluationRow, ...], tuple[DeviceRow, ...]] = ((), ())
+        if plan.shows_standalone_runs:
+            from mobileone_core.study.record.standalone import read_devices  # and with it NumPy
+
+            standalone = read_evaluations(record, excluded), read_devices(record, excluded)
     problems = _doubled(rows)
     for planned in plan.comparisons:
         if planned.key not in excluded.values():  # without one of its runs a comparison is none
@@ -59,7 +61,7 @@ def read_record(tracking: str, plan: Plan) -> StudyRecord:
             comparison += measured
             problems += more
     examples = _examples(tracking, plan, rows)
-    return StudyRecord(rows, problems, comparison, curves, evaluations, devices, tuple(excluded), examples)
+    return StudyRecord(rows, problems, comparison, curves, *standalone, tuple(excluded), examples)
 
 
 def _doubled(rows: Sequence[CellRow]) -> list[str]:
