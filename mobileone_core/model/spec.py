@@ -7,7 +7,7 @@ from operator import mul
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import plain, require, require_choice, require_integer
-from mobileone_core.fields import as_tuples, check_options, make_plain, option
+from mobileone_core.fields import as_tuples, check_options, make_plain, number_rule, option
 
 Activation = Literal["relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max"]
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
@@ -16,7 +16,7 @@ BLOCK_EXECUTIONS: tuple[str, ...] = get_args(BlockExecution)
 BlockMethod = Literal["mobileone", "repvgg", "acnet", "dbb", "expandnet"]  # which branches: methods.method_branches
 BLOCK_METHODS: tuple[str, ...] = get_args(BlockMethod)
 MAX_K = 16
-MAX_SCALE = 100
+_MULTIPLE = number_rule(lambda value: 0 < value < 100, "a multiple above 0 and below 100")
 OUTPUT_STRIDES = (32, 16, 8, 4)
 SMALL_IMAGE = 64  # pixels; images up to this size take CIFAR's convention for strides
 SE_REDUCTION = 16
@@ -156,9 +156,8 @@ class ModelSpec:
         Four channels become eight; fewer are an InputError.
         """
         width, depth = plain(width), plain(depth)
-        for name, value in (("width", width), ("depth", depth)):
-            fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < MAX_SCALE
-            require(fits, name, value, f"a multiple above 0 and below {MAX_SCALE}")
+        _MULTIPLE("width", width)
+        _MULTIPLE("depth", depth)
         widths = self.widths if width == 1 else tuple(_in_eights(item * width) for item in self.widths)
         require(min(widths) > 0, "width", width, f"a multiple that leaves 8 channels or more of {min(self.widths)}")
         depths = tuple(max(1, round(item * depth)) for item in self.depths)
