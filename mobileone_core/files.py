@@ -7,22 +7,25 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from mobileone_core.errors import InputError, require
 
+Result = TypeVar("Result")
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+
+def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
     """Write a file atomically: after an interruption or a power loss it is the old file or the new one.
 
     write gets the path of a temporary file in the same directory, which is then flushed and renamed to path. Its mode
-    is an ordinary file's, as the umask has it.
+    is an ordinary file's, as the umask has it. Returns what write returned.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # threads and containers may share a pid
     try:
         aside.touch()
         ordinary = aside.stat().st_mode
         aside.unlink()  # what write does not write must not exist
-        write(aside)
+        result = write(aside)
         aside.chmod(aside.stat().st_mode | ordinary)  # safetensors writes for the owner alone
         flush(aside)
         aside.replace(path)
@@ -30,6 +33,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             flush(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+    return result
 
 
 def flush(path: Path) -> None:

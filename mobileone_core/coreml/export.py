@@ -37,19 +37,19 @@ def export_package(  # noqa: PLR0913, PLR0917
     """Convert the deployed network and verify it; output appears whole, and only if it is right.
 
     metadata: texts for the model's metadata and the manifest. interface: further entries of the manifest, as save
-    takes them. proceed is called before the package takes its place and
-    may raise: an interrupt that a library swallowed. Raises InputError, NotVerifiedError among them.
+    takes them. proceed is called before the package takes its place and may raise: an interrupt that a library
+    swallowed. Raises InputError, NotVerifiedError among them.
     """
-    found: list[Verification] = []
 
-    def write(aside: Path) -> None:
+    def write(aside: Path) -> Verification:
         save(convert(network, network.spec.in_channels, options), aside, metadata, interface)
-        found.append(verify(aside, network, options))
+        verification = verify(aside, network, options)
         content = {"hash": package_hash(aside), "parts": part_hashes(aside), "metadata": dict(metadata)}
-        text = json.dumps({**content, "verified": asdict(found[0]), **(interface or {})}, indent=2)
+        text = json.dumps({**content, "verified": asdict(verification), **(interface or {})}, indent=2)
         (aside / MANIFEST).write_text(text + "\n", encoding="utf-8")
         proceed()
+        return verification
 
-    write_package(output, write)
+    verification = write_package(output, write)
     exported = int8_network(read_program(output), network) if options.int8 else network
-    return Exported(found[0], package_hash(output), package_bytes(output), exported)
+    return Exported(verification, package_hash(output), package_bytes(output), exported)

@@ -5,11 +5,12 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 
 from mobileone_core.errors import InputError
-from mobileone_core.files import flush
+from mobileone_core.files import Result, flush
 
 SUFFIX = ".mlpackage"
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
@@ -35,28 +36,26 @@ def package_bytes(path: Path) -> int:
     return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
 
 
-def write_package(path: Path, write: Callable[[Path], object]) -> None:
+def write_package(path: Path, write: Callable[[Path], Result]) -> Result:
     """Write a package atomically: after an interruption it is the old directory, the new one or none.
 
     write gets the path of a temporary directory in the same folder. Leftovers of killed processes are removed first.
+    Returns what write returned.
     """
     for left in path.parent.glob(f".{path.name}.*"):
         process = left.suffixes[-2].removeprefix(".")
         if not (process.isdecimal() and psutil.pid_exists(int(process))):
             shutil.rmtree(left, ignore_errors=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    try:
-        write(aside)
+    with TemporaryDirectory(prefix=f".{path.name}.{os.getpid()}.", dir=path.parent) as directory:
+        aside = Path(directory, f"new{SUFFIX}")
+        result = write(aside)
         for item in sorted(aside.rglob("*")):
             flush(item)
         if path.exists():  # a directory cannot be renamed over another that is not empty
-            path.replace(old)
+            path.replace(Path(directory, "old"))
         aside.replace(path)
         flush(path.parent)
-    finally:
-        for left in (aside, old):
-            shutil.rmtree(left, ignore_errors=True)
+    return result
 
 
 def _part(path: Path, part: Path) -> bytes:

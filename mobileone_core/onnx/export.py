@@ -117,16 +117,12 @@ class OnnxOptions:
     suppression: Suppression | None = None
 
 
-def export_verified_onnx(
-    network: ExportNetwork, options: OnnxOptions, path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]
-) -> OnnxVerification:
-    """Export a deployed network, verify the file, for any batch at two batch sizes, and write metadata into it.
+def export_verified_onnx(network: ExportNetwork, options: OnnxOptions, path: Path) -> OnnxVerification:
+    """Export a deployed network and verify the file, for any batch at two batch sizes.
 
-    interface: description, inputs and outputs, as the manifest has them. Raises InputError if the file does not
-    compute what the network computes; the file is then left for the caller to remove.
+    Raises InputError if the file does not compute what the network computes; the file is then left for the caller to
+    remove.
     """
-    import onnx
-
     generator, size = torch.Generator().manual_seed(0), options.image_size
     batches = (3, 1) if options.batch_size is None else (options.batch_size,)
     images = [torch.randn((count, network.spec.in_channels, size, size), generator=generator) for count in batches]
@@ -136,18 +132,19 @@ def export_verified_onnx(
     result = replace(results[0], error=max(item.error for item in results))
     if options.suppression is not None:
         add_suppression(path, options.suppression, images[-1])
-        result = replace(result, census=operators(onnx.load(path).graph))
-    describe(path, metadata, interface)
+        result = replace(result, census=operators(path))
     return result
 
 
-def operators(graph: Any) -> dict[str, int]:
-    """Number of an ONNX graph's operators by kind."""
-    return dict(Counter(node.op_type for node in graph.node))
+def operators(path: Path) -> dict[str, int]:
+    """Number of an ONNX file's operators by kind."""
+    import onnx
+
+    return dict(Counter(node.op_type for node in onnx.load(path).graph.node))
 
 
 def describe(path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]) -> None:
-    """Write metadata into a file, and the texts of interface: description, inputs and outputs."""
+    """Write metadata into a file, and the texts of interface, as the manifest has it: description, inputs, outputs."""
     import onnx
 
     model = onnx.load(path)
@@ -170,14 +167,13 @@ def verify_onnx(path: Path, network: nn.Module, images: Tensor) -> OnnxVerificat
     import onnx
 
     onnx.checker.check_model(str(path), full_check=True)
-    graph = onnx.load(path).graph
-    census = operators(graph)
+    census = operators(path)
     if any(isinstance(item, nn.BatchNorm2d) for item in network.modules()):
         return OnnxVerification(census, 0, _output_error(path, network, images))
     convolutions = sum(isinstance(item, nn.Conv2d) for item in network.modules())
     if census.get("Conv", 0) != convolutions or "BatchNormalization" in census:
         raise InputError(f"{path.name}: operators are not the network's; {census}, expected {convolutions} Conv")
-    arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    arrays = {item.name: onnx.numpy_helper.to_array(item) for item in onnx.load(path).graph.initializer}
     parameters = dict(network.named_parameters())
     for name, expected in parameters.items():
         zeros = np.zeros(len(expected), np.float32)  # of equal arrays one is in the file, and no bias of zeros
@@ -202,8 +198,6 @@ def _output_error(path: Path, network: nn.Module, images: Tensor) -> float:
         network, images = copy.deepcopy(network.network).float(), images.half().float()
     with torch.inference_mode():
         references = outputs_of(network, images)
-    if not all(reference.isfinite().all() for reference in references):
-        raise InputError("weights: the network's outputs are not finite; was it trained or calibrated?")
     error = relative_error([*outputs], references)
     if not error <= tolerance:
         raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {tolerance:.0e}{more}")
@@ -211,7 +205,12 @@ def _output_error(path: Path, network: nn.Module, images: Tensor) -> float:
 
 
 def relative_error(outputs: Sequence[Tensor], references: Sequence[Tensor]) -> float:
-    """The largest difference of tensors from their references, relative to each reference's largest value."""
+    """The largest difference of tensors from their references, relative to each reference's largest value.
+
+    Raises InputError for references, outputs of a network, that are not finite.
+    """
+    if not all(reference.isfinite().all() for reference in references):
+        raise InputError("weights: the network's outputs are not finite; was it trained or calibrated?")
     pairs = zip(outputs, references, strict=True)
     errors = [(output - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30) for output, wanted in pairs]
     return float(torch.stack(errors).max())

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from mobileone_core.errors import InputError, require
 from mobileone_core.model.blocks import MobileOneBlock
 from mobileone_core.model.network import MobileOne
-from mobileone_core.onnx.export import OnnxVerification, describe, export_onnx, operators, relative_error
+from mobileone_core.onnx.export import OnnxVerification, export_onnx, operators, relative_error
 from mobileone_core.onnx.int8 import OnnxNetwork, layer_ranges, quantize_onnx
 from mobileone_core.onnx.scheme import Quantization
 
@@ -159,20 +159,13 @@ def quantize_network(
         source.unlink(missing_ok=True)
 
 
-def export_int8_onnx(  # noqa: PLR0913, PLR0917
-    network: MobileOne,
-    scheme: Quantization,
-    calibration: Iterable[Tensor],
-    path: Path,
-    metadata: Mapping[str, str],
-    interface: Mapping[str, Any],
+def export_int8_onnx(
+    network: MobileOne, scheme: Quantization, calibration: Iterable[Tensor], path: Path
 ) -> OnnxVerification:
-    """Write a deployed network as an int8 file with metadata, as export_verified_onnx does in float32.
+    """Write a deployed network as a verified int8 file, as export_verified_onnx does in float32.
 
     Its outputs for a calibration batch are compared with those of the same file executed with torch. Raises InputError.
     """
-    import onnx
-
     batches = iter(calibration)
     first = next(batches)
     ranges, _ = quantize_network(network, scheme, itertools.chain([first], batches), path)
@@ -181,5 +174,4 @@ def export_int8_onnx(  # noqa: PLR0913, PLR0917
     error = relative_error([outputs], [expected])
     if not error <= TOLERANCE:
         raise InputError(f"{path.name}: its outputs differ from torch's by {error:.1e}, allowed {TOLERANCE:.0e}")
-    describe(path, metadata, interface)
-    return OnnxVerification(operators(onnx.load(path).graph), len(ranges), error)
+    return OnnxVerification(operators(path), len(ranges), error)

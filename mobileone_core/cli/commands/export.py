@@ -135,28 +135,27 @@ def _coreml(options: Export, source: ExportSource, interrupt: SignalGuard) -> li
 
 def _onnx(options: Export, source: ExportSource, interrupt: SignalGuard) -> list[str]:
     """Write the file, then its manifest: hash, network, operators and what was verified."""
-    from mobileone_core.onnx.export import OnnxOptions, OnnxVerification, Suppression, export_verified_onnx
+    from mobileone_core.onnx.export import OnnxOptions, OnnxVerification, Suppression, describe, export_verified_onnx
     from mobileone_core.onnx.int8 import OnnxNetwork, reduces_range
     from mobileone_core.onnx.quantize import export_int8_onnx
     from mobileone_core.onnx.scheme import Quantization
 
-    results: list[OnnxVerification] = []
     rule = Suppression(**source.interface["nms"]["rule"]) if options.nms else None
     size = source.preprocessing.image_size
     chosen = OnnxOptions(size, 1 if rule else options.batch_size, options.chosen_precision, rule)
 
-    def write(aside: Path) -> None:
-        texts, calibration = (aside, source.metadata, source.interface), source.calibration
-        if calibration is None:
-            results.append(export_verified_onnx(source.network, chosen, *texts))
+    def write(aside: Path) -> OnnxVerification:
+        if source.calibration is None:
+            verified = export_verified_onnx(source.network, chosen, aside)
         else:
             assert isinstance(source.network, MobileOne)
-            scheme = Quantization("full", "channel", images=calibration.images)
-            results.append(export_int8_onnx(source.network, scheme, calibration.batches(), *texts))
+            scheme = Quantization("full", "channel", images=source.calibration.images)
+            verified = export_int8_onnx(source.network, scheme, source.calibration.batches(), aside)
+        describe(aside, source.metadata, source.interface)
         interrupt.check()
+        return verified
 
-    write_whole(options.output, write)
-    [verified], digest = results, sha256(options.output)
+    verified, digest = write_whole(options.output, write), sha256(options.output)
     content = {"hash": digest, "metadata": dict(source.metadata), "verified": asdict(verified), **source.interface}
     write_content(options.manifest, json.dumps(content, indent=2) + "\n")
     lines = _lines(options, source, verified.census, verified.weights, verified.error)

@@ -125,38 +125,43 @@ def resumed(plan: Plan, workspace: Workspace) -> Plan:
 
 @dataclass
 class StudyRun:
-    """One run of a job: queue the cells of its plan, if it names any, run the workers, repair.
-
-    repair is None until it is imported: modules whose import was interrupted cannot be imported again.
-    """
+    """One run of a job: create the databases and queue the cells of its plan, unless it joins a queue, work, repair."""
 
     job: Job
     plan: Plan
     display: Progress
-    repair: Callable[[Job], list[str]] | None = None
     notes: list[str] = field(default_factory=list)
     guard: SignalGuard = field(default_factory=SignalGuard)
 
     def __call__(self) -> Outcome:
-        """Plan, work until all is done, then repair."""
-        is_interrupted = False
+        """Plan, work until all is done, then repair.
+
+        The planner is imported while the fork server imports the heavy packages.
+        """
+        repair: Callable[[Job], list[str]] | None = None  # modules whose import was interrupted are imported no more
+        setup, plans, is_interrupted = self.job.setup, self.job.cells is not None, False
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.guard.installed())
             stack.callback(self.display.end)
             pool = WorkerPool(self.job)
             stack.callback(pool.stop)
             try:
-                self._prepare()
+                from mobileone_core.study.run.planner import create_databases, plan_cells, repair_job
+
+                repair = repair_job
+                if plans:
+                    create_databases(setup.workspace)
                 self._check(pool)
-                stack.enter_context(at_work(self.job.workspace.runs, self.job.queue))
-                self._plan()
+                stack.enter_context(at_work(setup.workspace.runs, self.job.queue))
+                if plans:
+                    self._note(*plan_cells(self.plan, setup.workspace, setup.engine.timing, setup.declared))
                 self._work(pool)
             except KeyboardInterrupt:
                 is_interrupted = True
                 self.display.say("stopping; running cells resume from their last epoch next time")
             pool.stop()
-            if self.repair and self.job.queue in study_names(self.job.workspace):
-                self._note(*self.repair(self.job))  # queues the cells of killed workers again
+            if repair and self.job.queue in study_names(setup.workspace):
+                self._note(*repair(self.job))  # queues the cells of killed workers again
             states = self._read()
             self.display.update(states)
             blocked = waiting_for_failed(states)
@@ -170,14 +175,6 @@ class StudyRun:
             return study_states(self.job.workspace, self.job.queue)
         return cell_states(self.job.workspace, self.plan)
 
-    def _prepare(self) -> None:
-        """Create the databases, unless the job joins a queue, while the fork server imports the heavy packages."""
-        from mobileone_core.study.run.planner import create_databases, repair_job
-
-        self.repair = repair_job
-        if self.job.cells is not None:
-            create_databases(self.job.workspace)
-
     def _check(self, pool: WorkerPool) -> None:
         """Check a sample cell per precision, teachers and init on this machine."""
         if self.job.setup.engine.train == TRAIN:
@@ -186,14 +183,6 @@ class StudyRun:
                 spec, recipe = cell.spec, cell.spec.recipe
                 samples[recipe.precision, recipe.teachers, recipe.init, spec.model if recipe.init else None] = spec
             self._note(*pool.check(list(samples.values())))
-
-    def _plan(self) -> None:
-        """Queue what is missing, unless the job joins a queue."""
-        from mobileone_core.study.run.planner import plan_cells
-
-        if self.job.cells is not None:
-            setup = self.job.setup
-            self._note(*plan_cells(self.plan, setup.workspace, setup.engine.timing, setup.declared))
 
     def _work(self, pool: WorkerPool) -> None:
         states = self._read()

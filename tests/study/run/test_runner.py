@@ -60,14 +60,21 @@ def test_a_command_interrupted_in_its_imports_imports_them_no_more(databases, wo
     give_databases(databases, workspace)
     plan_cells(plan, workspace, FAST.timing)
 
-    def interrupted(self):
-        raise KeyboardInterrupt
+    class Interrupting:
+        tries = 0
 
-    monkeypatch.setattr(StudyRun, "_prepare", interrupted)
-    monkeypatch.setitem(sys.modules, "mobileone_core.study.run.planner", None)  # as half an import leaves it
+        def find_spec(self, name, *_):
+            if name == planner:
+                Interrupting.tries += 1
+                raise KeyboardInterrupt
+
+    planner = "mobileone_core.study.run.planner"
+    monkeypatch.delitem(sys.modules, planner)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     outcome, display = run(plan, workspace)
     assert outcome.interrupted
     assert display.lines == ["stopping; running cells resume from their last epoch next time"]
+    assert Interrupting.tries == 1
 
 
 @pytest.mark.slow
