@@ -52,19 +52,20 @@ def evaluate_checkpoint(options: Evaluate) -> int:
     torch.set_num_threads(execution.threads)
     source = open_source(options, options.form, options.images.image_size, card=_described(options))
     require(options.task in ("", source.task), "task", options.task, f"{source.task}, that of {source.file}")
-    is_classifier = source.task == CellSpec.task and not source.is_named
-    require(is_classifier or not options.robustness, "robustness", options.robustness, "for MobileOne classifiers")
-    read = _images if is_classifier else _annotated
+    require(not (source.cell and options.robustness), "robustness", options.robustness, "for MobileOne classifiers")
+    read = _annotated if source.cell else _images
     images = _robustness_images(options, source) if options.robustness else [read(options, source)]
     data, stage = images[0].data, options.images.split
     task = build_task(images[0].cell or CellSpec(source.network.spec, data, Recipe(label_smoothing=0.0)))
     measure = partial(evaluate, source.network, task, stage=stage, device=device, precision=options.precision)
-    parts = {"model": asdict(task.spec.model), "data": asdict(data)}
-    params = {f"{part}.{field}": value for part, values in parts.items() for field, value in values.items()}
-    params["batch_size"] = options.batch_size
-    interrupt, measured, opening = SignalGuard(), list[dict[str, float]](), (options, execution.threads, device)
+    params = {"model": asdict(task.spec.model), "data": asdict(data), "batch_size": options.batch_size}
+    read_as = source.card.preprocessing if source.card else None
+    reading = 1.0 if images[0].corruption else options.images.crop, options.images.interpolation
+    normalization = (read_as.mean, read_as.std) if read_as else None
+    loading = LoaderOptions(options.batch_size, "none", (), device, execution.threads, WHOLE, *reading, normalization)
+    interrupt, measured = SignalGuard(), list[dict[str, float]]()
     mistakes = None if options.robustness else task.mistakes()
-    with interrupt.installed(), contextlib.closing(images[0].open(*opening)) as first:
+    with interrupt.installed(), contextlib.closing(images[0].open(loading)) as first:
         setting = _setting(options, source, images, first.plan.count)
         name = f"{source.variant} {options.robustness or data.name} {source.run_id or source.file}"
         tags = {name: str(value) for name, value in asdict(setting).items() if name != "is_preset"}
@@ -73,7 +74,7 @@ def evaluate_checkpoint(options: Evaluate) -> int:
         tags |= environment_tags(execution)
         with standalone_run(options.storage.workspace, "evaluate", name, tags, params) as writing:
             for item in images:
-                opened, measure = item.open(*opening) if measured else first, partial(measure, subset=item.subset)
+                opened, measure = item.open(loading) if measured else first, partial(measure, subset=item.subset)
                 with contextlib.closing(opened) as batches, _progress(batches.plan.count, interrupt) as show:
                     measured.append(measure(batches, layout=layout, progress=show, mistakes=mistakes))
             table, metrics = _results(setting, images, measured)
@@ -123,39 +124,24 @@ def _described(options: Evaluate) -> ModelCard | None:
 
 @dataclass(frozen=True)
 class EvaluatedImages:
-    """A split of a data set, its classes in the order of the network's outputs (empty: the data set's) and its root.
+    """A split of a data set, its root, and a function that opens the split's batches.
 
-    subset: numbers of the classes that the split has, if some are missing. seed: of a carved validation split. card:
-    the network's, if its normalization is not the data set's. corruption: that of ImageNet-C, whose images are read
-    whole. cell: of a detector or segmenter, with these data.
+    subset: numbers of the classes that the split has, if some are missing. corruption: that of ImageNet-C, whose images
+    are read whole. cell: of a detector, a segmenter or a library's classifier, with these data.
     """
 
     data: DataSpec
     root: Path | None
-    classes: tuple[str, ...] = ()
+    open: Callable[[LoaderOptions], BatchLoader]
     subset: tuple[int, ...] = ()
-    seed: int = 0
-    card: ModelCard | None = None
     corruption: robustness.Corruption | None = None
     cell: CellSpec | None = None
 
-    def open(self, options: Evaluate, workers: int, device: torch.device) -> BatchLoader:
-        """The batches of the split."""
-        normalization = (self.card.preprocessing.mean, self.card.preprocessing.std) if self.card else None
-        reading = 1.0 if self.corruption else options.images.crop, options.images.interpolation, normalization
-        loading = LoaderOptions(options.batch_size, "none", (), device, workers, WHOLE, *reading)
-        if options.images.split == "test" and self.cell is None:
-            return open_test(self.data, self.root, loading, self.classes)
-        if self.cell is None:
-            return open_loaders(self.data, self.root, self.seed, loading).val
-        loaders = build_task(self.cell).open_data(self.root, loading)
-        return loaders.test if options.images.split == "test" else loaders.val
-
 
 def _annotated(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
-    """The images that a detector or segmenter is evaluated on, by default its own. Raises InputError."""
+    """The images that a network described by a cell is evaluated on, by default its own. Raises InputError."""
     card = source.card
-    assert card is not None  # a detector or segmenter has one
+    assert card is not None  # it holds the cell
     own, name = card.cell.data, options.data or card.cell.data.name
     root = options.data_root or (Path(card.data_root) if card.data_root and name == own.name else None)
     require(options.class_map is None, "class_map", str(options.class_map), f"none for {source.task}")
@@ -165,8 +151,9 @@ def _annotated(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     require(fits, "data", name, f"the network's {own.num_classes} classes, in its order, and {own.channels} channels")
     if (options.images.split, name) == ("val", own.name):  # carved from the images that it was trained on, or refused
         data = replace(own, image_size=data.image_size)
-    cell = replace(card.cell, data=data, recipe=card.cell.recipe.changed(init=""))
-    return EvaluatedImages(data, root, card=card, cell=cell)
+    cell, stage = replace(card.cell, data=data, recipe=card.cell.recipe.changed(init="")), options.images.split
+    task = build_task(cell)
+    return EvaluatedImages(data, root, lambda loading: getattr(task.open_data(root, loading), stage), cell=cell)
 
 
 def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
@@ -186,21 +173,23 @@ def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     if options.images.split == "val" or not has_folders:
         fits = not has_folders or not names or names == class_names(data, root)
         require(fits and data.num_classes == count, "data", name, f"the network's {count} classes")
-        if card is None or not source.run_id or name != card.cell.data.name:
-            return EvaluatedImages(data, root, card=card)
-        trained_on, seed = card.cell.data, card.cell.seed
-        is_same = options.images.split == "test" or data.fingerprint == trained_on.fingerprint
-        allowed = "the very images that the run was trained on: validation is carved from them"
-        require(is_same, "data_root", str(root), allowed)
-        data = replace(data, val_fraction=trained_on.val_fraction)
-        return EvaluatedImages(data, root, seed=seed, card=card)
+        seed = 0
+        if card is not None and source.run_id and name == card.cell.data.name:
+            trained_on, seed = card.cell.data, card.cell.seed
+            is_same = options.images.split == "test" or data.fingerprint == trained_on.fingerprint
+            allowed = "the very images that the run was trained on: validation is carved from them"
+            require(is_same, "data_root", str(root), allowed)
+            data = replace(data, val_fraction=trained_on.val_fraction)
+        if options.images.split == "val":
+            return EvaluatedImages(data, root, lambda loading: open_loaders(data, root, seed, loading).val)
+        return EvaluatedImages(data, root, partial(open_test, data, root))
     folders = tuple(class_folders(find_test(check_root(name, root) / DATA_SETS[name].directory)[1]))
     mapping = {} if options.class_map is None else read_class_map(options.class_map)
     classes = network_classes(folders, names, count, mapping)
     data = replace(options.resolved(name, root, size, classes=classes), num_classes=count)
     subset = tuple(number for number, item in enumerate(classes) if item in set(folders))
     subset = subset if len(subset) < count else ()
-    return EvaluatedImages(data, root, classes, subset, card=card)
+    return EvaluatedImages(data, root, partial(open_test, data, root, classes=classes), subset)
 
 
 def _robustness_images(options: Evaluate, source: NetworkSource) -> list[EvaluatedImages]:
@@ -211,8 +200,11 @@ def _robustness_images(options: Evaluate, source: NetworkSource) -> list[Evaluat
     size = options.images.image_size or (card.preprocessing.image_size if card else DATA_SETS["imagenet"].image_size)
     data = DataSpec("imagenet", size, count, 3)
     folders = robustness.robustness_folders(name, options.data_root)
-    classes = {item: robustness.robustness_classes(folder, source.class_names) for item, folder in folders.items()}
-    return [EvaluatedImages(data, folders[item], *classes[item], 0, card, item) for item in folders]
+    parts = []
+    for item, folder in folders.items():
+        classes, subset = robustness.robustness_classes(folder, source.class_names)
+        parts.append(EvaluatedImages(data, folder, partial(open_test, data, folder, classes=classes), subset, item))
+    return parts
 
 
 def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImages], count: int) -> EvaluationSetting:

@@ -184,17 +184,17 @@ def _source(options: Export) -> ExportSource:
     """The network with all that its user needs. Raises InputError."""
     source = open_source(options, "deployed", options.image_size)
     allowed = f"no {type(source.network).__name__}, for it is no MobileOne; load_run returns it folded"
-    require(not source.is_named, "weights", source.file, allowed)
-    if source.card and source.task != CellSpec.task:
+    is_classifier = source.task == CellSpec.task
+    require(not (source.cell and is_classifier), "weights", source.file, allowed)
+    if source.card and source.cell:
         size = options.image_size or source.card.preprocessing.image_size
-        source = replace(source, network=build_task(source.card.cell).exportable(source.network, size))
+        source = replace(source, network=build_task(source.cell).exportable(source.network, size))
     card, network = (None if options.data else source.card), source.network
     preprocessing, names, title = interface_of(options, source)
     size = options.image_size or preprocessing.image_size
     if card is not None and size != preprocessing.image_size:
         print(f"warning: weights trained at {preprocessing.image_size} px are exported for {size} px", file=sys.stderr)
     preprocessing = replace(preprocessing, image_size=size)
-    is_classifier = source.task == CellSpec.task
     allowed = f"for {'detectors' if options.nms else 'classifiers'}; leave it out"
     require(not options.nms or source.task == "detection", "nms", options.nms, allowed)
     require(is_classifier or not options.quantize, "quantize", options.quantize, allowed)

@@ -42,7 +42,7 @@ def predict(options: Predict) -> int:
     count = source.card.cell.data.num_classes if source.card else source.network.num_classes
     names = names if len(names) == count else tuple(f"class {number}" for number in range(count))
     paths, status = [*dict.fromkeys(_files(options.images))], COMPLETE
-    task = build_task(source.card.cell) if source.card and source.task != CellSpec.task else None
+    task = build_task(source.cell) if source.cell and source.task != CellSpec.task else None
     outputs = _outputs(options, paths) if task else {}
     for path in paths:
         try:

@@ -27,8 +27,8 @@ UNPREFIXED = r"(?<!\.)."  # any names, as training writes those of classifiers b
 class NetworkSource:
     """A network in evaluation mode, the name and SHA-256 of its weight file, and what travels with it.
 
-    network is a MobileOne, or a detector or segmenter. card is None for a classifier's file that this package did not
-    write; run_id and metrics are a run's.
+    network is a MobileOne, or a detector, a segmenter or a library's classifier, which cell then describes. card is None
+    for a classifier's file that this package did not write; run_id and metrics are a run's.
     """
 
     network: Any
@@ -36,6 +36,7 @@ class NetworkSource:
     file: str
     sha256: str
     card: ModelCard | None = None
+    cell: CellSpec | None = None
     run_id: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -45,14 +46,9 @@ class NetworkSource:
         return self.card.class_names if self.card else ()
 
     @property
-    def is_named(self) -> bool:
-        """Whether it is a classifier by name instead of a MobileOne."""
-        return self.card is not None and bool(self.card.cell.backbone) and self.task == CellSpec.task
-
-    @property
     def task(self) -> str:
         """What the network was trained for."""
-        return self.card.cell.task if self.card else CellSpec.task
+        return self.cell.task if self.cell else CellSpec.task
 
 
 def open_source(
@@ -69,35 +65,35 @@ def open_source(
         file = run.weights if run else options.weights
         assert file is not None  # options.check requires it
         card = run.card if run else card or read_card(file)
-        is_dense = card is not None and (card.cell.task != CellSpec.task or bool(card.cell.backbone))
-        pattern = WHOLE if card and card.cell.task != CellSpec.task else UNPREFIXED if is_dense else FIRST_BLOCK
+        cell = card.cell if card and (card.cell.task != CellSpec.task or card.cell.backbone) else None
+        pattern = FIRST_BLOCK if cell is None else UNPREFIXED if cell.task == CellSpec.task else WHOLE
         chosen = read_weights(file, "auto" if run else options.which, pattern)
         digest = sha256(file)
-    if card and card.cell.task != CellSpec.task and not described:
-        _require_own_data(options, card, file.name)
+    if cell and cell.task != CellSpec.task and not described:
+        _require_own_data(options, cell, file.name)
     spec = card.cell.model if card else None
     if options.variant and not described:
-        require(not is_dense, "variant", options.variant, f"{file.name} says its network: leave it out")
+        require(cell is None, "variant", options.variant, f"{file.name} says its network: leave it out")
         spec = options.network.spec(options.variant, entry.channels, size or entry.image_size)
     if spec is None:
         raise InputError(f"variant: {file.name} does not say its network; give --variant")
-    network = cell_network(card.cell, chosen.state, form) if card and is_dense else read_network(spec, chosen, form)
+    network = cell_network(cell, chosen.state, form) if cell else read_network(spec, chosen, form)
     if run:
-        return NetworkSource(network, run.variant, file.name, digest, card, run.run_id, run.metrics)
+        return NetworkSource(network, run.variant, file.name, digest, card, cell, run.run_id, run.metrics)
     say(str(chosen))
-    return NetworkSource(network, options.variant or "network", file.name, digest, card)
+    return NetworkSource(network, options.variant or "network", file.name, digest, card, cell)
 
 
-def _require_own_data(options: NetworkOptions, card: ModelCard, file: str) -> None:
-    own = card.cell.data.name
+def _require_own_data(options: NetworkOptions, cell: CellSpec, file: str) -> None:
+    own = cell.data.name
     require(options.data in ("", own), "data", options.data, f"{own}, as {file} says: leave it out")
 
 
 def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Preprocessing, tuple[str, ...], str]:
     """Preprocessing, class names and title of the data set in options, the card's or imagenet. Raises InputError."""
-    if source.card is not None and source.is_named:  # of a library, which reads images in its own way
-        _require_own_data(options, source.card, source.file)
-    if source.card is not None and (not options.data or source.task != CellSpec.task or source.is_named):
+    if source.cell and source.task == CellSpec.task:  # of a library, which reads images in its own way
+        _require_own_data(options, source.cell, source.file)
+    if source.card is not None and (not options.data or source.cell):
         return source.card.preprocessing, source.card.class_names, source.card.data
     name, entry = options.data_name, DATA_SETS[options.data_name]
     data = DataSpec(name, entry.image_size, source.network.num_classes, entry.channels)

@@ -142,7 +142,7 @@ class Record:
     def start(self, cell: PlannedCell, tags: Mapping[str, str]) -> RunWriter:
         """Start a run of a cell, with its tags from the first moment."""
         writer = self._started(cell, cell.factors, {"data": cell.spec.data.name, **tags})
-        params = [Param(name, str(value)) for name, value in _flat(dataclasses.asdict(cell.spec))]
+        params = [Param(name, str(value)) for name, value in flat(dataclasses.asdict(cell.spec))]
         self.client.log_batch(writer.run_id, params=params)
         name, source = tags.get("data_set", cell.spec.data.name), json.dumps({"data_root": tags.get("data_root", "")})
         dataset = Dataset(name, cell.spec.data.digest, "local", source)
@@ -287,10 +287,10 @@ def create_record(workspace: Workspace) -> None:
         create(tracking)
 
 
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested fields as model.k and so on."""
     for name, value in content.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

@@ -34,7 +34,7 @@ RAW, INDEX = "raw_sha256", "raw_measurement"  # tags: which measurement of which
 def standalone_run(
     workspace: Workspace, experiment: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]
 ) -> Iterator["RunWriter"]:
-    """Write a run of a reserved experiment, with its tags from the first moment.
+    """Write a run of a reserved experiment, with its tags from the first moment; nested params as model.k and so on.
 
     It ends FINISHED, KILLED by an interrupt, or FAILED with its error. The record and the experiment are created if
     they are missing; runs that dead processes of this machine left open are ended. Raises InputError if the record
@@ -42,7 +42,7 @@ def standalone_run(
     """
     from mlflow.entities import Param
 
-    from mobileone_core.study.record.record import RECORD_ERRORS, RunWriter
+    from mobileone_core.study.record.record import RECORD_ERRORS, RunWriter, flat
 
     try:
         record, number = _opened(workspace, experiment)
@@ -50,7 +50,7 @@ def standalone_run(
         started = record.client.create_run(number, tags={"study": experiment, OWNER: owner, **tags}, run_name=name)
         run = RunWriter(record.client, started.info.run_id)
         try:
-            record.client.log_batch(run.run_id, params=[Param(key, str(value)) for key, value in params.items()])
+            record.client.log_batch(run.run_id, params=[Param(key, str(value)) for key, value in flat(params)])
             yield run
         except KeyboardInterrupt:
             record.end(run.run_id, "KILLED")
