@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mobileone_core.reporting.published import read_published
-from mobileone_core.study.columns import fitting_columns
+from mobileone_core.study.columns import text_table
 from mobileone_core.study.rows import IMAGENET_TEST
 
 Errors = Mapping[tuple[str, int], float]  # by corruption and severity
@@ -50,12 +50,9 @@ def evaluation_table(setting: EvaluationSetting, metrics: Mapping[str, float]) -
         row[f"among the {setting.present} present: top-1, %"] = f"{100 * metrics[f'{setting.split}/subset_top1']:.2f}"
     if printed := published_accuracy(setting, images):
         row["published top-1, %"] = printed
-    widths = [max(len(head), len(cell)) for head, cell in row.items()]
-    heads = list(row)
-    shown = fitting_columns(widths, [heads.index(name) for name in DROPPED if name in heads])
-    lines = ["  ".join(line[item].rjust(widths[item]) for item in shown) for line in (heads, list(row.values()))]
+    heads, cells = text_table([list(row), list(row.values())], DROPPED, str.rjust)
     rule = f"among those present: the logits of the other {setting.classes - setting.present} classes are left out"
-    return "\n".join([lines[0], "-" * len(lines[0]), lines[1], *([rule] if setting.present < setting.classes else [])])
+    return "\n".join([heads, "-" * len(heads), cells, *([rule] if setting.present < setting.classes else [])])
 
 
 def standard_error(accuracy: float, images: float) -> float:

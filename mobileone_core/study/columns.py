@@ -1,10 +1,21 @@
-"""Which columns of a table a terminal has room for."""
+"""Tables of text, and which of their columns a terminal has room for."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+Justify = Callable[[str, int], str]
 GAP = 2  # spaces between two columns
 UNLIMITED = 10**6  # where the output is no terminal
+
+
+def text_table(rows: Sequence[Sequence[str]], dropped: Iterable[str], justify: Justify = str.ljust) -> list[str]:
+    """Rows of text as lines that fit the terminal; the first row has the columns' heads.
+
+    dropped: heads of the columns that a narrow terminal has no room for, first to last.
+    """
+    heads, widths = rows[0], [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = fitting_columns(widths, [heads.index(name) for name in dropped if name in heads])
+    return [(GAP * " ").join(justify(row[index], widths[index]) for index in shown).rstrip() for row in rows]
 
 
 def fitting_columns(widths: Sequence[int], dropped: Iterable[int]) -> list[int]:

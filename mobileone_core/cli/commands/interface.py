@@ -35,11 +35,14 @@ def exported_interface(
         names = {"score_threshold": "score_threshold", "overlap": "nms_threshold", "detections": "detections"}
         rule = {name: getattr(cell.head, item) for name, item in names.items()}
         more |= network.facts() | {"nms": {"where": "inside" if options.nms else "outside", "rule": rule, "text": NMS}}
+    is_coreml, size = options.chosen_format == "coreml", preprocessing.image_size
+    dtype = options.chosen_precision if is_coreml else "float32"  # ONNX files take float32 in either precision
+    batch = 1 if is_coreml or options.nms else options.batch_size or "batch"
     return {
         "task": task,
         "network": asdict(network.spec),
         "classes": classes,
-        "image_size": preprocessing.image_size,
+        "image_size": size,
         "precision": options.chosen_precision,
         "input": options.input,
         "description": options.description or usual,
@@ -48,34 +51,32 @@ def exported_interface(
         "run": source.run_id,
         "data": data,
         "weights_sha256": source.sha256,
-        "inputs": [_input(options, preprocessing)],
-        "outputs": _outputs(options, source, preprocessing.image_size),
-        "preprocessing": _steps(preprocessing),
+        "inputs": [_input(preprocessing, batch, dtype, is_image=options.input == "image")],
+        "outputs": _outputs(options, source, size, batch, dtype),
+        "preprocessing": {  # how a picture becomes the input
+            "size": size,
+            "resize": preprocessing.resize,  # the shorter side, or null for the whole picture to size x size
+            "crop": None if preprocessing.crop is None else "center",
+            "interpolation": preprocessing.interpolation,
+            "antialias": True,
+            "exif_orientation": "turned" if preprocessing.upright else "ignored",
+            "text": _reading(preprocessing),
+        },
         "labels": list(labels),
         **more,
     }
 
 
-def _dtype(options: Export) -> str:
-    """ONNX files take float32 in either precision."""
-    return options.chosen_precision if options.chosen_format == "coreml" else "float32"
-
-
-def _batch(options: Export) -> int | str:
-    return 1 if options.chosen_format == "coreml" or options.nms else options.batch_size or "batch"
-
-
-def _input(options: Export, preprocessing: Preprocessing) -> dict[str, Any]:
+def _input(preprocessing: Preprocessing, batch: int | str, dtype: str, *, is_image: bool) -> dict[str, Any]:
     """The input tensor; range is that of pixels before they are normalized, outside or inside the file."""
-    is_image, size, color = options.input == "image", preprocessing.image_size, preprocessing.color
-    shape = [_batch(options), preprocessing.channels, size, size]
+    size, color = preprocessing.image_size, preprocessing.color
     text, place = f"{color} images, NCHW, (pixel / 255 - mean) / std per channel", "outside"
     if is_image:
         text, place = f"{color} image of {size} x {size} pixels", "inside"
     return {
         "name": "images",
-        "shape": shape,
-        "dtype": "uint8" if is_image else _dtype(options),
+        "shape": [batch, preprocessing.channels, size, size],
+        "dtype": "uint8" if is_image else dtype,
         "layout": "NCHW",
         "color": color,
         "range": [0, 255] if is_image else [0.0, 1.0],
@@ -93,22 +94,8 @@ def _reading(preprocessing: Preprocessing) -> str:
     return f"shorter side resized to {preprocessing.resize} ({kind}), centre of {size} x {size} cut out"
 
 
-def _steps(preprocessing: Preprocessing) -> dict[str, Any]:
-    """How a picture becomes the input: resize is the shorter side, or null for the whole picture to size x size."""
-    return {
-        "size": preprocessing.image_size,
-        "resize": preprocessing.resize,
-        "crop": None if preprocessing.crop is None else "center",
-        "interpolation": preprocessing.interpolation,
-        "antialias": True,
-        "exif_orientation": "turned" if preprocessing.upright else "ignored",
-        "text": _reading(preprocessing),
-    }
-
-
-def _outputs(options: Export, source: NetworkSource, size: int) -> list[dict[str, Any]]:
-    network = source.network
-    classes, batch, dtype = network.num_classes, _batch(options), _dtype(options)
+def _outputs(options: Export, source: NetworkSource, size: int, batch: int | str, dtype: str) -> list[dict[str, Any]]:
+    network, classes = source.network, source.network.num_classes
     logits = "logits, one per class in the order of labels; softmax gives probabilities"
     rows: list[tuple[object, ...]] = [("logits", [batch, classes], dtype, logits)]
     if isinstance(network, DeployedDetector) and options.nms:

@@ -1,6 +1,7 @@
 """The commands `mobileone latency import` and `run`: all is checked or measured before anything is recorded."""
 
 import datetime
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -148,16 +149,16 @@ def measure_on_device(options: Run) -> int:
 
     require_macos("an iPhone" if options.device == "iphone" else "latency on a Mac")
     models = _read_models((), options.model, options.title)
+    differences: list[float | None] = []
     if options.device == "iphone":
         work = options.work or options.storage.workspace.runs / "modelrunner"
         phone = Phone(options.team, work, options.name, options.timeout)
         results = measure_on_iphone(options.model, options.units, options.n, phone)
-        differences: list[float | None] = [None] * len(results)
+        differences += [None] * len(results)
     else:
-        pairs = [(package, units) for package in options.model for units in options.units]
-        differences = [difference_from_evaluator(package, units) for package, units in pairs]
-        for (package, units), value in zip(pairs, differences, strict=True):
-            print(_difference_text(f"{package.name}, {units}", value))
+        for package, units in itertools.product(options.model, options.units):
+            differences.append(difference_from_evaluator(package, units))
+            print(_difference_text(f"{package.name}, {units}", differences[-1]))
         results = measure_on_mac(options.model, options.units, protocol, f"Mac, {processor()}", lambda _: None)
     for item, difference in zip(results, differences, strict=True):
         model = model_by_hash(models, item.measurement.model_hash)

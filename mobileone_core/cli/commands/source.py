@@ -27,8 +27,8 @@ UNPREFIXED = r"(?<!\.)."  # any names, as training writes those of classifiers b
 class NetworkSource:
     """A network in evaluation mode, the name and SHA-256 of its weight file, and what travels with it.
 
-    network is a MobileOne, or a detector, a segmenter or a library's classifier, which cell then describes. card is None
-    for a classifier's file that this package did not write; run_id and metrics are a run's.
+    network is a MobileOne, or a detector, a segmenter or a library's classifier, which cell then describes. card is
+    None for a classifier's file that this package did not write; run_id and metrics are a run's.
     """
 
     network: Any

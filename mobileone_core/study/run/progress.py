@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mobileone_core.errors import require
-from mobileone_core.study.columns import fitting_columns
+from mobileone_core.study.columns import text_table
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.state import STATES, CellState, study_names, study_states, validation_name
 from mobileone_core.study.workspace import Workspace, redacted
@@ -186,10 +186,7 @@ def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
 
 
 def _table(states: Sequence[CellState]) -> list[str]:
-    rows = [HEADS, *(_row(item) for item in states)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
-    shown = fitting_columns(widths, map(HEADS.index, DROPPED))
-    lines = ["  ".join(row[column].ljust(widths[column]) for column in shown).rstrip() for row in rows]
+    lines = text_table([HEADS, *map(_row, states)], DROPPED)
     return [*lines, *(f"{item.key} failed: {item.error}" for item in states if item.state == "failed")]
 
 

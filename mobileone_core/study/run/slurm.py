@@ -45,8 +45,7 @@ class SlurmOptions:
         fixed: dict[str, Any] = {"job_name": name, "time": self.slurm_time, "cpus_per_task": self.slurm_cpus}
         fixed |= {"signal_delay_s": WARNING, "additional_parameters": {"requeue": True}}
         given = {"partition": self.slurm_partition, "account": self.slurm_account, "gpus_per_node": self.slurm_gpus}
-        if self.slurm_container:
-            fixed["srun_args"] = [f"--container-image={self.slurm_container}"]
+        given["srun_args"] = [f"--container-image={self.slurm_container}"] * bool(self.slurm_container)
         return fixed | {option: value for option, value in given.items() if value}
 
 
