@@ -49,7 +49,8 @@ def test_options_are_keyword_arguments_and_the_cells_come_back(commands, tmp_pat
 
 def test_options_left_as_they_are_may_be_named(commands):
     mobileone_core.run(STUDY, plan=False, join=False, channels_last=False, data_root=None)
-    assert commands[0][0].request.plan.default
+    mobileone_core.run(STUDY, again=False, compile=False, sync_batchnorm=False, frozen_norm=False, slurm_cancel=False)
+    assert all(command.request.plan.default for command, *_ in commands)
 
 
 def test_what_cannot_be_is_an_error_and_no_exit(commands):

@@ -85,12 +85,9 @@ def run(study: Declaration, **options: Any) -> "DataFrame":
     return results(study.name, setting=report.name, runs=report, reports=report.parent)
 
 
-OFF_BY_DEFAULT = ("plan", "join", "again", "channels_last")  # options without a --no- form
-
-
 def _as_arguments(name: str, value: Any) -> list[str]:
     option = name.replace("_", "-")
-    if value is None or (value is False and name in OFF_BY_DEFAULT):
+    if value is None:
         return []
     if isinstance(value, bool):
         return [f"--{option}" if value else f"--no-{option}"]

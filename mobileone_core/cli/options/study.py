@@ -86,7 +86,8 @@ def parse(study: Declaration, arguments: Sequence[str], document: str = "") -> C
     else:
         groups["running"] = RunOptions()
     made = [(name, _explained(group)) for name, group in groups.items()]
-    names = ["help", *(name for _, group in made for name in vars(group))]
+    values = [item for _, group in made for item in vars(group).items()]
+    names = ["help", *(name for name, _ in values)]
     for factor in study.factors:
         fits = names.count(factor.name) == 1
         require(fits, "name of a factor", factor.name, "a name that is no option of the command line already")
@@ -94,7 +95,9 @@ def parse(study: Declaration, arguments: Sequence[str], document: str = "") -> C
     line_type: Any = dataclasses.make_dataclass("CommandLine", fields, frozen=True)
     prog = Path(sys.argv[0]).name
     text = _description(f"{study.question} ({study.source}) --version prints the version.", document)
-    line = parsed(lambda: tyro.cli(line_type, prog=prog, args=arguments, description=text, config=CONFIG[1:]))
+    off = [f"--no-{name.replace('_', '-')}" for name, value in values if value is False]  # a form that tyro lacks
+    given = [item for item in arguments if item not in off]
+    line = parsed(lambda: tyro.cli(line_type, prog=prog, args=given, description=text, config=CONFIG[1:]))
     request = options.request(presets, _with_seeds(options, presets, line))
     if not options.trains:
         return Command(request, line.running)
