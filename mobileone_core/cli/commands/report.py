@@ -105,10 +105,10 @@ def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
     names = sorted({item.plan.study.name for item in kept})
     for name in options.studies:
         require(name in names, "study", name, f"studies with a report to merge: {', '.join(names)}")
-    plans = [plan for plan in recorded if plan.study.name in names]
+    chosen = options.studies or names
+    plans = [plan for plan in recorded if plan.study.name in chosen]
     rows = [MergedReport(plan, read_record(workspace.tracking, plan), "the record") for plan in plans]
-    chosen = [item for item in (*rows, *kept) if not options.studies or item.plan.study.name in options.studies]
-    for plan, record in merged(chosen):
+    for plan, record in merged([*rows, *(item for item in kept if item.plan.study.name in chosen)]):
         yield plan, record, report_directory(plan, workspace, options.reports, _is_complete(plan, record))
 
 
