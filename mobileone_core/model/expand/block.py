@@ -171,12 +171,10 @@ def geometry_of(conv: nn.Conv2d) -> Geometry:
 
 def pads_of(conv: Any) -> list[int]:
     """Pixels left, right, above and below that forward pads: it reads padding, which may have been set later."""
-    is_fixed = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return (
-        [size for size in _pair(conv.padding)[::-1] for _ in "12"]
-        if is_fixed
-        else conv._reversed_padding_repeated_twice
-    )
+    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        return list(conv._reversed_padding_repeated_twice)
+    vertical, horizontal = _pair(conv.padding)
+    return [horizontal, horizontal, vertical, vertical]
 
 
 def is_padded(conv: nn.Conv2d) -> bool:

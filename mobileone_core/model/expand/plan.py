@@ -156,10 +156,8 @@ def _reasons(conv: Any, norms: set[Any], flow: DataFlow, owners: Counter[int]) -
     is_plain = is_timms("Conv2dSame", conv) or _inherits(conv, nn.Conv2d, "forward", "_conv_forward")
     yield Reason.FORWARD, not is_plain
     yield Reason.PARAMETRIZED, "weight" not in conv._parameters or parametrize.is_parametrized(conv)
-    yield (
-        Reason.DIMENSIONS,
-        conv.weight.shape != (conv.out_channels, conv.in_channels // conv.groups, *conv.kernel_size),
-    )
+    shape = (conv.out_channels, conv.in_channels // conv.groups, *conv.kernel_size)
+    yield Reason.DIMENSIONS, conv.weight.shape != shape
     yield Reason.UNUSED, not calls
     yield Reason.NO_NORM, not norms
     yield Reason.OUTPUT_SHARED, any(len(readers) > 1 for _, readers in calls)
