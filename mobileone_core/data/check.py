@@ -77,7 +77,8 @@ def report_lines(labels: "Mapping[str, ArrayLike]", classes: Sequence[str], fact
     counts = {split: np.bincount(np.asarray(numbers), minlength=len(classes)) for split, numbers in labels.items()}
     lines = ["label " + "".join(f"{split:>9}" for split in labels) + "  class"]
     for label, name in enumerate(classes):
-        lines.append(f"{label:>5} " + "".join(f"{count[label]:>9}" for count in counts.values()) + f"  {visible(name)}")
+        shown = visible(name).replace("\n", "\\n")
+        lines.append(f"{label:>5} " + "".join(f"{count[label]:>9}" for count in counts.values()) + f"  {shown}")
     for split in labels:
         modes = Counter(item.mode for item in facts if item.split == split and item.mode)
         lines.append(f"{split + ' modes':<12}" + ", ".join(f"{count} {mode}" for mode, count in modes.most_common()))

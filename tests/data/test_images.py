@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from mobileone_core import ModelSpec, build_model
 from mobileone_core.cli import console
-from mobileone_core.data.check import read_images, read_splits
+from mobileone_core.data.check import read_images, read_splits, report_lines
 from mobileone_core.data.images import decode, turned
 from mobileone_core.data.loaders import LoaderOptions, open_loaders, open_test
 from mobileone_core.data.preprocessing import Preprocessing
@@ -295,3 +295,8 @@ def test_predict_reads_and_refuses_the_same(tmp_path: Path, capsys: pytest.Captu
         assert [item["probability"] for item in seen] == pytest.approx(expected, abs=0.02)
     errors = [text for text in shown.err.splitlines() if "is not a readable image" in text]
     assert [text.partition(" is not")[0] for text in errors] == [str(tmp_path / name) for name in BROKEN]
+
+
+def test_a_class_name_of_two_lines_stands_on_one():
+    lines = report_lines({"train": [0, 0, 1]}, ["cat\ndog", "fish"], [])
+    assert lines[1:3] == ["    0         2  cat\\ndog", "    1         1  fish"]
