@@ -73,7 +73,8 @@ def expand(  # noqa: PLR0913, PLR0917
         origin = Origin(conv, norm)
         replaced[conv] = block = ExpandedConv2d(origin, method, k, scale, bool(skip))
         replaced[norm], block.execution = AfterNorm(origin), execution
-    after = traced(_replaced(model, replaced), inputs) if flow else None
+    _replaced(model, replaced)
+    after = traced(model, inputs) if flow else None
     if flow and (after is None or after.graphs != flow.graphs):
         _replaced(model, {new: old for old, new in replaced.items()})
         allowed = "a network whose forward does the same with layers of other classes, without isinstance"

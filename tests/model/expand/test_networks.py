@@ -103,6 +103,8 @@ def test_a_network_expands_trains_and_folds(name):
     assert not [name for name in followed if reasons.get(name) is Reason.NO_NORM]
 
     expand(network, k=2, execution="branches")
+    expanded = {name for name, module in network.named_modules() if isinstance(module, ExpandedConv2d)}
+    assert expanded == {item.name for item in plan.taken}
     assert type(network) is kind
     assert difference(outputs(network, x), old) < 1e-9
     if plan.taken:

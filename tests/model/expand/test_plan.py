@@ -8,6 +8,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from mobileone_core import expand, expansion_plan
 from mobileone_core.errors import InputError
+from mobileone_core.model.expand.block import ExpandedConv2d
 from mobileone_core.model.expand.plan import Reason
 
 
@@ -212,6 +213,7 @@ def test_every_reason(reason, build, traced):
     before = [type(module) for module in network.modules()]
     modes = [module.training for module in network.modules()]
     expand(network, inputs=(torch.zeros(2, 3, 16, 16),), **options)
+    assert sum(isinstance(module, ExpandedConv2d) for module in network.modules()) == len(plan.taken)
     if not plan.taken:
         assert [type(module) for module in network.modules()] == before
         assert [module.training for module in network.modules()] == modes
