@@ -57,7 +57,7 @@ def expand(  # noqa: PLR0913, PLR0917
         method: "mobileone", "repvgg", "acnet", "dbb" or "expandnet" (model/methods.py says what they add).
         execution: How branches are computed in training, as in set_execution.
         inputs: Arguments of the network's forward, to run it once where torch.fx cannot trace it; by default images of
-            64, 224 and 299 pixels are tried.
+            64, 224, 256 and 299 pixels are tried.
 
     Raises InputError (a ValueError).
 

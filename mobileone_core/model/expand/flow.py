@@ -22,7 +22,7 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.model.expand.block import AfterNorm, ExpandedConv2d
 
 LAYERS, EXPANDED = (_ConvNd, _NormBase), (ExpandedConv2d, AfterNorm)
-SIZES = (64, 224, 299)  # pixels; images that are tried where no inputs are given
+SIZES = (64, 224, 256, 299)  # pixels; images that are tried where no inputs are given
 
 
 @dataclass
