@@ -100,7 +100,7 @@ KEYS = {
     "activation_latency": ["5a1c2f6b9bd0"],
     "backbone_comparison": ["d18429edbf9d"],
     "block_latency": ["be6637eea846"],
-    "pareto_search": ["0f50ec3cede6", "e3b3f0bd828b", "697dfd9d75e8", "edfb169b4702", "910588b75f88"],
+    "pareto_search": ["0f50ec3cede6", "e3b3f0bd828b", "c758ed3ca8b7", "9e5eb00b2c6b", "25aadacd37eb"],
     "reparam_effect": ["91c578094743"],
     "reparam_latency": ["f2a82bd62734"],
     "training_cost": ["121940c09387"],
