@@ -24,8 +24,8 @@ def prepare_data(name: str, root: Path | None, *, test_only: bool = False) -> No
     if not entry.reader and not entry.archives:
         return
     root = check_root(name, root)
-    loose = {item for file in IDX_FILES for item in (file, file.removesuffix(".gz")) if (root / item).exists()}
-    if entry.files == IDX_FILES and loose:
+    is_idx = entry.files == IDX_FILES
+    if is_idx and any((root / item).exists() for file in IDX_FILES for item in (file, file.removesuffix(".gz"))):
         for file in IDX_FILES:
             read_file(name, root, file)
         return

@@ -68,14 +68,15 @@ def expand(  # noqa: PLR0913, PLR0917
     ['0.weight', '0.bias', '1.weight']
     """
     replaced: dict[nn.Module, nn.Module] = {}
-    flow = traced(model, inputs) if isinstance(model, nn.Module) else None
-    for conv, norm in plan_network(model, ExpandOptions(k, scale, skip, where, method, execution), inputs)[1]:
+    options = ExpandOptions(k, scale, skip, where, method, execution)
+    _, taken, graphs = plan_network(model, options, inputs)
+    for conv, norm in taken:
         origin = Origin(conv, norm)
         replaced[conv] = block = ExpandedConv2d(origin, method, k, scale, bool(skip))
         replaced[norm], block.execution = AfterNorm(origin), execution
     _replaced(model, replaced)
-    after = traced(model, inputs) if flow else None
-    if flow and (after is None or after.graphs != flow.graphs):
+    after = traced(model, inputs) if taken and graphs else None
+    if taken and graphs != (after.graphs if after else ""):
         _replaced(model, {new: old for old, new in replaced.items()})
         allowed = "a network whose forward does the same with layers of other classes, without isinstance"
         raise InputError.of("model", type(model).__name__, allowed)

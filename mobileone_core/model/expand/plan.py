@@ -116,8 +116,11 @@ class ExpandOptions:
 
 def plan_network(
     model: nn.Module, options: ExpandOptions, inputs: Sequence[Any] | None
-) -> tuple[ExpansionPlan, list[tuple[nn.Conv2d, nn.Module]]]:
-    """Plan a network; also return the convolutions that are taken, with their norms. Raises InputError."""
+) -> tuple[ExpansionPlan, list[tuple[nn.Conv2d, nn.Module]], str]:
+    """Plan a network; also return the convolutions that are taken, with their norms, and DataFlow.graphs.
+
+    Raises InputError.
+    """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "a torch.nn.Module")
     names = {module: name for name, module in model.named_modules()}
     require(not any(isinstance(part, ExpandedConv2d) for part in names), "model", "expanded", "expand it once")
@@ -141,7 +144,7 @@ def plan_network(
         branches = () if reason else options.branch_names(conv)
         planned.append(PlannedConv(name, text, "" if reason else names[norm], branches, reason))
         taken += [] if reason else [(conv, norm)]
-    return ExpansionPlan(tuple(planned), options.method), taken
+    return ExpansionPlan(tuple(planned), options.method), taken, flow.graphs
 
 
 def _inherits(module: Any, kind: type[nn.Module], *methods: str) -> bool:
