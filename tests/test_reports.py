@@ -54,7 +54,7 @@ def test_findings_of_the_card_of_studies_are_those_of_the_reports():
     assert len(findings) == 7
     for page, seeds, text in findings:
         report = (ROOT / page).read_text()
-        assert f" {seeds} seeds a level." in report
+        assert f" {seeds} seeds per level." in report
         numbers = re.findall(r"[+-]?\d+\.\d\d", text)
         assert numbers
         assert not [number for number in numbers if number not in report], page

@@ -1,4 +1,4 @@
-"""What a command line resolves to."""
+"""Plans of command lines."""
 
 import hashlib
 import runpy
@@ -82,16 +82,18 @@ def test_any_other_setting_is_not(options):
 
 
 def test_single_fields_reach_the_cells():
-    asked = plan("--se", "1", "0", "1", "0", "--activation", "silu", "--weight-decay-end", "None", "--no-nesterov")
-    for cell in asked.cells:
+    requested = plan("--se", "1", "0", "1", "0", "--activation", "silu", "--weight-decay-end", "None", "--no-nesterov")
+    for cell in requested.cells:
         assert (cell.spec.model.se, cell.spec.model.activation) == ((1, 0, 1, 0), "silu")
         assert (cell.spec.recipe.weight_decay_end, cell.spec.recipe.nesterov) == (None, False)
 
 
 def test_levels_and_seeds_span_the_cells():
-    asked = plan("--k", "1", "8", "--seeds", "3")
-    assert sorted((cell.factors["k"], cell.seed) for cell in asked.cells) == [(k, s) for k in (1, 8) for s in range(3)]
-    assert all(cell.spec.model.k == cell.factors["k"] for cell in asked.cells)
+    requested = plan("--k", "1", "8", "--seeds", "3")
+    assert sorted((cell.factors["k"], cell.seed) for cell in requested.cells) == [
+        (k, s) for k in (1, 8) for s in range(3)
+    ]
+    assert all(cell.spec.model.k == cell.factors["k"] for cell in requested.cells)
 
 
 def test_how_it_runs_names_no_other_cells():
@@ -109,10 +111,10 @@ def test_a_paper_variant_on_small_images_keeps_cifars_resolution():
 
 def test_data_brings_its_recipe(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
-    asked = plan("--data", "cifar10", "--data-root", str(tmp_path))
-    assert asked.base.recipe == recipe_preset("cifar")
-    assert asked.base.data == DataSpec("cifar10", 32, 10, 3)
-    assert asked.base.model.in_channels == 3
+    requested = plan("--data", "cifar10", "--data-root", str(tmp_path))
+    assert requested.base.recipe == recipe_preset("cifar")
+    assert requested.base.data == DataSpec("cifar10", 32, 10, 3)
+    assert requested.base.model.in_channels == 3
     named = plan("--data", "cifar10", "--data-root", str(tmp_path), "--recipe", "paper", "--variant", "s2")
     assert named.base.recipe == recipe_preset("paper", "s2", image_size=32)
 
@@ -128,19 +130,19 @@ def image_folder(root, images=27, splits=("train", "val"), classes=("ash", "birc
 
 def test_a_folder_of_images_gets_a_recipe_fitted_to_it(tmp_path):
     options = image_folder(tmp_path, images=30)
-    asked = plan(*options)
-    assert asked.study.recipe == "fitted-108"
-    assert asked.base.recipe == recipe_preset("fitted-108", image_size=64)
-    assert asked == plan(*options, "--recipe", "fitted")
-    assert asked.base.data.image_size == 64
-    assert asked.training_lines == [
+    requested = plan(*options)
+    assert requested.study.recipe == "fitted-108"
+    assert requested.base.recipe == recipe_preset("fitted-108", image_size=64)
+    assert requested == plan(*options, "--recipe", "fitted")
+    assert requested.base.data.image_size == 64
+    assert requested.training_lines == [
         "tiny on folder at 64 px; recipe fitted-108: 54 epochs, batch 8, sgd lr 0.3",
         "108 training images: 13 steps per epoch, 702 steps per cell",
     ]
-    again = read_plan(asked.to_json())
+    again = read_plan(requested.to_json())
     assert (again, setting_text(again)) == (
-        asked,
-        f"tiny on folder {asked.base.data.fingerprint[:6]}, recipe fitted-108, 64 px, 5 seeds a level",
+        requested,
+        f"tiny on folder {requested.base.data.fingerprint[:6]}, recipe fitted-108, 64 px, 5 seeds per level",
     )
     assert plan(*options, "--variant", "s0").base.data.image_size == 224
     assert plan(*options, "--recipe", "paper").base.recipe == recipe_preset("paper")
@@ -179,18 +181,18 @@ SIZES = replace(STUDY, factors=(Factor("resolution", "data.image_size", levels=(
 
 
 def test_a_factor_may_be_a_field_of_the_data():
-    asked = plan("--phases", "paper", "--seeds", "1", study=SIZES)
-    small, large = (cell.spec for cell in asked.cells)
+    requested = plan("--phases", "paper", "--seeds", "1", study=SIZES)
+    small, large = (cell.spec for cell in requested.cells)
     assert (small.data.image_size, large.data.image_size) == (24, 48)
     assert (small.model.reduction, large.model.reduction) == (8, 32)
     assert (small.recipe.phases, large.recipe.phases) == (paper_phases(24), paper_phases(48))
-    assert asked.training_lines[0].startswith("s0 on digits at 24 to 48 px; recipe digits: 12 epochs")
+    assert requested.training_lines[0].startswith("s0 on digits at 24 to 48 px; recipe digits: 12 epochs")
     sizes = [cell.spec.data.image_size for cell in plan("--resolution", "24", "40", study=SIZES).cells[:2]]
     assert sizes == [24, 40]
     strides = {cell.spec.model.stem_stride for cell in plan("--stem-stride", "2", study=SIZES).cells}
     assert strides == {2}
-    again = read_plan(asked.to_json())
-    assert [cell.key for cell in again.cells] == [cell.key for cell in asked.cells]
+    again = read_plan(requested.to_json())
+    assert [cell.key for cell in again.cells] == [cell.key for cell in requested.cells]
     with pytest.raises(InputError, match=r"image_size.*resolution"):
         plan("--image-size", "20", study=SIZES)
 
@@ -208,41 +210,41 @@ def test_levels_of_resolution_share_their_split():
 def test_the_split_and_the_augmentation_may_be_factors(field, levels):
     study = replace(STUDY, factors=(Factor("factor", field, levels, levels[0]),))
     part, _, name = field.partition(".")
-    asked = plan("--seeds", "1", study=study)
-    assert [getattr(getattr(cell.spec, part), name) for cell in asked.cells] == list(levels)
-    assert len(asked.training_lines) == 2
+    requested = plan("--seeds", "1", study=study)
+    assert [getattr(getattr(cell.spec, part), name) for cell in requested.cells] == list(levels)
+    assert len(requested.training_lines) == 2
 
 
 def test_without_branches_k_is_1():
-    asked = plan("--no-reparam", "--k", "1")
-    assert {(cell.spec.model.reparam, cell.spec.model.k) for cell in asked.cells} == {(False, 1)}
+    requested = plan("--no-reparam", "--k", "1")
+    assert {(cell.spec.model.reparam, cell.spec.model.k) for cell in requested.cells} == {(False, 1)}
 
 
 @pytest.mark.slow
 def test_levels_of_several_fields_are_chosen_by_name():
-    asked = plan("--branches", "none", "4", "--seeds", "1", study=declared("reparam_effect"))
-    assert [(cell.spec.model.reparam, cell.spec.model.k) for cell in asked.cells] == [(False, 1), (True, 4)]
+    requested = plan("--branches", "none", "4", "--seeds", "1", study=declared("reparam_effect"))
+    assert [(cell.spec.model.reparam, cell.spec.model.k) for cell in requested.cells] == [(False, 1), (True, 4)]
 
 
 def test_on_is_what_the_recipe_has_and_its_fields_stay_options():
     strategy = declared("training_strategy")
-    asked = plan("--ema", "off", "on", "--ema-decay", "0.9", "--annealing", "off", "--seeds", "1", study=strategy)
-    assert [(bool(c.spec.recipe.phases), c.spec.recipe.ema_decay) for c in asked.cells] == [
+    requested = plan("--ema", "off", "on", "--ema-decay", "0.9", "--annealing", "off", "--seeds", "1", study=strategy)
+    assert [(bool(c.spec.recipe.phases), c.spec.recipe.ema_decay) for c in requested.cells] == [
         (False, 0.0),
         (False, 0.9),
         (True, 0.0),
         (True, 0.9),
     ]
-    assert asked.queue != plan(study=strategy).queue
+    assert requested.queue != plan(study=strategy).queue
 
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in HEADS])
 def test_every_recipe_has_something_to_switch(recipe):
     """Weight decay is annealed where annealing is on, also by a recipe that keeps it constant."""
-    asked = plan("--recipe", recipe, "--seeds", "1", study=declared("training_strategy"))
-    ends = {(cell.factors["annealing"], cell.spec.recipe.weight_decay_end) for cell in asked.cells}
+    requested = plan("--recipe", recipe, "--seeds", "1", study=declared("training_strategy"))
+    ends = {(cell.factors["annealing"], cell.spec.recipe.weight_decay_end) for cell in requested.cells}
     assert ends == {("off", None), ("on", 1e-5)}
-    assert len({cell.key for cell in asked.cells}) == 8
+    assert len({cell.key for cell in requested.cells}) == 8
 
 
 def test_progressive_learning_follows_the_datas_resolution():
@@ -258,13 +260,13 @@ def test_a_switch_with_nothing_to_switch_is_refused():
 
 
 def test_multiples_are_of_the_variants_own():
-    asked = plan("--variant", "s0", "--width", "1", "0.5", "--depth", "1", study=declared("width_and_depth"))
-    assert [cell.spec.model.widths for cell in asked.cells[:2]] == [(48, 128, 256, 1024), (24, 64, 128, 512)]
+    requested = plan("--variant", "s0", "--width", "1", "0.5", "--depth", "1", study=declared("width_and_depth"))
+    assert [cell.spec.model.widths for cell in requested.cells[:2]] == [(48, 128, 256, 1024), (24, 64, 128, 512)]
 
 
 def test_placements_of_se_are_levels_too():
-    asked = plan("--se", "none", "0,0,1,1", "--seeds", "1", study=declared("se_usage"))
-    assert [cell.spec.model.se for cell in asked.cells] == ["none", (0, 0, 1, 1)]
+    requested = plan("--se", "none", "0,0,1,1", "--seeds", "1", study=declared("se_usage"))
+    assert [cell.spec.model.se for cell in requested.cells] == ["none", (0, 0, 1, 1)]
 
 
 def test_teachers_are_variants_or_files_known_by_content(tmp_path):
@@ -302,12 +304,12 @@ def test_levels_of_several_integers_are_printed_as_they_are_typed(level):
 
 
 def test_another_resolution_has_its_own_network_phases_and_queue():
-    asked = plan("--image-size", "24")
-    assert asked.base == replace(plan().base, data=DataSpec(image_size=24))
-    assert asked.changes == {"data.image_size": 24}
-    assert asked.queue != plan().queue
-    assert not {cell.key for cell in asked.cells} & {cell.key for cell in plan().cells}
-    assert setting_text(asked) == "tiny on digits, recipe digits, 24 px, 5 seeds a level"
+    requested = plan("--image-size", "24")
+    assert requested.base == replace(plan().base, data=DataSpec(image_size=24))
+    assert requested.changes == {"data.image_size": 24}
+    assert requested.queue != plan().queue
+    assert not {cell.key for cell in requested.cells} & {cell.key for cell in plan().cells}
+    assert setting_text(requested) == "tiny on digits, recipe digits, 24 px, 5 seeds per level"
     assert plan("--image-size", "24", "--phases", "paper").base.recipe.phases == paper_phases(24)
     assert plan("--image-size", "160", study=declared("training_strategy")).base.recipe.phases == paper_phases(160)
     strides = [plan("--variant", "s0", "--image-size", size).base.model.stem_stride for size in ("32", "33")]
@@ -339,8 +341,8 @@ def test_workers_follow_the_cores(monkeypatch):
 def test_workers_follow_the_gpus(monkeypatch):
     monkeypatch.setattr("mobileone_core.cli.options.study.gpu_names", lambda _: ["NVIDIA H100"] * 5)
     assert parse(STUDY, []).workers == 5
-    asked = parse(STUDY, ["--processes", "2"])
-    assert (asked.workers, asked.execution) == (2, Execution(processes=2))
+    requested = parse(STUDY, ["--processes", "2"])
+    assert (requested.workers, requested.execution) == (2, Execution(processes=2))
 
 
 def test_only_the_default_study_in_its_own_runs_reports_into_reports(tmp_path):

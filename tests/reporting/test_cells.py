@@ -25,7 +25,7 @@ from mobileone_core.training.recipe import Teacher
 
 numbers = st.floats(allow_nan=False)
 words = st.text(st.characters(categories=("L", "N", "P", "S"), include_characters=" "), min_size=1, max_size=20)
-told = words.map(lambda text: f"a{text}")  # no path, and not empty
+filled = words.map(lambda text: f"a{text}")  # no path, and not empty
 
 
 def written(plan, record, directory):
@@ -61,7 +61,7 @@ def test_curves_come_back_exactly(branches, data):
 @settings(max_examples=50, deadline=None)
 def test_comparison_comes_back_exactly(branches, data):
     metrics = st.dictionaries(words.map(lambda name: f"time/{name}"), numbers, max_size=4)
-    tags = st.dictionaries(st.sampled_from(["device", "processor", "threads"]), told, max_size=3)
+    tags = st.dictionaries(st.sampled_from(["device", "processor", "threads"]), filled, max_size=3)
     rows = []
     for arm in branches.study.settings:
         for form in data.draw(st.sampled_from([(), ("train",), ("train", "deployed")])):
@@ -142,7 +142,7 @@ def test_teachers_are_told_apart_and_not_analysed(taught, tmp_path):
     assert "| small | trained first | 96.00 ± 2.48 | 3 |" in page
     assert f"| teacher small |  | 1 | 96.00 | `{taught.teachers[1].key}` | `teacher1` |" in page
     assert f"| cell | off | 0 | 90.00 | `{taught.cells[0].key}` | `run0` |" in page
-    assert "Setting: tiny on digits, recipe digits, activation gelu, teacher small, 3 seeds a level." in page
+    assert "Setting: tiny on digits, recipe digits, activation gelu, teacher small, 3 seeds per level." in page
     assert "- *taught* off: no teacher; on: teacher small" in page
     assert "| on | 90.00 ± 0.00 | 3 |" in page
     less = write_report(taught, StudyRecord(rows[:-2]), tmp_path / "less").page.read_text()

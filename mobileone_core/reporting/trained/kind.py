@@ -67,7 +67,7 @@ def trained_document(result: TrainedResult) -> Document:
 class TrainedKind:
     """Reports of grid studies, whose replicates are seeds."""
 
-    version = 5
+    version = 6
     record_files = staticmethod(trained_files)
     read_record = staticmethod(read_trained)
     analyse = staticmethod(analyse)
@@ -186,14 +186,14 @@ def _values(result: TrainedResult) -> dict[str, str]:
 
 
 def setting_text(plan: GridPlan) -> str:
-    """What was trained on what: tiny on digits, recipe digits, 5 seeds a level. table.tex repeats it."""
+    """The network, data and seeds: tiny on digits, recipe digits, 5 seeds per level. table.tex repeats it."""
     study = plan.study
     fields = dict(plan.changes)
     if plan.base.recipe.teachers and not any("recipe.teachers" in factor.fields for factor in study.factors):
         fields.setdefault("recipe.teachers", plan.base.recipe.teachers)
     changes = "".join(f", {field_text(name.partition('.')[2], value)}" for name, value in fields.items())
     first = f" from {study.first_seed}" if study.first_seed else ""
-    seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'}{first} a level"
+    seeds = f"{study.seeds} seed{'' if study.seeds == 1 else 's'}{first} per level"
     return f"{plan.network} on {plan.base.data.title}, {plan.recipe_title}{changes}, {seeds}"
 
 
@@ -222,7 +222,7 @@ def recipe_text(result: TrainedResult) -> str:
 
 
 def level_lines(plan: GridPlan) -> list[str]:
-    """What the labels of a factor stand for, where they are not the values of one field.
+    """The meaning of a factor's labels that are not the values of one field.
 
     A level that sets no field shows those that the other levels set, as the recipe has them.
     """
