@@ -81,7 +81,7 @@ def run_trial(kills, seed, *, queue="sqlite", record=None, commands=2, workers=2
 
 
 def ledger(site, faults, say):
-    """What was done, and what became of the cells."""
+    """A list of what was done, and of the states that the cells ended in."""
     for name, count in sorted(faults.count.items()):
         say(f"  {count:4} x {name}")
     for line in site.summary():

@@ -41,7 +41,7 @@ values = st.recursive(
 
 
 def taken(read, *arguments):
-    """What is read; None where it is refused, in one line that a terminal can show."""
+    """The value read; None where it is refused, in one line that a terminal can show."""
     try:
         return read(*arguments)
     except InputError as error:
@@ -171,7 +171,7 @@ def test_damaged_weights(weights, tmp_path, data):
 @fewer
 @given(st.data())
 def test_a_report_with_damaged_files(tmp_path, data):
-    """As `mobileone report --merge` reads it from elsewhere."""
+    """`mobileone report --merge` reads such reports from elsewhere."""
     source = (
         ROOT / "reports" / data.draw(st.sampled_from(["activation", "block_latency", "detection", "pareto_search"]))
     )

@@ -73,8 +73,12 @@ AS_COMMANDS = ("branch_count", "block_latency")  # one of each kind of cell; the
 
 def run(study, *options):
     """Output of `python studies/STUDY.py OPTIONS`."""
-    path, asked = str(ROOT / "studies" / f"{study}.py"), declared(study)
-    small = () if study == "recipe" else SCENES if getattr(asked, "data", "") == "scenes" else SMALL[type(asked)]
+    path, study_of = str(ROOT / "studies" / f"{study}.py"), declared(study)
+    small = SMALL[type(study_of)]
+    if study == "recipe":
+        small = ()
+    elif getattr(study_of, "data", "") == "scenes":
+        small = SCENES
     return (run_command if study in AS_COMMANDS else run_here)([path, *small, *FEWER.get(study, ()), *options])
 
 
@@ -102,10 +106,10 @@ def test_a_study_runs_to_its_report(study, tmp_path, monkeypatch):
     for kind in (FormsSpec, DeployedSpec):
         brief = partial(lambda kind, entries, _: kind(entries, BRIEF), kind)
         monkeypatch.setattr(f"mobileone_core.study.grid.{kind.__name__}", brief)
-    asked = declared(study)
-    told = run(study, "--runs", str(tmp_path))
-    assert asked.question in told
-    page = Path(told.rpartition("report: ")[2].strip())
+    declaration = declared(study)
+    output = run(study, "--runs", str(tmp_path))
+    assert declaration.question in output
+    page = Path(output.rpartition("report: ")[2].strip())
     plan, record = read_report(page.parent)
     if study in SEARCHED:
         assert [len(cells) for cells in plan.generations] == [2, 2]

@@ -1,4 +1,4 @@
-"""What is benchmarked, as data: a training step, entries timed side by side, the protocol, and the key of a spec."""
+"""Benchmarks as data: a training step, entries timed side by side, the protocol, and the key of a spec."""
 
 import hashlib
 import json
@@ -108,7 +108,7 @@ class Entry(Generic[Cell]):
 
 @dataclass(frozen=True)
 class EntryResult:
-    """What was measured of an entry, or of one form of it: train or deployed.
+    """Measurements of an entry, or of one form of it: train or deployed.
 
     metrics: milliseconds, bytes, counts and ratios by name. samples: every time of a call by the call's name, as
     rounds of bursts in milliseconds. tags: how it ran. unmeasured: why there are no times; empty otherwise.

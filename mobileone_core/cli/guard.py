@@ -33,7 +33,7 @@ def _print_version() -> int:
 
 
 def parsed(parse: Callable[[], Any]) -> Any:
-    """What tyro parses; its box about a mistake becomes an InputError of one line, with the options it suggests."""
+    """Parse with tyro; its box about a mistake becomes an InputError of one line, with the options it suggests."""
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):

@@ -1,4 +1,4 @@
-"""What a data set is understood to be: classes, splits, what is left out, and the files that cannot be read."""
+"""A data set as it was understood: classes, splits, what is left out, and the files that cannot be read."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ AT_ONCE = 1024  # images that wait for a thread
 
 
 class FileFacts(NamedTuple):
-    """What was read of an image file: its split, Pillow's mode and size in pixels, or why it cannot be read.
+    """Facts about an image file: its split, Pillow's mode and size in pixels, or why it cannot be read.
 
     path and digest, a hash of its pixels, are empty where equal images are not looked for.
     """

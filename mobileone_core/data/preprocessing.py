@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a picture to a network's input; called with a PIL image, it returns float32 (channels, S, S).
+    """Turns a picture into a network's input; called with a PIL image, it returns float32 (channels, S, S).
 
     The shorter side is resized to `resize` pixels and the centre of S x S pixels is cut out; without crop the whole
     picture is resized to S x S. Resizing is antialiased. Pixels in [0, 1] are then normalized by mean and std.

@@ -1,4 +1,4 @@
-"""What is timed, as data: a network, the runtime that executes it, and the size of its input."""
+"""Timed networks as data: a network, the runtime that executes it, and the size of its input."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -136,7 +136,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """What a report shows of a study, the answer first.
+    """The content of a study's report, the answer first.
 
     name: the study's, by which other pages find its summary; title: its question; source: the paper's table;
     setting: what was trained or measured; notes: what the table's columns mean; problems: errors in the record;

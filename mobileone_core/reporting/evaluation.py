@@ -14,7 +14,7 @@ DROPPED = ("interpolation", "crop", "px", "form", "standard error")  # columns t
 
 @dataclass(frozen=True)
 class EvaluationSetting:
-    """What was evaluated and how its images were read; is_preset: the network is exactly the variant's.
+    """The network evaluated and how its images were read; is_preset: the network is exactly the variant's.
 
     classes, present: number of the network's classes, and of those that the images have.
     """

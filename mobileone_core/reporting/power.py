@@ -56,7 +56,7 @@ def detectable(sd: float, levels: int, seeds: int, tests: int = 0, weight: float
 
 
 def planned(plan: GridPlan, sd: float, seeds: int) -> float | None:
-    """What so many seeds of a plan find with 80 % power: a difference, or a main effect where several factors vary."""
+    """The difference, or main effect where several factors vary, that so many seeds of a plan find with 80 % power."""
     effects, trainings = estimated_effects(plan.study), trainings_of(plan)
     weights = [effect_weights(plan.study, effect) for effect in effects if len(effect) == 1]
     each = [*weights, *(training_totals(of, trainings) for of in weights)]  # readings of a training vary together
@@ -79,7 +79,7 @@ def seeds_for(plan: GridPlan, difference: float, reports: Path) -> int:
 
 
 def power_line(plan: GridPlan, reports: Path) -> str:
-    """What the plan's seeds could find, as a sentence for --plan."""
+    """A sentence for --plan about the difference that the plan's seeds could find."""
     (sd, report), seeds, metric = nearest_spread(plan, reports), plan.study.seeds, metric_of(plan.study.metric)
     least = planned(plan, sd, seeds)
     if least is None:

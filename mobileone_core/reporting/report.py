@@ -113,7 +113,7 @@ class AnalysedRecord:
 
     @cached_property
     def result(self) -> Any:
-        """What the kind's `analyse` returns."""
+        """The value of the kind's `analyse`."""
         return KINDS[self.plan.kind].analyse(self.plan, self.record)
 
     @cached_property

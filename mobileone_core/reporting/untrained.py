@@ -45,7 +45,7 @@ def only_guesses(cell: PlannedCell, row: CellRow) -> bool:
 
 
 def shortages(cell: PlannedCell, row: CellRow) -> list[str]:
-    """What of the cell's recipe needs more steps than were taken; empty if their number is not recorded."""
+    """Parts of the cell's recipe that need more steps than were taken; empty if their number is not recorded."""
     return cell.spec.recipe.shortages(int(row.metrics["train/steps"])) if "train/steps" in row.metrics else []
 
 
@@ -67,7 +67,7 @@ def allowed(verdict: str, finished: Sequence[Finished]) -> str:
 
 
 def untrained_sentences(cells: Mapping[str, Iterable[PlannedCell]], rows: Mapping[str, CellRow]) -> list[str]:
-    """What was not trained, by name of cells: those at chance with accuracies and a remedy, and recipes cut short."""
+    """Sentences about untrained cells by name: those at chance with accuracies and a remedy, and recipes cut short."""
     names, guesses, short = [], list[Finished](), dict[str, None]()
     for name, group in cells.items():
         finished = finished_cells(group, rows)

@@ -1,4 +1,4 @@
-"""What a study file imports: kinds of studies, factors, and the cells and protocol of measured studies."""
+"""The names that study files import: kinds of studies, factors, and the cells and protocol of measured studies."""
 
 from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.benchmark.spec import StepCell

@@ -26,7 +26,7 @@ RESERVED = ("evaluate", "device_latency")  # experiments of the record that belo
 
 @dataclass(frozen=True)
 class Declaration(metaclass=Declared):
-    """What every kind of study declares: question, factors, and where the paper asks it. Raises InputError.
+    """The declaration common to all kinds of studies: question, factors, and its place in the paper. Raises InputError.
 
     Args:
         name: letters, digits, "_" and "-"; it names queues, experiments and directories.
@@ -62,7 +62,7 @@ class Declaration(metaclass=Declared):
 
     @property
     def source(self) -> str:
-        """Where the paper asks the question."""
+        """The place in the paper that the question comes from."""
         return f"MobileOne (CVPR 2023), {self.reference}" if self.reference else "not in the paper"
 
     @property

@@ -101,7 +101,7 @@ class GridPlan(Plan):
 
     @property
     def network(self) -> str:
-        """What is trained, in a title: the variant, unless all levels have a network by name."""
+        """The trained network in a title: the variant, unless all levels have a network by name."""
         return self.study.variant if any(not spec.backbone for _, spec in self._settings) else "networks by name"
 
     @property
@@ -162,7 +162,7 @@ class GridPlan(Plan):
 
     @property
     def training_lines(self) -> list[str]:
-        """What is trained and how, the images and steps, and warnings."""
+        """Lines about network, recipe, images and steps, and warnings."""
         recipe, data = self.base.recipe, self.base.data
         sizes = {cell.spec.data.image_size for cell in self.cells}
         fields = f": {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer} lr {recipe.lr:g}"

@@ -1,4 +1,4 @@
-"""What finished or abandoned cells left on the disk, and its removal; nothing that a running cell may need."""
+"""Finds and removes files that finished or abandoned cells left; nothing that a running cell may need."""
 
 import contextlib
 import os

@@ -21,7 +21,7 @@ Typed = Mapping[str, tuple[Any, Any]]  # type and default by name
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a command line asks for: a plan, the local files that its cells read, and lines about an image folder."""
+    """The plan of a command line, the local files that its cells read, and lines about an image folder."""
 
     plan: Plan
     data_root: Path | None = None

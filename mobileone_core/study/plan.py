@@ -204,7 +204,7 @@ class Plan(ABC):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """What is recorded besides the declaration, as JSON content."""
+        """The recorded plan without the declaration, as JSON content."""
         return {"plan": self.kind}
 
     def to_json(self) -> str:

@@ -30,7 +30,7 @@ SCHEMA = 1  # raised when a default changes; a new field with a default needs no
 
 @dataclass(frozen=True)
 class CellSpec:
-    """What a cell is: network, data, recipe, seed and task. How it runs (Execution) is no part of it.
+    """The definition of a cell: network, data, recipe, seed and task. How it runs (Execution) is no part of it.
 
     Instead of the model a cell may have a network by name (backbone): a classifier, which expand over-parameterizes in
     training, or what a detector or segmenter puts its head on. With quantization nothing is trained: the cell is the

@@ -1,4 +1,4 @@
-"""Where training starts if not at random: weights of a file, and stages that stay as they are."""
+"""Starts training from the weights of a file instead of random ones, and freezes stages."""
 
 import re
 from pathlib import Path

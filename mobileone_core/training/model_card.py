@@ -1,4 +1,4 @@
-"""What travels with the weights of a cell: in its run as model.json, and as text in the weight file itself."""
+"""The description that travels with a cell's weights: in its run as model.json, and in the weight file itself."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What training reports to its caller, and what it returns."""
+"""The reports of training to its caller, and its result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

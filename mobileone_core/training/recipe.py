@@ -183,7 +183,7 @@ class Recipe:
         return self.epochs * self.steps_per_epoch(images, image_size)
 
     def shortages(self, steps: int) -> list[str]:
-        """What needs more than a run's steps, a sentence part each; empty if they suffice."""
+        """Parts of the recipe that need more than a run's steps, a sentence part each; empty if they suffice."""
         horizon, warmup = 1 / (1 - self.ema_decay), steps * self.warmup_epochs / self.epochs
         needs = {
             f"fewer than {MIN_STEPS} steps teach a network little": steps < MIN_STEPS,
@@ -195,7 +195,7 @@ class Recipe:
         return [f"{text} (of {steps:,} in all)" for text, is_short in needs.items() if is_short]
 
     def warnings(self, images: int, image_size: int = 224) -> list[str]:
-        """What a number of training images is too small for; empty if it suffices or is 0, for unknown."""
+        """Warnings about too few training images; empty if they suffice or their number is 0, for unknown."""
         larger = f"batch_size {self.batch_size} is larger than the {images} training images"
         return [larger] * (0 < images < self.batch_size) + self.shortages(self.steps(images, image_size)) * (images > 0)
 

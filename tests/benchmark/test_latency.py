@@ -46,7 +46,7 @@ def measure_latency(spec, progress=lambda _: None):
 
 @pytest.fixture(scope="module")
 def measured():
-    told = []
+    reported = []
     spec = spec_of(
         entry("train", replace(TINY, network=NamedNetwork("mobileone_tiny", form="train"))),
         entry("eager", replace(TINY, runtime=Runtime("torch"))),
@@ -54,13 +54,13 @@ def measured():
         entry("batch", replace(TINY, batch_size=4)),
         entry("missing", replace(TINY, network=NamedNetwork("mobilenext_x1_0"))),
     )
-    return spec, {row.label: row for row in measure_latency(spec, told.append)}, told
+    return spec, {row.label: row for row in measure_latency(spec, reported.append)}, reported
 
 
 def test_every_arm_has_a_row_and_is_told_of(measured):
-    spec, rows, told = measured
+    spec, rows, reported = measured
     assert list(rows) == [item.label for item in spec.entries]
-    assert told == [0] * len(spec.entries) + list(range(1, PROTOCOL.rounds + 1))
+    assert reported == [0] * len(spec.entries) + list(range(1, PROTOCOL.rounds + 1))
     assert {row.form for row in rows.values()} == {""}
 
 

@@ -43,6 +43,6 @@ def test_presets():
 
 
 def test_new_fields_move_no_key():
-    """As computed before trim and reload were there."""
+    """Keys equal those computed before trim and reload existed."""
     assert changed_fields(Protocol()) == {}
     assert changed_fields(Protocol(rounds=30)) == {"rounds": 30}

@@ -1,4 +1,4 @@
-"""What a measured training step may be, its text and the key of a comparison of several."""
+"""Valid measured training steps, their text, and the key of a comparison of several."""
 
 import json
 from dataclasses import replace

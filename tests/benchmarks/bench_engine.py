@@ -1,4 +1,4 @@
-"""What the engine costs: a small study through queue and record against the same Lightning fits without them.
+"""Cost of the engine: a small study through queue and record against the same Lightning fits without them.
 
     python tests/benchmarks/bench_engine.py [--rounds N] [--workers N]
 

@@ -50,7 +50,7 @@ def build(name: str) -> nn.Module:
 
 
 def logits(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """What the loss is taken of: class scores; means of masks; means of a detector's feature maps."""
+    """Inputs of the loss: class scores; means of masks; means of a detector's feature maps."""
     if type(network).__name__ == "SSD":  # in training its forward pass wants boxes
         return torch.cat([values.mean((2, 3)) for values in network.backbone(images).values()], 1)
     found = network(images)

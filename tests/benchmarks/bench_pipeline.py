@@ -1,4 +1,4 @@
-"""What the input pipeline keeps of the speed of its own parts, on a generated folder of 20,000 JPEGs.
+"""Speed of the input pipeline against that of its own parts, on a generated folder of 20,000 JPEGs.
 
     python tests/benchmarks/bench_pipeline.py [--images N] [--directory DIR] [--rounds N] [--autoaugment S] ...
 
@@ -125,7 +125,7 @@ def processes() -> list[psutil.Process]:
 
 
 def processor_seconds() -> float:
-    """What all processes have used so far, to a hundredth of a second each."""
+    """Processor time that all processes have used so far, to a hundredth of a second each."""
     return sum(sum(process.cpu_times()[:2]) for process in processes())
 
 

@@ -1,4 +1,4 @@
-"""What queue and record bear: claims per second of several processes, and calls per second that log an epoch.
+"""Throughput of queue and record: claims per second of several processes, and calls per second that log an epoch.
 
     python tests/benchmarks/bench_queue.py --cells 400 --processes 4     # a Markdown table; SQLite, then PostgreSQL
 

@@ -174,7 +174,7 @@ def copy_trials(path: Path, first: dict[int, PlannedCell], copies: Sequence[Copy
 
 
 def shapes(runs: Path) -> set[tuple[object, ...]]:
-    """What every run and trial consists of: names and counts, without values."""
+    """Names and counts of the rows that every run and trial has, without values."""
     found: set[tuple[object, ...]] = set()
     for name, owner, tables in (
         ("mlflow", "run_uuid", ("tags", "params", "metrics", "latest_metrics")),

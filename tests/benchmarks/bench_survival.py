@@ -95,11 +95,11 @@ def with_workspace(directory):
     from mobileone_core.study.state import cell_states
     from mobileone_core.study.workspace import QueueTiming, Workspace
 
-    asked = {"levels": LEVELS, "seeds": SEEDS, "epochs": EPOCHS}
-    plan, workspace = small_plan(**asked), Workspace.at(directory / "runs")
+    plan_options = {"levels": LEVELS, "seeds": SEEDS, "epochs": EPOCHS}
+    plan, workspace = small_plan(**plan_options), Workspace.at(directory / "runs")
     (directory / "settings.json").write_text(json.dumps({"seconds": SECONDS}))
     timing = {"heartbeat": HEARTBEAT, "grace": GRACE, "claim": 2.0}
-    settings = {"plan": asked, "runs": str(workspace.runs), "workers": WORKERS, "train": "study_fakes:train"}
+    settings = {"plan": plan_options, "runs": str(workspace.runs), "workers": WORKERS, "train": "study_fakes:train"}
     path = directory / "command.json"
     path.write_text(json.dumps({**settings, "timing": timing, "data_root": str(directory)}))
     commands = []

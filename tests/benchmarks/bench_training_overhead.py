@@ -1,4 +1,4 @@
-"""What a training step costs through train_cell, against a plain PyTorch loop over the same work.
+"""Cost of a training step through train_cell, against a plain PyTorch loop over the same work.
 
     python tests/benchmarks/bench_training_overhead.py [--k 1] [--rounds 5] [--epochs 4]
 

@@ -190,7 +190,7 @@ def page(device: dict[str, str], results: Sequence[dict[str, Any]]) -> str:
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[str]:
-    """What passed, what failed, what was skipped, what there was no time for; and the ratios to aim at."""
+    """Lists what passed, failed, was skipped or not begun for lack of time; and the ratios to aim at."""
     lines = [
         f"{status}: {', '.join(f'{count} {part}' for part, count in counted.items())}"
         for status in ("passed", "measured")

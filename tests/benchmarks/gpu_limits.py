@@ -1,4 +1,4 @@
-"""What blocks must cost at a device's rates, by bytes and operations of any exact method; and what they take.
+"""Least times of blocks at a device's rates, by bytes and operations of any exact method; and the times they take.
 
 Bytes are those of activations that come from memory and go there, each pass over one counted once, as if no pass were
 fused with another and no cache held an activation. Weights count three times: read twice, their gradients written.
@@ -104,7 +104,7 @@ def sizes(spec: BlockSpec, shape: Shape) -> tuple[int, int, int]:
 
 
 def least_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
-    """Of any exact method, forward and backward: x read, y written; x and dy read, dx written.
+    """Least work of any exact method, forward and backward: x read, y written; x and dy read, dx written.
 
     Operations are three convolutions, the moments of the patches and their gradient, and on parameters w S w by half of
     S, the gradients of w by all of it and half of that of S. A network's first block computes no gradient of its input.
@@ -121,7 +121,7 @@ def least_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
 
 
 def folded_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
-    """Of the folded path as its kernels are: moments; convolution, bias; both gradients, the input's in two if 1x1."""
+    """Work of the folded path by kernel: moments; convolution, bias; both gradients, the input's in two if 1x1."""
     (x, y, weights), least = sizes(spec, shape), least_work(spec, shape, itemsize)
     taps = spec.kernel_size**2 if spec.groups == 1 else 1  # dense 3x3: patches in float32 are made for each sum
     patches = 4 * 6 * taps * x // spec.stride**2 if taps > 1 else 0
@@ -131,7 +131,7 @@ def folded_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
 
 
 def branches_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
-    """Of the branches as PyTorch runs them one by one: convolution, BN in two passes, sum; and back."""
+    """Work of the branches as PyTorch runs them one by one: convolution, BN in two passes, sum; and back."""
     x, y, weights = sizes(spec, shape)
     convolutions, skip, wants_input = spec.k + spec.scale, spec.skip, spec.in_channels > 3
     forward = convolutions * (x + y) + (convolutions + skip) * 6 * y - 3 * y
@@ -141,7 +141,7 @@ def branches_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
 
 
 def compiled_work(spec: BlockSpec, shape: Shape, itemsize: int) -> Work:
-    """Of the branches with all passes between convolutions fused, ReLU too: the best that torch.compile may do."""
+    """Work of the branches with all passes between convolutions fused, ReLU too: the best that torch.compile may do."""
     x, y, weights = sizes(spec, shape)
     convolutions, summed, wants_input = spec.k + spec.scale, spec.k + spec.scale + spec.skip, spec.in_channels > 3
     forward = convolutions * (x + y) + 2 * summed * y + y

@@ -1,4 +1,4 @@
-"""What else gpu.py runs: the tests marked gpu, kernels against float64, steps, latency, throughput.
+"""Parts of gpu.py: the tests marked gpu, kernels against float64, steps, latency, throughput.
 
 A part is a sequence of items: names and functions that return results. An item may fail alone.
 """

@@ -1,4 +1,4 @@
-"""What a person gets wrong: one short message that names it, a non-zero status, no traceback, nothing lost."""
+"""Mistakes of users: one short message that names the mistake, a non-zero status, no traceback, nothing lost."""
 
 import contextlib
 import io
@@ -56,11 +56,11 @@ def succeed(*options):
 
 
 def assert_refused(done, *words, status=2):
-    told = done.stdout + done.stderr
-    assert done.returncode == status, told
-    assert "Traceback" not in told, told
+    output = done.stdout + done.stderr
+    assert done.returncode == status, output
+    assert "Traceback" not in output, output
     for word in words:
-        assert str(word) in told, told
+        assert str(word) in output, output
     assert len(done.stderr.splitlines()) <= 15, done.stderr
 
 
@@ -199,9 +199,9 @@ def test_broken_checkpoint_fails_its_cell_and_says_what_to_do(tmp_path):
 def complete_rows(runs):
     """Run id and metrics of every complete cell of the larger plan, by cell."""
     declared = runpy.run_path(str(STUDY))["STUDY"]
-    told = read_record(Workspace.at(runs).tracking, parse(declared, LARGER).request.plan)
-    assert told.problems == []
-    return {row.key: (row.run_id, row.metrics) for row in told.rows}
+    record = read_record(Workspace.at(runs).tracking, parse(declared, LARGER).request.plan)
+    assert record.problems == []
+    return {row.key: (row.run_id, row.metrics) for row in record.rows}
 
 
 @pytest.mark.slow

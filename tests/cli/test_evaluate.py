@@ -109,11 +109,11 @@ def options(imagenet, weights, runs, *more):
 
 
 def evaluated(arguments, capsys):
-    """Run the command here; its status and what it told."""
+    """Run the command here; its status and its output."""
     with pytest.raises(SystemExit) as ended:
         console(["evaluate", *arguments])
-    told = capsys.readouterr()
-    return ended.value.code, told.out, told.err
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
 
 
 def recorded(runs):
@@ -172,8 +172,8 @@ def test_the_whole_path_in_a_process_of_its_own(imagenet, files, oracle, runs):
     run = recorded(runs)[-1]
     assert_measured(run, oracle[1][OTHER])
     tags = run.data.tags
-    told = {name: tags[name] for name in ("study", "data", "variant", "weights", "form", "crop", "interpolation")}
-    assert told == {
+    shown = {name: tags[name] for name in ("study", "data", "variant", "weights", "form", "crop", "interpolation")}
+    assert shown == {
         "study": "evaluate",
         "data": "imagenet",
         "variant": "s0",
@@ -185,8 +185,8 @@ def test_the_whole_path_in_a_process_of_its_own(imagenet, files, oracle, runs):
     assert (tags["image_size"], tags["split"], tags["threads"]) == (str(PIXELS), "test", "1")
     assert {"git", "device", "version.torch"} <= set(tags)
     assert str(imagenet) not in json.dumps(run.data.to_dictionary())
-    told = subprocess.run(["sha256sum", files["timm"]], capture_output=True, text=True, check=True).stdout
-    assert tags["sha256"] == told.split()[0]
+    line = subprocess.run(["sha256sum", files["timm"]], capture_output=True, text=True, check=True).stdout
+    assert tags["sha256"] == line.split()[0]
 
 
 @pytest.fixture
@@ -286,11 +286,11 @@ def test_ctrl_c_ends_the_run_and_the_run_of_a_killed_process_is_ended_by_the_nex
 def test_timm_reads_the_released_weights_as_the_help_says(capsys):
     with pytest.raises(SystemExit):
         console(["evaluate", "--help"])
-    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     settings = [timm.get_pretrained_cfg(f"mobileone_s{number}") for number in range(5)]
     assert [item.crop_pct for item in settings] == [0.875, 0.9, 0.9, 0.9, 0.9]
     assert {item.interpolation for item in settings} == {"bilinear"}
-    assert "0.875 for s0, 0.9 for s1 to s4, all bilinear at 224 px" in told
+    assert "0.875 for s0, 0.9 for s1 to s4, all bilinear at 224 px" in text
 
 
 def test_help_and_refusals_import_nothing_heavy():

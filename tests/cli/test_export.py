@@ -61,8 +61,8 @@ def runs(weights, tmp_path_factory):
 def exported(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         console(["export", *map(str, arguments)])
-    told = capsys.readouterr()
-    return ended.value.code, told.out, told.err
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
 
 
 def given(weights, *more):

@@ -94,7 +94,7 @@ def pictures(images, manifest):
 
 
 def detections(boxes, scores, rule):
-    """What the manifest's text says, with numpy: boxes, scores and classes of one image."""
+    """Follow the manifest's text with numpy: boxes, scores and classes of one image."""
     kept = []
     for number, of_class in enumerate(scores.T):
         order = [index for index in np.argsort(-of_class, kind="stable") if of_class[index] > rule["score_threshold"]]

@@ -1,4 +1,4 @@
-"""What the help of a study's command line says."""
+"""The help of a study's command line."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ STUDY = STUDIES["branch_count"]
 HELP = help_texts(ModelSpec) | help_texts(Recipe)
 
 
-def told(capsys, *options, study=STUDY):
+def help_text(capsys, *options, study=STUDY):
     """The help as one line of words."""
     with pytest.raises(SystemExit) as ended:
         parse(study, [*options, "--help"])
@@ -30,11 +30,11 @@ def told(capsys, *options, study=STUDY):
 
 
 def test_help_needs_no_data(capsys):
-    assert STUDY.question in told(capsys, "--data", "folder")
+    assert STUDY.question in help_text(capsys, "--data", "folder")
 
 
 def test_help_shows_the_values_of_the_presets_named(capsys):
-    assert f"--epochs INT {HELP['epochs']} (default: 300)" in told(capsys, "--recipe", "paper")
+    assert f"--epochs INT {HELP['epochs']} (default: 300)" in help_text(capsys, "--recipe", "paper")
 
 
 @pytest.mark.parametrize("name", sorted(name for name, study in STUDIES.items() if isinstance(study, Study)))
@@ -46,7 +46,7 @@ def test_help_explains_every_field_that_is_offered(capsys, name):
     varied |= set() if study.task == "classification" else {"recipe.scales"}  # the option --scales is the head's
     if study.name == "expand_any":  # its levels are whole networks
         varied |= {f"model.{name}" for name in fields["model"]}
-    text = told(capsys, study=study)
+    text = help_text(capsys, study=study)
     for part, names in fields.items():
         for field in set(names) - {"in_channels"}:
             assert f"{part}.{field}" in varied or f"{HELP[field]} (default: " in text, field
@@ -56,7 +56,7 @@ def test_help_explains_every_field_that_is_offered(capsys, name):
 @pytest.mark.parametrize("name", sorted(name for name, study in STUDIES.items() if isinstance(study, MeasuredStudy)))
 def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
     study = STUDIES[name]
-    text = told(capsys, study=study)
+    text = help_text(capsys, study=study)
     varied = {field for factor in study.factors for field in factor.set_fields} | {"runtime.name"}
     for part, spec in {**study.base.parts, "": study.protocol}.items():
         for field in vars(spec):
@@ -77,7 +77,7 @@ def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
     ],
 )
 def test_help_says_what_levels_set(capsys, name, words):
-    assert words in told(capsys, study=STUDIES[name])
+    assert words in help_text(capsys, study=STUDIES[name])
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_help_fits_eighty_columns_and_has_the_examples(capsys, monkeypatch, name
 
 
 def test_help_shows_what_is_on(capsys):
-    text = told(capsys)
+    text = help_text(capsys)
     assert f"--nesterov, --no-nesterov {HELP['nesterov']} (default: on)" in text
     assert f"--decay-norm-and-bias {HELP['decay_norm_and_bias']} (default: off)" in text
     assert "--no-plan" not in text

@@ -30,7 +30,7 @@ class CountingStudy(Declaration):
 
 @dataclass(frozen=True)
 class CountingPlan(Plan):
-    """What a CountingStudy runs: nothing."""
+    """The plan of a CountingStudy: nothing to run."""
 
     kind = "counting"
 

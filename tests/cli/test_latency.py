@@ -62,8 +62,8 @@ def options(manifest, runs):
 def called(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         console(["latency", *map(str, arguments)])
-    told = capsys.readouterr()
-    return ended.value.code, told.out, told.err
+    captured = capsys.readouterr()
+    return ended.value.code, captured.out, captured.err
 
 
 def rows(runs):

@@ -1,4 +1,4 @@
-"""What the command line of a measured study resolves to, and what it refuses."""
+"""The command line of a measured study: its plan, and what it refuses."""
 
 import runpy
 import subprocess
@@ -71,15 +71,15 @@ def test_default_settings_given_by_hand_are_still_the_default_study(options):
     ],
 )
 def test_an_option_sets_its_field(options, read):
-    asked = plan(*options)
-    assert read(asked)
-    assert not asked.default
-    assert asked.queue != ACTIVATION.name
+    requested = plan(*options)
+    assert read(requested)
+    assert not requested.default
+    assert requested.queue != ACTIVATION.name
 
 
 def test_re_parameterization_has_levels_by_name():
-    asked = plan("--model", "mobileone_s0", "--form", "deployed", "train-k8", study=declared("reparam_latency"))
-    assert [(entry.cell.network.form, entry.cell.network.k) for entry in asked.spec.entries] == [
+    requested = plan("--model", "mobileone_s0", "--form", "deployed", "train-k8", study=declared("reparam_latency"))
+    assert [(entry.cell.network.form, entry.cell.network.k) for entry in requested.spec.entries] == [
         ("deployed", 0),
         ("deployed", 0),
         ("train", 8),
@@ -99,18 +99,18 @@ def test_re_parameterization_has_levels_by_name():
     ],
 )
 def test_an_option_sets_its_field_of_every_step(options, read):
-    asked = plan(*options, study=declared("training_cost"))
-    assert read([entry.cell for entry in asked.spec.entries])
-    assert not asked.default
+    requested = plan(*options, study=declared("training_cost"))
+    assert read([entry.cell for entry in requested.spec.entries])
+    assert not requested.default
 
 
 def test_networks_are_chosen_by_name_group_or_library():
     study = declared("backbone_comparison")
-    asked = plan("--networks", "peers", "timm:resnet10t", "--batch-size", "4", "--image-size", "64", study=study)
-    names = [entry.cell.network.model for entry in asked.spec.entries]
+    requested = plan("--networks", "peers", "timm:resnet10t", "--batch-size", "4", "--image-size", "64", study=study)
+    names = [entry.cell.network.model for entry in requested.spec.entries]
     assert (names[0], names[-1]) == ("mobileone_s0", "timm:resnet10t")
     assert len(names) == len(set(names)) > 20
-    assert {entry.cell.size_text for entry in asked.spec.entries} == {"64 px, batch 4"}
+    assert {entry.cell.size_text for entry in requested.spec.entries} == {"64 px, batch 4"}
     assert plan("--networks", "table9", study=study).default
     assert plan("--model", "mobilenet_v2", study=study) == plan("--networks", "mobilenet_v2", study=study)
     with pytest.raises(InputError, match="model: 'nope' is not allowed; one of"):

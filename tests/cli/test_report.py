@@ -61,10 +61,10 @@ def settled(plan, record, monkeypatch):
 def test_kept_cells_of_the_same_runs_are_shown_without_the_record(plan, record, settled, tmp_path):
     page = write_report(plan, record, tmp_path).page
     before = page.stat().st_mtime_ns
-    told, is_sound, written = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path, settled)
+    printed, is_sound, written = report.report_plan(plan, Workspace.at(tmp_path / "runs"), tmp_path, settled)
     assert is_sound
     assert written == page
-    assert "k" in told
+    assert "k" in printed
     assert page.stat().st_mtime_ns == before
 
 

@@ -124,7 +124,7 @@ class Stub:
 
 
 def answering(device):
-    """What devicectl's copy answers, as coremltools wants it."""
+    """The answer of devicectl's copy, as coremltools wants it."""
     return f'{{"result": {{"source": "{device}", "destination": "fake"}}}}'
 
 

@@ -1,4 +1,4 @@
-"""What is exported is the network, and what a converter could do wrong is found."""
+"""The exported program is the network, and every mistake that a converter could make is found."""
 
 import shutil
 
@@ -114,7 +114,7 @@ def drop_bias(spec):
 
 
 def change_stride(spec):
-    """Of the first convolution that reduces the map."""
+    """Change the stride of the first convolution that reduces the map."""
     for number in range(11):
         strides = constant(spec, operation(spec, "conv", number).inputs["strides"].arguments[0].name)
         if list(strides.ints.values) == [2, 2]:

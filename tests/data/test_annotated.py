@@ -224,7 +224,7 @@ def test_coco_itself_has_80_classes(tmp_path):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_splits_whose_classes_differ_are_refused(number, tmp_path):
-    """As many classes in another order, or of another name, would be tested as the wrong ones."""
+    """Classes in another order, or with another name, would be tested as the wrong ones."""
     content = sets.coco_content(4)
     root = sets.write_coco(tmp_path, content, year="", annotations="annotations/{}.json")
     content["categories"] = [{"id": 90, "name": "thing 1"}, {"id": 1, "name": "thing 90"}, sets.CATEGORIES[2]]
@@ -271,7 +271,7 @@ def test_the_fingerprint_is_that_of_names_and_annotations(tmp_path):
 
 @pytest.mark.parametrize("masks", ["SegmentationClassAug", "SBD/cls"])
 def test_vocs_augmented_list_has_none_of_val(masks, tmp_path):
-    """Of SBD's a1, b1, b2 and v1 and VOC's a1, a2 train; v1 and v2 are val."""
+    """The list has a1, b1 and b2 of SBD and a1 and a2 of VOC; v1 and v2 are val."""
     root = sets.write_voc(tmp_path, masks, more=("a1", "b1", "b2", "v1"))
     spec = resolve_data("voc", root)
     assert (sum(spec.class_images), DATA_SETS["voc"].train_images) == (4, 10_582)

@@ -102,21 +102,21 @@ def test_an_archive_that_lies_there_is_unpacked(cifar_root: Path, tmp_path: Path
 
 
 def test_one_of_two_files_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    asked = []
+    calls = []
 
     def fetch(root: str, *, split: str, download: bool) -> None:
         file = Path(root) / f"{split}_32x32.mat"
-        asked.append((split, file.exists(), download))
+        calls.append((split, file.exists(), download))
         if not file.exists():
             file.write_text(split)
 
     monkeypatch.setattr(datasets, "SVHN", fetch)
     (tmp_path / "train_32x32.mat").write_text("mine")
     prepare_data("svhn", tmp_path)
-    assert asked == [("train", True, True), ("test", False, True)]  # nothing is fetched twice
+    assert calls == [("train", True, True), ("test", False, True)]  # nothing is fetched twice
     assert [(tmp_path / f"{split}_32x32.mat").read_text() for split in ("train", "test")] == ["mine", "test"]
     prepare_data("svhn", tmp_path)
-    assert (len(asked), len(list(tmp_path.iterdir()))) == (2, 2)
+    assert (len(calls), len(list(tmp_path.iterdir()))) == (2, 2)
 
 
 def test_broken_imagenet_archives_are_named(tmp_path: Path):

@@ -59,7 +59,7 @@ def test_a_file_of_another_width_is_named(tmp_path, tiny, refused):
 
 
 class Malicious:
-    """What a hostile checkpoint looks like: unpickling it makes a folder."""
+    """A hostile checkpoint: unpickling it makes a folder."""
 
     def __init__(self, folder):
         self.folder = folder

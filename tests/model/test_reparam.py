@@ -173,7 +173,7 @@ def test_other_kinds_of_bn_fold(replace, randomize, relative_error):
 
 
 class Activated(nn.BatchNorm2d):
-    """As timm's BatchNormAct2d."""
+    """A norm with an activation inside, as timm's BatchNormAct2d."""
 
     def forward(self, x):
         return super().forward(x).relu()

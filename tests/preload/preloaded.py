@@ -1,4 +1,4 @@
-"""What the fork server of the tests imports before it forks: all that workers, planners and exports need."""
+"""Imports for the tests' fork server before it forks: all that workers, planners and exports need."""
 
 import functools
 import gc

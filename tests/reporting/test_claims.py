@@ -44,7 +44,7 @@ def is_variant(name):
 
 
 def unknown(claim):
-    """What a claim names that its study does not have."""
+    """Names in a claim that its study does not have."""
     if not claim.study:
         return []
     if claim.study not in STUDIES or claim.test not in {*TESTS, "gain"}:

@@ -1,4 +1,4 @@
-"""What train form costs against deployed form: the table, its place, its control."""
+"""Cost of train form against deployed form: the table, its place, its control."""
 
 from dataclasses import replace
 
@@ -81,9 +81,9 @@ def test_verdict_tells_what_training_costs(branches, measured):
 def test_times_without_rest_are_not_told_but_warned_of(branches, measured, ratio):
     record = changed(measured, **{"control/step_ratio": ratio})
     warning = "Times were not measured on an idle machine: the baseline timed twice differs by more than 3 %."
-    told = verdict(analyse(branches, record))
-    assert told.endswith(warning)
-    assert "a training step with" not in told
+    answer = verdict(analyse(branches, record))
+    assert answer.endswith(warning)
+    assert "a training step with" not in answer
     text = page(branches, record)
     warned = text.index(f"**{warning} Do not trust them; --again measures once more.**")
     assert text.index(TITLE) < warned < text.index("training step, ms")

@@ -71,14 +71,19 @@ def test_effects_are_in_the_shown_unit(result):
 
 
 def test_verdict_speaks_of_effects_first(result):
-    told = verdict(result)
-    assert told.startswith("progressive raises test top-1: +0.25 points [+0.12, +0.38]. annealing raises test top-1: ")
-    assert "ema raises test top-1: +2.00 points [+1.82, +2.18]. The interaction progressive x annealing raises " in told
-    assert (
-        "3 seeds show no interaction of progressive x ema, annealing x ema and progressive x annealing x ema (" in told
+    answer = verdict(result)
+    assert answer.startswith(
+        "progressive raises test top-1: +0.25 points [+0.12, +0.38]. annealing raises test top-1: "
     )
-    assert told.endswith(f"7 combinations against {ALL_OFF}: 5 better, 2 no difference shown.")
-    assert told.count(ALL_OFF) == 1
+    assert (
+        "ema raises test top-1: +2.00 points [+1.82, +2.18]. The interaction progressive x annealing raises " in answer
+    )
+    assert (
+        "3 seeds show no interaction of progressive x ema, annealing x ema and progressive x annealing x ema ("
+        in answer
+    )
+    assert answer.endswith(f"7 combinations against {ALL_OFF}: 5 better, 2 no difference shown.")
+    assert answer.count(ALL_OFF) == 1
 
 
 def test_page_has_a_section_of_effects(result):

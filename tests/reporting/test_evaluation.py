@@ -1,4 +1,4 @@
-"""What stands beside a measured accuracy."""
+"""The facts shown next to a measured accuracy."""
 
 from dataclasses import replace
 

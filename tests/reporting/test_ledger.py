@@ -189,7 +189,7 @@ def test_repetitions_are_on_both_pages(plan, rows, make_plan, tmp_path):
 
 
 def test_report_with_further_seeds_replaces_the_former(claim_on, plan, rows, saved):
-    """With one of its three seeds k = 4 is not resolved; both reports together are no instability."""
+    """One of three seeds alone does not resolve k = 4; both reports together are no instability."""
     fewer = SavedResult("branches-before", analyse(plan, StudyRecord([row for row in rows if row.seed == 0])))
     assert only(claim_on(), fewer).state == "not resolved"
     row = only(claim_on(), fewer, saved)
@@ -274,14 +274,14 @@ def test_unreadable_report_is_no_evidence_and_stays_in_the_index(rows, make_plan
 
 
 def test_claim_counts_once(claim_on, saved):
-    """Of two data sets with unlike verdicts neither is counted."""
+    """Two data sets with unlike verdicts count neither way."""
     (row,) = verdicts([saved], [claim_on()])
     counts = state_counts([row, replace(row, data="tiny on other", state="contradicted")])
     assert {state: count for state, count in counts.items() if count} == {"mixed": 1}
 
 
 def test_untrained_networks_test_no_claim(claim_on, plan, rows):
-    """Of ten digits guessing gets 0.1."""
+    """Guessing among ten digits gets 0.1."""
     guesses = [replace(row, metrics={**row.metrics, "test/top1": 0.1, "test/images": 360}) for row in rows]
     row = only(claim_on(), SavedResult("branches", analyse(plan, StudyRecord(guesses))))
     assert row.state == "not tested: not trained"

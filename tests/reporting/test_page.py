@@ -1,4 +1,4 @@
-"""What a page says where the record is incomplete, wrong, mixed or of another kind."""
+"""Pages of records that are incomplete, wrong, mixed or of another kind."""
 
 import re
 from dataclasses import replace
@@ -86,8 +86,8 @@ def test_run_without_its_metric_is_an_error(plan, rows, metrics):
 def test_no_effect_is_said_plainly(plan, rows):
     level = {row.seed: row.metrics for row in rows if row.factors["k"] == 2}
     same = [replace(row, metrics=level[row.seed]) if row.factors["k"] == 4 else row for row in rows]
-    told = verdict(analysed(plan, same))
-    assert told.startswith("No effect shown. k = 2 and 4: 3 seeds show no difference from k = 1 (one of")
+    answer = verdict(analysed(plan, same))
+    assert answer.startswith("No effect shown. k = 2 and 4: 3 seeds show no difference from k = 1 (one of")
 
 
 def test_lower_is_better_for_a_loss(make_plan, rows):

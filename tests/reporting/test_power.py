@@ -1,4 +1,4 @@
-"""What a plan could find: the same number as a report of it shows, and seeds enough for a wanted difference."""
+"""Power of a plan: the same number as a report of it shows, and seeds enough for a wanted difference."""
 
 import math
 from dataclasses import replace

@@ -24,7 +24,7 @@ def test_table_6_in_long_form():
     assert [value.value for value in values] == [float(text) for row in TABLE_6.values() for text in row]
 
 
-def told(name):
+def printed_values(name):
     """Variant, level and digits of every value, without what they are."""
     return {(value.variant, value.level): value.printed for value in published_values(name)}
 
@@ -41,7 +41,7 @@ def test_table_4_has_each_method_on_its_networks():
 
 def test_table_5_has_each_variant_at_its_own_k():
     """S0 has k = 4 in table 7, S1 and S3 have k = 1; S2 and S4 were not printed."""
-    assert told("table5_reparam_branches_top1") == {
+    assert printed_values("table5_reparam_branches_top1") == {
         ("s0", "none"): "69.6", ("s1", "none"): "74.6", ("s3", "none"): "77.2",
         ("s0", "4"): "71.4", ("s1", "1"): "75.9", ("s3", "1"): "78.1",
     }  # fmt: skip
@@ -59,7 +59,7 @@ def test_table_8_has_gains_in_points_and_one_value():
 
 
 def test_table_10_has_mobileone_alone():
-    assert told("table10_distillation_top1") == {
+    assert printed_values("table10_distillation_top1") == {
         ("s0", "off"): "71.4", ("s0", "on"): "72.5", ("s1", "off"): "75.9", ("s1", "on"): "77.4",
         ("s2", "off"): "77.4", ("s2", "on"): "79.1", ("s3", "off"): "78.1", ("s3", "on"): "80.0",
         ("s4", "off"): "79.4", ("s4", "on"): "81.4",

@@ -87,7 +87,7 @@ def number(state):
 
 
 def expected_state(spec, content):
-    """What an uninterrupted cell ends with."""
+    """The final state of an uninterrupted cell."""
     state = spec.key
     for epoch in range(1, spec.recipe.epochs + 1):
         state = hashlib.sha256(f"{state} {epoch}".encode() + content).hexdigest()

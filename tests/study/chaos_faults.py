@@ -136,7 +136,7 @@ class Faults:
     def kill_postgresql(self):
         seconds = self.random.uniform(0.5, 4.0)
         self.site.postgres.kill()
-        time.sleep(seconds)  # nothing can be asked meanwhile
+        time.sleep(seconds)  # nothing answers meanwhile
         self.site.postgres.start()
         return f"away for {seconds:.0f} s"
 

@@ -1,4 +1,4 @@
-"""What must hold after a chaos trial, as a list of what does not."""
+"""Checks after a chaos trial: a list of the conditions that do not hold."""
 
 import re
 import tempfile

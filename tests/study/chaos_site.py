@@ -1,4 +1,4 @@
-"""Where a chaos trial happens: its directories, servers, commands and their workers."""
+"""The site of a chaos trial: its directories, servers, commands and their workers."""
 
 import contextlib
 import json

@@ -13,15 +13,15 @@ from mobileone_core.training.execution import Execution
 
 
 def main() -> None:
-    asked = json.loads(Path(sys.argv[1]).read_text())
+    settings = json.loads(Path(sys.argv[1]).read_text())
     setup = Setup(
-        Workspace.at(Path(asked["runs"]), asked.get("queue", ""), asked.get("tracking", "")),
-        workers=asked["workers"],
+        Workspace.at(Path(settings["runs"]), settings.get("queue", ""), settings.get("tracking", "")),
+        workers=settings["workers"],
         execution=Execution("cpu"),
-        data_root=Path(asked["data_root"]) if asked.get("data_root") else None,
-        engine=Engine(QueueTiming(**asked.get("timing", {})), asked["train"], asked.get("measure", MEASURE)),
+        data_root=Path(settings["data_root"]) if settings.get("data_root") else None,
+        engine=Engine(QueueTiming(**settings.get("timing", {})), settings["train"], settings.get("measure", MEASURE)),
     )
-    outcome = run_study(small_plan(**asked["plan"]), setup, Progress())
+    outcome = run_study(small_plan(**settings["plan"]), setup, Progress())
     print(json.dumps({"states": [item.state for item in outcome.states], "interrupted": outcome.interrupted}))
 
 

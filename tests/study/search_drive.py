@@ -13,10 +13,10 @@ from mobileone_core.training.execution import Execution
 
 
 def main() -> None:
-    asked = json.loads(Path(sys.argv[1]).read_text())
-    workspace = Workspace.at(Path(asked["runs"]))
-    setup = Setup(workspace, asked["workers"], Execution("cpu"), Path(asked["data_root"]), engine=SEARCH_ENGINE)
-    plan, outcome = run_plan(small_search(**asked["plan"]), setup, lambda _: Lines())
+    settings = json.loads(Path(sys.argv[1]).read_text())
+    workspace = Workspace.at(Path(settings["runs"]))
+    setup = Setup(workspace, settings["workers"], Execution("cpu"), Path(settings["data_root"]), engine=SEARCH_ENGINE)
+    plan, outcome = run_plan(small_search(**settings["plan"]), setup, lambda _: Lines())
     print(json.dumps({"complete": outcome.is_complete, "plan": plan.to_json()}))
 
 

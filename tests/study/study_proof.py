@@ -95,7 +95,7 @@ def run_plan(plan, workspace, data_root=None, workers=2, engine=FAST):
 
 
 def plan_and_work(plan, workspace, data_root=None, engine=FAST, cells=None) -> None:
-    """What one command with one worker does, in this process."""
+    """The work of one command with one worker, in this process."""
     plan_cells(plan, workspace, engine.timing)
     setup = Setup(workspace, execution=Execution("cpu"), data_root=data_root, engine=engine)
     Worker(Job(setup, plan.queue, cells), StopRequest()).run()
@@ -118,25 +118,25 @@ def assert_exactly_once(plan, workspace, failed=(), waiting=()) -> None:
     assert sorted(trial.key for trial in complete) == sorted(item.key for item in plan.queued if item.key not in undone)
     assert queue.trials("RUNNING") == []
     assert sorted(trial.key for trial in queue.trials("WAITING")) == sorted(waiting)
-    told = read_record(workspace.tracking, plan)
-    assert [row.key for row in told.rows] == [cell.key for cell in trained]
-    assert told.problems == []
+    shown = read_record(workspace.tracking, plan)
+    assert [row.key for row in shown.rows] == [cell.key for cell in trained]
+    assert shown.problems == []
     by_cell = {trial.key: trial for trial in complete}
-    for row in told.rows:
+    for row in shown.rows:
         trial = by_cell[row.key]
         assert trial.runs == (row.run_id,)
         assert row.metrics[plan.study.metric] == trial.value
         assert not workspace.checkpoints(plan.queue, row.key).exists()
     if plan.comparison and plan.comparison.key not in undone:
-        assert {row.run_id for row in told.comparison} == {*by_cell[plan.comparison.key].runs}
-        levels = [(row.factors["k"], row.factors["form"]) for row in told.comparison]
+        assert {row.run_id for row in shown.comparison} == {*by_cell[plan.comparison.key].runs}
+        levels = [(row.factors["k"], row.factors["form"]) for row in shown.comparison]
         assert levels == [
             (entry.factors["k"], form) for entry in plan.comparison.spec.entries for form in ("train", "deployed")
         ]
     statuses = run_statuses(record, plan.study.name)
     assert "RUNNING" not in statuses.values()
     epochs = {cell.key: cell.epochs for cell in trained}
-    for row in told.rows:
+    for row in shown.rows:
         curve = record.client.get_metric_history(row.run_id, "val/top1")
         assert [point.step for point in curve] == list(range(1, epochs[row.key] + 1))
         assert [point.timestamp for point in curve] == sorted(point.timestamp for point in curve)

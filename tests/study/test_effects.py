@@ -283,12 +283,12 @@ def test_readings_of_one_training_do_not_pass_for_two():
 
 
 def test_a_seed_of_which_a_reading_is_missing_is_left_out_of_its_training():
-    def told(sample):
+    def intervals(sample):
         return [row.difference for row in effects(READINGS, sample, TRAININGS)]
 
     whole = drawn_readings(5, np.random.default_rng(5))
     *_, off, on = whole
     without = {level: {seed: value for seed, value in whole[level].items() if seed < 4} for level in (on, off)}
-    assert told(whole | {on: without[on]}) == told(whole | without) != told(whole)
+    assert intervals(whole | {on: without[on]}) == intervals(whole | without) != intervals(whole)
     single = effects(READINGS, drawn_readings(1, np.random.default_rng(6)), TRAININGS)
     assert {row.verdict for row in single} == {"not enough seeds"}

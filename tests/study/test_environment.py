@@ -1,4 +1,4 @@
-"""What a run says about the machine it ran on."""
+"""The tags of a run about the machine it ran on."""
 
 import platform
 import subprocess

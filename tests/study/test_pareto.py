@@ -27,7 +27,7 @@ def test_front_is_what_no_other_beats(found):
 
 @given(points)
 def test_hypervolume_counts_the_unit_squares_below(found):
-    """Of points with whole coordinates: squares of accuracy 1..6 and latency up to the corner at 5."""
+    """Points with whole coordinates: squares of accuracy 1..6 and latency up to the corner at 5."""
     corner = Point(1, 5)
     squares = sum(
         any(p.accuracy >= accuracy + 1 and p.latency <= latency for p in found)

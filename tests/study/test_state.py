@@ -54,8 +54,8 @@ def test_reading_changes_no_file(finished):
     before = traces()
     states = cell_states(finished, PLAN)
     assert is_settled(finished, PLAN, states)
-    told = plan_lines(PLAN, states)
-    assert sorted(status_lines(finished)[1:]) == sorted(told[2:])  # queued in another order than planned
+    planned = plan_lines(PLAN, states)
+    assert sorted(status_lines(finished)[1:]) == sorted(planned[2:])  # queued in another order than planned
     assert traces() == before
 
 

@@ -1,4 +1,4 @@
-"""What the lines of a plan say of its setting."""
+"""The lines of a plan about its setting."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What other processes of a cell run in tests; as a command, a cell of two processes that stops moving in its midst."""
+"""Code that other processes of a cell run in tests; as a command, a cell of two processes that stops halfway."""
 
 import multiprocessing
 import sys

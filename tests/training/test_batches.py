@@ -15,10 +15,10 @@ from mobileone_core.training.recipe import Phase, Recipe
 
 
 class Stub:
-    """What EpochBatches knows of a module; its teachers say the mean of an image."""
+    """The part of a module that EpochBatches reads; its teachers return the mean of an image."""
 
     def __init__(self):
-        self.recipe, self.teachers, self.current_epoch, self.asked = (
+        self.recipe, self.teachers, self.current_epoch, self.images_seen = (
             Recipe(epochs=3, augmentation="none"),
             object(),
             0,
@@ -27,7 +27,7 @@ class Stub:
         self.first_epoch = 0
 
     def soft_labels(self, images):
-        self.asked += len(images)
+        self.images_seen += len(images)
         return images.mean((1, 2, 3))[:, None]
 
 
@@ -58,7 +58,7 @@ def test_each_image_brings_its_own_soft_label(folder, name, share):
             for images, labels, soft in drawn:
                 assert len(images) == len(labels) == options.batch_size // share.ranks
                 torch.testing.assert_close(soft, images.mean((1, 2, 3))[:, None])
-        assert module.asked == count
+        assert module.images_seen == count
         loader.set_epoch(0, 0.0)
         assert [batch.tolist() for batch in loader.plan.batches()] == order
 
@@ -75,4 +75,4 @@ def test_nothing_is_computed_ahead_where_images_change_or_nobody_teaches(changes
     with open_loaders(DataSpec("digits", 16), None, 0, LoaderOptions(256, "none")) as loaders:
         drawn = list(EpochBatches(loaders.train, module))
     assert {len(batch) for batch in drawn} == {2}
-    assert module.asked == 0
+    assert module.images_seen == 0

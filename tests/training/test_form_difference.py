@@ -1,4 +1,4 @@
-"""What a cell says of its two forms, against both run by hand."""
+"""The recorded difference of a cell's two forms, against both run by hand."""
 
 import pytest
 import torch

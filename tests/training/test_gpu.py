@@ -34,7 +34,7 @@ def test_a_cell_learns(train, memory, precision, channels_last):
 def test_a_student_learns(  # noqa: PLR0917
     train, memory, cell, tmp_path, precision, channels_last, augmentation
 ):
-    """From a teacher asked in every step, or once."""
+    """A student learns from a teacher that runs in every step, or once."""
     teacher, observer = Teacher("tiny"), memory()
     path = tmp_path / "teacher.safetensors"
     save_file(build_model(teacher_model(cell, teacher), 10).state_dict(), path)
@@ -51,7 +51,7 @@ def test_a_student_learns(  # noqa: PLR0917
 
 @layouts
 def test_float32_gives_the_same_numbers_twice(train, channels_last):
-    """With the deterministic kernels that training asks for."""
+    """Deterministic kernels, which training sets, give equal numbers."""
     execution = Execution("cuda", channels_last=channels_last)
     first, second = (train(name, execution=execution) for name in ("first", "second"))
     timeless = [name for name in first.metrics if not name.startswith("time/")]

@@ -1,4 +1,4 @@
-"""Which parameters decay, and that the optimizers are the recipe's."""
+"""The parameters that decay, and that the optimizers are the recipe's."""
 
 import pytest
 import torch

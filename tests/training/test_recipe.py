@@ -1,4 +1,4 @@
-"""What a recipe refuses, and what the presets are."""
+"""Values that a recipe refuses, and the presets."""
 
 import math
 from dataclasses import replace

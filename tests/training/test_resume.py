@@ -30,7 +30,7 @@ def outcome(result, observer):
 
 @pytest.fixture(scope="module")
 def whole(train_at, memory, tmp_path_factory):
-    """What the uninterrupted cell tells."""
+    """The outcome of the uninterrupted cell."""
     observer = memory()
     return outcome(train_at(tmp_path_factory.mktemp("whole"), observer, epochs=EPOCHS), observer)
 
@@ -110,7 +110,7 @@ def test_resuming_adds_up_the_time_of_all_attempts(train, memory):
         {"teachers": (TEACHER,)},
         {"teachers": (TEACHER,), "augmentation": "none"},
     ],
-    ids=["adamw without average", "bf16 with clipping", "inside a phase", "a teacher", "a teacher asked once"],
+    ids=["adamw without average", "bf16 with clipping", "inside a phase", "a teacher", "a teacher that runs once"],
 )
 def test_other_recipes_resume_as_exactly(train, memory, changes, cell, tmp_path):
     results = []

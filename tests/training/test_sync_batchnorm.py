@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(ranks, directory, settings):
-    """What each rank came to in every setting."""
+    """The result of each rank in every setting."""
     arguments = (directory, settings)
     with other_ranks(ranks, CPU, directory, rank_shares.train_all, arguments):
         rank_shares.train_all(0, CPU, *arguments)
@@ -53,7 +53,7 @@ def test_the_ranks_stay_equal_bit_by_bit(results):
 
 
 def test_three_ranks_stay_equal_bit_by_bit(tmp_path):
-    """Where the order of additions could matter."""
+    """Equality holds also where the order of additions could matter."""
     states = [results["three"] for results in run(3, tmp_path, THREE)]
     assert difference(states[0], THREE["three"]) < 1e-9
     assert all(torch.equal(value, other[key]) for other in states[1:] for key, value in states[0].items())
@@ -70,7 +70,7 @@ def test_evaluation_waits_for_nobody(results):
 
 
 def test_a_cell_of_two_processes_is_that_of_one(train):
-    """But for float32's rounding, which some steps of training enlarge."""
+    """Equal within float32's rounding, which some steps of training enlarge."""
     shared, alone = train("shared", execution=SHARED), train("alone", execution=FOLDED)
     expected = load_file(alone.weights)
     for name, value in load_file(shared.weights).items():

@@ -1,4 +1,4 @@
-"""What a subject of a benchmark is: it builds an entry's calls, checks them, and computes metrics of their samples."""
+"""The protocol of benchmark subjects: build an entry's calls, check them, and compute metrics of their samples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class Subject(ABC, Generic[Cell]):
         """The metrics of a timed entry; others are all timed entries, itself included."""
 
     def result(self, item: Prepared[Cell], timed: Timed[Cell], samples: Samples, load: float) -> EntryResult:
-        """What is recorded of an item; timed are all timed ones, load is that of the machine before."""
+        """The recorded result of an item; timed are all timed ones, load is that of the machine before."""
         entry, metrics, saved = item.entry, {**item.metrics, "host/load": load}, {}
         if not item.unmeasured:
             metrics |= self.metrics(item, timed, samples)
@@ -76,5 +76,5 @@ class Subject(ABC, Generic[Cell]):
 
 
 def copy_suffixes(entry: Entry[Cell]) -> tuple[str, ...]:
-    """What ends the call names of each copy of an entry: "" and, for a reference, which is built twice, CONTROL."""
+    """Suffixes of the call names of an entry's copies: "" and, for a reference, which is built twice, CONTROL."""
     return ("", CONTROL) if entry.reference == entry.label else ("",)

@@ -1,4 +1,4 @@
-"""What removes something: `mobileone forget` and `clean`."""
+"""The commands that remove something: `mobileone forget` and `clean`."""
 
 import os
 from collections.abc import Sequence

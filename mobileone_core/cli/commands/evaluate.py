@@ -208,7 +208,7 @@ def _robustness_images(options: Evaluate, source: NetworkSource) -> list[Evaluat
 
 
 def _setting(options: Evaluate, source: NetworkSource, parts: list[EvaluatedImages], count: int) -> EvaluationSetting:
-    """What is evaluated: parts, the first of which has count images. A robustness set has its name if it is whole."""
+    """The setting of an evaluation: parts, the first of count images; a whole robustness set has its name."""
     images, data = parts[0], parts[0].data
     present = {len(item.subset) or data.num_classes for item in parts}
     title = data_title(data.name, str(images.root or ""), data.fingerprint)

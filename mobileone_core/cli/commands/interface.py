@@ -1,4 +1,4 @@
-"""What an application needs to know of an exported file, as JSON for its manifest and its metadata."""
+"""All that an application needs to know about an exported file, as JSON for its manifest and its metadata."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

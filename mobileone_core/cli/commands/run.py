@@ -159,7 +159,7 @@ def _command_of_jobs() -> list[str]:
 
 
 def _unfolded(command: Command, plan: Plan) -> list[str]:
-    """What is not folded: one line per model of GPU without timings, by which auto would decide, and one for dbb."""
+    """Lines about blocks that are not folded: one per GPU model without timings, by which auto decides, one for dbb."""
     if command.execution.blocks == "branches" or not isinstance(command.running, TrainingRunOptions):
         return []
     names = dict.fromkeys(gpu_names(command.execution.device) if command.execution.blocks == "auto" else ())

@@ -47,7 +47,7 @@ class NetworkSource:
 
     @property
     def task(self) -> str:
-        """What the network was trained for."""
+        """The task that the network was trained for."""
         return self.cell.task if self.cell else CellSpec.task
 
 

@@ -111,7 +111,7 @@ class Average(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """As a kernel (O, O / G, R, S), float64 on the CPU."""
+        """The layer as a kernel (O, O / G, R, S), float64 on the CPU."""
         identity = identity_kernel(self.geometry.out_channels, self.geometry.groups)
         return identity.expand(-1, -1, *self.geometry.pairs.kernel) / self.geometry.area
 
@@ -123,7 +123,7 @@ def folded_kernel(branches: Iterable[Branch]) -> tuple[Tensor, Tensor]:
 
 
 def scale_and_bias(norm: Any) -> tuple[Tensor, Tensor]:
-    """What a BN multiplies by and adds, (C) each. Raises InputError unless it does that alone."""
+    """Factor and summand of a BN, (C) each. Raises InputError unless it multiplies and adds alone."""
     name, allowed = type(norm).__name__, "a BN with running statistics that scales and shifts, nothing else"
     require(getattr(norm, "running_var", None) is not None, "model", name, allowed)
     mean, deviation = in_float64(norm.running_mean), (in_float64(norm.running_var) + norm.eps).sqrt()
@@ -176,7 +176,7 @@ def _built(layer: Layer, geometry: Geometry, norm: NormFactory, padding: Pair) -
 
 
 def _arguments(layer: Any) -> tuple[Any, ...]:
-    """What a convolution does, but for its weight; of a layer without parameters its class."""
+    """The arguments of a convolution without its weight; the class of a layer without parameters."""
     if not isinstance(layer, nn.Conv2d):
         return (type(layer),)
     pairs = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)

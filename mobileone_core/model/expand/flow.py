@@ -1,4 +1,4 @@
-"""Which modules read what a convolution writes: by torch.fx, or recorded while the network runs once."""
+"""Finds the modules that read a convolution's output: by torch.fx, or recorded while the network runs once."""
 
 import inspect
 from collections import defaultdict

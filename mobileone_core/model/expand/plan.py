@@ -1,4 +1,4 @@
-"""What expand would do with every convolution of a network: the branches it takes, or the reason why it is left."""
+"""Plans the expansion of every convolution of a network: the branches it takes, or the reason why it is left."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -85,7 +85,7 @@ class ExpansionPlan:
 
 @dataclass(frozen=True)
 class ExpandOptions:
-    """What expand takes, checked. Raises InputError."""
+    """The arguments of expand, checked. Raises InputError."""
 
     k: int = 4
     scale: bool = True

@@ -1,4 +1,4 @@
-"""From the moments of a block's input to its one kernel, and back: every tensor here has the size of parameters."""
+"""Turns moments of a block's input into its one kernel, and back: every tensor here has the size of parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ NEAREST = 2  # largest ratio of a block's channels to those of a block that was 
 
 
 class Condition(NamedTuple):
-    """What a timing holds for: the kind of block (Geometry.kind), dtype, memory format, and torch.compile or not."""
+    """The condition of a timing: the kind of block (Geometry.kind), dtype, memory format, and torch.compile or not."""
 
     kind: str
     dtype: str

@@ -72,7 +72,7 @@ class PaperClaim:
 
     @property
     def topic(self) -> str:
-        """What the claim is about: on phones, on CPUs, on GPUs, on time or on accuracy."""
+        """The topic of the claim: on phones, on CPUs, on GPUs, on time or on accuracy."""
         named = {"phone": "phones", "cpu": "CPUs", "gpu": "GPUs", "": "time" if self.is_time else "accuracy"}
         return f"on {named[self.on]}"
 

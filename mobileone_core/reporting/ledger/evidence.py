@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one report says of a claim. data: on what, such as "tiny on digits"; machine: its processors."""
+    """One report's answer to a claim. data: network and data, such as "tiny on digits"; machine: its processors."""
 
     report: str
     data: str
@@ -189,7 +189,7 @@ def _gains(claim: PaperClaim, results: Sequence[SavedResult]) -> Iterator[Eviden
 
 
 def _gain(claim: PaperClaim, result: TrainedResult) -> tuple[list[float], list[Finished]]:
-    """What the claim's first level that the study has brings, by seed, and the cells; none for another metric."""
+    """Gain of the claim's first level that the study has, by seed, and the cells; none for another metric."""
     names = [name for name in map(level_label, claim.levels) if name in result.levels]
     if not names or result.metric.name != claim.metric:
         return [], []

@@ -24,7 +24,7 @@ TIMED = (
 
 
 class View(ABC):
-    """What the report of a measured study shows."""
+    """The content of a measured study's report."""
 
     def verdict(self, result: MeasuredResult) -> str:
         """Return the answer in sentences: where it was measured, the findings, the control, and what is missing."""

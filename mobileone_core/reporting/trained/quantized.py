@@ -1,4 +1,4 @@
-"""What a study with int8 levels adds to its report: the loss of every int8 network against its own float32 network."""
+"""Parts of reports of studies with int8 levels: the loss of every int8 network against its own float32 network."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class Int8Losses:
 
 
 def int8_sentences(result: TrainedResult) -> list[str]:
-    """What int8 costs the baseline network, and who loses more or less; none for a study without int8 levels."""
+    """The cost of int8 for the baseline network, and who loses more or less; none for a study without int8 levels."""
     losses = Int8Losses(result)
     names, sentences, hidden, costs = ", ".join(losses.others), [], [], []
     for setting, analysis in losses.analyses.items():

@@ -25,7 +25,7 @@ PUBLISHED_ON = ("imagenet", "digits", "coco", "voc", "ade20k", "scenes")  # embe
 
 @dataclass(frozen=True)
 class TrainedResult:
-    """What the record says of a plan's cells; values are in the metric's shown unit.
+    """The record of a plan's cells, analysed; values are in the metric's shown unit.
 
     levels: the cells of each level, seeds rising; rows and teachers: the one usable row of each, by key; curves: points
     of usable rows; compared_forms: rows of the comparison by level and form; examples: keys of cells with images.

@@ -181,7 +181,7 @@ def _is_of(queue: str, study: str) -> bool:
 
 
 def plan_lines(plan: Plan, states: Sequence[CellState]) -> list[str]:
-    """What a plan runs, then every cell and its state."""
+    """Lines about a plan's work, then about every cell and its state."""
     return [*plan.overview(summary(states, None)), *_table(states)]
 
 
@@ -212,7 +212,7 @@ def _seconds(item: CellState) -> float:
 
 
 def _levels(item: CellState) -> str:
-    """What cells have in common that differ by their seed alone."""
+    """The label that cells share which differ by their seed alone."""
     return f"{item.role} {item.variant} {sorted(item.factors.items())}"
 
 

@@ -51,7 +51,7 @@ class SlurmOptions:
 
 @dataclass(frozen=True)
 class StudyJob:
-    """What a job runs: the study's command, here as a process of its own. Called with the number of the job."""
+    """A job: the study's command, here as a process of its own. Called with the number of the job."""
 
     command: tuple[str, ...]
 
@@ -60,7 +60,7 @@ class StudyJob:
         return subprocess.run([sys.executable, *self.command], check=False).returncode
 
     def checkpoint(self, number: int) -> "DelayedSubmission":
-        """What submitit submits again before the time limit: the same command, which continues."""
+        """The job that submitit submits again before the time limit: the same command, which continues."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, number)

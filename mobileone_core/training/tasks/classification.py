@@ -99,7 +99,7 @@ class Classification(Task):
         return network
 
     def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:
-        """Of a network by name: parameters, multiply-adds, and whether class and state dict are as before expand."""
+        """Cost of a network by name, and whether class and state dict are as before expand."""
         if not self.spec.backbone:
             return {}
         plain = Classification(replace(self.spec, expand=Expansion())).build_network()

@@ -1,4 +1,4 @@
-"""What detection and segmentation share: annotated images, whole networks, and pictures of predictions."""
+"""Parts that detection and segmentation share: annotated images, whole networks, and pictures of predictions."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a task contributes to training, as the class that every task implements."""
+"""The base class of tasks: all that a task contributes to training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -48,11 +48,11 @@ class Task(ABC):
         """New metrics under the names of TaskSpec.metrics, updated with (outputs, targets)."""
 
     def mistakes(self) -> Any:
-        """What collects the test's mistakes for the run's artifacts, as Mistakes; None if the task shows none."""
+        """The collector of the test's mistakes for the run's artifacts, as Mistakes; None if the task shows none."""
         return None
 
     def predictions(self, outputs: Any, images: Tensor) -> Any:  # noqa: ARG002
-        """What metrics compare with the targets: the outputs, or what they decode to for images (B, C, H, W)."""
+        """Predictions that metrics compare with targets: the outputs, or decoded for images (B, C, H, W)."""
         return outputs
 
     def deployed_cost(self, network: nn.Module, images: Tensor) -> dict[str, float]:  # noqa: ARG002

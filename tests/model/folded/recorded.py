@@ -121,7 +121,7 @@ def errors_by_path(recorded, autocast=False):
 
 @functools.cache
 def branches_and_truth(recorded, autocast):
-    """What a block is given, its results by the branches in float64, and the branches' errors."""
+    """A block's inputs, its results by the branches in float64, and the branches' errors."""
     dtype = torch.bfloat16 if autocast else torch.float32
     given = replace(recorded, x=recorded.x.to(dtype), to_sum=recorded.to_sum.to(dtype))
     truth = summed(given, "branches", torch.float64)

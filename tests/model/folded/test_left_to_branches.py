@@ -1,4 +1,4 @@
-"""What the folded path does not take is computed, or refused, as the branches do it."""
+"""Blocks that the folded path does not take are computed, or refused, as the branches do it."""
 
 import pytest
 import torch

@@ -71,7 +71,7 @@ def test_the_variance_keeps_its_digits_at_any_conditioning(geometry, offset):
     [POINTWISE, Geometry(1, 1, 1, 100, 9), DEPTHWISE, STRIDED, DENSE, Geometry(1, 3, 1, 16, 9)],
 )
 def test_few_values_among_zeros_keep_the_digits_of_their_variance(geometry):
-    """As in channels that all but died behind a ReLU; within 8 roundings of float32, where there were 120."""
+    """Channels that are nearly always 0 behind a ReLU: within 8 roundings of float32, where there were 120."""
     generator = torch.Generator().manual_seed(0)
     shape = (16, geometry.in_channels, 32, 32)
     x = 10 * torch.rand(shape, generator=generator) * (torch.rand(shape, generator=generator) < 0.002)

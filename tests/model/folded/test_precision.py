@@ -98,7 +98,7 @@ def test_a_constant_channel_beside_a_skip_branch_costs_no_digits():
 
 
 def gradient_errors(spec, x):
-    """Of all parameters together, folded and by branches, against float64: relative."""
+    """Relative errors of all parameters' gradients together, folded and by branches, against float64."""
     block = draw_block(spec, dtype=torch.float32)
 
     def gradients(path, dtype):

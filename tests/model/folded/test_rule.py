@@ -1,4 +1,4 @@
-"""What "auto" takes: the measured table's sides, and nothing where nothing was measured."""
+"""The rule of "auto": the measured table's sides, and no folding where nothing was measured."""
 
 import json
 import subprocess

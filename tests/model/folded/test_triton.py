@@ -77,7 +77,7 @@ class Launches(TorchDispatchMode):
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kind", SPECS)
 def test_all_of_a_step_is_on_the_gpu_and_its_launches_do_not_grow_with_k(monkeypatch, kind, layout):
-    """With tensors of a GPU that have no values: one on another device would be an error."""
+    """The step runs with tensors of a GPU that have no values: one on another device would be an error."""
     from mobileone_core.model.folded.gpu import depthwise, pointwise
 
     kernels, counts = [], {}
@@ -165,7 +165,7 @@ def test_the_kernels_compile_for_gpus(monkeypatch, tmp_path, architecture, dtype
 
 
 def gradients(network, x, labels=None):
-    """Of a step: output, and the gradients of all parameters in one vector."""
+    """A step's output, and the gradients of all parameters in one vector."""
     network.zero_grad()
     output = network(x)
     loss = output.square().mean() if labels is None else F.cross_entropy(output, labels)

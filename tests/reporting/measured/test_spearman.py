@@ -64,7 +64,7 @@ def test_no_interval_where_it_would_be_invented():
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "r"), [(15, 0.0), (21, 0.4), (30, 0.8)])
 def test_interval_covers_the_true_rank_correlation(n, r):
-    """Of normal pairs, whose rank correlation is 6 / pi asin(r / 2): 93 to 97.5 % of 3000 intervals hold it."""
+    """Normal pairs have a rank correlation of 6 / pi asin(r / 2): 93 to 97.5 % of 3000 intervals hold it."""
     random, true = np.random.default_rng(0), 6 / np.pi * np.arcsin(r / 2)
     held = 0
     for _ in range(3000):

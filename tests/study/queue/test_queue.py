@@ -133,10 +133,10 @@ def test_an_empty_queue_gives_nothing(queue):
 def test_an_attempt_whose_process_died_is_queued_again_at_once(queue, workspace):
     fill(queue, PLAN.cells[:1])
     assert in_child(lambda: opened(workspace).claim(lambda _: os.kill(os.getpid(), signal.SIGKILL))) == -9
-    told = []
-    queue.on_dead = told.append
+    dead = []
+    queue.on_dead = dead.append
     assert [trial.number for trial in queue.sweep()] == [0]
-    assert [trial.number for trial in told] == [0]
+    assert [trial.number for trial in dead] == [0]
     (waiting,) = queue.trials("WAITING")
     assert (waiting.attributes["attempt"], waiting.attributes["after"]) == (2, 0)
     assert "owner" not in waiting.attributes

@@ -1,4 +1,4 @@
-"""What the record holds of a finished cell, and what it says where something is wrong with it."""
+"""The record of a finished cell, and its messages where something is wrong with it."""
 
 import json
 import platform
@@ -29,10 +29,10 @@ def finished(databases, tmp_path_factory):
 
 
 def test_rows_hold_what_a_table_needs(finished):
-    told = read_record(finished.tracking, PLAN)
-    assert told.problems == []
-    assert [(row.key, row.seed, row.factors) for row in told.rows] == [(c.key, c.seed, c.factors) for c in PLAN.cells]
-    for row in told.rows:
+    record = read_record(finished.tracking, PLAN)
+    assert record.problems == []
+    assert [(row.key, row.seed, row.factors) for row in record.rows] == [(c.key, c.seed, c.factors) for c in PLAN.cells]
+    for row in record.rows:
         assert row.metrics["test/top1"] == metric(row.key, 3) + 0.5
         assert row.metrics["val/top1"] == metric(row.key, 3)
         assert row.environment["device"] == "cpu"
@@ -43,9 +43,9 @@ def test_rows_hold_what_a_table_needs(finished):
 
 
 def test_a_record_holds_the_curves_asked_for(finished):
-    told = read_record(finished.tracking, PLAN)
-    assert told.comparison == []
-    assert [(item.key, item.metric, item.epoch, item.value) for item in told.curves] == [
+    record = read_record(finished.tracking, PLAN)
+    assert record.comparison == []
+    assert [(item.key, item.metric, item.epoch, item.value) for item in record.curves] == [
         (key, name, epoch, value(key, epoch))
         for key in KEYS
         for name, value in (("val/top1", metric), ("train/loss", lambda _, epoch: 1.0 / epoch))
@@ -64,18 +64,18 @@ def test_a_teachers_row_comes_after_those_of_the_cells_and_without_a_curve(datab
     plan = small_plan(levels=(1,), seeds=1, epochs=1, teachers=("small",), curves=("val/top1",))
     give_databases(databases, workspace)
     assert in_child(plan_and_work, plan, workspace) == 0
-    told = read_record(workspace.tracking, plan)
-    assert [(row.key, row.factors) for row in told.rows] == [
+    record = read_record(workspace.tracking, plan)
+    assert [(row.key, row.factors) for row in record.rows] == [
         (plan.cells[0].key, {"k": 1}),
         (plan.teachers[0].key, {"teacher": "small"}),
     ]
-    assert [point.key for point in told.curves] == [plan.cells[0].key]
+    assert [point.key for point in record.curves] == [plan.cells[0].key]
 
 
 def test_rows_come_in_the_order_asked_and_no_others(finished):
     factor = replace(PLAN.study.factors[0], levels=(2, 3, 1))
-    asked = replace(PLAN, study=replace(PLAN.study, seeds=1, factors=(factor,)))
-    rows = read_record(finished.tracking, asked).rows
+    narrowed = replace(PLAN, study=replace(PLAN.study, seeds=1, factors=(factor,)))
+    rows = read_record(finished.tracking, narrowed).rows
     assert [row.key for row in rows] == [KEYS[1], KEYS[0]]  # k=3 was never trained
     another = replace(PLAN, study=replace(PLAN.study, name="another"))
     assert read_record(finished.tracking, another) == StudyRecord([], [], [], [])
@@ -123,10 +123,10 @@ def test_two_finished_runs_of_a_cell_are_a_problem_that_names_both(copy):
     record = Record(copy.tracking)
     second = record.start(PLAN.cells[0], OWN).run_id
     record.end(second, "FINISHED")
-    told = read_record(copy.tracking, PLAN)
-    assert len(told.rows) == 5
-    (problem,) = told.problems
-    assert all(word in problem for word in (KEYS[0], "2 finished runs", *(row.run_id for row in told.rows[:2])))
+    record = read_record(copy.tracking, PLAN)
+    assert len(record.rows) == 5
+    (problem,) = record.problems
+    assert all(word in problem for word in (KEYS[0], "2 finished runs", *(row.run_id for row in record.rows[:2])))
 
 
 def by_id(runs, params=True):

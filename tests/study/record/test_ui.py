@@ -137,7 +137,7 @@ def test_runs_are_grouped_by_factor_and_carry_what_was_made_of_them(browser, cel
 
 
 def test_view_groups_by_all_factors_and_shows_the_metrics_that_runs_have(cell, databases, workspace):
-    """As JSON in a tag that MLflow's UI reads; a study without finished runs has no view."""
+    """The view is JSON in a tag that MLflow's UI reads; a study without finished runs has none."""
     give_databases(databases, workspace)
     record = Record(workspace.tracking)
     for study in ("branch_count", "activation"):

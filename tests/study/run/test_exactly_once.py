@@ -96,8 +96,8 @@ def outcome_of(process):
 @pytest.mark.slow
 @pytest.mark.parametrize("train", ["mobileone_core.training.run:train_cell", "study_fakes:train"])
 def test_killed_stopped_and_raising_cells(drive, tmp_path, workspace, databases, train):
-    asked = {"levels": [1, 2, 3], "seeds": 2, "epochs": 6}
-    plan = small_plan(**asked)
+    plan_options = {"levels": [1, 2, 3], "seeds": 2, "epochs": 6}
+    plan = small_plan(**plan_options)
     give_databases(databases, workspace)
     bad = plan.cells[3]  # begun last
     data = script(tmp_path / "data", seconds=0.2, raising=[bad.key])
@@ -105,7 +105,7 @@ def test_killed_stopped_and_raising_cells(drive, tmp_path, workspace, databases,
         workspace.checkpoints(plan.queue, bad.key).mkdir(parents=True)
         (workspace.checkpoints(plan.queue, bad.key) / "last.ckpt").write_bytes(b"broken")
         data = None
-    process = drive(plan=asked, runs=str(workspace.runs), workers=3, train=train, data_root=data and str(data))
+    process = drive(plan=plan_options, runs=str(workspace.runs), workers=3, train=train, data_root=data and str(data))
     killed = until(lambda: victim(workspace, plan, bad), process)
     os.kill(killed.owner.pid, signal.SIGKILL)
     stopped = until(lambda: victim(workspace, plan, bad, killed), process)
@@ -128,13 +128,13 @@ def state_of(workspace, plan, key):
 
 @pytest.mark.slow
 def test_killed_teachers_and_comparisons(drive, tmp_path, workspace, databases):
-    asked = {"levels": [1, 2], "seeds": 1, "epochs": 6, "teachers": ["small"], "compares": "forms"}
-    plan = small_plan(**asked)
+    plan_options = {"levels": [1, 2], "seeds": 1, "epochs": 6, "teachers": ["small"], "compares": "forms"}
+    plan = small_plan(**plan_options)
     give_databases(databases, workspace)
     data = script(tmp_path / "data", seconds=0.2)
     settings = {"runs": str(workspace.runs), "train": "study_fakes:train", "data_root": str(data)}
     settings["measure"] = "study_fakes:measure_alone"
-    process = drive(plan=asked, workers=2, **settings)
+    process = drive(plan=plan_options, workers=2, **settings)
     for key in (plan.teachers[0].key, plan.comparison.key):
         busy = until(lambda key=key: at_work_on(workspace, plan, key), process)
         os.kill(busy.owner.pid, signal.SIGKILL)
@@ -156,10 +156,10 @@ def at_work_on(workspace, plan, key):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_everything_resumable(drive, tmp_path, workspace, databases):
-    asked = {"levels": [1, 2], "seeds": 2, "epochs": 6}
-    plan = small_plan(**asked)
+    plan_options = {"levels": [1, 2], "seeds": 2, "epochs": 6}
+    plan = small_plan(**plan_options)
     give_databases(databases, workspace)
-    settings = {"plan": asked, "runs": str(workspace.runs), "workers": 2, "train": "study_fakes:train"}
+    settings = {"plan": plan_options, "runs": str(workspace.runs), "workers": 2, "train": "study_fakes:train"}
     slow = script(tmp_path / "data", seconds=0.3)
     process = drive(data_root=str(slow), **settings)
     until(lambda: any(item.state == "complete" for item in cell_states(workspace, plan)), process)
@@ -181,10 +181,10 @@ def test_ctrl_c_leaves_everything_resumable(drive, tmp_path, workspace, database
 
 @pytest.mark.slow
 def test_workers_end_when_the_command_is_killed(drive, tmp_path, workspace, databases):
-    asked = {"levels": [1, 2], "seeds": 1, "epochs": 6}
-    plan = small_plan(**asked)
+    plan_options = {"levels": [1, 2], "seeds": 1, "epochs": 6}
+    plan = small_plan(**plan_options)
     give_databases(databases, workspace)
-    settings = {"plan": asked, "runs": str(workspace.runs), "workers": 2, "train": "study_fakes:train"}
+    settings = {"plan": plan_options, "runs": str(workspace.runs), "workers": 2, "train": "study_fakes:train"}
     process = drive(data_root=str(script(tmp_path / "data", seconds=0.3)), **settings)
     busy = until(lambda: at_work(workspace, plan), process)
     process.kill()

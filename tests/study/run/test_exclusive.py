@@ -141,12 +141,12 @@ def test_a_comparison_comes_last_and_leaves_one_run_a_level_and_form(databases, 
 
 def test_runs_of_a_comparison_have_the_tags_and_files_of_the_contract(copy):
     assert in_child(plan_and_work, PLAN, copy) == 0
-    record, told = Record(copy.tracking), read_record(copy.tracking, PLAN)
-    assert [(row.key, row.factors, row.metrics["time/step_ms"]) for row in told.comparison] == [
+    record, shown = Record(copy.tracking), read_record(copy.tracking, PLAN)
+    assert [(row.key, row.factors, row.metrics["time/step_ms"]) for row in shown.comparison] == [
         (KEY, {"k": k, "form": form}, float(k)) for k in (1, 2) for form in ("train", "deployed")
     ]
     state = comparison_state(copy)
-    for row in told.comparison:
+    for row in shown.comparison:
         assert row.environment["device"] == "cpu"
         tags = record.client.get_run(row.run_id).data.tags
         expected = {"study": PLAN.study.name, "queue": PLAN.queue, "cell": KEY, "comparison": KEY, "seed": "0"}
@@ -190,7 +190,7 @@ def crash_and_work(workspace, arrange):
 
 
 def statuses(workspace):
-    """Of the comparison's runs."""
+    """Statuses of the comparison's runs."""
     runs = Record(workspace.tracking).runs(PLAN.study.name, f"tags.cell = '{KEY}'")
     return sorted(run.info.status for run in runs)
 
@@ -213,14 +213,14 @@ def assert_no_two_finished(workspace):
 def test_a_worker_that_dies_with_a_comparison_is_mended(copy, point):
     assert in_child(crash_and_work, copy, POINTS[point]) == -9
     assert_no_two_finished(copy)
-    told = read_record(copy.tracking, PLAN)
-    assert len(told.comparison) == (RUNS if point == "all FINISHED" else 0)
-    assert len(told.problems) == (point == "one FINISHED")
+    shown = read_record(copy.tracking, PLAN)
+    assert len(shown.comparison) == (RUNS if point == "all FINISHED" else 0)
+    assert len(shown.problems) == (point == "one FINISHED")
     assert is_settled(copy, PLAN, cell_states(copy, PLAN)) == (point == "all FINISHED")
     assert in_child(plan_and_work, PLAN, copy) == 0
     assert_one_whole_comparison(copy)
-    is_told = point in ("told, none FINISHED", "one FINISHED", "all FINISHED")
-    assert comparison_state(copy).attempt == (1 if is_told else 2)
+    is_completed = point in ("told, none FINISHED", "one FINISHED", "all FINISHED")
+    assert comparison_state(copy).attempt == (1 if is_completed else 2)
 
 
 @pytest.mark.quick_cases("swept, one run KILLED")
@@ -254,9 +254,9 @@ def test_a_comparison_that_lost_a_run_is_told_and_measured_again_on_demand(copy)
     assert in_child(plan_and_work, PLAN, copy) == 0
     first = comparison_state(copy)
     Record(copy.tracking).client.delete_run(first.runs[2])
-    told = read_record(copy.tracking, PLAN)
-    assert told.comparison == []
-    assert told.problems == [f"comparison {KEY} has {RUNS - 1} finished runs of 1 attempts, not {RUNS} of one"]
+    shown = read_record(copy.tracking, PLAN)
+    assert shown.comparison == []
+    assert shown.problems == [f"comparison {KEY} has {RUNS - 1} finished runs of 1 attempts, not {RUNS} of one"]
     assert not is_settled(copy, PLAN, cell_states(copy, PLAN))
     assert any(line.endswith(f"cell {KEY} is missing again") for line in repair(copy))
     assert in_child(plan_and_work, PLAN, copy) == 0

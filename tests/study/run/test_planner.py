@@ -131,9 +131,9 @@ def test_a_result_that_was_deleted_is_told_and_measured_again_on_demand(database
     assert cell_states(workspace, PLAN)[0].state == "missing"
     assert fold(trial_views(workspace.queue, PLAN.queue)) == study_states(workspace, PLAN.queue)
     assert in_child(plan_and_work, PLAN, workspace) == 0
-    told = read_record(workspace.tracking, PLAN)
-    assert told.problems == []
-    assert [row.key for row in told.rows] == [cell.key for cell in PLAN.cells]
+    record = read_record(workspace.tracking, PLAN)
+    assert record.problems == []
+    assert [row.key for row in record.rows] == [cell.key for cell in PLAN.cells]
     states = cell_states(workspace, PLAN)
     assert is_settled(workspace, PLAN, states)
     assert states[0].run_id != gone.run_id

@@ -1,4 +1,4 @@
-"""What a run shows: plain lines into a file, one live display on a terminal."""
+"""Progress of a run: plain lines into a file, one live display on a terminal."""
 
 import io
 from dataclasses import replace

@@ -44,8 +44,8 @@ def test_nothing_to_do_imports_nothing_heavy(databases, workspace, tmp_path):
     plan = small_plan(levels=(1,), seeds=1, epochs=1)
     give_databases(databases, workspace)
     assert in_child(plan_and_work, plan, workspace) == 0
-    asked = {"plan": {"levels": [1], "seeds": 1, "epochs": 1}, "runs": str(workspace.runs), "workers": 2}
-    (tmp_path / "settings.json").write_text(json.dumps({**asked, "train": "no.such:function"}))
+    options = {"plan": {"levels": [1], "seeds": 1, "epochs": 1}, "runs": str(workspace.runs), "workers": 2}
+    (tmp_path / "settings.json").write_text(json.dumps({**options, "train": "no.such:function"}))
     code = (
         f"import sys; sys.path.insert(0, {str(DRIVE.parent)!r}); sys.argv = ['', {str(tmp_path / 'settings.json')!r}]; "
         "import drive; drive.main(); print(sorted({'torch', 'optuna', 'mlflow', 'numpy'} & set(sys.modules)))"
@@ -127,10 +127,10 @@ def test_joining_takes_cells_and_plans_nothing(databases, workspace):
 
 @pytest.mark.slow
 def test_two_commands_at_once_share_the_cells_and_neither_measures_beside_the_other(databases, workspace, tmp_path):
-    asked = {"levels": [1, 2], "seeds": 2, "epochs": 2, "teachers": ["small"], "compares": "forms"}
-    plan = small_plan(**asked)
+    options = {"levels": [1, 2], "seeds": 2, "epochs": 2, "teachers": ["small"], "compares": "forms"}
+    plan = small_plan(**options)
     give_databases(databases, workspace)
-    settings = {"plan": asked, "runs": str(workspace.runs), "workers": 1, "train": "study_fakes:train"}
+    settings = {"plan": options, "runs": str(workspace.runs), "workers": 1, "train": "study_fakes:train"}
     settings |= {"data_root": str(script(tmp_path / "data", seconds=0.1)), "measure": "study_fakes:measure_slowly"}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     command = [sys.executable, str(DRIVE), str(tmp_path / "settings.json")]

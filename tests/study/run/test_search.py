@@ -59,12 +59,12 @@ def assert_whole(plan, workspace):
 @pytest.mark.slow
 def test_a_search_runs_once_and_a_longer_one_goes_on(databases, workspace):
     give_databases(databases, workspace)
-    asked = small_search(generations=1)
-    plan, outcome, _ = search(asked, workspace)
+    requested = small_search(generations=1)
+    plan, outcome, _ = search(requested, workspace)
     assert outcome.is_complete
     assert_whole(plan, workspace)
-    assert resumed(asked, workspace) == plan
-    again, _, displays = search(asked, workspace)
+    assert resumed(requested, workspace) == plan
+    again, _, displays = search(requested, workspace)
     assert (again, displays) == (plan, [])
     longer, outcome, displays = search(small_search(generations=2), workspace, workers=1)
     assert outcome.is_complete
@@ -118,9 +118,9 @@ def test_killed_at_every_stage_it_comes_to_the_same(databases, tmp_path, workspa
     if victim == "command":
         done = subprocess.run([sys.executable, str(DRIVE), str(path)], capture_output=True, text=True, check=True)
         out = done.stdout
-    told = json.loads(out.splitlines()[-1])
-    assert told["complete"]
-    assert read_plan(told["plan"]) == expected
+    printed = json.loads(out.splitlines()[-1])
+    assert printed["complete"]
+    assert read_plan(printed["plan"]) == expected
     assert_whole(expected, workspace)
 
 

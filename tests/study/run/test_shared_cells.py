@@ -53,8 +53,8 @@ def test_two_settings_may_have_cells_in_common():
 def test_what_another_setting_trained_is_a_gap(finished, seen):
     place = seen(finished)
     assert_exactly_once(ONE, place)
-    told = read_record(place.tracking, OTHER)
-    assert (told.rows, told.problems, told.curves) == ([], [], [])
+    record = read_record(place.tracking, OTHER)
+    assert (record.rows, record.problems, record.curves) == ([], [], [])
     assert not is_settled(place, OTHER, cell_states(place, OTHER))
 
 
@@ -65,8 +65,8 @@ def test_each_setting_is_told_and_settled_by_its_own_runs(copy, seen):
     assert in_child(plan_and_work, OTHER, place) == 0
     for plan in (ONE, OTHER):
         assert_exactly_once(plan, place)
-        told = read_record(place.tracking, plan)
-        assert len(told.rows) == 3
-        assert [(point.key, point.epoch) for point in told.curves] == [(cell.key, 1) for cell in plan.cells]
+        record = read_record(place.tracking, plan)
+        assert len(record.rows) == 3
+        assert [(point.key, point.epoch) for point in record.curves] == [(cell.key, 1) for cell in plan.cells]
     runs = {row.run_id for plan in (ONE, OTHER) for row in read_record(place.tracking, plan).rows}
     assert len(runs) == 6

@@ -43,7 +43,7 @@ def context(monkeypatch):
 
 
 def indices(context):
-    """Of the living workers, by age."""
+    """Indices of the living workers, by age."""
     return [process.index for process in context.started if process.is_alive()]
 
 
