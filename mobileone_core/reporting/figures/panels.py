@@ -91,12 +91,21 @@ def _draw_variant(
     y = [value.value for value in values]
     sns.lineplot(x=x, y=y, color=style.PUBLISHED, marker="o", markersize=5, ax=axes)
     points = list(zip(x, y, strict=True))
-    for xy, value in zip(points, values, strict=True):
-        axes.annotate(value.printed, xy, (0, 5), textcoords="offset points", ha="center", fontsize=7.5)
+    for index, value in enumerate(values):
+        before, after = y[max(index - 1, 0)], y[min(index + 1, len(y) - 1)]
+        side, shift = ("right", (-7, -3)) if at_end and index == 0 else _clear_of_line(y[index], before, after)
+        axes.annotate(value.printed, points[index], shift, textcoords="offset points", ha=side, fontsize=7.5)
     xy, shift, frame = (points[-1], (8, -3), "data") if at_end else ((0, 0), (8, 6), "axes fraction")
     size = 8.0 if at_end else style.FONT_SIZE
     axes.annotate(variant, xy, shift, frame, "offset points", fontweight="bold", fontsize=size, color=style.PUBLISHED)
     return min(y), max(y)
+
+
+def _clear_of_line(value: float, before: float, after: float) -> tuple[str, tuple[float, float]]:
+    """Alignment and shift (points) of a printed value next to its line: below a valley, away from a slope."""
+    if min(before, after) >= value < max(before, after):
+        return "center", (0, -11)
+    return "left" if before > value else "right" if after > value else "center", (0, 5)
 
 
 def one_scale(spans: list[Span], result: TrainedResult) -> None:

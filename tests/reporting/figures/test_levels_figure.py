@@ -126,3 +126,26 @@ def test_intervals_of_percentages_end_at_their_bounds(make_plan, make_row):
     summary = loss.analysis.comparisons[0].summary
     assert shown_interval(loss, summary) == (summary.low, summary.high)
     assert summary.low < 0
+
+
+@pytest.mark.parametrize("values", [(70.9, 70.7, 71.3), (75.9, 75.7, 75.2), (70.0, 71.0, 70.5), (70.0, 70.5, 71.5)])
+@pytest.mark.parametrize("variants", [("s0",), ("s0", "s1", "s2")])
+def test_printed_values_do_not_lie_on_their_line(plan, rows, values, variants):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.path import Path
+
+    printed = [
+        published(level, variant, value + 3 * index)
+        for index, variant in enumerate(variants)
+        for level, value in zip((1, 2, 4), values, strict=True)
+    ]
+    with style():
+        figure = levels_figure(replace(analyse(plan, StudyRecord(rows)), published=tuple(printed)))
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        axes = figure.axes[1]
+        lines = [Path(axes.transData.transform(line.get_xydata())) for line in axes.lines]
+        texts = [text for text in axes.texts if text.get_text() in {value.printed for value in printed}]
+        boxes = [text.get_window_extent(renderer) for text in texts]
+    assert len(boxes) == len(printed)
+    for box, line in itertools.product(boxes, lines):
+        assert not line.intersects_bbox(box, filled=False)
