@@ -20,39 +20,44 @@ def levels_figure(result: TrainedResult) -> style.Figure:
     from matplotlib import rcParams
 
     names = [factor.name for factor in result.plan.study.factors]
-    is_single = len(names) == 1
-    left = 0.09 if is_single else max(0.09, 0.03 + LETTER * max(map(len, names)))  # several names stand left of ticks
     ratios = [1.6, 1] if panels.shown_values(result) else [1]
     share = ratios[0] / sum(ratios)
+    turned = panels.overlapping(result, style.WIDTH * 0.87 * style.POINTS * share)
+    is_single = turned or len(names) == 1
+    left = 0.09 if is_single else max(0.09, 0.03 + LETTER * max(map(len, names)))  # several names stand left of ticks
     room = style.WIDTH * (0.96 - left) * style.POINTS
-    ticks, size = fitted_ticks(result, room * share)
+    ticks, size = fitted_ticks(result, room * share, turned=turned)
     lines = max(tick.count("\n") + 1 for tick in ticks) + is_single
+    inches = style.LETTER * size * max(map(len, ticks)) / style.POINTS if turned else 0.0  # of names written upwards
+    height = style.HEIGHT + inches
     figure, grid = style.canvas(
-        style.HEIGHT, 1, len(ratios), width_ratios=ratios,
-        left=left, right=0.98, bottom=0.03 + 0.04 * lines, top=0.79, wspace=0.2,
+        height, 1, len(ratios), width_ratios=ratios, left=left, right=0.98, wspace=0.2,
+        bottom=(style.HEIGHT * (0.03 + 0.04 * lines) + inches) / height, top=1 - style.HEIGHT * 0.21 / height,
     )  # fmt: skip
     main = figure.add_subplot(grid[0])
     spans: list[panels.Span] = [(main, _measured(main, result))]
-    main.set_xticks(range(len(ticks)), ticks, fontsize=size)
+    main.set_xticks(range(len(ticks)), ticks, fontsize=size, rotation=90 * turned)
     if is_single:
-        main.set_xlabel(names[0])
+        main.set_xlabel(result.factor_names)
     else:
         pad = main.xaxis.get_tick_padding() + rcParams["xtick.major.pad"]
         text, shift = "\n".join(names), (-8, -pad)
         main.annotate(text, (0, 0), shift, "axes fraction", "offset points", ha="right", va="top", fontsize=size)
     if panels.shown_values(result):
-        spans += panels.draw_published(figure, grid[1], result, room * (1 - share) * 0.8)
+        spans += panels.draw_published(figure, grid[1], result, room * (1 - share) * 0.8, turned=turned)
     panels.one_scale(spans, result)
     style.title(figure, result.plan.study.question, left)
     style.heading(main, panels.measured_text(result), style.MEASURED)
     return figure
 
 
-def fitted_ticks(result: TrainedResult, room: float) -> tuple[list[str], float]:
+def fitted_ticks(result: TrainedResult, room: float, *, turned: bool = False) -> tuple[list[str], float]:
     """Return a tick label per level with the number of its seeds if some are missing, and the font size."""
-    seeds = result.plan.study.seeds
-    counts = [f"\n{row.summary.n} of {seeds}" if row.summary.n < seeds else "" for row in result.analysis.comparisons]
-    names, size = panels.level_names(result, room)
+    seeds, between = result.plan.study.seeds, ", " if turned else "\n"
+    counts = [
+        f"{between}{row.summary.n} of {seeds}" if row.summary.n < seeds else "" for row in result.analysis.comparisons
+    ]
+    names, size = panels.level_names(result, room, turned=turned)
     return [name + count for name, count in zip(names, counts, strict=True)], size
 
 

@@ -18,11 +18,23 @@ def measured_text(result: TrainedResult) -> str:
     return f"Measured: {study.variant} on {data}, n = {study.seeds} {'seed' if study.seeds == 1 else 'seeds'}"
 
 
-def level_names(result: TrainedResult, room: float) -> tuple[list[str], float]:
-    """Return a tick label per level, one line per factor, that fits into room (points), and the font size."""
+def overlapping(result: TrainedResult, room: float) -> bool:
+    """Return whether the tick labels of the levels do not fit next to each other into room (points)."""
+    settings = level_texts(result).values()
+    words = [word for setting in settings for word in (setting if len(setting) > 1 else setting[0].split())]
+    return room / len(settings) < style.LETTER * style.SMALLEST * max(map(len, words))
+
+
+def level_names(result: TrainedResult, room: float, *, turned: bool = False) -> tuple[list[str], float]:
+    """Return a tick label per level that fits into room (points), and the font size.
+
+    Labels have a line per factor; with turned, to be written upwards, they have one line.
+    """
+    texts = list(level_texts(result).values())
+    if turned:
+        return [", ".join(setting) for setting in texts], min(style.FONT_SIZE, room / len(texts))
     if len(result.plan.study.factors) == 1:
         return style.fitted([row.level for row in result.analysis.comparisons], room)
-    texts = list(level_texts(result).values())
     longest = max(len(text) for setting in texts for text in setting)
     size = max(style.SMALLEST, min(style.FONT_SIZE, room / len(texts) / (style.LETTER * longest)))
     return ["\n".join(setting) for setting in texts], size
@@ -53,20 +65,23 @@ def draw_mean(  # noqa: PLR0913, PLR0917
     axes.errorbar(x, mean, ends, fmt="D", color=color, markersize=5, capsize=3, label=label)
 
 
-def draw_published(figure: style.Figure, slot: style.SubplotSpec, result: TrainedResult, room: float) -> list[Span]:
+def draw_published(
+    figure: style.Figure, slot: style.SubplotSpec, result: TrainedResult, room: float, *, turned: bool = False
+) -> list[Span]:
     """Draw the published values in axes stacked one per variant and return these, to be brought to one scale.
 
-    More than STACKED variants share one axes with a separate scale, which is not returned.
+    More than STACKED variants share one axes with a separate scale, which is not returned. turned writes the names of
+    levels upwards.
     """
     variants = shown_values(result)
     several = len(variants) > STACKED
     stack = slot.subgridspec(1 if several else len(variants), 1, hspace=0.12)
-    ticks, size = level_names(result, room)
+    ticks, size = level_names(result, room, turned=turned)
     spans: list[Span] = []
     for index, values in enumerate(variants.values()):
         axes = spans[0][0] if several and spans else figure.add_subplot(stack[index])
         spans.append((axes, _draw_variant(axes, result, values, at_end=several)))
-        axes.set_xticks(range(len(ticks)), ticks, fontsize=size)
+        axes.set_xticks(range(len(ticks)), ticks, fontsize=size, rotation=90 * turned)
         axes.set(xlim=(-0.5, len(ticks) - 0.5), xlabel="", ylabel="")
         axes.tick_params(labelbottom=several or index == len(variants) - 1)
     if len(result.plan.study.factors) == 1:

@@ -10,6 +10,7 @@ from mobileone_core.files import saved_text
 from mobileone_core.reporting.document import Details, Document, Figure, Paragraph, Section
 from mobileone_core.reporting.environment import environment_blocks
 from mobileone_core.reporting.figures import style
+from mobileone_core.reporting.figures.labels import LABEL_SIZE, label_at, place_labels_in, write_label
 from mobileone_core.reporting.render.csv import factor_columns, read_rows, rows_csv
 from mobileone_core.reporting.search.answer import candidates_table, finalist_runs_table, networks_table, verdict
 from mobileone_core.reporting.search.result import SearchResult, analyse_search
@@ -23,7 +24,7 @@ LEFT = 0.09  # of the axes
 class SearchKind:
     """Reports of searches, whose rows are networks; an unfinished search shows all networks so far."""
 
-    version = 2
+    version = 3
     analyse = staticmethod(analyse_search)
 
     def suffix(self, plan: SearchPlan) -> str:
@@ -86,7 +87,7 @@ class SearchKind:
 
     def figures(self, result: SearchResult) -> Mapping[str, style.Drawing]:
         """Draw accuracy over latency on validation and on test, the only figure."""
-        return {"figure": style.drawing(lambda: _figure(result))}
+        return {"figure": style.drawing(lambda: search_figure(result))}
 
 
 def _missing(result: SearchResult) -> list[str]:
@@ -131,7 +132,7 @@ def _entries(plan: SearchPlan) -> Iterator[tuple[str, Entry[Any]]]:
     return ((planned.key, entry) for planned in plan.comparisons for entry in planned.spec.entries)
 
 
-def _figure(result: SearchResult) -> style.Figure:
+def search_figure(result: SearchResult) -> style.Figure:
     """Validation, by which the search chose, on the left, and test of the finalists on the right."""
     figure, grid = style.canvas(style.HEIGHT + 0.4, 1, 2, left=LEFT, right=0.98, bottom=0.12, top=0.82, wspace=0.22)
     left, right = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
@@ -140,20 +141,23 @@ def _figure(result: SearchResult) -> style.Figure:
     for axes, split in ((left, "validation"), (right, "test")):
         axes.set(xlabel="deployed latency, ratio to the reference", ylabel=f"{split} top-1, %")
         axes.grid(visible=True, axis="both")
-    style.note(left, "Validation, seed 0: one point per network, by generation; lines: fronts")
+    style.note(left, "Validation, seed 0: a point per network; lines: fronts")
     style.note(right, "Test: finalists, mean over further seeds, 95 % intervals")
     style.title(figure, result.plan.study.question, LEFT)
     return figure
 
 
 def _validation(axes: style.Axes, result: SearchResult) -> None:
+    import seaborn as sns
+
+    shades = sns.color_palette(f"light:{style.MEASURED}", 2 + len(result.plan.proposed))  # the last is MEASURED itself
     for number in range(1 + len(result.plan.proposed)):
         points = [item.point for item in result.candidates if item.generation == number and item.point]
         x, y = [point.latency for point in points], [100 * point.accuracy for point in points]
-        color, mark = (style.level_color(number), "o") if number else (style.PUBLISHED, "D")
+        color, mark = (shades[number + 1], "o") if number else (style.PUBLISHED, "D")
         label = f"generation {number}" if number else "hand-made"
         axes.scatter(x, y, color=color, marker=mark, s=22, label=label, zorder=3)
-    for searched, color in ((True, style.level_color(1)), (False, style.PUBLISHED)):
+    for searched, color in ((True, style.MEASURED), (False, style.PUBLISHED)):
         points = [item.point for item in result.on_front(searched=searched) if item.point]
         front = sorted(points, key=lambda point: point.latency)
         x, y = [point.latency for point in front], [100 * point.accuracy for point in front]
@@ -162,12 +166,19 @@ def _validation(axes: style.Axes, result: SearchResult) -> None:
 
 
 def _test(axes: style.Axes, result: SearchResult) -> None:
+    axes.margins(x=0.3, y=0.06)  # for names
+    labels = []
     for item in result.finalists:
         if item.point is None or item.ratio is None:
             continue
-        color, mark = (style.level_color(1), "o") if item.candidate.is_searched else (style.PUBLISHED, "D")
-        height, ratio = 100 * item.point.accuracy, item.ratio
-        half = None if item.test.high is None else 100 * (item.test.high - item.point.accuracy)
-        ends = style.interval_ends(ratio.value, (ratio.low, ratio.high))
-        axes.errorbar(ratio.value, height, half, ends, fmt=mark, color=color, markersize=4, linewidth=1)
-        axes.annotate(item.name, (ratio.value, height), (4, 3), textcoords="offset points", fontsize=7)
+        color, mark = (style.MEASURED, "o") if item.candidate.is_searched else (style.PUBLISHED, "D")
+        x, y, ratio = item.ratio.value, 100 * item.point.accuracy, item.ratio
+        interval = (100 * (item.test.low or item.point.accuracy), 100 * min(1.0, item.test.high or item.point.accuracy))
+        ends = style.interval_ends(x, (ratio.low, ratio.high))
+        heights = style.interval_ends(y, interval)
+        axes.errorbar(x, y, heights, ends, fmt=mark, color=color, markersize=4, linewidth=1)
+        labels.append((item.name, x, y))
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())  # names are placed within final limits
+    placed = [label_at(axes, *label) for label in labels]
+    for (_, x, y), label, spot in zip(labels, placed, place_labels_in(axes, placed), strict=True):
+        write_label(axes, label, spot, (x, y), fontsize=LABEL_SIZE)

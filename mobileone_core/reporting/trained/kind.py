@@ -67,7 +67,7 @@ def trained_document(result: TrainedResult) -> Document:
 class TrainedKind:
     """Reports of grid studies, whose replicates are seeds."""
 
-    version = 7
+    version = 8
     record_files = staticmethod(trained_files)
     read_record = staticmethod(read_trained)
     analyse = staticmethod(analyse)

@@ -53,15 +53,20 @@ def test_ticks_do_not_overlap(switches):
     activations = ("relu", "gelu", "silu", "hardswish", "dynamic_relu_a", "dynamic_relu_b", "dynamic_shift_max")
     of_one = replace(switches, study=replace(switches.study, factors=(
         Factor("activation", "model.activation", activations, "relu"),)))  # fmt: skip
-    for plan in (switches, of_one):
+    many = {f"{number + 1} times the number of epochs": {"recipe.epochs": number + 1} for number in range(20)}
+    crowded = replace(switches, study=replace(switches.study, factors=(
+        Factor("candidate", settings=many, baseline=next(iter(many))),)))  # fmt: skip
+    for plan in (switches, of_one, crowded):
         with style():
             figure = levels_figure(result_of(plan))
-            renderer = FigureCanvasAgg(figure).get_renderer()
-            axes = figure.axes[0]
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            renderer, axes = canvas.get_renderer(), figure.axes[0]
             boxes = [label.get_window_extent(renderer) for label in axes.get_xticklabels()]
             names = [text.get_window_extent(renderer) for text in axes.texts]
+            names_below = [axes.xaxis.label.get_window_extent(renderer)] if axes.get_xlabel() else []
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
-        assert all(box.y0 >= 0 for box in boxes)
+        assert all(box.y0 >= 0 for box in (*boxes, *names_below))
         assert all(box.x0 >= 0 and box.x1 < boxes[0].x0 for box in names)
 
 

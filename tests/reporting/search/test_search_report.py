@@ -1,10 +1,14 @@
 """A search's report: from a made-up record to files and back, and what it says."""
 
+import itertools
+
 import pytest
 
 from mobileone_core.model.spec import ModelSpec
+from mobileone_core.reporting.figures.style import style
 from mobileone_core.reporting.report import read_report, write_index, write_report
 from mobileone_core.reporting.search.answer import verdict
+from mobileone_core.reporting.search.kind import search_figure
 from mobileone_core.reporting.search.result import analyse_search
 from mobileone_core.study.declaration import Factor
 from mobileone_core.study.rows import CellRow, StudyRecord
@@ -97,3 +101,20 @@ def test_an_unfinished_search_shows_what_it_has(plan, tmp_path):
     page = write_report(begun, StudyRecord(made_up(begun).rows[:2]), tmp_path).page.read_text()
     assert "not both trained and measured" in page
     assert "Not finished: 1 of 1 generations are proposed." in page
+
+
+def test_names_in_the_figure_are_apart_and_intervals_end_at_100(plan):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    noisy = made_up(plan, lambda cell: 0.99 - 0.02 * (cell.seed % 2))  # whose t intervals reach above 1
+    result = analyse_search(plan, noisy)
+    assert max(item.test.high for item in result.finalists) > 1
+    with style():
+        figure = search_figure(result)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        right = figure.axes[1]
+        names = [text.get_window_extent(renderer) for text in right.texts]
+        tops = [float(line.get_segments()[0][:, 1].max()) for line in right.collections]
+    assert len(names) == len(result.finalists)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(names, 2))
+    assert 99 < max(tops) <= 100
