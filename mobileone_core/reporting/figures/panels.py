@@ -19,10 +19,10 @@ def measured_text(result: TrainedResult) -> str:
 
 
 def overlapping(result: TrainedResult, room: float) -> bool:
-    """Return whether the tick labels of the levels do not fit next to each other into room (points)."""
+    """Return whether tick labels of a readable size do not fit next to each other into room (points)."""
     settings = level_texts(result).values()
     words = [word for setting in settings for word in (setting if len(setting) > 1 else setting[0].split())]
-    return room / len(settings) < style.LETTER * style.SMALLEST * max(map(len, words))
+    return room / len(settings) < style.LETTER * style.READABLE * max(map(len, words))
 
 
 def level_names(result: TrainedResult, room: float, *, turned: bool = False) -> tuple[list[str], float]:

@@ -22,7 +22,7 @@ WIDTH, HEIGHT = 8.0, 4.2  # inches
 MEASURED, SEED, PUBLISHED = "#0072B2", "#999999", "#D55E00"  # the colour-blind safe palette of Okabe and Ito
 LEVELS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6D31")
 DASHES = ("-", "--", ":")
-FONT_SIZE, SMALLEST = 9.0, 5.0  # points
+FONT_SIZE, READABLE, SMALLEST = 9.0, 7.0, 5.0  # points
 LETTER = 0.62  # width of a letter as a fraction of the font size
 POINTS = 72  # per inch
 
@@ -93,6 +93,13 @@ def level_color(index: int) -> str:
 def level_dash(index: int) -> str:
     """Return the line style of the level with this index: dashed once the colours repeat."""
     return DASHES[index // len(LEVELS) % len(DASHES)]
+
+
+def shades(color: str, count: int) -> list[tuple[float, float, float]]:
+    """Return shades of a colour, from a lighter one to the colour itself."""
+    import seaborn as sns
+
+    return list(sns.color_palette(f"light:{color}", count + 2))[2:]
 
 
 def title(figure: Figure, text: str, left: float) -> None:

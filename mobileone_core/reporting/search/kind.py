@@ -148,13 +148,11 @@ def search_figure(result: SearchResult) -> style.Figure:
 
 
 def _validation(axes: style.Axes, result: SearchResult) -> None:
-    import seaborn as sns
-
-    shades = sns.color_palette(f"light:{style.MEASURED}", 2 + len(result.plan.proposed))  # the last is MEASURED itself
+    shades = style.shades(style.MEASURED, len(result.plan.proposed))
     for number in range(1 + len(result.plan.proposed)):
         points = [item.point for item in result.candidates if item.generation == number and item.point]
         x, y = [point.latency for point in points], [100 * point.accuracy for point in points]
-        color, mark = (shades[number + 1], "o") if number else (style.PUBLISHED, "D")
+        color, mark = (shades[number - 1], "o") if number else (style.PUBLISHED, "D")
         label = f"generation {number}" if number else "hand-made"
         axes.scatter(x, y, color=color, marker=mark, s=22, label=label, zorder=3)
     for searched, color in ((True, style.MEASURED), (False, style.PUBLISHED)):

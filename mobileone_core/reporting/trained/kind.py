@@ -67,7 +67,7 @@ def trained_document(result: TrainedResult) -> Document:
 class TrainedKind:
     """Reports of grid studies, whose replicates are seeds."""
 
-    version = 8
+    version = 9
     record_files = staticmethod(trained_files)
     read_record = staticmethod(read_trained)
     analyse = staticmethod(analyse)
