@@ -10,7 +10,7 @@ During training each of k branches per block is convolved, normalized, stored an
 as one convolution: the same network to the last gradient (mobileone_core/model/folded). Measures the time of a step,
 what it stores for the backward pass, and its peak memory for both, and for timm's network with the same weights. Steps
 run on random images, interleaved; nothing is trained. Three minutes and 3 GB on two cores. Expect the branches' cost to
-grow to four or five times at k = 8 and the folded step's by about a fifth, to half the branches' cost at k = 4.
+grow to about five times at k = 8 and the folded step's by about a fifth, to half the branches' cost at k = 4.
 """
 
 from mobileone_core.study import Factor, MeasuredStudy, Protocol, StepCell

@@ -1,5 +1,6 @@
 """The committed reports say what their own cells say, and the README shows them."""
 
+import csv
 import re
 import runpy
 import shutil
@@ -58,6 +59,19 @@ def test_findings_of_the_card_of_studies_are_those_of_the_reports():
         numbers = re.findall(r"[+-]?\d+\.\d\d", text)
         assert numbers
         assert not [number for number in numbers if number not in report], page
+
+
+COST = re.compile(r"^\| `(\w+)\.py` \|.*\| (\d+) cells, (\d+) s\b", re.MULTILINE)
+
+
+def test_costs_of_the_card_of_studies_are_those_of_the_cells():
+    costs = {name: (int(cells), int(seconds)) for name, cells, seconds in
+             COST.findall((ROOT / "studies" / "README.md").read_text())}  # fmt: skip
+    assert costs.keys() == {*TRAINED, *SEARCHED}
+    for study, cost in costs.items():
+        with (REPORTS / study / "cells.csv").open() as file:
+            seconds = [float(row["time/train_seconds"]) for row in csv.DictReader(file)]
+        assert cost == (len(seconds), round(sum(seconds) / 2)), study
 
 
 @pytest.mark.parametrize("study", STUDIES)
