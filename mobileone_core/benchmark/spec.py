@@ -28,7 +28,7 @@ PART = "step"  # prefix of a cell's fields in a factor: step.k
 class StepCell:
     """One training step of a variant with k branches per block, on a batch of random images. Raises InputError."""
 
-    variant: str = option("s0", "Network: s0 to s4 as published; tiny and small, ours, for laptops.")
+    variant: str = option("s0", "Network: s0 to s4 as published; micro, tiny and small, ours, for laptops.")
     k: int = option(1, "Parallel conv-BN branches per block, 1 to 16.")
     path: StepPath = option(
         "branches",

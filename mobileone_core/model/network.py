@@ -90,7 +90,7 @@ def build_model(spec: ModelSpec | str, num_classes: int = 1000, execution: Block
     """Build a freshly initialized network in train form.
 
     Args:
-        spec: A ModelSpec or a variant's name (s0 to s4, tiny, small).
+        spec: A ModelSpec or a variant's name (s0 to s4, micro, tiny, small).
         num_classes: Outputs of the classifier; 0 builds none: outputs are then the pooled features.
         execution: How blocks compute in training, see set_execution.
 
