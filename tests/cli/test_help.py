@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mobileone_core.cli.console import COMMANDS
+from mobileone_core.cli.console import parse as parse_command
 from mobileone_core.cli.options.study import parse
 from mobileone_core.fields import help_texts
 from mobileone_core.model.spec import ModelSpec
@@ -27,6 +29,17 @@ def help_text(capsys, *options, study=STUDY):
         parse(study, [*options, "--help"])
     assert ended.value.code == 0
     return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "latency run", "latency import"])
+def test_help_explains_every_option_of_a_command_without_ragged_lines(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        parse_command([*command.split(), "--help"])
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    known = re.compile(r"usage:.*|[\w ]+ (options|arguments)|options|subcommands|\(required\)|check .*|auto, cpu.*")
+    assert not [line for line in lines if re.match(r"[a-z(]", line) and not known.fullmatch(line)]
+    assert not [line for line in lines if re.fullmatch(r"--[\w-]+ \S*\s+\(default.*", line)]
 
 
 def test_help_needs_no_data(capsys):
@@ -50,7 +63,7 @@ def test_help_explains_every_field_that_is_offered(capsys, name):
     for part, names in fields.items():
         for field in set(names) - {"in_channels"}:
             assert f"{part}.{field}" in varied or f"{HELP[field]} (default: " in text, field
-    assert f"--seeds INT {help_texts(Study)['seeds']} (default: {study.seeds})" in text
+    assert f"--seeds N|auto {help_texts(Study)['seeds']} (default: {study.seeds})" in text
 
 
 @pytest.mark.parametrize("name", sorted(name for name, study in STUDIES.items() if isinstance(study, MeasuredStudy)))

@@ -23,15 +23,15 @@ CLASSIFICATION = "classification"
 class Images:
     """How images are read."""
 
+    # The centre crop's share of the resized shorter side. timm's settings of the released weights: 0.875 for s0, 0.9
+    # for s1 to s4, all bilinear at 224 px. Digits and CIFAR are read whole.
     crop: float = EVAL_CROP
-    """The centre crop's share of the resized shorter side. timm's settings of the released weights: 0.875 for s0,
-    0.9 for s1 to s4, all bilinear at 224 px. Digits and CIFAR are read whole."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # Interpolation of the resizing.
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Pixels; the data set's if not given, 224 for ImageNet and image folders."""
+    # If the data set has train/ and val/ alone, as ImageNet does, val/ is the test set, which needs no train/, and
+    # val is carved from train/.
     split: Literal["test", "val"] = "test"
-    """If the data set has train/ and val/ alone, as ImageNet does, val/ is the test set, which needs no train/, and val
-    is carved from train/."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,20 @@ class Evaluate(NetworkOptions):
     data: str = ""
     """Data set: digits, cifar10, imagenet, folder, coco, voc, masks and so on; the run's or file's if not given."""
     data_root: Directory = None  # Directory that holds the data set; the run's if not given.
+    # Instead of --data: a published test set of ImageNet's classes, whose folders are WordNet ids. A and R are
+    # decided among their 200 classes. C (CORRUPTION/SEVERITY/CLASS/IMAGE) gives the mean corruption error, relative
+    # to AlexNet's, if all of its 15 corruptions and 5 severities are there; its images are read whole.
     robustness: Literal["imagenet-a", "imagenet-r", "imagenet-sketch", "imagenet-c"] | None = None
-    """Instead of --data: a published test set of ImageNet's classes, whose folders are WordNet ids. A and R are decided
-    among their 200 classes. C (CORRUPTION/SEVERITY/CLASS/IMAGE) gives the mean corruption error, relative to AlexNet's,
-    if all of its 15 corruptions and 5 severities are there; its images are read whole."""
+    # Lines FOLDER,CLASS for folders whose names are not those of the network's classes: a name, number or WordNet id.
     class_map: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Lines FOLDER,CLASS for folders whose names are not those of the network's classes: a name, number or WordNet
-    id."""
     form: Literal["file", "train", "deployed"] = "file"
     """The form that is evaluated: the file's, or the deployed one, into which a train form is folded."""
     images: Images = Images()
-    batch_size: int = 128
+    batch_size: int = 128  # Images per batch.
     threads: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Threads of the network, and processes that decode; torch's default if not given."""
     device: str = "auto"  # auto, cpu, cuda or cuda:N.
-    precision: Precision = "32"
+    precision: Precision = "32"  # Arithmetic of the network.
     channels_last: bool = False  # Channels-last memory format, on a GPU.
 
     def check(self) -> None:

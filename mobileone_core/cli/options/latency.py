@@ -62,8 +62,8 @@ class Import(CommandOptions):
     date: str = ""  # Day of the measurement, YYYY-MM-DD; today for numbers that are typed in or confirmed.
     n: int | None = None  # Predictions; an Xcode report does not say it reliably.
     modelbench: bool = False  # Numbers of the ModelBench app, typed in: --low and --average in milliseconds.
-    low: float | None = None
-    average: float | None = None
+    low: float | None = None  # The app's low.
+    average: float | None = None  # The app's average.
     rounds: int = 20  # Rounds of the app.
     calls: int = 50  # Predictions per round of the app.
     median_ms: float | None = None  # The prediction median of an Xcode report, as a person read it.

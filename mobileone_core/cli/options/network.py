@@ -24,13 +24,13 @@ class Network:
     reparam: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: on)")] = True
     """The branches of training; without them one conv-BN per block, and k = 1."""
     block_method: BlockMethod | None = None  # Branches of a block.
-    activation: Activation | None = None
+    activation: Activation | None = None  # Activation of every block.
     se: Literal["none", "paper", "all"] | tuple[int, ...] | None = None
     """Squeeze-and-excitation: none, paper (S4's placement), all or blocks at the end of each stage."""
-    widths: tuple[int, ...] | None = None
-    depths: tuple[int, ...] | None = None
-    stem_stride: int | None = None
-    stage_strides: tuple[int, ...] | None = None
+    widths: tuple[int, ...] | None = None  # Output channels of each stage.
+    depths: tuple[int, ...] | None = None  # Blocks of each stage.
+    stem_stride: int | None = None  # Stride of the first block.
+    stage_strides: tuple[int, ...] | None = None  # Stride of each stage's first block.
 
     def spec(self, variant: str, channels: int, image_size: int) -> ModelSpec:
         """The network of a variant for images of this size, with these fields. Raises InputError."""
@@ -55,9 +55,9 @@ class NetworkOptions(CommandOptions):
     """Which weights: averaged ones if there are any (auto), ema, model (not averaged), or a set's name in a file."""
     variant: str = ""
     """Network of the weight file: s0 to s4 as published; micro, tiny and small, ours. Not needed for a run's file."""
+    # Data set whose normalization, channels and class names a weight file's network has; what the file says, else
+    # imagenet, if not given.
     data: str = ""
-    """Data set whose normalization, channels and class names a weight file's network has; what the file says, else
-    imagenet, if not given."""
     network: Network = field(default_factory=Network)
     storage: RecordOptions = field(default_factory=RecordOptions)
 
@@ -95,9 +95,9 @@ class Export(NetworkOptions):
     format: Literal["coreml", "onnx"] | None = None  # What the output's name says, if not given.
     precision: Precision | None = None
     """Precision of weights and results; float16 for Core ML and float32 for ONNX if not given."""
+    # tensor: normalized numbers in, logits out, nothing added. image (Core ML): pixels in, label and probabilities
+    # out, normalization inside.
     input: Literal["tensor", "image"] = "tensor"
-    """tensor: normalized numbers in, logits out, nothing added. image (Core ML): pixels in, label and probabilities
-    out, normalization inside."""
     labels: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Class labels in the order of the outputs, one per line; those of the run, or of the data set, if not given."""
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
@@ -107,9 +107,9 @@ class Export(NetworkOptions):
     """ONNX, detectors: non-maximum suppression inside; one image per call, detections out."""
     quantize: Literal["int8"] | None = None
     """int8: weights and activations in ONNX, with a scale per output channel; weights alone in Core ML."""
+    # With --quantize: a directory of images in train/CLASS and val/CLASS, or a data set by name, with its directory
+    # if it has one. Ranges are measured on training images, top-1 before and after on up to 500 test images.
     calibration: Annotated[str, tyro.conf.arg(metavar="DIR|DATA|DATA=DIR")] = ""
-    """With --quantize: a directory of images in train/CLASS and val/CLASS, or a data set by name, with its directory
-    if it has one. Ranges are measured on training images, top-1 before and after on up to 500 test images."""
     calibration_images: int = 128  # Training images that ranges of activations are measured on.
     author: str = ""  # Author, for the file's metadata.
     license: str = ""  # Licence of the weights, for the file's metadata.

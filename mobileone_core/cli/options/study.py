@@ -28,7 +28,7 @@ Switch = tyro.conf.FlagCreatePairsOff[bool]
 CONFIG = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
 UNBROKEN: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 FLAGS: dict[Any, dict[str, Any]] = {("model", tuple[str, ...]): {"name": "networks", "aliases": ("--model",)}}
-METAVARS = {int | Literal["auto"]: "INT", Path | None: "DIR", int | None: "N", str | None: "NAME"}
+METAVARS = {int | Literal["auto"]: "N|auto", Path | None: "DIR", int | None: "N", str | None: "NAME"}
 
 
 @dataclass(frozen=True)
