@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from mobileone_core.errors import plain, require, require_choice
@@ -41,6 +41,19 @@ def check_options(spec: Any) -> None:
             require_choice(item.name, value, get_args(item.type))
         elif item.type is bool:
             require(isinstance(value, bool), item.name, value, "True or False")
+
+
+def changed_parts(parts: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of specs by name with other fields, named like model.k. Raises InputError for a name that none has."""
+    names = [f"{part}.{item.name}" for part, spec in parts.items() for item in dataclasses.fields(spec)]
+    for name in changes:
+        require_choice("field", name, names)
+    copies = dict(parts)
+    for part, spec in parts.items():
+        named = {name.partition(".")[2]: item for name, item in changes.items() if name.partition(".")[0] == part}
+        if named:
+            copies[part] = spec.changed(**named) if hasattr(spec, "changed") else dataclasses.replace(spec, **named)
+    return copies
 
 
 def as_tuples(value: Any) -> Any:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 from mobileone_core.errors import refusing, require, require_choice, require_integer
-from mobileone_core.fields import as_tuples, check_options, option
+from mobileone_core.fields import as_tuples, changed_parts, check_options, option
 from mobileone_core.latency.zoo import zoo_entry
 from mobileone_core.model.spec import MAX_K, Activation, ModelSpec
 
@@ -114,18 +114,9 @@ class LatencyCell:
 
     def changed(self, changes: Mapping[str, Any]) -> "LatencyCell":
         """A copy with other fields, named as in network.activation, runtime.name or image_size. Raises InputError."""
-        parts: dict[str, dict[str, Any]] = {}
-        for name, value in changes.items():
-            part, _, item = name.rpartition(".")
-            parts.setdefault(part, {})[item] = value
-        changed = parts.pop("", {})
-        for part, values in parts.items():
-            require_choice("part of a latency cell", part, self.parts)
-            names = [entry.name for entry in dataclasses.fields(self.parts[part])]
-            unknown = sorted(set(values) - set(names))
-            require(not unknown, f"{part} field", ", ".join(unknown), f"one of {', '.join(names)}")
-            changed[part] = replace(self.parts[part], **values)
-        return replace(self, **changed)
+        of_parts = {name: value for name, value in changes.items() if "." in name}
+        own = {name: value for name, value in changes.items() if name not in of_parts}
+        return replace(self, **own, **changed_parts(self.parts, of_parts))
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary for JSON; from_dict reads it back."""

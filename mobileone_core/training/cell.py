@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, DataSpec
 from mobileone_core.errors import refusing, require, require_choice, require_integer
-from mobileone_core.fields import as_tuples, make_plain, option
+from mobileone_core.fields import as_tuples, changed_parts, make_plain, option
 from mobileone_core.model.libraries import LIBRARIES
 from mobileone_core.model.spec import PRESETS, ModelSpec
 from mobileone_core.onnx.scheme import Quantization
@@ -136,13 +136,8 @@ class CellSpec:
 
     def _with_parts(self, changes: Mapping[str, Any]) -> "CellSpec":
         model = self.model.scaled(**{name.partition(".")[2]: changes[name] for name in MULTIPLES if name in changes})
-        parts: dict[str, Any] = {name: getattr(self, name) for name in VARIED} | {"model": model}
-        for part in VARIED:
-            prefix, others = f"{part}.", [name for name in changes if name not in MULTIPLES]
-            named = {name.removeprefix(prefix): changes[name] for name in others if name.startswith(prefix)}
-            changed = getattr(parts[part], "changed", functools.partial(replace, parts[part]))
-            parts[part] = changed(**named) if named else parts[part]
-        return replace(self, **parts)
+        others = {name: changes[name] for name in changes if "." in name and name not in (*MULTIPLES, *DATA_FIELDS)}
+        return replace(self, **changed_parts({name: getattr(self, name) for name in VARIED} | {"model": model}, others))
 
     def with_seed(self, seed: int) -> "CellSpec":
         """A copy with another seed. It is cheap, as is its key: the seeds of a setting share all else."""
