@@ -32,39 +32,34 @@ def resolve_data(  # noqa: PLR0913
     unknown name, a missing root, a root without the data if it cannot be downloaded, or a class too small to carve.
     """
     require_choice("data", name, DATA_SETS)
-    entry = DATA_SETS[name]
-    size = entry.image_size if image_size is None else image_size
-    if name == "scenes":
-        return _scenes_spec(size, root, items, masks=task == "segmentation")
-    if "classification" not in entry.tasks:
-        return _annotated_spec(name, check_root(name, root), size, test_only=test_only)
+    require_choice("items", items, SCENE_ITEMS)
+    entry, in_files = DATA_SETS[name], items if name == "scenes" else name
+    directory = Path() if in_files == "digits" else check_root(in_files, root)
     count, mark, is_carved, images = entry.classes, "", True, entry.train_images
     class_images = [(images + number) // count for number in range(count if images else 0)]  # all but equal
-    if name != "digits":
-        root = check_root(name, root)
-        if name == "imagenet":
-            _check_imagenet(root, test_only=test_only)
-        elif name == "folder":
-            splits = folders.read_test(root, classes) if test_only else read(root)
-            for files in splits.values():
-                files.require_content()
-            folders.require_carvable(splits)
-            if "train" in splits:
-                class_images, is_carved = list(Counter(splits["train"].labels.tolist()).values()), len(splits) < 3
-            count, mark = len(next(iter(splits.values())).classes), folders.fingerprint(splits)
+    if name == "scenes":
+        count, class_images, is_carved = DATA_SETS[items].classes + (task == "segmentation"), [images], False
+    elif "classification" not in entry.tasks:
+        count, mark, class_images, is_carved = _annotated_facts(name, directory, test_only=test_only)
+    elif name == "imagenet":
+        _check_imagenet(directory, test_only=test_only)
+    elif name == "folder":
+        splits = folders.read_test(directory, classes) if test_only else read(directory)
+        for files in splits.values():
+            files.require_content()
+        folders.require_carvable(splits)
+        if "train" in splits:
+            class_images, is_carved = list(Counter(splits["train"].labels.tolist()).values()), len(splits) < 3
+        count, mark = len(next(iter(splits.values())).classes), folders.fingerprint(splits)
+    size = entry.image_size if image_size is None else image_size
     return DataSpec(name, size, count, entry.channels, entry.val_fraction, mark, tuple(class_images), is_carved, items)
 
 
-def _scenes_spec(image_size: int, root: Path | None, items: str, *, masks: bool) -> DataSpec:
-    require_choice("items", items, SCENE_ITEMS)
-    if items != "digits":
-        check_root(items, root)
-    count, images = DATA_SETS[items].classes, (DATA_SETS["scenes"].train_images,)
-    return DataSpec("scenes", image_size, count + masks, 1, class_images=images, is_carved=False, items=items)
+def _annotated_facts(name: str, root: Path, *, test_only: bool) -> tuple[int, str, list[int], bool]:
+    """Classes, fingerprint, training images, and whether validation is carved, of a set with boxes or masks.
 
-
-def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) -> DataSpec:
-    """The spec of a set with boxes or masks: one's own, and parts of VOC and ADE20K, have a fingerprint."""
+    One's own sets, and parts of VOC and ADE20K, have a fingerprint.
+    """
     entry, published, mark = DATA_SETS[name], DATA_SETS[name].train_images, ""
     found = find_annotated(name, root, test_only=test_only)
     train, images = found.get("train", ()), published
@@ -78,8 +73,7 @@ def _annotated_spec(name: str, root: Path, image_size: int, *, test_only: bool) 
         sources = found.values() if "detection" in entry.tasks else chain.from_iterable(found.values())
         mark = fingerprint_of((file for source in sources for file in source if not file.is_dir()), root)
     count = entry.classes + entry.background or len(_annotated_names(name, root))
-    facts = mark, (images,) * (images > 0), len(found) < 3
-    return DataSpec(name, image_size, count, entry.channels, entry.val_fraction, *facts)
+    return count, mark, [images] * (images > 0), len(found) < 3
 
 
 def _annotated_names(name: str, root: Path) -> list[str]:
