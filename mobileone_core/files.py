@@ -18,7 +18,7 @@ def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
     """Write a file atomically: after an interruption or a power loss it is the old file or the new one.
 
     write gets the path of a temporary file in the same directory, which is then flushed and renamed to path. Its mode
-    is an ordinary file's, as the umask has it. Returns what write returned.
+    is that of an ordinary file under the umask. Returns what write returned.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # threads and containers may share a pid
     try:

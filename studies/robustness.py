@@ -1,4 +1,4 @@
-"""Do branches, k and EMA hold under corruptions? (beside MobileOne's table 12, which compares networks on ImageNet)
+"""Do branches, k and EMA hold under corruptions? (MobileOne's table 12 compares networks on ImageNet)
 
     python studies/robustness.py                                       # tiny on digits, minutes on two cores
     python studies/robustness.py --branches none 1 2 4 8 --seeds 10

@@ -13,7 +13,7 @@ from mobileone_core.coreml.program import read_program
 from mobileone_core.coreml.verify import Verification, int8_network, verify
 from mobileone_core.model.network import ExportNetwork
 
-MANIFEST = "mobileone.json"  # inside the package, beside Core ML's Manifest.json
+MANIFEST = "mobileone.json"  # inside the package, next to Core ML's Manifest.json
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def reparameterize(model: AnyModule) -> AnyModule:
 
     Folding is exact (section 3.3): computed in float64, then rounded to the parameters' dtype. The model itself does
     not change. In the copy, a block's convolution requires gradients if any parameter of its branches did; devices,
-    training modes, buffers and hooks are as they were but for the branches, whose hooks run once and are dropped.
+    training modes, buffers and hooks stay as they were, except that hooks of branches run once and are dropped.
 
     Args:
         model: The module. The BN of every branch must be in evaluation mode; it may be SyncBatchNorm, another subclass,

@@ -86,7 +86,7 @@ def load_weights(
     chosen = source if isinstance(source, WeightSet) else read_weights(source, which)
     layout, without_head = layout_of(chosen.state), head == "new" or not model.num_classes
     state = _fitted(chosen.source, chosen.state, model, layout, without_head)
-    model.load_state_dict(state, strict=False)  # the names are checked, but for a head that stays
+    model.load_state_dict(state, strict=False)  # the names are checked, except those of a head that stays
     loaded = replace(chosen, head="loaded" if not without_head else "new" if model.num_classes else "none")
     if which == "auto" and chosen is not source and chosen.others:
         logging.getLogger(__name__).warning("load_weights: %s", loaded)

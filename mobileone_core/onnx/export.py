@@ -144,7 +144,7 @@ def operators(path: Path) -> dict[str, int]:
 
 
 def describe(path: Path, metadata: Mapping[str, str], interface: Mapping[str, Any]) -> None:
-    """Write metadata into a file, and the texts of interface, as the manifest has it: description, inputs, outputs."""
+    """Write metadata into a file, and the manifest's texts: description, inputs, outputs."""
     import onnx
 
     model = onnx.load(path)

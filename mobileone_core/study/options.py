@@ -143,7 +143,7 @@ def _label_text(factor: Factor, label: str) -> str:
         return ", ".join(f"{name.partition('.')[2]} {_value_text(value)}" for name, value in changes.items())
     fields = dict.fromkeys(name for changes in factor.settings.values() for name in changes)
     options = [f"--{name.partition('.')[2].replace('_', '-')}" for name in fields]
-    return f"as {' and '.join(options)} {'has' if len(options) == 1 else 'have'} it"
+    return f"set by {' and '.join(options)}"
 
 
 def _value_text(value: Any) -> str:

@@ -60,7 +60,7 @@ def preset_cell(
     head, output_stride = head_preset(recipe if task_spec(task).has_head else "")
     model = ModelSpec.preset(variant, in_channels=data.channels, output_stride=output_stride).fitted_to(data.image_size)
     spec = CellSpec(model, data, recipe_preset(recipe, variant, data.image_size), task=task, head=head)
-    changes = {name: value for name, value in (base or {}).items() if name != "data.image_size"}  # data have it
+    changes = {name: value for name, value in (base or {}).items() if name != "data.image_size"}  # data has it
     if "recipe.phases" in changes:
         changes["recipe.phases"] = phases_preset(changes["recipe.phases"], data.image_size)
     if "recipe.teachers" in changes:  # "larger" is the next larger variant, and s4 for s4

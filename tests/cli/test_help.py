@@ -84,9 +84,9 @@ def test_help_explains_every_field_that_a_measured_study_offers(capsys, name):
         ("width_and_depth", "Multiples of the variant's widths, rounded to a multiple of 8; baseline 1.0. (default"),
         ("width_and_depth", "Multiples of the variant's depths, at least one block per stage; baseline 1.0. (default"),
         ("reparam_effect", "none: reparam off; 1: k 1; 4: k 4. Baseline none. (default: none 1 4)"),
-        ("distillation", "off: teachers none; on: as --teachers has it. Baseline off. (default: off on)"),
-        ("training_strategy", "off: ema_decay 0; on: as --ema-decay has it. Baseline off. (default: off on)"),
-        ("training_strategy", "off: weight_decay_end None; on: as --weight-decay-end has it. Baseline off."),
+        ("distillation", "off: teachers none; on: set by --teachers. Baseline off. (default: off on)"),
+        ("training_strategy", "off: ema_decay 0; on: set by --ema-decay. Baseline off. (default: off on)"),
+        ("training_strategy", "off: weight_decay_end None; on: set by --weight-decay-end. Baseline off."),
     ],
 )
 def test_help_says_what_levels_set(capsys, name, words):

@@ -171,7 +171,7 @@ def _write(sources: Iterable[Source]) -> Iterator[tuple[Path, reporting.Analysed
     for plan, read, directory in sources:
         record = reporting.with_examples(read, reporting.report_home(plan, directory))
         files = reporting.write_report(plan, record, directory)
-        plan_read = reporting.read_saved_plan(files.directory)  # as every later reader has it
+        plan_read = reporting.read_saved_plan(files.directory)  # as every later reader sees it
         analysed = reporting.AnalysedRecord(plan_read, record)
         directories.setdefault(directory, {})[files.directory] = analysed
         if directory == reports_directory() and readme.is_file():

@@ -37,7 +37,7 @@ class RunOptions(WorkspaceOptions):
 
     plan: Switch = False  # Print every cell and its state; start nothing, create no file.
     join: Switch = False  # Take cells from an existing queue and plan nothing: what a second machine runs.
-    again: Switch = False  # Measure once more what was measured, such as times beside other work; trained cells stay.
+    again: Switch = False  # Measure once more, such as times that other work disturbed; trained cells stay.
     reports: Directory = None
     """Report; reports/ of this workspace for the default study, else reports/ in the runs directory."""
     launcher: Literal["local", "slurm"] = "local"  # Where it runs: on this machine, or as an array of Slurm jobs.

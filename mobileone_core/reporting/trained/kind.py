@@ -74,7 +74,7 @@ class TrainedKind:
     document = staticmethod(trained_document)
 
     def suffix(self, plan: GridPlan) -> str:
-        """Return the data set if the plan follows its defaults but for levels and seeds, else variant, data and id."""
+        """Return the data set if levels and seeds alone differ from the defaults, else variant, data and id."""
         study, data = plan.study, plan.study.data
         return data if plan.follows_data else f"{study.variant}-{data}-{plan.id}"
 

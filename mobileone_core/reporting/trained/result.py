@@ -136,7 +136,7 @@ def analyse(plan: GridPlan, record: StudyRecord) -> TrainedResult:
     is_int8 = any(cell.spec.is_quantized for cell in plan.cells)  # its losses are compared instead
     trained = list(itertools.chain(*finished.values()))
     tested = () if is_int8 else tuple(judged(row, trained) for row in effects(plan.study, sample, trainings))
-    # ImageNet's numbers: comparable there, the scale of the effects beside the embedded digits, and nowhere else shown
+    # ImageNet's numbers: comparable there, the scale of the effects next to embedded digits, and shown nowhere else
     published = published_values(plan.study.published) if plan.base.data.name in PUBLISHED_ON else ()
     published = tuple(value for value in published if value.level in sample)
     curves = tuple(point for point in record.curves if point.key in rows and point.metric in plan.curves)
