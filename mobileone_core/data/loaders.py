@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, Self
 
 import torch
 
@@ -14,9 +14,11 @@ from mobileone_core.data.epochs import WHOLE, BatchLoader, EpochPlan, Share
 from mobileone_core.data.memory import ImageTensor, MemoryLoader
 from mobileone_core.data.sets import Images, Splits, open_splits, open_test_set
 from mobileone_core.data.spec import AUGMENTATIONS, DATA_SETS, EVAL_CROP, DataSpec, Phase
-from mobileone_core.errors import require, require_choice, require_integer
+from mobileone_core.errors import require_choice, require_integer
+from mobileone_core.fields import check_options, number_rule
 
 Interpolation = Literal["bilinear", "bicubic"]
+CROP = number_rule(lambda value: 0 < value <= 1, "a share above 0, and 1 at most")
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,20 @@ class LoaderOptions:
     data set's if not given. scales are those of EpochPlan, for training. Raises InputError.
     """
 
-    batch_size: int
+    batch_size: int = field(metadata={"rule": require_integer})
     augmentation: str
     phases: Sequence[Phase] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    workers: int = 0
+    workers: int = field(default=0, metadata={"rule": partial(require_integer, at_least=0)})
     share: Share = WHOLE
-    crop: float = EVAL_CROP
+    crop: float = field(default=EVAL_CROP, metadata={"rule": CROP})
     interpolation: Interpolation = "bilinear"
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     scales: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self) -> None:
-        require_integer("batch_size", self.batch_size)
-        require_integer("workers", self.workers, at_least=0)
+        check_options(self)
         require_choice("augmentation", self.augmentation, dict.fromkeys(sum(AUGMENTATIONS.values(), ())))
-        require(0 < self.crop <= 1, "crop", self.crop, "a share above 0, and 1 at most")
-        require_choice("interpolation", self.interpolation, get_args(Interpolation))
 
 
 class SplitLoaders(ABC):
