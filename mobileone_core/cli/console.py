@@ -1,8 +1,8 @@
 """The command `mobileone`: what spans studies."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
 import tyro
@@ -49,6 +49,4 @@ def parse(arguments: Sequence[str]) -> workspace.CommandOptions:
 def run(options: workspace.CommandOptions) -> int:
     """Check the options, then import and run their function; return the exit status. Raises InputError."""
     options.check()
-    module, _, function = FUNCTIONS[type(options)].partition(":")
-    status: int = getattr(importlib.import_module(f"mobileone_core.cli.commands.{module}"), function)(options)
-    return status
+    return int(resolve_name(f"mobileone_core.cli.commands.{FUNCTIONS[type(options)]}")(options))

@@ -11,7 +11,7 @@ from mobileone_core.benchmark.protocol import Protocol
 from mobileone_core.data.spec import DataSpec
 from mobileone_core.errors import InputError, require, require_choice, require_integer
 from mobileone_core.fields import check_options, option
-from mobileone_core.model.spec import PRESETS, ModelSpec
+from mobileone_core.model.spec import ModelSpec
 from mobileone_core.study.factor import TRAINED_FIELDS, AnyCell, Factor, Level, in_tuple
 from mobileone_core.study.mistakes import Declared
 from mobileone_core.training.cell import MULTIPLES, CellSpec
@@ -105,7 +105,6 @@ class TrainedStudy(Declaration):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_options(self)
-        require_choice("variant", self.variant, PRESETS)
         require_choice("data", self.data, task_spec(self.task).data_sets)
         is_default = self.task != CellSpec.task and self.recipe == TrainedStudy.recipe
         name = task_spec(self.task).default_recipe(self.data) if is_default else self.recipe
