@@ -76,6 +76,12 @@ def test_a_card_names_files_that_exist(page):
                 and not (ROOT / name).exists()]  # fmt: skip
 
 
+@pytest.mark.parametrize("page", CARDS[:-1], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_card_names_every_file_of_its_room(page):
+    text, files = page.read_text(), {path.name for path in page.parent.glob("*.py")} - {"__init__.py"}
+    assert not [name for name in files if not re.search(rf"\b{name}\b", text)]
+
+
 if __name__ == "__main__":
     for name, content in GENERATED.items():
         text = README.read_text()
