@@ -360,6 +360,13 @@ def test_an_empty_root_names_the_layout(name, tmp_path):
     assert DATA_SETS[name].tasks == (WRITERS[name][0],)
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_items_are_refused(name, tmp_path):
+    write_set(name, tmp_path)
+    with pytest.raises(InputError, match="items: 'mnist' is not allowed; it is for scenes alone"):
+        resolve_data(name, tmp_path, items="mnist")
+
+
 def test_a_test_set_alone_can_be_opened(tmp_path):
     root = sets.write_coco(tmp_path, splits=("val",), year="", annotations="annotations/{}.json")
     spec = resolve_data("boxes", root, 32, test_only=True)
