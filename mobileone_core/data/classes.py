@@ -1,5 +1,6 @@
 """Names of classes: those shown to people, and which of a network's classes the folders of a data set are."""
 
+import csv
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -26,11 +27,10 @@ def shown_names(spec: DataSpec, root: Path | None) -> tuple[str, ...]:
 
 @lru_cache
 def imagenet_labels() -> tuple[str, ...]:
-    """ImageNet's 1000 names; of the two used twice (crane, maillot) the second class carries its number."""
+    """ImageNet's 1000 names, each of another class."""
     from torchvision.models._meta import _IMAGENET_CATEGORIES as CATEGORIES  # takes a second
 
-    first = {label: number for number, label in reversed(list(enumerate(CATEGORIES)))}
-    return tuple(label if first[label] == number else f"{label} ({number})" for number, label in enumerate(CATEGORIES))
+    return tuple(CATEGORIES)
 
 
 def network_classes(
@@ -39,7 +39,7 @@ def network_classes(
     """Find the classes of a network that folders stand for.
 
     A folder is matched by the name of a class; for ImageNet's 1000 classes also by WordNet id (n01440764), any of its
-    names, or number. Case, blanks, hyphens and underscores make no difference.
+    names or all of them, or number. Case, blanks, hyphens, underscores and leading zeros make no difference.
 
     Args:
         folders: Names of the folders of a data set.
@@ -53,7 +53,9 @@ def network_classes(
     Raises InputError for a folder that is no class of the network, and two folders of one class.
     """
     numbers, unknown = _numbers(names, count), set(mapping) - set(folders)
-    if not names and not mapping and count == len(folders) and any(_plain(name) not in numbers for name in folders):
+    others = [folder for folder in folders if _plain(folder) not in numbers]
+    in_order = len(others) == count or (bool(others) and all(map(str.isdecimal, folders)))
+    if not names and not mapping and count == len(folders) and in_order:
         return ()
     labels = names or (imagenet_labels() if count == IMAGENET_CLASSES else ())
     exact = {label: number for number, label in enumerate(labels)}
@@ -64,22 +66,30 @@ def network_classes(
         name = mapping.get(folder, folder)
         number = exact.get(name, numbers.get(_plain(name)))
         if number is None:
-            known = f": {listed(names, SHOWN)}" if names else ", whose names are not known"
+            known = f": {listed(labels, SHOWN)}" if labels else ", whose names are not known"
             allowed = f"one of the network's {count}{known}; --class-map FILE names its class"
             raise InputError.of("class", mapping.get(folder, folder), allowed)
         require(number not in found, "class", folder, f"one folder per class, {found.get(number)} is the same")
         found[number] = folder
-    others = names or [f"class {number}" for number in range(count)]
-    return tuple(found.get(number, f"{other} (no folder)") for number, other in enumerate(others))
+    every = names or [f"class {number}" for number in range(count)]
+    return tuple(found.get(number, f"{name} (no folder)") for number, name in enumerate(every))
 
 
 def read_class_map(path: Path) -> dict[str, str]:
-    """Read lines of a folder's name and its class: a number, a WordNet id or a name, after a comma or tab."""
+    """Read lines of a folder's name and its class: a number, a WordNet id or a name, after a comma or tab.
+
+    Names may be quoted, as CSV has those with a comma. Raises InputError for a folder of two classes.
+    """
     require(path.is_file(), "class_map", str(path), "an existing file")
-    rows = [re.split(r"[,\t]", line, maxsplit=1) for line in read_text(path).splitlines() if line.strip()]
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    rows = [next(csv.reader([line], delimiter="\t" if "\t" in line else ",")) for line in lines]
     wrong = next((row[0] for row in rows if len(row) < 2), "")
     require(not wrong, "class_map", wrong, "FOLDER,CLASS in every line")
-    return {folder.strip(): name.strip() for folder, name in rows}
+    pairs = {(folder.strip(), ",".join(names).strip()) for folder, *names in rows}
+    mapping = dict(pairs)
+    twice = sorted({folder for folder, name in pairs if mapping[folder] != name})
+    require(not twice, "class_map", listed(twice, SHOWN), "one class per folder")
+    return mapping
 
 
 def _numbers(names: Sequence[str], count: int) -> dict[str, int]:
@@ -91,10 +101,12 @@ def _numbers(names: Sequence[str], count: int) -> dict[str, int]:
 
     info, known = ImageNetInfo(), dict[str, int]()
     for number in reversed(range(count)):  # a name used twice is the first class
-        names = (*info.index_to_description(number).split(","), info.index_to_label_name(number), str(number))
+        every = info.index_to_description(number)
+        names = (every, *every.split(","), info.index_to_label_name(number), str(number))
         known |= dict.fromkeys(map(_plain, names), number)
     return known | {_plain(label): number for number, label in enumerate(imagenet_labels())}
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+    words = re.sub(r"(?<=.)[\s_-]+", " ", name.strip()).strip().casefold()  # -1 keeps its sign
+    return re.sub("^0+(?=[0-9]+$)", "", words)

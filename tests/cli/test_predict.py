@@ -246,6 +246,7 @@ def test_names_of_classes_are_matched():
     labels = imagenet_labels()
     assert len(set(labels)) == 1000
     ways = ("n01440764", "n15075141"), ("tench", "toilet_tissue"), ("Tinca tinca", "Toilet tissue"), ("0", "999")
+    ways += ("0000", "0999"), ("tench, Tinca tinca", "toilet tissue, toilet paper, bathroom tissue")
     for folders in ways:
         classes = network_classes(folders, (), 1000, {})
         assert (classes[0], classes[999], len(classes)) == (*folders, 1000)
@@ -258,6 +259,8 @@ def test_names_of_classes_are_matched():
         (("x", "tench"), (), 1000, {}, "'x' is not allowed; one of the network's 1000"),
         (("tench", "n01440764"), (), 1000, {}, "tench is the same"),
         (("a",), (), 3, {}, "whose names are not known"),
+        (("x", "y"), (), 1000, {"x": "0", "y": "-1"}, "class: '-1'.*1000: tench, goldfish"),
+        ((*labels[1:], "tenhc"), (), 1000, {}, "'tenhc' is not allowed"),  # one name is wrong: not by their order
         (("a", "b"), ("a", "b"), 2, {"z": "a"}, "class_map: 'z'"),
     ):
         with pytest.raises(InputError, match=words):
@@ -268,6 +271,11 @@ def test_a_class_map_is_read(tmp_path):
     file = tmp_path / "map.csv"
     file.write_text("dog, n02102040\n\ncat\t281\n")
     assert read_class_map(file) == {"dog": "n02102040", "cat": "281"}
+    file.write_text('"a, b","tench, Tinca tinca"\nc,d, e\nc,d, e\n')
+    assert read_class_map(file) == {"a, b": "tench, Tinca tinca", "c": "d, e"}
+    file.write_text("dog,1\ncat,2\ndog,3\n")
+    with pytest.raises(InputError, match="class_map: 'dog' is not allowed; one class per folder"):
+        read_class_map(file)
     file.write_text("dog\n")
     with pytest.raises(InputError, match="FOLDER,CLASS"):
         read_class_map(file)

@@ -211,3 +211,4 @@ def test_folders_of_a_network_are_matched_by_their_very_names_first():
     assert sorted(matched) == names
     assert list(matched) != names
     assert network_classes([f"mine {number}" for number in range(1000)], (), 1000, {}) == ()
+    assert network_classes(("1", "2"), (), 2, {}) == ()
