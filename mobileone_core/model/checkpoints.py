@@ -55,9 +55,13 @@ class WeightSet:
 
     @property
     def is_weights(self) -> bool:
-        """Whether it holds tensors, and not those of an optimizer, nor shapes or flags by name."""
+        """Whether it holds tensors, and not those of an optimizer, nor shapes or flags by name.
+
+        Lightning's StochasticWeightAveraging keeps a network whose BN statistics are those of its first epoch.
+        """
         has_tensors = any(isinstance(value, Tensor) for value in self.state.values())
-        return has_tensors and not re.search(r"(?<![a-z])optim(izers?)?(?![a-z])", self.name.lower())
+        unread = r"(?<![a-z])optim(izers?)?(?![a-z])|^callbacks/stochasticweightaveraging/"
+        return has_tensors and not re.search(unread, self.name.lower())
 
     @property
     def num_classes(self) -> int:

@@ -83,6 +83,8 @@ def load_weights(
     require_choice("head", head, get_args(Head))
     if any(value.is_meta for value in model.state_dict().values()):
         raise InputError("model: it is on the meta device, without memory; model.to_empty(device='cpu') gives it some")
+    kinds = str | os.PathLike | Mapping | WeightSet
+    require(isinstance(source, kinds), "source", type(source).__name__, "a file's path, a state dict or a WeightSet")
     chosen = source if isinstance(source, WeightSet) else read_weights(source, which)
     layout, without_head = layout_of(chosen.state), head == "new" or not model.num_classes
     state = _fitted(chosen.source, chosen.state, model, layout, without_head)
@@ -186,12 +188,13 @@ def _renamed(source: str, state: State, model: MobileOne, layout: str, without_h
     given |= {key: torch.zeros((), dtype=torch.long, device="cpu") for key in counters}
     shared = [key for key in expected if key in given]
     pairs = {key: (_shape(given[key]), _shape(current[expected[key]])) for key in shared}
+    broken = [key for key in shared if not given[key].to(current[expected[key]].dtype).isfinite().all()]
     shapes = [f"{key} (given {one}, the model's {wanted})" for key, (one, wanted) in pairs.items() if one != wanted]
     problems = [
         _listed("missing", [key for key in expected if key not in given]),
         _listed("unexpected", [key for key in given if key not in expected and isinstance(given[key], Tensor)]),
         _listed("of another shape", shapes),
-        _listed("with NaN or infinity", [key for key in shared if not given[key].double().isfinite().all()]),
+        _listed("with NaN or infinity in the model's dtype", broken),
     ]
     if any(problems):
         only_head = not any(problems[1::2]) and all(key.startswith(HEADS) for key in {*expected} - {*given} | {*shapes})

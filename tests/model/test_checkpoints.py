@@ -103,6 +103,13 @@ def test_a_torchscript_archive_is_named_without_a_warning(tmp_path, refused):
     assert refused(tmp_path / "w.pt").endswith("or contains more than weights (TorchScript archive)")
 
 
+def test_what_is_no_source_is_named(model, refused):
+    for source in (model, None, b"w.pt"):
+        assert refused(source).startswith(
+            f"source: '{type(source).__name__}' is not allowed; a file's path, a state dict"
+        )
+
+
 def test_missing_files_and_folders_are_named(tmp_path, refused):
     assert refused(tmp_path / "none.pt") == f"{tmp_path / 'none.pt'}: no such file"
     assert refused(tmp_path) == f"{tmp_path}: no such file"

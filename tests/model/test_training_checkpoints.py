@@ -91,6 +91,10 @@ ONE = {
         "module": state,
         "param_shapes": [{name: value.shape for name, value in state.items()}],
     },
+    "Lightning's StochasticWeightAveraging": lambda state: {
+        "state_dict": state,  # its other network's statistics are old
+        "callbacks": {"StochasticWeightAveraging": {"average_model_state": {**state, **MOMENTS}}},
+    },
     "numbers among weights": lambda state: {**state, "epoch": 3},
 }
 
