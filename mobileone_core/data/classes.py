@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mobileone_core.data.catalog import class_names
+from mobileone_core.data.folders import plain_name
 from mobileone_core.data.spec import DATA_SETS, DataSpec
 from mobileone_core.errors import InputError, listed, require
 from mobileone_core.files import read_text
@@ -108,5 +109,4 @@ def _numbers(names: Sequence[str], count: int) -> dict[str, int]:
 
 
 def _plain(name: str) -> str:
-    words = re.sub(r"(?<=.)[\s_-]+", " ", name.strip()).strip().casefold()  # -1 keeps its sign
-    return re.sub("^0+(?=[0-9]+$)", "", words)
+    return plain_name(re.sub(r"(?<=.)[\s_-]+", " ", name.strip()))  # -1 keeps its sign

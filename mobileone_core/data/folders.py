@@ -85,6 +85,11 @@ def in_label_order(names: Iterable[str]) -> list[str]:
     return sorted(ordered, key=int) if all(re.fullmatch("-?[0-9]+", name) for name in ordered) else ordered
 
 
+def plain_name(name: str) -> str:
+    """A name without what look-alikes differ in: 007 and 7, Cat and cat, an accented letter as one character or two."""
+    return re.sub("^0+(?=[0-9]+$)", "", unicodedata.normalize("NFC", name).casefold().strip())
+
+
 def class_folders(directory: Path) -> list[str]:
     """Return the names of the folders in a directory in label order; none if the directory does not exist.
 
@@ -192,9 +197,8 @@ def _read_split(
         lacking = directory if name in names else "train/"
         complain(f"{directory} and train/ differ in class {name!r}, which {lacking} lacks; both need the same")
     first: dict[str, str] = {}
-    for name in names:  # 007 and 7, Cat and cat, an accented letter as one character or two
-        plain = unicodedata.normalize("NFC", name).casefold().strip()
-        twin = first.setdefault(re.sub("^0+(?=[0-9]+$)", "", plain), name)
+    for name in names:
+        twin = first.setdefault(plain_name(name), name)
         if twin != name:
             complain(f"{directory} holds classes {twin!a} and {name!a}; names must differ in more than case or zeros")
     rows: list[tuple[bytes, int, int]] = []

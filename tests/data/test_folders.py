@@ -212,3 +212,4 @@ def test_folders_of_a_network_are_matched_by_their_very_names_first():
     assert list(matched) != names
     assert network_classes([f"mine {number}" for number in range(1000)], (), 1000, {}) == ()
     assert network_classes(("1", "2"), (), 2, {}) == ()
+    assert network_classes(("cafe\u0301",), ("tea", "caf\u00e9"), 2, {})[1] == "cafe\u0301"  # as macOS writes names
