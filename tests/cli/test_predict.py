@@ -192,6 +192,14 @@ def test_a_run_is_evaluated_on_its_data_as_recorded(which, recorded, capsys):
     assert data.tags["data"] == ("digits" if which == 1 else f"folder:{root.name} {mark}")
 
 
+def test_a_runs_weight_file_is_evaluated_at_its_resolution(recorded, capsys):
+    runs, _, pets, root = recorded
+    [weights] = runs.glob(f"artifacts/*/{pets}/artifacts/weights.safetensors")
+    run, *_ = evaluated(capsys, runs, "--run", pets)
+    data, _, err, _ = evaluated(capsys, runs, "--weights", weights, "--data", "folder", "--data-root", root)
+    assert (data.metrics["test/loss"], "warning" in err) == (pytest.approx(run.metrics["test/loss"]), False)
+
+
 def test_another_resolution_is_said(recorded, capsys):
     _, _, err, _ = evaluated(capsys, recorded[0], "--run", recorded[1], "--image-size", 32)
     assert err == "warning: weights trained at 16 px are evaluated at 32 px\n"
