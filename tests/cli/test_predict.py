@@ -62,6 +62,8 @@ def test_predict_prints_the_classes_that_the_network_gives(recorded, tmp_path, c
     for number in range(3):
         Image.fromarray(scans[number, 0].numpy()).save(tmp_path / ("more" if number else ".") / f"{number}.png")
     (tmp_path / "more" / "broken.jpg").write_bytes(b"no image")
+    shutil.copy(tmp_path / "0.png", tmp_path / "\x1b[2J.png")
+    assert r"\x1b[2J.png" in ran(capsys, "predict", tmp_path / "\x1b[2J.png", "--run", digits, "--runs", runs)[1]
     given = (tmp_path / "0.png", tmp_path / "more", "--run", digits[:10], "--runs", runs)
     code, out, err = ran(capsys, "predict", *given)
     assert code == 2  # after all others

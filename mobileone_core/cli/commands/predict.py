@@ -21,6 +21,7 @@ from mobileone_core.data.folders import EXTENSIONS, is_hidden
 from mobileone_core.data.images import decode
 from mobileone_core.errors import InputError, require
 from mobileone_core.files import require_writable, write_content
+from mobileone_core.texts import visible
 from mobileone_core.training.cell import CellSpec
 from mobileone_core.training.tasks.dense import Annotation, describe, draw, resized
 from mobileone_core.training.tasks.task import build_task
@@ -57,11 +58,11 @@ def predict(options: Predict) -> int:
                 best = zip(*map(Tensor.tolist, seen[0].float().softmax(0).topk(min(options.top, count))), strict=True)
                 result = {"classes": [{"name": names[number], "probability": value} for value, number in best]}
         except (InputError, OSError) as error:
-            print(error, file=sys.stderr)
+            print(visible(str(error)), file=sys.stderr)
             status = BAD_INPUT
             continue
         result = {"image": str(path), **result}
-        print(json.dumps(result) if options.json else "\n".join(_lines(result)))
+        print(json.dumps(result) if options.json else visible("\n".join(_lines(result))))
     return status
 
 
