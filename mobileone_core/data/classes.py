@@ -81,7 +81,6 @@ def read_class_map(path: Path) -> dict[str, str]:
 
     Names may be quoted, as CSV has those with a comma. Raises InputError for a folder of two classes.
     """
-    require(path.is_file(), "class_map", str(path), "an existing file")
     lines = [line for line in read_text(path).splitlines() if line.strip()]
     rows = [next(csv.reader([line], delimiter="\t" if "\t" in line else ",")) for line in lines]
     wrong = next((row[0] for row in rows if len(row) < 2), "")

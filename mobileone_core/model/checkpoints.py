@@ -92,6 +92,7 @@ def read_weights(
 
     Raises InputError if the file is missing, broken, or holds no such set or several.
     """
+    require(isinstance(source, str | os.PathLike | Mapping), "source", type(source).__name__, "a path or a state dict")
     name, content = ("the state dict", source) if isinstance(source, Mapping) else (str(source), _read(Path(source)))
     if not isinstance(content, Mapping):
         raise InputError(f"{name}: it contains a {type(content).__name__}, not a state dict")

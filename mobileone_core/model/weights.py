@@ -83,8 +83,6 @@ def load_weights(
     require_choice("head", head, get_args(Head))
     if any(value.is_meta for value in model.state_dict().values()):
         raise InputError("model: it is on the meta device, without memory; model.to_empty(device='cpu') gives it some")
-    kinds = str | os.PathLike | Mapping | WeightSet
-    require(isinstance(source, kinds), "source", type(source).__name__, "a file's path, a state dict or a WeightSet")
     chosen = source if isinstance(source, WeightSet) else read_weights(source, which)
     layout, without_head = layout_of(chosen.state), head == "new" or not model.num_classes
     state = _fitted(chosen.source, chosen.state, model, layout, without_head)

@@ -105,9 +105,7 @@ def test_a_torchscript_archive_is_named_without_a_warning(tmp_path, refused):
 
 def test_what_is_no_source_is_named(model, refused):
     for source in (model, None, b"w.pt"):
-        assert refused(source).startswith(
-            f"source: '{type(source).__name__}' is not allowed; a file's path, a state dict"
-        )
+        assert refused(source).startswith(f"source: '{type(source).__name__}' is not allowed; a path or a state dict")
 
 
 def test_missing_files_and_folders_are_named(tmp_path, refused):
