@@ -194,12 +194,18 @@ def test_a_run_is_evaluated_on_its_data_as_recorded(which, recorded, capsys):
     assert data.tags["data"] == ("digits" if which == 1 else f"folder:{root.name} {mark}")
 
 
-def test_a_runs_weight_file_is_evaluated_at_its_resolution(recorded, capsys):
+@pytest.mark.parametrize("described", [(), ("--variant", "tiny", "--k", 1)], ids=["file", "variant"])
+def test_a_runs_file_is_read_as_it_was_trained_on_a_folder_that_is_named(described, recorded, tmp_path, capsys):
+    """At the run's 32 px, for which tiny has other strides than for the 224 of image folders, and with its classes."""
     runs, _, pets, root = recorded
     [weights] = runs.glob(f"artifacts/*/{pets}/artifacts/weights.safetensors")
-    run, *_ = evaluated(capsys, runs, "--run", pets)
-    data, _, err, _ = evaluated(capsys, runs, "--weights", weights, "--data", "folder", "--data-root", root)
-    assert (data.metrics["test/loss"], "warning" in err) == (pytest.approx(run.metrics["test/loss"]), False)
+    own = ("--weights", weights, "--data", "folder", *described)
+    data, _, err, client = evaluated(capsys, runs, *own, "--data-root", root)
+    assert data.metrics["test/loss"] == pytest.approx(client.get_run(pets).data.metrics["test/loss"], rel=1e-5)
+    assert (data.tags["image_size"], err) == ("32", "")
+    picture = root / "val" / "ant" / "0.png"
+    by_run = ran(capsys, "predict", picture, "--run", pets, "--runs", runs)
+    assert ran(capsys, "predict", picture, *own)[1].splitlines()[-4:] == by_run[1].splitlines()
 
 
 def test_another_resolution_is_said(recorded, capsys):

@@ -160,7 +160,7 @@ def _images(options: Evaluate, source: NetworkSource) -> EvaluatedImages:
     """The images that are evaluated: those of the options, by default the run's. Raises InputError."""
     card, count = source.card, source.network.num_classes
     name, root, size = options.data, options.data_root, None
-    if card is not None and not options.variant:
+    if card is not None:
         name, size = options.data or card.cell.data.name, card.preprocessing.image_size
         root = root or (Path(card.data_root) if card.data_root and name == card.cell.data.name else None)
     data = options.resolved(name, root, size)

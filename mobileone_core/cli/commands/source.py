@@ -56,8 +56,9 @@ def open_source(
 ) -> NetworkSource:
     """The network of the run or weight file in options. Raises InputError.
 
-    size: what a variant is fitted to, in pixels; the data set's if not given. say gets a line about which of a file's
-    weights are read. card describes the detector or segmenter in a file, instead of the file's own card.
+    size: what a variant is fitted to, in pixels, unless the file says it; the data set's if not given. say gets a line
+    about which of a file's weights are read. card describes the detector or segmenter in a file, instead of the file's
+    own card.
     """
     tracking, described, entry = options.storage.workspace.tracking, card, DATA_SETS[options.data_name]
     with tempfile.TemporaryDirectory() as directory:
@@ -74,7 +75,8 @@ def open_source(
     spec = card.cell.model if card else None
     if options.variant and not described:
         require(cell is None, "variant", options.variant, f"{file.name} says its network: leave it out")
-        spec = options.network.spec(options.variant, entry.channels, size or entry.image_size)
+        size = card.preprocessing.image_size if card else size or entry.image_size
+        spec = options.network.spec(options.variant, entry.channels, size)
     if spec is None:
         raise InputError(f"variant: {file.name} does not say its network; give --variant")
     network = cell_network(cell, chosen.state, form) if cell else read_network(spec, chosen, form)
@@ -93,7 +95,7 @@ def interface_of(options: NetworkOptions, source: NetworkSource) -> tuple[Prepro
     """Preprocessing, class names and title of the data set in options, the card's or imagenet. Raises InputError."""
     if source.cell and source.task == CellSpec.task:  # of a library, which reads images in its own way
         _require_own_data(options, source.cell, source.file)
-    if source.card is not None and (not options.data or source.cell):
+    if source.card is not None and (options.data in ("", source.card.cell.data.name) or source.cell):
         return source.card.preprocessing, source.card.class_names, source.card.data
     name, entry = options.data_name, DATA_SETS[options.data_name]
     data = DataSpec(name, entry.image_size, source.network.num_classes, entry.channels)

@@ -28,7 +28,7 @@ class Images:
     crop: float = EVAL_CROP
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"  # Interpolation of the resizing.
     image_size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Pixels; the data set's if not given, 224 for ImageNet and image folders."""
+    """Pixels; the run's or its file's, else the data set's, if not given: 224 for ImageNet and image folders."""
     # If the data set has train/ and val/ alone, as ImageNet does, val/ is the test set, which needs no train/, and
     # val is carved from train/.
     split: Literal["test", "val"] = "test"
