@@ -17,6 +17,7 @@ from mobileone_core.training.cell import BACKBONE, DATA_FIELDS, MULTIPLES, RECIP
 from mobileone_core.training.recipe import Recipe, Teacher
 
 Level = str | int | float | bool | tuple[int, ...]
+COLUMNS = ("setting", "key", "seed", "run_id")  # of a table of results, which has one per factor, too
 PLAIN = (str, int, float, bool, type(None))
 MeasuredCell = LatencyCell | StepCell
 AnyCell = TypeVar("AnyCell", CellSpec, MeasuredCell)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from mobileone_core.errors import require
 from mobileone_core.fields import help_texts
 from mobileone_core.latency.zoo import chosen_networks
-from mobileone_core.study.factor import Factor, Level, level_text
+from mobileone_core.study.factor import COLUMNS, Factor, Level, level_text
 from mobileone_core.study.plan import Plan
 from mobileone_core.training.cell import BACKBONE, MULTIPLES, RECIPE
 from mobileone_core.training.named_networks import pinned
@@ -54,6 +55,9 @@ class StudyOptions(ABC):
 
     def level_options(self, parts: Mapping[str, type], more: Sequence[Option] = ()) -> Any:
         """The levels of every factor as options, and more of them; parts are the specs of a cell by name."""
+        taken = [*COLUMNS, *(name for name, *_ in more)]
+        for factor in self.study.factors:
+            require(factor.name not in taken, "name of a factor", factor.name, f"none of {', '.join(taken)}")
         title = "What the study varies: levels" + (", and seeds." if more else ".")
         return option_group(title, [*(_level_option(factor, parts) for factor in self.study.factors), *more])
 

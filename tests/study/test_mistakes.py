@@ -72,6 +72,8 @@ def test_lists_are_tuples():
         (declared(published="table6_branch_count"), "did you mean 'table6_branch_count_top1'?"),
         (declared(factor("lr")), "name of a factor: 'lr' is not allowed"),
         (declared(factor("help")), "name of a factor: 'help' is not allowed"),
+        (declared(factor("seeds")), "name of a factor: 'seeds' is not allowed"),
+        (declared(factor("seed")), "name of a factor: 'seed' is not allowed"),
     ],
 )
 def test_what_only_a_command_knows_is_named_before_training(study, words, tmp_path, capsys):
