@@ -11,7 +11,7 @@ from mobileone_core.errors import InputError, require
 from mobileone_core.reporting.document import MISSING, Column, Table
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.report import PLAN, read_report, read_saved_plan, report_homes, report_name
-from mobileone_core.study.factor import level_label
+from mobileone_core.study.factor import COLUMNS, level_label
 from mobileone_core.study.grid import GridPlan
 from mobileone_core.study.plan import Plan
 from mobileone_core.study.rows import CellRow
@@ -21,6 +21,8 @@ from mobileone_core.study.workspace import Workspace, runs_directory, workspace_
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mobileone_core.study.declaration import Declaration
+
 Source = tuple[Plan, Path | None]  # a plan and the report that holds its rows, or None for the record
 Settings = Mapping[str, Sequence[Source]]  # by the name of the report
 Cell = tuple[str, int]  # level and seed
@@ -28,12 +30,17 @@ Values = Mapping[Cell, float]  # in the metric's shown unit
 
 
 def results(
-    study: str, data: str = "", setting: str = "", *, runs: str | Path | None = None, reports: str | Path | None = None
+    study: "str | Declaration",
+    data: str = "",
+    setting: str = "",
+    *,
+    runs: str | Path | None = None,
+    reports: str | Path | None = None,
 ) -> "pd.DataFrame":
     """Return the finished cells of a study: one row per cell, with its levels, metrics and run id.
 
     Args:
-        study: The study's name.
+        study: The study's name, or its declaration.
         data: Data set of the setting to read; that of the default study if not given.
         setting: A report's name, such as "branch_count-fashion_mnist"; "all" for every setting, which the column
             setting tells apart.
@@ -48,6 +55,7 @@ def results(
     """
     import pandas as pd
 
+    study = study if isinstance(study, str) else study.name
     workspace = Workspace.at(Path(runs) if runs is not None else runs_directory())
     home = Path(reports) if reports is not None else workspace_directory() / "reports"
     known = settings_by_name(study, workspace, home)
@@ -59,7 +67,7 @@ def results(
             rows.append({**named, **row.factors, **row.metrics})
             factors |= dict.fromkeys(row.factors)
             metrics |= set(row.metrics)
-    return pd.DataFrame(rows, columns=["setting", "key", "seed", *factors, *sorted(metrics), "run_id"])
+    return pd.DataFrame(rows, columns=[*COLUMNS[:3], *factors, *sorted(metrics), *COLUMNS[3:]])
 
 
 def settings_by_name(study: str, workspace: Workspace, reports: Path) -> Settings:

@@ -49,6 +49,11 @@ def test_a_row_per_finished_cell_of_the_default_setting(read):
     assert set(table["setting"]) == {"toy"}
 
 
+def test_a_declaration_stands_for_its_name(read, saved, tmp_path):
+    study = Study("toy", "Why?", (Factor("k", "model.k", levels=(1, 4), baseline=1),))
+    assert results(study, runs=tmp_path, reports=saved).equals(read())
+
+
 def test_settings_by_data_and_by_name(read):
     assert set(read(data="fashion_mnist")["test/top1"]) == {0.1}
     assert set(read(data="digits")["test/top1"]) == {0.0}
