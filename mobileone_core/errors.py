@@ -79,7 +79,8 @@ def require_choice(field: str, value: object, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if isinstance(value, str) and value in choices:
         return
-    close = difflib.get_close_matches(str(value), choices, 1)
+    begun = [choice for choice in choices if value and choice.startswith(str(value))]
+    close = begun or difflib.get_close_matches(str(value), choices, 1)
     allowed = [f"did you mean {close[0]!r}?"] if close else []
     if len(choices) <= 20 or not close:
         allowed = [f"one of {', '.join(choice or repr(choice) for choice in choices) or 'none'}", *allowed]

@@ -36,3 +36,8 @@ def test_a_choice_must_be_in_the_list():
         require_choice("form", "fused", (name for name in ("train", "deployed")))
     with pytest.raises(InputError, match=r"^setting: 'x' is not allowed; one of none$"):
         require_choice("setting", "x", ())
+
+
+def test_the_choice_that_begins_like_the_value_is_meant():
+    with pytest.raises(InputError, match=r"; did you mean 'recipe.ema_decay'\?$"):
+        require_choice("field", "recipe.ema", ("recipe.head", "recipe.ema_decay"))
