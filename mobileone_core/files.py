@@ -17,20 +17,20 @@ Result = TypeVar("Result")
 def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
     """Write a file atomically: after an interruption or a power loss it is the old file or the new one.
 
-    write gets the path of a temporary file in the same directory, which is then flushed and renamed to path. Its mode
-    is that of an ordinary file under the umask. Returns what write returned.
+    write gets the path of a temporary file in the same directory, which is then flushed and renamed to path. Returns
+    what write returned. An OSError about the temporary file names path.
     """
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # threads and containers may share a pid
     try:
-        aside.touch()
-        ordinary = aside.stat().st_mode
-        aside.unlink()  # what write does not write must not exist
         result = write(aside)
-        aside.chmod(aside.stat().st_mode | ordinary)  # safetensors writes for the owner alone
         flush(aside)
         aside.replace(path)
         with contextlib.suppress(OSError):  # not every file system can flush a directory
             flush(path.parent)
+    except OSError as error:  # a full disk's has no file name
+        if error.errno and error.filename in (None, str(aside)):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         aside.unlink(missing_ok=True)
     return result

@@ -1,9 +1,11 @@
 """A file is the old one or the new one, and the new one is on the disk before anything relies on it."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,14 +50,22 @@ def test_an_interrupted_write_leaves_the_old_file_alone(tmp_path, monkeypatch, e
     assert {item.name: item.read_text() for item in tmp_path.iterdir()} == {"file": "old"}
 
 
-def test_a_file_that_its_writer_keeps_private_becomes_an_ordinary_one(tmp_path):
-    def write(aside):
-        aside.unlink(missing_ok=True)
-        aside.touch(0o600)
+def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    (tmp_path / "ordinary").touch()
-    write_whole(tmp_path / "file", write)
-    assert (tmp_path / "file").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    (tmp_path / "folder").mkdir()
+    for path, write, kind in [
+        (tmp_path / "file", full, OSError),
+        (tmp_path / "missing" / "file", Path.touch, FileNotFoundError),
+        (tmp_path / "folder", Path.touch, IsADirectoryError),
+    ]:
+        with pytest.raises(kind) as failed:
+            write_whole(path, write)
+        assert failed.value.filename == str(path)
+        assert failed.value.filename2 is None
+    with pytest.raises(OSError, match="source is unreadable"):
+        write_whole(tmp_path / "file", lambda _: (tmp_path / "source is unreadable").read_text())
 
 
 def test_a_file_system_that_cannot_flush_directories_is_written_to(tmp_path, monkeypatch):

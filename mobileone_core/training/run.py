@@ -1,6 +1,7 @@
 """One cell in, its metrics and final weights out; after each epoch a report and a checkpoint to resume from."""
 
 import contextlib
+import io
 import logging
 import signal
 import time
@@ -13,8 +14,9 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning import Callback, LightningModule, Trainer
-from safetensors.torch import save_file
+from safetensors.torch import save as packed
 from torch import nn
 
 from mobileone_core.data.epochs import Share
@@ -73,6 +75,16 @@ class EpochRecorder(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
         """Add the history as plain data, which weights-only loading accepts."""
         checkpoint["history"] = [asdict(record) for record in self.history]
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes a checkpoint where it belongs; Lightning's goes through TMPDIR, where a killed process leaves it."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:  # noqa: ARG002
+        """Write the whole file; torch.save to a file would hide that a disk is full."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).write_bytes(content.getbuffer())
 
 
 def read_history(path: Path) -> list[EpochRecord]:
@@ -140,7 +152,7 @@ def _finished(module: CellModule, job: "CellJob", card: ModelCard, history: Sequ
 
     def save(name: str, network: nn.Module) -> Path:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        write_whole(job.directory / name, lambda temporary: save_file(state, temporary, card.metadata()))
+        write_whole(job.directory / name, lambda temporary: temporary.write_bytes(packed(state, card.metadata())))
         return job.directory / name
 
     raw = None if module.averaged is None else save("weights_raw.safetensors", module.network)
@@ -214,7 +226,7 @@ def _build_trainer(recipe: Recipe, device: torch.device, recorder: EpochRecorder
         max_epochs=recipe.epochs,
         gradient_clip_val=recipe.clip_norm or None,
         callbacks=[recorder],
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment(), CheckpointFile()],
         default_root_dir=directory,
         num_sanity_val_steps=0,
         **off,

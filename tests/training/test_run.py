@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def test_without_an_average_the_raw_weights_are_kept(train, tmp_path):
     assert all(torch.equal(state[f"network.{name}"], value) for name, value in kept.items())
     assert result.raw_weights is None
     assert oct((tmp_path / "cell" / "weights.safetensors").stat().st_mode & 0o777) == oct(0o666 & ~umask())
+
+
+def test_a_checkpoint_needs_no_room_for_temporary_files(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such directory"))
+    train()
+    assert torch.load(tmp_path / "cell" / "last.ckpt", weights_only=True)["epoch"] == 1
+    with pytest.raises(OSError, match="No space left on device"):
+        run.CheckpointFile().save_checkpoint({"weights": torch.ones(9000)}, "/dev/full")
 
 
 def umask():
