@@ -34,6 +34,8 @@ def test_it_is_built_once_and_where_nothing_can_be_kept_each_time(tmp_path, monk
     assert library_with(monkeypatch, XDG_CACHE_HOME=tmp_path)
     assert built.stat().st_mtime_ns == made
     assert library_with(monkeypatch, XDG_CACHE_HOME="/dev/null/nowhere")
+    built.write_bytes(b"")  # a cache that cannot hold it, such as one without the right to execute, fails likewise
+    assert library_with(monkeypatch, XDG_CACHE_HOME=tmp_path)
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def available() -> bool:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Build or load the library; None where no compiler builds it. It is saved where the user's cache is writable."""
+    """Build or load the library; None where no compiler builds it. It lies in the user's cache if that can hold it."""
     compiler = shlex.split(os.environ.get("CC", "")) or [*filter(None, map(shutil.which, ("cc", "gcc", "clang")))][:1]
     if not compiler or os.name != "posix":
         return None
@@ -41,7 +41,9 @@ def library() -> ctypes.CDLL | None:
     for threading in THREADING:
         command = [*compiler, "-std=gnu11", "-O3", *level, *threading, "-shared", "-fPIC"]
         with contextlib.suppress(OSError, subprocess.SubprocessError), tempfile.TemporaryDirectory() as temporary:
-            return ctypes.CDLL(str(_built(command, user_cache() or Path(temporary))))
+            for directory in filter(None, (user_cache(), Path(temporary))):
+                with contextlib.suppress(OSError, subprocess.SubprocessError):
+                    return ctypes.CDLL(str(_built(command, directory)))
     return None
 
 
