@@ -60,12 +60,12 @@ def work(job: Job, index: int, sender: Connection) -> None:
 
 def probe(job: Job, cells: Sequence[CellSpec], sender: Connection) -> None:
     """Check that cells can run here: device, precision and weight files. Sends the error, or a list of notes."""
-    from mobileone_core.training.distillation import load_teachers
-    from mobileone_core.training.fine_tuning import load_initial
-    from mobileone_core.training.tasks.task import build_task
-
     notes = list[str]()
-    try:
+    try:  # the imports too: without enough memory they fail
+        from mobileone_core.training.distillation import load_teachers
+        from mobileone_core.training.fine_tuning import load_initial
+        from mobileone_core.training.tasks.task import build_task
+
         for cell in cells:
             resolve_device(_with_device(job.setup.execution, 0), cell.recipe.precision)
             from_files = tuple(teacher for teacher in cell.recipe.teachers if teacher.weights)

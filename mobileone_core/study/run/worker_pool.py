@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
-from mobileone_core.errors import InputError
+from mobileone_core.errors import InputError, refusing
 from mobileone_core.study.workspace import Job
 from mobileone_core.training.cell import CellSpec
 
@@ -54,7 +54,8 @@ class WorkerPool:
             try:
                 process.start()
             except (EOFError, ConnectionError):  # the fork server has just been killed: a new one takes its place
-                process.start()
+                with refusing("a worker process cannot be started, perhaps for want of memory"):
+                    process.start()
         sender.close()
         return receiver
 

@@ -1,6 +1,7 @@
 """Workers by index: a new one takes a dead one's place, so that every GPU keeps as many."""
 
 import multiprocessing
+import sys
 import time
 from multiprocessing.context import ForkServerProcess
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import torch
 from study_fakes import FAST, Lines, small_plan
 from study_proof import assert_exactly_once, give_databases, run_plan
 
+from mobileone_core.errors import InputError
 from mobileone_core.study.run import worker, worker_pool
 from mobileone_core.study.run.runner import run_study
 from mobileone_core.study.run.worker_pool import MAX_REPLACEMENTS, WorkerPool
@@ -72,6 +74,15 @@ def test_only_so_many_are_replaced(context, workspace):
     assert pool.workers == {}
 
 
+def test_a_worker_that_cannot_start_is_one_line(context, monkeypatch, workspace):
+    def start():
+        raise EOFError("unexpected EOF")  # as multiprocessing says of a fork server that ends at once
+
+    monkeypatch.setattr(context, "Process", lambda **_: SimpleNamespace(start=start, pid=None))
+    with pytest.raises(InputError, match=r"^a worker process cannot be started.*memory \(unexpected EOF\)$"):
+        WorkerPool(Job(Setup(workspace), "study")).check([])
+
+
 @pytest.fixture
 def sender():
     """The end of a pipe that a worker speaks into; whoever listened is gone."""
@@ -86,6 +97,13 @@ def test_a_check_that_nobody_hears_ends_quietly(precision, sender, workspace):
     """Whether all is well or a CPU refuses the precision."""
     cell = CellSpec(recipe=Recipe(precision=precision))
     worker.probe(Job(Setup(workspace, execution=Execution("cpu")), "study"), [cell], sender)
+
+
+def test_imports_that_fail_refuse_the_check(monkeypatch, workspace):
+    monkeypatch.setitem(sys.modules, "mobileone_core.training.fine_tuning", None)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    worker.probe(Job(Setup(workspace), "study"), [], sender)
+    assert receiver.recv().startswith("ModuleNotFoundError: ")
 
 
 @pytest.mark.parametrize("teacher", [Teacher("small", "0" * 16), Teacher("timm:no_such_network", "0" * 16)])
