@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from mobileone_core.errors import InputError, require
+from mobileone_core.errors import InputError, refusing, require
 
 Result = TypeVar("Result")
 
@@ -76,6 +76,13 @@ def user_cache() -> Path | None:
         if os.access(ours, os.W_OK):
             return ours
     return None
+
+
+def expanded(path: Path) -> Path:
+    """A path, its ~ replaced by the home that it names. Raises InputError if that is unknown."""
+    with refusing(f"{path}: its ~ names no user with a home; write the path out"):
+        path = path.expanduser()
+    return path
 
 
 def saved_text(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobileone_core.errors import InputError
-from mobileone_core.files import read_text, write_whole
+from mobileone_core.files import expanded, read_text, write_whole
 
 
 def test_the_file_is_flushed_before_its_rename_and_the_directory_after(tmp_path, monkeypatch):
@@ -91,6 +91,14 @@ def test_a_killed_write_leaves_the_old_file_whole(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+
+
+def test_a_home_is_expanded_and_an_unknown_one_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded(Path("~/x")) == tmp_path / "x"
+    assert expanded(Path("a/~x")) == Path("a/~x")
+    with pytest.raises(InputError, match=r"^~no-such-user/x: its ~ names no user"):
+        expanded(Path("~no-such-user/x"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be-bom"])

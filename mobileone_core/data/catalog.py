@@ -10,6 +10,7 @@ from mobileone_core.data import folders
 from mobileone_core.data.annotated.layouts import find_annotated, fingerprint_of, read_lines
 from mobileone_core.data.spec import DATA_SETS, IMAGENET_ARCHIVES, SCENE_ITEMS, DataSpec
 from mobileone_core.errors import InputError, require, require_choice
+from mobileone_core.files import expanded
 
 
 def resolve_data(  # noqa: PLR0913
@@ -115,7 +116,7 @@ def check_root(name: str, root: Path | None) -> Path:
     """Return the data root with ~ expanded. Raises InputError unless it is an existing directory."""
     if root is None:
         raise InputError(f"data_root: {name} needs the directory of its images; give it with --data-root DIR")
-    root = root.expanduser()
+    root = expanded(root)
     require(root.is_dir(), "data_root", str(root), "an existing directory")
     return root
 

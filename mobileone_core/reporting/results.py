@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.files import expanded
 from mobileone_core.reporting.document import MISSING, Column, Table
 from mobileone_core.reporting.metric import Metric, metric_of
 from mobileone_core.reporting.report import PLAN, read_report, read_saved_plan, report_homes, report_name
@@ -139,7 +140,7 @@ class Setting:
 
 def read_setting(name: str, workspace: Workspace, reports: Path) -> Setting:
     """Read a grid study's setting by the path of a report or by a report's name. Raises InputError."""
-    path = Path(name).expanduser()
+    path = expanded(Path(name))
     if (path / PLAN).is_file():
         sources: Sequence[Source] = [(read_saved_plan(path), path)]
     else:

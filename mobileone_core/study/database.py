@@ -35,11 +35,13 @@ def database_exists(path: Path) -> bool:
 def create_file(url: str, create: Callable[[str], None]) -> None:
     """Create an SQLite file unless it exists, or url names another database.
 
-    create(url) writes it under another name; it is renamed when complete, so that no process sees a half-made one.
+    create(url) writes it under another name; it is renamed when complete, so that no process sees a half-made one. A
+    missing directory is created.
     """
     path = sqlite_path(url)
     if path is not None and not database_exists(path):
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.new")
+        path.parent.mkdir(parents=True, exist_ok=True)
         create(sqlite_url(unfinished))
         unfinished.replace(path)
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from mobileone_core.errors import InputError, require, require_choice
-from mobileone_core.files import saved_text, sha256, write_content, write_whole
+from mobileone_core.files import expanded, saved_text, sha256, write_content, write_whole
 from mobileone_core.training.recipe import Teacher, weights_digest
 
 RELEASED = ("s0", "s1", "s2", "s3", "s4")
@@ -39,7 +39,7 @@ def read_weight_file(field: str, text: str, run_weights: RunWeights, fetch: bool
     """
     if not text:
         return "", {}
-    path = Path(text).expanduser().absolute()
+    path = expanded(Path(text)).absolute()
     if text.startswith("apple:"):
         path = released_weights(field, text.removeprefix("apple:"), fetch)
     elif not path.is_file():
@@ -60,7 +60,7 @@ def released_weights(field: str, variant: str, fetch: bool = True) -> Path:
     require_choice(field, variant, RELEASED)
     url = URL.format(variant)
     cache = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    path = Path(cache).expanduser() / "hub" / "checkpoints" / url.rpartition("/")[2]
+    path = expanded(Path(cache)) / "hub" / "checkpoints" / url.rpartition("/")[2]
     allowed = f"--plan fetches nothing: put {url} at {path}, or run without --plan"
     require(fetch or path.is_file(), field, f"apple:{variant}", allowed)
     if not path.is_file():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobileone_core.errors import InputError, require
+from mobileone_core.files import expanded
 from mobileone_core.texts import visible
 from mobileone_core.training.execution import Execution
 from mobileone_core.training.observer import TrainingFailed
@@ -53,8 +54,8 @@ class Workspace:
     @classmethod
     def at(cls, runs: Path, queue: str = "", tracking: str = "", checkpoints: Path | None = None) -> "Workspace":
         """Workspace of a runs directory; what is not given lies in it: queue and record as SQLite files."""
-        runs = runs.expanduser().absolute()
-        root = (checkpoints or runs / "checkpoints").expanduser().absolute()
+        runs = expanded(runs).absolute()
+        root = expanded(checkpoints or runs / "checkpoints").absolute()
         return cls(runs, queue or sqlite_url(runs / "optuna.db"), tracking or sqlite_url(runs / "mlflow.db"), root)
 
     @property

@@ -87,6 +87,8 @@ def assert_refused(done, *words, status=2):
         (("--data", "cifar10"), ("data_root", "cifar10", "--data-root")),
         (("--data", "imagenet", "--data-root", "/nowhere"), ("/nowhere",)),
         (("--no-reparam",), ("k", "reparam")),
+        *(((option, "~no-such-user/x"), ("~no-such-user", "home")) for option in ("--checkpoints", "--init")),
+        (("--data", "folder", "--data-root", "~no-such-user/x"), ("~no-such-user", "home")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) and value[0].startswith("--") else "",
 )

@@ -19,12 +19,13 @@ from study_proof import assert_exactly_once, give_databases, in_child, plan_and_
 
 from mobileone_core.errors import InputError
 from mobileone_core.study.database import advisory_lock
+from mobileone_core.study.queue.storage import create_queue
 from mobileone_core.study.record.access import serve
 from mobileone_core.study.record.record import Record
 from mobileone_core.study.run.progress import status_lines
 from mobileone_core.study.run.runner import join
 from mobileone_core.study.state import cell_states, study_names, study_states
-from mobileone_core.study.workspace import Setup, redacted
+from mobileone_core.study.workspace import Setup, redacted, sqlite_url
 from mobileone_core.training.execution import Execution
 
 PLAN = small_plan(levels=(1, 2), seeds=1, epochs=2)
@@ -63,6 +64,12 @@ def test_a_url_without_a_password_is_shown_as_it_is(url):
 def test_a_password_among_the_parameters_is_not_shown():
     url = "postgresql://db.example/queue?user=me&password=secret&sslmode=require"
     assert redacted(url) == "postgresql://db.example/queue?user=me&password=***&sslmode=require"
+
+
+def test_a_queue_may_lie_in_a_directory_that_does_not_exist_yet(tmp_path):
+    path = tmp_path / "of this study" / "queue.db"
+    create_queue(sqlite_url(path))
+    assert [*path.parent.iterdir()] == [path]
 
 
 def test_looking_creates_no_tables(as_server):

@@ -8,7 +8,7 @@ from mobileone_core.cli.guard import COMPLETE
 from mobileone_core.cli.options.workspace import Compare, Exclude, Report, reports_directory
 from mobileone_core.cli.ownership import require_shipped, shipped_studies
 from mobileone_core.errors import require
-from mobileone_core.files import saved_text
+from mobileone_core.files import expanded, saved_text
 from mobileone_core.reporting import report as reporting
 from mobileone_core.reporting.merge import MergedReport, merged
 from mobileone_core.reporting.readme import quoted_reports, update_readme, update_values
@@ -97,7 +97,7 @@ def _merged(options: Report, recorded: Sequence[Plan]) -> Iterator[Source]:
     """The reports of options.merge, joined with one another and with the recorded plans of the same settings."""
     workspace = options.storage.workspace
     homes = dict[Path, None]()
-    for root in (item.expanduser().absolute() for item in options.merge):
+    for root in (expanded(item).absolute() for item in options.merge):
         below = [root] if (root / reporting.PLAN).is_file() else reporting.report_homes(root)
         require(bool(below), "merge", str(root), "a report, or a directory of reports")
         homes |= dict.fromkeys(below)

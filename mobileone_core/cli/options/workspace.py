@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mobileone_core.errors import require
+from mobileone_core.files import expanded
 from mobileone_core.study.workspace import Workspace, runs_directory, workspace_directory
 
 Directory = Annotated[Path | None, tyro.conf.arg(metavar="DIR")]
@@ -49,7 +50,7 @@ class WorkspaceOptions(RecordOptions):
 
 def reports_directory(requested: Path | None = None) -> Path:
     """The requested directory, else that of complete reports of unchanged studies, recorded in runs_directory()."""
-    return (requested or workspace_directory() / "reports").expanduser().absolute()
+    return expanded(requested or workspace_directory() / "reports").absolute()
 
 
 @dataclass(frozen=True)
