@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -109,8 +110,11 @@ def _context(job: Job) -> ForkServerContext | SpawnContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([WORKER_MODULE, job.setup.engine.preload.partition(":")[0]])
+    was_safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"  # else the server imports a random.py of the current directory as Python's
     with signals_to(signal.SIG_IGN, OURS):
         forkserver.ensure_running()
+    os.environ["PYTHONSAFEPATH"] = was_safe or ""
     return context
 
 

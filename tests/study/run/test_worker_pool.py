@@ -1,6 +1,7 @@
 """Workers by index: a new one takes a dead one's place, so that every GPU keeps as many."""
 
 import multiprocessing
+import subprocess
 import sys
 import time
 from multiprocessing.context import ForkServerProcess
@@ -81,6 +82,21 @@ def test_a_worker_that_cannot_start_is_one_line(context, monkeypatch, workspace)
     monkeypatch.setattr(context, "Process", lambda **_: SimpleNamespace(start=start, pid=None))
     with pytest.raises(InputError, match=r"^a worker process cannot be started.*memory \(unexpected EOF\)$"):
         WorkerPool(Job(Setup(workspace), "study")).check([])
+
+
+@pytest.mark.slow
+def test_modules_of_the_current_directory_are_not_imported(tmp_path):
+    script, here = tmp_path / "script.py", tmp_path / "here"
+    script.write_text(
+        "from pathlib import Path\nfrom mobileone_core.study.run.worker_pool import WorkerPool\n"
+        "from mobileone_core.study.workspace import Job, Setup, Workspace\n"
+        "if __name__ == '__main__':\n    print(WorkerPool(Job(Setup(Workspace.at(Path('runs'))), 'study')).check([]))\n"
+    )
+    here.mkdir()
+    for name in ("random", "queue", "torch"):
+        (here / f"{name}.py").write_text("raise SystemExit('not the one that is meant')")
+    done = subprocess.run([sys.executable, script], cwd=here, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 @pytest.fixture
