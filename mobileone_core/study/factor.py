@@ -160,6 +160,7 @@ TEXTS: Mapping[str, Callable[[Any], str]] = {
     "image_size": lambda pixels: f"{pixels} px",
     "phases": _phases_text,
     "teachers": _teachers_text,
+    "warmup_epochs": lambda epochs: f"warmup_epochs {round(epochs, 6)}",
     "weight_decay_end": lambda end: "constant weight decay" if end is None else f"weight decay annealed to {end:g}",
     "init": lambda digest: f"initial weights {digest}" if digest else "random initial weights",
     "head": lambda head: "new head" if head == "new" else "head of the initial weights where it fits",

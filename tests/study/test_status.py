@@ -66,6 +66,7 @@ def test_changes_are_named_in_words():
         ("teachers", (Teacher("small", "a5b2eee6b424e9bd"),), "teacher small (weights a5b2eee6b424e9bd)"),
         ("phases", paper_phases(32), "progressive learning 24, 28, 32 px with AutoAugment 0.3, 0.7, 1.0"),
         ("weight_decay_end", 1e-5, "weight decay annealed to 1e-05"),
+        ("warmup_epochs", 5 / 18, "warmup_epochs 0.277778"),
         ("ema_decay", 0.0, "last weights"),
     ],
 )
