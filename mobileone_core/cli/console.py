@@ -1,9 +1,8 @@
 """The command `mobileone`: what spans studies."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pkgutil import resolve_name
-from typing import Any
+from typing import Annotated, Any, Union
 
 import tyro
 
@@ -12,7 +11,7 @@ from mobileone_core.cli.options import workspace
 from mobileone_core.cli.options.evaluate import Evaluate
 from mobileone_core.cli.options.latency import Import, Latency, Run
 from mobileone_core.cli.options.network import Export, Predict
-from mobileone_core.cli.options.study import CONFIG
+from mobileone_core.cli.options.study import CONFIG, wrapped
 
 COMMANDS: Mapping[str, tuple[type[workspace.CommandOptions], str]] = {  # options, and module:function of cli.commands
     "status": (workspace.Status, "run:status"),
@@ -27,8 +26,9 @@ COMMANDS: Mapping[str, tuple[type[workspace.CommandOptions], str]] = {  # option
     "predict": (Predict, "predict:predict"),
     "export": (Export, "export:export"),
 }
-OF_LATENCY = ((Run, "latency:measure_on_device"), (Import, "latency:import_measurements"))
-FUNCTIONS: Mapping[type[workspace.CommandOptions], str] = dict([*COMMANDS.values(), *OF_LATENCY])
+LATENCY: Mapping[str, type[workspace.CommandOptions]] = {"run": Run, "import": Import}
+OF_LATENCY = {Run: "latency:measure_on_device", Import: "latency:import_measurements"}
+FUNCTIONS: Mapping[type[workspace.CommandOptions], str] = {**dict(COMMANDS.values()), **OF_LATENCY}
 
 
 def console(arguments: Sequence[str] | None = None) -> None:
@@ -38,12 +38,26 @@ def console(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str]) -> workspace.CommandOptions:
     """Parse the command line; for --help tyro prints a text and exits. Raises InputError."""
+    if arguments[:1] == ["latency"]:
+        return _parsed("mobileone latency", Latency.__doc__ or "", LATENCY, arguments[1:])
     text = "What spans the studies of this workspace. --version prints the version."
-    names: dict[str, type[Any]] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"latency": Latency}
-    command_line_of = partial(tyro.extras.subcommand_cli_from_dict, names, prog="mobileone", description=text)
-    options = parsed(lambda: command_line_of(args=arguments, config=CONFIG))
-    chosen: workspace.CommandOptions = options.action if isinstance(options, Latency) else options
-    return chosen
+    kinds: dict[str, type[Any]] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"latency": Latency}
+    return _parsed("mobileone", text, kinds, arguments)
+
+
+def _parsed(prog: str, text: str, kinds: Mapping[str, type[Any]], arguments: Sequence[str]) -> workspace.CommandOptions:
+    """Parse one of several commands; the list of commands shows the first paragraph of their texts."""
+    texts = {name: (kind.__doc__ or "").partition("\n\n")[0] for name, kind in kinds.items()}
+    texts |= {name: wrapped(kinds[name].__doc__ or "") for name in arguments[:1] if name in kinds}
+    commands = [
+        Annotated[kind, tyro.conf.subcommand(name, description=texts[name], prefix_name=False)]
+        for name, kind in kinds.items()
+    ]
+    union: Any = Union[tuple(commands)]  # noqa: UP007 - made at run time
+    options: workspace.CommandOptions = parsed(
+        lambda: tyro.cli(union, prog=prog, description=text, args=arguments, config=CONFIG)
+    )
+    return options
 
 
 def run(options: workspace.CommandOptions) -> int:

@@ -36,10 +36,21 @@ def test_help_explains_every_option_of_a_command_without_ragged_lines(capsys, mo
     monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit):
         parse_command([*command.split(), "--help"])
-    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    _, _, boxes = capsys.readouterr().out.partition("╭")  # above them stands the description, in lines of its own
+    lines = [line.strip("│ ") for line in boxes.splitlines()]
     known = re.compile(r"usage:.*|[\w ]+ (options|arguments)|options|subcommands|\(required\)|check .*|auto, cpu.*")
     assert not [line for line in lines if re.match(r"[a-z(]", line) and not known.fullmatch(line)]
     assert not [line for line in lines if re.fullmatch(r"--[\w-]+ \S*\s+\(default.*", line)]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "latency run", "latency import"])
+def test_help_of_a_command_fits_80_columns(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        parse_command([*command.split(), "--help"])
+    _, _, text = capsys.readouterr().out.partition("\n\n")  # behind the usage, which tyro writes in one line
+    assert "options" in text
+    assert not [line for line in text.splitlines() if len(line) > 80]
 
 
 def test_help_needs_no_data(capsys):

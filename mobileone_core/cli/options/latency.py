@@ -75,10 +75,5 @@ class Import(CommandOptions):
 
 
 @dataclass(frozen=True)
-class Latency:
+class Latency(CommandOptions):
     """Latencies on a Mac or an iPhone: measured, or imported."""
-
-    action: (
-        Annotated[Run, tyro.conf.subcommand("run", prefix_name=False)]
-        | Annotated[Import, tyro.conf.subcommand("import", prefix_name=False)]
-    )

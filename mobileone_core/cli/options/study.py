@@ -117,10 +117,19 @@ def _with_seeds(options: StudyOptions, presets: Any, line: Any) -> Any:
     return replace(line, levels=replace(line.levels, seeds=seeds))
 
 
+def wrapped(text: str) -> str:
+    """A help text, its paragraphs as wide as the terminal or narrower; tyro joins lines that begin with a letter."""
+    paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
+    return "\n\n".join(textwrap.fill(part, _width(), subsequent_indent="  ") for part in paragraphs)
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, 100)
+
+
 def _description(summary: str, document: str) -> str:
     """The summary, then a document's indented commands with their comments, as wide as the terminal or narrower."""
-    width = min(shutil.get_terminal_size().columns, 100)
-    lines = [*textwrap.wrap(summary, width, subsequent_indent="  "), ""]  # tyro joins lines that begin with a letter
+    width, lines = _width(), [wrapped(summary), ""]
     for command, comment in re.findall(r"^    (python .*?)(?:  +# (.*))?$", document, re.MULTILINE):
         lines += [*textwrap.wrap(comment, width, initial_indent="  # ", subsequent_indent="  # ")]
         parts = textwrap.wrap(command, width - 2, initial_indent="  ", subsequent_indent="      ", **UNBROKEN)
