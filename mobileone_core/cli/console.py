@@ -38,7 +38,7 @@ def console(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str]) -> workspace.CommandOptions:
     """Parse the command line; for --help tyro prints a text and exits. Raises InputError."""
-    if arguments[:1] == ["latency"]:
+    if [*arguments[:1]] == ["latency"]:
         return _parsed("mobileone latency", Latency.__doc__ or "", LATENCY, arguments[1:])
     text = "What spans the studies of this workspace. --version prints the version."
     kinds: dict[str, type[Any]] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"latency": Latency}
