@@ -3,16 +3,16 @@
 import contextlib
 import functools
 import logging
-import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from mobileone_core.study.database import LOCK_TIMEOUT
+from mobileone_core.study.process import environment_variables
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -76,14 +76,6 @@ def twice(call: Callable[..., object], *arguments: Any, **named: Any) -> None:
         call(*arguments, **named)
 
 
-@contextlib.contextmanager
-def short_timeout() -> Iterator[None]:
+def short_timeout() -> contextlib.AbstractContextManager[None]:
     """Give up on a server that does not answer within seconds; by default MLflow tries for minutes."""
-    before = {name: os.environ.get(name) for name in SHORT}
-    os.environ.update(SHORT)
-    try:
-        yield
-    finally:
-        for name, text in before.items():
-            os.environ.pop(name)
-            os.environ.update({} if text is None else {name: text})
+    return environment_variables(**SHORT)

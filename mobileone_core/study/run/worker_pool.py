@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 
 from mobileone_core.errors import InputError, refusing
+from mobileone_core.study.process import environment_variables
 from mobileone_core.study.workspace import Job
 from mobileone_core.training.cell import CellSpec
 
@@ -110,11 +110,9 @@ def _context(job: Job) -> ForkServerContext | SpawnContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([WORKER_MODULE, job.setup.engine.preload.partition(":")[0]])
-    was_safe = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"  # else the server imports a random.py of the current directory as Python's
-    with signals_to(signal.SIG_IGN, OURS):
+    # without it the server imports a random.py of the current directory as Python's
+    with environment_variables(PYTHONSAFEPATH="1"), signals_to(signal.SIG_IGN, OURS):
         forkserver.ensure_running()
-    os.environ["PYTHONSAFEPATH"] = was_safe or ""
     return context
 
 
