@@ -26,9 +26,11 @@ COMMANDS: Mapping[str, tuple[type[workspace.CommandOptions], str]] = {  # option
     "predict": (Predict, "predict:predict"),
     "export": (Export, "export:export"),
 }
-LATENCY: Mapping[str, type[workspace.CommandOptions]] = {"run": Run, "import": Import}
-OF_LATENCY = {Run: "latency:measure_on_device", Import: "latency:import_measurements"}
-FUNCTIONS: Mapping[type[workspace.CommandOptions], str] = {**dict(COMMANDS.values()), **OF_LATENCY}
+LATENCY: Mapping[str, tuple[type[workspace.CommandOptions], str]] = {
+    "run": (Run, "latency:measure_on_device"),
+    "import": (Import, "latency:import_measurements"),
+}
+FUNCTIONS: Mapping[type[workspace.CommandOptions], str] = dict([*COMMANDS.values(), *LATENCY.values()])
 
 
 def console(arguments: Sequence[str] | None = None) -> None:
@@ -41,19 +43,21 @@ def parse(arguments: Sequence[str]) -> workspace.CommandOptions:
     if [*arguments[:1]] == ["latency"]:
         return _parsed("mobileone latency", Latency.__doc__ or "", LATENCY, arguments[1:])
     text = "What spans the studies of this workspace. --version prints the version."
-    kinds: dict[str, type[Any]] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"latency": Latency}
-    return _parsed("mobileone", text, kinds, arguments)
+    return _parsed("mobileone", text, {**COMMANDS, "latency": (Latency, "")}, arguments)
 
 
-def _parsed(prog: str, text: str, kinds: Mapping[str, type[Any]], arguments: Sequence[str]) -> workspace.CommandOptions:
+def _parsed(
+    prog: str, text: str, commands: Mapping[str, tuple[type[Any], str]], arguments: Sequence[str]
+) -> workspace.CommandOptions:
     """Parse one of several commands; the list of commands shows the first paragraph of their texts."""
+    kinds = {name: kind for name, (kind, _) in commands.items()}
     texts = {name: (kind.__doc__ or "").partition("\n\n")[0] for name, kind in kinds.items()}
     texts |= {name: wrapped(kinds[name].__doc__ or "") for name in arguments[:1] if name in kinds}
-    commands = [
+    choices = [
         Annotated[kind, tyro.conf.subcommand(name, description=texts[name], prefix_name=False)]
         for name, kind in kinds.items()
     ]
-    union: Any = Union[tuple(commands)]  # noqa: UP007 - made at run time
+    union: Any = Union[tuple(choices)]  # noqa: UP007 - made at run time
     options: workspace.CommandOptions = parsed(
         lambda: tyro.cli(union, prog=prog, description=text, args=arguments, config=CONFIG)
     )
