@@ -171,7 +171,8 @@ def _test(axes: style.Axes, result: SearchResult) -> None:
             continue
         color, mark = (style.MEASURED, "o") if item.candidate.is_searched else (style.PUBLISHED, "D")
         x, y, ratio = item.ratio.value, 100 * item.point.accuracy, item.ratio
-        interval = (100 * (item.test.low or item.point.accuracy), 100 * min(1.0, item.test.high or item.point.accuracy))
+        low, high = (item.point.accuracy if end is None else end for end in (item.test.low, item.test.high))
+        interval = (100 * max(0.0, low), 100 * min(1.0, high))
         ends = style.interval_ends(x, (ratio.low, ratio.high))
         heights = style.interval_ends(y, interval)
         axes.errorbar(x, y, heights, ends, fmt=mark, color=color, markersize=4, linewidth=1)
